@@ -1,0 +1,1 @@
+"""Progressive delivery for fraud models, on nothing but MLflow."""

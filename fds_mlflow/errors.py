@@ -1,0 +1,50 @@
+"""The family of errors. Every message says what is wrong and names the fix."""
+
+from __future__ import annotations
+
+
+class FdsError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        what: One sentence: what is wrong, with the numbers or names that show it.
+        fix: One sentence: what the reader can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, fix: str) -> None:
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\nFix: {self.fix}"
+
+
+class DataError(FdsError):
+    """The data does not fit its schema: a wrong column, dtype, NaN, duplicate or no rows."""
+
+
+class ConfigError(FdsError):
+    """A schema, plan or setting is not valid: an unknown key, a wrong value."""
+
+
+class NotFoundError(FdsError):
+    """A model, version, run or rollout that does not exist."""
+
+
+class RefusedError(FdsError):
+    """The state of the model does not allow the operation; nothing was changed."""
+
+
+class ConflictError(FdsError):
+    """Another operation on the same model is in flight; nothing was changed."""
+
+
+class OutcomeUnknownError(FdsError):
+    """The operation was interrupted; the history will tell whether it happened."""
+
+
+class UnavailableError(FdsError):
+    """A server or database could not be reached in time; nothing more was tried."""

@@ -1,0 +1,1 @@
+"""Outcomes and labels in SQLAlchemy tables."""

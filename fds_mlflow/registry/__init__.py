@@ -1,0 +1,1 @@
+"""The MLflow registry as the system of record."""

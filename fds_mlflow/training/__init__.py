@@ -1,0 +1,1 @@
+"""From a file of transactions to a logged MLflow run."""

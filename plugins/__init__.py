@@ -1,0 +1,1 @@
+"""Adapters for MLflow entry points: one file each."""
