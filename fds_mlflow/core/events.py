@@ -1,0 +1,117 @@
+"""What can happen to a model's lifecycle, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from fds_mlflow.core.plan import Plan
+
+
+class Kind(StrEnum):
+    """The operations of the lifecycle; an event carries the kind of its operation."""
+
+    STAGE = "stage"
+    PROMOTE = "promote"
+    START = "start"
+    ADVANCE = "advance"
+    COMPLETE = "complete"
+    ABORT = "abort"
+    EMERGENCY = "emergency"
+    ROLLBACK = "rollback"
+    RETIRE = "retire"
+    ADOPT = "adopt"
+
+
+MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.ROLLBACK})
+"""Kinds whose one decisive write is the champion alias."""
+
+
+class Outcome(StrEnum):
+    """How an operation ended: it took effect, it died before it did, or a hand moved the alias meanwhile."""
+
+    DONE = "done"
+    ABANDONED = "abandoned"
+    OVERTAKEN = "overtaken"
+
+
+class RolloutStatus(StrEnum):
+    """Whether a rollout is under way, or how it ended."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    ROLLED_BACK = "rolled_back"
+    OVERTAKEN = "overtaken"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One trial of one canary against one champion.
+
+    Attributes:
+        id: ULID; it salts the routing hash.
+        champion: Version the canary is tried against.
+        canary: Version on trial.
+        plan: The plan it follows.
+        weight: Share of the traffic, in basis points, in [0, 10000].
+        step: Index of the step in the plan; displayed statistics restart with each step.
+        since: When the current step began, UTC.
+        status: Active, or how it ended.
+    """
+
+    id: str
+    champion: int
+    canary: int
+    plan: Plan
+    weight: int
+    step: int
+    since: datetime
+    status: RolloutStatus = RolloutStatus.ACTIVE
+
+    @property
+    def active(self) -> bool:
+        """Whether the rollout is under way."""
+        return self.status is RolloutStatus.ACTIVE
+
+    @property
+    def at_last_step(self) -> bool:
+        """Whether the weight has reached the last one of the plan."""
+        return self.weight >= self.plan.weights[-1]
+
+    def ended(self, status: RolloutStatus) -> Rollout:
+        """The same rollout, ended in the given way."""
+        return replace(self, status=status)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to a model's lifecycle.
+
+    Attributes:
+        sequence: Place in the model's history, from 1 without gaps. It is the only order.
+        operation: ULID of the operation.
+        kind: What was done.
+        actor: Who did it.
+        reason: Why, at most 1,000 bytes of UTF-8.
+        time: When, UTC, by the actor's clock. For people; never used for order.
+        from_version: Champion before, for kinds that can move it; else the version's own former place is implied.
+        to_version: Version the operation is about: the new champion, the canary, the staged or retired one.
+        rollout: The rollout after the event, where the event is about one.
+        outcome: Whether it took effect.
+        forced: A person overrode a check that can be overridden.
+    """
+
+    sequence: int
+    operation: str
+    kind: Kind
+    actor: str
+    reason: str
+    time: datetime
+    from_version: int | None = None
+    to_version: int | None = None
+    rollout: Rollout | None = None
+    outcome: Outcome = Outcome.DONE
+    forced: bool = False

@@ -1,0 +1,221 @@
+"""The MLflow implementation of the registry port."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from fds_mlflow.errors import FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow.registry.store import (
+    DeleteAlias,
+    DeleteModelTag,
+    ModelView,
+    SetAlias,
+    SetModelTag,
+    SetStage,
+    SetVersionTag,
+    VersionView,
+    Write,
+)
+
+T = TypeVar("T")
+
+HTTP_TIMEOUT = 10.0
+"""Seconds one HTTP request may take. MLflow's own 120 s would make a dead operation look alive for minutes."""
+
+SQLITE_BUSY = 20.0
+"""Seconds a write to SQLite may wait for the lock: MLflow sets this as `PRAGMA busy_timeout`."""
+
+_AGAIN = frozenset(
+    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock.
+    (
+        "BAD_REQUEST",
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+        "REQUEST_LIMIT_EXCEEDED",
+        "DEADLINE_EXCEEDED",
+    )
+)
+_HTTP_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(HTTP_TIMEOUT)),
+}
+
+
+class MlflowStore:
+    """A registry behind MLflow's client.
+
+    Args:
+        registry_uri: Registry URI; None for the one MLflow resolves.
+        tracking_uri: Tracking URI; None for the one MLflow resolves.
+    """
+
+    def __init__(self, registry_uri: str | None = None, tracking_uri: str | None = None) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+        self.uri: str = str(self._client._registry_uri)
+        self.write_limit = SQLITE_BUSY if self.uri.startswith("sqlite") else HTTP_TIMEOUT
+        # Unity Catalog refuses stages; everything works on aliases alone there.
+        self._has_stages = not self.uri.startswith(("databricks-uc", "uc:"))
+
+    def read(self, model: str) -> ModelView:
+        """Aliases and tags of a model."""
+        found = self._call(lambda: self._client.get_registered_model(model), model)
+        # int on a direct store, str over REST
+        aliases = {alias: int(version) for alias, version in dict(found.aliases).items()}
+        return ModelView(aliases, dict(found.tags))
+
+    def version(self, model: str, version: int) -> VersionView:
+        """One version."""
+        return _view(self._call(lambda: self._client.get_model_version(model, str(version)), model))
+
+    def by_alias(self, model: str, alias: str) -> VersionView | None:
+        """The version an alias points at; only MLflow's own "alias not found" means absent."""
+        from mlflow.exceptions import MlflowException
+
+        def look() -> Any:
+            try:
+                return self._client.get_model_version_by_alias(model, alias)
+            except MlflowException as error:
+                if error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower():
+                    return None
+                raise
+
+        found = self._call(look, model)
+        return None if found is None else _view(found)
+
+    def versions(self, model: str) -> list[VersionView]:
+        """All versions, the newest first."""
+        name = model.replace("'", "\\'")
+        found: list[Any] = []
+        token: str | None = None
+        while True:
+            asked = token
+            page = self._call(
+                lambda asked=asked: self._client.search_model_versions(  # type: ignore[misc]
+                    f"name='{name}'", max_results=1_000, page_token=asked
+                ),
+                model,
+            )
+            found.extend(page)
+            token = page.token
+            if not token:
+                return sorted((_view(version) for version in found), key=lambda v: -v.version)
+
+    def write(self, model: str, write: Write) -> None:
+        """Carry out one write."""
+        client = self._client
+        match write:
+            case SetAlias(alias, version):
+                self._call(lambda: client.set_registered_model_alias(model, alias, str(version)), model)
+            case DeleteAlias(alias):
+                self._call(lambda: client.delete_registered_model_alias(model, alias), model)
+            case SetModelTag(name, value):
+                self._call(lambda: client.set_registered_model_tag(model, name, value), model)
+            case DeleteModelTag(name):
+                self._call(lambda: _absent_is_fine(lambda: client.delete_registered_model_tag(model, name)), model)
+            case SetVersionTag(version, name, value):
+                self._call(lambda: client.set_model_version_tag(model, str(version), name, value), model)
+            case SetStage(version, stage):
+                if self._has_stages:
+                    self._call(lambda: self._set_stage(model, version, stage), model)
+
+    def _set_stage(self, model: str, version: int, stage: str) -> None:
+        with warnings.catch_warnings():
+            # Stages are deprecated in MLflow; we mirror into them what the UI still shows.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._client.transition_model_version_stage(model, str(version), stage, archive_existing_versions=False)
+
+    def _call(self, call: Callable[[], T], model: str) -> T:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _short_requests():
+                return call()
+        except MlflowException as error:
+            raise _translated(error, model, self.uri) from error
+
+
+def _absent_is_fine(call: Callable[[], None]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" or "tag" not in str(error).lower():
+            raise
+
+
+def _translated(error: Any, model: str, uri: str) -> FdsError:
+    code, text = error.error_code, str(error).split("\n")[0][:400]
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        return NotFoundError(
+            f"the registry does not know it (model {model!r}): {text}",
+            fix="list what there is with `fds list MODEL`",
+        )
+    if code in _AGAIN:
+        return UnavailableError(
+            f"the registry at {_without_password(uri)} did not answer: {text}",
+            fix="check that the server runs and the tracking URI is right, then try again",
+        )
+    return RefusedError(f"the registry refused ({code}): {text}", fix="mend what the message names")
+
+
+def _without_password(uri: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return uri
+
+
+def _view(version: Any) -> VersionView:
+    return VersionView(
+        version=int(version.version),
+        status=str(version.status),
+        stage=str(version.current_stage or "None"),
+        tags=dict(version.tags),
+        run_id=version.run_id or None,
+        source=str(version.source),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        description=version.description or "",
+    )
+
+
+_settings_lock = threading.Lock()
+_settings_users = 0
+_settings_before: dict[str, str | None] = {}
+
+
+@contextmanager
+def _short_requests() -> Iterator[None]:
+    """Turn MLflow's own HTTP retries and its long timeout off while registry calls are under way.
+
+    They are settings of the process in MLflow, so users are counted, and the last one puts them back.
+    """
+    global _settings_users  # noqa: PLW0603
+    with _settings_lock:
+        if _settings_users == 0:
+            for name, value in _HTTP_SETTINGS.items():
+                _settings_before[name] = os.environ.get(name)
+                os.environ[name] = value
+        _settings_users += 1
+    try:
+        yield
+    finally:
+        with _settings_lock:
+            _settings_users -= 1
+            if _settings_users == 0:
+                for name, before in _settings_before.items():
+                    if before is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = before

@@ -1,0 +1,395 @@
+"""The tag grammar: the only file that knows how aliases and tags are named and how their values read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import xxhash
+
+from fds_mlflow.core.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.plan import Plan, to_basis_points, to_percent
+from fds_mlflow.errors import ConfigError
+
+CHAMPION = "champion"
+CANARY = "canary"
+ROLLOUT = "fds.rollout"
+THRESHOLD = "fds.threshold"
+ALGORITHM = "fds.algorithm"
+DIGEST = "fds.digest"
+
+MAX_VALUE = 4_900
+"""Characters one tag may hold. MLflow's own column holds 5,000 on PostgreSQL; SQLite would let longer ones pass."""
+
+MAX_REASON = 1_000
+MAX_ACTOR = 200
+LOOSE = 64
+"""Loose event tags a model may carry before the oldest are packed: every tag taxes every write to the model."""
+KEEP_LOOSE = 32
+"""Newest events that stay loose when the older ones are packed."""
+
+_ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
+_EVENT = re.compile(rf"fds\.event\.(\d{{8}})\.({_ULID})")
+_PACK = re.compile(r"fds\.events\.(\d{8})-(\d{8})")
+_INTENT = re.compile(rf"fds\.intent\.({_ULID})")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an operation found when it began; it goes on only while this still holds.
+
+    Attributes:
+        champion: Version of the champion alias.
+        canary: Version of the canary alias.
+        last: Sequence and operation of the last event; (0, "") before the first.
+        rollout: Digest of the canary version's rollout tag; "" where there is none.
+    """
+
+    champion: int | None
+    canary: int | None
+    last: tuple[int, str]
+    rollout: str
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An operation in flight, as a record for whoever finds it.
+
+    Attributes:
+        id: ULID of the operation.
+        actor: Who runs it.
+        found: What it found.
+        event: The event it will append, whose sequence is not yet known (0); None for housekeeping
+            (settling a dead intent, packing), which is repeated rather than settled.
+        take_over: Whether it goes ahead without waiting for other operations.
+        time: When it began, UTC, for people.
+    """
+
+    id: str
+    actor: str
+    found: Found
+    event: Event | None
+    time: datetime
+    take_over: bool = False
+
+
+@dataclass(frozen=True)
+class History:
+    """The events that a model's tags hold.
+
+    Attributes:
+        events: In order of sequence, doubles dropped.
+        loose: Events that have a tag of their own, by tag name.
+        packed: (operation, kind) of the events that a pack holds.
+        intents: Operations in flight.
+        damaged: Names of tags of ours whose value does not read: edited by hand.
+    """
+
+    events: tuple[Event, ...]
+    loose: Mapping[str, Event]
+    packed: frozenset[tuple[str, Kind]]
+    intents: tuple[Intent, ...]
+    damaged: tuple[str, ...]
+
+    @property
+    def last(self) -> tuple[int, str]:
+        """Sequence and operation of the last event."""
+        return (self.events[-1].sequence, self.events[-1].operation) if self.events else (0, "")
+
+    def find(self, operation: str) -> Event | None:
+        """The event of an operation."""
+        return next((event for event in reversed(self.events) if event.operation == operation), None)
+
+
+def history(tags: Mapping[str, str]) -> History:
+    """Read everything of ours from a model's tags; what does not read is named, never dropped in silence."""
+    loose: dict[str, Event] = {}
+    packed: list[Event] = []
+    intents: list[Intent] = []
+    damaged: list[str] = []
+    for name, value in tags.items():
+        if not name.startswith("fds."):
+            continue
+        try:
+            if match := _EVENT.fullmatch(name):
+                loose[name] = _event(json.loads(value), int(match[1]), match[2])
+            elif _PACK.fullmatch(name):
+                packed.extend(decode_pack(value))
+            elif match := _INTENT.fullmatch(name):
+                intents.append(decode_intent(match[1], value))
+            elif name.startswith(("fds.event", "fds.intent")):
+                damaged.append(name)
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError, zlib.error):
+            damaged.append(name)
+    unique = {(e.operation, e.kind): e for e in (*packed, *loose.values())}
+    return History(
+        events=tuple(sorted(unique.values(), key=lambda e: (e.sequence, e.operation))),
+        loose=dict(sorted(loose.items())),
+        packed=frozenset((e.operation, e.kind) for e in packed),
+        intents=tuple(sorted(intents, key=lambda i: i.id)),
+        damaged=tuple(sorted(damaged)),
+    )
+
+
+def intents(tags: Mapping[str, str]) -> list[Intent]:
+    """The operations in flight, without reading the rest of the history."""
+    names = {name: value for name, value in tags.items() if _INTENT.fullmatch(name)}
+    return list(history(names).intents)
+
+
+def event_tag(event: Event) -> tuple[str, str]:
+    """Name and value of an event's own tag.
+
+    Raises:
+        ConfigError: The value would be longer than a tag may be.
+    """
+    return f"fds.event.{event.sequence:08d}.{event.operation}", _fits(_dump(_event_values(event)), "the event")
+
+
+def intent_name(operation: str) -> str:
+    """Name of the tag of an operation in flight."""
+    return f"fds.intent.{operation}"
+
+
+def encode_intent(intent: Intent) -> str:
+    """Value of an intent's tag.
+
+    Raises:
+        ConfigError: The value would be longer than a tag may be.
+    """
+    values: dict[str, Any] = {
+        "actor": intent.actor,
+        "time": _time(intent.time),
+        "found": {
+            "champion": intent.found.champion,
+            "canary": intent.found.canary,
+            "last": list(intent.found.last),
+            "rollout": intent.found.rollout,
+        },
+    }
+    if intent.take_over:
+        values["take_over"] = True
+    if intent.event is not None:
+        values["event"] = _event_values(intent.event)
+    return _fits(_dump(values), "the intent")
+
+
+def decode_intent(operation: str, value: str) -> Intent:
+    """Read an intent's tag."""
+    values = json.loads(value)
+    found = values["found"]
+    event = values.get("event")
+    return Intent(
+        id=operation,
+        actor=values["actor"],
+        found=Found(
+            champion=found["champion"],
+            canary=found["canary"],
+            last=(int(found["last"][0]), str(found["last"][1])),
+            rollout=found["rollout"],
+        ),
+        event=None if event is None else _event(event, 0, operation),
+        time=datetime.fromisoformat(values["time"]),
+        take_over=bool(values.get("take_over", False)),
+    )
+
+
+def pack(events: Sequence[Event]) -> tuple[str, str, int]:
+    """Pack as many of the events, in order, as one tag holds.
+
+    An event that is too large for a pack by itself is passed over and stays loose.
+
+    Returns:
+        Name and value of the pack's tag, and how many of the given events were looked at.
+        The name is empty where nothing could be packed.
+    """
+    taken: list[Event] = []
+    value = ""
+    looked = 0
+    for event in events:
+        longer = _encode_pack([*taken, event])
+        if len(longer) > MAX_VALUE:
+            if taken:
+                break
+        else:
+            taken.append(event)
+            value = longer
+        looked += 1
+    if not taken:
+        return "", "", looked
+    return f"fds.events.{taken[0].sequence:08d}-{taken[-1].sequence:08d}", value, looked
+
+
+def _encode_pack(events: Sequence[Event]) -> str:
+    lines = "\n".join(_dump({"sequence": e.sequence, "operation": e.operation, **_event_values(e)}) for e in events)
+    return base64.b85encode(zlib.compress(lines.encode(), 9)).decode("ascii")
+
+
+def decode_pack(value: str) -> list[Event]:
+    """Read a pack's tag."""
+    lines = zlib.decompress(base64.b85decode(value)).decode().split("\n")
+    rows = [json.loads(line) for line in lines]
+    return [_event(row, int(row["sequence"]), row["operation"]) for row in rows]
+
+
+def encode_rollout(rollout: Rollout) -> str:
+    """Value of the canary version's rollout tag; the weight is in basis points.
+
+    Raises:
+        ConfigError: The value would be longer than a tag may be.
+    """
+    return _fits(_dump(_rollout_values(rollout)), "the rollout's plan")
+
+
+def decode_rollout(value: str | None) -> Rollout | None:
+    """Read a rollout tag; None where there is none or a hand has made it unreadable (such a canary is inert)."""
+    if value is None:
+        return None
+    try:
+        return _rollout(json.loads(value))
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+        return None
+
+
+def digest(value: str | None) -> str:
+    """A short digest of a tag's value, to notice that it changed; "" where there is none."""
+    return "" if value is None else xxhash.xxh3_64_hexdigest(value.encode())
+
+
+def export_line(event: Event) -> dict[str, Any]:
+    """An event as plain values, for JSON output."""
+    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event)}
+
+
+def checked_reason(reason: str) -> str:
+    """The reason, if it may stand in a tag.
+
+    Raises:
+        ConfigError: It is longer than 1,000 bytes, or has control characters.
+    """
+    return _checked_text(reason, "the reason", MAX_REASON)
+
+
+def checked_actor(actor: str) -> str:
+    """The actor, if it may stand in a tag.
+
+    Raises:
+        ConfigError: It is empty, longer than 200 bytes, or has control characters.
+    """
+    if not actor.strip():
+        raise ConfigError("the actor is empty", fix="set FDS_ACTOR, or pass actor=, to who is acting")
+    return _checked_text(actor, "the actor", MAX_ACTOR)
+
+
+def _checked_text(text: str, what: str, limit: int) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{what} is not valid Unicode", fix="leave out the lone surrogate") from error
+    if size > limit:
+        raise ConfigError(
+            f"{what} has {size:,} bytes, more than the {limit:,} a tag may hold",
+            fix="shorten it, and link to the longer text",
+        )
+    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in text):
+        raise ConfigError(f"{what} has control characters", fix="leave out all but line breaks and tabs")
+    return text
+
+
+def _event_values(event: Event) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "kind": event.kind.value,
+        "from": event.from_version,
+        "to": event.to_version,
+        "actor": event.actor,
+        "reason": event.reason,
+        "time": _time(event.time),
+        "outcome": event.outcome.value,
+    }
+    if event.rollout is not None:
+        values["rollout"] = _rollout_values(event.rollout)
+    if event.forced:
+        values["forced"] = True
+    return values
+
+
+def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
+    rollout = values.get("rollout")
+    return Event(
+        sequence=sequence,
+        operation=operation,
+        kind=Kind(values["kind"]),
+        actor=values["actor"],
+        reason=values["reason"],
+        time=datetime.fromisoformat(values["time"]),
+        from_version=values["from"],
+        to_version=values["to"],
+        rollout=None if rollout is None else _rollout(rollout),
+        outcome=Outcome(values["outcome"]),
+        forced=bool(values.get("forced", False)),
+    )
+
+
+def _rollout_values(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "id": rollout.id,
+        "champion": rollout.champion,
+        "canary": rollout.canary,
+        "weight": rollout.weight,
+        "step": rollout.step,
+        "since": _time(rollout.since),
+        "status": rollout.status.value,
+        "plan": rollout.plan.to_dict(),
+    }
+
+
+def _rollout(values: Mapping[str, Any]) -> Rollout:
+    weight = to_basis_points(to_percent(values["weight"]))
+    return Rollout(
+        id=str(values["id"]),
+        champion=int(values["champion"]),
+        canary=int(values["canary"]),
+        plan=Plan.from_dict(values["plan"]),
+        weight=weight,
+        step=int(values["step"]),
+        since=datetime.fromisoformat(values["since"]),
+        status=RolloutStatus(values["status"]),
+    )
+
+
+def _time(time: datetime) -> str:
+    if time.tzinfo is None:
+        raise TypeError("an event's time must be timezone-aware")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _fits(value: str, what: str) -> str:
+    if len(value) > MAX_VALUE:
+        raise ConfigError(
+            f"{what} takes {len(value):,} characters, more than the {MAX_VALUE:,} a registry tag may hold",
+            fix="shorten the reason or the plan",
+        )
+    return value
+
+
+def numbered(event: Event, sequence: int) -> Event:
+    """The event with its place in the history."""
+    return replace(event, sequence=sequence)
+
+
+def doubles(events: Iterable[Event]) -> dict[int, list[Event]]:
+    """Sequence numbers that more than one event holds."""
+    by_number: dict[int, list[Event]] = {}
+    for event in events:
+        by_number.setdefault(event.sequence, []).append(event)
+    return {number: same for number, same in by_number.items() if len(same) > 1}

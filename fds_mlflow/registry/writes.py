@@ -1,0 +1,82 @@
+"""What each operation writes, in which order, and how its decisive write is recognised afterwards: no I/O."""
+
+from __future__ import annotations
+
+from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.state import State, fold
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
+from fds_mlflow.registry.tags import Intent
+from fds_mlflow.registry.view import View
+
+
+def point(event: Event) -> Write | None:
+    """The one write that decides; None for the kinds that their own event decides."""
+    version, rollout = event.to_version, event.rollout
+    if event.kind in MOVES_CHAMPION and version is not None:
+        return SetAlias(tags.CHAMPION, version)
+    if event.kind is Kind.START and version is not None:
+        return SetAlias(tags.CANARY, version)
+    if event.kind is Kind.ADVANCE and rollout is not None:
+        return SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout))
+    if event.kind is Kind.ABORT:
+        return DeleteAlias(tags.CANARY)
+    return None
+
+
+def before(view: View, event: Event) -> list[Write]:
+    """Writes before the decisive one: inert for every reader."""
+    if event.kind is Kind.START and event.rollout is not None:
+        left_over: list[Write] = [DeleteAlias(tags.CANARY)] if view.canary_alias is not None else []
+        tag = SetVersionTag(event.rollout.canary, tags.ROLLOUT, tags.encode_rollout(event.rollout))
+        return [*left_over, tag]
+    named = view.canary_rollout
+    if event.kind in MOVES_CHAMPION and named is not None and named.champion == event.to_version:
+        return [DeleteAlias(tags.CANARY)]  # else the old canary would wake up under its old champion
+    return []
+
+
+def after(view: View, event: Event) -> list[Write]:
+    """Writes after the decisive one, before stages and the event: they change no routing."""
+    writes: list[Write] = []
+    rollout = event.rollout
+    if rollout is not None and not rollout.active:
+        writes.append(SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout)))
+    awake = view.rollout is not None and view.rollout.champion == event.to_version
+    if event.kind in MOVES_CHAMPION and view.canary_alias is not None and not awake:
+        writes.append(DeleteAlias(tags.CANARY))
+    return writes
+
+
+def landed(view: View, dead: Intent) -> Outcome:
+    """Whether the decisive write of a dead operation is there."""
+    event = dead.event
+    if event is None or point(event) is None:
+        return Outcome.ABANDONED  # its event would have decided, and is not there
+    if event.kind in MOVES_CHAMPION:
+        return _between(view.champion_alias, dead.found.champion, event.to_version)
+    if event.kind is Kind.ABORT:
+        return _between(view.canary_alias, dead.found.canary, None)
+    if view.canary_rollout == event.rollout and view.canary_alias == event.to_version:
+        return Outcome.DONE
+    if event.kind is Kind.START:
+        not_yet = view.canary_alias is None or view.canary_alias == dead.found.canary
+    else:
+        not_yet = view.found.rollout == dead.found.rollout and view.canary_alias == dead.found.canary
+    return Outcome.ABANDONED if not_yet else Outcome.OVERTAKEN
+
+
+def _between(now: int | None, before: int | None, after: int | None) -> Outcome:
+    if now == after:
+        return Outcome.DONE
+    return Outcome.ABANDONED if now == before else Outcome.OVERTAKEN
+
+
+def as_live(view: View) -> State:
+    """The state as the aliases show it now, whatever operations are still in flight."""
+    state = view.state
+    for intent in view.history.intents:
+        recorded = view.history.find(intent.id) is not None
+        if intent.event is not None and not recorded and landed(view, intent) is Outcome.DONE:
+            state = fold([intent.event], state)
+    return state
