@@ -1,0 +1,156 @@
+"""The outcome store for asyncio: the same operations on the same tables, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.outcomes import operations
+from fds_mlflow.outcomes.engine import (
+    DEFAULT_URL,
+    EXCLUSIVE,
+    async_engine,
+    in_memory,
+    is_current,
+    parse,
+    shown,
+    translated,
+    upgrade,
+)
+from fds_mlflow.outcomes.operations import By, Scope
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, case_rows, outcome_rows
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncOutcomeStore:
+    """`fds_mlflow.outcomes.store.OutcomeStore`, awaited: see there for what each method promises.
+
+    The schema is created or brought up to date by the first call, because a constructor cannot wait; so the
+    errors of opening come from there, save `ConfigError`. One store belongs to one event loop.
+
+    Args:
+        url: As for `OutcomeStore`; `sqlite:///file.db` and `sqlite+aiosqlite:///file.db` mean the same.
+        timeout: Seconds to wait for another writer's lock, a pooled connection or the server.
+
+    Attributes:
+        engine: The SQLAlchemy engine.
+        url: The address, without any password.
+
+    Raises:
+        ConfigError: The URL is not valid or its driver is not installed.
+    """
+
+    def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0) -> None:
+        self._url = parse(url)
+        self.url = shown(self._url)
+        with translated(self._url):
+            self.engine: AsyncEngine = async_engine(self._url, timeout)
+        self._opening = asyncio.Lock()
+        self._opened = False
+        # In memory all tasks share the one connection: one operation at a time.
+        self._alone: contextlib.AbstractAsyncContextManager[object] = (
+            asyncio.Lock() if in_memory(self._url) else contextlib.nullcontext()
+        )
+
+    async def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """Store a batch of outcomes, all of them or none; returns how many were new."""
+        return await self._write(operations.record, outcome_rows(outcomes))
+
+    async def label(self, cases: Sequence[CaseRecord]) -> int:
+        """Store a batch of labels, all of them or none; returns how many were new or changed."""
+        return await self._write(operations.label, case_rows(cases))
+
+    async def counts(
+        self,
+        model: str,
+        rollout: str | None,
+        step: int | None = None,
+        *,
+        by: By = "assigned",
+        as_of: datetime | None = None,
+        maturity: timedelta | None = None,
+    ) -> list[VariantCounts]:
+        """Both variants' outcomes, counted: champion first, zeros where nothing happened."""
+        scope = Scope(model=model, rollout=rollout, step=step, by=by, as_of=as_of, maturity=maturity)
+        return await self._read(operations.counts, scope)
+
+    async def counts_by_step(
+        self,
+        model: str,
+        rollout: str | None,
+        *,
+        by: By = "assigned",
+        as_of: datetime | None = None,
+        maturity: timedelta | None = None,
+    ) -> list[VariantCounts]:
+        """The outcomes per step, weight in force and variant, in that order."""
+        scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
+        return await self._read(operations.counts_by_step, scope)
+
+    async def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
+        """The newest outcomes first, at most `limit`; of one rollout where it is given."""
+        return await self._read(operations.recent, model, rollout, limit)
+
+    async def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
+        return await self._read(operations.cases, transaction_ids, as_of)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A plain SQLAlchemy session: committed at the end, rolled back on an exception."""
+        await self._open()
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            yield session
+            await session.commit()
+
+    async def close(self) -> None:
+        """Close the connections. An in-memory database is gone then."""
+        await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _open(self) -> None:
+        if not self._opened:
+            async with self._opening:
+                await self._upgrade_once()
+
+    async def _upgrade_once(self) -> None:
+        if self._opened:
+            return
+        with translated(self._url):
+            async with self.engine.connect() as connection:
+                current = await connection.run_sync(is_current)
+            if not current:
+                async with self.engine.connect() as connection:
+                    await connection.execution_options(**EXCLUSIVE)
+                    async with connection.begin():
+                        await connection.run_sync(upgrade)
+        self._opened = True
+
+    async def _read(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._alone:
+            with translated(self._url):
+                async with self.session() as session:
+                    return await session.run_sync(operation, *args, **kwargs)
+
+    async def _write(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._alone:
+            with translated(self._url):
+                async with self.session() as session:
+                    await session.connection(execution_options=EXCLUSIVE)
+                    return await session.run_sync(operation, *args, **kwargs)

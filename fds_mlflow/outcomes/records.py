@@ -1,0 +1,227 @@
+"""What callers hand in and get back: one request's outcome, one state of a case. Checked here, as a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from ulid import ULID
+
+from fds_mlflow.core.routing import Variant
+from fds_mlflow.errors import DataError
+
+ERROR_LENGTH = 1000
+"""Characters kept of an error text: a stack trace must not cost the batch it arrives in."""
+
+_INTEGER_MAX = 2**31 - 1
+
+
+class CaseStatus(StrEnum):
+    """What is known about a transaction. Only `SUSPECTED` says nothing about the truth."""
+
+    SUSPECTED = "suspected"
+    CONFIRMED = "confirmed"
+    FALSE_POSITIVE = "false_positive"
+    GENUINE = "genuine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRecord:
+    """One scored request; the fields of `tables.Outcome`.
+
+    `transaction_id` defaults to the key, `served` to `assigned`. A `request_id` is made when none is given
+    and stays with the record, so writing the same record twice stores it once.
+    """
+
+    model: str
+    key: str
+    assigned: Variant | str
+    version: int
+    score: float | None
+    flagged: bool
+    latency_ms: float
+    time: datetime
+    rollout_id: str | None = None
+    step: int = 0
+    weight: int = 0
+    served: Variant | str | None = None
+    error: str | None = None
+    transaction_id: str | None = None
+    request_id: str = field(default_factory=lambda: str(ULID()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRecord:
+    """What was known about one transaction from `known_at` on; the fields of `tables.FraudCase`."""
+
+    transaction_id: str
+    status: CaseStatus | str
+    known_at: datetime
+    fraud_type: str | None = None
+    loss_amount: float | None = None
+    occurred_at: datetime | None = None
+    reported_at: datetime | None = None
+    resolved_at: datetime | None = None
+
+
+Record = TypeVar("Record")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class _RefusedError(Exception):
+    """One value of one record is not valid; carries what is wrong and the fix."""
+
+
+def outcome_rows(records: Sequence[OutcomeRecord]) -> list[dict[str, Any]]:
+    """The records as rows of `tables.Outcome`.
+
+    Raises:
+        DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
+    """
+    return _rows(records, OutcomeRecord, _outcome_row)
+
+
+def case_rows(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
+    """The records as rows of `tables.FraudCase`; of two about the same transaction and moment, the last.
+
+    Raises:
+        DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
+    """
+    rows = _rows(records, CaseRecord, _case_row)
+    return list({(row["transaction_id"], row["known_at"]): row for row in rows}.values())
+
+
+def _rows(
+    records: Sequence[Record], kind: type[Record], convert: Callable[[Record], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    rows = []
+    for position, record in enumerate(records):
+        if not isinstance(record, kind):
+            raise DataError(
+                f"record {position} of {len(records)} is a {type(record).__name__}, not a {kind.__name__}",
+                fix=f"pass a sequence of {kind.__name__}",
+            )
+        try:
+            rows.append(convert(record))
+        except _RefusedError as refused:
+            what, fix = refused.args
+            raise DataError(
+                f"{kind.__name__} {position} of {len(records)}: {what}",
+                fix=f"{fix}; nothing of the batch was written",
+            ) from None
+    return rows
+
+
+def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
+    assigned = _choice("assigned", record.assigned, Variant)
+    rollout_id = None if record.rollout_id is None else _text("rollout_id", record.rollout_id, 64)
+    if rollout_id is None and assigned is not Variant.CHAMPION:
+        raise _RefusedError(
+            "assigned to the canary without a rollout_id", "record the rollout the request was routed by"
+        )
+    key = _text("key", record.key, 255)
+    if record.error is not None and not (isinstance(record.error, str) and record.error):
+        raise _RefusedError(f"error is {record.error!r}", "use None where nothing went wrong")
+    if record.score is None and record.error is None:
+        raise _RefusedError("there is neither a score nor an error", "give the score, or the error that prevented it")
+    error = None if record.error is None else _text("error", record.error[:ERROR_LENGTH], ERROR_LENGTH)
+    return {
+        "model": _text("model", record.model, 256),
+        "request_id": _text("request_id", record.request_id, 255),
+        "key": key,
+        "transaction_id": key if record.transaction_id is None else _text("transaction_id", record.transaction_id, 255),
+        "rollout_id": rollout_id,
+        "step": _integer("step", record.step, 0, _INTEGER_MAX),
+        "weight": _integer("weight", record.weight, 0, 10_000),
+        "assigned": assigned.value,
+        "served": assigned.value if record.served is None else _choice("served", record.served, Variant).value,
+        "version": _integer("version", record.version, 1, _INTEGER_MAX),
+        "score": None if record.score is None else _number("score", record.score, 0.0, 1.0),
+        "flagged": _boolean("flagged", record.flagged),
+        "latency_ms": _number("latency_ms", record.latency_ms, 0.0, math.inf),
+        "error": error,
+        "time": _moment("time", record.time),
+    }
+
+
+def _case_row(record: CaseRecord) -> dict[str, Any]:
+    moments = {
+        name: None if (value := getattr(record, name)) is None else _moment(name, value)
+        for name in ("occurred_at", "reported_at", "resolved_at")
+    }
+    known_at = _moment("known_at", record.known_at)
+    if moments["occurred_at"] is not None and moments["occurred_at"] > known_at:
+        raise _RefusedError(
+            f"known_at {known_at.isoformat()} is before occurred_at {moments['occurred_at'].isoformat()}",
+            "a label cannot be known before its transaction: check whether the two columns are swapped",
+        )
+    loss = record.loss_amount
+    return {
+        "transaction_id": _text("transaction_id", record.transaction_id, 255),
+        "status": _choice("status", record.status, CaseStatus).value,
+        "fraud_type": None if record.fraud_type is None else _text("fraud_type", record.fraud_type, 64),
+        "loss_amount": None if loss is None else _number("loss_amount", loss, 0.0, math.inf),
+        **moments,
+        "known_at": known_at,
+    }
+
+
+def _text(name: str, value: Any, longest: int) -> str:
+    if not isinstance(value, str) or not value:
+        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a text that is not empty")
+    if len(value) > longest:
+        raise _RefusedError(f"{name} has {len(value):,} characters > {longest}", f"shorten {name}")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise _RefusedError(f"{name} holds a character no database stores: {value!r}", "remove NUL and lone surrogates")
+    return str(value)
+
+
+def _choice(name: str, value: Any, allowed: type[Choice]) -> Choice:
+    try:
+        return allowed(value)
+    except ValueError:
+        raise _RefusedError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}") from None
+
+
+def _integer(name: str, value: Any, least: int, most: int) -> int:
+    try:
+        number = value.__index__()
+    except AttributeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a whole number from {least} to {most}")
+    return int(number)
+
+
+def _number(name: str, value: Any, least: float, most: float) -> float:
+    try:
+        number = float(value) if not isinstance(value, (str, bool)) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and least <= number <= most):
+        bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
+        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a finite number {bounds}")
+    return number
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if isinstance(value, str) or value not in (0, 1):
+        raise _RefusedError(f"{name} is {value!r}", f"give {name} as True or False")
+    return bool(value)
+
+
+def _moment(name: str, value: Any) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise _RefusedError(
+            f"{name} is {value!r}, which has no time zone",
+            "attach one: datetime.now(timezone.utc), or .replace(tzinfo=timezone.utc) if the time is in UTC",
+        )
+    utc = value.astimezone(UTC)
+    if type(utc) is datetime:
+        return utc
+    # A pandas Timestamp is a datetime too, with nanoseconds that no driver stores: keep the microseconds.
+    return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=UTC)

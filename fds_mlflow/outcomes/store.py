@@ -1,0 +1,175 @@
+"""The outcome store: outcomes and labels in SQLite or PostgreSQL, the schema made on first use."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.orm import Session
+
+from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.outcomes import operations
+from fds_mlflow.outcomes.engine import (
+    DEFAULT_URL,
+    EXCLUSIVE,
+    in_memory,
+    is_current,
+    parse,
+    shown,
+    sync_engine,
+    translated,
+    upgrade,
+)
+from fds_mlflow.outcomes.operations import By, Scope
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, case_rows, outcome_rows
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OutcomeStore:
+    """Outcomes and labels in a database.
+
+    Opening it creates the schema, or brings it up to date; several processes may do so at once. It is safe to
+    share between threads. After a fork, open one per process.
+
+    Args:
+        url: `sqlite:///file.db` (also its folder is created), `sqlite://` (in memory, for tests) or a
+            `postgresql://` URL. An async driver's URL means the same database.
+        timeout: Seconds to wait for another writer's lock, a pooled connection or the server.
+
+    Attributes:
+        engine: The SQLAlchemy engine.
+        url: The address, without any password.
+
+    Raises:
+        ConfigError: The URL is not valid or its driver is not installed.
+        RefusedError: The schema is newer than this release knows.
+        UnavailableError: The database cannot be reached, written or is locked.
+    """
+
+    def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0) -> None:
+        self._url = parse(url)
+        self.url = shown(self._url)
+        # In memory all threads share the one connection: one operation at a time.
+        self._alone: contextlib.AbstractContextManager[object] = (
+            threading.RLock() if in_memory(self._url) else contextlib.nullcontext()
+        )
+        with translated(self._url):
+            self.engine: Engine = sync_engine(self._url, timeout)
+            with self.engine.connect() as connection:
+                current = is_current(connection)
+            if not current:
+                with self.engine.connect().execution_options(**EXCLUSIVE) as connection, connection.begin():
+                    upgrade(connection)
+
+    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """Store a batch of outcomes, all of them or none; a request stored already is skipped.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            DataError: A value is not valid; names the record and the fix.
+            UnavailableError: The database is locked, full or gone.
+        """
+        return self._write(operations.record, outcome_rows(outcomes))
+
+    def label(self, cases: Sequence[CaseRecord]) -> int:
+        """Store a batch of labels, all of them or none.
+
+        Of one transaction, the state with the latest `known_at` holds, in whatever order they arrive. The
+        same state twice is stored once; another one of the same moment corrects it.
+
+        Returns:
+            How many were new or changed.
+
+        Raises:
+            DataError: A value is not valid; names the record and the fix.
+            UnavailableError: The database is locked, full or gone.
+        """
+        return self._write(operations.label, case_rows(cases))
+
+    def counts(
+        self,
+        model: str,
+        rollout: str | None,
+        step: int | None = None,
+        *,
+        by: By = "assigned",
+        as_of: datetime | None = None,
+        maturity: timedelta | None = None,
+    ) -> list[VariantCounts]:
+        """Both variants' outcomes, counted: champion first, zeros where nothing happened.
+
+        Args:
+            model: The registered model.
+            rollout: The rollout's id; None for what was scored outside any.
+            step: One step of it, or None for all of them together.
+            by: The variant `assigned` (the unbiased comparison) or the one that `served`.
+            as_of: What was known then: later outcomes and labels are left out.
+            maturity: Count labels only of outcomes this old at `as_of`, each as it was known at that age.
+
+        Raises:
+            DataError: `as_of` has no time zone, or is missing beside `maturity`.
+            UnavailableError: The database is locked or gone.
+        """
+        scope = Scope(model=model, rollout=rollout, step=step, by=by, as_of=as_of, maturity=maturity)
+        return self._read(operations.counts, scope)
+
+    def counts_by_step(
+        self,
+        model: str,
+        rollout: str | None,
+        *,
+        by: By = "assigned",
+        as_of: datetime | None = None,
+        maturity: timedelta | None = None,
+    ) -> list[VariantCounts]:
+        """The outcomes per step, weight in force and variant, in that order; arguments as for `counts`.
+
+        Within an entry a key counts once per kind; a key seen in two steps counts in both.
+        """
+        scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
+        return self._read(operations.counts_by_step, scope)
+
+    def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
+        """The newest outcomes first, at most `limit`; of one rollout where it is given."""
+        return self._read(operations.recent, model, rollout, limit)
+
+    def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
+        return self._read(operations.cases, transaction_ids, as_of)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """A plain SQLAlchemy session: committed at the end, rolled back on an exception.
+
+        Its errors are SQLAlchemy's own.
+        """
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    def close(self) -> None:
+        """Close the connections. An in-memory database is gone then."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._alone, translated(self._url), self.session() as session:
+            return operation(session, *args, **kwargs)
+
+    def _write(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._alone, translated(self._url), self.session() as session:
+            session.connection(execution_options=EXCLUSIVE)
+            return operation(session, *args, **kwargs)
