@@ -60,7 +60,8 @@ def current_facts() -> dict[str, str] | None:
 def code_tags(directory: Path | None = None) -> dict[str, str]:
     """Describe the code that runs.
 
-    The tags are ``fds.git_commit``, ``fds.git_dirty``, ``fds.lock`` and ``fds.package_version``. What cannot be found out (no git, no repository, no lock file) is left out; nothing is raised or printed.
+    The tags are ``fds.git_commit``, ``fds.git_dirty``, ``fds.lock`` and ``fds.package_version``.
+    What cannot be found out (no git, no repository, no lock file) is left out; nothing is printed.
 
     Args:
         directory: Where to look for the repository and its lock file; the working directory by default.

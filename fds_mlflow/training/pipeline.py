@@ -1,0 +1,320 @@
+"""One training: fit, choose the threshold, measure, log it all to an MLflow run, register the version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.training import evaluation, gradient_boosting, isolation_forest
+from fds_mlflow.training.reproducibility import code_tags, run_facts
+from fds_mlflow.training.scorer import Curve, FittedScorer, log_scorer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fds_mlflow.training.features import FeatureTable
+    from fds_mlflow.training.split import Split
+
+ALGORITHMS = {"lightgbm": gradient_boosting.fit, "isolation_forest": isolation_forest.fit}
+
+#: MLflow takes at most 1,000 metrics in one batch.
+_BATCH = 1000
+_EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind.
+
+    Attributes:
+        run_id: The MLflow run.
+        model_uri: ``models:/m-…``: loads with ``mlflow.pyfunc.load_model`` whether registered or not.
+        version: Version number under the registered name, or None where no name was given.
+        metrics: As logged: test figures under their own names, validation figures with the prefix ``val_``.
+        threshold: The score from which a transaction is flagged.
+    """
+
+    run_id: str
+    model_uri: str
+    version: int | None
+    metrics: dict[str, float]
+    threshold: float
+
+
+def train(
+    split: Split,
+    *,
+    algorithm: str = "lightgbm",
+    params: Mapping[str, object] | None = None,
+    target_fpr: float = 0.02,
+    seed: int = 42,
+    experiment: str | None = None,
+    model_name: str | None = None,
+    run_name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Trained:
+    """Train one model in one MLflow run.
+
+    Logged are parameters, the three parts as datasets with digest, source and period, test metrics under
+    their plain names (``average_precision``) and validation metrics with the prefix ``val_``, curves
+    (``curve_…``, one step per tree or iteration), feature importance, plots, the features' declaration and
+    the model with signature and input example. An active run becomes the parent; a run handed over by
+    ``mlflow run`` is filled. On any failure the run is marked FAILED and none is left active.
+
+    Args:
+        split: The parts; see :mod:`fds_mlflow.training.split`.
+        algorithm: ``lightgbm`` or ``isolation_forest``.
+        params: Parameters of the algorithm, by the names of its scikit-learn class.
+        target_fpr: The threshold flags at most this share of the genuine validation rows.
+        seed: Seed of everything random: the same data gives the same model.
+        experiment: Name of the experiment, created where it is missing; ``fds/<model_name>`` by default.
+        model_name: Register the model under this name.
+        run_name: Name of the run; the algorithm by default.
+        tags: More tags for the run and the version.
+
+    Returns:
+        The run, the model and its figures on test and validation.
+
+    Raises:
+        ConfigError: An unknown algorithm or parameter, a target outside (0, 1), a deleted experiment.
+        DataError: Data that the algorithm cannot learn from.
+    """
+    import mlflow
+
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"the algorithm {algorithm!r} is unknown", fix=f"choose one of {', '.join(ALGORITHMS)}")
+    if not 0 < target_fpr < 1:
+        raise ConfigError(
+            f"the target false positive rate is {target_fpr}", fix="give a share between 0 and 1: 0.02 is 2 %"
+        )
+    facts = _facts(split, algorithm)
+    given = dict(tags or {})
+    with (
+        run_facts(facts),
+        mlflow.start_run(
+            experiment_id=_experiment_id(experiment or f"fds/{model_name or 'training'}", given=experiment),
+            run_name=run_name or algorithm,
+            nested=mlflow.active_run() is not None,
+            tags=given,
+        ) as run,
+    ):
+        # A run that `mlflow run` created has not seen our context provider.
+        missing = {k: v for k, v in {**code_tags(), **facts}.items() if k not in run.data.tags}
+        mlflow.set_tags(missing)
+        scorer = ALGORITHMS[algorithm](split, params or {}, seed)
+        scores = {name: scorer.predict(part.x) for name, part in split.parts.items() if name != "train"}
+        validation_labels = split.validation.y if split.labelled else None
+        threshold = evaluation.choose_threshold(validation_labels, scores["validation"], target_fpr)
+        metrics = _metrics(split, scores, threshold)
+        own = {**facts, "fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **given}
+        mlflow.set_tags(own)
+        _log_parameters(split, scorer, target_fpr)
+        info = log_scorer(scorer, split.train.x.head(_EXAMPLE_ROWS).reset_index(drop=True), own)
+        _log_data_and_metrics(split, metrics, info.model_id)
+        _log_curves(run.info.run_id, scorer.curves)
+        _log_artifacts(split, scorer, scores["test"], threshold)
+        version = None
+        if model_name is not None:
+            version = _register(model_name, info, run.info.run_id, own, _describe(scorer, metrics, split))
+    return Trained(run.info.run_id, info.model_uri, version, metrics, threshold)
+
+
+def _facts(split: Split, algorithm: str) -> dict[str, str]:
+    table = split.train
+    if any(part.features != table.features or part.categorical != table.categorical for part in split.parts.values()):
+        raise DataError("the parts of the split have different features", fix="cut all parts from one table")
+    first, last = table.period
+    return {
+        "fds.algorithm": algorithm,
+        "fds.digest": table.digest,
+        "fds.source": table.source,
+        "fds.period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
+        "fds.schema": hashlib.sha256(_declaration(table).encode()).hexdigest()[:16],
+    }
+
+
+def _declaration(table: FeatureTable) -> str:
+    """The features, in order, and how they are computed: what a scoring service has to deliver."""
+    return json.dumps(
+        {
+            "features": list(table.features),
+            "categorical": list(table.categorical),
+            "spec": table.spec.model_dump(mode="json"),
+        },
+        indent=2,
+    )
+
+
+def _experiment_id(name: str, *, given: str | None) -> str | None:
+    """The experiment to start the run in; None where a parent or a handed-over run decides."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    active = mlflow.active_run()
+    if active is not None and given is None:
+        return str(active.info.experiment_id)
+    if os.environ.get("MLFLOW_RUN_ID"):
+        return None
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"the experiment {name!r} is deleted", fix="restore it in MLflow, or give another name with experiment="
+        )
+    return str(found.experiment_id)
+
+
+def _metrics(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold: float) -> dict[str, float]:
+    """Test figures under their own names, validation figures with a prefix; rates alone where no labels are."""
+    result: dict[str, float] = {"threshold": threshold}
+    for name, prefix in (("validation", "val_"), ("test", "")):
+        part, score = split.parts[name], scores[name]
+        if not split.labelled:
+            result[f"{prefix}flagged_rate"] = float((score >= threshold).mean())
+            continue
+        customer = part.frame["customer"].to_numpy() if "customer" in part.frame.columns else None
+        figures = evaluation.metrics(part.y, score, threshold, customer=customer, time=part.frame["time"].to_numpy())
+        figures.pop("threshold")
+        result.update({f"{prefix}{key}": value for key, value in figures.items()})
+    return result
+
+
+def _log_parameters(split: Split, scorer: FittedScorer, target_fpr: float) -> None:
+    import mlflow
+
+    mlflow.log_params(
+        {
+            "algorithm": scorer.algorithm,
+            **scorer.params,
+            **split.facts,
+            "target_fpr": target_fpr,
+            "features": len(split.train.features),
+            "trees": scorer.trees,
+        }
+    )
+
+
+def _log_data_and_metrics(split: Split, metrics: Mapping[str, float], model_id: str) -> None:
+    """The parts as dataset inputs, and the figures attached to run, model and test part."""
+    import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+
+    datasets: dict[str, Any] = {}
+    for name, part in split.parts.items():
+        frame = part.x
+        if split.labelled:
+            frame = frame.assign(label=part.y.astype(np.float64))  # an integer label would warn about NaN
+        # MLflow knows a dataset by name and digest, 36 characters: parts of one file differ by how it was cut.
+        cut = hashlib.sha256(json.dumps([name, part.digest, sorted(split.facts.items())]).encode()).hexdigest()
+        datasets[name] = mlflow.data.from_pandas(
+            frame,
+            source=CodeDatasetSource({"source": part.source, "digest": part.digest}),
+            targets="label" if split.labelled else None,
+            name=name,
+            digest=cut[:32],
+        )
+        first, last = part.frame["time"].min(), part.frame["time"].max()
+        details = {
+            "source": part.source[:500],
+            "digest": part.digest,
+            "period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
+        }
+        context = {"train": "training", "validation": "validation", "test": "testing"}[name]
+        mlflow.log_input(datasets[name], context=context, tags=details)
+    of_test = {key: value for key, value in metrics.items() if not key.startswith("val_")}
+    of_validation = {key: value for key, value in metrics.items() if key.startswith("val_")}
+    mlflow.log_metrics(of_test, model_id=model_id, dataset=datasets["test"])
+    mlflow.log_metrics(of_validation, model_id=model_id, dataset=datasets["validation"])
+
+
+def _log_curves(run_id: str, curves: list[Curve]) -> None:
+    import time
+
+    import mlflow
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    points = [
+        Metric(curve.name, value, now, step)
+        for curve in curves
+        for step, value in zip(curve.steps, curve.values, strict=True)
+    ]
+    client = mlflow.MlflowClient()
+    for start in range(0, len(points), _BATCH):
+        client.log_batch(run_id, metrics=points[start : start + _BATCH])
+
+
+def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64], threshold: float) -> None:
+    import mlflow
+
+    from fds_mlflow.training import plots
+
+    mlflow.log_text(_declaration(split.train), "features.json")
+    ranked = dict(sorted(scorer.importance.items(), key=lambda item: item[1], reverse=True))
+    mlflow.log_dict({"unit": scorer.importance_unit, "importance": ranked}, "importance.json")
+    first, last = split.test.frame["time"].min(), split.test.frame["time"].max()
+    title = f"{scorer.algorithm}, {scorer.trees} trees · {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    if split.labelled:
+        figures = plots.draw(
+            split.test.y,
+            score,
+            threshold,
+            scorer.importance,
+            importance_unit=scorer.importance_unit,
+            title=title,
+        )
+    else:
+        figures = {"importance": plots.feature_importance(scorer.importance, scorer.importance_unit, title)}
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"plots/{name}.png", save_kwargs={"dpi": plots.DPI})
+
+
+def _describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split) -> str:
+    first, last = split.train.frame["time"].min(), split.train.frame["time"].max()
+    figures = [
+        f"{label} {metrics[key]:.3f}"
+        for key, label in (("average_precision", "average precision"), ("roc_auc", "ROC AUC"), ("recall", "recall"))
+        if key in metrics
+    ]
+    measured = f" On test: {', '.join(figures)}." if figures else ""
+    return (
+        f"{scorer.algorithm}, {scorer.trees} trees, trained on {len(split.train.frame):,} transactions "
+        f"from {first:%Y-%m-%d} to {last:%Y-%m-%d} ({split.train.source}).{measured} "
+        f"Flags from {metrics['threshold']:.4g}."
+    )
+
+
+def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], description: str) -> int:
+    """Create the version with its tags in one call, so that nobody sees a version without its threshold."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name,
+        source=info.model_uri,
+        run_id=run_id,
+        tags=dict(tags),
+        description=description,
+        model_id=info.model_id,
+    )
+    return int(version.version)

@@ -1,0 +1,209 @@
+"""The plots of a training run: one function each, object-oriented Matplotlib, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+#: Dots per inch that the figures are meant to be saved with: 1,500 x 960 pixels.
+DPI = 200
+
+_GENUINE, _FRAUD, _MARK, _GRID = "#3b6ea8", "#c8452f", "#222222", "#d9d9d9"
+_FEATURES_SHOWN = 20
+
+
+def draw(
+    y: NDArray[np.int8],
+    score: NDArray[np.float64],
+    threshold: float,
+    importance: Mapping[str, float],
+    *,
+    importance_unit: str,
+    title: str,
+) -> dict[str, Figure]:
+    """Every plot of one model on its test part.
+
+    Args:
+        y: Labels, shape (n,), both classes present.
+        score: Scores in [0, 1], shape (n,).
+        threshold: The threshold chosen on validation; marked in the plots.
+        importance: Importance per feature.
+        importance_unit: What it counts.
+        title: What the model and the data are, one line.
+
+    Returns:
+        Figures by file stem: ``precision_recall``, ``roc``, ``score_distribution``, ``calibration``,
+        ``importance``.
+    """
+    counts = f"{int((y == 0).sum()):,} genuine, {int((y == 1).sum()):,} fraud"
+    caption = f"{title} · test: {counts}"
+    return {
+        "precision_recall": precision_recall(y, score, threshold, caption),
+        "roc": roc(y, score, threshold, caption),
+        "score_distribution": score_distribution(y, score, threshold, caption),
+        "calibration": calibration(y, score, caption),
+        "importance": feature_importance(importance, importance_unit, title),
+    }
+
+
+def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+    """Precision over recall, with the chosen threshold and what flagging at random would give."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(y, score)
+    figure, axes = _canvas("Precision and recall", caption)
+    axes.step(recall, precision, where="post", color=_FRAUD, lw=1.8, clip_on=False)
+    axes.fill_between(recall, precision, step="post", color=_FRAUD, alpha=0.12, lw=0)
+    rate = float(y.mean())
+    axes.axhline(rate, color=_GENUINE, lw=1, ls="--", label=f"at random: {_percent(rate)}")
+    flagged = score >= threshold
+    if flagged.any():
+        at_precision, at_recall = float(y[flagged].mean()), float(flagged[y == 1].mean())
+        axes.plot(
+            [at_recall],
+            [at_precision],
+            "o",
+            color=_MARK,
+            ms=7,
+            zorder=5,
+            label=f"threshold: precision {_percent(at_precision)}, recall {_percent(at_recall)}",
+        )
+    axes.set(xlabel="Recall: share of frauds flagged", ylabel="Precision: share of flagged that is fraud")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(f"average precision {average_precision_score(y, score):.3f}", loc="right", fontsize=10)
+    axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    return figure
+
+
+def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+    """True over false positive rate; the false positive rate is logarithmic, where fraud teams work."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    false_positive, true_positive, _ = roc_curve(y, score, drop_intermediate=False)
+    figure, axes = _canvas("ROC, with the false positive rate on a logarithmic scale", caption)
+    left = max(1e-4, 0.5 / max(1, int((y == 0).sum())))
+    axes.step(np.maximum(false_positive, left), true_positive, where="post", color=_FRAUD, lw=1.8)
+    chance = np.geomspace(left, 1, 100)
+    axes.plot(chance, chance, color=_GENUINE, lw=1, ls="--", label="at random")
+    flagged = score >= threshold
+    at_false, at_true = float(flagged[y == 0].mean()), float(flagged[y == 1].mean())
+    axes.plot(
+        [max(at_false, left)],
+        [at_true],
+        "o",
+        color=_MARK,
+        ms=7,
+        zorder=5,
+        label=f"threshold: recall {_percent(at_true)}, false positive rate {_percent(at_false)}",
+    )
+    axes.set(xlabel="False positive rate", ylabel="Recall: share of frauds flagged")
+    axes.set(xscale="log", xlim=(left, 1), ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(lambda value, _: _percent(value))
+    axes.set_title(f"ROC AUC {roc_auc_score(y, score):.3f}", loc="right", fontsize=10)
+    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    return figure
+
+
+def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+    """Scores by class: the share of each class per bin, so that rare frauds show beside many genuine."""
+    figure, axes = _canvas("Scores by class", caption)
+    bins = np.linspace(0, 1, 51)
+    for label, name, color in ((0, "genuine", _GENUINE), (1, "fraud", _FRAUD)):
+        of_class = score[y == label]
+        axes.hist(
+            of_class,
+            bins=bins.tolist(),
+            weights=np.full(len(of_class), 1 / max(1, len(of_class))),
+            color=color,
+            alpha=0.55,
+            label=f"{name} ({len(of_class):,})",
+        )
+    axes.axvline(threshold, color=_MARK, lw=1.4, label=f"threshold {threshold:.4g}")
+    axes.set(xlabel="Score", ylabel="Share of the class (logarithmic)", yscale="log", xlim=(0, 1))
+    axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
+    axes.legend(loc="upper center", ncols=3, frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    return figure
+
+
+def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str) -> Figure:
+    """Observed share of fraud over the mean score, in bins of equal numbers of frauds, both logarithmic.
+
+    Bins of equal width would hold nearly every row in the first one; bins of equal numbers of rows, nearly
+    every fraud in the last.
+    """
+    from scipy.stats import beta
+
+    figure, axes = _canvas("Calibration: does a score of 10 % mean 10 % fraud?", caption)
+    order = np.argsort(score, kind="stable")
+    frauds = int(y.sum())
+    groups = min(10, max(1, frauds // 5))
+    # Rows in order of score; a bin ends where the running number of frauds passes the next share.
+    index = np.minimum(((np.cumsum(y[order]) - y[order]) * groups) // max(1, frauds), groups - 1)
+    rows = np.bincount(index, minlength=groups)
+    hits = np.bincount(index, weights=y[order], minlength=groups)
+    means = np.bincount(index, weights=score[order], minlength=groups) / np.maximum(rows, 1)
+    used = (rows > 0) & (means > 0) & (hits > 0)
+    observed = hits[used] / rows[used]
+    # Clopper, Pearson, Biometrika 26, 1934: exact 95 % intervals of a binomial share.
+    low = beta.ppf(0.025, hits[used], rows[used] - hits[used] + 1)
+    high = np.where(hits[used] < rows[used], beta.ppf(0.975, hits[used] + 1, rows[used] - hits[used]), 1.0)
+    axes.errorbar(
+        means[used],
+        observed,
+        yerr=[observed - low, high - observed],
+        fmt="o",
+        color=_FRAUD,
+        ms=5,
+        capsize=3,
+        lw=1.2,
+        label="observed, with 95 % intervals",
+    )
+    span = np.concatenate([means[used], observed, [1.0]])
+    floor = float(span.min()) / 2
+    axes.plot([floor, 1], [floor, 1], color=_GENUINE, lw=1, ls="--", label="perfectly calibrated")
+    axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _percent(value))
+    axes.set(xlabel="Mean score in the bin", ylabel="Share of fraud in the bin")
+    axes.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    return figure
+
+
+def feature_importance(importance: Mapping[str, float], unit: str, caption: str) -> Figure:
+    """The most important features as bars, the most important on top."""
+    ranked = sorted(importance.items(), key=lambda item: item[1], reverse=True)
+    shown = ranked[:_FEATURES_SHOWN][::-1]
+    more = f" (first {len(shown)} of {len(ranked)})" if len(ranked) > len(shown) else ""
+    figure, axes = _canvas(f"Feature importance{more}", caption)
+    axes.barh([name for name, _ in shown], [value for _, value in shown], color=_GENUINE, height=0.7)
+    axes.set(xlabel=unit[:1].upper() + unit[1:])
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", labelsize=8 if len(shown) > 12 else 9)
+    return figure
+
+
+def _canvas(title: str, caption: str) -> tuple[Figure, Axes]:
+    """A figure that belongs to nobody: no pyplot, so nothing is kept alive or drawn on a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
+    axes: Any = figure.add_subplot()
+    axes.set_title(caption, loc="left", fontsize=8.5, color="#555555")
+    axes.grid(visible=True, color=_GRID, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %"

@@ -1,0 +1,242 @@
+"""Cut a feature table into training, validation and test parts: by time, or stratified by label."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fds_mlflow.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fds_mlflow.training.features import FeatureTable
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three disjoint parts of one feature table.
+
+    Attributes:
+        train: What every fitted thing, scaling and encoding included, is fitted on.
+        validation: What early stopping, the calibration of scores and the threshold are chosen on.
+        test: What the reported metrics come from; nothing is chosen on it.
+        facts: How the cut was made (method, boundaries, gap, rows left out), to be logged with the run.
+    """
+
+    train: FeatureTable
+    validation: FeatureTable
+    test: FeatureTable
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, FeatureTable]:
+        """The parts by name, in their order."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the table knows which transactions were fraud."""
+        return "label" in self.train.frame.columns
+
+
+def by_time(
+    table: FeatureTable,
+    *,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    dates: tuple[datetime, datetime] | None = None,
+    gap: timedelta | None = None,
+) -> Split:
+    """Train on the past, validate later, test last; nothing is learned from a label that was not known yet.
+
+    With validation beginning at v and test at w, the parts are the half-open ranges [first, v - gap),
+    [v, w - gap) and [w, last]. Beyond the gap, a row whose ``label_known_at`` is later than the beginning of
+    the next part is left out of its own: its label would not have been there to learn or to choose from.
+    A fraud that never became known (NaT) is left out of both as well, and stays in the test part, which is
+    looked at with hindsight; a genuine transaction nobody ever reported (NaT) counts as known after the gap.
+
+    Args:
+        table: The features, in any order of rows.
+        fractions: Shares of the rows that remain beside the gaps: training, validation, test.
+        dates: Beginning of validation and of test (UTC where no zone is given), instead of fractions.
+        gap: The label delay. By default the delay after which nine in ten labels of the table were known,
+            and zero where the table does not say when labels became known.
+
+    Returns:
+        The parts, rows in the table's order, with ``facts``.
+
+    Raises:
+        ConfigError: Fractions that do not sum to 1, dates in the wrong order, a negative gap.
+        DataError: A part without rows, without fraud or without genuine transactions.
+    """
+    fractions = _checked_fractions(fractions)
+    pause = _usual_delay(table.frame) if gap is None else np.timedelta64(gap, "us")
+    if pause < np.timedelta64(0, "us"):
+        raise ConfigError(f"the gap of {gap} is negative", fix="give the label delay as zero or more")
+    time = table.frame["time"].to_numpy().astype("datetime64[us]")
+    if dates is None:
+        validation_start, test_start = _boundaries(np.sort(time), fractions, pause)
+    else:
+        validation_start, test_start = _moment(dates[0]), _moment(dates[1])
+    if not validation_start < test_start:
+        raise ConfigError(
+            f"validation begins at {validation_start} and test at {test_start}",
+            fix="give two dates in order, or fractions of rows with different times",
+        )
+    masks = {
+        "train": time < validation_start - pause,
+        "validation": (time >= validation_start) & (time < test_start - pause),
+        "test": time >= test_start,
+    }
+    facts = {
+        "split": "time",
+        "split_validation_start": str(validation_start),
+        "split_test_start": str(test_start),
+        "split_gap_days": f"{pause / np.timedelta64(1, 'D'):g}",
+        "split_rows_in_gaps": str(len(time) - sum(int(mask.sum()) for mask in masks.values())),
+    }
+    for part, boundary in (("train", validation_start), ("validation", test_start)):
+        late = masks[part] & _unknown_at(table.frame, boundary)
+        masks[part] &= ~late
+        facts[f"split_{part}_late_labels"] = str(int(late.sum()))
+    return _cut(table, masks, facts, "move the dates or fractions, shorten the gap, or bring a longer period")
+
+
+def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 42) -> Split:
+    """Cut at random so that every part holds the same share of fraud, exactly but for one row per class.
+
+    Random parts let a model learn from the future: use this for data without a meaningful order in time, or
+    to reproduce a specification that asks for it.
+
+    Args:
+        table: The features with labels.
+        fractions: Shares of the rows: training, validation, test.
+        seed: Seed of the permutation.
+
+    Returns:
+        The parts, rows in the table's order, with ``facts``.
+
+    Raises:
+        ConfigError: Fractions that do not sum to 1.
+        DataError: No labels, or a part without fraud or without genuine transactions.
+    """
+    fractions = _checked_fractions(fractions)
+    if "label" not in table.frame.columns:
+        raise DataError(
+            "a stratified split needs labels and the table has none",
+            fix="name the label column in the schema, or split by time",
+        )
+    rng = np.random.default_rng(seed)
+    labels = table.y
+    part_of = np.empty(len(labels), dtype=np.int8)
+    for label in (0, 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        part_of[rows] = np.repeat(np.arange(3, dtype=np.int8), _shares(len(rows), fractions))
+    masks = {name: part_of == index for index, name in enumerate(PARTS)}
+    return _cut(table, masks, {"split": "stratified", "split_seed": str(seed)}, "bring more rows of that class")
+
+
+def _checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    if len(fractions) != 3 or any(not 0 < share < 1 for share in fractions) or abs(sum(fractions) - 1) > 1e-9:
+        raise ConfigError(
+            f"the fractions {tuple(fractions)} are not three shares above 0 that sum to 1",
+            fix="give training, validation and test shares such as (0.6, 0.2, 0.2)",
+        )
+    return tuple(float(share) for share in fractions)
+
+
+def _moment(value: datetime) -> np.datetime64:
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    return np.datetime64(aware.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+def _usual_delay(frame: pd.DataFrame) -> np.timedelta64:
+    if "label_known_at" not in frame.columns:
+        return np.timedelta64(0, "us")
+    delays = (frame["label_known_at"] - frame["time"]).dropna().sort_values().to_numpy()
+    if len(delays) == 0:
+        return np.timedelta64(0, "us")
+    usual: np.timedelta64 = delays[min(len(delays) - 1, int(0.9 * len(delays)))].astype("timedelta64[us]")
+    return usual
+
+
+def _unknown_at(frame: pd.DataFrame, moment: np.datetime64) -> NDArray[np.bool_]:
+    """Rows whose label was not there at the moment; a genuine row nobody ever reported needs no report."""
+    if "label" not in frame.columns or "label_known_at" not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    known_at = frame["label_known_at"].to_numpy()
+    unknown: NDArray[np.bool_] = (known_at > moment) | (np.isnat(known_at) & (frame["label"].to_numpy() == 1))
+    return unknown
+
+
+def _boundaries(
+    time: NDArray[np.datetime64], fractions: tuple[float, ...], gap: np.timedelta64
+) -> tuple[np.datetime64, np.datetime64]:
+    """Beginnings of validation and test such that the rows beside the gaps are shared out by the fractions.
+
+    Each is found by bisection: moving a boundary later only ever adds rows before it and takes rows after it.
+    """
+    rows = len(time)
+    train, validation, test = fractions
+
+    def test_index(start: int) -> int:
+        def enough(index: int) -> bool:
+            before = int(np.searchsorted(time, time[index] - gap)) - start
+            return before * test >= (rows - index) * validation
+
+        return bisect_left(range(start, rows), True, key=enough) + start
+
+    def rows_after(start: int) -> int:
+        index = test_index(start)
+        if index == rows:
+            return 0
+        return int(np.searchsorted(time, time[index] - gap)) - start + rows - index
+
+    def trained_enough(index: int) -> bool:
+        before = int(np.searchsorted(time, time[index] - gap))
+        return before * (validation + test) >= rows_after(index) * train
+
+    first = bisect_left(range(rows), True, key=trained_enough)
+    second = test_index(first) if first < rows else rows
+    if second >= rows:
+        period = f"from {time[0]} to {time[-1]}" if rows else "without a time"
+        raise DataError(
+            f"{rows:,} rows {period} leave nothing beside two gaps of {gap / np.timedelta64(1, 'D'):g} days",
+            fix="shorten the gap, or bring a longer period",
+        )
+    return time[first], time[second]
+
+
+def _shares(count: int, fractions: tuple[float, ...]) -> NDArray[np.intp]:
+    """Whole numbers that sum to the count, by largest remainder."""
+    exact = np.array(fractions) * count
+    shares = np.floor(exact + 1e-9).astype(np.intp)
+    for index in np.argsort(shares - exact, kind="stable")[: count - int(shares.sum())]:
+        shares[index] += 1
+    return shares
+
+
+def _cut(table: FeatureTable, masks: dict[str, NDArray[np.bool_]], facts: dict[str, str], fix: str) -> Split:
+    parts = {name: table.where(mask) for name, mask in masks.items()}
+    total = len(table.frame)
+    for name, part in parts.items():
+        rows = len(part.frame)
+        if rows == 0:
+            raise DataError(f"the {name} part holds 0 of {total:,} rows", fix=fix)
+        facts[f"split_{name}_rows"] = str(rows)
+        if "label" not in part.frame.columns:
+            continue
+        frauds = int(part.y.sum())
+        if frauds in (0, rows):
+            missing = "fraud" if frauds == 0 else "genuine transaction"
+            raise DataError(f"the {name} part holds no {missing} in {rows:,} rows of {total:,}", fix=fix)
+        facts[f"split_{name}_frauds"] = str(frauds)
+    return Split(train=parts["train"], validation=parts["validation"], test=parts["test"], facts=facts)
