@@ -1,0 +1,232 @@
+"""Reading a source into Arrow tables, a stretch of rows at a time, only the columns the schema names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.training.schema import Schema
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.sql import Select
+    from sqlalchemy.sql.elements import TextClause
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+_CSV_BLOCK = 32 * 2**20  # bytes of text per stretch
+_PARQUET_ROWS = 500_000
+_SQL_ROWS = 100_000
+
+
+def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | None) -> str:
+    """Name a source for people, without its password."""
+    if isinstance(source, pd.DataFrame):
+        return "the DataFrame"
+    if not is_url(source):
+        return str(source)
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        safe = make_url(str(source)).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the database URL"
+    return f"{safe} (table {table})" if table else f"{safe} (query {' '.join((query or '').split())[:60]!r})"
+
+
+def is_url(source: str | Path | pd.DataFrame) -> bool:
+    """Whether a source is a SQLAlchemy URL and not a path or frame."""
+    return isinstance(source, str) and "://" in source
+
+
+def chunks(
+    source: str | Path | pd.DataFrame, schema: Schema, *, table: str | None = None, query: str | None = None
+) -> Iterator[pa.Table]:
+    """Yield the source's rows in order, as tables of the columns that the schema names.
+
+    Args:
+        source: A CSV (optionally .gz) or Parquet path, a DataFrame, or a SQLAlchemy URL.
+        schema: Names the columns.
+        table: For a URL: the table, ``name`` or ``schema.name``; its rows come ordered by time and id.
+        query: For a URL: a query instead; its rows come in the order it gives.
+
+    Raises:
+        DataError: Unreadable source, or a column that is not there.
+        ConfigError: Options that do not go together.
+    """
+    if not is_url(source) and (table or query):
+        raise ConfigError("'table' and 'query' go with a database URL only", fix="leave them out for a file or frame")
+    if isinstance(source, pd.DataFrame):
+        return _from_frame(source, schema)
+    if is_url(source):
+        if (table is None) == (query is None):
+            raise ConfigError("a database URL needs a table or a query", fix="give exactly one of table= and query=")
+        return _from_sql(str(source), schema, table, query)
+    path = Path(source)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", fix="check the path")
+    name = path.name.lower()
+    if name.endswith(CSV_SUFFIXES):
+        return _from_csv(path, schema)
+    if name.endswith(PARQUET_SUFFIXES):
+        return _from_parquet(path, schema)
+    raise DataError(
+        f"{path} is neither CSV nor Parquet by its name",
+        fix=f"rename it to one of {', '.join((*CSV_SUFFIXES, *PARQUET_SUFFIXES))}, or convert it",
+    )
+
+
+def require_columns(present: Sequence[str], schema: Schema, source: str) -> None:
+    """Check that every column the schema names is there exactly once.
+
+    Raises:
+        DataError: One is not; the message names the role, the column, the nearest name and what there is.
+    """
+    for role, column in schema.columns().items():
+        count = list(present).count(column)
+        if count == 1:
+            continue
+        if count > 1:
+            raise DataError(f"{source} has {count} columns named {column!r}", fix="rename all but one of them")
+        near = difflib.get_close_matches(column, [str(name) for name in present], n=1, cutoff=0.6)
+        shown = ", ".join(str(name) for name in present[:20]) + (", ..." if len(present) > 20 else "")
+        raise DataError(
+            f"column {column!r} ({role}) is not in {source}, which has {len(present)} columns: {shown}",
+            fix=f"name the right column under {role!r} in the schema"
+            + (f" (did you mean {near[0]!r}?)" if near else ""),
+        )
+
+
+def _wanted(schema: Schema) -> list[str]:
+    return list(dict.fromkeys(schema.columns().values()))
+
+
+def _from_frame(frame: pd.DataFrame, schema: Schema) -> Iterator[pa.Table]:
+    require_columns(list(frame.columns), schema, "the DataFrame")
+    yield pa.table({name: _array(frame[name]) for name in _wanted(schema)})
+
+
+def _array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # An object column of mixed types (3 and "A7"): codes, so their text.
+        return pa.array(series.map(lambda value: None if pd.isna(value) else str(value)), from_pandas=True)
+
+
+def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
+    from pyarrow import csv
+
+    try:
+        # The header alone, first: a missing column is the commonest mistake and deserves its own message.
+        with pa.input_stream(str(path), compression="gzip" if path.name.lower().endswith(".gz") else None) as stream:
+            head = csv.open_csv(stream, read_options=csv.ReadOptions(block_size=2**20))
+            names = head.schema.names
+        require_columns(names, schema, str(path))
+        wanted = _wanted(schema)
+        # Everything as text: types are the schema's business, and codes such as 007 must survive.
+        reader = csv.open_csv(
+            path,
+            read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        if reason == "Empty CSV file":
+            raise DataError(f"{path} is empty: not even a header", fix="check how the file was written") from None
+        raise DataError(
+            f"cannot read {path} as CSV: {reason}",
+            fix="it must be UTF-8, comma-separated, with one header line and the same number of fields in each row",
+        ) from None
+
+
+def _from_parquet(path: Path, schema: Schema) -> Iterator[pa.Table]:
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            require_columns(file.schema_arrow.names, schema, str(path))
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=_wanted(schema)):
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read {path} as Parquet: {reason}", fix="check how the file was written") from None
+
+
+def _from_sql(url: str, schema: Schema, table: str | None, query: str | None) -> Iterator[pa.Table]:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    name = describe(url, table, query)
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DataError(
+            f"{name} cannot be used: {error}",
+            fix="write dialect+driver://user:password@host/database, and install the driver it names",
+        ) from None
+    try:
+        with engine.connect().execution_options(stream_results=True) as connection:
+            yield from _rows(connection, _statement(engine, schema, table, query, name), schema, name)
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise DataError(
+            f"cannot read {name}: {reason}", fix="check the database, the table or query, and your rights"
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _statement(
+    engine: Engine, schema: Schema, name: str | None, query: str | None, source: str
+) -> Select[Any] | TextClause:
+    from sqlalchemy import MetaData, Table, select, text
+    from sqlalchemy.exc import NoSuchTableError
+
+    if query is not None:
+        return text(query)
+    assert name is not None
+    namespace, _, bare = name.rpartition(".")
+    try:
+        found = Table(bare, MetaData(), autoload_with=engine, schema=namespace or None)
+    except NoSuchTableError:
+        raise DataError(
+            f"there is no table {name!r} in {source}", fix="check the name; other schemas as schema.table"
+        ) from None
+    require_columns([column.name for column in found.columns], schema, source)
+    order = [schema.time] + ([schema.transaction_id] if schema.transaction_id else [])
+    return select(*(found.c[column] for column in _wanted(schema))).order_by(*(found.c[column] for column in order))
+
+
+def _rows(
+    connection: Connection, statement: Select[Any] | TextClause, schema: Schema, source: str
+) -> Iterator[pa.Table]:
+    result = connection.execute(statement)
+    if not result.returns_rows:
+        raise DataError(f"{source} returns no rows", fix="give a SELECT")
+    names = list(result.keys())
+    require_columns(names, schema, source)
+    wanted = {name: names.index(name) for name in _wanted(schema)}
+    empty = True
+    while rows := result.fetchmany(_SQL_ROWS):
+        empty = False
+        columns: Mapping[str, Any] = {
+            name: _array(pd.Series([row[position] for row in rows], dtype=object)) for name, position in wanted.items()
+        }
+        yield pa.table(columns)
+    if empty:
+        yield pa.table({name: pa.array([], pa.string()) for name in wanted})
