@@ -1,0 +1,197 @@
+"""Two versions on the same rows: what improved, what got worse, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+
+METRICS = ("recall", "false_positive_rate", "precision", "f1", "average_precision")
+LOWER_IS_BETTER = frozenset({"false_positive_rate"})
+
+
+class Change(StrEnum):
+    """What an interval of a difference says."""
+
+    IMPROVED = "improved"
+    WORSE = "worse"
+    UNCLEAR = "unclear"
+
+
+class Advice(StrEnum):
+    """What the comparison recommends."""
+
+    PROMOTE = "promote"
+    KEEP = "keep"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One metric of both versions.
+
+    Attributes:
+        metric: Its name.
+        baseline: The baseline's value, in [0, 1].
+        candidate: The candidate's value, in [0, 1].
+        low: Lower end of the 95 % bootstrap interval of candidate - baseline.
+        high: Upper end of it.
+        change: What the interval says; unclear while it contains 0.
+    """
+
+    metric: str
+    baseline: float
+    candidate: float
+    low: float
+    high: float
+    change: Change
+
+    @property
+    def difference(self) -> float:
+        """Candidate minus baseline."""
+        return self.candidate - self.baseline
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both versions, scored on the same rows.
+
+    Attributes:
+        rows: Number of rows.
+        frauds: Number of frauds among them.
+        deltas: One per metric.
+        advice: Promote, keep or undecided.
+        reason: One sentence that says why.
+    """
+
+    rows: int
+    frauds: int
+    deltas: tuple[Delta, ...]
+    advice: Advice
+    reason: str
+
+
+def compare(
+    labels: npt.NDArray[np.int8],
+    baseline: Floats,
+    candidate: Floats,
+    *,
+    thresholds: tuple[float, float],
+    random: np.random.Generator,
+    rounds: int = 500,
+) -> Comparison:
+    """Compare two versions' scores of the same rows, each flagging at its own threshold.
+
+    Intervals are percentile intervals of the paired bootstrap: each round draws rows with replacement and scores
+    both versions on the same draw (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
+
+    Args:
+        labels: Shape (n,), int8, 1 = fraud.
+        baseline: The baseline's scores, shape (n,), float64 in [0, 1].
+        candidate: The candidate's scores of the same rows.
+        thresholds: The baseline's and the candidate's threshold.
+        random: Source of randomness.
+        rounds: Bootstrap rounds.
+
+    Raises:
+        DataError: The shapes differ, or one of the two classes is missing.
+    """
+    if not labels.shape == baseline.shape == candidate.shape:
+        raise DataError(
+            f"{labels.shape} labels, {baseline.shape} baseline scores and {candidate.shape} candidate scores",
+            fix="score both versions on the very rows that carry the labels",
+        )
+    frauds = int(labels.sum())
+    if frauds in (0, len(labels)):
+        raise DataError(
+            f"{frauds} of the {len(labels)} rows are fraud: rates of one class cannot be compared",
+            fix="compare on rows that hold both frauds and genuine transactions",
+        )
+    scorers = (_Weighted(labels, baseline, thresholds[0]), _Weighted(labels, candidate, thresholds[1]))
+    once = np.ones(len(labels))
+    values = [scorer.metrics(once) for scorer in scorers]
+    samples = np.empty((rounds, len(METRICS)))
+    done = 0
+    while done < rounds:
+        drawn = np.bincount(random.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
+        if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
+            samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)
+            done += 1
+    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    deltas = tuple(
+        Delta(
+            metric=name,
+            baseline=float(values[0][i]),
+            candidate=float(values[1][i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            change=_change(name, low[i], high[i]),
+        )
+        for i, name in enumerate(METRICS)
+    )
+    advice, reason = _advise(deltas)
+    return Comparison(len(labels), frauds, deltas, advice, reason)
+
+
+def _change(metric: str, low: float, high: float) -> Change:
+    if low <= 0 <= high:
+        return Change.UNCLEAR
+    return Change.IMPROVED if (low > 0) != (metric in LOWER_IS_BETTER) else Change.WORSE
+
+
+def _advise(deltas: tuple[Delta, ...]) -> tuple[Advice, str]:
+    better = [d.metric for d in deltas if d.change is Change.IMPROVED]
+    worse = [d.metric for d in deltas if d.change is Change.WORSE]
+    if better and not worse:
+        return Advice.PROMOTE, f"{_names(better)} improved, nothing got worse"
+    if worse and not better:
+        return Advice.KEEP, f"{_names(worse)} got worse, nothing improved"
+    if better:
+        return Advice.UNDECIDED, f"{_names(better)} improved, but {_names(worse)} got worse: a person decides"
+    return Advice.KEEP, "no difference is clear on these rows: more labelled rows would narrow the intervals"
+
+
+def _names(metrics: list[str]) -> str:
+    return ", ".join(metric.replace("_", " ") for metric in metrics)
+
+
+class _Weighted:
+    """One version's metrics when each row counts as often as its weight says; the scores are sorted once."""
+
+    def __init__(self, labels: npt.NDArray[np.int8], scores: Floats, threshold: float) -> None:
+        self._fraud = labels.astype(np.float64)
+        self._flagged = scores >= threshold
+        self._order = np.argsort(-scores, kind="stable")
+        ordered = scores[self._order]
+        self._ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+
+    def metrics(self, weights: Floats) -> Floats:
+        """Values of `METRICS`: shape (5,), float64."""
+        fraud = weights * self._fraud
+        frauds, rows = fraud.sum(), weights.sum()
+        caught = fraud[self._flagged].sum()
+        flagged = weights[self._flagged].sum()
+        recall = caught / frauds
+        precision = caught / flagged if flagged else 0.0
+        return np.array(
+            [
+                recall,
+                (flagged - caught) / (rows - frauds),
+                precision,
+                2 * caught / (flagged + frauds),
+                self._average_precision(fraud, weights),
+            ]
+        )
+
+    def _average_precision(self, fraud: Floats, weights: Floats) -> float:
+        """Sum over thresholds of (R_n - R_{n-1}) P_n, as scikit-learn's `average_precision_score` defines it."""
+        caught = np.cumsum(fraud[self._order])[self._ends]
+        taken = np.cumsum(weights[self._order])[self._ends]
+        precision = np.divide(caught, taken, out=np.zeros_like(caught), where=taken > 0)
+        return float(np.sum(np.diff(caught, prepend=0.0) * precision) / caught[-1])

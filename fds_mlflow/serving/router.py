@@ -1,0 +1,265 @@
+"""A router that follows the aliases: which version scores a request, and its scores for a frame."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.core.events import Rollout
+from fds_mlflow.core.routing import Route, RoutingTable, Variant, effective_rollout
+from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.outcomes.records import OutcomeRecord
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import RegistryStore
+from fds_mlflow.serving.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+class RouterClock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> datetime:
+        """The time that outcomes carry, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where outcomes go."""
+
+    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """Store a batch; how many were new."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What scoring one variant's rows gave."""
+
+    rows: npt.NDArray[np.intp]
+    assigned: Variant
+    served: Variant
+    version: int
+    scores: npt.NDArray[np.float64]
+    flagged: npt.NDArray[np.bool_]
+    milliseconds: float
+    error: str | None
+
+
+class Router:
+    """Follows the champion and canary aliases of a model and routes by consistent hash.
+
+    Every replica routes the same key the same way. While the registry cannot be read, or has no champion, the last
+    good table stays in force and `degraded` says why.
+
+    Args:
+        model: Registered model.
+        store: The registry.
+        load: Loads a version.
+        clock: Time.
+        poll_seconds: How old the table may get before the aliases are read again.
+        recorder: Where outcomes go; None to record none.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        store: RegistryStore,
+        load: Callable[[int], Scorer],
+        *,
+        clock: RouterClock,
+        poll_seconds: float = 2.0,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.model = model
+        self.degraded: str | None = None
+        self._store = store
+        self._load = load
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._recorder = recorder
+        self._table: RoutingTable | None = None
+        self._read_at = float("-inf")
+        self._scorers: dict[int, Scorer] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def table(self) -> RoutingTable:
+        """The routing table, read again when it is older than the poll interval.
+
+        Raises:
+            UnavailableError: There has never been a good table.
+        """
+        with self._lock:
+            if self._clock.monotonic() - self._read_at >= self._poll_seconds:
+                self._refresh()
+            if self._table is None:
+                raise UnavailableError(
+                    f"model {self.model!r} cannot be served: {self.degraded}",
+                    fix="promote a version (`fds promote MODEL VERSION`) and check the tracking URI",
+                )
+            return self._table
+
+    def refresh(self) -> RoutingTable:
+        """Read the aliases now, however young the table is."""
+        self._read_at = float("-inf")
+        return self.table
+
+    def _refresh(self) -> None:
+        self._read_at = self._clock.monotonic()
+        try:
+            self._table, self.degraded = self._read(), None
+        except FdsError as error:
+            self.degraded = error.what
+            log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
+
+    def _read(self) -> RoutingTable:
+        # The canary first: the other order can pair the old champion with a finished canary.
+        canary = self._store.by_alias(self.model, tags.CANARY)
+        champion = self._store.by_alias(self.model, tags.CHAMPION)
+        if champion is None or not champion.ready:
+            state = "no champion" if champion is None else f"a champion that is {champion.status}"
+            raise UnavailableError(f"model {self.model!r} has {state}", fix="promote a version that is READY")
+        rollout: Rollout | None = None
+        if canary is not None and canary.ready:
+            named = tags.decode_rollout(canary.tags.get(tags.ROLLOUT))
+            rollout = effective_rollout(champion.version, canary.version, named)
+        return RoutingTable(champion.version, rollout)
+
+    def route(self, key: str) -> Route:
+        """Which version scores the request with this routing key."""
+        return self.table.route(key)
+
+    def predict(self, frame: pd.DataFrame, key: str = "transaction_id") -> pd.DataFrame:
+        """Score rows, each by the version its key is routed to, and record the outcomes.
+
+        A canary that raises or breaks the scorer contract costs nobody an answer: the champion answers its rows,
+        and the outcome says so.
+
+        Args:
+            frame: Feature rows, shape (n, columns), with the routing key among the columns.
+            key: Name of the routing key's column; text without missing values.
+
+        Returns:
+            Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
+            (the one that answered: champion or canary) and `version` (int64).
+
+        Raises:
+            DataError: The key column is missing or has gaps, or the champion cannot score the rows.
+            UnavailableError: There has never been a champion to read.
+        """
+        import pandas as pd
+
+        keys = _keys(frame, key)
+        table = self.table
+        to_canary = table.to_canary(keys)
+        parts = []
+        if not to_canary.all() or len(frame) == 0:
+            parts.append(self._champion(frame, np.flatnonzero(~to_canary), table, Variant.CHAMPION, None))
+        if to_canary.any():
+            parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
+        if self._recorder is not None and len(frame):
+            self._recorder.record(self._outcomes(keys, parts, table))
+        answer = pd.DataFrame(
+            {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
+            index=frame.index,
+        )
+        for part in parts:
+            answer.iloc[part.rows, 0] = part.scores
+            answer.iloc[part.rows, 1] = part.flagged
+            answer.iloc[part.rows, 2] = part.served.value
+            answer.iloc[part.rows, 3] = part.version
+        return answer
+
+    def _canary(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable) -> _Served:
+        if table.rollout is None:
+            raise AssertionError("rows went to a canary without a rollout")
+        try:
+            return self._score(frame, rows, table.rollout.canary, Variant.CANARY)
+        except FdsError as error:
+            log.warning("the champion answers %s rows of the canary: %s", len(rows), error.what)
+            return self._champion(frame, rows, table, Variant.CANARY, error.what)
+
+    def _champion(
+        self,
+        frame: pd.DataFrame,
+        rows: npt.NDArray[np.intp],
+        table: RoutingTable,
+        assigned: Variant,
+        error: str | None,
+    ) -> _Served:
+        part = self._score(frame, rows, table.champion, Variant.CHAMPION)
+        return _Served(rows, assigned, part.served, part.version, part.scores, part.flagged, part.milliseconds, error)
+
+    def _score(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], version: int, variant: Variant) -> _Served:
+        scorer = self._scorer(version)
+        began = time.perf_counter()
+        scores = scorer.score(frame.iloc[rows])
+        milliseconds = 1_000 * (time.perf_counter() - began)
+        return _Served(rows, variant, variant, version, scores, scores >= scorer.threshold, milliseconds, None)
+
+    def _scorer(self, version: int) -> Scorer:
+        with self._lock:
+            known = self._scorers.get(version)
+        if known is None:
+            known = self._load(version)
+            with self._lock:
+                table = self._table
+                keep = {table.champion, table.rollout.canary if table.rollout else None} if table else set()
+                self._scorers = {v: s for v, s in self._scorers.items() if v in keep} | {version: known}
+        return known
+
+    def _outcomes(self, keys: list[str], parts: list[_Served], table: RoutingTable) -> list[OutcomeRecord]:
+        """One outcome a row; a batch's time is shared out evenly over its rows."""
+        now = self._clock.now()
+        rollout = table.rollout
+        return [
+            OutcomeRecord(
+                model=self.model,
+                key=keys[row],
+                assigned=part.assigned,
+                served=part.served,
+                version=part.version,
+                score=float(score),
+                flagged=bool(flagged),
+                latency_ms=part.milliseconds / len(part.rows),
+                time=now,
+                rollout_id=rollout.id if rollout else None,
+                step=rollout.step if rollout else 0,
+                weight=rollout.weight if rollout else 0,
+                error=part.error,
+            )
+            for part in parts
+            for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
+        ]
+
+
+def _keys(frame: pd.DataFrame, key: str) -> list[str]:
+    if key not in frame.columns:
+        raise DataError(
+            f"the {len(frame):,} rows have no column {key!r} to route by",
+            fix=f"add it, or name the routing key's column with key= (there are: {', '.join(map(str, frame.columns))})",
+        )
+    column = frame[key]
+    missing = int(column.isna().sum())
+    if missing:
+        raise DataError(
+            f"the routing key {key!r} is missing in {missing:,} of {len(frame):,} rows",
+            fix="give every request a key; without one the variant would be arbitrary",
+        )
+    return [str(value) for value in column.tolist()]

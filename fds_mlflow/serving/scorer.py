@@ -1,0 +1,204 @@
+"""One version, loaded: its scores, its threshold, and the checks before it may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import DataError, FdsError, RefusedError
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import RegistryStore, VersionView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A version that obeys the scorer contract.
+
+    Attributes:
+        version: Its number.
+        threshold: The score from which a transaction is flagged.
+        inputs: Required columns and their types, by the signature; empty where it has none.
+        example: The input example it was logged with.
+    """
+
+    version: int
+    threshold: float
+    inputs: dict[str, str]
+    example: pd.DataFrame | None
+    _predict: Callable[[Any], Any]
+
+    def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Score rows of features: shape (rows,), float64 in [0, 1].
+
+        Raises:
+            DataError: The frame does not fit the signature, or the model breaks the scorer contract.
+        """
+        missing = [name for name in self.inputs if name not in frame.columns]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that the {len(frame):,} rows do not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
+        rows = frame[list(self.inputs)] if self.inputs else frame
+        try:
+            answer = self._predict(rows)
+        except Exception as error:
+            raise DataError(
+                f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
+                fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+            ) from error
+        try:
+            scores = np.asarray(answer, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise _contract(self.version, f"answers with {type(answer).__name__} values that are no numbers") from error
+        if scores.shape == (len(frame), 1):
+            scores = scores[:, 0]
+        if scores.shape != (len(frame),):
+            raise _contract(self.version, f"answers {scores.shape} values for {len(frame):,} rows")
+        bad = ~((scores >= 0) & (scores <= 1))
+        if bad.any():
+            first = scores[int(np.argmax(bad))]
+            raise _contract(self.version, f"gives {int(bad.sum()):,} of {len(frame):,} scores such as {first}")
+        return scores
+
+
+def _contract(version: int, what: str) -> DataError:
+    return DataError(
+        f"version {version} {what}: not one float in [0, 1] per row",
+        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud)",
+    )
+
+
+def load(
+    store: RegistryStore,
+    model: str,
+    version: int,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> Scorer:
+    """Load a version from the registry; the URIs are the ones MLflow resolves where they are None.
+
+    Raises:
+        RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+        NotFoundError: It does not exist.
+        UnavailableError: The registry cannot be reached.
+    """
+    import mlflow
+
+    there = store.version(model, version)
+    if not there.ready:
+        raise RefusedError(
+            f"version {version} of {model!r} is {there.status}, not READY", fix="wait until its registration has ended"
+        )
+    threshold = _threshold(model, there)
+    try:
+        folder = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{model}/{version}", tracking_uri=tracking_uri, registry_uri=registry_uri
+        )
+        loaded = mlflow.pyfunc.load_model(folder)
+    except Exception as error:
+        raise RefusedError(
+            f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
+            fix="check the artifact store and the versions of the packages that the model names, or register it again",
+        ) from error
+    signature = loaded.metadata.signature
+    columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
+    inputs = {str(column.name): str(column.type) for column in columns if column.name and column.required}
+    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict)
+
+
+def _threshold(model: str, version: VersionView) -> float:
+    value = version.tags.get(tags.THRESHOLD)
+    try:
+        threshold = float(value) if value is not None else float("nan")
+    except ValueError:
+        threshold = float("nan")
+    if not 0 <= threshold <= 1:
+        raise RefusedError(
+            f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
+            fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
+        )
+    return threshold
+
+
+def _example(loaded: Any) -> pd.DataFrame | None:
+    import pandas as pd
+
+    try:
+        example = loaded.input_example
+    except Exception:  # an example that does not read is as good as none: the caller reports its absence
+        return None
+    return example if isinstance(example, pd.DataFrame) else None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked of a version before it may serve.
+
+    Attributes:
+        name: The question.
+        passed: Yes, no, or None for a warning.
+        detail: One sentence.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def validate(
+    load_version: Callable[[int], Scorer], version: int, champion: int | None, *, allow_new_columns: bool = False
+) -> list[Check]:
+    """Ask of a version what must hold before traffic goes to it.
+
+    It loads and is READY, it scores its input example, and it asks for no column that the champion's callers do not
+    send (a champion that does not load any more is a warning, since it is the reason to leave it).
+    """
+    try:
+        scorer = load_version(version)
+    except FdsError as error:
+        return [Check("loads", False, f"{error.what}. {error.fix}")]
+    checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}")]
+    if scorer.example is None:
+        checks.append(Check("scores its example", None, "it was logged without an input example to try"))
+    else:
+        try:
+            scores = scorer.score(scorer.example)
+            detail = f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}"
+            checks.append(Check("scores its example", True, detail))
+        except FdsError as error:
+            checks.append(Check("scores its example", False, error.what))
+    if champion is None or champion == version:
+        return checks
+    try:
+        checks.append(_compatible(scorer, load_version(champion), allow_new_columns))
+    except FdsError as error:
+        checks.append(Check("signature fits the champion's", None, f"the champion does not load: {error.what}"))
+    return checks
+
+
+def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Check:
+    name = "signature fits the champion's"
+    if not champion.inputs or not scorer.inputs:
+        return Check(name, None, "one of the two was logged without a signature")
+    new = sorted(column for column in scorer.inputs if column not in champion.inputs)
+    types = [
+        f"{column} ({champion.inputs[column]} -> {kind})"
+        for column, kind in scorer.inputs.items()
+        if column in champion.inputs and champion.inputs[column] != kind
+    ]
+    if types:
+        return Check(name, False, f"column types differ from version {champion.version}'s: {', '.join(types)}")
+    if new:
+        said = f"it needs columns that version {champion.version} does not: {', '.join(new)}"
+        passed = None if allow_new_columns else False
+        return Check(name, passed, said if allow_new_columns else f"{said} (allow_new_columns if callers send them)")
+    return Check(name, True, f"{len(scorer.inputs)} columns, as version {champion.version} takes them")
