@@ -164,7 +164,8 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
         regressor.fit(
             train_x,
             train_y,
-            eval_set=[(train_x, train_y), (validation_x, validation_y)],
+            eval_X=(train_x, validation_x),
+            eval_y=(train_y, validation_y),
             eval_names=["train", "validation"],
             eval_metric=["average_precision", "binary_logloss"],
             feature_name=_safe_names(_encoded_order(split.train)),
@@ -172,9 +173,7 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
             callbacks=[lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)],
         )
     except (lightgbm.basic.LightGBMError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"LightGBM refused the parameters: {error}", fix="correct the parameter it names"
-        ) from error
+        raise ConfigError(f"LightGBM refused the parameters: {error}", fix="correct the parameter it names") from error
     return regressor
 
 
@@ -198,9 +197,7 @@ def _encoder(table: FeatureTable) -> Any:
 
 
 def _matrix(table: FeatureTable, encoder: Any) -> NDArray[np.float64]:
-    matrix: NDArray[np.float64] = (
-        table.x.to_numpy(dtype=np.float64) if encoder is None else encoder.transform(table.x)
-    )
+    matrix: NDArray[np.float64] = table.x.to_numpy(dtype=np.float64) if encoder is None else encoder.transform(table.x)
     return matrix
 
 

@@ -26,7 +26,6 @@ ALGORITHMS = {"lightgbm": gradient_boosting.fit, "isolation_forest": isolation_f
 
 #: MLflow takes at most 1,000 metrics in one batch.
 _BATCH = 1000
-_EXAMPLE_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def train(
         own = {**facts, "fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **given}
         mlflow.set_tags(own)
         _log_parameters(split, scorer, target_fpr)
-        info = log_scorer(scorer, split.train.x.head(_EXAMPLE_ROWS).reset_index(drop=True), own)
+        info = log_scorer(scorer, split.train, own)
         _log_data_and_metrics(split, metrics, info.model_id)
         _log_curves(run.info.run_id, scorer.curves)
         _log_artifacts(split, scorer, scores["test"], threshold)
@@ -209,34 +208,14 @@ def _log_parameters(split: Split, scorer: FittedScorer, target_fpr: float) -> No
 
 
 def _log_data_and_metrics(split: Split, metrics: Mapping[str, float], model_id: str) -> None:
-    """The parts as dataset inputs, and the figures attached to run, model and test part."""
+    """The parts as dataset inputs, and the figures attached to run, model and the part they come from."""
     import mlflow
-    from mlflow.data.code_dataset_source import CodeDatasetSource
 
-    datasets: dict[str, Any] = {}
-    for name, part in split.parts.items():
-        frame = part.x
-        if split.labelled:
-            frame = frame.assign(label=part.y.astype(np.float64))  # an integer label would warn about NaN
-        # MLflow knows a dataset by name and digest, 36 characters: parts of one file differ by how it was cut.
-        cut = hashlib.sha256(json.dumps([name, part.digest, sorted(split.facts.items())]).encode()).hexdigest()
-        datasets[name] = mlflow.data.from_pandas(
-            frame,
-            source=CodeDatasetSource({"source": part.source, "digest": part.digest}),
-            targets="label" if split.labelled else None,
-            name=name,
-            digest=cut[:32],
-        )
-        first, last = part.frame["time"].min(), part.frame["time"].max()
-        details = {
-            "source": part.source[:500],
-            "digest": part.digest,
-            "period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
-        }
-        context = {"train": "training", "validation": "validation", "test": "testing"}[name]
-        mlflow.log_input(datasets[name], context=context, tags=details)
-    of_test = {key: value for key, value in metrics.items() if not key.startswith("val_")}
+    from fds_mlflow.training.datasets import log_parts
+
+    datasets = log_parts(split)
     of_validation = {key: value for key, value in metrics.items() if key.startswith("val_")}
+    of_test = {key: value for key, value in metrics.items() if key not in of_validation}
     mlflow.log_metrics(of_test, model_id=model_id, dataset=datasets["test"])
     mlflow.log_metrics(of_validation, model_id=model_id, dataset=datasets["validation"])
 

@@ -17,6 +17,7 @@ DPI = 200
 
 _GENUINE, _FRAUD, _MARK, _GRID = "#3b6ea8", "#c8452f", "#222222", "#d9d9d9"
 _FEATURES_SHOWN = 20
+_TICKS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
 def draw(
@@ -78,7 +79,7 @@ def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold:
     axes.set(xlabel="Recall: share of frauds flagged", ylabel="Precision: share of flagged that is fraud")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title(f"average precision {average_precision_score(y, score):.3f}", loc="right", fontsize=10)
-    axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure
 
 
@@ -114,9 +115,13 @@ def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, capti
 def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
     """Scores by class: the share of each class per bin, so that rare frauds show beside many genuine."""
     figure, axes = _canvas("Scores by class", caption)
-    bins = np.linspace(0, 1, 51)
+    # Log-odds on the axis: most scores are far below 1 %, and what separates the classes happens there.
+    low = float(np.clip(score.min(), 1e-5, 1e-2))
+    edge = np.log(low / (1 - low))
+    bins = 1 / (1 + np.exp(-np.linspace(edge, max(-edge, 4.6), 61)))
+    shown = np.clip(score, bins[0], bins[-1])
     for label, name, color in ((0, "genuine", _GENUINE), (1, "fraud", _FRAUD)):
-        of_class = score[y == label]
+        of_class = shown[y == label]
         axes.hist(
             of_class,
             bins=bins.tolist(),
@@ -125,10 +130,15 @@ def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshol
             alpha=0.55,
             label=f"{name} ({len(of_class):,})",
         )
-    axes.axvline(threshold, color=_MARK, lw=1.4, label=f"threshold {threshold:.4g}")
-    axes.set(xlabel="Score", ylabel="Share of the class (logarithmic)", yscale="log", xlim=(0, 1))
+    if bins[0] < threshold < bins[-1]:
+        axes.axvline(threshold, color=_MARK, lw=1.4, label=f"threshold {threshold:.4g}")
+    axes.set(xlabel="Score (log-odds)", ylabel="Share of the class (logarithmic)")
+    axes.set(xscale="logit", yscale="log", xlim=(bins[0], bins[-1]))
+    ticks = [tick for tick in _TICKS if bins[0] <= tick <= bins[-1]]
+    axes.set_xticks(ticks, [_percent(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
-    axes.legend(loc="upper center", ncols=3, frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    axes.legend(loc="upper right", ncols=3, frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from fds_mlflow.training.features import FeatureTable
 
+_EXAMPLE_ROWS = 5
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -118,26 +120,32 @@ def check_features(table: FeatureTable, part: str) -> None:
             )
 
 
-def log_scorer(scorer: FittedScorer, example: pd.DataFrame, tags: Mapping[str, str]) -> Any:
+def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
     """Log the model to the active run with signature, input example and pinned requirements.
 
-    Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed.
+    Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed. The signature is
+    the declaration, doubles and strings: inferred from a few rows it would depend on whether one holds a NaN.
 
     Args:
         scorer: The fitted model.
-        example: A few feature rows; the signature is inferred from them and their scores.
+        table: The training part: its first rows are the input example.
         tags: Tags of the logged model.
 
     Returns:
         MLflow's ``ModelInfo``.
     """
     import mlflow
-    from mlflow.models import infer_signature
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    from fds_mlflow.training.datasets import input_schema
 
     options: dict[str, Any] = {
         "name": "model",
-        "signature": infer_signature(example, scorer.predict(example)),
-        "input_example": example,
+        "signature": ModelSignature(
+            inputs=input_schema(table), outputs=Schema([TensorSpec(np.dtype(np.float64), (-1,))])
+        ),
+        "input_example": table.x.head(_EXAMPLE_ROWS).reset_index(drop=True),
         "pip_requirements": requirements(scorer.packages),
         "tags": dict(tags),
         "params": {key: str(value) for key, value in scorer.params.items()},
