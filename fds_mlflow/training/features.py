@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.training import feature_sql
-from fds_mlflow.training.data import Transactions, digest, period
+from fds_mlflow.training.data import Schema, Transactions, digest, period
 from fds_mlflow.training.feature_spec import FeatureSpec, Flag, Gap, Window, default_spec, handbook_spec
 
 __all__ = [
@@ -98,18 +98,14 @@ def compute(
         DataError: There are no rows.
     """
     if isinstance(transactions, Transactions):
-        frame, source, mark, span = (
-            transactions.frame,
-            transactions.source,
-            transactions.digest,
-            transactions.period,
-        )
+        frame, source, schema = transactions.frame, transactions.source, transactions.schema
+        mark, span = transactions.digest, transactions.period
     else:
-        frame, source = transactions, "the DataFrame"
+        frame, source, schema = transactions, "the DataFrame", None
         if frame.empty:
             raise DataError(f"{source} has no rows", fix="give at least one transaction")
         mark, span = digest(frame), period(frame["time"])
-    kinds = column_kinds(frame, spec)
+    kinds = column_kinds(frame, schema, spec)
     spec.check(kinds, where=source)
     values = _window_values(frame, spec, threads)
     columns: dict[str, Any] = {name: frame[name] for name, kind in kinds.items() if kind in ("key", "entity", "label")}
@@ -126,10 +122,13 @@ def compute(
     return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
 
 
-def column_kinds(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, str]:
+def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) -> dict[str, str]:
     """What each column of a canonical frame is: key, entity, numeric, categorical or label.
 
-    Text columns are entities unless the specification takes them as categorical.
+    Without a schema, text columns are entities unless the specification takes them as categorical.
+
+    Raises:
+        ConfigError: The frame is not in canonical columns.
     """
     missing = [name for name in ("transaction_id", "time", "amount") if name not in frame.columns]
     if missing:
@@ -145,6 +144,8 @@ def column_kinds(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, str]:
             kinds[name] = "label"
         elif pd.api.types.is_numeric_dtype(frame[name].dtype):
             kinds[name] = "numeric"
+        elif schema is not None:
+            kinds[name] = "entity" if name in schema.entities else "categorical"
         else:
             kinds[name] = "categorical" if name in spec.categorical else "entity"
     return kinds
@@ -173,8 +174,8 @@ def _window_values(
             for names, query in feature_sql.queries(spec, role, "tx", stride):
                 found = connection.execute(query).fetchnumpy()
                 rows = found["row"]
-                for name in names:
-                    values[name][rows] = np.ma.filled(found[name], np.nan)
+                for number, name in enumerate(names):
+                    values[name][rows] = np.ma.filled(found[f"f{number}"], np.nan)
     return values
 
 
@@ -184,13 +185,8 @@ def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Tab
         "row": pa.array(np.arange(first_row, first_row + len(frame))),
         "ts": pa.array(_micros(frame["time"])),
     }
-    for item in spec.windows:
-        columns[item.entity] = None
-        if item.aggregate in ("sum", "mean", "max", "min", "std", "distinct"):
-            columns[item.column] = None
-    columns |= {gap.entity: None for gap in spec.gaps}
-    for name in [name for name, value in columns.items() if value is None]:
-        columns[name] = pa.array(frame[name], from_pandas=True)
+    for name, column in feature_sql.inputs(spec).items():
+        columns[column] = pa.array(frame[name], from_pandas=True)
     if spec.uses_labels:
         columns["label"] = pa.array(frame["label"].to_numpy())
         known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
