@@ -13,6 +13,8 @@ from fds_mlflow.errors import DataError
 Floats = npt.NDArray[np.float64]
 
 METRICS = ("recall", "false_positive_rate", "precision", "f1", "average_precision")
+MATERIAL = 0.01
+"""A metric that clearly got worse, but by no more than this, does not stand against clear improvements."""
 LOWER_IS_BETTER = frozenset({"false_positive_rate"})
 
 
@@ -147,13 +149,16 @@ def _change(metric: str, low: float, high: float) -> Change:
 
 def _advise(deltas: tuple[Delta, ...]) -> tuple[Advice, str]:
     better = [d.metric for d in deltas if d.change is Change.IMPROVED]
-    worse = [d.metric for d in deltas if d.change is Change.WORSE]
-    if better and not worse:
-        return Advice.PROMOTE, f"{_names(better)} improved, nothing got worse"
-    if worse and not better:
-        return Advice.KEEP, f"{_names(worse)} got worse, nothing improved"
+    worse = [d for d in deltas if d.change is Change.WORSE]
+    material = [d.metric for d in worse if abs(d.difference) > MATERIAL]
+    slight = [d.metric for d in worse if abs(d.difference) <= MATERIAL]
+    but = f", {_names(slight)} got worse by at most {100 * MATERIAL:g} points" if slight else ""
+    if better and not material:
+        return Advice.PROMOTE, f"{_names(better)} improved{but or ', nothing got worse'}"
     if better:
-        return Advice.UNDECIDED, f"{_names(better)} improved, but {_names(worse)} got worse: a person decides"
+        return Advice.UNDECIDED, f"{_names(better)} improved, but {_names(material)} got worse: a person decides"
+    if worse:
+        return Advice.KEEP, f"{_names([d.metric for d in worse])} got worse, nothing improved"
     return Advice.KEEP, "no difference is clear on these rows: more labelled rows would narrow the intervals"
 
 

@@ -43,8 +43,8 @@ class Verdict:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The most severe verdict; the first of those that are equally severe."""
-    return max(verdicts, key=lambda verdict: SEVERITY.index(verdict.status))
+    """The most severe verdict; the last of those that are equally severe, since later checks say more."""
+    return max(reversed(verdicts), key=lambda verdict: SEVERITY.index(verdict.status))
 
 
 def judge(champion: VariantCounts, canary: VariantCounts, plan: Plan, weight: int) -> list[Verdict]:

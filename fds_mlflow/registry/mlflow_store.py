@@ -108,6 +108,21 @@ class MlflowStore:
             if not token:
                 return sorted((_view(version) for version in found), key=lambda v: -v.version)
 
+    def models(self) -> dict[str, dict[str, int]]:
+        """Aliases by registered model, in order of name."""
+        found: dict[str, dict[str, int]] = {}
+        token: str | None = None
+        while True:
+            asked = token
+            page = self._call(
+                lambda asked=asked: self._client.search_registered_models(max_results=1_000, page_token=asked),  # type: ignore[misc]
+                "*",
+            )
+            found |= {m.name: {alias: int(version) for alias, version in dict(m.aliases).items()} for m in page}
+            token = page.token
+            if not token:
+                return dict(sorted(found.items()))
+
     def write(self, model: str, write: Write) -> None:
         """Carry out one write."""
         client = self._client

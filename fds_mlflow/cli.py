@@ -1,0 +1,563 @@
+"""The command line: each verb parses, calls and prints; one place maps errors to exit codes.
+
+Exit codes: 0 done, 1 refused (the message names the fix), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fds_mlflow.errors import FdsError
+
+if TYPE_CHECKING:
+    from fds_mlflow.lifecycle import ManagedModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Settings:
+    """Options of the whole command line, and the model they lead to."""
+
+    def __init__(self, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None):
+        self.tracking_uri = tracking_uri
+        self.registry_uri = registry_uri
+        self.outcomes = outcomes
+        self.actor = actor
+
+    def connect(self) -> None:
+        """Make MLflow's own functions use the same URIs."""
+        import mlflow
+
+        if self.tracking_uri:
+            mlflow.set_tracking_uri(self.tracking_uri)
+        if self.registry_uri:
+            mlflow.set_registry_uri(self.registry_uri)
+
+    def model(self, name: str) -> ManagedModel:
+        """The model a verb is about."""
+        from fds_mlflow.lifecycle import ManagedModel
+
+        self.connect()
+        return ManagedModel(
+            name,
+            tracking_uri=self.tracking_uri,
+            registry_uri=self.registry_uri,
+            outcomes=self.outcomes,
+            actor=self.actor,
+        )
+
+
+class _Main(click.Group):
+    """Maps our errors to exit code 1, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FdsError as error:
+            if ctx.meta.get("fds.json"):
+                click.echo(json.dumps({"error": error.what, "fix": error.fix, "type": type(error).__name__}))
+            else:
+                click.secho(f"Error: {error.what}", fg="red", err=True)
+                click.secho(f"Fix: {error.fix}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; MLflow's default if unset.")
+@click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI", help="MLflow registry URI; the tracking URI if unset.")
+@click.option("--outcomes", envvar="FDS_OUTCOMES_URI", help="SQLAlchemy URL of the outcome store.")
+@click.option("--actor", envvar="FDS_ACTOR", help="Who acts, for the history; user@host if unset.")
+@click.version_option(package_name="fds-mlflow")
+@click.pass_context
+def main(
+    ctx: click.Context, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None
+) -> None:
+    """Progressive delivery for fraud models, on nothing but MLflow."""
+    ctx.obj = _Settings(tracking_uri, registry_uri, outcomes, actor)
+
+
+def _as_json(command: F) -> F:
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.meta["fds.json"] = value
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")(command)
+
+
+def _reason(*, required: bool) -> Callable[[F], F]:
+    return click.option("--reason", required=required, default=None if required else "", help="Why; for the history.")
+
+
+def _print(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
+    from fds_mlflow import render
+
+    if as_json:
+        click.echo(json.dumps(render.plain(value), ensure_ascii=False))
+    else:
+        render.console().print(shown())
+
+
+def _print_result(as_json: bool, result: Any) -> None:
+    _print(
+        as_json, {"changed": result.changed, "message": result.message, "event": result.event}, lambda: result.message
+    )
+
+
+_model = click.argument("model")
+_version = click.argument("version", type=click.IntRange(min=1))
+_new_columns = click.option(
+    "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
+)
+
+
+# --- stages -------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_model
+@_version
+@_reason(required=False)
+@_as_json
+@click.pass_obj
+def stage(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+    """Put VERSION forward as a candidate (stage Staging)."""
+    _print_result(as_json, settings.model(model).stage(version, reason=reason))
+
+
+@main.command()
+@_model
+@_version
+@_reason(required=False)
+@_new_columns
+@_as_json
+@click.pass_obj
+def promote(settings: _Settings, model: str, version: int, reason: str, allow_new_columns: bool, as_json: bool) -> None:
+    """Make VERSION the champion; the former champion goes to Archived."""
+    result = settings.model(model).promote(version, reason=reason, allow_new_columns=allow_new_columns)
+    _print_result(as_json, result)
+
+
+@main.command()
+@_model
+@_version
+@_reason(required=False)
+@_as_json
+@click.pass_obj
+def retire(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+    """Take the candidate VERSION out of the running (stage Archived)."""
+    _print_result(as_json, settings.model(model).retire(version, reason=reason))
+
+
+@main.command("list")
+@_as_json
+@click.pass_obj
+def list_models(settings: _Settings, as_json: bool) -> None:
+    """List the registered models with champion and canary."""
+    from fds_mlflow import render
+    from fds_mlflow.registry.mlflow_store import MlflowStore
+
+    settings.connect()
+    found = MlflowStore(settings.registry_uri, settings.tracking_uri).models()
+    columns = ("model", "champion", "canary")
+    rows = [(name, aliases.get("champion"), aliases.get("canary")) for name, aliases in found.items()]
+    value = [dict(zip(columns, row, strict=True)) for row in rows]
+    _print(as_json, value, lambda: render.table("Registered models", columns, rows, right=columns[1:]))
+
+
+@main.command()
+@_model
+@_as_json
+@click.pass_obj
+def show(settings: _Settings, model: str, as_json: bool) -> None:
+    """Show a model's versions with roles, stages and thresholds."""
+    from fds_mlflow import render
+
+    overview = settings.model(model).overview()
+    _print(as_json, overview, lambda: render.overview(overview))
+
+
+@main.command()
+@_model
+@_as_json
+@click.pass_obj
+def history(settings: _Settings, model: str, as_json: bool) -> None:
+    """Show who did what to the model, when and why, the newest first; operations that hang are shown too."""
+    from fds_mlflow import render
+
+    managed = settings.model(model)
+    events, pending = managed.history(), managed.pending()
+    _print(as_json, {"events": events, "pending": pending}, lambda: render.events(events, pending))
+
+
+@main.command()
+@_model
+@_as_json
+@click.pass_obj
+def settle(settings: _Settings, model: str, as_json: bool) -> None:
+    """Settle operations whose process died, and take what hands did into the history."""
+    settings.model(model).settle()
+    _print(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")
+
+
+@main.command()
+@_model
+@click.argument("keys", nargs=-1, required=True)
+@_as_json
+@click.pass_obj
+def route(settings: _Settings, model: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Show which variant and version each routing KEY gets right now."""
+    from fds_mlflow import render
+
+    router = settings.model(model).router(record=False)
+    routes = {key: router.route(key) for key in keys}
+    columns = ("key", "bucket", "variant", "version")
+    rows = [(key, r.bucket, r.variant.value, r.version) for key, r in routes.items()]
+    _print(as_json, routes, lambda: render.table("Routes", columns, rows, right=("bucket", "version")))
+
+
+# --- canary -------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def canary() -> None:
+    """Try a version on a share of the traffic. `abort` stops the canary; the champion stays where it is."""
+
+
+@canary.command("start")
+@_model
+@_version
+@click.option("--steps", default="10,25,50,100", show_default=True, help="Weights in percent, strictly rising.")
+@click.option("--min-outcomes", default=100, show_default=True, help="Canary outcomes a step needs to be judged.")
+@click.option("--min-success-rate", default=0.9, show_default=True, help="Success rate below which the canary fails.")
+@click.option("--max-success-drop", default=0.05, show_default=True, help="How far it may lie below the champion's.")
+@_reason(required=False)
+@_new_columns
+@_as_json
+@click.pass_obj
+def canary_start(
+    settings: _Settings,
+    model: str,
+    version: int,
+    steps: str,
+    min_outcomes: int,
+    min_success_rate: float,
+    max_success_drop: float,
+    reason: str,
+    allow_new_columns: bool,
+    as_json: bool,
+) -> None:
+    """Start a rollout of VERSION against the champion."""
+    from fds_mlflow.core.plan import Plan
+
+    plan = Plan(
+        _percentages(steps),
+        min_outcomes=min_outcomes,
+        min_success_rate=min_success_rate,
+        max_success_drop=max_success_drop,
+    )
+    managed = settings.model(model)
+    result = managed.canary.start(version, plan=plan, reason=reason, allow_new_columns=allow_new_columns)
+    _print_result(as_json, result)
+
+
+def _percentages(steps: str) -> list[float]:
+    try:
+        return [float(step) for step in steps.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{steps!r} is no list of percentages such as 10,25,50,100", param_hint="--steps"
+        ) from None
+
+
+@canary.command("status")
+@_model
+@_as_json
+@click.pass_obj
+def canary_status(settings: _Settings, model: str, as_json: bool) -> None:
+    """Show both variants' numbers in this step, the verdicts and a recommendation."""
+    from fds_mlflow import render
+
+    status = settings.model(model).canary.status()
+    _print(as_json, status, lambda: render.canary_status(status))
+
+
+@canary.command("advance")
+@_model
+@click.option("--to", type=float, default=None, help="A given percentage instead of the plan's next step.")
+@_reason(required=False)
+@_as_json
+@click.pass_obj
+def canary_advance(settings: _Settings, model: str, to: float | None, reason: str, as_json: bool) -> None:
+    """Give the canary more traffic; displayed statistics restart."""
+    _print_result(as_json, settings.model(model).canary.advance(to, reason=reason))
+
+
+@canary.command("complete")
+@_model
+@click.option("--force", is_flag=True, help="Complete below the last step of the plan.")
+@_reason(required=False)
+@_as_json
+@click.pass_obj
+def canary_complete(settings: _Settings, model: str, force: bool, reason: str, as_json: bool) -> None:
+    """Make the canary the champion; the former champion goes to Archived."""
+    _print_result(as_json, settings.model(model).canary.complete(reason=reason, force=force))
+
+
+@canary.command("abort")
+@_model
+@_reason(required=True)
+@_as_json
+@click.pass_obj
+def canary_abort(settings: _Settings, model: str, reason: str, as_json: bool) -> None:
+    """Stop the canary; the champion gets all traffic at once. (To move the champion: `rollback emergency`.)"""
+    _print_result(as_json, settings.model(model).canary.abort(reason=reason))
+
+
+# --- rollback -----------------------------------------------------------------------------------------------
+
+
+@main.group()
+def rollback() -> None:
+    """Go back to a former champion. This moves the champion; `canary abort` only stops a canary."""
+
+
+@rollback.command("emergency")
+@_model
+@_reason(required=True)
+@click.option("--no-validate", is_flag=True, help="Do not load the target first; it must exist and be READY.")
+@_as_json
+@click.pass_obj
+def rollback_emergency(settings: _Settings, model: str, reason: str, no_validate: bool, as_json: bool) -> None:
+    """Move the champion to the latest former champion now, past operations in flight."""
+
+    def moved(version: int) -> None:
+        click.echo(f"champion is version {version} from now on; recording it", err=True)
+
+    managed = settings.model(model)
+    result = managed.rollback.emergency(reason=reason, validate=not no_validate, on_moved=moved)
+    _print_result(as_json, result)
+
+
+@rollback.command("to")
+@_model
+@_version
+@_reason(required=True)
+@_as_json
+@click.pass_obj
+def rollback_to(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+    """Move the champion to the given former champion VERSION."""
+    _print_result(as_json, settings.model(model).rollback.to(version, reason=reason))
+
+
+@rollback.command("candidates")
+@_model
+@_as_json
+@click.pass_obj
+def rollback_candidates(settings: _Settings, model: str, as_json: bool) -> None:
+    """List former champions, the latest to step down first, with metrics and dates."""
+    from fds_mlflow import render
+
+    found = settings.model(model).rollback.candidates()
+    _print(as_json, found, lambda: render.candidates(found))
+
+
+@rollback.command("validate")
+@_model
+@_version
+@_as_json
+@click.pass_obj
+def rollback_validate(settings: _Settings, model: str, version: int, as_json: bool) -> None:
+    """Check whether the model can be rolled back to VERSION, and warn where it is clearly worse."""
+    from fds_mlflow import render
+
+    made = settings.model(model).rollback.validate(version)
+    _print(as_json, {"passed": made.passed, **render.plain(made)}, lambda: render.validation(made))
+    if not made.passed:
+        raise SystemExit(1)
+
+
+# --- data and training --------------------------------------------------------------------------------------
+
+
+def _data_options(command: F) -> F:
+    for option in (
+        click.option("--query", default=None, help="Query to read, where --data is a database URL."),
+        click.option("--table", default=None, help="Table to read, where --data is a database URL."),
+        click.option("--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."),
+        click.option(
+            "--data",
+            default="simulator:50000",
+            show_default=True,
+            help="CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_split = click.option("--split", type=click.Choice(["time", "stratified"]), default="time", show_default=True)
+_target_fpr = click.option("--target-fpr", default=0.02, show_default=True, help="False positive rate aimed at.")
+_seed = click.option("--seed", default=42, show_default=True)
+
+
+@main.command()
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--rows", default=100_000, show_default=True)
+@click.option("--days", default=90.0, show_default=True)
+@click.option("--fraud-rate", default=0.01, show_default=True)
+@_seed
+@_as_json
+def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int, as_json: bool) -> None:
+    """Write simulated transactions to OUTPUT (.parquet or .csv)."""
+    from fds_mlflow.workflows import write_simulation
+
+    frame = write_simulation(output, rows=rows, days=days, fraud_rate=fraud_rate, seed=seed)
+    value = {"output": str(output), "rows": len(frame), "frauds": int(frame["is_fraud"].sum())}
+    _print(as_json, value, lambda: f"{value['rows']:,} transactions, {value['frauds']:,} frauds -> {output}")
+
+
+@main.command()
+@_model
+@click.option("--algorithm", type=click.Choice(["lightgbm", "isolation_forest"]), default="lightgbm", show_default=True)
+@_data_options
+@_split
+@_target_fpr
+@_seed
+@click.option("--param", "params", multiple=True, help="Parameter of the algorithm: name=value. Repeatable.")
+@_as_json
+@click.pass_obj
+def train(
+    settings: _Settings,
+    model: str,
+    algorithm: str,
+    data: str,
+    schema: str | None,
+    table: str | None,
+    query: str | None,
+    split: str,
+    target_fpr: float,
+    seed: int,
+    params: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Train a version of MODEL in an MLflow run and register it."""
+    from fds_mlflow import render, workflows
+
+    settings.connect()
+    source = workflows.Source(data, schema or None, table or None, query or None)
+    parts = workflows.prepare(source, split=split, seed=seed)
+    trained = workflows.train(
+        parts, model, algorithm=algorithm, params=_parameters(params), target_fpr=target_fpr, seed=seed
+    )
+    rows = sorted(trained.metrics.items())
+    title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"
+    _print(as_json, trained, lambda: render.table(title, ("metric", "value"), rows, right=("value",)))
+
+
+def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value` pairs; values read as JSON where they are JSON, else as text."""
+    made: dict[str, Any] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--param")
+        try:
+            made[name] = json.loads(value)
+        except json.JSONDecodeError:
+            made[name] = value
+    return made
+
+
+@main.command()
+@_model
+@click.argument("baseline", type=click.IntRange(min=1))
+@click.argument("candidate", type=click.IntRange(min=1))
+@_data_options
+@_split
+@click.option("--rounds", default=500, show_default=True, help="Bootstrap rounds.")
+@_seed
+@_as_json
+@click.pass_obj
+def compare(
+    settings: _Settings,
+    model: str,
+    baseline: int,
+    candidate: int,
+    data: str,
+    schema: str | None,
+    table: str | None,
+    query: str | None,
+    split: str,
+    rounds: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Score both versions on the same rows (the test part of the data) and compare them."""
+    from fds_mlflow import render, workflows
+
+    managed = settings.model(model)
+    parts = workflows.prepare(
+        workflows.Source(data, schema or None, table or None, query or None), split=split, seed=seed
+    )
+    made = managed.compare(baseline, candidate, data=parts.test, rounds=rounds, seed=seed)
+    _print(as_json, made, lambda: render.comparison(made, f"version {baseline}", f"version {candidate}"))
+
+
+@main.command()
+@_model
+@_data_options
+@_split
+@_target_fpr
+@_seed
+@_as_json
+@click.pass_obj
+def retrain(
+    settings: _Settings,
+    model: str,
+    data: str,
+    schema: str | None,
+    table: str | None,
+    query: str | None,
+    split: str,
+    target_fpr: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train both algorithms, compare them with the champion on the same rows, and stage the best."""
+    from fds_mlflow import render, workflows
+
+    managed = settings.model(model)
+    source = workflows.Source(data, schema or None, table or None, query or None)
+    made = workflows.retrain(managed, source, split=split, target_fpr=target_fpr, seed=seed)
+    columns = ("version", "algorithm", "average precision", "recall", "FPR")
+    rows = [
+        (
+            t.version,
+            name,
+            t.metrics.get("average_precision"),
+            t.metrics.get("recall"),
+            t.metrics.get("false_positive_rate"),
+        )
+        for name, t in made.trained.items()
+    ]
+    _print(as_json, made, lambda: render.table(made.message, columns, rows, right=columns[2:]))
+
+
+@main.command()
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-output"), show_default=True
+)
+@click.option("--data", default=None, help="Your own CSV or Parquet file instead of simulated transactions.")
+@click.option("--schema", default=None, help="Its schema: a YAML file, or simulator, sample, handbook or ulb.")
+@click.option("--rows", default=60_000, show_default=True, help="Transactions to simulate.")
+@_seed
+def demo(output: Path, data: str | None, schema: str | None, rows: int, seed: int) -> None:
+    """Tell the whole story: train, compare, promote, a good and a harmful canary, a rollback."""
+    from fds_mlflow.demo import run
+
+    run(output, data=data, schema=schema, rows=rows, seed=seed)

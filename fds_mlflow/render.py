@@ -1,0 +1,247 @@
+"""What people read: tables for a terminal, and plain values for JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fds_mlflow.core.comparison import Advice, Change, Comparison
+from fds_mlflow.core.events import Event, Outcome
+from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.core.judge import Status
+from fds_mlflow.core.plan import Plan, to_percent
+from fds_mlflow.registry.tags import Intent
+from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
+
+_COLOURS = {
+    Change.IMPROVED: "green",
+    Change.WORSE: "red",
+    Change.UNCLEAR: "dim",
+    Status.PASS: "green",
+    Status.FAIL: "red",
+    Status.ERROR: "red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.NODATA: "yellow",
+    Advice.PROMOTE: "green",
+    Advice.KEEP: "yellow",
+    Advice.UNDECIDED: "yellow",
+    Outcome.DONE: "green",
+    Outcome.ABANDONED: "yellow",
+    Outcome.OVERTAKEN: "yellow",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console; where the output is no terminal, wide enough that no cell is cut."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table; columns named in `right` hold numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(text(cell) for cell in row))
+    return made
+
+
+def text(value: object) -> str:
+    """One cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, Enum) and value in _COLOURS:
+        return f"[{_COLOURS[value]}]{value.value}[/]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return str(value).replace("[", r"\[")
+
+
+def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
+    """The history, the newest first; operations that hang stand above it."""
+    hanging = [
+        ("…", i.time, i.actor, i.event.kind.value if i.event else "housekeeping", None, None, "pending", "")
+        for i in pending
+    ]
+    rows = [
+        (
+            e.sequence,
+            e.time,
+            e.actor,
+            e.kind.value + (" (forced)" if e.forced else "") + _weight(e),
+            e.from_version,
+            e.to_version,
+            e.outcome,
+            e.reason,
+        )
+        for e in history
+    ]
+    columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
+    return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
+
+
+def _weight(event: Event) -> str:
+    rollout = event.rollout
+    return f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+
+
+def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
+    """Both versions on the same rows."""
+    rows = [
+        (d.metric, d.baseline, d.candidate, f"{d.difference:+.4f}", f"{d.low:+.4f} … {d.high:+.4f}", d.change)
+        for d in made.deltas
+    ]
+    columns = ("metric", baseline, candidate, "difference", "95 % interval", "change")
+    title = f"Comparison on the same {made.rows:,} rows ({made.frauds:,} frauds)"
+    result = table(title, columns, rows, right=columns[1:5])
+    result.caption = f"recommendation: {text(made.advice)} - {made.reason}"
+    result.caption_justify = "left"
+    return result
+
+
+def canary_status(status: CanaryStatus) -> Table:
+    """Both variants' numbers in the current step, the verdicts and the recommendation."""
+    rollout = status.rollout
+
+    def percent(rate: float | None) -> str:
+        return "-" if rate is None else f"{100 * rate:.2f} %"
+
+    def row(counts: VariantCounts, version: int) -> tuple[object, ...]:
+        return (
+            counts.variant.value,
+            version,
+            counts.requests,
+            counts.keys,
+            percent(counts.success_rate),
+            percent(counts.error_rate),
+            percent(counts.flag_rate),
+            counts.labelled,
+            counts.true_positives,
+            counts.false_positives,
+            counts.false_negatives,
+            None if counts.mean_latency_ms is None else f"{counts.mean_latency_ms:.2f}",
+        )
+
+    columns = ("variant", "version", "requests", "keys", "success", "errors", "flagged", "labelled", "TP", "FP", "FN")
+    weights = " -> ".join(
+        f"[bold]{step:g} %[/]" if to_percent(rollout.weight) == step else f"{step:g} %" for step in rollout.plan.steps
+    )
+    made = table(
+        f"Canary {rollout.canary} against champion {rollout.champion} at {to_percent(rollout.weight):g} %"
+        f" (plan {weights})",
+        (*columns, "ms"),
+        [row(status.champion, rollout.champion), row(status.canary, rollout.canary)],
+        right=(*columns[1:], "ms"),
+    )
+    lines = [f"{text(v.status)} {v.check}: {v.reason}" for v in status.verdicts]
+    made.caption = "\n".join([*lines, f"recommendation: [bold]{status.recommendation.action.value}[/]"])
+    made.caption_justify = "left"
+    return made
+
+
+def overview(model: Overview) -> Table:
+    """A model's versions with aliases, stages and what they carry."""
+
+    def role(version: int) -> str:
+        if version == model.champion:
+            return "champion"
+        if model.rollout is not None and version == model.rollout.canary:
+            return f"canary {to_percent(model.rollout.weight):g} %"
+        return ""
+
+    rows = [
+        (
+            v.version,
+            role(v.version),
+            v.stage,
+            v.status,
+            v.tags.get("fds.algorithm"),
+            v.tags.get("fds.threshold", "-")[:10],
+            v.created,
+            v.description.split("\n")[0],
+        )
+        for v in model.versions
+    ]
+    columns = ("version", "role", "stage", "status", "algorithm", "threshold", "created (UTC)", "description")
+    made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
+    notes = []
+    if not model.agrees:
+        notes.append("[yellow]the history does not explain the aliases; the next operation records what a hand did[/]")
+    notes.extend(f"[yellow]in flight since {i.time:%Y-%m-%d %H:%M:%S} by {i.actor} ({i.id})[/]" for i in model.pending)
+    made.caption = "\n".join(notes) or None
+    made.caption_justify = "left"
+    return made
+
+
+def candidates(found: Sequence[Candidate]) -> Table:
+    """Former champions, the latest first."""
+    rows = [
+        (
+            c.version,
+            c.champion_since,
+            c.retired_at,
+            c.withdrawn,
+            c.metrics.get("average_precision"),
+            c.metrics.get("recall"),
+            c.metrics.get("false_positive_rate"),
+            c.description.split("\n")[0],
+        )
+        for c in found
+    ]
+    columns = (
+        "version",
+        "champion since",
+        "stepped down",
+        "rolled back from",
+        "average precision",
+        "recall",
+        "FPR",
+        "description",
+    )
+    return table("Rollback candidates", columns, rows, right=("version", "average precision", "recall", "FPR"))
+
+
+def validation(made: Validation) -> Table:
+    """Every check of a version, and its warnings."""
+    marks = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[yellow]warning[/]"}
+    result = Table(title=f"Version {made.version}", title_justify="left", title_style="bold", header_style="bold")
+    for column in ("check", "answer", "detail"):
+        result.add_column(column, overflow="fold")
+    for check in made.checks:
+        result.add_row(check.name, marks[check.passed], text(check.detail))
+    for warning in made.warnings:
+        result.add_row("metrics", marks[None], text(warning))
+    return result
+
+
+def plain(value: Any) -> Any:
+    """Plain values for JSON: dataclasses as objects with their public fields, times as ISO 8601."""
+    if isinstance(value, Plan):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, VariantCounts):
+            rates = ("success_rate", "error_rate", "flag_rate", "coverage", "mean_score", "mean_latency_ms")
+            fields.update({name: getattr(value, name) for name in rates})
+        return fields
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
