@@ -1,0 +1,108 @@
+"""What every test may ask for: an MLflow of its own, and a clock that only moves when told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
+
+
+class FakeClock:
+    """A clock that stands still until somebody sleeps or moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.start = datetime(2026, 1, 1, tzinfo=UTC)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        """The time for people."""
+        return self.start + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        """Seconds since the clock was made."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that only moves when somebody sleeps or adds to `seconds`."""
+    return FakeClock()
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_forgets() -> Iterator[None]:
+    """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it."""
+    before = {name: value for name, value in os.environ.items() if _is_setting(name)}
+    for name in before:
+        del os.environ[name]
+    yield
+    if "mlflow" in sys.modules:
+        _reset_mlflow()
+    for name in [name for name in os.environ if _is_setting(name)]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(("MLFLOW_", "_MLFLOW_", "FDS_"))
+
+
+def _reset_mlflow() -> None:
+    import mlflow
+    from mlflow.tracking import fluent
+    from mlflow.tracking._model_registry import utils as registry
+    from mlflow.tracking._tracking_service import utils as tracking
+
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
+    if tracking._tracking_uri is not None:
+        mlflow.set_tracking_uri(None)
+    registry._registry_uri = None
+    fluent._active_experiment_id = None
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database with its tables: making one takes seconds, copying it takes none."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("mlflow-template")
+    store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+    store._dispose_engine()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_uri(_migrated_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh MLflow on SQLite, set as tracking and registry URI; the test runs in its own folder.
+
+    Artifacts go to `artifacts` in that folder, whichever experiment they belong to.
+    """
+    import mlflow
+
+    database, artifacts = tmp_path / "mlflow.db", (tmp_path / "artifacts").as_uri()
+    shutil.copyfile(_migrated_database, database)
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
+    connection.close()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(_ARTIFACT_ROOT, artifacts)
+    uri = f"sqlite:///{database}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return uri
