@@ -151,11 +151,7 @@ def _codes(column: _Column) -> pa.ChunkedArray:
 
 def _ids(column: _Column) -> pd.Series[str]:
     codes = _codes(column)
-    missing = (
-        pc.is_null(codes).to_numpy(zero_copy_only=False)
-        if isinstance(codes, pa.Array)
-        else pc.is_null(codes).to_numpy()
-    )
+    missing = np.asarray(pc.is_null(codes))
     if missing.any():
         raise column.fail(
             missing,
@@ -172,31 +168,29 @@ def _floats(column: _Column) -> np.ndarray[Any, np.dtype[np.float64]]:
         text = pc.utf8_trim_whitespace(data)
         text = pc.if_else(pc.is_in(text, value_set=pa.array(_MISSING_NUMBERS)), pa.scalar(None, pa.string()), text)
         try:
-            return pc.cast(text, pa.float64()).to_numpy().astype(np.float64)
+            return _array(pc.cast(text, pa.float64()))
         except pa.ArrowInvalid:
             parsed = pd.to_numeric(text.to_pandas(), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
             bad = np.isnan(parsed) & ~pc.is_null(text).to_numpy()
-            if not bad.any():
-                return parsed
             raise column.fail(
                 bad,
                 "values that are not numbers",
                 "write numbers with a decimal point and no thousands separators or currency signs, "
                 "or name another column in the schema",
             ) from None
-    if (
-        pa.types.is_floating(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    ):
-        if pa.types.is_boolean(kind):
-            data = pc.cast(data, pa.int8())
-        return pc.cast(data, pa.float64(), safe=False).to_numpy().astype(np.float64)
+    if pa.types.is_boolean(kind):
+        return _array(pc.cast(pc.cast(data, pa.int8()), pa.float64()))
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return _array(pc.cast(data, pa.float64(), safe=False))
     raise DataError(
         f"{column} holds values of type {kind} {column.where}, not numbers",
         fix="name a numeric column in the schema, or convert this one",
     )
+
+
+def _array(data: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values: np.ndarray[Any, np.dtype[np.float64]] = data.to_numpy()
+    return values
 
 
 def _numbers(column: _Column, *, required: bool) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -150,8 +150,7 @@ def _column_hash(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.uint64]]
         column = column.astype("datetime64[us]").astype("int64")
     elif column.dtype.kind == "f":
         column = column + 0.0
-    hashes: np.ndarray[Any, np.dtype[np.uint64]] = pd.util.hash_pandas_object(column, index=False).to_numpy()
-    return hashes
+    return pd.util.hash_pandas_object(column, index=False).to_numpy().astype(np.uint64)
 
 
 def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -176,7 +175,7 @@ def _refuse_duplicates(ids: pd.Series[str], schema: Schema, name: str) -> None:
     if repeated.any():
         example = ids[repeated].iloc[0]
         raise DataError(
-            f"column {schema.transaction_id!r} (transaction_id) repeats {int(repeated.sum()):,} ids in {len(ids):,} rows "
-            f"of {name} (first: {example!r})",
+            f"column {schema.transaction_id!r} (transaction_id) repeats {int(repeated.sum()):,} ids "
+            f"in {len(ids):,} rows of {name} (first: {example!r})",
             fix="remove the repeated rows, or name the column that identifies a transaction",
         )

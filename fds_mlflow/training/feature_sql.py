@@ -1,4 +1,4 @@
-"""A feature specification becomes SQL: for each entity a query of range windows, and one of labels as they become known.
+"""A feature specification becomes SQL: per entity a query of range windows, and one of known labels.
 
 How time and order become one number
 ------------------------------------
@@ -101,14 +101,14 @@ def queries(spec: FeatureSpec, entity: str, table: str, stride: int) -> list[tup
     column = inputs(spec)
     found = []
     if own or gaps:
-        found.append(_own(own, gaps, entity, column, table, stride))
+        found.append(_own(own, gaps, entity=entity, column=column, table=table, stride=stride))
     if late:
         found.append(_late(late, column[entity], table, stride, spec.label_delay))
     return found
 
 
 def _own(
-    items: list[Window], gaps: list[str], entity: str, column: dict[str, str], table: str, stride: int
+    items: list[Window], gaps: list[str], *, entity: str, column: dict[str, str], table: str, stride: int
 ) -> tuple[list[str], str]:
     """Aggregates of an entity's own transactions."""
     aggregated = [item for item in items if item.aggregate != "count"]

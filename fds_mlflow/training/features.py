@@ -14,20 +14,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.errors import DataError
 from fds_mlflow.training import feature_sql
-from fds_mlflow.training.data import Schema, Transactions, digest, period
+from fds_mlflow.training.data import Transactions, digest, period
+from fds_mlflow.training.feature_file import FeatureFile, compute_file
 from fds_mlflow.training.feature_spec import FeatureSpec, Flag, Gap, Window, default_spec, handbook_spec
+from fds_mlflow.training.feature_staging import column_kinds, keys, plain_features, staged
 
 __all__ = [
+    "FeatureFile",
     "FeatureSpec",
     "FeatureTable",
     "Flag",
     "Gap",
     "Window",
     "compute",
+    "compute_file",
     "default_spec",
     "handbook_spec",
 ]
@@ -108,51 +111,11 @@ def compute(
     kinds = column_kinds(frame, schema, spec)
     spec.check(kinds, where=source)
     values = _window_values(frame, spec, threads)
-    columns: dict[str, Any] = {name: frame[name] for name, kind in kinds.items() if kind in ("key", "entity", "label")}
-    local = _local_time(frame["time"], spec.time_zone)
-    for name in spec.numeric:
-        columns[name] = frame[name].astype(np.float64)
-    for flag in spec.flags:
-        days_or_hours = local.dt.dayofweek >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
-        columns[flag.feature] = days_or_hours.astype(np.float64)
-    columns |= values
-    for name in spec.categorical:
-        columns[name] = frame[name]
-    table = pd.DataFrame({name: np.asarray(c) if isinstance(c, np.ndarray) else c.array for name, c in columns.items()})
+    columns: dict[str, Any] = {name: frame[name].array for name in keys(kinds)}
+    plain = plain_features(frame, spec)
+    columns |= {name: plain[name].array if name in plain else values[name] for name in spec.names}
+    table = pd.DataFrame(columns)
     return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
-
-
-def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) -> dict[str, str]:
-    """What each column of a canonical frame is: key, entity, numeric, categorical or label.
-
-    Without a schema, text columns are entities unless the specification takes them as categorical.
-
-    Raises:
-        ConfigError: The frame is not in canonical columns.
-    """
-    missing = [name for name in ("transaction_id", "time", "amount") if name not in frame.columns]
-    if missing:
-        raise ConfigError(
-            f"the frame has no column {', '.join(missing)}",
-            fix="give canonical columns: the frame of fds_mlflow.training.data.load(...)",
-        )
-    kinds = {}
-    for name in frame.columns:
-        if name in ("transaction_id", "time"):
-            kinds[name] = "key"
-        elif name in ("label", "label_known_at"):
-            kinds[name] = "label"
-        elif pd.api.types.is_numeric_dtype(frame[name].dtype):
-            kinds[name] = "numeric"
-        elif schema is not None:
-            kinds[name] = "entity" if name in schema.entities else "categorical"
-        else:
-            kinds[name] = "categorical" if name in spec.categorical else "entity"
-    return kinds
-
-
-def _local_time(time: pd.Series[pd.Timestamp], zone: str | None) -> pd.Series[pd.Timestamp]:
-    return time if zone is None else time.dt.tz_localize("UTC").dt.tz_convert(zone)
 
 
 def _window_values(
@@ -177,22 +140,3 @@ def _window_values(
                 for number, name in enumerate(names):
                     values[name][rows] = np.ma.filled(found[f"f{number}"], np.nan)
     return values
-
-
-def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Table:
-    """The columns the queries need: row number, time in microseconds, entities, aggregated columns, labels."""
-    columns: dict[str, Any] = {
-        "row": pa.array(np.arange(first_row, first_row + len(frame))),
-        "ts": pa.array(_micros(frame["time"])),
-    }
-    for name, column in feature_sql.inputs(spec).items():
-        columns[column] = pa.array(frame[name], from_pandas=True)
-    if spec.uses_labels:
-        columns["label"] = pa.array(frame["label"].to_numpy())
-        known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
-        columns["known"] = pa.array(_micros(known), mask=known.isna().to_numpy())
-    return pa.table(columns)
-
-
-def _micros(time: pd.Series[pd.Timestamp]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return time.to_numpy().astype("datetime64[us]").astype(np.int64)

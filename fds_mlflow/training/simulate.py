@@ -62,7 +62,7 @@ def transactions(
     Raises:
         ConfigError: An option is outside its range.
     """
-    _check(n, days, fraud_rate, customers, drift, maturity)
+    _check(n=n, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
     begin = pd.Timestamp(start)
     begin = begin.tz_convert("UTC").tz_localize(None) if begin.tzinfo else begin
     population = customers or max(50, round(n / (_ORDERS_PER_CUSTOMER_AND_DAY * days)))
@@ -91,7 +91,7 @@ def sample(seed: int = 42) -> pd.DataFrame:
     history = transactions(8_000, seed=seed, fraud_rate=0.05, days=60)
     spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1h",), name="velocity_1h"),))
     velocity = compute(load(history, "simulator"), spec).frame["velocity_1h"].to_numpy().astype(np.int64)
-    history.insert(history.columns.get_loc("is_foreign_ip"), "velocity_1h", velocity)
+    history.insert(list(history.columns).index("is_foreign_ip"), "velocity_1h", velocity)
     rng = np.random.default_rng(seed)
     fraud = history["is_fraud"].to_numpy() == 1
     rows = np.concatenate(
@@ -100,7 +100,7 @@ def sample(seed: int = 42) -> pd.DataFrame:
     return history.iloc[np.sort(rows)].reset_index(drop=True)
 
 
-def _check(n: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float) -> None:
+def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float) -> None:
     rules = {
         "n": (n, n >= 1, "at least 1"),
         "days": (days, days >= 1, "at least 1"),
@@ -119,7 +119,7 @@ def _frame(
 ) -> pd.DataFrame:
     """Indices become names, seconds become times."""
     n = len(orders)
-    start = np.datetime64(begin.to_datetime64(), "us")
+    start = begin.to_datetime64().astype("datetime64[us]")
     time = start + (orders.time * 1e3).astype(np.int64).astype("timedelta64[ms]").astype("timedelta64[us]")
     fraud = orders.kind > 0
     reported = rng.lognormal(0.0, 0.7, n) * _REPORTED_AFTER[orders.kind]
@@ -131,9 +131,9 @@ def _frame(
             "transaction_id": _names("T", np.arange(n), 9),
             "time": time,
             "amount": np.round(np.maximum(orders.amount, 0.5), 2),
-            "customer_id": _names("C", orders.customer, 7),
-            "card_id": _names("K", orders.card, 8),
-            "device_id": _names("D", orders.device, 9),
+            "customer_id": _names("C", _opaque(orders.customer), 10),
+            "card_id": _names("K", _opaque(orders.card), 10),
+            "device_id": _names("D", _opaque(orders.device), 10),
             "ip_address": _addresses(orders.ip),
             "merchant_id": _names("M", orders.merchant, 5),
             "merchant_category": _words(shop.CATEGORIES, world.category[orders.merchant]),
@@ -153,10 +153,15 @@ def _text(values: pa.Array) -> pd.Series[str]:
     return pd.Series(pd.array(values, dtype="str"))
 
 
-def _names(letter: str, index: shop.Ints, digits: int) -> pd.Series[str]:
-    """C0000042 for 42."""
+def _names(letter: str, index: np.ndarray[Any, Any], digits: int) -> pd.Series[str]:
+    """T000000042 for 42."""
     padded = pc.utf8_lpad(pc.cast(pa.array(index), pa.string()), digits, padding="0")
     return _text(pc.binary_join_element_wise(letter, padded, ""))
+
+
+def _opaque(index: shop.Ints) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Numbers that do not tell who made them: a bijection of 32 bits (an odd multiplier keeps them distinct)."""
+    return (index.astype(np.uint64) * np.uint64(2_654_435_761)) & np.uint64(0xFFFFFFFF)
 
 
 def _words(words: tuple[str, ...], index: shop.Ints, missing: int | None = None) -> pd.Series[str]:
@@ -166,8 +171,8 @@ def _words(words: tuple[str, ...], index: shop.Ints, missing: int | None = None)
 
 
 def _addresses(index: shop.Ints) -> pd.Series[str]:
-    """Dotted addresses: a bijection of 32-bit numbers (an odd multiplier) keeps distinct indices distinct."""
-    mixed = (index.astype(np.uint64) * np.uint64(2_654_435_761)) & np.uint64(0xFFFFFFFF)
+    """Dotted addresses."""
+    mixed = _opaque(index)
     parts: list[Any] = [
         pc.cast(pa.array((mixed >> np.uint64(shift)) & np.uint64(255)), pa.string()) for shift in (24, 16, 8, 0)
     ]

@@ -1,6 +1,6 @@
 """Four ways to defraud the simulated shop, each with a signature of its own.
 
-Every kind comes in episodes: a stolen card is used several times, a ring reuses its devices. About one fraud in eight
+Every kind comes in episodes: a stolen card is used several times, a ring reuses its devices. About one fraud in five
 is careful (the victim's own device and address, a usual amount) and can hardly be told from an honest order.
 """
 
@@ -27,8 +27,8 @@ from fds_mlflow.training.simulated_world import (
 KINDS = ("card_theft", "account_takeover", "compromised_merchant", "promo_abuse")
 _SHARE = np.array([0.34, 0.26, 0.24, 0.16])
 #: How the share of each kind tilts over the period at a drift of 1.
-_SLOPE = np.array([-0.6, 0.6, 0.0, 0.3])
-_CAREFUL = 0.12
+_SLOPE = np.array([-0.4, 0.4, 0.0, 0.2])
+_CAREFUL = 0.2
 #: New accounts, devices and addresses of fraudsters are numbered from here, per kind.
 _FOREIGN_START = 10**8
 
@@ -36,7 +36,7 @@ _FOREIGN_START = 10**8
 def counts(n: int) -> Ints:
     """Split `n` frauds over the kinds, by largest remainder."""
     exact = _SHARE * n
-    whole = np.floor(exact).astype(np.int64)
+    whole: Ints = np.floor(exact).astype(np.int64)
     whole[np.argsort(whole - exact)[: n - int(whole.sum())]] += 1
     return whole
 
@@ -74,9 +74,9 @@ def _episodes(rng: np.random.Generator, n: int, low: int, high: int) -> tuple[In
 
 
 def _burst(world: World, rng: np.random.Generator, start: Floats, place: Ints, gap: Floats) -> Floats:
-    """Times after an episode's start, about `gap` seconds apart, inside the period."""
+    """Times after an episode's start, about `gap` seconds apart; what would pass the end is mirrored back."""
     time = start + (place + rng.random(len(start))) * gap
-    return np.where(time < world.seconds, time, world.seconds * (1 - 1e-6 * (1 + rng.random(len(start)))))
+    return np.clip(world.seconds - np.abs(world.seconds - time), 0.0, world.seconds * (1 - 1e-9))
 
 
 def _victims(world: World, rng: np.random.Generator, n: int) -> Ints:
@@ -129,14 +129,14 @@ def _finish(
 
 def _card_theft(world: World, rng: np.random.Generator, n: int, _: Orders) -> Orders:
     """A burst of high amounts within hours, mostly from abroad and from a device the card has never seen."""
-    episode, place, number = _episodes(rng, n, 2, 7)
+    episode, place, number = _episodes(rng, n, 1, 6)
     start = world.moments(rng, number, slope=float(np.clip(_SLOPE[0] * world.drift, -1, 1)))
-    abroad = rng.random(number) < 0.62
+    abroad = rng.random(number) < 0.5
     time = _burst(world, rng, start[episode], place, (rng.random(number) * 2700 + 240)[episode])
-    own = _ring(rng, 0, number, 0.35)
+    own = _ring(rng, 0, number, 0.25)
     ip = np.where(abroad, foreign_ips(world, rng, number), own)
     # Fraudsters learn: with drift the amounts come closer to the usual ones.
-    factor = rng.lognormal(1.0, 0.55, n) * (1 - 0.35 * world.phase(time) * (world.drift > 0))
+    factor = rng.lognormal(0.75, 0.6, n) * (1 - 0.35 * world.phase(time) * (world.drift > 0))
     return _finish(
         world,
         rng,
@@ -159,7 +159,7 @@ def _account_takeover(world: World, rng: np.random.Generator, n: int, _: Orders)
     start = world.moments(rng, number, slope=float(np.clip(_SLOPE[1] * world.drift, -1, 1)))
     time = _burst(world, rng, start[episode], place, (rng.random(number) * 5 * 3600 + 600)[episode])
     abroad = rng.random(number) < 0.3
-    own = _ring(rng, 1, number, 0.3)
+    own = _ring(rng, 1, number, 0.2)
     failed = np.where(place == 0, 1 + rng.poisson(2.2, n), rng.poisson(0.8, n))
     return _finish(
         world,
@@ -182,7 +182,7 @@ def _compromised_merchant(world: World, rng: np.random.Generator, n: int, honest
 
     The frauds of one leak share a handful of devices and addresses and two merchants that turn goods into cash.
     """
-    episode, _, number = _episodes(rng, n, 30, 60)
+    episode, _, number = _episodes(rng, n, 20, 40)
     # Victims: honest orders at the merchant during the leak, found in a list sorted by merchant and time.
     merchant = honest.merchant[rng.integers(0, len(honest), number)]
     begin = rng.random(number) * world.seconds * 0.8
@@ -194,7 +194,7 @@ def _compromised_merchant(world: World, rng: np.random.Generator, n: int, honest
     victim = order[np.minimum(chosen, len(order) - 1)]
     bought = honest.time[victim]
     time = bought + (0.02 + 0.98 * rng.random(n)) * np.minimum(12 * DAY, world.seconds - bought)
-    device = _FOREIGN_START * 3 + 6 * episode + rng.integers(0, 6, n)
+    device = _FOREIGN_START * 3 + 12 * episode + rng.integers(0, 12, n)
     cash_out = rng.integers(0, world.merchants, (max(number, 1), 2))[episode, rng.integers(0, 2, n)]
     foreign = rng.random(n) < 0.2
     return _finish(
@@ -224,7 +224,7 @@ def _promo_abuse(world: World, rng: np.random.Generator, n: int, _: Orders) -> O
     # Some share an address with honest people: a campus, a mobile network.
     hidden = rng.random(number) < 0.35
     ip = np.where(hidden, world.customers + rng.integers(0, world.mobile, number), own)
-    fresh = rng.random(n) < 0.12  # a borrowed or wiped device for this order
+    fresh = rng.random(n) < 0.2  # a borrowed or wiped device for this order
     return Orders(
         time=time,
         customer=account,

@@ -12,6 +12,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 DAY = 86_400.0  # seconds
+WIPED_START = 50_000_000  # indices of devices that are used once
 CATEGORIES = ("grocery", "fashion", "books", "home", "beauty", "electronics", "gift_card", "jewellery")
 RISKY = (5, 6, 7)  # what can be sold on: electronics, gift cards, jewellery
 METHODS = ("card", "wallet", "transfer")
@@ -21,10 +22,9 @@ CARD, WALLET, TRANSFER = range(3)
 _CATEGORY_SHARE = np.array([0.27, 0.20, 0.10, 0.14, 0.11, 0.11, 0.05, 0.02])
 _CATEGORY_LOG_AMOUNT = np.log([35.0, 48.0, 22.0, 60.0, 28.0, 140.0, 50.0, 180.0])
 #: Orders by hour of the day: a quiet night, a lunch hump, an evening peak.
-_HOURS = np.array(
-    [2.2, 1.3, 0.8, 0.5, 0.5, 0.8, 1.6, 2.8, 3.9, 4.6, 5.2, 5.7, 6.4, 5.8, 5.2, 5.0, 5.1, 5.4, 5.9, 6.8, 7.9, 8.2]
-    + [6.5, 4.1]
-)
+_NIGHT, _MORNING = [2.2, 1.3, 0.8, 0.5, 0.5, 0.8], [1.6, 2.8, 3.9, 4.6, 5.2, 5.7]
+_AFTERNOON, _EVENING = [6.4, 5.8, 5.2, 5.0, 5.1, 5.4], [5.9, 6.8, 7.9, 8.2, 6.5, 4.1]
+_HOURS = np.array([*_NIGHT, *_MORNING, *_AFTERNOON, *_EVENING])
 _WEEK = np.array([0.95, 0.92, 0.93, 0.97, 1.08, 1.12, 1.18])  # Monday to Sunday
 
 
@@ -79,7 +79,7 @@ class World:
 
     Index ranges: customer c < `customers`; its cards 2c and 2c + 1; its devices 4c to 4c + 3 (a main and a second one,
     before and after it replaced them); its home address c (or its household's), mobile addresses
-    `customers` to `customers + mobile`. What fraudsters bring comes after these.
+    `customers` to `customers + mobile`; foreign addresses. What fraudsters bring has indices far above.
     """
 
     seconds: float
@@ -111,7 +111,7 @@ class World:
         return 4 * self.home(customer) + 2 * (time >= self.replaced[customer]) + second
 
     def typical(self, customer: Ints, merchant: Ints, time: Floats) -> Floats:
-        """What the customer usually spends at such a merchant, with 15 % inflation over the period per unit of drift."""
+        """What the customer usually spends at such a merchant; per unit of drift, prices rise by 15 %."""
         log_amount = _CATEGORY_LOG_AMOUNT[self.category[merchant]] + self.level[customer]
         return np.asarray(np.exp(log_amount) * (1 + 0.15 * self.phase(time)))
 
@@ -176,6 +176,11 @@ def honest(world: World, rng: np.random.Generator, n: int) -> Orders:
     time = np.maximum(time, np.minimum(world.signup[customer], world.seconds - 1))
     shifted = time + world.rhythm[customer]
     time = np.where((shifted > np.maximum(world.signup[customer], 0)) & (shifted < world.seconds), shifted, time)
+    # One order in seven is a second thought, soon after another by the same customer.
+    again = np.flatnonzero(rng.random(n) < 1 / 7)
+    first = rng.integers(0, n, len(again))
+    customer[again] = customer[first]
+    time[again] = np.minimum(time[first] + rng.exponential(1800, len(again)), world.seconds * (1 - 1e-9))
 
     favourite = world.favourites[customer, rng.integers(0, 6, n)]
     merchant = np.where(rng.random(n) < 0.72, favourite, world.shop(rng, n))
@@ -184,15 +189,16 @@ def honest(world: World, rng: np.random.Generator, n: int) -> Orders:
     amount = world.typical(customer, merchant, time) * rng.lognormal(0.0, 0.5, n)
     amount[gift] *= rng.lognormal(0.7, 0.4, int(gift.sum()))
 
-    travel = rng.random(n) < 0.015
+    travel = rng.random(n) < 0.02
     mobile = rng.random(n) < 0.3
     ip = np.where(mobile, world.customers + rng.integers(0, world.mobile, n), world.home(customer))
     ip[travel] = foreign_ips(world, rng, int(travel.sum()))
-    borrowed = rng.random(n) < 0.006  # at a friend's, in an internet cafe
     device = world.device(customer, time, rng.random(n) < 0.22)
-    device[borrowed] = world.device(
-        rng.integers(0, world.customers, int(borrowed.sum())), time[borrowed], np.zeros(int(borrowed.sum()), dtype=bool)
-    )
+    borrowed = np.flatnonzero(rng.random(n) < 0.008)  # at a friend's, in an internet cafe
+    friend = rng.integers(0, world.customers, len(borrowed))
+    device[borrowed] = world.device(friend, time[borrowed], np.zeros(len(borrowed), dtype=bool))
+    wiped = np.flatnonzero(rng.random(n) < 0.03)  # cookies deleted: a device nobody has seen
+    device[wiped] = WIPED_START + wiped
     forgot = rng.random(n) < 0.025
     failed = rng.poisson(0.06, n) + forgot * rng.integers(1, 5, n)
     usual = rng.random(n) < 0.85
@@ -219,4 +225,5 @@ def foreign_ips(world: World, rng: np.random.Generator, n: int) -> Ints:
 
 def _pick(rng: np.random.Generator, cumulative: Floats, n: int) -> Ints:
     """Draw indices in proportion to weights, given their cumulative sum."""
-    return np.minimum(np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right"), len(cumulative) - 1)
+    found: Ints = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
+    return np.minimum(found, len(cumulative) - 1)
