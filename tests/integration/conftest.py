@@ -1,0 +1,126 @@
+"""Fixtures of the specification: two database sessions, the sample, and models to work with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from fds_mlflow import ManagedModel, OutcomeStore
+from fds_mlflow.outcomes.aio import AsyncOutcomeStore
+from fds_mlflow.training import data, features, pipeline, simulate
+from fds_mlflow.training.feature_spec import default_spec
+from fds_mlflow.training.split import Split, stratified
+
+MODEL = "fraud"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is an integration test."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def sync_outcomes() -> Iterator[OutcomeStore]:
+    """The outcome store on SQLite in memory, synchronous."""
+    with OutcomeStore("sqlite://") as store:
+        yield store
+
+
+@pytest.fixture
+def sync_db_session(sync_outcomes: OutcomeStore) -> Iterator[Session]:
+    """A synchronous database session; the schema is there."""
+    with sync_outcomes.session() as session:
+        yield session
+
+
+@pytest.fixture
+async def async_outcomes() -> AsyncIterator[AsyncOutcomeStore]:
+    """The outcome store on SQLite in memory, asynchronous."""
+    store = AsyncOutcomeStore("sqlite://")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def async_db_session(async_outcomes: AsyncOutcomeStore) -> AsyncIterator[AsyncSession]:
+    """An asynchronous database session; the schema is there."""
+    await async_outcomes.recent(MODEL)  # opens the store, which creates the schema
+    async with async_outcomes.session() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def sample_training_data() -> pd.DataFrame:
+    """The specification's sample: 1,000 transactions, 800 genuine and 200 fraudulent."""
+    return simulate.sample()
+
+
+@pytest.fixture(scope="session")
+def sample_features(sample_training_data: pd.DataFrame) -> features.FeatureTable:
+    """The sample's features."""
+    transactions = data.load(sample_training_data, "sample")
+    return features.compute(transactions, default_spec(transactions.schema))
+
+
+@pytest.fixture(scope="session")
+def sample_split(sample_features: features.FeatureTable) -> Split:
+    """The sample, cut stratified into 60 % training, 20 % validation and 20 % test."""
+    return stratified(sample_features, (0.6, 0.2, 0.2))
+
+
+@pytest.fixture(scope="session")
+def trained_registry(tmp_path_factory: pytest.TempPathFactory, sample_split: Split) -> Path:
+    """A SQLite registry with four versions: an Isolation Forest and three LightGBM of different size.
+
+    It is made once; every test works on a copy of the database, and reads the artifacts where they are.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        mlflow.create_experiment(f"fds/{MODEL}", artifact_location=(folder / "artifacts").as_uri())
+        pipeline.train(sample_split, algorithm="isolation_forest", model_name=MODEL)
+        for leaves in (4, 8, 6):
+            params = {"n_estimators": 60, "num_leaves": leaves}
+            pipeline.train(sample_split, algorithm="lightgbm", params=params, model_name=MODEL)
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+    return folder
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A registry with a production and a staging model."""
+
+    model: ManagedModel
+    production: int
+    staging: int
+    uri: str
+
+
+@pytest.fixture
+def setup_models(trained_registry: Path, tmp_path: Path, sync_outcomes: OutcomeStore) -> Setup:
+    """Version 1 in production, version 2 in staging, versions 3 and 4 registered."""
+    copy = tmp_path / "mlflow.db"
+    shutil.copy(trained_registry / "mlflow.db", copy)
+    uri = f"sqlite:///{copy}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=sync_outcomes, actor="tester")
+    model.promote(1, reason="first production model")
+    model.stage(2, reason="candidate")
+    return Setup(model, production=1, staging=2, uri=uri)
