@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.comparison import compare as compare_scores
 from fds_mlflow.core.controller import next_step
-from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, Rollout
+from fds_mlflow.core.evidence import VariantCounts
 from fds_mlflow.core.judge import judge, worst
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.plan import Plan, to_basis_points
@@ -312,16 +313,30 @@ class Canary:
         request = Request(Kind.START, version, plan=plan or Plan(), rollout_id=new_id(), now=self._model.now())
         return self._model.run(request, reason, self._model._validated(allow_new_columns))
 
-    def status(self) -> CanaryStatus:
-        """Both variants' numbers in this step, what they add up to, and what the controller would do.
+    def rollout(self) -> Rollout:
+        """The active rollout.
 
         Raises:
-            RefusedError: There is no active rollout.
+            RefusedError: There is none.
         """
         rollout = self._model.look().rollout
         if rollout is None:
             raise RefusedError("there is no active rollout", fix="start one (`canary start VERSION`)")
-        counts = self._model.outcomes.counts(self._model.name, rollout.id, rollout.step)
+        return rollout
+
+    def status(self, counts: Sequence[VariantCounts] | None = None) -> CanaryStatus:
+        """Both variants' numbers in this step, what they add up to, and what the controller would do.
+
+        Args:
+            counts: The champion's and the canary's outcomes in this step, for who counts them elsewhere (an
+                `AsyncOutcomeStore`); None to ask the model's own store.
+
+        Raises:
+            RefusedError: There is no active rollout.
+        """
+        rollout = self.rollout()
+        if counts is None:
+            counts = self._model.outcomes.counts(self._model.name, rollout.id, rollout.step)
         champion, canary = counts
         verdicts = judge(champion, canary, rollout.plan, rollout.weight)
         return CanaryStatus(rollout, champion, canary, tuple(verdicts), next_step(rollout, worst(verdicts)))
