@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
-from mlflow.tracking.context.abstract_context import RunContextProvider
-
 _FACTS = "fds_mlflow.training.reproducibility"
 
 
-class ReproducibilityContext(RunContextProvider):  # type: ignore[misc]
+class ReproducibilityContext:
     """Tags training runs with data digest, schema, git commit and dirtiness, lock file and package version.
 
     Registered under ``mlflow.run_context_provider``, so MLflow asks it at every ``start_run`` of every
     project in the same environment: it answers only inside
     :func:`fds_mlflow.training.reproducibility.run_facts`, or where the environment variable
     ``FDS_RUN_CONTEXT`` hands the facts over, and is silent when anything goes wrong.
+
+    It has the two methods of MLflow's ``RunContextProvider`` without deriving from it: whoever imported this
+    module before MLflow would otherwise start MLflow's import, which looks for this class before it exists.
     """
 
     def in_context(self) -> bool:
