@@ -133,12 +133,19 @@ def translated(url: URL) -> Iterator[None]:
             f"{shown(url)} refused a value: {error.orig}", fix="correct the value; nothing was written"
         ) from error
     except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
+        if isinstance(error, exc.ProgrammingError) and not _forbidden(error):
+            raise  # a defect of ours, not a state of the database
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise UnavailableError(
             f"the outcome store {shown(url)} is not available: {reason}",
             fix="check that it can be reached and written, has space left and is not locked by a long "
             "transaction, then do the same again: what was stored already is not stored twice",
         ) from error
+
+
+def _forbidden(error: exc.ProgrammingError) -> bool:
+    """Whether PostgreSQL says that the user may not do this (SQLSTATE 42501, insufficient_privilege)."""
+    return getattr(error.orig, "sqlstate", None) == "42501"
 
 
 def _with_driver(url: URL, *, asynchronous: bool) -> URL:
@@ -150,24 +157,28 @@ def _with_driver(url: URL, *, asynchronous: bool) -> URL:
 
 
 def _options(url: URL, timeout: float) -> dict[str, Any]:
+    # Errors and logs must not carry the batch's transactions.
+    options: dict[str, Any] = {"hide_parameters": True}
     if url.get_backend_name() == "postgresql":
-        seconds = "timeout" if url.get_driver_name() == "asyncpg" else "connect_timeout"
-        return {
-            "pool_pre_ping": True,
-            "pool_timeout": timeout,
-            "connect_args": {seconds: max(1, round(timeout))},
-        }
+        name = "timeout" if url.get_driver_name() == "asyncpg" else "connect_timeout"
+        arguments = {name: max(1, round(timeout))}
+        return options | {"pool_pre_ping": True, "pool_timeout": timeout, "connect_args": arguments}
     if in_memory(url):
-        return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        return options | {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     if url.database and "uri" not in url.query:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    return {"pool_timeout": timeout, "connect_args": {"timeout": timeout}}
+    return options | {"pool_timeout": timeout, "connect_args": {"timeout": timeout}}
 
 
 @contextlib.contextmanager
 def _driver_installed(url: URL) -> Iterator[None]:
     try:
         yield
+    except exc.NoSuchModuleError:
+        raise ConfigError(
+            f"{shown(url)} names a driver that SQLAlchemy does not know",
+            fix=f"leave it out: {url.get_backend_name()}://...",
+        ) from None
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{shown(url)} needs the Python package {error.name!r}, which is not installed",

@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
     ColumnElement,
-    Interval,
+    CursorResult,
+    Insert,
     Label,
     Select,
+    String,
     Table,
     and_,
     case,
     exists,
     func,
-    literal,
     or_,
     select,
     type_coerce,
@@ -68,8 +70,8 @@ class Scope:
                 "a maturity age without as_of: no label has an age",
                 fix="pass as_of, the time now",
             )
-        if self.maturity < timedelta(0):
-            raise DataError(f"maturity is {self.maturity}", fix="pass a duration of at least zero")
+        if self.maturity < timedelta(0) or self.maturity.microseconds:
+            raise DataError(f"maturity is {self.maturity}", fix="pass a duration of whole seconds, at least zero")
 
     @property
     def matured_at(self) -> datetime | None:
@@ -94,27 +96,34 @@ class Scope:
 
 def record(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     """Insert outcomes; those whose request is stored already are skipped. Returns how many were new."""
-    if not rows:
-        return 0
-    statement = (
-        _insert(session)(_OUTCOMES)
-        .on_conflict_do_nothing(index_elements=["model", "request_id"])
-        .returning(_OUTCOMES.c.id)
-    )
-    return len(session.execute(statement, list(rows)).all())
+    identity = ("model", "request_id")
+    statement = _insert(session)(_OUTCOMES).on_conflict_do_nothing(index_elements=identity)
+    return _each(session, statement, rows, identity)
 
 
 def label(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     """Insert states of cases, or correct those of the same moment. Returns how many were new or changed."""
-    if not rows:
-        return 0
+    identity = ("transaction_id", "known_at")
     statement = _insert(session)(_CASES)
     given = {name: statement.excluded[name] for name in _CASE_FIELDS}
     changed = or_(*(_CASES.c[name].is_distinct_from(value) for name, value in given.items()))
-    upsert = statement.on_conflict_do_update(
-        index_elements=["transaction_id", "known_at"], set_=given, where=changed
-    ).returning(_CASES.c.id)
-    return len(session.execute(upsert, list(rows)).all())
+    upsert = statement.on_conflict_do_update(index_elements=identity, set_=given, where=changed)
+    return _each(session, upsert, rows, identity)
+
+
+def _each(session: Session, statement: Insert, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
+    """Execute the statement for all rows, as the driver does it best; returns how many rows it changed.
+
+    Sorted, because two transactions that write the same rows in different orders wait for each other for ever.
+    Not with RETURNING: SQLAlchemy then writes statements of thousands of parameters, which psycopg took half
+    as long again to digest as the same rows one by one in its pipeline.
+    """
+    if not rows:
+        return 0
+    ordered = sorted(rows, key=itemgetter(*identity))
+    # Without the option SQLAlchemy forgets the driver's count of rows for inserts.
+    result = session.execute(statement, ordered, execution_options={"preserve_rowcount": True})
+    return cast("CursorResult[Any]", result).rowcount
 
 
 def recent(session: Session, model: str, rollout: str | None, limit: int) -> list[OutcomeRecord]:
@@ -151,34 +160,35 @@ def counts(session: Session, scope: Scope) -> list[VariantCounts]:
 
 def counts_by_step(session: Session, scope: Scope) -> list[VariantCounts]:
     """One entry per step, weight in force and variant that has outcomes, in that order."""
-    groups = [Outcome.step.label("step"), Outcome.weight.label("weight"), scope.variant]
+    groups: list[ColumnElement[Any]] = [Outcome.step.label("step"), Outcome.weight.label("weight"), scope.variant]
     found = [_counts(dict(row._mapping)) for row in session.execute(_counted(session, groups, scope))]
     order = list(Variant)
     return sorted(found, key=lambda entry: (entry.step, entry.weight, order.index(entry.variant)))
 
 
 def _counted(session: Session, groups: Sequence[ColumnElement[Any]], scope: Scope) -> Select[Any]:
-    """The aggregate: first per key, so that a key counts once per kind, then per group."""
-    matured = literal(1) if scope.matured_at is None else _flag(Outcome.time <= scope.matured_at)
+    """The aggregate. Kinds are counted by distinct key; rare ones cost next to nothing that way."""
     truth, join = _truth(session, scope)
-    flagged, genuine, fraud = Outcome.flagged.is_(True), truth == 0, truth == 1
-    wrong = or_(and_(flagged, genuine), and_(~flagged, fraud))
-    kinds = {
-        "errors": _flag(Outcome.error.is_not(None)),
-        "flagged": _flag(flagged),
-        "matured": matured,
-        "labelled": _flag(truth.is_not(None)),
-        "true_positives": _flag(and_(flagged, fraud)),
-        "false_positives": _flag(and_(flagged, genuine)),
-        "false_negatives": _flag(and_(~flagged, fraud)),
-        "true_negatives": _flag(and_(~flagged, genuine)),
-        "failures": _flag(or_(Outcome.error.is_not(None), wrong)),
+    failed, flagged = Outcome.error.is_not(None), Outcome.flagged.is_(True)
+    genuine, fraud = truth == 0, truth == 1
+    kinds: dict[str, ColumnElement[bool]] = {
+        "errors": failed,
+        "flagged": flagged,
+        "labelled": truth.is_not(None),
+        "true_positives": and_(flagged, fraud),
+        "false_positives": and_(flagged, genuine),
+        "false_negatives": and_(~flagged, fraud),
+        "true_negatives": and_(~flagged, genuine),
+        "failures": or_(failed, and_(flagged, genuine), and_(~flagged, fraud)),
     }
-    per_key = (
+    if scope.matured_at is not None:
+        kinds["matured"] = Outcome.time <= scope.matured_at
+    return (
         select(
             *groups,
             func.count().label("requests"),
-            *(func.max(kind).label(name) for name, kind in kinds.items()),
+            func.count(Outcome.key.distinct()).label("keys"),
+            *(func.count(case((hit, Outcome.key)).distinct()).label(name) for name, hit in kinds.items()),
             func.count(Outcome.score).label("scored"),
             func.sum(Outcome.score).label("score_sum"),
             func.sum(Outcome.latency_ms).label("latency_sum_ms"),
@@ -189,20 +199,8 @@ def _counted(session: Session, groups: Sequence[ColumnElement[Any]], scope: Scop
         .select_from(Outcome)
         .outerjoin(*join)
         .where(*scope.conditions)
-        .group_by(*groups, Outcome.key)
-        .subquery()
+        .group_by(*groups)
     )
-    column = per_key.c
-    names = [column[group.name] for group in groups]
-    added = ("requests", *kinds, "scored", "score_sum", "latency_sum_ms")
-    return select(
-        *names,
-        func.count().label("keys"),
-        *(func.sum(column[name]).label(name) for name in added),
-        func.max(column.latency_max_ms).label("latency_max_ms"),
-        func.min(column.first).label("first"),
-        func.max(column["last"]).label("last"),
-    ).group_by(*names)
 
 
 def _truth(session: Session, scope: Scope) -> tuple[ColumnElement[int | None], tuple[Any, ColumnElement[bool]]]:
@@ -226,15 +224,18 @@ def _truth(session: Session, scope: Scope) -> tuple[ColumnElement[int | None], t
 
 
 def _shifted(session: Session, by: timedelta) -> ColumnElement[datetime]:
-    """An outcome's time plus `by`; on SQLite, which keeps times as texts, exact to the millisecond."""
-    if session.get_bind().dialect.name == "sqlite":
-        text = func.strftime("%Y-%m-%d %H:%M:%f", Outcome.time, f"{by.total_seconds():+.3f} seconds")
-        return type_coerce(text.concat("000"), UtcDateTime())
-    return Outcome.time.op("+", return_type=UtcDateTime())(literal(by, Interval()))
-
-
-def _flag(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return case((condition, 1), else_=0)
+    """An outcome's time plus `by`, whole seconds."""
+    if session.get_bind().dialect.name == "postgresql":
+        # In seconds: a day added to a time with time zone is 23 or 25 hours where the server's clocks change.
+        years, months, weeks, days, hours, minutes = (0,) * 6
+        interval = func.make_interval(years, months, weeks, days, hours, minutes, by.total_seconds())
+        return Outcome.time.op("+", return_type=UtcDateTime())(interval)
+    # SQLite keeps times as texts, 2026-03-01 12:00:00.123456, and computes in milliseconds: shift the seconds,
+    # and carry the fraction over as it is.
+    time = type_coerce(Outcome.time, String())
+    seconds = func.substr(time, 1, 19)
+    shifted = func.strftime("%Y-%m-%d %H:%M:%S", seconds, f"{by // timedelta(seconds=1):+d} seconds")
+    return type_coerce(shifted.concat(func.substr(time, 20)), UtcDateTime())
 
 
 def _check_zone(as_of: datetime | None) -> None:
@@ -243,12 +244,11 @@ def _check_zone(as_of: datetime | None) -> None:
 
 
 def _counts(row: dict[str, Any], *, step: int | None = None) -> VariantCounts:
-    failures = row.pop("failures")
     row["variant"] = Variant(row["variant"])
-    row.setdefault("step", step)
-    row["successes"] = row["keys"] - failures
-    row["score_sum"] = row["score_sum"] or 0.0
-    return VariantCounts(**row)
+    row["score_sum"] = row["score_sum"] or 0.0  # no score at all sums up to null
+    row["successes"] = row["keys"] - row.pop("failures")
+    row.setdefault("matured", row["keys"])
+    return VariantCounts(**{"step": step, **row})
 
 
 def _outcome(row: Outcome) -> OutcomeRecord:

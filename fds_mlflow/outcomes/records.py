@@ -215,7 +215,7 @@ def _boolean(name: str, value: Any) -> bool:
 
 
 def _moment(name: str, value: Any) -> datetime:
-    if not isinstance(value, datetime) or value.utcoffset() is None:
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
         raise _RefusedError(
             f"{name} is {value!r}, which has no time zone",
             "attach one: datetime.now(timezone.utc), or .replace(tzinfo=timezone.utc) if the time is in UTC",

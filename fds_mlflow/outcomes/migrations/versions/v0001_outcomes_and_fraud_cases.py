@@ -32,17 +32,17 @@ def upgrade() -> None:
         sa.Column("latency_ms", sa.Double(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("time", _MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_fds_outcomes"),
-        sa.UniqueConstraint("model", "request_id", name="uq_fds_outcomes_model_request_id"),
-        sa.CheckConstraint("step >= 0", name="ck_fds_outcomes_step"),
-        sa.CheckConstraint("weight BETWEEN 0 AND 10000", name="ck_fds_outcomes_weight"),
-        sa.CheckConstraint("assigned IN ('champion', 'canary')", name="ck_fds_outcomes_assigned"),
-        sa.CheckConstraint("served IN ('champion', 'canary')", name="ck_fds_outcomes_served"),
-        sa.CheckConstraint("rollout_id IS NOT NULL OR assigned = 'champion'", name="ck_fds_outcomes_rollout"),
-        sa.CheckConstraint("version >= 1", name="ck_fds_outcomes_version"),
-        sa.CheckConstraint("score BETWEEN 0 AND 1", name="ck_fds_outcomes_score"),
-        sa.CheckConstraint("score IS NOT NULL OR error IS NOT NULL", name="ck_fds_outcomes_answer"),
-        sa.CheckConstraint("latency_ms >= 0", name="ck_fds_outcomes_latency"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fds_outcomes")),
+        sa.UniqueConstraint("model", "request_id", name=op.f("uq_fds_outcomes_model_request_id")),
+        sa.CheckConstraint("step >= 0", name=op.f("ck_fds_outcomes_step")),
+        sa.CheckConstraint("weight BETWEEN 0 AND 10000", name=op.f("ck_fds_outcomes_weight")),
+        sa.CheckConstraint("assigned IN ('champion', 'canary')", name=op.f("ck_fds_outcomes_assigned")),
+        sa.CheckConstraint("served IN ('champion', 'canary')", name=op.f("ck_fds_outcomes_served")),
+        sa.CheckConstraint("rollout_id IS NOT NULL OR assigned = 'champion'", name=op.f("ck_fds_outcomes_rollout")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_fds_outcomes_version")),
+        sa.CheckConstraint("score BETWEEN 0 AND 1", name=op.f("ck_fds_outcomes_score")),
+        sa.CheckConstraint("score IS NOT NULL OR error IS NOT NULL", name=op.f("ck_fds_outcomes_answer")),
+        sa.CheckConstraint("latency_ms >= 0", name=op.f("ck_fds_outcomes_latency")),
     )
     op.create_index("ix_fds_outcomes_evidence", "fds_outcomes", ["model", "rollout_id", "step", "assigned", "key"])
     op.create_index("ix_fds_outcomes_recent", "fds_outcomes", ["model", "time"])
@@ -57,13 +57,13 @@ def upgrade() -> None:
         sa.Column("reported_at", _MOMENT, nullable=True),
         sa.Column("resolved_at", _MOMENT, nullable=True),
         sa.Column("known_at", _MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_fds_fraud_cases"),
-        sa.UniqueConstraint("transaction_id", "known_at", name="uq_fds_fraud_cases_transaction_id_known_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fds_fraud_cases")),
+        sa.UniqueConstraint("transaction_id", "known_at", name=op.f("uq_fds_fraud_cases_transaction_id_known_at")),
         sa.CheckConstraint(
             "status IN ('suspected', 'confirmed', 'false_positive', 'genuine')",
-            name="ck_fds_fraud_cases_status",
+            name=op.f("ck_fds_fraud_cases_status"),
         ),
-        sa.CheckConstraint("loss_amount >= 0", name="ck_fds_fraud_cases_loss"),
+        sa.CheckConstraint("loss_amount >= 0", name=op.f("ck_fds_fraud_cases_loss")),
     )
 
 
