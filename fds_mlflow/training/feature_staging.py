@@ -55,7 +55,7 @@ def plain_features(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, pd.Serie
         local = local.dt.tz_localize("UTC").dt.tz_convert(spec.time_zone)
     found: dict[str, pd.Series[Any]] = {name: frame[name].astype(np.float64) for name in spec.numeric}
     for flag in spec.flags:
-        true = local.dt.dayofweek >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
+        true = local.dt.day_of_week >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
         found[flag.feature] = true.astype(np.float64)
     return found | {name: frame[name] for name in spec.categorical}
 

@@ -100,16 +100,14 @@ def compute(
         ConfigError: The specification needs a column that is not there.
         DataError: There are no rows.
     """
-    if isinstance(transactions, Transactions):
-        frame, source, schema = transactions.frame, transactions.source, transactions.schema
-        mark, span = transactions.digest, transactions.period
-    else:
-        frame, source, schema = transactions, "the DataFrame", None
-        if frame.empty:
-            raise DataError(f"{source} has no rows", fix="give at least one transaction")
-        mark, span = digest(frame), period(frame["time"])
-    kinds = column_kinds(frame, schema, spec)
+    known = transactions if isinstance(transactions, Transactions) else None
+    frame = transactions.frame if isinstance(transactions, Transactions) else transactions
+    source = known.source if known is not None else "the DataFrame"
+    kinds = column_kinds(frame, known.schema if known is not None else None, spec)
+    if frame.empty:
+        raise DataError(f"{source} has no rows", fix="give at least one transaction")
     spec.check(kinds, where=source)
+    mark, span = (known.digest, known.period) if known is not None else (digest(frame), period(frame["time"]))
     values = _window_values(frame, spec, threads)
     columns: dict[str, Any] = {name: frame[name].array for name in keys(kinds)}
     plain = plain_features(frame, spec)

@@ -114,6 +114,9 @@ def _from_frame(frame: pd.DataFrame, schema: Schema) -> Iterator[pa.Table]:
 
 
 def _array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        # Without the zone pyarrow takes the values as they are; the cast only names the zone they are in.
+        return pa.array(series.dt.tz_convert(None), from_pandas=True).cast(pa.timestamp(series.dt.unit, tz="UTC"))
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
