@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -181,17 +181,67 @@ def show(settings: _Settings, model: str, as_json: bool) -> None:
     _print(as_json, overview, lambda: render.overview(overview))
 
 
-@main.command()
+class _History(click.Group):
+    """`history MODEL` is short for `history show MODEL`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+@main.group(cls=_History)
+def history() -> None:
+    """Show, export or import a model's history. `history MODEL` shows it."""
+
+
+@history.command("show")
 @_model
 @_as_json
 @click.pass_obj
-def history(settings: _Settings, model: str, as_json: bool) -> None:
+def history_show(settings: _Settings, model: str, as_json: bool) -> None:
     """Show who did what to the model, when and why, the newest first; operations that hang are shown too."""
     from fds_mlflow import render
 
     managed = settings.model(model)
     events, pending = managed.history(), managed.pending()
     _print(as_json, {"events": events, "pending": pending}, lambda: render.events(events, pending))
+
+
+@history.command("export")
+@_model
+@click.argument("output", type=click.File("w", encoding="utf-8"))
+@click.pass_obj
+def history_export(settings: _Settings, model: str, output: IO[str]) -> None:
+    """Write the model's history to OUTPUT (- for standard output) as JSON lines."""
+    output.writelines(f"{line}\n" for line in settings.model(model).export_history())
+
+
+@history.command("import")
+@_model
+@click.argument("source", type=click.File("r", encoding="utf-8"))
+@_as_json
+@click.pass_obj
+def history_import(settings: _Settings, model: str, source: IO[str], as_json: bool) -> None:
+    """Take over a history that was exported elsewhere: events, stages, aliases and an active rollout."""
+    state = settings.model(model).import_history(source)
+    value = {"events": state.sequence, "champion": state.champion, "canary": state.canary}
+    _print(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
+
+
+@main.command()
+@_model
+@click.option("--fix", is_flag=True, help="Repair what can be repaired; what is left is shown.")
+@_as_json
+@click.pass_obj
+def doctor(settings: _Settings, model: str, fix: bool, as_json: bool) -> None:
+    """Find and explain what in the registry the history does not. Exit code 1 while anything is found."""
+    from fds_mlflow import render
+
+    findings = settings.model(model).doctor(fix=fix)
+    _print(as_json, findings, lambda: render.findings(findings))
+    if findings:
+        raise SystemExit(1)
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,8 +22,11 @@ from fds_mlflow.core.evidence import VariantCounts
 from fds_mlflow.core.judge import judge, worst
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.plan import Plan, to_basis_points
+from fds_mlflow.core.state import State
 from fds_mlflow.errors import DataError, NotFoundError, RefusedError
-from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.registry import transfer
+from fds_mlflow.registry.doctor import Finding, examine
+from fds_mlflow.registry.store import RegistryStore, VersionView, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.transaction import Clock, Result, Transactions
 from fds_mlflow.registry.view import View
@@ -161,6 +164,44 @@ class ManagedModel:
             ConflictError: Another operation stayed in flight.
         """
         self._transactions.settle(self.name, actor=self.actor)
+
+    def doctor(self, *, fix: bool = False) -> list[Finding]:
+        """What the history does not explain, the most severe first; with `fix`, what is left after repairing.
+
+        Repairing settles dead operations and records what hands did, by appending; then it tidies what changes no
+        routing: stages, rollouts that are not under way, a canary alias without traffic.
+
+        Raises:
+            ConflictError: With `fix`: another operation stayed in flight.
+        """
+        if fix:
+            self._transactions.write_alone(self.name, self._tidying, actor=self.actor)
+            self._transactions.pack(self.name, actor=self.actor)
+        return examine(self._transactions.look(self.name), self._store.versions(self.name))
+
+    def _tidying(self, view: View) -> list[Write]:
+        findings = examine(view, self._store.versions(self.name))
+        return [write for finding in findings for write in finding.writes]
+
+    def export_history(self) -> list[str]:
+        """The history as JSON lines, in order of sequence."""
+        return transfer.dump(self._transactions.look(self.name).history.events)
+
+    def import_history(self, lines: Iterable[str]) -> State:
+        """Take over a history that was exported elsewhere: events, stages, aliases, and an active rollout.
+
+        Asking again after an interruption finishes it.
+
+        Raises:
+            DataError: A line is no exported event.
+            RefusedError: The model has a history of its own, or lacks versions that serve by this one.
+        """
+        events = transfer.parse(lines)
+
+        def planned(view: View) -> list[Write]:
+            return transfer.plan(view, self._store.versions(self.name), events)[0]
+
+        return self._transactions.write_alone(self.name, planned, actor=self.actor, adopt=False).state
 
     def scorer(self, version: int) -> Scorer:
         """A version, loaded; kept for the next time.

@@ -17,6 +17,7 @@ from fds_mlflow.core.events import Event, Outcome
 from fds_mlflow.core.evidence import VariantCounts
 from fds_mlflow.core.judge import Status
 from fds_mlflow.core.plan import Plan, to_percent
+from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
 
@@ -35,6 +36,9 @@ _COLOURS = {
     Outcome.DONE: "green",
     Outcome.ABANDONED: "yellow",
     Outcome.OVERTAKEN: "yellow",
+    Severity.NOTE: "dim",
+    Severity.WARNING: "yellow",
+    Severity.DANGER: "red",
 }
 
 
@@ -224,6 +228,14 @@ def validation(made: Validation) -> Table:
     for warning in made.warnings:
         result.add_row("metrics", marks[None], text(warning))
     return result
+
+
+def findings(found: Sequence[Finding]) -> Table | str:
+    """What a doctor found."""
+    if not found:
+        return "aliases, stages, tags and history agree"
+    rows = [(f.severity, f.what, f.means, f.fix) for f in found]
+    return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
 
 
 def plain(value: Any) -> Any:

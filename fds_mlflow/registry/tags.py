@@ -267,6 +267,11 @@ def export_line(event: Event) -> dict[str, Any]:
     return {"sequence": event.sequence, "operation": event.operation, **_event_values(event)}
 
 
+def import_line(values: Mapping[str, Any]) -> Event:
+    """Read an event that `export_line` wrote."""
+    return _event(values, int(values["sequence"]), str(values["operation"]))
+
+
 def checked_reason(reason: str) -> str:
     """The reason, if it may stand in a tag.
 

@@ -8,7 +8,7 @@ finds a dead one settles it by looking at the one write that decides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -215,6 +215,41 @@ class Transactions:
 
         return self._until_done(attempt, patience)
 
+    def write_alone(
+        self, model: str, make: Callable[[View], Sequence[Write]], *, actor: str, adopt: bool = True
+    ) -> View:
+        """Settle what is dead, then carry out the writes that `make` finds for the model, under the exclusion.
+
+        Args:
+            model: Registered model.
+            make: From the settled model to the writes; they must be idempotent.
+            actor: Who asks.
+            adopt: Take what hands did into the history first.
+
+        Raises:
+            ConflictError: Another operation stayed in flight.
+            OutcomeUnknownError: It was interrupted; the writes are idempotent and can be asked for again.
+        """
+
+        def attempt() -> View | None:
+            view = self.look(model)
+            living = self._living(model, view.history)
+            if living:
+                raise _BusyError(living[0])
+            if self._housekeep(model, view, actor, adopt=adopt):
+                return None
+            planned = make(view)
+            with self._turn(model, view, None, actor) as turn:
+                for write in planned:
+                    self._write(model, turn, write)
+            return self.look(model)
+
+        return self._until_done(attempt, None)
+
+    def pack(self, model: str, *, actor: str) -> None:
+        """Pack the oldest events where too many are loose."""
+        self._pack_if_due(model, actor)
+
     def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
         """Try again, backing off at random while others are busy, until there is an answer or patience ends."""
         until = self.clock.monotonic() + (1.5 * self.lifetime if patience is None else patience)
@@ -305,13 +340,13 @@ class Transactions:
 
     # --- settling, adopting, taking over, packing ----------------------------------------------------------
 
-    def _housekeep(self, model: str, view: View, actor: str) -> bool:
+    def _housekeep(self, model: str, view: View, actor: str, *, adopt: bool = True) -> bool:
         """Settle one dead intent, or adopt what a hand did; whether there was anything of the kind."""
         dead = [intent for intent in view.history.intents if self._is_dead(model, intent)]
         if dead:
             self._settle(model, view, dead[0], actor)
             return True
-        if not view.agrees:
+        if adopt and not view.agrees:
             self._operate(model, view, self._adoption(view, actor))
             return True
         return False
@@ -371,14 +406,18 @@ class Transactions:
         point = writes.point(event)
         if target is None or point is None:
             raise TypeError("only an operation that moves the champion can take over")
-        self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
-        rivals = [i for i in tags.intents(self.store.read(model).tags) if i.take_over and i.id != intent.id]
-        if rivals:
-            self._let_go(model, turn)
-            raise _BusyError(rivals[0])
-        self._require_ready(model, event)
-        for write in (*writes.before(view, event), point):
-            self._write(model, turn, write, decisive=write is point)
+        try:
+            self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
+            rivals = [i for i in tags.intents(self.store.read(model).tags) if i.take_over and i.id != intent.id]
+            if rivals:
+                raise _BusyError(rivals[0])
+            self._require_ready(model, event)
+            for write in (*writes.before(view, event), point):
+                self._write(model, turn, write, decisive=write is point)
+        except (_BusyError, FdsError):
+            if not turn.decided:
+                self._let_go(model, turn)
+            raise
         if on_moved is not None:
             on_moved(target)
         while self.clock.monotonic() < turn.began + self.lifetime or self._living(

@@ -1,0 +1,197 @@
+"""What in a registry the history does not explain, and what may be done about it: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fds_mlflow.core.events import Rollout, RolloutStatus
+from fds_mlflow.core.plan import to_percent
+from fds_mlflow.core.state import Stage
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import DeleteAlias, SetStage, SetVersionTag, VersionView, Write
+from fds_mlflow.registry.view import View, difference
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    DANGER = "danger"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One disagreement.
+
+    Attributes:
+        severity: How much it matters.
+        what: What was found, with the names.
+        means: What it means for routing, history or the next operation.
+        fix: What mends it; `doctor --fix` where that can.
+        writes: Writes that tidy it and change no routing; empty where settling, packing or a person mends it.
+    """
+
+    severity: Severity
+    what: str
+    means: str
+    fix: str
+    writes: tuple[Write, ...] = ()
+
+
+BY_FIX = "`doctor --fix`, or the next operation"
+BY_TIDYING = "`doctor --fix`"
+BY_HAND = "a person"
+
+
+def examine(view: View, versions: Sequence[VersionView]) -> list[Finding]:
+    """Every disagreement between aliases, tags, stages and history; the most severe first."""
+    by_number = {version.version: version for version in versions}
+    found = [
+        *_aliases(view, by_number),
+        *_rollouts(view, by_number),
+        *_stages(view, by_number),
+        *_history(view, by_number),
+        *_intents(view),
+    ]
+    order = list(Severity)
+    return sorted(found, key=lambda finding: -order.index(finding.severity))
+
+
+def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
+    found = []
+    if not view.agrees:
+        means = "routing follows the aliases already; the history does not tell why"
+        found.append(Finding(Severity.WARNING, difference(view), means, BY_FIX))
+    if view.champion_alias is None and view.history.events:
+        found.append(
+            Finding(
+                Severity.DANGER,
+                "no version has the champion alias",
+                "running routers keep their last good version and report degraded; fresh ones answer nothing",
+                "`promote VERSION` or `rollback to VERSION`",
+            )
+        )
+    for alias in (tags.CHAMPION, tags.CANARY):
+        version = versions.get(view.model.aliases.get(alias, 0))
+        if version is None:
+            continue
+        if not version.ready:
+            means = "no traffic is routed to it" if alias == tags.CANARY else "routers keep their last good version"
+            what = f"the {alias} is version {version.version}, which is {version.status}"
+            found.append(Finding(Severity.DANGER, what, means, "register it again, or move the alias"))
+        if tags.THRESHOLD not in version.tags:
+            what = f"the {alias} (version {version.version}) has no tag {tags.THRESHOLD}"
+            found.append(Finding(Severity.DANGER, what, "it cannot be loaded for scoring", BY_HAND))
+    if view.canary_alias is not None and view.rollout is None:
+        found.append(_inert_canary(view))
+    return found
+
+
+def _inert_canary(view: View) -> Finding:
+    named = view.canary_rollout
+    wakes = named is not None and named.active and named.champion != view.champion_alias
+    means = (
+        f"it takes no traffic, but moving the champion alias back to version {named.champion} would wake it"
+        if named is not None and wakes
+        else "it takes no traffic, because no active rollout against today's champion names it"
+    )
+    # The alias goes only once the history agrees that no rollout is active: settling comes first.
+    return Finding(
+        Severity.DANGER if wakes else Severity.WARNING,
+        f"the canary alias points at version {view.canary_alias} without taking traffic",
+        means,
+        BY_TIDYING,
+        (DeleteAlias(tags.CANARY),),
+    )
+
+
+def _rollouts(view: View, versions: dict[int, VersionView]) -> list[Finding]:
+    found = []
+    for version in versions.values():
+        value = version.tags.get(tags.ROLLOUT)
+        if value is None:
+            continue
+        named = tags.decode_rollout(value)
+        if named is None:
+            found.append(
+                Finding(
+                    Severity.WARNING,
+                    f"the rollout tag of version {version.version} does not read",
+                    "as a canary it takes no traffic",
+                    "start a new rollout, which writes the tag anew",
+                )
+            )
+        elif named.active and named != view.rollout:
+            found.append(_stale_rollout(version.version, named))
+    return found
+
+
+def _stale_rollout(version: int, named: Rollout) -> Finding:
+    ended = tags.encode_rollout(named.ended(RolloutStatus.OVERTAKEN))
+    return Finding(
+        Severity.WARNING,
+        f"version {version} names a rollout as active ({to_percent(named.weight):g} % against version"
+        f" {named.champion}) that is not under way",
+        "a hand that sets the canary alias to this version would give it traffic",
+        BY_TIDYING,
+        (SetVersionTag(version, tags.ROLLOUT, ended),),
+    )
+
+
+def _stages(view: View, versions: dict[int, VersionView]) -> list[Finding]:
+    found = []
+    for number, stage in view.state.stages.items():
+        version = versions.get(number)
+        if version is not None and version.stage != stage:
+            what = f"version {number} is in stage {version.stage} where the history says {stage}"
+            means = "stages route nothing; people who read them are misled"
+            found.append(Finding(Severity.NOTE, what, means, BY_TIDYING, (SetStage(number, stage),)))
+    for version in versions.values():
+        if version.stage == Stage.PRODUCTION and view.state.stages.get(version.version) is None:
+            what = f"version {version.version} is in stage Production, and the history does not know it"
+            found.append(Finding(Severity.NOTE, what, "stages route nothing", BY_HAND))
+    return found
+
+
+def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
+    found = []
+    events = view.history.events
+    for number, same in tags.doubles(events).items():
+        names = ", ".join(event.operation for event in same)
+        means = "two operations were recorded at once; both are kept, in order of operation"
+        found.append(
+            Finding(Severity.WARNING, f"{len(same)} events have the sequence {number}: {names}", means, BY_HAND)
+        )
+    numbers = {event.sequence for event in events}
+    missing = sorted(set(range(1, view.history.last[0] + 1)) - numbers)
+    if missing:
+        what = f"{len(missing)} events are missing from the history: {', '.join(map(str, missing[:10]))}"
+        means = "their tags were deleted or made unreadable by hand"
+        found.append(Finding(Severity.WARNING, what, means, "import them from a backup (`history import`)"))
+    for name in view.history.damaged:
+        means = "its event does not count; it is left where it is"
+        found.append(Finding(Severity.WARNING, f"the tag {name} does not read", means, "restore its value"))
+    named = {v for e in events for v in (e.from_version, e.to_version) if v is not None}
+    gone = sorted(named - set(versions))
+    if gone:
+        what = f"the history names versions that do not exist any more: {', '.join(map(str, gone))}"
+        found.append(Finding(Severity.NOTE, what, "they cannot be rolled back to", "nothing to do"))
+    if len(view.history.loose) > tags.LOOSE:
+        what = f"{len(view.history.loose)} events have a tag of their own, more than {tags.LOOSE}"
+        found.append(Finding(Severity.NOTE, what, "every tag slows every write to the model", BY_FIX))
+    return found
+
+
+def _intents(view: View) -> list[Finding]:
+    return [
+        Finding(
+            Severity.WARNING,
+            f"{intent.actor} has an operation in flight since {intent.time:%Y-%m-%d %H:%M:%S} UTC ({intent.id})",
+            "other operations wait for it; if its process died, it is settled after its time to live",
+            BY_FIX,
+        )
+        for intent in view.history.intents
+    ]

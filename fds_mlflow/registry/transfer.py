@@ -1,0 +1,98 @@
+"""Moving a model's history to another registry, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from fds_mlflow.core.events import Event
+from fds_mlflow.core.state import State, fold
+from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write
+from fds_mlflow.registry.view import View
+
+
+def dump(events: Sequence[Event]) -> list[str]:
+    """One JSON object an event, in order of sequence."""
+    return [json.dumps(tags.export_line(event), ensure_ascii=False) for event in events]
+
+
+def parse(lines: Iterable[str]) -> list[Event]:
+    """Read exported events.
+
+    Raises:
+        DataError: A line does not read, or the sequence has gaps or doubles; names the line.
+    """
+    events = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            events.append(tags.import_line(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"line {number} is no exported event: {type(error).__name__}: {error}",
+                fix="use the file as `history export` wrote it",
+            ) from error
+        if events[-1].sequence != len(events):
+            raise DataError(
+                f"line {number} has the sequence {events[-1].sequence} where {len(events)} was to come",
+                fix="use the whole file as `history export` wrote it, in its order",
+            )
+    if not events:
+        raise DataError("there are no events to import", fix="use a file that `history export` wrote")
+    return events
+
+
+def plan(view: View, versions: Sequence[VersionView], events: Sequence[Event]) -> tuple[list[Write], State]:
+    """The writes that make a model's registry say what the events say; repeating them is harmless.
+
+    History first, then stages and the rollout, and the champion's alias last: until then a fresh model serves nobody.
+
+    Raises:
+        RefusedError: The model has a history of its own, or lacks versions that the events' state needs.
+    """
+    known = {(event.operation, event.kind) for event in events}
+    foreign = [event for event in view.history.events if (event.operation, event.kind) not in known]
+    if foreign:
+        raise RefusedError(
+            f"the model has {len(foreign)} events of its own, the first at {foreign[0].time:%Y-%m-%d %H:%M} UTC",
+            fix="import into a model without a history",
+        )
+    state = fold(events)
+    numbers = {version.version for version in versions}
+    needed = {v for v in (state.champion, state.canary) if v is not None}
+    if needed - numbers:
+        names = ", ".join(str(v) for v in sorted(needed - numbers))
+        raise RefusedError(
+            f"the model lacks the versions {names}, which serve by this history",
+            fix="copy the versions first, under the same numbers",
+        )
+    writes: list[Write] = [SetModelTag(name, value) for name, value in _tags(events)]
+    writes += [SetStage(v, stage) for v, stage in sorted(state.stages.items()) if v in numbers]
+    if state.rollout is not None:
+        writes.append(SetVersionTag(state.rollout.canary, tags.ROLLOUT, tags.encode_rollout(state.rollout)))
+        writes.append(SetAlias(tags.CANARY, state.rollout.canary))
+    elif view.canary_alias is not None:
+        writes.append(DeleteAlias(tags.CANARY))
+    if state.champion is not None:
+        writes.append(SetAlias(tags.CHAMPION, state.champion))
+    return writes, state
+
+
+def _tags(events: Sequence[Event]) -> list[tuple[str, str]]:
+    """The events as tags: the newest loose, the older ones packed."""
+    made = []
+    old = list(events[: -tags.KEEP_LOOSE])
+    loose = list(events[-tags.KEEP_LOOSE :])
+    while old:
+        name, value, looked = tags.pack(old)
+        if name:
+            made.append((name, value))
+            packed = {event.operation for event in tags.decode_pack(value)}
+            loose += [event for event in old[:looked] if event.operation not in packed]
+        else:
+            loose += old[:looked]
+        old = old[looked:]
+    return made + [tags.event_tag(event) for event in loose]
