@@ -1,0 +1,102 @@
+"""Write docs/cli.md from the command line itself: `python docs/generate_cli.py`. A test checks that it is current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from fds_mlflow.cli import main
+
+TARGET = Path(__file__).with_name("cli.md")
+
+EXAMPLES = {
+    "canary abort": 'fds canary abort fraud --reason "flags too many customers"',
+    "canary advance": 'fds canary advance fraud --to 25 --reason "step 1 passed"',
+    "canary complete": 'fds canary complete fraud --reason "all steps passed"',
+    "canary start": 'fds canary start fraud 2 --steps 10,25,50,100 --min-outcomes 500 --reason "weekly retrain"',
+    "canary status": "fds canary status fraud --json",
+    "compare": "fds compare fraud 1 2 --data transactions.parquet --schema schema.yaml",
+    "demo": "fds demo --output demo-output --rows 60000",
+    "doctor": "fds doctor fraud --fix",
+    "history export": "fds history export fraud history.jsonl",
+    "history import": "fds history import fraud history.jsonl",
+    "history show": "fds history fraud",
+    "list": "fds list",
+    "promote": 'fds promote fraud 1 --reason "first model"',
+    "retire": 'fds retire fraud 3 --reason "trained on wrong labels"',
+    "retrain": "fds retrain fraud --data transactions.parquet --schema schema.yaml --target-fpr 0.01",
+    "rollback candidates": "fds rollback candidates fraud",
+    "rollback emergency": 'fds rollback emergency fraud --reason "support reports blocked customers"',
+    "rollback to": 'fds rollback to fraud 1 --reason "known good"',
+    "rollback validate": "fds rollback validate fraud 1",
+    "route": "fds route fraud TX0001 TX0002",
+    "settle": "fds settle fraud",
+    "show": "fds show fraud",
+    "simulate": "fds simulate transactions.parquet --rows 100000 --fraud-rate 0.01",
+    "stage": 'fds stage fraud 2 --reason "trained on spring data"',
+    "train": "fds train fraud --algorithm lightgbm --data simulator:20000 --param num_leaves=15",
+}
+
+HEAD = """\
+# The command line
+
+<!-- Written by docs/generate_cli.py from the command line itself: edit the help texts or the examples there. -->
+
+`fds VERB MODEL ...`: one verb each for what `ManagedModel` offers in Python, and for data, training and the demo.
+
+- `--help` explains every verb.
+- `--json` prints one JSON value on standard output, for machines. Errors become `{"error", "fix", "type"}`.
+- Exit code 0: done. 1: refused, and the message names the fix. 2: wrong usage.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    verbs = dict(sorted(_verbs(main, ())))
+    missing = sorted(set(verbs) ^ set(EXAMPLES))
+    if missing:
+        raise SystemExit(f"EXAMPLES in {__file__} and the verbs of fds differ: {', '.join(missing)}")
+    parts = [HEAD, "## Options before the verb\n", _options(main)]
+    parts += ["## Verbs\n", _index(verbs)]
+    for name, command in verbs.items():
+        parts += [f"### {name}\n", _sentence(command.help), f"```bash\n{EXAMPLES[name]}\n```\n", _options(command)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _verbs(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _verbs(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def _index(verbs: dict[str, click.Command]) -> str:
+    rows = [f"| [{name}](#{name.replace(' ', '-')}) | {_cell(command.help)} |" for name, command in verbs.items()]
+    return "\n".join(["| verb | what it does |", "|---|---|", *rows, ""])
+
+
+def _options(command: click.Command) -> str:
+    with click.Context(command) as context:
+        rows = []
+        for parameter in command.params:
+            record = parameter.get_help_record(context)
+            if isinstance(parameter, click.Argument):
+                rows.append(f"| `{parameter.make_metavar(context)}` | required |")
+            elif record is not None:
+                rows.append(f"| `{_cell(record[0])}` | {_cell(record[1])} |")
+    return "\n".join(["| argument or option | meaning |", "|---|---|", *rows, ""]) if rows else ""
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split()) + "\n"
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(), encoding="utf-8")
