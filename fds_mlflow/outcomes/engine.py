@@ -67,7 +67,7 @@ def sync_engine(url: URL, timeout: float) -> Engine:
     url = _with_driver(url, asynchronous=False)
     with _driver_installed(url):
         engine = create_engine(url, **_options(url, timeout))
-    return _tuned(engine, url)
+    return _tuned(engine, url, timeout)
 
 
 def async_engine(url: URL, timeout: float) -> AsyncEngine:
@@ -75,7 +75,7 @@ def async_engine(url: URL, timeout: float) -> AsyncEngine:
     url = _with_driver(url, asynchronous=True)
     with _driver_installed(url):
         engine = create_async_engine(url, **_options(url, timeout))
-    _tuned(engine.sync_engine, url)
+    _tuned(engine.sync_engine, url, timeout)
     return engine
 
 
@@ -135,9 +135,9 @@ def translated(url: URL) -> Iterator[None]:
     except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
         if isinstance(error, exc.ProgrammingError) and not _forbidden(error):
             raise  # a defect of ours, not a state of the database
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
         raise UnavailableError(
-            f"the outcome store {shown(url)} is not available: {reason}",
+            f"the outcome store {shown(url)} is not available: {reason.splitlines()[0]}",
             fix="check that it can be reached and written, has space left and is not locked by a long "
             "transaction, then do the same again: what was stored already is not stored twice",
         ) from error
@@ -186,15 +186,29 @@ def _driver_installed(url: URL) -> Iterator[None]:
         ) from None
 
 
-def _tuned(engine: Engine, url: URL) -> Engine:
-    if engine.dialect.name != "sqlite" or in_memory(url):
+def _tuned(engine: Engine, url: URL, timeout: float) -> Engine:
+    if engine.dialect.name == "postgresql":
+        _wait_at_most(engine, timeout)
+    elif not in_memory(url):
         # In memory all sessions share one connection: with the driver's own implicit transactions a session
         # inside another joins it, where an explicit BEGIN would fail.
-        return engine
+        _begin_explicitly(engine)
+    return engine
 
+
+def _wait_at_most(engine: Engine, timeout: float) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        # The driver begins transactions late and not before DDL; we begin them ourselves, below.
+        cursor = connection.cursor()
+        cursor.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
+        cursor.close()
+        connection.commit()
+
+
+def _begin_explicitly(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        # The driver would begin transactions at the first write only, and never exclusively.
         connection.isolation_level = None
         cursor = connection.cursor()
         # Readers and the writer do not block each other. The switch, once per file, needs the file for
@@ -207,5 +221,3 @@ def _tuned(engine: Engine, url: URL) -> Engine:
     def _on_begin(connection: Connection) -> None:
         exclusively = connection.get_execution_options().items() >= EXCLUSIVE.items()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusively else "BEGIN")
-
-    return engine

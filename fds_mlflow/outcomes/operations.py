@@ -128,6 +128,8 @@ def _each(session: Session, statement: Insert, rows: Sequence[dict[str, Any]], i
 
 def recent(session: Session, model: str, rollout: str | None, limit: int) -> list[OutcomeRecord]:
     """The newest outcomes first."""
+    if limit < 1:
+        raise DataError(f"limit is {limit}", fix="ask for at least one outcome")
     query = select(Outcome).where(Outcome.model == model)
     if rollout is not None:
         query = query.where(Outcome.rollout_id == rollout)

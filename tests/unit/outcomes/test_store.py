@@ -98,6 +98,8 @@ class TestRecent:
         """The newest outcomes come first, whatever the order of writing, and at most as many as asked for."""
         store.record([outcome(key=f"TX{hour}", time=NOON + timedelta(hours=hour)) for hour in (2, 0, 3, 1)])
         assert [found.key for found in store.recent("fraud", limit=3)] == ["TX3", "TX2", "TX1"]
+        with pytest.raises(DataError, match="limit is 0"):
+            store.recent("fraud", limit=0)
 
     def test_of_one_rollout(self, store: OutcomeStore) -> None:
         """Outcomes of other rollouts and models stay out."""
@@ -293,6 +295,15 @@ class TestUnavailable:
             assert store.recent("fraud") == []
             other.execute("ROLLBACK")
             other.close()
+            assert store.record([outcome()]) == 1
+
+    def test_a_locked_table(self, postgres_url: str) -> None:
+        """PostgreSQL's locks, too, are waited for no longer than the timeout."""
+        with OutcomeStore(postgres_url, timeout=0.01) as store:
+            with store.session() as other:
+                other.execute(text("LOCK TABLE fds_outcomes"))
+                with pytest.raises(UnavailableError, match="lock timeout"):
+                    store.record([outcome()])
             assert store.record([outcome()]) == 1
 
     def test_a_full_disk(self, tmp_path: Path) -> None:
