@@ -17,7 +17,6 @@ data whose labels were known when the test week began.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks._report import report
 from fds_mlflow.training import gradient_boosting, isolation_forest
 from fds_mlflow.training.evaluation import metrics
 from fds_mlflow.training.features import FeatureTable, Window, compute, handbook_spec
@@ -229,16 +229,11 @@ def main(arguments: list[str] | None = None) -> None:
         name: {key: float(np.mean([one[key] for one in several])) for key in several[0]}
         for name, several in found.items()
     }
-    head = f"{'model':<46}{'ROC AUC':>9}{'avg prec':>9}{'card@100':>9}   published"
-    print(head, file=sys.stderr)
-    for name, figures in means.items():
-        own = "".join(f"{value:>9.3f}" for value in figures.values())
-        there = TABLE.get(name)
-        print(f"{name:<46}{own}   {' '.join(f'{v:.3f}' for v in there) if there else '-'}", file=sys.stderr)
-    for name in [name for name in TABLE if name not in means]:
-        print(f"{name:<46}{'-':>9}{'-':>9}{'-':>9}   {' '.join(f'{v:.3f}' for v in TABLE[name])}", file=sys.stderr)
-    if options.json:
-        print(json.dumps({"rows": means}))
+    table: list[list[object]] = [["model", "ROC AUC", "average precision", "card precision@100", "published"]]
+    for name in [*means, *(name for name in TABLE if name not in means)]:
+        own = [f"{value:.3f}" for value in means[name].values()] if name in means else ["-"] * 3
+        table.append([name, *own, " / ".join(f"{value:.3f}" for value in TABLE[name]) if name in TABLE else "-"])
+    report("The handbook's protocol: test 2018-08-08 to 14", table, {"rows": means}, options.json)
 
 
 if __name__ == "__main__":

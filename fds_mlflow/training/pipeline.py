@@ -98,7 +98,7 @@ def train(
     with (
         run_facts(facts),
         mlflow.start_run(
-            experiment_id=_experiment_id(experiment or f"fds/{model_name or 'training'}", given=experiment),
+            experiment_id=experiment_id(experiment or f"fds/{model_name or 'training'}", given=experiment),
             run_name=run_name or algorithm,
             nested=mlflow.active_run() is not None,
             tags=given,
@@ -133,7 +133,7 @@ def _facts(split: Split, algorithm: str) -> dict[str, str]:
     return {
         "fds.algorithm": algorithm,
         "fds.digest": table.digest,
-        "fds.source": table.source,
+        "fds.source": table.source[:500],
         "fds.period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
         "fds.schema": hashlib.sha256(_declaration(table).encode()).hexdigest()[:16],
     }
@@ -151,7 +151,7 @@ def _declaration(table: FeatureTable) -> str:
     )
 
 
-def _experiment_id(name: str, *, given: str | None) -> str | None:
+def experiment_id(name: str, *, given: str | None) -> str | None:
     """The experiment to start the run in; None where a parent or a handed-over run decides."""
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -59,7 +59,8 @@ def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(y, score)
-    figure, axes = _canvas("Precision and recall", caption)
+    area = average_precision_score(y, score)
+    figure, axes = _canvas(f"Precision and recall · average precision {area:.3f}", caption)
     axes.step(recall, precision, where="post", color=_FRAUD, lw=1.8, clip_on=False)
     axes.fill_between(recall, precision, step="post", color=_FRAUD, alpha=0.12, lw=0)
     rate = float(y.mean())
@@ -78,8 +79,10 @@ def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold:
         )
     axes.set(xlabel="Recall: share of frauds flagged", ylabel="Precision: share of flagged that is fraud")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.set_title(f"average precision {average_precision_score(y, score):.3f}", loc="right", fontsize=10)
-    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    crowded = float(precision[np.searchsorted(-recall, -0.6)]) > 0.5  # where the curve leaves room
+    axes.legend(
+        loc="lower left" if crowded else "upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9
+    )
     return figure
 
 
@@ -88,7 +91,7 @@ def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, capti
     from sklearn.metrics import roc_auc_score, roc_curve
 
     false_positive, true_positive, _ = roc_curve(y, score, drop_intermediate=False)
-    figure, axes = _canvas("ROC, with the false positive rate on a logarithmic scale", caption)
+    figure, axes = _canvas(f"ROC, logarithmic · AUC {roc_auc_score(y, score):.3f}", caption)
     left = max(1e-4, 0.5 / max(1, int((y == 0).sum())))
     axes.step(np.maximum(false_positive, left), true_positive, where="post", color=_FRAUD, lw=1.8)
     chance = np.geomspace(left, 1, 100)
@@ -107,7 +110,6 @@ def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, capti
     axes.set(xlabel="False positive rate", ylabel="Recall: share of frauds flagged")
     axes.set(xscale="log", xlim=(left, 1), ylim=(0, 1.02))
     axes.xaxis.set_major_formatter(lambda value, _: _percent(value))
-    axes.set_title(f"ROC AUC {roc_auc_score(y, score):.3f}", loc="right", fontsize=10)
     axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure
 
@@ -216,4 +218,5 @@ def _canvas(title: str, caption: str) -> tuple[Figure, Axes]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
+    """Three digits, and as many nines as there are: 99.99 % is not 100 %."""
+    return f"{100 * value:.6g} %" if 0.99 < value < 1 else f"{100 * value:.3g} %"
