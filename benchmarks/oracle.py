@@ -48,7 +48,7 @@ def compare(raw: pd.DataFrame, oracle: pd.DataFrame) -> tuple[dict[str, float], 
     from fds_mlflow.training.features import compute, handbook_spec
 
     table = compute(load(raw, "handbook"), handbook_spec())
-    found = table.frame.set_index("transaction_id").loc[oracle["TRANSACTION_ID"].astype(str)]
+    found = table.frame.set_index("transaction_id").loc[list(oracle["TRANSACTION_ID"].astype(str))]
     worst: dict[str, float] = {}
     wrong = np.zeros(len(oracle), dtype=bool)
     for column in table.features:

@@ -304,7 +304,9 @@ def _text_times(column: _Column, schema: Schema) -> pd.Series[pd.Timestamp]:
         times = pd.to_datetime(frame, format="ISO8601", errors="coerce")
     except ValueError:
         # Several offsets, such as summer and winter time: fine as long as every row has one.
-        offset = frame.str.contains(r"\d[T ]\d\d.*(?:[zZ]|[+-]\d\d(?::?\d\d)?)$", regex=True, na=True).to_numpy(dtype=bool)
+        offset = frame.str.contains(r"\d[T ]\d\d.*(?:[zZ]|[+-]\d\d(?::?\d\d)?)$", regex=True, na=True).to_numpy(
+            dtype=bool
+        )
         if not offset.all():
             raise column.fail(
                 ~offset, "times without an offset among times with one", "give every time an offset, or none"

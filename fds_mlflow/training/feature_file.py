@@ -7,7 +7,6 @@ memory limit in between.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -76,7 +75,7 @@ def compute_file(
         path_out: The Parquet file to write. It appears when it is complete; one that is there is replaced.
         memory_limit: Memory for DuckDB, such as ``500MB`` or ``4GB``; the rest of the process needs some 500 MB more.
             What does not fit goes to a temporary folder beside `path_out`, about ten times the source's size.
-        threads: Threads for DuckDB; all cores by default.
+        threads: Threads for DuckDB; as many as there are cores by default.
 
     Returns:
         What was written: the same numbers as `compute` on the same file.
@@ -95,7 +94,8 @@ def compute_file(
     with tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         with duckdb.connect(f"{folder}/work.duckdb") as connection:
             connection.execute(f"SET memory_limit = '{memory_limit}'")
-            connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
+            if threads is not None:
+                connection.execute(f"SET threads = {threads}")
             connection.execute("SET preserve_insertion_order = false")  # every table has its row numbers
             work = _Work(connection, str(path_in), found, spec)
             try:

@@ -8,8 +8,10 @@ and those before it. `fds_mlflow.training.feature_sql` says how.
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,7 +93,7 @@ def compute(
     Args:
         transactions: Transactions, or a frame in canonical columns.
         spec: The features.
-        threads: Threads for DuckDB; all cores by default.
+        threads: Threads for DuckDB; as many as there are cores by default.
 
     Returns:
         One row per transaction, in input order.
@@ -127,7 +129,11 @@ def _window_values(
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
+        if threads is not None:  # otherwise DuckDB's own count, which respects a container's share of the cores
+            connection.execute(f"SET threads = {threads}")
+        # An in-memory database would spill into the working directory.
+        spill = Path(tempfile.gettempdir()) / f"fds-features-{os.getpid()}"
+        connection.execute("SET temp_directory = ?", [str(spill)])
         connection.register("given", staged(frame, spec))
         connection.execute(f"CREATE TABLE tx AS {feature_sql.keyed('given')}")
         stride = feature_sql.stride(connection.execute("SELECT max(tie) FROM tx").fetchone()[0])

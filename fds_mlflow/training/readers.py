@@ -132,6 +132,11 @@ def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
         with pa.input_stream(str(path), compression="gzip" if path.name.lower().endswith(".gz") else None) as stream:
             head = csv.open_csv(stream, read_options=csv.ReadOptions(block_size=2**20))
             names = head.schema.names
+        other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
+        if other is not None:
+            raise DataError(
+                f"{path} is separated by {other!r}, not by commas", fix="write it with commas, or as Parquet"
+            )
         require_columns(names, schema, str(path))
         wanted = _wanted(schema)
         # Everything as text: types are the schema's business, and codes such as 007 must survive.

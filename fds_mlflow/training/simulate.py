@@ -67,7 +67,9 @@ def transactions(
     begin = begin.tz_convert("UTC").tz_localize(None) if begin.tzinfo else begin
     population = customers or max(50, round(n / (_ORDERS_PER_CUSTOMER_AND_DAY * days)))
     streams = np.random.default_rng(seed).spawn(4)
-    world = shop.build(streams[0], customers=population, seconds=days * shop.DAY, weekday=begin.day_of_week, drift=drift)
+    world = shop.build(
+        streams[0], customers=population, seconds=days * shop.DAY, weekday=begin.day_of_week, drift=drift
+    )
     bad = round(n * fraud_rate)
     good = shop.honest(world, streams[1], n - bad)
     orders = shop.Orders.join([good, frauds(world, streams[2], bad, good)]) if bad else good

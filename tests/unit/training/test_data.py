@@ -125,6 +125,8 @@ class TestCodes:
         codes = frame(cust=["007", "NA", "12345678901234567890", "None"])
         codes.to_csv(tmp_path / "x.csv", index=False)
         assert list(load(tmp_path / "x.csv", **ROLES).frame["customer"]) == list(codes["cust"])
+        frame(cust=["007", "08", "9", "010"]).to_csv(tmp_path / "x.csv", index=False)
+        assert list(load(tmp_path / "x.csv", **ROLES).frame["customer"]) == ["007", "08", "9", "010"]
         gaps = frame(cust=[7.0, np.nan, 4111111111111111.0, 12.0])
         found = load(gaps, **ROLES).frame["customer"]
         assert found[0] == "7"
@@ -273,12 +275,14 @@ class TestRefusals:
     def test_unreadable_files_are_refused(self, tmp_path: Path) -> None:
         """No file, a wrong suffix, ragged lines, broken compression, no Parquet: each has its message."""
         (tmp_path / "x.txt").write_text("id")
+        (tmp_path / "semi.csv").write_text("id;t;eur;cust\n1;2;3;4\n")
         (tmp_path / "ragged.csv").write_text("id,t,eur,cust\n1,2\n")
         (tmp_path / "x.parquet").write_bytes(b"no parquet at all")
         (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"id,t,eur,cust\n" * 1000)[:30])
         for name, message in {
             "none.csv": "there is no file",
             "x.txt": "neither CSV nor Parquet",
+            "semi.csv": "is separated by ';', not by commas",
             "ragged.csv": "cannot read .* as CSV",
             "x.parquet": "cannot read .* as Parquet",
             "x.csv.gz": "cannot read .* as CSV",
