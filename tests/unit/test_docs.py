@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -156,6 +157,17 @@ def test_every_verb_and_option_in_the_text_exists(page: Path) -> None:
             options = {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
             for word in rest:
                 assert not word.startswith("-") or word.partition("=")[0] in options, f"{span}: no option {word}"
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_every_name_that_a_page_imports_exists(page: Path) -> None:
+    """A Python block on a page parses, and what it imports from this package is there."""
+    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(block)) if language == "python" else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fds_mlflow"):
+                module = import_module(node.module or "")
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{node.module} has no {', '.join(missing)}"
 
 
 @pytest.mark.parametrize("page", named(PAGES))
