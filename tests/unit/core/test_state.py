@@ -1,0 +1,224 @@
+"""The state is what the history folds into, and the transition table says what each state allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fds_mlflow.core.events import Event, Kind, Outcome
+from fds_mlflow.core.operations import REFUSALS, Already, Request, Target, decide
+from fds_mlflow.core.plan import FULL, Plan
+from fds_mlflow.core.state import Stage, State, fold
+from fds_mlflow.errors import RefusedError
+from tests.unit.core.cases import NOON, case, cases, events
+
+
+@pytest.mark.parametrize("name", cases("fold"))
+def test_golden_histories_fold_into_their_states(name: str) -> None:
+    """A history leads to the state that the golden case shows."""
+    values = case("fold", name)
+    state = fold(events(values["events"]))
+    expected = values["state"]
+    assert state.champion == expected["champion"]
+    assert {str(v): stage.value for v, stage in state.stages.items()} == expected["stages"]
+    assert list(state.former) == expected["former"]
+    assert sorted(state.withdrawn, key=str) == expected["withdrawn"]
+    shown = {"canary": state.rollout.canary, "percent": state.rollout.weight / 100} if state.rollout else None
+    assert shown == expected["rollout"]
+    assert state.sequence == len(values["events"])
+
+
+@pytest.mark.parametrize("name", cases("fold"))
+def test_a_history_folds_in_pieces_as_in_one(name: str) -> None:
+    """Folding may go on from any earlier state, so a snapshot can stand for the events before it."""
+    history = events(case("fold", name)["events"])
+    for cut in range(len(history) + 1):
+        assert fold(history[cut:], fold(history[:cut])) == fold(history)
+
+
+def _history(*rows: tuple[str, int | None]) -> State:
+    state = State()
+    for number, (kind, version) in enumerate(rows, start=1):
+        request = Request(
+            Kind(kind), version, plan=Plan(), rollout_id=f"R{number}", now=NOON, force=True, weight=_weight(kind)
+        )
+        target = decide(state, request)
+        assert isinstance(target, Target)
+        state = fold([_event(state, request, target)], state)
+    return state
+
+
+def _weight(kind: str) -> int | None:
+    return FULL if kind == "advance" else None
+
+
+def _event(state: State, request: Request, target: Target) -> Event:
+    return Event(
+        sequence=state.sequence + 1,
+        operation=f"{state.sequence + 1:026d}",
+        kind=request.kind,
+        actor="ann",
+        reason="",
+        time=NOON,
+        from_version=state.champion,
+        to_version=target.version,
+        rollout=target.rollout,
+    )
+
+
+STATES = {
+    "empty": State(),
+    "champion": _history(("promote", 1)),
+    "former": _history(("promote", 1), ("promote", 2)),
+    "rollout": _history(("promote", 1), ("promote", 2), ("start", 3)),
+    "last step": _history(("promote", 1), ("promote", 2), ("start", 3), ("advance", None)),
+    "back": _history(("promote", 1), ("promote", 2), ("rollback", 1)),
+    "candidates": _history(("promote", 1), ("promote", 2), ("stage", 5), ("stage", 4), ("retire", 4)),
+}
+
+YES, SAME = "yes", "same"
+ROLLOUT, NONE, NO_CHAMPION = "is active at", "no active rollout", "no champion"
+CHAMPION, CANARY, NEVER, NOWHERE = "is the champion", "is the canary", "never champion", "no former champion"
+BELOW, LAST, WITHDRAWN = "below the plan's last step", "at the last step", "was itself rolled back from"
+
+TABLE: dict[tuple[str, str], dict[str, str]] = {
+    ("stage", "other"): dict.fromkeys(STATES, YES) | {"candidates": SAME},
+    ("stage", "champion"): dict.fromkeys(STATES, CHAMPION) | {"empty": YES},
+    ("stage", "canary"): {"rollout": CANARY, "last step": CANARY},
+    ("stage", "former"): dict.fromkeys(STATES, YES),
+    ("promote", "other"): dict.fromkeys(STATES, YES) | {"rollout": ROLLOUT, "last step": ROLLOUT},
+    ("promote", "champion"): dict.fromkeys(STATES, SAME) | {"empty": YES},
+    ("promote", "canary"): {"rollout": ROLLOUT, "last step": ROLLOUT},
+    ("promote", "former"): dict.fromkeys(STATES, YES) | {"rollout": ROLLOUT, "last step": ROLLOUT},
+    ("start", "other"): dict.fromkeys(STATES, YES) | {"empty": NO_CHAMPION, "rollout": ROLLOUT, "last step": ROLLOUT},
+    ("start", "champion"): dict.fromkeys(STATES, CHAMPION)
+    | {"empty": NO_CHAMPION, "rollout": ROLLOUT, "last step": ROLLOUT},
+    ("start", "canary"): {"rollout": ROLLOUT, "last step": ROLLOUT},
+    ("start", "former"): dict.fromkeys(STATES, YES) | {"empty": NO_CHAMPION, "rollout": ROLLOUT, "last step": ROLLOUT},
+    ("advance", "none"): dict.fromkeys(STATES, NONE) | {"rollout": YES, "last step": LAST},
+    ("complete", "none"): dict.fromkeys(STATES, NONE) | {"rollout": BELOW, "last step": YES},
+    ("complete", "forced"): dict.fromkeys(STATES, NONE) | {"rollout": YES, "last step": YES},
+    ("abort", "none"): dict.fromkeys(STATES, NONE) | {"rollout": YES, "last step": YES},
+    ("emergency", "none"): dict.fromkeys(STATES, YES) | {"empty": NOWHERE, "champion": NOWHERE, "back": WITHDRAWN},
+    ("rollback", "other"): dict.fromkeys(STATES, NEVER),
+    ("rollback", "champion"): dict.fromkeys(STATES, SAME) | {"empty": NEVER},
+    ("rollback", "canary"): {"rollout": CANARY, "last step": CANARY},
+    ("rollback", "former"): dict.fromkeys(STATES, YES) | {"empty": NEVER, "champion": NEVER},
+    ("retire", "other"): dict.fromkeys(STATES, YES),
+    ("retire", "champion"): dict.fromkeys(STATES, CHAMPION) | {"empty": YES},
+    ("retire", "canary"): {"rollout": CANARY, "last step": CANARY},
+    ("retire", "former"): dict.fromkeys(STATES, SAME) | {"empty": YES, "champion": YES},
+}
+
+
+def _version(state: State, role: str) -> int | None:
+    former = state.former[-1] if state.former else 6
+    roles = {"other": 5, "champion": state.champion or 5, "canary": state.canary, "former": former}
+    return roles.get(role)
+
+
+WALK = [(kind, role, name, answer) for (kind, role), row in TABLE.items() for name, answer in row.items()]
+
+
+@pytest.mark.parametrize(("kind", "role", "name", "answer"), WALK, ids=[f"{k} {r} in {n}" for k, r, n, _ in WALK])
+def test_every_state_answers_every_kind(kind: str, role: str, name: str, answer: str) -> None:
+    """The transition table: what each state allows, what holds already, and what it refuses with which words."""
+    state = STATES[name]
+    version = _version(state, role)
+    request = Request(Kind(kind), version, plan=Plan(), rollout_id="R", now=NOON, force=role == "forced")
+    if answer == YES:
+        target = decide(state, request)
+        assert isinstance(target, Target)
+        after = fold([_event(state, request, target)], state)
+        assert after != state
+    elif answer == SAME:
+        assert isinstance(decide(state, request), Already)
+    else:
+        with pytest.raises(RefusedError, match=answer) as refused:
+            decide(state, request)
+        assert refused.value.fix
+
+
+def test_every_kind_that_can_be_asked_for_is_in_the_table() -> None:
+    """No kind is forgotten; what hands did is adopted, never asked for."""
+    assert set(REFUSALS) == set(Kind) - {Kind.ADOPT}
+    assert {kind for kind, _ in TABLE} == {kind.value for kind in REFUSALS}
+
+
+def test_an_advance_may_go_anywhere_a_person_wants() -> None:
+    """A given weight overrides the plan: down, between the steps, or to nothing, and each counts as a new step."""
+    rollout = STATES["rollout"].rollout
+    assert rollout is not None
+    for weight in (0, 500, 3_300, FULL):
+        target = decide(STATES["rollout"], Request(Kind.ADVANCE, weight=weight, now=NOON))
+        assert isinstance(target, Target)
+        assert target.rollout == replace(rollout, weight=weight, step=1, since=NOON)
+
+
+def test_an_advance_to_the_same_weight_is_nothing_to_do() -> None:
+    """Asking for the weight in force restarts no statistics."""
+    answer = decide(STATES["rollout"], Request(Kind.ADVANCE, weight=1_000, now=NOON))
+    assert answer == Already("the canary gets 10 % already")
+
+
+def test_steps_follow_the_plan_also_from_between_them() -> None:
+    """Without a weight the next step is the plan's first one above the weight in force."""
+    state = STATES["rollout"]
+    assert state.rollout is not None
+    for weight, then in ((0, 1_000), (1_000, 2_500), (3_300, 5_000), (9_999, FULL)):
+        at = replace(state, rollout=replace(state.rollout, weight=weight))
+        target = decide(at, Request(Kind.ADVANCE, now=NOON))
+        assert isinstance(target, Target)
+        assert target.rollout is not None
+        assert target.rollout.weight == then
+
+
+def test_an_emergency_goes_back_past_what_was_rolled_back_from() -> None:
+    """Two emergencies in a row go back two champions, never to the version that was just left."""
+    state = _history(("promote", 1), ("promote", 2), ("promote", 3), ("emergency", None))
+    assert state.champion == 2
+    target = decide(state, Request(Kind.EMERGENCY))
+    assert isinstance(target, Target)
+    assert target.version == 1
+
+
+requests = st.tuples(st.sampled_from(sorted(REFUSALS)), st.integers(1, 5), st.booleans())
+
+
+@given(st.lists(requests, max_size=25))
+def test_any_sequence_of_wishes_keeps_the_state_sound(wishes: list[tuple[Kind, int, bool]]) -> None:
+    """After whatever people ask for, one version is in Production, and it is the champion; the canary is another."""
+    state = State()
+    for number, (kind, version, force) in enumerate(wishes, start=1):
+        request = Request(kind, version, plan=Plan(), rollout_id=f"R{number}", now=NOON, force=force)
+        try:
+            target = decide(state, request)
+        except RefusedError:
+            continue
+        if isinstance(target, Already):
+            continue
+        state = fold([_event(state, request, target)], state)
+        production = [v for v, stage in state.stages.items() if stage is Stage.PRODUCTION]
+        assert production == ([state.champion] if state.champion is not None else [])
+        assert state.champion not in state.former
+        assert len(set(state.former)) == len(state.former)
+        assert state.champion not in state.withdrawn
+        assert state.withdrawn <= set(state.former)
+        if state.rollout is not None:
+            assert state.rollout.champion == state.champion
+            assert state.canary != state.champion
+            assert state.stages[state.rollout.canary] is Stage.STAGING
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ABANDONED, Outcome.OVERTAKEN])
+@pytest.mark.parametrize("name", cases("fold"))
+def test_what_did_not_take_effect_only_counts(name: str, outcome: Outcome) -> None:
+    """An operation that did not take effect leaves everything but the sequence as it was."""
+    history = events(case("fold", name)["events"])
+    state = fold(history)
+    for event in history:
+        later = replace(event, sequence=99, outcome=outcome)
+        assert fold([later], state) == replace(state, sequence=99)
