@@ -1,0 +1,181 @@
+"""Two versions on the same rows: known metrics, paired intervals, and an advice that follows from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+)
+
+from fds_mlflow.core.comparison import METRICS, Advice, Change, Delta, _advise, _Weighted, compare
+from fds_mlflow.errors import DataError
+
+Labels = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float64]
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[Labels, Floats, npt.NDArray[np.int64]]:
+    """Labels of both classes, scores with ties, and how often each row counts."""
+    n = draw(st.integers(2, 40))
+    labels = draw(st.lists(st.integers(0, 1), min_size=n, max_size=n).filter(lambda rows: 0 < sum(rows) < len(rows)))
+    scores = draw(st.lists(st.sampled_from(np.linspace(0, 1, 9).tolist()), min_size=n, max_size=n))
+    weights = draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
+    return np.array(labels, dtype=np.int8), np.array(scores), np.array(weights)
+
+
+def of(labels: Labels, scores: Floats, threshold: float, weights: Floats) -> dict[str, float]:
+    """The metrics of weighted rows, by name."""
+    return dict(zip(METRICS, _Weighted(labels, scores, threshold).metrics(weights), strict=True))
+
+
+@given(scored(), st.sampled_from([0.0, 0.25, 0.5, 0.6, 1.0]))
+def test_metrics_are_scikit_learns(rows: tuple[Labels, Floats, npt.NDArray[np.int64]], threshold: float) -> None:
+    """Recall, precision, F1, false positive rate and average precision are what scikit-learn computes."""
+    labels, scores, _ = rows
+    found = of(labels, scores, threshold, np.ones(len(labels)))
+    flagged = (scores >= threshold).astype(int)
+    true_negatives, false_positives, _, _ = confusion_matrix(labels, flagged, labels=[0, 1]).ravel()
+    assert found["recall"] == pytest.approx(recall_score(labels, flagged))
+    assert found["precision"] == pytest.approx(precision_score(labels, flagged, zero_division=0))
+    assert found["f1"] == pytest.approx(f1_score(labels, flagged, zero_division=0))
+    assert found["false_positive_rate"] == pytest.approx(false_positives / (false_positives + true_negatives))
+    assert found["average_precision"] == pytest.approx(average_precision_score(labels, scores))
+
+
+@given(scored())
+def test_a_weight_counts_as_so_many_copies(rows: tuple[Labels, Floats, npt.NDArray[np.int64]]) -> None:
+    """A row drawn three times by the bootstrap counts as three rows, one drawn never as none."""
+    labels, scores, weights = rows
+    repeated, again = np.repeat(labels, weights), np.repeat(scores, weights)
+    if not 0 < repeated.sum() < len(repeated):
+        return
+    weighted = of(labels, scores, 0.5, weights.astype(float))
+    assert weighted == pytest.approx(of(repeated, again, 0.5, np.ones(len(repeated))))
+
+
+def _simulated(separation: float, *, seed: int, n: int = 4_000, other: Floats | None = None) -> tuple[Labels, Floats]:
+    random = np.random.default_rng(seed)
+    labels = (random.random(n) < 0.1).astype(np.int8)
+    raw = random.normal(size=n) + separation * labels
+    return labels, 1 / (1 + np.exp(-raw))
+
+
+def _random() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def test_a_clearly_better_candidate_is_to_be_promoted() -> None:
+    """More separation at the same threshold improves recall and average precision, and the advice says so."""
+    labels, baseline = _simulated(1.0, seed=1)
+    _, candidate = _simulated(3.0, seed=1)
+    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=100)
+    assert made.advice is Advice.PROMOTE
+    assert (made.rows, made.frauds) == (4_000, int(labels.sum()))
+    changes = {delta.metric: delta.change for delta in made.deltas}
+    assert changes["recall"] is changes["average_precision"] is Change.IMPROVED
+    assert "nothing got worse" in made.reason
+    assert all(delta.low <= delta.difference <= delta.high for delta in made.deltas)
+
+
+def test_a_clearly_worse_candidate_is_not() -> None:
+    """The other way round the champion is to be kept, and the reason names what got worse."""
+    labels, baseline = _simulated(3.0, seed=1)
+    _, candidate = _simulated(1.0, seed=1)
+    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=100)
+    assert made.advice is Advice.KEEP
+    assert "recall" in made.reason
+    assert "got worse" in made.reason
+
+
+def test_the_same_version_twice_shows_no_difference() -> None:
+    """A version against itself differs by exactly nothing, with intervals of no width, and the champion is kept."""
+    labels, scores = _simulated(1.5, seed=2, n=500)
+    made = compare(labels, scores, scores, thresholds=(0.7, 0.7), random=_random(), rounds=50)
+    assert all((d.difference, d.low, d.high, d.change) == (0, 0, 0, Change.UNCLEAR) for d in made.deltas)
+    assert made.advice is Advice.KEEP
+    assert "no difference is clear" in made.reason
+
+
+def test_more_recall_for_many_false_alarms_is_for_a_person_to_decide() -> None:
+    """A lower threshold buys recall with false alarms: improved and worse at once is undecided."""
+    labels, scores = _simulated(1.5, seed=3)
+    made = compare(labels, scores, scores, thresholds=(0.9, 0.6), random=_random(), rounds=100)
+    assert made.advice is Advice.UNDECIDED
+    assert "a person decides" in made.reason
+    assert "false positive rate" in made.reason
+
+
+def test_each_version_flags_at_its_own_threshold() -> None:
+    """Two versions on different scales compare fairly: halved scores with a halved threshold are the same version."""
+    labels, scores = _simulated(1.5, seed=4, n=800)
+    made = compare(labels, scores, scores / 2, thresholds=(0.7, 0.35), random=_random(), rounds=20)
+    assert all(delta.difference == 0 for delta in made.deltas)
+
+
+def test_a_comparison_repeats_with_its_seed() -> None:
+    """The same rows and the same seed give the same intervals."""
+    labels, baseline = _simulated(1.0, seed=5, n=300)
+    _, candidate = _simulated(1.3, seed=5, n=300)
+
+    def once() -> tuple[Delta, ...]:
+        return compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=30).deltas
+
+    assert once() == once()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_few_frauds_do_not_break_the_bootstrap(seed: int) -> None:
+    """With a single fraud, draws without it are drawn again, and every number is finite."""
+    labels = np.zeros(12, dtype=np.int8)
+    labels[3] = 1
+    scores = np.linspace(0, 1, 12)
+    made = compare(
+        labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=np.random.default_rng(seed), rounds=10
+    )
+    assert np.isfinite([(d.low, d.high, d.baseline, d.candidate) for d in made.deltas]).all()
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4, dtype=np.int8), np.ones(4, dtype=np.int8)])
+def test_rows_of_one_class_are_refused(labels: Labels) -> None:
+    """Without frauds, or with nothing else, there is nothing to compare, and the message says how many there are."""
+    scores = np.linspace(0, 1, 4)
+    with pytest.raises(DataError, match=f"{labels.sum()} of the 4 rows are fraud"):
+        compare(labels, scores, scores, thresholds=(0.5, 0.5), random=_random())
+
+
+def test_scores_of_other_rows_are_refused() -> None:
+    """Scores and labels of different lengths never meet."""
+    with pytest.raises(DataError, match="score both versions on the very rows"):
+        compare(np.array([0, 1], dtype=np.int8), np.zeros(2), np.zeros(3), thresholds=(0.5, 0.5), random=_random())
+
+
+def _delta(metric: str, change: Change, difference: float) -> Delta:
+    return Delta(metric, 0.5, 0.5 + difference, 0.0, 0.0, change)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "advice"),
+    [
+        ([("recall", Change.IMPROVED, 0.1)], Advice.PROMOTE),
+        ([("recall", Change.IMPROVED, 0.1), ("precision", Change.WORSE, -0.005)], Advice.PROMOTE),
+        ([("recall", Change.IMPROVED, 0.1), ("precision", Change.WORSE, -0.05)], Advice.UNDECIDED),
+        ([("recall", Change.WORSE, -0.1)], Advice.KEEP),
+        ([("recall", Change.WORSE, -0.005)], Advice.KEEP),
+        ([("recall", Change.UNCLEAR, 0.2)], Advice.KEEP),
+    ],
+)
+def test_the_advice_weighs_what_got_better_against_what_got_worse(
+    deltas: list[tuple[str, Change, float]], advice: Advice
+) -> None:
+    """Improved without material loss: promote; with one: a person decides; nothing improved: keep."""
+    assert _advise(tuple(_delta(*row) for row in deltas))[0] is advice
