@@ -17,10 +17,10 @@ from typing import Protocol, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from fds_mlflow.core.events import Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.operations import Already, Request, Target, decide
 from fds_mlflow.core.routing import effective_rollout
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.state import Stage, State, fold
 from fds_mlflow.errors import (
     ConflictError,
     FdsError,
@@ -186,13 +186,16 @@ class Transactions:
                 raise _BusyError(living[0])
             if not past and self._housekeep(model, view, actor):
                 return None
-            target = decide(writes.as_live(view) if past else view.state, request)
+            state = writes.as_live(view) if past else view.state
+            target = decide(self._known(model, state) if request.kind is Kind.EMERGENCY else state, request)
             if isinstance(target, Already):
                 return Result(None, target.why)
             if check is not None:
                 check(view, target)
             event = self._event(view, request, target, actor, reason)
             done = (self._take_over if past else self._operate)(model, view, event, on_moved)
+            if done.outcome is not Outcome.DONE:
+                return None  # a take-over that somebody else settled as overtaken: ask anew
             self._pack_if_due(model, actor)
             return Result(done, f"{done.kind} of version {done.to_version} is done")
 
@@ -268,6 +271,18 @@ class Transactions:
 
     # --- what an operation writes --------------------------------------------------------------------------
 
+    def _known(self, model: str, state: State) -> State:
+        """The state without the former champions that were deleted, as far as an emergency would choose them."""
+        while state.emergency_target is not None:
+            target = state.emergency_target
+            try:
+                self._patiently(lambda target=target: self.store.version(model, target))  # type: ignore[misc]
+            except NotFoundError:
+                state = replace(state, former=tuple(v for v in state.former if v != target))
+            else:
+                break
+        return state
+
     def _event(self, view: View, request: Request, target: Target, actor: str, reason: str) -> Event:
         about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE)
         return Event(
@@ -293,7 +308,7 @@ class Transactions:
                 self._write(model, turn, write)
             if point is None:
                 self._append(model, turn, done)
-                self._mirror(model, turn, fold([done], view.state), done)
+                self._mirror(model, turn, view.state, done)
                 return done
             self._write(model, turn, point, decisive=True)
             if on_moved is not None and isinstance(point, SetAlias) and point.alias == tags.CHAMPION:
@@ -305,25 +320,27 @@ class Transactions:
         """What follows a decisive write; every part can be repeated."""
         for write in writes.after(view, done):
             self._write_if_there(model, turn, write)
-        self._mirror(model, turn, fold([done], view.state), done)
+        self._mirror(model, turn, view.state, done)
         self._append(model, turn, done)
 
     def _append(self, model: str, turn: _Turn, event: Event) -> None:
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
 
-    def _mirror(self, model: str, turn: _Turn, state: State, event: Event) -> None:
-        """Mirror the fold's stages of the versions that the event names, version by version."""
-        canary = event.rollout.canary if event.rollout else None
-        for version in sorted({event.from_version, event.to_version, canary} - {None}, key=str):
-            stage = state.stages.get(version) if version is not None else None
-            if version is None or stage is None:
-                continue
+    def _mirror(self, model: str, turn: _Turn, before: State, event: Event, *, recorded: bool = False) -> None:
+        """Mirror the fold's stages of the versions that the event names or changes, version by version."""
+        state = before if recorded else fold([event], before)
+        changed = {version for version, stage in state.stages.items() if before.stages.get(version) != stage}
+        named = (event.from_version, event.to_version, event.rollout.canary if event.rollout else None)
+        for version in sorted(changed.union(v for v in named if v is not None)):
             try:
                 there = self._patiently(lambda version=version: self.store.version(model, version))  # type: ignore[misc]
             except NotFoundError:
                 continue  # deleted by hand meanwhile: no stage to mirror
-            if there.stage != stage:
+            stage = state.stages.get(version)
+            if stage is None and there.stage == Stage.PRODUCTION:
+                stage = Stage.STAGING  # its promotion was overtaken after it had set the stage
+            if stage is not None and there.stage != stage:
                 self._write_if_there(model, turn, SetStage(version, stage))
 
     def _require_ready(self, model: str, event: Event) -> None:
@@ -351,20 +368,37 @@ class Transactions:
             return True
         return False
 
-    def _settle(self, model: str, view: View, dead: Intent, actor: str) -> None:
-        """Finish or write off a dead operation, by looking at its decisive write."""
+    def _settle(self, model: str, view: View, dead: Intent, actor: str, *, reassert: bool = False) -> None:
+        """Finish or write off a dead operation, by looking at its decisive write.
+
+        Args:
+            model: Registered model.
+            view: The model as it is; the dead intent is in it.
+            dead: What to settle.
+            actor: Who settles.
+            reassert: Make the decisive write again if it is not there: for a take-over's own process, which is alive.
+        """
         event = dead.event
         recorded = view.history.find(dead.id)
         with self._turn(model, view, None, actor) as turn:
             if recorded is not None:
-                self._mirror(model, turn, view.state, recorded)
+                self._mirror(model, turn, view.state, recorded, recorded=True)
             elif event is not None:
                 outcome = writes.landed(view, dead)
+                point = writes.point(event)
+                if reassert and outcome is not Outcome.DONE and point is not None:
+                    for write in (*writes.before(view, event), point):
+                        self._write(model, turn, write)
+                    outcome = Outcome.DONE
                 done = replace(event, sequence=view.history.last[0] + 1, outcome=outcome)
+                if event.kind in MOVES_CHAMPION and view.state.champion not in (None, event.to_version):
+                    # An emergency looked while another operation was in flight, which has been recorded since.
+                    done = replace(done, from_version=view.state.champion)
                 if outcome is Outcome.DONE:
                     self._finish(model, turn, view, done)
                 else:
                     self._defuse(model, turn, event)
+                    self._mirror(model, turn, view.state, done)
                     self._append(model, turn, done)
             self._write(model, turn, DeleteModelTag(tags.intent_name(dead.id)))
 
@@ -420,18 +454,32 @@ class Transactions:
             raise
         if on_moved is not None:
             on_moved(target)
-        while self.clock.monotonic() < turn.began + self.lifetime or self._living(
-            model, self.look(model).history, but=intent.id
-        ):
+        while self.clock.monotonic() < turn.began + self.lifetime:
             self.clock.sleep(min(1.0, self.lifetime / 10))
-        while (now := self.look(model)).champion_alias != target:
-            for write in (*writes.before(now, event), point):
-                self._patiently(lambda write=write: self.store.write(model, write))  # type: ignore[misc]
+            self.look(model)  # so that the others are seen to be dead
         self._seen[(model, intent.id)] = float("-inf")  # from here on a record to be settled, like any other
-        settled = self.settle(model, actor=event.actor).history.find(intent.id)
-        if settled is None:
-            raise AssertionError("a settled intent has an event")
-        return settled
+        return self._until_done(lambda: self._conclude(model, intent), None)
+
+    def _conclude(self, model: str, mine: Intent) -> Event | None:
+        """One step towards the end of a take-over: settle the others, then reassert and record one's own."""
+        view = self.look(model)
+        living = self._living(model, view.history)
+        if living:
+            raise _BusyError(living[0])
+        others = [intent for intent in view.history.intents if intent.id != mine.id]
+        if others:
+            self._settle(model, view, others[0], mine.actor)
+        elif any(intent.id == mine.id for intent in view.history.intents):
+            self._settle(model, view, mine, mine.actor, reassert=True)
+        else:
+            recorded = view.history.find(mine.id)
+            if recorded is None:
+                raise OutcomeUnknownError(
+                    f"the intent of the emergency {mine.id} was removed by hand",
+                    fix="look at the aliases, and run the emergency again if the champion is not the wished one",
+                )
+            return recorded
+        return None
 
     def _pack_if_due(self, model: str, actor: str) -> None:
         """Pack the oldest loose events once there are too many: an operation of its own, after a success."""
@@ -529,7 +577,7 @@ class Transactions:
                 fix="read the history: the next operation settles this one and records how it ended",
             )
         present = tags.intents(self.store.read(model).tags)
-        challenger = next((i for i in present if i.id != mine and i.take_over), None)
+        challenger = next((i for i in present if i.id != mine and i.take_over and not self._is_dead(model, i)), None)
         if not any(intent.id == mine for intent in present) or (challenger and not turn.intent.take_over):
             by = f" by {challenger.actor}" if challenger else ""
             raise OutcomeUnknownError(
