@@ -60,6 +60,15 @@ def test_label_delay_of_the_table_is_the_default_gap():
     assert split.validation.frame["label_known_at"].max() <= split.test.frame["time"].min()
 
 
+def test_default_gap_covers_nine_in_ten_labels():
+    """Where delays differ, the gap is the one after which nine in ten labels were known, not the longest."""
+    whole = table()
+    days = np.where(np.arange(len(whole)) % 10 < 8, 1, np.where(np.arange(len(whole)) % 20 < 19, 4, 25))
+    known = whole.frame["time"] + pd.to_timedelta(days, unit="D")
+    split = by_time(replace(whole, frame=whole.frame.assign(label_known_at=known)))
+    assert split.facts["split_gap_days"] == "4"
+
+
 def test_a_label_not_yet_known_is_not_learned_from():
     """Even with a gap of zero, no training row has a label that came after validation began."""
     whole = table(delay_days=1)
