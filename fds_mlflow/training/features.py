@@ -111,10 +111,11 @@ def compute(
     spec.check(kinds, where=source)
     mark, span = (known.digest, known.period) if known is not None else (digest(frame), period(frame["time"]))
     values = _window_values(frame, spec, threads)
-    columns: dict[str, Any] = {name: frame[name].array for name in keys(kinds)}
+    frame = frame.reset_index(drop=True)
+    columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
     plain = plain_features(frame, spec)
-    columns |= {name: plain[name].array if name in plain else values[name] for name in spec.names}
-    table = pd.DataFrame(columns)
+    columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
+    table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
     return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
 
 
