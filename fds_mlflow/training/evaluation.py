@@ -118,9 +118,7 @@ def recall_at_fpr(y: ArrayLike, score: ArrayLike, limit: float) -> float:
     return float((np.asarray(score)[np.asarray(y) == 1] >= threshold).mean())
 
 
-def card_precision(
-    y: ArrayLike, score: ArrayLike, customer: ArrayLike, time: ArrayLike, *, k: int = 100
-) -> float:
+def card_precision(y: ArrayLike, score: ArrayLike, customer: ArrayLike, time: ArrayLike, *, k: int = 100) -> float:
     """Card precision@k: what a team that can call k customers a day would have found.
 
     Per day, customers are ranked by their highest score; of the k highest the share with at least one fraud
@@ -153,9 +151,7 @@ def card_precision(
             "fraud": labels == 1,
         }
     )
-    per_customer = rows.groupby(["day", "customer"], sort=True, as_index=False).agg(
-        {"score": "max", "fraud": "max"}
-    )
+    per_customer = rows.groupby(["day", "customer"], sort=True, as_index=False).agg({"score": "max", "fraud": "max"})
     found: set[object] = set()
     daily: list[float] = []
     for _, day in per_customer.groupby("day", sort=True):
