@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DIR ?= demo-output
 
-.PHONY: help venv demo test check lint types contract lock clean
+.PHONY: help venv demo test check lint types contract lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ contract: $(READY)
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+docs: $(READY)  ## write docs/cli.md anew from the command line
+	$(BIN)/python docs/generate_cli.py
 
 clean:  ## remove the environment and the demo's output
 	rm -rf $(VENV) $(DEMO_DIR)

@@ -247,10 +247,14 @@ def _close(story: _Story, seconds: float) -> None:
     )
     uri = f"sqlite:///{story.folder / 'mlflow.db'}"
     console.print(f"\nEverything lies in {story.folder}. Open the MLflow UI on it (http://127.0.0.1:5000):\n")
-    console.print(f"  .venv/bin/mlflow server --backend-store-uri {uri} --port 5000\n", soft_wrap=True)
+    server = f".venv/bin/mlflow server --workers 1 --backend-store-uri {uri} --port 5000"
+    console.print(f"  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {server}\n", soft_wrap=True)
     console.print("and ask the command line the same things:\n")
-    console.print(f"  .venv/bin/fds --tracking-uri {uri} show {MODEL}", soft_wrap=True)
-    console.print(f"  .venv/bin/fds --tracking-uri {uri} history {MODEL}", soft_wrap=True)
+    for verb in ("show", "history", "rollback candidates"):
+        console.print(f"  .venv/bin/fds --tracking-uri {uri} {verb} {MODEL}", soft_wrap=True)
+    console.print(
+        f"\nIts outcomes and labels are in sqlite:///{story.folder / 'outcomes.db'} (--outcomes).", soft_wrap=True
+    )
 
 
 def _plan(story: _Story) -> Plan:
@@ -264,8 +268,8 @@ def _traffic(story: _Story, name: str) -> None:
     for start in range(0, len(story.live), BATCH):
         rows = story.live.iloc[start : start + BATCH]
         # The rows are replayed at every step: the name keeps their keys apart.
-        rows = rows.assign(request=rows["transaction_id"].astype(str) + f"/{name}")
-        router.predict(rows, key="request")
+        rows = rows.assign(transaction_id=rows["transaction_id"].astype(str) + f"/{name}")
+        router.predict(rows)
         known = story.model.now()
         story.model.outcomes.label(
             [
@@ -274,6 +278,6 @@ def _traffic(story: _Story, name: str) -> None:
                     status=CaseStatus.CONFIRMED if label else CaseStatus.GENUINE,
                     known_at=known,
                 )
-                for key, label in zip(rows["request"], rows["label"], strict=True)
+                for key, label in zip(rows["transaction_id"], rows["label"], strict=True)
             ]
         )

@@ -329,6 +329,7 @@ class ManagedModel:
     def _validated(self, allow_new_columns: bool = False) -> Callable[[View, Target], None]:
         def check(view: View, target: Target) -> None:
             if target.version is not None:
+                self._store.version(self.name, target.version)  # a version that does not exist is its own error
                 validation = self.checks(target.version, view.champion_alias, allow_new_columns=allow_new_columns)
                 validation.require()
 

@@ -18,7 +18,7 @@ from fds_mlflow.core.evidence import VariantCounts
 from fds_mlflow.core.judge import Status
 from fds_mlflow.core.plan import Plan, to_percent
 from fds_mlflow.registry.doctor import Finding, Severity
-from fds_mlflow.registry.tags import Intent
+from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
 
 _COLOURS = {
@@ -171,8 +171,8 @@ def overview(model: Overview) -> Table:
             role(v.version),
             v.stage,
             v.status,
-            v.tags.get("fds.algorithm"),
-            v.tags.get("fds.threshold", "-")[:10],
+            v.tags.get(ALGORITHM),
+            _number(v.tags.get(THRESHOLD)),
             v.created,
             v.description.split("\n")[0],
         )
@@ -187,6 +187,14 @@ def overview(model: Overview) -> Table:
     made.caption = "\n".join(notes) or None
     made.caption_justify = "left"
     return made
+
+
+def _number(value: str | None) -> str | None:
+    """A number from a tag, short; what is no number as it stands."""
+    try:
+        return None if value is None else f"{float(value):.6g}"
+    except ValueError:
+        return value
 
 
 def candidates(found: Sequence[Candidate]) -> Table:

@@ -75,7 +75,8 @@ def _enough(canary: VariantCounts, plan: Plan) -> Verdict:
     if canary.keys < plan.min_outcomes:
         reason = f"the canary has {canary.keys} outcomes in this step < {plan.min_outcomes} needed"
         return Verdict(Status.INCONCLUSIVE, check, reason)
-    return Verdict(Status.PASS, check, f"the canary has {canary.keys} outcomes in this step >= {plan.min_outcomes}")
+    reason = f"the canary has {canary.keys} outcomes in this step >= {plan.min_outcomes}, {canary.labelled} labelled"
+    return Verdict(Status.PASS, check, reason)
 
 
 def _threshold(canary: VariantCounts, plan: Plan) -> Verdict:
@@ -95,7 +96,10 @@ def _drop(champion: VariantCounts, canary: VariantCounts, plan: Plan) -> Verdict
         return Verdict(status, check, reason)
     theirs, ours = champion.success_rate or 0.0, canary.success_rate or 0.0
     least = theirs - plan.max_success_drop
-    both = f"canary {_percent(ours)} of {canary.keys} keys, champion {_percent(theirs)} of {champion.keys}"
+    both = (
+        f"canary {_percent(ours)} of {canary.keys} keys ({canary.labelled} labelled),"
+        f" champion {_percent(theirs)} of {champion.keys} ({champion.labelled} labelled)"
+    )
     if ours < least:
         return Verdict(Status.FAIL, check, f"{both}: {_percent(ours)} < limit {_percent(least)}")
     return Verdict(Status.PASS, check, f"{both}: {_percent(ours)} >= limit {_percent(least)}")

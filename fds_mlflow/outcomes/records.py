@@ -29,6 +29,11 @@ class CaseStatus(StrEnum):
     GENUINE = "genuine"
 
 
+def new_request() -> str:
+    """An identity for a request that came without one."""
+    return str(ULID())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRecord:
     """One scored request; the fields of `tables.Outcome`.
@@ -51,7 +56,7 @@ class OutcomeRecord:
     served: Variant | str | None = None
     error: str | None = None
     transaction_id: str | None = None
-    request_id: str = field(default_factory=lambda: str(ULID()))
+    request_id: str = field(default_factory=new_request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

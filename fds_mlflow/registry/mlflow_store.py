@@ -172,7 +172,7 @@ def _translated(error: Any, model: str, uri: str) -> FdsError:
     if code == "RESOURCE_DOES_NOT_EXIST":
         return NotFoundError(
             f"the registry does not know it (model {model!r}): {text}",
-            fix="list what there is with `fds list MODEL`",
+            fix="see what there is with `fds list` and `fds show MODEL`",
         )
     if code in _AGAIN:
         return UnavailableError(

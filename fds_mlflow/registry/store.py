@@ -1,4 +1,4 @@
-"""The port to the registry: four calls, and their in-memory twin.
+"""The port to the registry: four reads and one write, and their in-memory twin.
 
 Each call of the port is one call to MLflow, and one step of every proof about interleavings.
 """

@@ -1,66 +1,28 @@
-"""Intent -> alias -> event: operations that exclude one another, cannot half-happen, and are recorded.
+"""Intent -> alias -> event: what each operation does while it holds the model, and how a dead one is settled.
 
-Mutual exclusion with nothing but tags: write an intent, then look again (Dekker's flags), and go on only when
-nobody else is there and nothing that was found has changed (an optimistic check). The intent is a record: whoever
-finds a dead one settles it by looking at the one write that decides.
+The intent is a record: whoever finds a dead one settles it by looking at the one write that decides.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from random import Random
-from typing import Protocol, TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.operations import Already, Request, Target, decide
-from fds_mlflow.core.routing import effective_rollout
+from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.state import Stage, State, fold
-from fds_mlflow.errors import (
-    ConflictError,
-    FdsError,
-    NotFoundError,
-    OutcomeUnknownError,
-    RefusedError,
-    UnavailableError,
-)
+from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import tags, writes
-from fds_mlflow.registry.store import (
-    DeleteModelTag,
-    RegistryStore,
-    SetAlias,
-    SetModelTag,
-    SetStage,
-    SetVersionTag,
-    Write,
-)
-from fds_mlflow.registry.tags import History, Intent
+from fds_mlflow.registry.exclusion import BusyError, Clock, Exclusion, Turn
+from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag, Write
+from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
 
+__all__ = ["Clock", "Result", "Transactions"]
+
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """Time as an argument."""
-
-    def now(self) -> datetime:
-        """The time for people, UTC and timezone-aware."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that only ever grow."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,68 +43,9 @@ class Result:
         return self.event is not None
 
 
-class _BusyError(Exception):
-    """Another operation got in the way before anything was written; start over."""
-
-    def __init__(self, other: Intent | None) -> None:
-        self.other = other
-
-
 @dataclass
-class _Turn:
-    """One's own intent and the clock that limits how long one may go on writing."""
-
-    intent: Intent
-    began: float
-    decided: bool = False  # the decisive write was tried, so it may have landed
-    landed: bool = False  # it is known to have landed
-
-
-@dataclass
-class Transactions:
-    """Runs the operations of models in one registry.
-
-    Args:
-        store: The registry.
-        clock: Time.
-        new_id: Makes ULIDs.
-        random: For backing off.
-        time_to_live: Seconds after which an intent that has been seen unchanged is dead; None for what the
-            registry's longest write asks for. It must exceed twice that.
-    """
-
-    store: RegistryStore
-    clock: Clock
-    new_id: Callable[[], str]
-    random: Random = field(default_factory=Random)
-    time_to_live: float | None = None
-    _seen: dict[tuple[str, str], float] = field(default_factory=dict)
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds an intent lives."""
-        return self.time_to_live if self.time_to_live is not None else 2.25 * self.store.write_limit
-
-    def look(self, model: str) -> View:
-        """Read the model as it is now."""
-        live = self._patiently(lambda: self.store.read(model))
-        canary_alias = live.aliases.get(tags.CANARY)
-        canary = None
-        if canary_alias is not None:
-            try:
-                canary = self._patiently(lambda: self.store.version(model, canary_alias))
-            except NotFoundError:
-                canary = None  # deleted between the two reads; its alias went with it
-        history = tags.history(live.tags)
-        rollout = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
-        self._observe(model, history)
-        return View(
-            model=live,
-            history=history,
-            state=fold(history.events),
-            canary=canary,
-            rollout=effective_rollout(live.aliases.get(tags.CHAMPION), canary_alias, rollout),
-        )
+class Transactions(Exclusion):
+    """Runs the operations of models in one registry."""
 
     def run(
         self,
@@ -183,7 +86,7 @@ class Transactions:
             living = self._living(model, view.history)
             past = take_over and bool(living) and not any(intent.take_over for intent in living)
             if living and not past:
-                raise _BusyError(living[0])
+                raise BusyError(living[0])
             if not past and self._housekeep(model, view, actor):
                 return None
             state = writes.as_live(view) if past else view.state
@@ -197,7 +100,7 @@ class Transactions:
             if done.outcome is not Outcome.DONE:
                 return None  # a take-over that somebody else settled as overtaken: ask anew
             self._pack_if_due(model, actor)
-            return Result(done, f"{done.kind} of version {done.to_version} is done")
+            return Result(done, said(done))
 
         return self._until_done(attempt, patience)
 
@@ -213,7 +116,7 @@ class Transactions:
             view = self.look(model)
             living = self._living(model, view.history)
             if living:
-                raise _BusyError(living[0])
+                raise BusyError(living[0])
             return None if self._housekeep(model, view, actor) else view
 
         return self._until_done(attempt, patience)
@@ -238,7 +141,7 @@ class Transactions:
             view = self.look(model)
             living = self._living(model, view.history)
             if living:
-                raise _BusyError(living[0])
+                raise BusyError(living[0])
             if self._housekeep(model, view, actor, adopt=adopt):
                 return None
             planned = make(view)
@@ -252,22 +155,6 @@ class Transactions:
     def pack(self, model: str, *, actor: str) -> None:
         """Pack the oldest events where too many are loose."""
         self._pack_if_due(model, actor)
-
-    def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
-        """Try again, backing off at random while others are busy, until there is an answer or patience ends."""
-        until = self.clock.monotonic() + (1.5 * self.lifetime if patience is None else patience)
-        wait = 0.05
-        while True:
-            try:
-                answer = attempt()
-                if answer is not None:
-                    return answer
-            except _BusyError as busy:
-                pause = self.random.uniform(0, wait)
-                wait = min(2 * wait, 2.0)
-                if self.clock.monotonic() + pause > until:
-                    raise _conflict(busy.other) from None
-                self.clock.sleep(pause)
 
     # --- what an operation writes --------------------------------------------------------------------------
 
@@ -308,26 +195,39 @@ class Transactions:
                 self._write(model, turn, write)
             if point is None:
                 self._append(model, turn, done)
-                self._mirror(model, turn, view.state, done)
+                self._tidy(model, turn, view, done)
                 return done
-            self._write(model, turn, point, decisive=True)
+            try:
+                self._write(model, turn, point, decisive=True)
+            except (NotFoundError, RefusedError):
+                self._defuse(model, turn, event, RolloutStatus.ABANDONED)
+                raise
             if on_moved is not None and isinstance(point, SetAlias) and point.alias == tags.CHAMPION:
                 on_moved(point.version)
             self._finish(model, turn, view, done)
         return done
 
-    def _finish(self, model: str, turn: _Turn, view: View, done: Event) -> None:
+    def _finish(self, model: str, turn: Turn, view: View, done: Event) -> None:
         """What follows a decisive write; every part can be repeated."""
         for write in writes.after(view, done):
             self._write_if_there(model, turn, write)
         self._mirror(model, turn, view.state, done)
         self._append(model, turn, done)
 
-    def _append(self, model: str, turn: _Turn, event: Event) -> None:
+    def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
+        """What follows an event that decides by itself: stages, and what a hand left of a rollout."""
+        if event.kind is Kind.ADOPT:
+            self._defuse(model, turn, event, RolloutStatus.OVERTAKEN)
+            if view.canary_alias is not None and view.rollout is None:
+                # It takes no traffic, and a hand that moves the champion back must not wake it.
+                self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
+        self._mirror(model, turn, view.state, event, recorded=recorded)
+
+    def _append(self, model: str, turn: Turn, event: Event) -> None:
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
 
-    def _mirror(self, model: str, turn: _Turn, before: State, event: Event, *, recorded: bool = False) -> None:
+    def _mirror(self, model: str, turn: Turn, before: State, event: Event, *, recorded: bool = False) -> None:
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
         state = before if recorded else fold([event], before)
         changed = {version for version, stage in state.stages.items() if before.stages.get(version) != stage}
@@ -382,7 +282,7 @@ class Transactions:
         recorded = view.history.find(dead.id)
         with self._turn(model, view, None, actor) as turn:
             if recorded is not None:
-                self._mirror(model, turn, view.state, recorded, recorded=True)
+                self._tidy(model, turn, view, recorded, recorded=True)
             elif event is not None:
                 outcome = writes.landed(view, dead)
                 point = writes.point(event)
@@ -397,21 +297,25 @@ class Transactions:
                 if outcome is Outcome.DONE:
                     self._finish(model, turn, view, done)
                 else:
-                    self._defuse(model, turn, event)
+                    self._defuse(model, turn, event, RolloutStatus.ABANDONED)
                     self._mirror(model, turn, view.state, done)
                     self._append(model, turn, done)
             self._write(model, turn, DeleteModelTag(tags.intent_name(dead.id)))
 
-    def _defuse(self, model: str, turn: _Turn, event: Event) -> None:
-        """Mark the rollout of a start that never happened as abandoned, so that no hand can wake it."""
-        if event.kind is not Kind.START or event.rollout is None:
+    def _defuse(self, model: str, turn: Turn, event: Event, status: RolloutStatus) -> None:
+        """Mark a rollout that is not under way as ended on its version, so that no hand can wake it."""
+        rollout = event.rollout
+        never = event.kind is Kind.START
+        over = event.kind is Kind.ADOPT and rollout is not None and not rollout.active
+        if rollout is None or not (never or over):
             return
         try:
-            there = self._patiently(lambda: self.store.version(model, event.rollout.canary))  # type: ignore[union-attr]
+            there = self._patiently(lambda: self.store.version(model, rollout.canary))
         except NotFoundError:
             return
-        if tags.decode_rollout(there.tags.get(tags.ROLLOUT)) == event.rollout:
-            ended = tags.encode_rollout(event.rollout.ended(RolloutStatus.ABANDONED))
+        named = tags.decode_rollout(there.tags.get(tags.ROLLOUT))
+        if named is not None and named.active and named.id == rollout.id:
+            ended = tags.encode_rollout(named.ended(status))
             self._write_if_there(model, turn, SetVersionTag(there.version, tags.ROLLOUT, ended))
 
     def _adoption(self, view: View, actor: str) -> Event:
@@ -434,7 +338,7 @@ class Transactions:
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:
         """Move the champion at once, past live operations; outlive them, reassert, then settle everything."""
         intent = Intent(event.operation, event.actor, view.found, event, self.clock.now(), take_over=True)
-        turn = _Turn(intent, self.clock.monotonic())
+        turn = Turn(intent, self.clock.monotonic())
         value = tags.encode_intent(intent)
         target = event.to_version
         point = writes.point(event)
@@ -444,11 +348,11 @@ class Transactions:
             self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
             rivals = [i for i in tags.intents(self.store.read(model).tags) if i.take_over and i.id != intent.id]
             if rivals:
-                raise _BusyError(rivals[0])
+                raise BusyError(rivals[0])
             self._require_ready(model, event)
             for write in (*writes.before(view, event), point):
                 self._write(model, turn, write, decisive=write is point)
-        except (_BusyError, FdsError):
+        except (BusyError, FdsError):
             if not turn.decided:
                 self._let_go(model, turn)
             raise
@@ -465,7 +369,7 @@ class Transactions:
         view = self.look(model)
         living = self._living(model, view.history)
         if living:
-            raise _BusyError(living[0])
+            raise BusyError(living[0])
         others = [intent for intent in view.history.intents if intent.id != mine.id]
         if others:
             self._settle(model, view, others[0], mine.actor)
@@ -503,125 +407,23 @@ class Transactions:
                     if self.clock.monotonic() - turn.began >= self.lifetime / 4:
                         break  # what is left is a double, and the next packing removes it first
                     self._write(model, turn, DeleteModelTag(name))
-        except (_BusyError, FdsError) as error:
+        except (BusyError, FdsError) as error:
             log.info("events were not packed this time: %s", error)
 
-    # --- the exclusion -------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self, model: str, view: View, event: Event | None, actor: str | None = None) -> Iterator[_Turn]:
-        """Hold the model: write an intent, look again, and go on only if alone and nothing has changed."""
-        intent = Intent(
-            id=event.operation if event else self.new_id(),
-            actor=event.actor if event else actor or "",
-            found=view.found,
-            event=event,
-            time=self.clock.now(),
-        )
-        turn = _Turn(intent, self.clock.monotonic())
-        value = tags.encode_intent(intent)
-        try:
-            self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
-            again = self.look(model)
-            others = self._living(model, again.history, but=intent.id)
-            if others or again.found != view.found or not any(i.id == intent.id for i in again.history.intents):
-                raise _BusyError(others[0] if others else None)
-            yield turn
-        except OutcomeUnknownError:
-            raise
-        except FdsError as error:
-            if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
-                self._let_go(model, turn)
-                raise
-            raise OutcomeUnknownError(
-                f"the operation {intent.id} was interrupted after its decisive write was tried: {error.what}",
-                fix="read the history: the next operation settles this one and records how it ended",
-            ) from error
-        except BaseException:
-            if not turn.decided:
-                self._let_go(model, turn)
-            raise
-        else:
-            self._let_go(model, turn)
-
-    def _let_go(self, model: str, turn: _Turn) -> None:
-        try:
-            self._patiently(lambda: self.store.write(model, DeleteModelTag(tags.intent_name(turn.intent.id))))
-        except FdsError as error:
-            log.warning("the intent %s stays behind until it is settled: %s", turn.intent.id, error.what)
-
-    def _write(self, model: str, turn: _Turn, write: Write, *, decisive: bool = False) -> None:
-        """One write under the exclusion: each try only after a fresh check of one's own clock and intent."""
-
-        def attempt() -> None:
-            self._check_turn(model, turn)
-            turn.decided = turn.decided or decisive
-            self.store.write(model, write)
-
-        self._patiently(attempt)
-        turn.landed = turn.landed or decisive
-
-    def _write_if_there(self, model: str, turn: _Turn, write: Write) -> None:
-        """A write that tidies: what was deleted by hand, or what the backend refuses, needs no tidying."""
-        try:
-            self._write(model, turn, write)
-        except (NotFoundError, RefusedError) as error:
-            log.warning("left untidied: %s", error.what)
-
-    def _check_turn(self, model: str, turn: _Turn) -> None:
-        mine = turn.intent.id
-        elapsed = self.clock.monotonic() - turn.began
-        if elapsed >= self.lifetime / 2:
-            raise OutcomeUnknownError(
-                f"the operation {mine} took {elapsed:.1f} s, half of an intent's life, and stopped",
-                fix="read the history: the next operation settles this one and records how it ended",
-            )
-        present = tags.intents(self.store.read(model).tags)
-        challenger = next((i for i in present if i.id != mine and i.take_over and not self._is_dead(model, i)), None)
-        if not any(intent.id == mine for intent in present) or (challenger and not turn.intent.take_over):
-            by = f" by {challenger.actor}" if challenger else ""
-            raise OutcomeUnknownError(
-                f"the operation {mine} was taken over{by} and stopped",
-                fix="read the history: it will say how this operation ended",
-            )
-
-    def _living(self, model: str, history: History, *, but: str | None = None) -> list[Intent]:
-        return [i for i in history.intents if i.id != but and not self._is_dead(model, i)]
-
-    def _is_dead(self, model: str, intent: Intent) -> bool:
-        first = self._seen.get((model, intent.id))
-        return first is not None and self.clock.monotonic() - first >= self.lifetime
-
-    def _observe(self, model: str, history: History) -> None:
-        """Note when each intent was first seen, by one's own monotonic clock; no two clocks are compared."""
-        now = self.clock.monotonic()
-        present = {(model, intent.id) for intent in history.intents}
-        for key in [key for key in self._seen if key[0] == model and key not in present]:
-            del self._seen[key]
-        for key in present:
-            self._seen.setdefault(key, now)
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a registry call that failed for a passing reason, within the time that one write may take."""
-        began = self.clock.monotonic()
-
-        def late(_: RetryCallState) -> bool:
-            return self.clock.monotonic() - began >= self.store.write_limit
-
-        return Retrying(
-            retry=retry_if_exception_type(UnavailableError),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=late,
-            sleep=self.clock.sleep,
-            reraise=True,
-        )(call)
-
-
-def _conflict(other: Intent | None) -> ConflictError:
-    if other is None:
-        return ConflictError("other operations kept changing the model", fix="look at the history, then try again")
-    what = f"{other.event.kind} of version {other.event.to_version}" if other.event else "housekeeping"
-    return ConflictError(
-        f"{other.actor} has an operation in flight since {other.time:%Y-%m-%d %H:%M:%S} UTC: {what} ({other.id})",
-        fix="wait for it and try again; if its process died, the next try after its time to live settles it",
-    )
+def said(event: Event) -> str:
+    """What an event did, in one sentence."""
+    version, rollout = event.to_version, event.rollout
+    weight = f"{to_percent(rollout.weight):g} %" if rollout is not None else ""
+    return {
+        Kind.STAGE: f"version {version} is a candidate now (Staging)",
+        Kind.PROMOTE: f"version {version} is the champion now",
+        Kind.START: f"version {version} is the canary now and gets {weight}",
+        Kind.ADVANCE: f"canary {version} gets {weight} now",
+        Kind.COMPLETE: f"the canary, version {version}, is the champion now",
+        Kind.ABORT: f"canary {version} is stopped; version {event.from_version} gets all traffic",
+        Kind.EMERGENCY: f"version {version} is the champion again",
+        Kind.ROLLBACK: f"version {version} is the champion again",
+        Kind.RETIRE: f"version {version} is out of the running now (Archived)",
+        Kind.ADOPT: f"the history now says what a hand did: champion {version}",
+    }[event.kind]

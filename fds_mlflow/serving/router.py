@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fds_mlflow.core.events import Rollout
 from fds_mlflow.core.routing import Route, RoutingTable, Variant, effective_rollout
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
-from fds_mlflow.outcomes.records import OutcomeRecord
+from fds_mlflow.outcomes.records import OutcomeRecord, new_request
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore
 from fds_mlflow.serving.scorer import Scorer
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+TRANSACTION = "transaction_id"
 
 
 class RouterClock(Protocol):
@@ -145,7 +147,9 @@ class Router:
         """Which version scores the request with this routing key."""
         return self.table.route(key)
 
-    def predict(self, frame: pd.DataFrame, key: str = "transaction_id") -> pd.DataFrame:
+    def predict(
+        self, frame: pd.DataFrame, key: str = "transaction_id", *, request_id: str | None = None
+    ) -> pd.DataFrame:
         """Score rows, each by the version its key is routed to, and record the outcomes.
 
         A canary that raises or breaks the scorer contract costs nobody an answer: the champion answers its rows,
@@ -154,6 +158,9 @@ class Router:
         Args:
             frame: Feature rows, shape (n, columns), with the routing key among the columns.
             key: Name of the routing key's column; text without missing values.
+            request_id: Name of a column that identifies each request, so that a retry is recorded once; None where
+                every row is a request of its own. Labels are joined by the column `transaction_id` where there is
+                one, else by the routing key.
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
@@ -166,6 +173,8 @@ class Router:
         import pandas as pd
 
         keys = _keys(frame, key)
+        labelled_by = _keys(frame, TRANSACTION) if TRANSACTION in frame.columns else keys
+        requests = [new_request() for _ in keys] if request_id is None else _keys(frame, request_id)
         table = self.table
         to_canary = table.to_canary(keys)
         parts = []
@@ -174,7 +183,7 @@ class Router:
         if to_canary.any():
             parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
         if self._recorder is not None and len(frame):
-            self._recorder.record(self._outcomes(keys, parts, table))
+            self._recorder.record(self._outcomes(list(zip(keys, labelled_by, requests, strict=True)), parts, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
             index=frame.index,
@@ -224,14 +233,18 @@ class Router:
                 self._scorers = {v: s for v, s in self._scorers.items() if v in keep} | {version: known}
         return known
 
-    def _outcomes(self, keys: list[str], parts: list[_Served], table: RoutingTable) -> list[OutcomeRecord]:
+    def _outcomes(
+        self, names: list[tuple[str, str, str]], parts: list[_Served], table: RoutingTable
+    ) -> list[OutcomeRecord]:
         """One outcome a row; a batch's time is shared out evenly over its rows."""
         now = self._clock.now()
         rollout = table.rollout
         return [
             OutcomeRecord(
                 model=self.model,
-                key=keys[row],
+                key=names[row][0],
+                transaction_id=names[row][1],
+                request_id=names[row][2],
                 assigned=part.assigned,
                 served=part.served,
                 version=part.version,

@@ -165,7 +165,7 @@ def validate(
     try:
         scorer = load_version(version)
     except FdsError as error:
-        return [Check("loads", False, f"{error.what}. {error.fix}")]
+        return [Check("loads", False, f"{error.what} ({error.fix})")]
     checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}")]
     if scorer.example is None:
         checks.append(Check("scores its example", None, "it was logged without an input example to try"))

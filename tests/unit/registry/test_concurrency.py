@@ -103,12 +103,6 @@ def _stuck(world: World, kind: Kind = Kind.PROMOTE, version: int | None = 3) -> 
         world.do(kind, version, by=world.process(world.dying(SetAlias)), actor="zoe", **more)
 
 
-TAKE_OVER_WEDGES = pytest.mark.xfail(
-    strict=True, reason="a take-over's intent challenges even the process that settles it, so nothing settles any more"
-)
-
-
-@TAKE_OVER_WEDGES
 def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     """The champion moves at once, while somebody else's operation still counts as alive."""
     world = BY_NAME["start"].world()
@@ -131,7 +125,6 @@ def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     ]
 
 
-@TAKE_OVER_WEDGES
 @pytest.mark.parametrize("victim", ["promotion", "start", "complete", "abort"])
 def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None:
     """However the steps of an emergency and its victim interleave, the emergency's version serves in the end."""
@@ -153,7 +146,6 @@ def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None
             assert victims.error is None or isinstance(victims.error, OutcomeUnknownError | RefusedError)
 
 
-@TAKE_OVER_WEDGES
 def test_a_crash_anywhere_in_a_take_over_is_settled() -> None:
     """An emergency killed at any of its calls, past an operation that was killed too, leaves nothing that hangs."""
     call, died = 0, True
@@ -174,7 +166,6 @@ def test_a_crash_anywhere_in_a_take_over_is_settled() -> None:
         world.assert_settled()
 
 
-@TAKE_OVER_WEDGES
 def test_a_champion_that_an_emergency_left_is_not_in_production() -> None:
     """An emergency that looked while a promotion was in flight still archives the version it really moved away from."""
     world = BY_NAME["start"].world()
@@ -186,7 +177,6 @@ def test_a_champion_that_an_emergency_left_is_not_in_production() -> None:
     assert production == [world.aliases[tags.CHAMPION]]
 
 
-@TAKE_OVER_WEDGES
 def test_an_emergency_does_not_undo_a_later_promotion() -> None:
     """Once others have settled the emergency and promoted anew, the emergency leaves their champion alone."""
     world = BY_NAME["start"].world()

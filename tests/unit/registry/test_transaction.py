@@ -540,7 +540,6 @@ def test_a_deleted_champion_is_adopted_as_no_champion() -> None:
     world.assert_settled()
 
 
-@pytest.mark.xfail(strict=True, reason="the deleted champion counts as the latest former champion, so it is chosen")
 def test_an_emergency_after_the_champion_was_deleted_goes_back() -> None:
     """When the champion's version is gone altogether, the emergency still finds the former champion."""
     world = BY_NAME["start"].world()

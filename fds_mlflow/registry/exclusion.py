@@ -1,0 +1,252 @@
+"""Mutual exclusion with nothing but tags: Dekker's flags, then an optimistic check.
+
+Write an intent, look again, and go on only when nobody else is there and nothing that was found has changed. An
+intent that has been seen unchanged for its whole life, by the observer's own clock, is dead; its owner stops writing
+long before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Protocol, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from fds_mlflow.core.events import Event
+from fds_mlflow.core.routing import effective_rollout
+from fds_mlflow.core.state import fold
+from fds_mlflow.errors import (
+    ConflictError,
+    FdsError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    UnavailableError,
+)
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import DeleteModelTag, RegistryStore, SetModelTag, Write
+from fds_mlflow.registry.tags import History, Intent
+from fds_mlflow.registry.view import View
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> datetime:
+        """The time for people, UTC and timezone-aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class BusyError(Exception):
+    """Another operation got in the way before anything was written; start over."""
+
+    def __init__(self, other: Intent | None) -> None:
+        self.other = other
+
+
+@dataclass
+class Turn:
+    """One's own intent and the clock that limits how long one may go on writing."""
+
+    intent: Intent
+    began: float
+    decided: bool = False  # the decisive write was tried, so it may have landed
+    landed: bool = False  # it is known to have landed
+
+
+@dataclass
+class Exclusion:
+    """Holds a model for one operation at a time, with nothing but tags.
+
+    Args:
+        store: The registry.
+        clock: Time.
+        new_id: Makes ULIDs.
+        random: For backing off.
+        time_to_live: Seconds after which an intent that has been seen unchanged is dead; None for what the
+            registry's longest write asks for. It must exceed twice that.
+    """
+
+    store: RegistryStore
+    clock: Clock
+    new_id: Callable[[], str]
+    random: Random = field(default_factory=Random)
+    time_to_live: float | None = None
+    _seen: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds an intent lives."""
+        return self.time_to_live if self.time_to_live is not None else 2.25 * self.store.write_limit
+
+    def look(self, model: str) -> View:
+        """Read the model as it is now."""
+        live = self._patiently(lambda: self.store.read(model))
+        canary_alias = live.aliases.get(tags.CANARY)
+        canary = None
+        if canary_alias is not None:
+            try:
+                canary = self._patiently(lambda: self.store.version(model, canary_alias))
+            except NotFoundError:
+                canary = None  # deleted between the two reads; its alias went with it
+        history = tags.history(live.tags)
+        rollout = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
+        self._observe(model, history)
+        return View(
+            model=live,
+            history=history,
+            state=fold(history.events),
+            canary=canary,
+            rollout=effective_rollout(live.aliases.get(tags.CHAMPION), canary_alias, rollout),
+        )
+
+    def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
+        """Try again, backing off at random while others are busy, until there is an answer or patience ends."""
+        until = self.clock.monotonic() + (1.5 * self.lifetime if patience is None else patience)
+        wait = 0.05
+        while True:
+            try:
+                answer = attempt()
+                if answer is not None:
+                    return answer
+            except BusyError as busy:
+                pause = self.random.uniform(0, wait)
+                wait = min(2 * wait, 2.0)
+                if self.clock.monotonic() + pause > until:
+                    raise _conflict(busy.other) from None
+                self.clock.sleep(pause)
+
+    @contextmanager
+    def _turn(self, model: str, view: View, event: Event | None, actor: str | None = None) -> Iterator[Turn]:
+        """Hold the model: write an intent, look again, and go on only if alone and nothing has changed."""
+        intent = Intent(
+            id=event.operation if event else self.new_id(),
+            actor=event.actor if event else actor or "",
+            found=view.found,
+            event=event,
+            time=self.clock.now(),
+        )
+        turn = Turn(intent, self.clock.monotonic())
+        value = tags.encode_intent(intent)
+        try:
+            self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
+            again = self.look(model)
+            others = self._living(model, again.history, but=intent.id)
+            if others or again.found != view.found or not any(i.id == intent.id for i in again.history.intents):
+                raise BusyError(others[0] if others else None)
+            yield turn
+        except OutcomeUnknownError:
+            raise
+        except FdsError as error:
+            if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
+                self._let_go(model, turn)
+                raise
+            raise OutcomeUnknownError(
+                f"the operation {intent.id} was interrupted after its decisive write was tried: {error.what}",
+                fix="read the history: the next operation settles this one and records how it ended",
+            ) from error
+        except BaseException:
+            if not turn.decided:
+                self._let_go(model, turn)
+            raise
+        else:
+            self._let_go(model, turn)
+
+    def _let_go(self, model: str, turn: Turn) -> None:
+        try:
+            self._patiently(lambda: self.store.write(model, DeleteModelTag(tags.intent_name(turn.intent.id))))
+        except FdsError as error:
+            log.warning("the intent %s stays behind until it is settled: %s", turn.intent.id, error.what)
+
+    def _write(self, model: str, turn: Turn, write: Write, *, decisive: bool = False) -> None:
+        """One write under the exclusion: each try only after a fresh check of one's own clock and intent."""
+
+        def attempt() -> None:
+            self._check_turn(model, turn)
+            turn.decided = turn.decided or decisive
+            self.store.write(model, write)
+
+        self._patiently(attempt)
+        turn.landed = turn.landed or decisive
+
+    def _write_if_there(self, model: str, turn: Turn, write: Write) -> None:
+        """A write that tidies: what was deleted by hand, or what the backend refuses, needs no tidying."""
+        try:
+            self._write(model, turn, write)
+        except (NotFoundError, RefusedError) as error:
+            log.warning("left untidied: %s", error.what)
+
+    def _check_turn(self, model: str, turn: Turn) -> None:
+        mine = turn.intent.id
+        elapsed = self.clock.monotonic() - turn.began
+        if elapsed >= self.lifetime / 2:
+            raise OutcomeUnknownError(
+                f"the operation {mine} took {elapsed:.1f} s, half of an intent's life, and stopped",
+                fix="read the history: the next operation settles this one and records how it ended",
+            )
+        present = tags.intents(self.store.read(model).tags)
+        challenger = next((i for i in present if i.id != mine and i.take_over and not self._is_dead(model, i)), None)
+        if not any(intent.id == mine for intent in present) or (challenger and not turn.intent.take_over):
+            by = f" by {challenger.actor}" if challenger else ""
+            raise OutcomeUnknownError(
+                f"the operation {mine} was taken over{by} and stopped",
+                fix="read the history: it will say how this operation ended",
+            )
+
+    def _living(self, model: str, history: History, *, but: str | None = None) -> list[Intent]:
+        return [i for i in history.intents if i.id != but and not self._is_dead(model, i)]
+
+    def _is_dead(self, model: str, intent: Intent) -> bool:
+        first = self._seen.get((model, intent.id))
+        return first is not None and self.clock.monotonic() - first >= self.lifetime
+
+    def _observe(self, model: str, history: History) -> None:
+        """Note when each intent was first seen, by one's own monotonic clock; no two clocks are compared."""
+        now = self.clock.monotonic()
+        present = {(model, intent.id) for intent in history.intents}
+        for key in [key for key in self._seen if key[0] == model and key not in present]:
+            del self._seen[key]
+        for key in present:
+            self._seen.setdefault(key, now)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a registry call that failed for a passing reason, within the time that one write may take."""
+        began = self.clock.monotonic()
+
+        def late(_: RetryCallState) -> bool:
+            return self.clock.monotonic() - began >= self.store.write_limit
+
+        return Retrying(
+            retry=retry_if_exception_type(UnavailableError),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=late,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )(call)
+
+
+def _conflict(other: Intent | None) -> ConflictError:
+    if other is None:
+        return ConflictError("other operations kept changing the model", fix="look at the history, then try again")
+    what = f"{other.event.kind} of version {other.event.to_version}" if other.event else "housekeeping"
+    return ConflictError(
+        f"{other.actor} has an operation in flight since {other.time:%Y-%m-%d %H:%M:%S} UTC: {what} ({other.id})",
+        fix="wait for it and try again; if its process died, the next try after its time to live settles it",
+    )
