@@ -302,7 +302,7 @@ def test_damaged_tags_are_named_and_the_rest_still_reads(name: str, value: str) 
     [("to", "two"), ("from", [1]), ("to", 1.5), ("actor", 7), ("reason", None), ("time", "2026-01-01T12:00:00")],
 )
 def test_a_field_of_another_type_is_damage(field: str, value: object) -> None:
-    """A version that is no number, or a time without a zone, is named as damaged instead of breaking something later."""
+    """A version that is no number, or a time without a zone, is named as damaged and breaks nothing later."""
     assert tags.history({NAME: json.dumps({**json.loads(VALUE), field: value})}).damaged == (NAME,)
 
 
