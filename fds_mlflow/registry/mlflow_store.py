@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from fds_mlflow.errors import FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -57,9 +57,18 @@ class MlflowStore:
 
     def __init__(self, registry_uri: str | None = None, tracking_uri: str | None = None) -> None:
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
-        self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
-        self.uri: str = str(self._client._registry_uri)
+        try:
+            self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+            self.uri: str = str(self._client._registry_uri)
+            self._client._get_registry_client()  # opens the store, which checks the address
+        except (MlflowException, ValueError, ImportError) as error:
+            address = _without_password(str(registry_uri or tracking_uri or "the default address"))
+            raise ConfigError(
+                f"{address} cannot be used as a registry: {str(error).splitlines()[0][:300]}",
+                fix="give a tracking URI such as sqlite:///mlflow.db or http://127.0.0.1:5000",
+            ) from error
         self.write_limit = SQLITE_BUSY if self.uri.startswith("sqlite") else HTTP_TIMEOUT
         # Unity Catalog refuses stages; everything works on aliases alone there.
         self._has_stages = not self.uri.startswith(("databricks-uc", "uc:"))
@@ -92,14 +101,14 @@ class MlflowStore:
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""
-        name = model.replace("'", "\\'")
+        quote = '"' if "'" in model else "'"  # MLflow's filter language knows no escape
         found: list[Any] = []
         token: str | None = None
         while True:
             asked = token
             page = self._call(
                 lambda asked=asked: self._client.search_model_versions(  # type: ignore[misc]
-                    f"name='{name}'", max_results=1_000, page_token=asked
+                    f"name={quote}{model}{quote}", max_results=1_000, page_token=asked
                 ),
                 model,
             )
@@ -169,6 +178,7 @@ def _absent_is_fine(call: Callable[[], None]) -> None:
 
 def _translated(error: Any, model: str, uri: str) -> FdsError:
     code, text = error.error_code, str(error).split("\n")[0][:400]
+    text = text.replace(uri, _without_password(uri))
     if code == "RESOURCE_DOES_NOT_EXIST":
         return NotFoundError(
             f"the registry does not know it (model {model!r}): {text}",

@@ -187,15 +187,15 @@ def decode_intent(operation: str, value: str) -> Intent:
     event = values.get("event")
     return Intent(
         id=operation,
-        actor=values["actor"],
+        actor=_text(values["actor"]),
         found=Found(
-            champion=found["champion"],
-            canary=found["canary"],
+            champion=_version(found["champion"]),
+            canary=_version(found["canary"]),
             last=(int(found["last"][0]), str(found["last"][1])),
             rollout=found["rollout"],
         ),
         event=None if event is None else _event(event, 0, operation),
-        time=datetime.fromisoformat(values["time"]),
+        time=_moment(values["time"]),
         take_over=bool(values.get("take_over", False)),
     )
 
@@ -330,15 +330,34 @@ def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
         sequence=sequence,
         operation=operation,
         kind=Kind(values["kind"]),
-        actor=values["actor"],
-        reason=values["reason"],
-        time=datetime.fromisoformat(values["time"]),
-        from_version=values["from"],
-        to_version=values["to"],
+        actor=_text(values["actor"]),
+        reason=_text(values["reason"]),
+        time=_moment(values["time"]),
+        from_version=_version(values["from"]),
+        to_version=_version(values["to"]),
         rollout=None if rollout is None else _rollout(rollout),
         outcome=Outcome(values["outcome"]),
         forced=bool(values.get("forced", False)),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _version(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"{value!r} is no version")
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone")
+    return moment
 
 
 def _rollout_values(rollout: Rollout) -> dict[str, Any]:
@@ -363,7 +382,7 @@ def _rollout(values: Mapping[str, Any]) -> Rollout:
         plan=Plan.from_dict(values["plan"]),
         weight=weight,
         step=int(values["step"]),
-        since=datetime.fromisoformat(values["since"]),
+        since=_moment(values["since"]),
         status=RolloutStatus(values["status"]),
     )
 

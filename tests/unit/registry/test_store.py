@@ -189,7 +189,6 @@ def test_tags_keep_their_value(registry: Registry, value: str) -> None:
     assert dict(registry.store.read(MODEL).tags) == {"other": "stays"}
 
 
-@pytest.mark.xfail(strict=True, reason="MLflow's filter knows no escape: the name wants double quotes there")
 def test_a_model_may_have_an_apostrophe_in_its_name(mlflow_uri: str) -> None:
     """A model called "ann's" shows its versions like any other."""
     registry = _mlflow()
@@ -197,7 +196,6 @@ def test_a_model_may_have_an_apostrophe_in_its_name(mlflow_uri: str) -> None:
     assert [version.version for version in registry.store.versions("ann's")] == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="MLflow's own exception comes through from the constructor")
 @pytest.mark.parametrize("uri", ["bogus://x", "file:///nowhere/mlruns"])
 def test_an_address_that_cannot_be_a_registry_is_an_error_of_ours(uri: str) -> None:
     """A misspelt scheme, or MLflow's retired file store, is refused with a fix, not with a traceback."""
@@ -256,7 +254,6 @@ def test_a_server_that_is_not_there_is_unavailable(ask: str, mlflow_uri: str) ->
     assert error.value.fix
 
 
-@pytest.mark.xfail(strict=True, reason="MLflow's own text, with user and password of the URI, is passed on as it is")
 def test_a_password_in_the_address_is_not_shown(mlflow_uri: str) -> None:
     """Credentials in a tracking URI stay out of the messages, and so out of logs."""
     store = MlflowStore("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1")

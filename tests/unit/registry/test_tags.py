@@ -24,7 +24,11 @@ FOUND = Found(None, None, (0, ""), "")
 ulids = st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=26, max_size=26)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
 versions = st.none() | st.integers(1, 10**6)
-times = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3.5))]))
+times = st.datetimes(
+    datetime(2000, 1, 1),
+    datetime(2999, 1, 1),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3.5))]),
+)
 plans = st.builds(
     Plan,
     st.lists(st.integers(1, FULL).map(to_percent), min_size=1, max_size=6, unique=True).map(sorted),
@@ -296,7 +300,6 @@ def test_damaged_tags_are_named_and_the_rest_still_reads(name: str, value: str) 
     assert found.events == (healthy,)
 
 
-@pytest.mark.xfail(strict=True, reason="the types of an event's fields are not looked at when it is read")
 @pytest.mark.parametrize(
     ("field", "value"),
     [("to", "two"), ("from", [1]), ("to", 1.5), ("actor", 7), ("reason", None), ("time", "2026-01-01T12:00:00")],
