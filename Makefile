@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DIR ?= demo-output
 
+# Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
+export UV_SYSTEM_CERTS ?= 1
+
 .PHONY: help venv demo test check lint types contract lock docs clean
 
 help:  ## this list

@@ -25,8 +25,8 @@ ulids = st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=26, max_size=26)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
 versions = st.none() | st.integers(1, 10**6)
 times = st.datetimes(
-    datetime(2000, 1, 1),
-    datetime(2999, 1, 1),
+    datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis takes bounds without a zone
+    datetime(2999, 1, 1),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3.5))]),
 )
 plans = st.builds(
