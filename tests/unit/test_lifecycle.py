@@ -60,6 +60,7 @@ def world() -> World:
 @pytest.fixture
 def memory(world: World) -> ManagedModel:
     """The model in memory, managed."""
+    world.store.write_limit = 20.0  # as SQLite's: a dead operation then outlives the longest pause of a waiting one
     return ManagedModel(MODEL, store=world.store, clock=world.clock, actor="ann", outcomes="sqlite://")
 
 
