@@ -90,7 +90,9 @@ def _as_json(command: F) -> F:
 
 
 def _reason(*, required: bool) -> Callable[[F], F]:
-    return click.option("--reason", required=required, default=None if required else "", help="Why; for the history.")
+    if required:  # a default, even None, would make click take it for given
+        return click.option("--reason", required=True, help="Why; for the history.")
+    return click.option("--reason", default="", help="Why; for the history.")
 
 
 def _print(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
@@ -450,16 +452,22 @@ def _data_options(command: F) -> F:
     return command
 
 
-_split = click.option("--split", type=click.Choice(["time", "stratified"]), default="time", show_default=True)
+_split = click.option(
+    "--split",
+    type=click.Choice(["time", "stratified"]),
+    default="time",
+    show_default=True,
+    help="Cut by time, or at random with the same share of fraud in each part.",
+)
 _target_fpr = click.option("--target-fpr", default=0.02, show_default=True, help="False positive rate aimed at.")
-_seed = click.option("--seed", default=42, show_default=True)
+_seed = click.option("--seed", default=42, show_default=True, help="Seed of everything random.")
 
 
 @main.command()
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--rows", default=100_000, show_default=True)
-@click.option("--days", default=90.0, show_default=True)
-@click.option("--fraud-rate", default=0.01, show_default=True)
+@click.option("--rows", default=100_000, show_default=True, help="Transactions to simulate.")
+@click.option("--days", default=90.0, show_default=True, help="Length of the period.")
+@click.option("--fraud-rate", default=0.01, show_default=True, help="Share of frauds.")
 @_seed
 @_as_json
 def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int, as_json: bool) -> None:
@@ -473,7 +481,13 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
 
 @main.command()
 @_model
-@click.option("--algorithm", type=click.Choice(["lightgbm", "isolation_forest"]), default="lightgbm", show_default=True)
+@click.option(
+    "--algorithm",
+    type=click.Choice(["lightgbm", "isolation_forest"]),
+    default="lightgbm",
+    show_default=True,
+    help="With labels to learn from, or by what stands apart.",
+)
 @_data_options
 @_split
 @_target_fpr
@@ -498,12 +512,11 @@ def train(
     """Train a version of MODEL in an MLflow run and register it."""
     from fds_mlflow import render, workflows
 
+    given = _parameters(params)
     settings.connect()
     source = workflows.Source(data, schema or None, table or None, query or None)
     parts = workflows.prepare(source, split=split, seed=seed)
-    trained = workflows.train(
-        parts, model, algorithm=algorithm, params=_parameters(params), target_fpr=target_fpr, seed=seed
-    )
+    trained = workflows.train(parts, model, algorithm=algorithm, params=given, target_fpr=target_fpr, seed=seed)
     rows = sorted(trained.metrics.items())
     title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"
     _print(as_json, trained, lambda: render.table(title, ("metric", "value"), rows, right=("value",)))
@@ -600,7 +613,11 @@ def retrain(
 
 @main.command()
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-output"), show_default=True
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="demo-output",
+    show_default=True,
+    help="Folder for everything it makes; an earlier demo's is replaced.",
 )
 @click.option("--data", default=None, help="Your own CSV or Parquet file instead of simulated transactions.")
 @click.option("--schema", default=None, help="Its schema: a YAML file, or simulator, sample, handbook or ulb.")

@@ -125,10 +125,11 @@ def _data(source: workflows.Source, seed: int, step: Callable[[str], None]) -> t
     table = features.compute(transactions, default_spec(transactions.schema))
     step("split by time")
     split = workflows.cut(table)
-    half = len(split.test.frame) // 2
-    live = split.test.frame.iloc[half:]
-    rows = np.arange(len(split.test.frame))
-    holdout = Split(split.train, split.validation, split.test.where(rows < half), split.facts)
+    order = np.argsort(split.test.frame["time"].to_numpy(), kind="stable")
+    half = len(order) // 2
+    live = split.test.frame.iloc[order[half:]]
+    earlier = np.isin(np.arange(len(order)), order[:half])
+    holdout = replace(split, test=split.test.where(earlier))
     step("done")
     return holdout, live
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fds_mlflow.core.comparison import Advice, Change, Comparison
 from fds_mlflow.core.events import Event, Outcome
@@ -45,12 +47,14 @@ _COLOURS = {
 def console(*, stderr: bool = False) -> Console:
     """A console; where the output is no terminal, wide enough that no cell is cut."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False)
+    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
     """A table; columns named in `right` hold numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
+    made = Table(
+        title=Text(title, style="bold"), title_justify="left", title_style="bold", header_style="bold", expand=False
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
@@ -58,19 +62,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     return made
 
 
-def text(value: object) -> str:
-    """One cell."""
+def text(value: object) -> Text:
+    """One cell: never read as markup, whatever a person wrote."""
     if value is None:
-        return "-"
+        return Text("-")
     if isinstance(value, Enum) and value in _COLOURS:
-        return f"[{_COLOURS[value]}]{value.value}[/]"
+        return Text(value.value, style=_COLOURS[value])
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return Text("yes" if value else "no")
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return Text(f"{value:.4f}")
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value).replace("[", r"\[")
+        return Text(f"{value:%Y-%m-%d %H:%M:%S}")
+    return Text(str(value))
 
 
 def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
@@ -110,7 +114,7 @@ def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
     columns = ("metric", baseline, candidate, "difference", "95 % interval", "change")
     title = f"Comparison on the same {made.rows:,} rows ({made.frauds:,} frauds)"
     result = table(title, columns, rows, right=columns[1:5])
-    result.caption = f"recommendation: {text(made.advice)} - {made.reason}"
+    result.caption = Text.assemble("recommendation: ", text(made.advice), f" - {made.reason}")
     result.caption_justify = "left"
     return result
 
@@ -139,9 +143,7 @@ def canary_status(status: CanaryStatus) -> Table:
         )
 
     columns = ("variant", "version", "requests", "keys", "success", "errors", "flagged", "labelled", "TP", "FP", "FN")
-    weights = " -> ".join(
-        f"[bold]{step:g} %[/]" if to_percent(rollout.weight) == step else f"{step:g} %" for step in rollout.plan.steps
-    )
+    weights = " -> ".join(f"{step:g} %" for step in rollout.plan.steps)
     made = table(
         f"Canary {rollout.canary} against champion {rollout.champion} at {to_percent(rollout.weight):g} %"
         f" (plan {weights})",
@@ -149,8 +151,8 @@ def canary_status(status: CanaryStatus) -> Table:
         [row(status.champion, rollout.champion), row(status.canary, rollout.canary)],
         right=(*columns[1:], "ms"),
     )
-    lines = [f"{text(v.status)} {v.check}: {v.reason}" for v in status.verdicts]
-    made.caption = "\n".join([*lines, f"recommendation: [bold]{status.recommendation.action.value}[/]"])
+    lines = [part for v in status.verdicts for part in (text(v.status), f" {v.check}: {v.reason}\n")]
+    made.caption = Text.assemble(*lines, "recommendation: ", (status.recommendation.action.value, "bold"))
     made.caption_justify = "left"
     return made
 
@@ -182,9 +184,9 @@ def overview(model: Overview) -> Table:
     made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
     notes = []
     if not model.agrees:
-        notes.append("[yellow]the history does not explain the aliases; the next operation records what a hand did[/]")
-    notes.extend(f"[yellow]in flight since {i.time:%Y-%m-%d %H:%M:%S} by {i.actor} ({i.id})[/]" for i in model.pending)
-    made.caption = "\n".join(notes) or None
+        notes.append("the history does not explain the aliases; the next operation records what a hand did")
+    notes.extend(f"in flight since {i.time:%Y-%m-%d %H:%M:%S} UTC by {i.actor} ({i.id})" for i in model.pending)
+    made.caption = Text("\n".join(notes), style="yellow") if notes else None
     made.caption_justify = "left"
     return made
 
@@ -227,14 +229,12 @@ def candidates(found: Sequence[Candidate]) -> Table:
 
 def validation(made: Validation) -> Table:
     """Every check of a version, and its warnings."""
-    marks = {True: "[green]passed[/]", False: "[red]failed[/]", None: "[yellow]warning[/]"}
-    result = Table(title=f"Version {made.version}", title_justify="left", title_style="bold", header_style="bold")
-    for column in ("check", "answer", "detail"):
-        result.add_column(column, overflow="fold")
+    marks = {True: ("passed", "green"), False: ("failed", "red"), None: ("warning", "yellow")}
+    result = table(f"Version {made.version}", ("check", "answer", "detail"), ())
     for check in made.checks:
-        result.add_row(check.name, marks[check.passed], text(check.detail))
+        result.add_row(check.name, Text(*marks[check.passed]), text(check.detail))
     for warning in made.warnings:
-        result.add_row("metrics", marks[None], text(warning))
+        result.add_row("metrics", Text(*marks[None]), text(warning))
     return result
 
 
@@ -260,6 +260,8 @@ def plain(value: Any) -> Any:
         return value.value
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

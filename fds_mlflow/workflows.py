@@ -70,7 +70,7 @@ def recognise(data: str) -> str:
     if beside.is_file():
         return str(beside)
     columns = _columns(path)
-    fitting = [name for name in SHIPPED if columns and set(Schema.load(name).columns()) <= columns]
+    fitting = [name for name in SHIPPED if columns and set(Schema.load(name).columns().values()) <= columns]
     if len(fitting) == 1:
         return fitting[0]
     raise ConfigError(

@@ -76,6 +76,10 @@ class Router:
         clock: Time.
         poll_seconds: How old the table may get before the aliases are read again.
         recorder: Where outcomes go; None to record none.
+
+    Attributes:
+        degraded: What is wrong just now, though requests are answered; None when all is well.
+        unrecorded: Outcomes that could not be written since the router was made.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Router:
     ) -> None:
         self.model = model
         self.degraded: str | None = None
+        self.unrecorded = 0
         self._store = store
         self._load = load
         self._clock = clock
@@ -183,7 +188,9 @@ class Router:
         if to_canary.any():
             parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
         if self._recorder is not None and len(frame):
-            self._recorder.record(self._outcomes(list(zip(keys, labelled_by, requests, strict=True)), parts, table))
+            self._record(
+                self._recorder, self._outcomes(list(zip(keys, labelled_by, requests, strict=True)), parts, table)
+            )
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
             index=frame.index,
@@ -194,6 +201,15 @@ class Router:
             answer.iloc[part.rows, 2] = part.served.value
             answer.iloc[part.rows, 3] = part.version
         return answer
+
+    def _record(self, recorder: Recorder, outcomes: list[OutcomeRecord]) -> None:
+        """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
+        try:
+            recorder.record(outcomes)
+        except FdsError as error:
+            self.unrecorded += len(outcomes)
+            self.degraded = error.what
+            log.exception("%s outcomes of %s were not recorded", len(outcomes), self.model)
 
     def _canary(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable) -> _Served:
         if table.rollout is None:

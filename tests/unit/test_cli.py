@@ -86,7 +86,6 @@ def test_every_command_has_help(words: str) -> None:
     assert (COMMANDS[words].help or "").strip().split("\n")[0].rstrip(".`)").strip()
 
 
-@pytest.mark.xfail(strict=True, reason="--split, --seed, --rows, --days, --fraud-rate, --algorithm, --output have none")
 def test_every_option_has_help() -> None:
     """No option is left without a word on what it is for."""
     silent = [
@@ -192,9 +191,6 @@ def test_a_lifecycle_in_tables(fraud: MlflowStore) -> None:
         assert fds(*words).exit_code == 0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only '[' is escaped: a backslash before it undoes that, and emoji codes are replaced"
-)
 @pytest.mark.parametrize("reason", ["see \\[/ticket]", "done :tada: and \\[red]"])
 def test_a_reason_is_shown_as_it_was_given(fraud: MlflowStore, reason: str) -> None:
     """No reason can break the history's table, or look different in it."""
@@ -204,7 +200,6 @@ def test_a_reason_is_shown_as_it_was_given(fraud: MlflowStore, reason: str) -> N
     assert reason in result.output
 
 
-@pytest.mark.xfail(strict=True, reason="an actor's brackets are read as markup where an operation is in flight")
 def test_names_with_brackets_break_no_table(fraud: MlflowStore) -> None:
     """Whatever an actor is called, the tables show it."""
     intent = tags.Intent(ULID, "ann [/nowhere]", FOUND, EVENT, EVENT.time)
@@ -215,7 +210,6 @@ def test_names_with_brackets_break_no_table(fraud: MlflowStore) -> None:
         assert "ann [/nowhere]" in result.output
 
 
-@pytest.mark.xfail(strict=True, reason="a metric that is NaN is printed as NaN, which is no JSON")
 def test_json_has_no_nan(fraud: MlflowStore, saved: list[Path]) -> None:
     """A metric that is not a number is null, so that any JSON parser reads the answer."""
     tiny_models.register("fraud", saved[0], metrics={"roc_auc": float("nan"), "recall": float("inf")})
@@ -314,7 +308,6 @@ def test_wrong_usage_exits_2(words: list[str], tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="an explicit default of None counts as a value in click 8.3 and later")
 @pytest.mark.parametrize(
     "words", [["canary", "abort", "m"], ["rollback", "emergency", "m"], ["rollback", "to", "m", "1"]]
 )
@@ -325,9 +318,6 @@ def test_a_reason_that_is_required_must_be_given(words: list[str], mlflow_uri: s
     assert "--reason" in result.stderr
 
 
-@pytest.mark.xfail(
-    strict=True, reason="parameters are looked at after the data has been read and its features computed"
-)
 def test_a_malformed_parameter_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong usage is answered before data is read."""
     monkeypatch.chdir(tmp_path)

@@ -398,7 +398,6 @@ def test_a_router_records_nothing_where_it_is_told_so() -> None:
     assert setting.outcomes == []
 
 
-@pytest.mark.xfail(strict=True, reason="the answers are lost when their outcomes cannot be written")
 def test_an_outcome_store_that_fails_costs_nobody_an_answer() -> None:
     """While outcomes cannot be written, requests are still answered, and the router says that it is degraded."""
 
