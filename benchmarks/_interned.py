@@ -1,0 +1,187 @@
+"""Every state of the in-memory registry that a search meets, numbered, and what each call does to each."""
+
+# ruff: noqa: ARG002 - the signatures are the registry port's
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from fds_mlflow.core import state as folded
+from fds_mlflow.errors import FdsError, NotFoundError
+from fds_mlflow.registry import exclusion, tags
+from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion, ModelView, VersionView, Write
+
+MODEL = "fraud"
+
+
+class Read(NamedTuple):
+    """A call that changes nothing: the store's method and its argument."""
+
+    method: str
+    argument: int | str | None
+    checking: str | None = None  # the intent whose owner only asks whether it is still there
+
+
+class _Tags(dict[str, str]):
+    """The tags of an interned registry state, with room for what they read as."""
+
+    read: tags.History | None = None
+
+
+@contextmanager
+def quick_reading(*, failures: bool = False) -> Iterator[None]:
+    """Compute once what is a pure function of an interned registry state: its history, and the fold of that.
+
+    Without failures nothing is ever retried, so the retrying library is left out as well.
+    """
+    read, fold = tags.history, folded.fold
+    states: dict[int, tuple[Any, folded.State]] = {}
+
+    def history(given: Mapping[str, str]) -> tags.History:
+        if not isinstance(given, _Tags):
+            return read(given)
+        if given.read is None:
+            given.read = read(given)
+            states[id(given.read.events)] = given.read.events, fold(given.read.events)
+        return given.read
+
+    def folding(events: Any, start: folded.State | None = None) -> folded.State:
+        known = states.get(id(events)) if start is None else None
+        return known[1] if known is not None and known[0] is events else fold(events, start)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(tags, "history", history))
+        stack.enter_context(patch.object(exclusion, "fold", folding))
+        if not failures:
+            stack.enter_context(patch.object(exclusion, "Retrying", lambda **_: lambda call: call()))
+        yield
+
+
+class Registry:
+    """All states of one registered model that were met, numbered, and what each call does to each."""
+
+    # ruff: noqa: ARG002 - the signatures are the registry port's
+
+    def __init__(self) -> None:
+        self.frozen: list[tuple[Any, ...]] = []
+        self.views: list[ModelView] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._versions: dict[tuple[Any, ...], VersionView] = {}
+        self._models: dict[tuple[Any, ...], ModelView] = {}
+        self._calls: dict[tuple[int, Read | Write], tuple[int, Any, Any]] = {}
+
+    def number(self, store: MemoryStore) -> int:
+        """The number of a store's state."""
+        entry = store.models[MODEL]
+        frozen = (
+            tuple(sorted(entry.aliases.items())),
+            tuple(sorted(entry.tags.items())),
+            tuple((n, v.status, v.stage, tuple(sorted(v.tags.items()))) for n, v in sorted(entry.versions.items())),
+        )
+        if frozen not in self._numbers:
+            self._numbers[frozen] = len(self.frozen)
+            self.frozen.append(frozen)
+            self.views.append(ModelView(dict(entry.aliases), _Tags(entry.tags)))
+        return self._numbers[frozen]
+
+    def store(self, number: int) -> MemoryStore:
+        """A store in that state."""
+        aliases, model_tags, versions = self.frozen[number]
+        store = MemoryStore()
+        entries = {n: MemoryVersion(status, stage, dict(t)) for n, status, stage, t in versions}
+        store.models[MODEL] = MemoryModel(dict(aliases), dict(model_tags), entries)
+        return store
+
+    def call(self, number: int, call: Read | Write) -> tuple[int, Any, Any]:
+        """The state after a call, the answer, and a key that is equal for answers the caller cannot tell apart."""
+        found = self._calls.get((number, call))
+        if found is None:
+            found = self._calls[(number, call)] = self._perform(number, call)
+        return found
+
+    def _perform(self, number: int, call: Read | Write) -> tuple[int, Any, Any]:
+        store = self.store(number)
+        try:
+            if isinstance(call, Read):
+                return number, *self._read(store, number, call)
+            store.write(MODEL, call)
+        except NotFoundError as error:
+            return number, error, ("error", str(error))
+        return self.number(store), None, None
+
+    def _read(self, store: MemoryStore, number: int, call: Read) -> tuple[Any, Any]:
+        """The answer to a call that reads, the same object wherever the same is read, and its key."""
+        if call.method == "read":
+            aliases, model_tags, _ = self.frozen[number]
+            view = self._models.setdefault((aliases, model_tags), self.views[number])
+            if call.checking is None:
+                return view, id(view)
+            present = tags.intents(view.tags)
+            challenger = next((i.id for i in present if i.id != call.checking and i.take_over), None)
+            return view, (any(i.id == call.checking for i in present), challenger)
+        answer = getattr(store, call.method)(MODEL, call.argument)
+        if answer is None:
+            return None, None
+        key = (answer.version, answer.status, answer.stage, tuple(sorted(answer.tags.items())))
+        answer = self._versions.setdefault(key, answer)
+        return answer, id(answer)
+
+
+class Asking:
+    """A registry port on which every call is a value, handed on to whoever carries it out."""
+
+    write_limit = 1.0
+
+    def ask(self, call: Read | Write) -> Any:
+        """Have a call carried out; the answer, or the error it raises."""
+        raise NotImplementedError
+
+    def _answer(self, call: Read | Write) -> Any:
+        answer = self.ask(call)
+        if isinstance(answer, FdsError):
+            raise type(answer)(answer.what, fix=answer.fix)
+        return answer
+
+    def read(self, model: str) -> ModelView:
+        """Aliases and tags."""
+        view: ModelView = self._answer(Read("read", None))
+        return view
+
+    def version(self, model: str, version: int) -> VersionView:
+        """One version."""
+        view: VersionView = self._answer(Read("version", version))
+        return view
+
+    def by_alias(self, model: str, alias: str) -> VersionView | None:
+        """The version an alias points at."""
+        view: VersionView | None = self._answer(Read("by_alias", alias))
+        return view
+
+    def versions(self, model: str) -> list[VersionView]:
+        """No explored program lists versions."""
+        raise NotImplementedError
+
+    def write(self, model: str, write: Write) -> None:
+        """One write."""
+        self._answer(write)
+
+
+class Walker(Asking):
+    """A process that is alone with the registry: each of its calls goes on to the next state.
+
+    Args:
+        registry: The states.
+        number: The one it begins with.
+    """
+
+    def __init__(self, registry: Registry, number: int) -> None:
+        self._registry = registry
+        self.number = number
+
+    def ask(self, call: Read | Write) -> Any:
+        """Go on to the state that the call leads to."""
+        self.number, answer, _ = self._registry.call(self.number, call)
+        return answer

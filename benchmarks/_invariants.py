@@ -1,0 +1,268 @@
+"""What must hold in every registry state, after every write and at every end of an operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import permutations
+from typing import Any
+
+from benchmarks._explorer import Table, show_table
+from benchmarks._interned import MODEL, Registry, Walker
+from benchmarks._programs import LIFETIME, NOW, Ended, FixedRandom
+from fds_mlflow.core.events import Event, Kind, Outcome
+from fds_mlflow.core.operations import Request, Target, decide
+from fds_mlflow.core.state import State, fold
+from fds_mlflow.errors import FdsError
+from fds_mlflow.registry import tags, transaction, writes
+from fds_mlflow.registry.store import RegistryStore, Write
+
+STOPPED = frozenset({"ConflictError", "RefusedError", "UnavailableError", "NotFoundError", "ConfigError", "already"})
+"""Ends that promise that nothing was changed."""
+
+
+class TickClock:
+    """A clock for code that runs alone: waiting is all that takes time."""
+
+    def __init__(self) -> None:
+        self.tick = 0.0
+
+    def now(self) -> datetime:
+        """For people."""
+        return NOW
+
+    def monotonic(self) -> float:
+        """The tick."""
+        return self.tick
+
+    def sleep(self, seconds: float) -> None:
+        """Let whole ticks pass."""
+        self.tick += max(1.0, float(round(seconds)))
+
+
+class Ids:
+    """ULIDs that name their process."""
+
+    def __init__(self, letter: str) -> None:
+        self.letter = letter
+        self.count = 0
+
+    def __call__(self) -> str:
+        """The next one."""
+        self.count += 1
+        return f"01{self.letter}{self.count:023d}"
+
+
+def alone(store: RegistryStore, letter: str, make: type[transaction.Transactions]) -> transaction.Transactions:
+    """Operations by a process that is alone with the registry."""
+    return make(store, TickClock(), Ids(letter), random=FixedRandom(), time_to_live=LIFETIME)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a registry state leads to when everybody has died and one process settles it."""
+
+    number: int
+    wrong: str | None
+
+
+class Lifecycle:
+    """The invariants of the lifecycle of one model.
+
+    Args:
+        registry: The registry states they judge.
+        start: The state the search begins with.
+        recover: The operations that settle what the dead leave behind.
+    """
+
+    def __init__(self, registry: Registry, start: int, recover: type[transaction.Transactions]) -> None:
+        self._registry = registry
+        self._recover = recover
+        self._begun = registry.views[start].aliases.get(tags.CHAMPION) is not None
+        self._states: dict[int, str | None] = {}
+        self._steps: dict[tuple[int, int, Write, str], str | None] = {}
+        self._tables: dict[int, Table] = {}
+        self._recovered: dict[int, Recovered] = {}
+
+    # --- what the search asks ----------------------------------------------------------------------------
+
+    def table(self, number: int) -> Table:
+        """What a router that reads both aliases at one moment sees, by the routing rule of the design."""
+        if number not in self._tables:
+            self._tables[number] = self._table(number)
+        return self._tables[number]
+
+    def state(self, number: int) -> str | None:
+        """Of every registry state."""
+        if number not in self._states:
+            self._states[number] = self._state(number) or self._after_recovery(number)
+        return self._states[number]
+
+    def step(self, before: int, after: int, write: Write, letter: str) -> str | None:
+        """Of every write."""
+        key = (before, after, write, letter)
+        if key not in self._steps:
+            self._steps[key] = self._step(*key)
+        return self._steps[key]
+
+    def end(self, ended: Ended, letter: str, number: int) -> str | None:
+        """Of every end of a program."""
+        history = tags.history(self._registry.views[number].tags)
+        mine = [e for e in history.events if e.operation[2] == letter and e.kind is not Kind.ADOPT]
+        if ended.how == "done":
+            if [(e.operation, e.outcome) for e in mine] != [(ended.operation, Outcome.DONE)]:
+                return f"{ended.operation} reported success, and the history has {_names(mine)}"
+        elif ended.how in STOPPED:
+            left = [i.id for i in history.intents if i.id[2] == letter]
+            if mine or left:
+                return f"{ended.how} promised that nothing was changed, and there is {_names(mine) or left}"
+        elif ended.how == "OutcomeUnknownError":
+            told = tags.history(self._registry.views[self.recovered(number).number].tags)
+            if ended.operation is None or (told.find(ended.operation) is None and self._has_event(number, ended)):
+                return f"the history does not tell how {ended.operation} ended"
+        return None
+
+    def _has_event(self, number: int, ended: Ended) -> bool:
+        """Whether the operation was one whose end the history tells: housekeeping is repeated instead."""
+        history = tags.history(self._registry.views[number].tags)
+        return any(i.id == ended.operation and i.event is not None for i in history.intents)
+
+    # --- of a state --------------------------------------------------------------------------------------
+
+    def _table(self, number: int) -> Table:
+        aliases, _, versions = self._registry.frozen[number]
+        live = dict(aliases)
+        champion, canary = live.get(tags.CHAMPION), live.get(tags.CANARY)
+        named = next((dict(t).get(tags.ROLLOUT) for n, _, _, t in versions if n == canary), None)
+        rollout = tags.decode_rollout(named)
+        if rollout is None or not rollout.active or (rollout.champion, rollout.canary) != (champion, canary):
+            return champion, None
+        return champion, rollout
+
+    def _state(self, number: int) -> str | None:
+        view = self._registry.views[number]
+        history = tags.history(view.tags)
+        table = self.table(number)
+        status = {n: status for n, status, _, _ in self._registry.frozen[number][2]}
+        if self._begun and table[0] is None:
+            return "there is no champion"
+        for version in (table[0], table[1].canary if table[1] else None):
+            if version is not None and status.get(version) != "READY":
+                return f"traffic goes to version {version}, which is {status.get(version)}"
+        if history.damaged:
+            return f"tags do not read: {history.damaged}"
+        return self._sequence(history) or _sequential(history.events) or _explained(history, table)
+
+    def _sequence(self, history: tags.History) -> str | None:
+        """No event lost or doubled: 1..n, each operation once, copies in packs alike."""
+        numbers = [event.sequence for event in history.events]
+        if numbers != list(range(1, len(numbers) + 1)):
+            return f"the sequence is {numbers}"
+        loose = [event.operation for event in history.loose.values()]
+        if len(set(loose)) != len(loose):
+            return f"an operation has two events: {loose}"
+        return None
+
+    # --- of a write --------------------------------------------------------------------------------------
+
+    def _step(self, before: int, after: int, write: Write, letter: str) -> str | None:
+        old, new = tags.history(self._registry.views[before].tags), tags.history(self._registry.views[after].tags)
+        if new.events[: len(old.events)] != old.events:
+            return f"an event was lost or changed: {_names(old.events)} became {_names(new.events)}"
+        if self.table(before) == self.table(after):
+            return None
+        points = [writes.point(i.event) for i in old.intents if i.event is not None and i.id[2] == letter]
+        if write not in points:
+            tables = f"{show_table(self.table(before))} to {show_table(self.table(after))}"
+            return f"routing went from {tables} by another write than the one that decides"
+        return None
+
+    # --- after recovery ----------------------------------------------------------------------------------
+
+    def recovered(self, number: int) -> Recovered:
+        """What the state leads to when everybody has died and one process settles it."""
+        if number not in self._recovered:
+            store = Walker(self._registry, number)
+            try:
+                alone(store, "R", self._recover).settle(MODEL, actor="recovery")
+                wrong = None
+            except (FdsError, AssertionError) as error:
+                wrong = f"recovery failed: {error}"
+            self._recovered[number] = Recovered(store.number, wrong)
+        return self._recovered[number]
+
+    def _after_recovery(self, number: int) -> str | None:
+        done = self.recovered(number)
+        if done.wrong is not None:
+            return done.wrong
+        aliases, _, versions = self._registry.frozen[done.number]
+        history = tags.history(self._registry.views[done.number].tags)
+        state = fold(history.events)
+        table = self.table(done.number)
+        stages = {n: stage for n, _, stage, _ in versions}
+        named = {n: tags.decode_rollout(dict(t).get(tags.ROLLOUT)) for n, _, _, t in versions}
+        awake = [rollout for rollout in named.values() if rollout is not None and rollout.active]
+        wrong = {
+            "an intent is left": bool(history.intents),
+            "the history disagrees with the registry": (state.champion, state.rollout) != table,
+            "routing changed": table != self.table(number),
+            "a hand is blamed": any(e.kind is Kind.ADOPT and e.outcome is Outcome.DONE for e in history.events),
+            "a canary alias is left": (tags.CANARY in dict(aliases)) != (state.rollout is not None),
+            "a rollout tag that nobody ended is left": awake != ([state.rollout] if state.rollout else []),
+            "a stage is not mirrored": any(stages[n] != stage for n, stage in state.stages.items()),
+        }
+        said = [what for what, there in wrong.items() if there]
+        return f"after recovery: {', '.join(said)}" if said else self._state(done.number)
+
+
+def _sequential(events: tuple[Event, ...]) -> str | None:
+    """Every event that took effect is one that the state before it allows, and leads where the request leads."""
+    state = State()
+    for event in events:
+        if event.outcome is Outcome.DONE and event.kind is not Kind.ADOPT and not _allowed(state, event):
+            return f"the history does not allow {_name(event)}: {_names(events)}"
+        state = fold([event], state)
+    return None
+
+
+def _allowed(state: State, event: Event) -> bool:
+    rollout = event.rollout
+    if event.kind is Kind.EMERGENCY:
+        # It may have overtaken operations that are recorded before it, and that it could not see when it chose.
+        return event.to_version in (*state.former, state.champion)
+    wish: dict[Kind, dict[str, Any]] = {
+        Kind.ADVANCE: {"weight": rollout.weight if rollout else None},
+        Kind.START: {"version": event.to_version, "plan": rollout.plan if rollout else None},
+        Kind.COMPLETE: {"force": event.forced},
+        Kind.ABORT: {},
+    }
+    request = Request(event.kind, **wish.get(event.kind, {"version": event.to_version}))
+    if rollout is not None:
+        request = replace(request, rollout_id=rollout.id, now=rollout.since)
+    try:
+        target = decide(state, request)
+    except FdsError:
+        return False
+    moved = event.from_version == state.champion or event.kind in (Kind.STAGE, Kind.RETIRE)
+    return moved and target == Target(event.to_version, rollout)
+
+
+def _explained(history: tags.History, table: Table) -> str | None:
+    """Routing is what the history says, or what it says with operations in flight that have landed."""
+    pending = [i.event for i in history.intents if i.event is not None and history.find(i.id) is None]
+    base = fold(history.events)
+    for count in range(len(pending) + 1):
+        for some in permutations(pending, count):
+            state = fold(some, base)
+            if (state.champion, state.rollout) == table:
+                return None
+    return f"nothing explains {show_table(table)}: history {_names(history.events)}, in flight {_names(pending)}"
+
+
+def _name(event: Event) -> str:
+    done = "" if event.outcome is Outcome.DONE else f" ({event.outcome})"
+    return f"{event.sequence} {event.kind} {event.to_version}{done} of {event.operation[2]}{event.operation[-2:]}"
+
+
+def _names(events: Any) -> str:
+    return ", ".join(_name(event) for event in events)
