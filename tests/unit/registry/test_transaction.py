@@ -302,6 +302,36 @@ def test_a_registry_that_goes_away_after_the_decisive_write_leaves_the_outcome_t
     assert world.history.events[-1].outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize("error", [ConfigError("does not fit", fix="-"), RuntimeError("a bug"), KeyboardInterrupt()])
+def test_an_operation_broken_off_after_its_decisive_write_is_finished_by_others(error: BaseException) -> None:
+    """Whatever breaks off an operation once the alias has moved, its intent stays for the next one to finish."""
+    world = World()
+    world.do(Kind.PROMOTE, 1)
+    store = world.watched()
+    store.fail_before = lambda _number, write: error if isinstance(write, SetStage) else None
+    expected = OutcomeUnknownError if isinstance(error, ConfigError) else type(error)
+    with pytest.raises(expected):
+        world.do(Kind.PROMOTE, 2, by=world.process(store))
+    assert world.routing() == (2, None, None)
+    assert [intent.actor for intent in world.history.intents] == ["ann"]
+    world.process().settle(MODEL, actor="bob")
+    assert done_once(world, world.history.last[1]).outcome is Outcome.DONE
+    world.assert_settled()
+
+
+@pytest.mark.parametrize("error", [ConfigError("does not fit", fix="-"), RuntimeError("a bug"), KeyboardInterrupt()])
+def test_an_operation_broken_off_before_its_decisive_write_leaves_nothing(error: BaseException) -> None:
+    """Broken off before anything was decided, an operation takes its intent back and nobody has to wait."""
+    world = World()
+    world.do(Kind.PROMOTE, 1)
+    store = world.watched()
+    store.fail_before = lambda number, _write: error if number == 4 else None
+    with pytest.raises(type(error)):
+        world.do(Kind.PROMOTE, 2, by=world.process(store))
+    assert world.routing() == (1, None, None)
+    world.assert_settled()
+
+
 def test_a_slow_operation_stops_before_others_may_call_it_dead() -> None:
     """An operation stops writing at half its life by its own clock, so nobody settles it while it still writes."""
     world = World()
@@ -668,6 +698,7 @@ def test_a_crash_in_the_middle_of_packing_loses_no_event() -> None:
         world.do(Kind.STAGE, 6)
         assert [(e.sequence, e.kind, e.reason) for e in world.history.events][:64] == expected[:64], number
         assert len(world.history.loose) <= tags.LOOSE
+        assert not {(e.operation, e.kind) for e in world.history.loose.values()} & world.history.packed, number
         assert world.history.intents == ()
 
 
