@@ -122,6 +122,8 @@ def test_the_range_is_half_open(key: str) -> None:
     assert at[FULL] is Variant.CANARY
     assert at[number] is (Variant.CANARY if number == FULL else Variant.CHAMPION)
     assert at[number + 1] is Variant.CANARY
+    for weight in (number, number + 1):
+        assert RoutingTable(1, replace(ROLLOUT, weight=weight)).to_canary([key]).tolist() == [weight > number]
 
 
 @pytest.mark.parametrize("weight", [100, 1_000, 2_500, 5_000, 9_900])
