@@ -153,6 +153,8 @@ class Exclusion:
                 raise BusyError(others[0] if others else None)
             yield turn
         except OutcomeUnknownError:
+            if event is None:  # housekeeping can be repeated by anyone: nobody needs to wait for this intent to die
+                self._let_go(model, turn)
             raise
         except FdsError as error:
             if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
@@ -195,13 +197,14 @@ class Exclusion:
 
     def _check_turn(self, model: str, turn: Turn) -> None:
         mine = turn.intent.id
+        # The read first: whatever it takes counts, so that only the write itself can still block after the check.
+        present = tags.intents(self.store.read(model).tags)
         elapsed = self.clock.monotonic() - turn.began
         if elapsed >= self.lifetime / 2:
             raise OutcomeUnknownError(
                 f"the operation {mine} took {elapsed:.1f} s, half of an intent's life, and stopped",
                 fix="read the history: the next operation settles this one and records how it ended",
             )
-        present = tags.intents(self.store.read(model).tags)
         challenger = next((i for i in present if i.id != mine and i.take_over and not self._is_dead(model, i)), None)
         if not any(intent.id == mine for intent in present) or (challenger and not turn.intent.take_over):
             by = f" by {challenger.actor}" if challenger else ""

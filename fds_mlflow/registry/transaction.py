@@ -261,7 +261,8 @@ class Transactions(Exclusion):
         """Settle one dead intent, or adopt what a hand did; whether there was anything of the kind."""
         dead = [intent for intent in view.history.intents if self._is_dead(model, intent)]
         if dead:
-            self._settle(model, view, dead[0], actor)
+            first = min(dead, key=lambda intent: writes.settling_order(view, intent))
+            self._settle(model, view, first, actor)
             return True
         if adopt and not view.agrees:
             self._operate(model, view, self._adoption(view, actor))
@@ -283,8 +284,11 @@ class Transactions(Exclusion):
         with self._turn(model, view, None, actor) as turn:
             if recorded is not None:
                 self._tidy(model, turn, view, recorded, recorded=True)
-            elif event is not None:
+            elif event is not None and event.kind is not Kind.ADOPT:  # what a dead one noticed, the next one notices
                 outcome = writes.landed(view, dead)
+                if dead.take_over:  # it looked past others: the settled history knows which rollout it ended
+                    active = view.state.rollout
+                    event = replace(event, rollout=active.ended(RolloutStatus.ROLLED_BACK) if active else None)
                 point = writes.point(event)
                 if reassert and outcome is not Outcome.DONE and point is not None:
                     for write in (*writes.before(view, event), point):
@@ -372,7 +376,8 @@ class Transactions(Exclusion):
             raise BusyError(living[0])
         others = [intent for intent in view.history.intents if intent.id != mine.id]
         if others:
-            self._settle(model, view, others[0], mine.actor)
+            first = min(others, key=lambda intent: writes.settling_order(view, intent))
+            self._settle(model, view, first, mine.actor)
         elif any(intent.id == mine.id for intent in view.history.intents):
             self._settle(model, view, mine, mine.actor, reassert=True)
         else:
@@ -396,7 +401,7 @@ class Transactions(Exclusion):
             if (not doubles and not due) or view.history.intents:
                 return
             with self._turn(model, view, None, actor) as turn:
-                while due:
+                while due and self.clock.monotonic() - turn.began < self.lifetime / 4:
                     name, value, looked = tags.pack(due)
                     if name:
                         self._write(model, turn, SetModelTag(name, value))

@@ -49,13 +49,27 @@ def after(view: View, event: Event) -> list[Write]:
 
 
 def landed(view: View, dead: Intent) -> Outcome:
-    """Whether the decisive write of a dead operation is there."""
+    """Whether the decisive write of a dead operation is there.
+
+    Those that landed are to be settled first: whatever was recorded after an operation looked shows that it never
+    passed its second look.
+    """
     event = dead.event
     if event is None or point(event) is None:
         return Outcome.ABANDONED  # its event would have decided, and is not there
+    if not dead.take_over and view.history.last != dead.found.last:
+        return Outcome.ABANDONED
     if event.kind in MOVES_CHAMPION:
+        if _taken_over_after(view, dead, event):
+            return Outcome.DONE
         return _between(view.champion_alias, dead.found.champion, event.to_version)
+    return _landed_on_canary(view, dead, event)
+
+
+def _landed_on_canary(view: View, dead: Intent, event: Event) -> Outcome:
     if event.kind is Kind.ABORT:
+        if view.champion_alias != dead.found.champion:
+            return Outcome.OVERTAKEN  # the canary's alias went with a move of the champion
         return _between(view.canary_alias, dead.found.canary, None)
     if view.canary_rollout == event.rollout and view.canary_alias == event.to_version:
         return Outcome.DONE
@@ -64,6 +78,19 @@ def landed(view: View, dead: Intent) -> Outcome:
     else:
         not_yet = view.found.rollout == dead.found.rollout and view.canary_alias == dead.found.canary
     return Outcome.ABANDONED if not_yet else Outcome.OVERTAKEN
+
+
+def _taken_over_after(view: View, dead: Intent, event: Event) -> bool:
+    """Whether an emergency found what this operation had written, and moved on (or back) from there."""
+    return not dead.take_over and any(
+        other.take_over and other.found.champion == event.to_version != dead.found.champion
+        for other in view.history.intents
+    )
+
+
+def settling_order(view: View, dead: Intent) -> tuple[bool, bool]:
+    """Key for the order in which dead operations are settled: the landed ones first, take-overs after their victims."""
+    return (landed(view, dead) is not Outcome.DONE, dead.take_over)
 
 
 def _between(now: int | None, before: int | None, after: int | None) -> Outcome:
