@@ -185,6 +185,13 @@ def test_an_emergency_goes_back_past_what_was_rolled_back_from() -> None:
     assert target.version == 1
 
 
+@pytest.mark.xfail(strict=True, reason="a version stays withdrawn when a person deliberately rolls back to it")
+def test_a_version_that_a_person_went_back_to_is_trusted_again() -> None:
+    """Left in an emergency, then chosen by name: the next emergency may go back to it."""
+    wishes = [("promote", 1), ("promote", 2), ("emergency", None), ("rollback", 2), ("promote", 3)]
+    assert _history(*wishes).emergency_target == 2
+
+
 requests = st.tuples(st.sampled_from(sorted(REFUSALS)), st.integers(1, 5), st.booleans())
 
 
@@ -205,8 +212,8 @@ def test_any_sequence_of_wishes_keeps_the_state_sound(wishes: list[tuple[Kind, i
         assert production == ([state.champion] if state.champion is not None else [])
         assert state.champion not in state.former
         assert len(set(state.former)) == len(state.former)
-        assert state.champion not in state.withdrawn
-        assert state.withdrawn <= set(state.former)
+        assert state.withdrawn <= {*state.former, state.champion}
+        assert state.emergency_target not in {*state.withdrawn, state.champion} - {None}
         if state.rollout is not None:
             assert state.rollout.champion == state.champion
             assert state.canary != state.champion
