@@ -1,0 +1,213 @@
+"""The registry's operations on real backends: many processes at once, checked; latency; emergencies; long histories.
+
+    python -m benchmarks.registry_load --json                  # under a minute: SQLite directly, few operations
+    python -m benchmarks.registry_load --json --full           # three backends, 2,000 operations each: hours
+    python -m benchmarks.registry_load --json --backend server_postgresql --operations 200 --processes 8
+
+Backends: `sqlite` (every process opens the file), `server_sqlite` (an MLflow server with one worker), and
+`server_postgresql` (an MLflow server with two workers on a PostgreSQL started here, with its usual durability).
+
+Eight processes wish at random, all on one model. What each was told is checked against the history: nothing lost or
+doubled, nothing done that was reported as not done, order in accord with real time, each transition allowed by the
+table, each refusal right at a moment between question and answer, aliases and stages as the history folds.
+
+One wish in a hundred is an emergency that goes past live operations, and then everybody waits out an intent's
+lifetime. The lifetime is `--lifetime` here, shorter than the package's own (45 s on SQLite, 22.5 s on servers). It
+must exceed twice the longest write, which is measured and printed beside it: where it does not, the run says so,
+and proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks._clients import CONFLICT, DONE, MODEL, UNKNOWN, Attempt, Client, all_attempts, prepare, together
+from benchmarks._linear import Record, violations
+from benchmarks._report import report
+from benchmarks._scale import emergencies, scale, uncontended
+from benchmarks._servers import BACKENDS, missing, registry
+from fds_mlflow.registry.doctor import examine
+
+Rows = list[list[object]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done.
+
+    Attributes:
+        operations: Wishes of all clients together.
+        processes: Clients.
+        rounds: How often each operation is done alone.
+        lifetime: Seconds an intent lives while many are at work.
+        full: Whether the scale of versions and models is measured as well.
+    """
+
+    operations: int
+    processes: int
+    rounds: int
+    lifetime: float
+    full: bool
+
+
+def contended(uri: str, size: Size, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Many processes at once, and what of their record no order explains."""
+    began = time.monotonic()
+    worked = together(
+        uri,
+        operations=size.operations,
+        processes=size.processes,
+        take_overs=max(1, size.operations // 100),
+        time_to_live=size.lifetime,
+        seed=seed,
+    )
+    seconds = time.monotonic() - began
+    attempts = all_attempts(worked)
+    longest = max(one.longest_write for one in worked)
+    wrong = checked(uri, attempts, size.lifetime)
+    if size.lifetime <= 2 * longest:
+        wrong.append(f"the lifetime of {size.lifetime} s does not exceed twice the longest write, {longest:.1f} s")
+    counts = Counter(attempt.outcome for attempt in attempts)
+    acted = [attempt for attempt in attempts if attempt.outcome in (DONE, CONFLICT, UNKNOWN)]
+    figures = {
+        "operations": _latencies(attempts),
+        "outcomes": dict(counts),
+        "conflict_share": counts[CONFLICT] / len(attempts),
+        "waited_share": sum(attempt.pauses > 0 for attempt in acted) / max(len(acted), 1),
+        "longest_write_s": round(longest, 3),
+        "lifetime_s": size.lifetime,
+        "seconds": round(seconds, 1),
+        "violations": len(wrong),
+    }
+    return figures, wrong
+
+
+def checked(uri: str, attempts: Sequence[Attempt], lifetime: float) -> list[str]:
+    """What is wrong with the registry after the clients have gone, once what they left behind is settled."""
+    client = Client(uri, time_to_live=lifetime)
+    view = client.transactions.settle(MODEL, actor="registry_load")
+    wrong = violations(Record(view.history.events, attempts))
+    return wrong + [f"{found.severity}: {found.what}" for found in examine(view, client.store.versions(MODEL))]
+
+
+def _latencies(attempts: Iterable[Attempt]) -> dict[str, dict[str, float]]:
+    """p50 and p99 of what was done, by name of the operation, in milliseconds."""
+    by_name: dict[str, list[float]] = {}
+    for attempt in attempts:
+        if attempt.outcome == DONE:
+            name = attempt.request.kind.value + ("_take_over" if attempt.take_over else "")
+            by_name.setdefault(name, []).append(attempt.seconds * 1_000)
+    return {
+        name: {
+            "p50_ms": round(float(np.percentile(values, 50)), 1),
+            "p99_ms": round(float(np.percentile(values, 99)), 1),
+            "n": len(values),
+        }
+        for name, values in sorted(by_name.items())
+    }
+
+
+def measured(backend: str, size: Size, seed: int) -> tuple[dict[str, Any], list[str], Rows]:
+    """Everything about one backend: figures, violations, and rows for people."""
+    with registry(backend) as uri:
+        prepare(uri)
+        _say(f"{backend}: {size.operations} operations by {size.processes} processes")
+        many, wrong = contended(uri, size, seed)
+        for violation in wrong:
+            _say(f"VIOLATION on {backend}: {violation}")
+        _say(f"{backend}: {size.rounds} rounds alone")
+        prepare(uri, "alone")
+        alone = _latencies(uncontended(uri, "alone", size.rounds))
+        _say(f"{backend}: emergencies")
+        prepare(uri, "emergency")
+        urgent = emergencies(uri, "emergency", rounds=max(1, size.rounds // 3))
+    figures = {"uncontended": alone, "contended": many, "emergency_s": urgent}
+    return figures, wrong, _rows(backend, alone, many, urgent)
+
+
+def _rows(backend: str, alone: dict[str, Any], many: dict[str, Any], urgent: dict[str, Any]) -> Rows:
+    rows: Rows = []
+    for name in sorted({*alone, *many["operations"]}):
+        one, other = alone.get(name, {}), many["operations"].get(name, {})
+        ms = (one.get("p50_ms", ""), one.get("p99_ms", ""), other.get("p50_ms", ""), other.get("p99_ms", ""))
+        rows.append([f"{backend}: {name}, ms", *ms, other.get("n", "")])
+    for name, value in many["outcomes"].items():
+        rows.append([f"{backend}: {name}", "", "", "", "", value])
+    for name in ("conflict_share", "waited_share", "longest_write_s", "lifetime_s", "seconds", "violations"):
+        rows.append([f"{backend}: {name}", "", "", many[name], "", ""])
+    rows.extend([f"{backend}: emergency, {name}, s", value, "", "", "", ""] for name, value in urgent.items())
+    return rows
+
+
+def run(backends: Sequence[str], size: Size, *, seed: int = 42, with_scale: bool = True, as_json: bool = False) -> int:
+    """Measure, report, and count the violations.
+
+    Args:
+        backends: Which of `BACKENDS`.
+        size: How much.
+        seed: Of the wishes.
+        with_scale: Whether to measure long histories (on SQLite directly).
+        as_json: Whether to print the JSON object.
+    """
+    result: dict[str, Any] = {"operations": {}, "alias_write_ratio_5000_events": None, "violations": 0, "backends": {}}
+    rows: Rows = [["", "alone p50", "alone p99", "together p50", "together p99", "n"]]
+    for backend in backends:
+        reason = missing(backend)
+        if reason is not None:
+            _say(f"{backend} is left out: {reason}")
+            continue
+        figures, wrong, more = measured(backend, size, seed)
+        result["backends"][backend] = figures
+        result["operations"] = result["operations"] or figures["uncontended"]
+        result["violations"] += len(wrong)
+        rows.extend(more)
+    if with_scale:
+        with registry("sqlite") as uri:
+            _say("sqlite: long histories")
+            found = scale(uri, rounds=max(size.rounds, 5), full=size.full)
+        result["scale"] = found
+        result["alias_write_ratio_5000_events"] = found["alias_write_ratio_5000_events"]
+        rows.extend([f"scale: {name}", value, "", "", "", ""] for name, value in found.items())
+    report("Registry load", rows, result, as_json)
+    return int(result["violations"])
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the JSON object last on standard output")
+    parser.add_argument("--full", action="store_true", help="three backends, 2,000 operations each")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only this one (may be repeated)")
+    parser.add_argument("--operations", type=int, help="wishes of all clients together")
+    parser.add_argument("--processes", type=int, default=8, help="clients")
+    parser.add_argument("--rounds", type=int, help="how often each operation is done alone")
+    parser.add_argument("--lifetime", type=float, help="seconds an intent lives; above twice the longest write")
+    parser.add_argument("--seed", type=int, default=42, help="of the wishes")
+    parser.add_argument("--no-scale", action="store_true", help="leave long histories out")
+    given = parser.parse_args()
+    size = Size(
+        operations=given.operations or (2_000 if given.full else 80),
+        processes=given.processes,
+        rounds=given.rounds or (30 if given.full else 3),
+        lifetime=given.lifetime or (20.0 if given.full or given.backend else 8.0),
+        full=given.full,
+    )
+    backends = given.backend or (BACKENDS if given.full else ("sqlite",))
+    wrong = run(backends, size, seed=given.seed, with_scale=not given.no_scale, as_json=given.json)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
