@@ -198,10 +198,10 @@ def main() -> None:
     parser.add_argument("--no-scale", action="store_true", help="leave long histories out")
     given = parser.parse_args()
     size = Size(
-        operations=given.operations or (2_000 if given.full else 80),
+        operations=given.operations or (2_000 if given.full else 64),
         processes=given.processes,
         rounds=given.rounds or (30 if given.full else 3),
-        lifetime=given.lifetime or (20.0 if given.full or given.backend else 8.0),
+        lifetime=given.lifetime or (20.0 if given.full or given.backend else 6.0),
         full=given.full,
     )
     backends = given.backend or (BACKENDS if given.full else ("sqlite",))
