@@ -98,11 +98,7 @@ def emergencies(uri: str, model: str, *, rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {"intent_lifetime": [life]}
     situations = {"healthy": _emergency, "past_dead_intent": _past_dead, "past_live_operation": _past_live}
     for _ in range(rounds):
-        for name, act in (
-            ("healthy", _emergency),
-            ("past_dead_intent", _past_dead),
-            ("past_live_operation", _past_live),
-        ):
+        for name, act in situations.items():
             for version in (1, 2):  # an emergency goes back to a former champion that nobody has rolled back from
                 Client(uri, model=model).ask(Request(Kind.PROMOTE, version))
             attempt = _done(act(uri, model, life))
