@@ -1,7 +1,7 @@
 """The registry's operations on real backends: many processes at once, checked; latency; emergencies; long histories.
 
     python -m benchmarks.registry_load --json                  # under a minute: SQLite directly, few operations
-    python -m benchmarks.registry_load --json --full           # three backends, 2,000 operations each: hours
+    python -m benchmarks.registry_load --json --full           # three backends, 2,000 operations each: two hours
     python -m benchmarks.registry_load --json --backend server_postgresql --operations 200 --processes 8
 
 Backends: `sqlite` (every process opens the file), `server_sqlite` (an MLflow server with one worker), and
@@ -80,6 +80,7 @@ def contended(uri: str, size: Size, seed: int) -> tuple[dict[str, Any], list[str
     figures = {
         "operations": _latencies(attempts),
         "outcomes": dict(counts),
+        "take_over_moved_s": [round(a.moved, 3) for a in attempts if a.take_over and a.moved is not None],
         "conflict_share": counts[CONFLICT] / len(attempts),
         "waited_share": sum(attempt.pauses > 0 for attempt in acted) / max(len(acted), 1),
         "longest_write_s": round(longest, 3),
@@ -141,10 +142,16 @@ def _rows(backend: str, alone: dict[str, Any], many: dict[str, Any], urgent: dic
         rows.append([f"{backend}: {name}, ms", *ms, other.get("n", "")])
     for name, value in many["outcomes"].items():
         rows.append([f"{backend}: {name}", "", "", "", "", value])
+    moved = many["take_over_moved_s"]
+    rows.append([f"{backend}: emergencies among others, champion moved after, s", "", "", *_ends(moved), len(moved)])
     for name in ("conflict_share", "waited_share", "longest_write_s", "lifetime_s", "seconds", "violations"):
         rows.append([f"{backend}: {name}", "", "", many[name], "", ""])
     rows.extend([f"{backend}: emergency, {name}, s", value, "", "", "", ""] for name, value in urgent.items())
     return rows
+
+
+def _ends(values: Sequence[float]) -> tuple[object, object]:
+    return (float(np.median(values)), max(values)) if values else ("", "")
 
 
 def run(backends: Sequence[str], size: Size, *, seed: int = 42, with_scale: bool = True, as_json: bool = False) -> int:
