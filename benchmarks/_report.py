@@ -16,8 +16,9 @@ def report(title: str, rows: Iterable[Sequence[object]], result: Mapping[str, An
         result: What the JSON object holds.
         as_json: Whether to print the JSON object.
     """
-    from rich.console import Console
     from rich.table import Table
+
+    from fds_mlflow.render import console
 
     headings, *body = [[_text(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left")
@@ -25,7 +26,7 @@ def report(title: str, rows: Iterable[Sequence[object]], result: Mapping[str, An
         table.add_column(heading, justify="left" if position == 0 else "right")
     for row in body:
         table.add_row(*row)
-    Console(stderr=True).print(table)
+    console(stderr=True).print(table)
     if as_json:
         print(json.dumps(result), flush=True)
 

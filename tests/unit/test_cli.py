@@ -248,37 +248,37 @@ def test_the_doctor_finds_what_hands_did_and_mends_it(fraud: MlflowStore) -> Non
 # --- exit codes ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("words", "says", "fix"),
-    [
-        (["show", "nobody"], "nobody", "fds list"),
-        (["promote", "fraud", "9"], "9", ""),
-        (["canary", "status", "fraud"], "no active rollout", "canary start"),
-        (["canary", "start", "fraud", "1"], "no champion", "promote"),
-        (["rollback", "emergency", "fraud", "--reason", "x"], "no former champion", "promote"),
-        (["rollback", "to", "fraud", "1", "--reason", "x"], "never champion", "promote"),
-        (["promote", "fraud", "1", "--reason", "x" * 1_001], "1,001 bytes", "shorten"),
-        (["canary", "start", "fraud", "1", "--steps", "50,10"], "do not rise", "rising"),
-        (["canary", "advance", "fraud", "--to", "120"], "not a percentage", "0 to 100"),
-        (["train", "fraud", "--data", "simulator:many"], "how many rows", "simulator:50000"),
-        (["train", "fraud", "--data", "nothing.csv"], "nothing.csv", ""),
-        (["simulate", "x.xlsx"], "neither .parquet nor .csv", "choose"),
-    ],
-)
-def test_what_is_refused_exits_1_with_the_fix(fraud: MlflowStore, words: list[str], says: str, fix: str) -> None:
+REFUSED: list[tuple[list[str], str, str]] = [
+    (["show", "nobody"], "nobody", "fds list"),
+    (["promote", "fraud", "9"], "9", ""),
+    (["canary", "status", "fraud"], "no active rollout", "canary start"),
+    (["canary", "start", "fraud", "1"], "no champion", "promote"),
+    (["rollback", "emergency", "fraud", "--reason", "x"], "no former champion", "promote"),
+    (["rollback", "to", "fraud", "1", "--reason", "x"], "never champion", "promote"),
+    (["promote", "fraud", "1", "--reason", "x" * 1_001], "1,001 bytes", "shorten"),
+    (["canary", "start", "fraud", "1", "--steps", "50,10"], "do not rise", "rising"),
+    (["canary", "advance", "fraud", "--to", "120"], "not a percentage", "0 to 100"),
+    (["train", "fraud", "--data", "simulator:many"], "how many rows", "simulator:50000"),
+    (["train", "fraud", "--data", "nothing.csv"], "nothing.csv", ""),
+    (["simulate", "x.xlsx"], "neither .parquet nor .csv", "choose"),
+]
+
+
+def test_what_is_refused_exits_1_with_the_fix(fraud: MlflowStore) -> None:
     """A refusal goes to stderr with its fix, or as JSON to stdout, and never with a traceback."""
-    result = fds(*words)
-    assert result.exit_code == 1, result.output
-    assert says in result.stderr
-    assert fix in result.stderr.split("Fix: ")[1]
-    assert result.stdout == ""
-    assert "Traceback" not in result.output
-    as_json = fds(*words, "--json")
-    assert as_json.exit_code == 1
-    error = strict(as_json.stdout)
-    assert says in error["error"]
-    assert error["fix"]
-    assert error["type"].endswith("Error")
+    for words, says, fix in REFUSED:
+        result = fds(*words)
+        assert result.exit_code == 1, result.output
+        assert says in result.stderr
+        assert fix in result.stderr.split("Fix: ")[1]
+        assert result.stdout == ""
+        assert "Traceback" not in result.output
+        as_json = fds(*words, "--json")
+        assert as_json.exit_code == 1
+        error = strict(as_json.stdout)
+        assert says in error["error"]
+        assert error["fix"]
+        assert error["type"].endswith("Error")
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        """Any request, whatever its method."""
+        self._handle()
+
+    do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - names that http.server looks for
+
+    def _handle(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy, call = self.server.proxy, Call(self.command, self.path, raw)
         proxy.calls.append(call)
@@ -176,8 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(503, "text/html", b"<h1>No healthy upstream</h1>")
             else:
                 self._say(status, kind, content)
-
-    do_POST = do_PATCH = do_DELETE = do_GET
 
     def _forward(self, raw: bytes) -> tuple[int, str, bytes]:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}

@@ -216,7 +216,7 @@ def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryW
 def test_a_request_that_arrives_late_changes_nothing_any_more(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy, short_timeout: Callable[[], None]
 ) -> None:
-    """A write that timed out and was repeated lands a second time after the operation: still one event, one champion."""
+    """A write that timed out and was repeated lands once more after the operation: still one event, one champion."""
     _promoted(behind_proxy)
     short_timeout()
     count = iter(range(1, 1_000_000))

@@ -61,8 +61,8 @@ def told(events: tuple[Event, ...]) -> list[Routing]:
 def test_two_operations_at_once_happen_one_after_the_other(name: str, first: int) -> None:
     """In whatever order two processes take turns, the routers see exactly what the history tells, step by step."""
     scenario, one, other = PAIRS[name]
-    for head in range(1, 20, 2 if first else 1):
-        for tail in range(2 + first, 20, 3):
+    for head in range(1 + first, 20, 2):
+        for tail in (2 + first, 5, 9 + first, 14):
             world = BY_NAME[scenario].world()
             before = len(world.history.events)
             run = Run(world, [wish(world, *one, "ann"), wish(world, *other, "bob")])
@@ -74,7 +74,7 @@ def test_two_operations_at_once_happen_one_after_the_other(name: str, first: int
             assert all(p.error is None or isinstance(p.error, RefusedError) for p in run.processes)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 def test_three_operations_at_once_happen_one_after_the_other(seed: int) -> None:
     """Three processes in a random order of steps end with one history that explains every routing seen."""
     random = Random(seed)
@@ -131,7 +131,7 @@ def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None
     scenario = BY_NAME[victim if victim != "promotion" else "start"]
     kind, version = (Kind.PROMOTE, 3) if victim == "promotion" else (scenario.kind, scenario.version)
     for head in range(2, 20):
-        for tail in (2, 3, 4, 5, 6, 8, 100):
+        for tail in (2, 4, 5, 8, 100):
             world = scenario.world()
             victims = wish(world, kind, version, "zoe")
             emergency = wish(world, Kind.EMERGENCY, None, "eve")
