@@ -201,6 +201,8 @@ def prepare(uri: str, model: str = MODEL, versions: int = VERSIONS) -> None:
     """Register a model; its versions have no artifacts, because nothing loads them here."""
     from mlflow import MlflowClient
 
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every version, and for every table
     client = MlflowClient(uri, uri)
     client.create_registered_model(model)
     for number in range(1, versions + 1):
