@@ -5,10 +5,11 @@ Exit codes: 0 done, 1 refused (the message names the fix), 2 wrong usage.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -16,6 +17,7 @@ from fds_mlflow.errors import FdsError
 
 if TYPE_CHECKING:
     from fds_mlflow.lifecycle import ManagedModel
+    from fds_mlflow.workflows import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -437,6 +439,18 @@ def rollback_validate(settings: _Settings, model: str, version: int, as_json: bo
 
 
 def _data_options(command: F) -> F:
+    """Options that say where transactions come from; the command gets them as one `source`."""
+
+    @functools.wraps(command)
+    def with_source(
+        *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
+    ) -> Any:
+        from fds_mlflow.workflows import Source
+
+        # An empty text is how `mlflow run` says "not given".
+        return command(*args, source=Source(data, schema or None, table or None, query or None), **options)
+
+    made = with_source
     for option in (
         click.option("--query", default=None, help="Query to read, where --data is a database URL."),
         click.option("--table", default=None, help="Table to read, where --data is a database URL."),
@@ -448,8 +462,8 @@ def _data_options(command: F) -> F:
             help="CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS.",
         ),
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return cast(F, made)
 
 
 _split = click.option(
@@ -499,10 +513,7 @@ def train(
     settings: _Settings,
     model: str,
     algorithm: str,
-    data: str,
-    schema: str | None,
-    table: str | None,
-    query: str | None,
+    source: Source,
     split: str,
     target_fpr: float,
     seed: int,
@@ -514,7 +525,6 @@ def train(
 
     given = _parameters(params)
     settings.connect()
-    source = workflows.Source(data, schema or None, table or None, query or None)
     parts = workflows.prepare(source, split=split, seed=seed)
     trained = workflows.train(parts, model, algorithm=algorithm, params=given, target_fpr=target_fpr, seed=seed)
     rows = sorted(trained.metrics.items())
@@ -551,10 +561,7 @@ def compare(
     model: str,
     baseline: int,
     candidate: int,
-    data: str,
-    schema: str | None,
-    table: str | None,
-    query: str | None,
+    source: Source,
     split: str,
     rounds: int,
     seed: int,
@@ -564,9 +571,7 @@ def compare(
     from fds_mlflow import render, workflows
 
     managed = settings.model(model)
-    parts = workflows.prepare(
-        workflows.Source(data, schema or None, table or None, query or None), split=split, seed=seed
-    )
+    parts = workflows.prepare(source, split=split, seed=seed)
     made = managed.compare(baseline, candidate, data=parts.test, rounds=rounds, seed=seed)
     _print(as_json, made, lambda: render.comparison(made, f"version {baseline}", f"version {candidate}"))
 
@@ -582,10 +587,7 @@ def compare(
 def retrain(
     settings: _Settings,
     model: str,
-    data: str,
-    schema: str | None,
-    table: str | None,
-    query: str | None,
+    source: Source,
     split: str,
     target_fpr: float,
     seed: int,
@@ -595,7 +597,6 @@ def retrain(
     from fds_mlflow import render, workflows
 
     managed = settings.model(model)
-    source = workflows.Source(data, schema or None, table or None, query or None)
     made = workflows.retrain(managed, source, split=split, target_fpr=target_fpr, seed=seed)
     columns = ("version", "algorithm", "average precision", "recall", "FPR")
     rows = [

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.training.schema import FEATURES_SUFFIX, Schema, parse_duration, read_yaml, validated
+from fds_mlflow.training.schema import FEATURES_SUFFIX, Duration, Schema, Zone, parse_duration, read_yaml, validated
 
 Aggregate = Literal["count", "sum", "mean", "max", "min", "std", "distinct", "known", "frauds", "risk"]
 LABEL_AGGREGATES = frozenset({"known", "frauds", "risk"})
@@ -129,8 +128,8 @@ class FeatureSpec(_Part):
     windows: tuple[Window, ...] = ()
     gaps: tuple[Gap, ...] = ()
     categorical: tuple[str, ...] = ()
-    label_delay: str | None = None
-    time_zone: str | None = None
+    label_delay: Duration | None = None
+    time_zone: Zone | None = None
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
@@ -141,23 +140,6 @@ class FeatureSpec(_Part):
         """
         content, where = read_yaml(source, suffix=FEATURES_SUFFIX, what="feature specification")
         return validated(cls, content, where=where)
-
-    @field_validator("label_delay")
-    @classmethod
-    def _is_duration(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_duration(value)
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_zone(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (KeyError, ValueError, OSError):
-                raise ValueError(f"{value!r} is no IANA time zone such as 'Europe/Berlin'") from None
-        return value
 
     @model_validator(mode="after")
     def _has_distinct_names(self) -> Self:

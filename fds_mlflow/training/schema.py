@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from fds_mlflow.errors import ConfigError
 
@@ -111,6 +111,26 @@ def read_yaml(source: str | Path, *, suffix: str, what: str) -> tuple[dict[str, 
     return content, f"{what} {str(source)!r}"
 
 
+def _duration(value: str) -> str:
+    parse_duration(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no IANA time zone such as 'Europe/Berlin'") from None
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+"""A length of time such as "7d", checked when it is read."""
+
+Zone = Annotated[str, AfterValidator(_zone)]
+"""The name of an IANA time zone, checked when it is read."""
+
+
 class Schema(BaseModel):
     """Which column of a source plays which role; everything downstream knows the roles only.
 
@@ -136,12 +156,12 @@ class Schema(BaseModel):
     time: str
     time_unit: Literal["s", "ms", "us"] | None = None
     time_origin: str | None = None
-    time_zone: str | None = None
+    time_zone: Zone | None = None
     amount: str
     entities: dict[str, str] = {}
     label: str | None = None
     label_known_at: str | None = None
-    label_delay: str | None = None
+    label_delay: Duration | None = None
     numeric: list[str] = []
     categorical: list[str] = []
 
@@ -163,23 +183,6 @@ class Schema(BaseModel):
             ConfigError: Unknown or missing keys; values that do not fit.
         """
         return validated(cls, roles, where="the schema")
-
-    @field_validator("label_delay")
-    @classmethod
-    def _is_duration(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_duration(value)
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_zone(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (KeyError, ValueError, OSError):
-                raise ValueError(f"{value!r} is no IANA time zone such as 'Europe/Berlin'") from None
-        return value
 
     @field_validator("time_origin")
     @classmethod
