@@ -179,7 +179,7 @@ def run(backends: Sequence[str], size: Size, *, seed: int = 42, with_scale: bool
     if with_scale:
         with registry("sqlite") as uri:
             _say("sqlite: long histories")
-            found = scale(uri, rounds=max(size.rounds, 5), full=size.full)
+            found = scale(uri, rounds=size.rounds, full=size.full)
         result["scale"] = found
         result["alias_write_ratio_5000_events"] = found["alias_write_ratio_5000_events"]
         rows.extend([f"scale: {name}", value, "", "", "", ""] for name, value in found.items())
