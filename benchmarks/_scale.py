@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -87,8 +89,9 @@ def emergencies(uri: str, model: str, *, rounds: int) -> dict[str, float]:
     Intents live shorter here than the package lets them, so that a measurement ends; what comes after the moved
     alias takes as much longer in earnest as they live longer.
 
-    Healthy: nobody else is there. Dead: an operation died after it had written its intent, and has been dead for
-    longer than an intent lives; a fresh process cannot know that. Live: an operation is about to move the champion.
+    Command: `fds rollback emergency`, a process of its own, whose start takes most of it. Healthy: nobody else is
+    there. Dead: an operation died after it had written its intent, and has been dead for longer than an intent
+    lives; a fresh process cannot know that. Live: an operation is about to move the champion.
 
     Raises:
         RuntimeError: One was not done, or took longer for one write than half of an intent's life, or a victim was
@@ -106,6 +109,7 @@ def emergencies(uri: str, model: str, *, rounds: int) -> dict[str, float]:
                 raise RuntimeError("an emergency was done without moving the champion")
             found.setdefault(f"{name}_moved", []).append(attempt.moved)
             found.setdefault(f"{name}_recorded", []).append(attempt.seconds)
+        found.setdefault("command_moved", []).append(_commanded(uri, model))
     return {name: round(float(np.median(values)), 3) for name, values in found.items()}
 
 
@@ -116,6 +120,21 @@ def _emergency(uri: str, model: str, life: float) -> Attempt:
     if 2 * client.store.longest_write >= life:
         raise RuntimeError(f"a write took {client.store.longest_write:.1f} s, too long for a life of {life} s")
     return attempt
+
+
+def _commanded(uri: str, model: str) -> float:
+    """Seconds from starting the command line to its word that the champion has moved: a healthy registry."""
+    Client(uri, model=model).ask(Request(Kind.PROMOTE, 2))
+    command = [sys.executable, "-m", "fds_mlflow", "--tracking-uri", uri]
+    command += ["rollback", "emergency", model, "--reason", "registry_load", "--no-validate"]
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        lines = process.stderr or iter(())
+        moved = next((time.monotonic() - began for line in lines if line.startswith("champion is version")), None)
+        process.communicate()
+    if moved is None or process.returncode != 0:
+        raise RuntimeError("the command did not move the champion")
+    return moved
 
 
 def _past_dead(uri: str, model: str, life: float) -> Attempt:
