@@ -340,7 +340,15 @@ GONE: dict[str, Callable[[MlflowClient], object]] = {
 
 
 @pytest.mark.parametrize("gone", GONE)
-@pytest.mark.parametrize("number", [1, 2, 4, 7], ids=["intent", "champion", "tidying", "event"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(1, id="intent", marks=pytest.mark.slow),
+        pytest.param(2, id="champion"),
+        pytest.param(4, id="tidying", marks=pytest.mark.slow),
+        pytest.param(7, id="event", marks=pytest.mark.slow),
+    ],
+)
 def test_model_gone_in_the_middle_of_an_operation(number: int, gone: str, hands: Hands) -> None:
     """A model that goes away before any write of an operation ends in a clear error; under a new name it is settled."""
 

@@ -52,6 +52,13 @@ WRITES = ["intent", "champion", "stage of 1", "stage of 2", "event", "intent rem
 """The writes of a promotion from 1 to 2, in order."""
 
 
+def write_number(*, fast: tuple[int, ...]) -> pytest.MarkDecorator:
+    """A test for each write of a promotion; those that tell least by themselves count as slow."""
+    marks = {True: (), False: (pytest.mark.slow,)}
+    values = [pytest.param(n, id=name, marks=marks[n in fast]) for n, name in enumerate(WRITES, start=1)]
+    return pytest.mark.parametrize("number", values)
+
+
 def named(fault: Fault) -> str:
     """A fault as test id."""
     return fault.name.lower().replace("_", " ")
@@ -142,7 +149,7 @@ def _before(number: int, action: Callable[[], None]) -> Callable[[int, Write], N
     return hook
 
 
-@pytest.mark.parametrize("number", range(1, 7), ids=lambda number: WRITES[number - 1])
+@write_number(fast=(2, 5))
 def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Connections are refused for three seconds from any write on: the operation goes on and succeeds."""
     clock = _promoted(behind_proxy)
@@ -158,7 +165,7 @@ def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: Registr
     behind_proxy.assert_settled()
 
 
-@pytest.mark.parametrize("number", range(1, 7), ids=lambda number: WRITES[number - 1])
+@write_number(fast=(1, 2, 3))
 def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy
 ) -> None:
@@ -212,7 +219,7 @@ def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryW
 # --- requests that arrive late --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", range(1, 7), ids=lambda number: WRITES[number - 1])
+@write_number(fast=(1, 2, 5))
 def test_a_request_that_arrives_late_changes_nothing_any_more(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy, short_timeout: Callable[[], None]
 ) -> None:
