@@ -27,6 +27,10 @@ SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.NODATA, Status.ERROR, Statu
 """From harmless to harmful; every worst-of goes through this tuple."""
 
 
+ROUNDING = 1e-12
+"""Floating-point slack of a difference of rates: exactly at a limit passes."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the evidence says about one question.
@@ -82,7 +86,7 @@ def _enough(canary: VariantCounts, plan: Plan) -> Verdict:
 def _threshold(canary: VariantCounts, plan: Plan) -> Verdict:
     check = "success rate"
     rate, least = canary.success_rate or 0.0, plan.min_success_rate
-    if rate < least:
+    if rate < least - ROUNDING:
         reason = f"the canary succeeds on {_percent(rate)} of {canary.keys} keys < threshold {_percent(least)}"
         return Verdict(Status.FAIL, check, reason)
     return Verdict(Status.PASS, check, f"the canary succeeds on {_percent(rate)} >= threshold {_percent(least)}")
@@ -100,7 +104,7 @@ def _drop(champion: VariantCounts, canary: VariantCounts, plan: Plan) -> Verdict
         f"canary {_percent(ours)} of {canary.keys} keys ({canary.labelled} labelled),"
         f" champion {_percent(theirs)} of {champion.keys} ({champion.labelled} labelled)"
     )
-    if ours < least:
+    if ours < least - ROUNDING:
         return Verdict(Status.FAIL, check, f"{both}: {_percent(ours)} < limit {_percent(least)}")
     return Verdict(Status.PASS, check, f"{both}: {_percent(ours)} >= limit {_percent(least)}")
 

@@ -95,9 +95,10 @@ def _promote(state: State, event: Event) -> State:
 
 
 def _roll_back(state: State, event: Event) -> State:
-    left = {state.champion} - {None, event.to_version}
+    left = {state.champion} - {None}
     state = replace(_with_champion(state, event.to_version), rollout=None)
-    return replace(state, withdrawn=state.withdrawn | left)
+    # Going back to a version on purpose is trust in it: it may be an emergency's choice again later.
+    return replace(state, withdrawn=(state.withdrawn | left) - {event.to_version})
 
 
 def _rollout(state: State, event: Event) -> State:

@@ -65,7 +65,8 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
     if not view.agrees:
         means = "routing follows the aliases already; the history does not tell why"
         found.append(Finding(Severity.WARNING, difference(view), means, BY_FIX))
-    if view.champion_alias is None and view.history.events:
+    had_one = view.state.champion is not None or bool(view.state.former)
+    if view.champion_alias is None and had_one:
         found.append(
             Finding(
                 Severity.DANGER,
@@ -82,8 +83,9 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             means = "no traffic is routed to it" if alias == tags.CANARY else "routers keep their last good version"
             what = f"the {alias} is version {version.version}, which is {version.status}"
             found.append(Finding(Severity.DANGER, what, means, "register it again, or move the alias"))
-        if tags.THRESHOLD not in version.tags:
-            what = f"the {alias} (version {version.version}) has no tag {tags.THRESHOLD}"
+        if not tags.is_threshold(value := version.tags.get(tags.THRESHOLD)):
+            lack = f"no tag {tags.THRESHOLD}" if value is None else f"the threshold {value!r}, not a number in [0, 1]"
+            what = f"the {alias} (version {version.version}) has {lack}"
             found.append(Finding(Severity.DANGER, what, "it cannot be loaded for scoring", BY_HAND))
     if view.canary_alias is not None and view.rollout is None:
         found.append(_inert_canary(view))

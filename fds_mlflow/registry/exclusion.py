@@ -129,9 +129,10 @@ class Exclusion:
             except BusyError as busy:
                 pause = self.random.uniform(0, wait)
                 wait = min(2 * wait, 2.0)
-                if self.clock.monotonic() + pause > until:
+                left = until - self.clock.monotonic()
+                if left <= 0:
                     raise _conflict(busy.other) from None
-                self.clock.sleep(pause)
+                self.clock.sleep(min(pause, left))  # one last try at the very end
 
     @contextmanager
     def _turn(self, model: str, view: View, event: Event | None, actor: str | None = None) -> Iterator[Turn]:

@@ -34,9 +34,15 @@ LOOSE = 64
 KEEP_LOOSE = 32
 """Newest events that stay loose when the older ones are packed."""
 
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
+    *(ConfigError, zlib.error),
+)
+"""What reading a value can raise that a hand has made unreadable."""
+
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
-_EVENT = re.compile(rf"fds\.event\.(\d{{8}})\.({_ULID})")
-_PACK = re.compile(r"fds\.events\.(\d{8})-(\d{8})")
+_EVENT = re.compile(rf"fds\.event\.(\d{{8,}})\.({_ULID})")
+_PACK = re.compile(r"fds\.events\.(\d{8,})-(\d{8,})")
 _INTENT = re.compile(rf"fds\.intent\.({_ULID})")
 
 
@@ -125,7 +131,7 @@ def history(tags: Mapping[str, str]) -> History:
                 intents.append(decode_intent(match[1], value))
             elif name.startswith(("fds.event", "fds.intent")):
                 damaged.append(name)
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError, zlib.error):
+        except UNREADABLE:
             damaged.append(name)
     unique = {(e.operation, e.kind): e for e in (*packed, *loose.values())}
     return History(
@@ -253,13 +259,21 @@ def decode_rollout(value: str | None) -> Rollout | None:
         return None
     try:
         return _rollout(json.loads(value))
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+    except UNREADABLE:
         return None
+
+
+def is_threshold(value: str | None) -> bool:
+    """Whether a threshold tag holds a number in [0, 1]."""
+    try:
+        return value is not None and 0 <= float(value) <= 1
+    except ValueError:
+        return False
 
 
 def digest(value: str | None) -> str:
     """A short digest of a tag's value, to notice that it changed; "" where there is none."""
-    return "" if value is None else xxhash.xxh3_64_hexdigest(value.encode())
+    return "" if value is None else xxhash.xxh3_64_hexdigest(value.encode(errors="surrogatepass"))
 
 
 def export_line(event: Event) -> dict[str, Any]:
@@ -357,7 +371,13 @@ def _moment(value: Any) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone")
-    return moment
+    return moment.astimezone(UTC)
+
+
+def _encodable(value: Any) -> str:
+    """A text that can be hashed and written again: no lone surrogates."""
+    _text(value).encode()
+    return str(value)
 
 
 def _rollout_values(rollout: Rollout) -> dict[str, Any]:
@@ -376,7 +396,7 @@ def _rollout_values(rollout: Rollout) -> dict[str, Any]:
 def _rollout(values: Mapping[str, Any]) -> Rollout:
     weight = to_basis_points(to_percent(values["weight"]))
     return Rollout(
-        id=str(values["id"]),
+        id=_encodable(values["id"]),
         champion=int(values["champion"]),
         canary=int(values["canary"]),
         plan=Plan.from_dict(values["plan"]),

@@ -105,24 +105,31 @@ class Router:
         self._table: RoutingTable | None = None
         self._read_at = float("-inf")
         self._scorers: dict[int, Scorer] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # around the scorers
+        self._reading = threading.Lock()  # held by the one thread that reads the aliases
 
     @property
     def table(self) -> RoutingTable:
         """The routing table, read again when it is older than the poll interval.
 
+        One thread reads it; the others go on with the last one meanwhile.
+
         Raises:
             UnavailableError: There has never been a good table.
         """
-        with self._lock:
-            if self._clock.monotonic() - self._read_at >= self._poll_seconds:
-                self._refresh()
-            if self._table is None:
-                raise UnavailableError(
-                    f"model {self.model!r} cannot be served: {self.degraded}",
-                    fix="promote a version (`fds promote MODEL VERSION`) and check the tracking URI",
-                )
-            return self._table
+        stale = self._clock.monotonic() - self._read_at >= self._poll_seconds
+        if stale and self._reading.acquire(blocking=self._table is None):
+            try:
+                if self._clock.monotonic() - self._read_at >= self._poll_seconds:
+                    self._refresh()
+            finally:
+                self._reading.release()
+        if self._table is None:
+            raise UnavailableError(
+                f"model {self.model!r} cannot be served: {self.degraded}",
+                fix="promote a version (`fds promote MODEL VERSION`) and check the tracking URI",
+            )
+        return self._table
 
     def refresh(self) -> RoutingTable:
         """Read the aliases now, however young the table is."""
@@ -130,12 +137,19 @@ class Router:
         return self.table
 
     def _refresh(self) -> None:
-        self._read_at = self._clock.monotonic()
         try:
-            self._table, self.degraded = self._read(), None
+            table = self._read()
+            if self._scorers:  # a version that does not load never replaces one that scores
+                self._scorer(table.champion)
+            self._table, self.degraded = table, None
+            in_use = {table.champion, table.rollout.canary if table.rollout else None}
+            with self._lock:
+                self._scorers = {version: scorer for version, scorer in self._scorers.items() if version in in_use}
         except FdsError as error:
             self.degraded = error.what
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
+        finally:
+            self._read_at = self._clock.monotonic()
 
     def _read(self) -> RoutingTable:
         for _ in range(READS):
@@ -247,9 +261,7 @@ class Router:
         if known is None:
             known = self._load(version)
             with self._lock:
-                table = self._table
-                keep = {table.champion, table.rollout.canary if table.rollout else None} if table else set()
-                self._scorers = {v: s for v, s in self._scorers.items() if v in keep} | {version: known}
+                self._scorers[version] = known
         return known
 
     def _outcomes(

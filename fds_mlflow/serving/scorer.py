@@ -111,22 +111,22 @@ def load(
         ) from error
     signature = loaded.metadata.signature
     columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
-    inputs = {str(column.name): str(column.type) for column in columns if column.name and column.required}
+    inputs = {
+        str(column.name): str(getattr(column.type, "name", column.type))
+        for column in columns
+        if column.name and column.required
+    }
     return Scorer(version, threshold, inputs, _example(loaded), loaded.predict)
 
 
 def _threshold(model: str, version: VersionView) -> float:
     value = version.tags.get(tags.THRESHOLD)
-    try:
-        threshold = float(value) if value is not None else float("nan")
-    except ValueError:
-        threshold = float("nan")
-    if not 0 <= threshold <= 1:
+    if value is None or not tags.is_threshold(value):
         raise RefusedError(
             f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
             fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
         )
-    return threshold
+    return float(value)
 
 
 def _example(loaded: Any) -> pd.DataFrame | None:

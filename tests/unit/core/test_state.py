@@ -185,7 +185,6 @@ def test_an_emergency_goes_back_past_what_was_rolled_back_from() -> None:
     assert target.version == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a version stays withdrawn when a person deliberately rolls back to it")
 def test_a_version_that_a_person_went_back_to_is_trusted_again() -> None:
     """Left in an emergency, then chosen by name: the next emergency may go back to it."""
     wishes = [("promote", 1), ("promote", 2), ("emergency", None), ("rollback", 2), ("promote", 3)]
