@@ -207,7 +207,7 @@ def main() -> None:
     size = Size(
         operations=given.operations or (2_000 if given.full else 64),
         processes=given.processes,
-        rounds=given.rounds or (30 if given.full else 3),
+        rounds=given.rounds or (30 if given.full else 2),
         lifetime=given.lifetime or (20.0 if given.full or given.backend else 6.0),
         full=given.full,
     )
