@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import xxhash
@@ -239,9 +240,15 @@ def _encode_pack(events: Sequence[Event]) -> str:
 
 def decode_pack(value: str) -> list[Event]:
     """Read a pack's tag."""
+    return list(_unpacked(value))
+
+
+@lru_cache(maxsize=1_024)
+def _unpacked(value: str) -> tuple[Event, ...]:
+    """A pack's events; packs never change, so each is decompressed once a process."""
     lines = zlib.decompress(base64.b85decode(value)).decode().split("\n")
     rows = [json.loads(line) for line in lines]
-    return [_event(row, int(row["sequence"]), row["operation"]) for row in rows]
+    return tuple(_event(row, int(row["sequence"]), row["operation"]) for row in rows)
 
 
 def encode_rollout(rollout: Rollout) -> str:
