@@ -121,17 +121,21 @@ class Exclusion:
         """Try again, backing off at random while others are busy, until there is an answer or patience ends."""
         until = self.clock.monotonic() + (1.5 * self.lifetime if patience is None else patience)
         wait = 0.05
+        other: Intent | None = None
         while True:
             try:
                 answer = attempt()
                 if answer is not None:
                     return answer
+                pause = 0.0  # one step of housekeeping is done: the next one at once
             except BusyError as busy:
+                other = busy.other
                 pause = self.random.uniform(0, wait)
                 wait = min(2 * wait, 2.0)
-                left = until - self.clock.monotonic()
-                if left <= 0:
-                    raise _conflict(busy.other) from None
+            left = until - self.clock.monotonic()
+            if left <= 0:
+                raise _conflict(other) from None
+            if pause:
                 self.clock.sleep(min(pause, left))  # one last try at the very end
 
     @contextmanager

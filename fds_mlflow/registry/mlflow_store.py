@@ -177,7 +177,8 @@ def _absent_is_fine(call: Callable[[], None]) -> None:
 
 
 def _translated(error: Any, model: str, uri: str) -> FdsError:
-    code, text = error.error_code, str(error).split("\n")[0][:400]
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
+    code, text = error.error_code, (lines or [""])[0][:400]
     text = text.replace(uri, _without_password(uri))
     if code == "RESOURCE_DOES_NOT_EXIST":
         return NotFoundError(

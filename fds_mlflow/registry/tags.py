@@ -248,7 +248,7 @@ def _unpacked(value: str) -> tuple[Event, ...]:
     """A pack's events; packs never change, so each is decompressed once a process."""
     lines = zlib.decompress(base64.b85decode(value)).decode().split("\n")
     rows = [json.loads(line) for line in lines]
-    return tuple(_event(row, int(row["sequence"]), row["operation"]) for row in rows)
+    return tuple(_event(row, int(row["sequence"]), _text(row["operation"])) for row in rows)
 
 
 def encode_rollout(rollout: Rollout) -> str:
