@@ -113,13 +113,18 @@ class Transactions(Exclusion):
         tags.checked_actor(actor)
 
         def attempt() -> View | None:
-            view = self.look(model)
-            living = self._living(model, view.history)
-            if living:
-                raise BusyError(living[0])
+            view = self._look_alone(model)
             return None if self._housekeep(model, view, actor) else view
 
         return self._until_done(attempt, patience)
+
+    def _look_alone(self, model: str) -> View:
+        """Read the model, or give way to an operation that lives."""
+        view = self.look(model)
+        living = self._living(model, view.history)
+        if living:
+            raise BusyError(living[0])
+        return view
 
     def write_alone(
         self, model: str, make: Callable[[View], Sequence[Write]], *, actor: str, adopt: bool = True
@@ -138,10 +143,7 @@ class Transactions(Exclusion):
         """
 
         def attempt() -> View | None:
-            view = self.look(model)
-            living = self._living(model, view.history)
-            if living:
-                raise BusyError(living[0])
+            view = self._look_alone(model)
             if self._housekeep(model, view, actor, adopt=adopt):
                 return None
             planned = make(view)
@@ -261,8 +263,7 @@ class Transactions(Exclusion):
         """Settle one dead intent, or adopt what a hand did; whether there was anything of the kind."""
         dead = [intent for intent in view.history.intents if self._is_dead(model, intent)]
         if dead:
-            first = min(dead, key=lambda intent: writes.settling_order(view, intent))
-            self._settle(model, view, first, actor)
+            self._settle(model, view, writes.first_to_settle(view, dead), actor)
             return True
         if adopt and not view.agrees:
             self._operate(model, view, self._adoption(view, actor))
@@ -370,14 +371,10 @@ class Transactions(Exclusion):
 
     def _conclude(self, model: str, mine: Intent) -> Event | None:
         """One step towards the end of a take-over: settle the others, then reassert and record one's own."""
-        view = self.look(model)
-        living = self._living(model, view.history)
-        if living:
-            raise BusyError(living[0])
+        view = self._look_alone(model)
         others = [intent for intent in view.history.intents if intent.id != mine.id]
         if others:
-            first = min(others, key=lambda intent: writes.settling_order(view, intent))
-            self._settle(model, view, first, mine.actor)
+            self._settle(model, view, writes.first_to_settle(view, others), mine.actor)
         elif any(intent.id == mine.id for intent in view.history.intents):
             self._settle(model, view, mine, mine.actor, reassert=True)
         else:

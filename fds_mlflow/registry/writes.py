@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome
 from fds_mlflow.core.state import State, fold
 from fds_mlflow.registry import tags
@@ -88,9 +90,9 @@ def _taken_over_after(view: View, dead: Intent, event: Event) -> bool:
     )
 
 
-def settling_order(view: View, dead: Intent) -> tuple[bool, bool]:
-    """Key for the order in which dead operations are settled: the landed ones first, take-overs after their victims."""
-    return (landed(view, dead) is not Outcome.DONE, dead.take_over)
+def first_to_settle(view: View, dead: Sequence[Intent]) -> Intent:
+    """Which of several dead operations is settled first: the landed ones first, take-overs after their victims."""
+    return min(dead, key=lambda intent: (landed(view, intent) is not Outcome.DONE, intent.take_over))
 
 
 def _between(now: int | None, before: int | None, after: int | None) -> Outcome:
