@@ -126,18 +126,26 @@ class Client:
         number: Its name.
         time_to_live: Seconds an intent lives; None for what the registry's longest write asks for.
         model: Registered model.
+        longest_pause: Seconds between two looks at what one waits for, at most.
     """
 
     uri: str
     number: int = 0
     time_to_live: float | None = None
     model: str = MODEL
+    longest_pause: float = Transactions.longest_pause
     ids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = TimedStore(self.uri, self.uri)
         self.clock = CountingClock()
-        self.transactions = Transactions(self.store, self.clock, self._new_id, time_to_live=self.time_to_live)
+        self.transactions = Transactions(
+            self.store,
+            self.clock,
+            self._new_id,
+            time_to_live=self.time_to_live,
+            longest_pause=self.longest_pause,
+        )
 
     def _new_id(self) -> str:
         self.ids.append(new_id())
@@ -217,11 +225,34 @@ class Job:
         number: Its name and the seed of its wishes.
         operations: How many.
         take_overs: Which of them are emergencies that go past live operations.
+        until: When it stops wishing, seconds of the machine's monotonic clock.
     """
 
     number: int
     operations: int
     take_overs: frozenset[int]
+    until: float
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many clients wish how much, all at once.
+
+    Attributes:
+        operations: How many wishes in all.
+        processes: How many processes.
+        take_overs: How many of the wishes are emergencies that go past live operations.
+        time_to_live: Seconds an intent lives.
+        longest_pause: Seconds that one who waits pauses at most before looking again.
+        seconds: After this time nobody wishes any more, however many wishes are left.
+    """
+
+    operations: int
+    processes: int
+    take_overs: int
+    time_to_live: float | None
+    longest_pause: float = Transactions.longest_pause
+    seconds: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -235,39 +266,34 @@ class Worked:
 _client: Client | None = None
 
 
-def together(
-    uri: str, *, operations: int, processes: int, take_overs: int, time_to_live: float | None, seed: int
-) -> list[Worked]:
+def together(uri: str, crowd: Crowd, seed: int) -> list[Worked]:
     """Let processes wish at random, all at once.
 
     Args:
         uri: Of the registry; the model is there.
-        operations: How many wishes in all.
-        processes: How many processes.
-        take_overs: How many of the wishes are emergencies that go past live operations.
-        time_to_live: Seconds an intent lives.
+        crowd: How many, and how much.
         seed: Of the wishes.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "mlflow.store.model_registry.sqlalchemy_store", __name__])
+    processes = crowd.processes
     barrier = context.Barrier(processes)
-    shares = [operations // processes + (n < operations % processes) for n in range(processes)]
+    shares = [crowd.operations // processes + (n < crowd.operations % processes) for n in range(processes)]
     places = [(n, i) for n, share in enumerate(shares) for i in range(share)]
-    chosen = Random(seed).sample(places, min(take_overs, len(places)))
+    chosen = Random(seed).sample(places, min(crowd.take_overs, len(places)))
+    until = time.monotonic() + crowd.seconds
     jobs = [
-        Job(seed * 1_000 + n, share, frozenset(i for client, i in chosen if client == n))
+        Job(seed * 1_000 + n, share, frozenset(i for client, i in chosen if client == n), until)
         for n, share in enumerate(shares)
     ]
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_open, initargs=(uri, time_to_live, barrier)
-    ) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_open, initargs=(uri, crowd, barrier)) as pool:
         return list(pool.map(_work, jobs, chunksize=1))
 
 
-def _open(uri: str, time_to_live: float | None, barrier: Barrier) -> None:
+def _open(uri: str, crowd: Crowd, barrier: Barrier) -> None:
     global _client  # noqa: PLW0603 - a process of the pool has one registry
     logging.getLogger("fds_mlflow").setLevel(logging.CRITICAL)  # overtaken operations warn by design
-    _client = Client(uri, time_to_live=time_to_live)
+    _client = Client(uri, time_to_live=crowd.time_to_live, longest_pause=crowd.longest_pause)
     _client.transactions.look(MODEL)  # the first call opens the connection
     barrier.wait(120)
 
@@ -280,6 +306,8 @@ def _work(job: Job) -> Worked:
     random = Random(job.number)
     attempts = []
     for place in range(job.operations):
+        if time.monotonic() >= job.until:
+            break
         over = place in job.take_overs
         attempts.append(client.ask(wish(random, Kind.EMERGENCY if over else None), take_over=over))
     return Worked(tuple(attempts), client.store.longest_write)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -17,12 +19,23 @@ from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion, M
 MODEL = "fraud"
 
 
+LIFETIME = 3.0
+"""How long an intent lives, in ticks."""
+
+
+def born(name: str) -> int:
+    """The tick in which an explored process made a ULID."""
+    return int(name[3:-2])
+
+
 class Read(NamedTuple):
     """A call that changes nothing: the store's method and its argument."""
 
     method: str
     argument: int | str | None
     checking: str | None = None  # the intent whose owner only asks whether it is still there
+    # All that the caller looks at in a version: "nothing", "status", "stage" or "rollout"; "a turn" in a model.
+    wanted: str | None = None
 
 
 class _Tags(dict[str, str]):
@@ -54,6 +67,8 @@ def quick_reading(*, failures: bool = False) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(tags, "history", history))
+        for name in ("decode_intent", "encode_intent", "encode_rollout", "decode_rollout", "event_tag"):
+            stack.enter_context(patch.object(tags, name, lru_cache(maxsize=None)(getattr(tags, name))))
         stack.enter_context(patch.object(exclusion, "fold", folding))
         if not failures:
             stack.enter_context(patch.object(exclusion, "Retrying", lambda **_: lambda call: call()))
@@ -71,6 +86,7 @@ class Registry:
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._versions: dict[tuple[Any, ...], VersionView] = {}
         self._models: dict[tuple[Any, ...], ModelView] = {}
+        self._crowds: dict[tuple[str, ...], ModelView] = {}
         self._calls: dict[tuple[int, Read | Write], tuple[int, Any, Any]] = {}
 
     def number(self, store: MemoryStore) -> int:
@@ -102,6 +118,23 @@ class Registry:
             found = self._calls[(number, call)] = self._perform(number, call)
         return found
 
+    def crowded(self, number: int, letter: str, tick: float) -> tuple[ModelView, int] | None:
+        """What a process sees that may not go on because of a live intent of somebody else: nothing but the intents.
+
+        Args:
+            number: The state.
+            letter: Marks the process.
+            tick: When it looks; an intent that was written less than a life ago is dead to nobody.
+        """
+        names = tuple(name for name in self.views[number].tags if name.startswith("fds.intent."))
+        if not any(name[13] != letter and tick - born(name[11:]) < LIFETIME for name in names):
+            return None
+        view = self._crowds.get(names)
+        if view is None:
+            given = {name: self.views[number].tags[name] for name in names}
+            view = self._crowds.setdefault(names, ModelView({}, _Tags(given)))
+        return view, id(view)
+
     def _perform(self, number: int, call: Read | Write) -> tuple[int, Any, Any]:
         store = self.store(number)
         try:
@@ -125,9 +158,22 @@ class Registry:
         answer = getattr(store, call.method)(MODEL, call.argument)
         if answer is None:
             return None, None
+        answer = _as_wanted(answer, call.wanted)
         key = (answer.version, answer.status, answer.stage, tuple(sorted(answer.tags.items())))
         answer = self._versions.setdefault(key, answer)
         return answer, id(answer)
+
+
+def _as_wanted(answer: VersionView, wanted: str | None) -> VersionView:
+    """A version as it looks to a caller that looks at one thing only."""
+    if wanted is None:
+        return answer
+    return replace(
+        answer,
+        status=answer.status if wanted == "status" else "READY",
+        stage=answer.stage if wanted == "stage" else "None",
+        tags={name: value for name, value in answer.tags.items() if wanted == "rollout" and name == tags.ROLLOUT},
+    )
 
 
 class Asking:

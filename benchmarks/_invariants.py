@@ -8,17 +8,21 @@ from itertools import permutations
 from typing import Any
 
 from benchmarks._explorer import Table, show_table
-from benchmarks._interned import MODEL, Registry, Walker
-from benchmarks._programs import LIFETIME, NOW, Ended, FixedRandom
+from benchmarks._interned import LIFETIME, MODEL, Registry, Walker
+from benchmarks._programs import NOW, Call, Ended, FixedRandom
 from fds_mlflow.core.events import Event, Kind, Outcome
 from fds_mlflow.core.operations import Request, Target, decide
 from fds_mlflow.core.state import State, fold
 from fds_mlflow.errors import FdsError
 from fds_mlflow.registry import tags, transaction, writes
-from fds_mlflow.registry.store import RegistryStore, Write
+from fds_mlflow.registry.store import RegistryStore
 
 STOPPED = frozenset({"ConflictError", "RefusedError", "UnavailableError", "NotFoundError", "ConfigError", "already"})
 """Ends that promise that nothing was changed."""
+
+
+HAND = "H"
+"""Marks the writes of a hand."""
 
 
 class TickClock:
@@ -73,14 +77,18 @@ class Lifecycle:
         registry: The registry states they judge.
         start: The state the search begins with.
         recover: The operations that settle what the dead leave behind.
+        deleted: Whether a hand deletes the champion's alias.
     """
 
-    def __init__(self, registry: Registry, start: int, recover: type[transaction.Transactions]) -> None:
+    def __init__(
+        self, registry: Registry, start: int, recover: type[transaction.Transactions], *, deleted: bool = False
+    ) -> None:
         self._registry = registry
         self._recover = recover
+        self._deleted = deleted
         self._begun = registry.views[start].aliases.get(tags.CHAMPION) is not None
-        self._states: dict[int, str | None] = {}
-        self._steps: dict[tuple[int, int, Write, str], str | None] = {}
+        self._states: dict[tuple[int, bool], str | None] = {}
+        self._steps: dict[tuple[int, int, Call, str, bool], str | None] = {}
         self._tables: dict[int, Table] = {}
         self._recovered: dict[int, Recovered] = {}
 
@@ -92,15 +100,16 @@ class Lifecycle:
             self._tables[number] = self._table(number)
         return self._tables[number]
 
-    def state(self, number: int) -> str | None:
-        """Of every registry state."""
-        if number not in self._states:
-            self._states[number] = self._state(number) or self._after_recovery(number)
-        return self._states[number]
+    def state(self, number: int, touched: bool = False) -> str | None:
+        """Of every registry state; whether a hand has touched the registry."""
+        key = (number, touched)
+        if key not in self._states:
+            self._states[key] = self._state(number, touched) or self._after_recovery(number, touched)
+        return self._states[key]
 
-    def step(self, before: int, after: int, write: Write, letter: str) -> str | None:
-        """Of every write."""
-        key = (before, after, write, letter)
+    def step(self, before: int, after: int, write: Call, letter: str, touched: bool = False) -> str | None:
+        """Of every write; whether a hand has touched the registry, this write included."""
+        key = (before, after, write, letter, touched)
         if key not in self._steps:
             self._steps[key] = self._step(*key)
         return self._steps[key]
@@ -139,19 +148,20 @@ class Lifecycle:
             return champion, None
         return champion, rollout
 
-    def _state(self, number: int) -> str | None:
+    def _state(self, number: int, touched: bool) -> str | None:
         view = self._registry.views[number]
         history = tags.history(view.tags)
         table = self.table(number)
         status = {n: status for n, status, _, _ in self._registry.frozen[number][2]}
-        if self._begun and table[0] is None:
+        if self._begun and table[0] is None and not (touched and self._deleted):
             return "there is no champion"
         for version in (table[0], table[1].canary if table[1] else None):
             if version is not None and status.get(version) != "READY":
                 return f"traffic goes to version {version}, which is {status.get(version)}"
         if history.damaged:
             return f"tags do not read: {history.damaged}"
-        return self._sequence(history) or _sequential(history.events) or _explained(history, table)
+        wrong = self._sequence(history) or _sequential(history.events)
+        return wrong or (None if touched else _explained(history, table))
 
     def _sequence(self, history: tags.History) -> str | None:
         """No event lost or doubled: 1..n, each operation once, copies in packs alike."""
@@ -165,17 +175,24 @@ class Lifecycle:
 
     # --- of a write --------------------------------------------------------------------------------------
 
-    def _step(self, before: int, after: int, write: Write, letter: str) -> str | None:
+    def _step(self, before: int, after: int, write: Call, letter: str, touched: bool) -> str | None:
         old, new = tags.history(self._registry.views[before].tags), tags.history(self._registry.views[after].tags)
         if new.events[: len(old.events)] != old.events:
             return f"an event was lost or changed: {_names(old.events)} became {_names(new.events)}"
-        if self.table(before) == self.table(after):
+        if letter == HAND or self._same(before, after, touched):
             return None
-        points = [writes.point(i.event) for i in old.intents if i.event is not None and i.id[2] == letter]
-        if write not in points:
+        mine = [i.event for i in old.intents if i.event is not None and i.id[2] == letter]
+        # A hand may have put the canary just where the operation is about to put it: then its tag is what wakes it.
+        beaten = touched and any(self.table(after)[1] == event.rollout for event in mine)
+        if write not in [writes.point(event) for event in mine] and not beaten:
             tables = f"{show_table(self.table(before))} to {show_table(self.table(after))}"
             return f"routing went from {tables} by another write than the one that decides"
         return None
+
+    def _same(self, before: int, after: int, touched: bool) -> bool:
+        """Whether both route alike; or a canary is stopped that only a hand can have woken while it was tidied away."""
+        was, now = self.table(before), self.table(after)
+        return was == now or (touched and now == (was[0], None))
 
     # --- after recovery ----------------------------------------------------------------------------------
 
@@ -191,7 +208,7 @@ class Lifecycle:
             self._recovered[number] = Recovered(store.number, wrong)
         return self._recovered[number]
 
-    def _after_recovery(self, number: int) -> str | None:
+    def _after_recovery(self, number: int, touched: bool) -> str | None:
         done = self.recovered(number)
         if done.wrong is not None:
             return done.wrong
@@ -205,14 +222,20 @@ class Lifecycle:
         wrong = {
             "an intent is left": bool(history.intents),
             "the history disagrees with the registry": (state.champion, state.rollout) != table,
-            "routing changed": table != self.table(number),
-            "a hand is blamed": any(e.kind is Kind.ADOPT and e.outcome is Outcome.DONE for e in history.events),
-            "a canary alias is left": (tags.CANARY in dict(aliases)) != (state.rollout is not None),
+            "routing changed": not self._same(number, done.number, touched),
+            "a hand is blamed": not touched
+            and any(e.kind is Kind.ADOPT and e.outcome is Outcome.DONE for e in history.events),
+            # A hand may set one that is inert; that nothing can wake it, the rollout's tag decides.
+            "a canary alias is left": not touched and (tags.CANARY in dict(aliases)) != (state.rollout is not None),
             "a rollout tag that nobody ended is left": awake != ([state.rollout] if state.rollout else []),
             "a stage is not mirrored": any(stages[n] != stage for n, stage in state.stages.items()),
         }
         said = [what for what, there in wrong.items() if there]
-        return f"after recovery: {', '.join(said)}" if said else self._state(done.number)
+        return f"after recovery: {', '.join(said)}" if said else self._state(done.number, touched)
+
+
+def _adopts(event: Event) -> bool:
+    return event.kind is Kind.ADOPT and event.outcome is Outcome.DONE
 
 
 def _sequential(events: tuple[Event, ...]) -> str | None:
@@ -261,7 +284,7 @@ def _explained(history: tags.History, table: Table) -> str | None:
 
 def _name(event: Event) -> str:
     done = "" if event.outcome is Outcome.DONE else f" ({event.outcome})"
-    return f"{event.sequence} {event.kind} {event.to_version}{done} of {event.operation[2]}{event.operation[-2:]}"
+    return f"{event.sequence} {event.kind} {event.to_version}{done} of {event.operation[2]}{event.operation[-4:]}"
 
 
 def _names(events: Any) -> str:

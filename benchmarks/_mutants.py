@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,15 +12,16 @@ from unittest.mock import patch
 
 from benchmarks._explorer import Limits
 from benchmarks._scenarios import Code, Scenario
-from fds_mlflow.core.events import Event, Kind, Rollout
+from fds_mlflow.core.events import Event, Kind, Outcome, Rollout
 from fds_mlflow.core.routing import RoutingTable, effective_rollout
+from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import exclusion, tags, writes
-from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, Write
+from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
 from fds_mlflow.registry.tags import Found, History, Intent
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.registry.view import View
-from fds_mlflow.serving import router
-from fds_mlflow.serving.router import Router
+from fds_mlflow.serving import aliases
+from fds_mlflow.serving.aliases import Aliases
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,44 @@ class Boastful(Transactions):
         return done
 
 
-class Backwards(Router):
-    """Reads the champion before the canary."""
+class Early(Transactions):
+    """Looks at its own clock before it asks whether its turn goes on, not after."""
 
-    def _read(self) -> RoutingTable:
-        champion = self._store.by_alias(self.model, tags.CHAMPION)
-        canary = self._store.by_alias(self.model, tags.CANARY)
+    def _check_turn(self, model: str, turn: exclusion.Turn) -> None:
+        if self.clock.monotonic() - turn.began >= self.lifetime / 2:
+            raise OutcomeUnknownError(f"the operation {turn.intent.id} stopped", fix="read the history")
+        if not any(intent.id == turn.intent.id for intent in tags.intents(self.store.read(model).tags)):
+            raise OutcomeUnknownError(f"the operation {turn.intent.id} was taken over", fix="read the history")
+
+
+def _reading(first: str, second: str) -> AbstractContextManager[object]:
+    """A router that reads each alias once, in this order."""
+
+    def read(store: RegistryStore, model: str) -> Aliases:
+        one = store.by_alias(model, first)
+        other = store.by_alias(model, second)
+        champion, canary = (one, other) if first == tags.CHAMPION else (other, one)
         if champion is None:
-            return super()._read()
-        named = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
-        return RoutingTable(
-            champion.version, effective_rollout(champion.version, canary.version if canary else None, named)
-        )
+            raise UnavailableError("there is no champion", fix="promote a version")
+        return Aliases(RoutingTable(champion.version, aliases._rollout(champion, canary)), champion, canary)
+
+    return patch.object(aliases, "read", read)
+
+
+def _unlanded_first() -> AbstractContextManager[object]:
+    def first(view: View, dead: Sequence[Intent]) -> Intent:
+        return min(dead, key=lambda intent: (writes.landed(view, intent) is Outcome.DONE, intent.take_over))
+
+    return patch.object(writes, "first_to_settle", first)
+
+
+def _history_ignored() -> AbstractContextManager[object]:
+    real = writes.landed
+
+    def landed(view: View, dead: Intent) -> Outcome:
+        return real(view, replace(dead, found=replace(dead.found, last=view.history.last)))
+
+    return patch.object(writes, "landed", landed)
 
 
 def _found_is_never_asked() -> AbstractContextManager[object]:
@@ -115,7 +142,7 @@ def _any_baseline(champion: int | None, canary: int | None, rollout: Rollout | N
 @contextmanager
 def _no_baseline() -> Iterator[None]:
     with ExitStack() as stack:
-        for module in (router, exclusion):
+        for module in (aliases, exclusion):
             stack.enter_context(patch.object(module, "effective_rollout", _any_baseline))
         yield
 
@@ -172,8 +199,22 @@ MUTANTS = (
     ),
     Mutant(
         "the router's order: canary, then champion",
-        Code(router=Backwards),
+        _changed(lambda: _reading(tags.CHAMPION, tags.CANARY)),
         Scenario("rollout", (Kind.ROLLBACK, Kind.PROMOTE), routed=True),
     ),
+    Mutant(
+        "the router's second look at the canary",
+        _changed(lambda: _reading(tags.CANARY, tags.CHAMPION)),
+        Scenario("rollout", (Kind.ROLLBACK, Kind.PROMOTE), routed=True, versions=(1, 2)),
+    ),
+    Mutant(
+        "the settling of landed operations first", _changed(_unlanded_first), Scenario("idle", _TWO, Limits(crashes=2))
+    ),
+    Mutant(
+        "writing off whoever looked before the last event",
+        _changed(_history_ignored),
+        Scenario("rollout", (Kind.ABORT, Kind.ABORT), Limits(crashes=1)),
+    ),
+    Mutant("the clock after the read", _one(Early), Scenario("idle", _TWO, Limits(slow=3))),
     Mutant("the dropping of packed doubles", _changed(_doubles_kept), Scenario("idle", (Kind.PROMOTE,), packing=True)),
 )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from types import FunctionType, MethodType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from benchmarks._interned import Asking, Read
+from benchmarks._interned import LIFETIME, Asking, Read
 from fds_mlflow.core import state as folded
 from fds_mlflow.core.events import Event, Rollout
 from fds_mlflow.core.operations import Request, Target
@@ -24,10 +24,18 @@ from fds_mlflow.registry import exclusion, tags
 from fds_mlflow.registry.store import ModelView, VersionView, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
-from fds_mlflow.serving.router import Router
 
-LIFETIME = 3.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+_WANTED = {
+    "_known": "nothing",
+    "_require_ready": "status",
+    "_mirror": "stage",
+    "_defuse": "rollout",
+    "look": "rollout",
+}
+"""What the callers of `version` look at."""
 
 
 class Sleep(NamedTuple):
@@ -63,7 +71,7 @@ class Port(Asking):
         self._exact = exact
         self._left = False
         self.tick = 0.0
-        self.ids = 0
+        self._named = (-1.0, 0)  # the tick of the last ULID, and how many there are of that tick
         self.seen: list[tuple[float, float, bool] | float] = []  # what was learnt of the clock since the last call
 
     def ask(self, call: Call) -> Any:
@@ -77,11 +85,21 @@ class Port(Asking):
             raise
 
     def read(self, model: str) -> ModelView:
-        """Aliases and tags, unless the caller only checks that its turn goes on."""
+        """Aliases and tags, and what the caller wants to know by them."""
         caller = sys._getframe(1)
-        if caller.f_code.co_name != "_check_turn":
-            return super().read(model)
-        view: ModelView = self._answer(Read("read", None, caller.f_locals["turn"].intent.id))
+        if caller.f_code.co_name == "_check_turn":
+            asked = Read("read", None, caller.f_locals["turn"].intent.id)
+        else:
+            asked = Read(
+                "read", None, None, "a turn" if caller.f_code.co_qualname.startswith("Exclusion.look.") else None
+            )
+        view: ModelView = self._answer(asked)
+        return view
+
+    def version(self, model: str, version: int) -> VersionView:
+        """One version, of which most callers look at one thing only."""
+        names = sys._getframe(1).f_code.co_qualname.split(".")
+        view: VersionView = self._answer(Read("version", version, None, _WANTED.get(names[1]) if names[1:] else None))
         return view
 
     def now(self) -> datetime:
@@ -120,9 +138,16 @@ class Port(Asking):
         self.ask(Sleep(self.tick + pause))
 
     def new_id(self) -> str:
-        """A ULID that names its process."""
-        self.ids += 1
-        return f"01{self.letter}{self.ids:023d}"
+        """A ULID that names its process and its tick: what was named in earlier ticks makes no difference to it."""
+        self.seen.append(self.tick)
+        tick, count = self._named
+        self._named = (self.tick, count + 1 if tick == self.tick else 1)
+        return f"01{self.letter}{int(self.tick):021d}{self._named[1]:02d}"
+
+    @property
+    def named(self) -> tuple[float, int] | None:
+        """What decides the next ULID, as far as it differs from other places of this tick."""
+        return self._named if self._named[0] == self.tick else None
 
 
 @dataclass(frozen=True)
@@ -135,6 +160,8 @@ class Program:
         body: The real code, given a port.
         reader: Whether it only reads; its answer is a routing table.
         mortal: Whether it may be killed.
+        takes_over: Whether it disregards live operations.
+        hand: Whether it is a person who writes past us, at any moment however long from now.
     """
 
     name: str
@@ -142,6 +169,8 @@ class Program:
     body: Callable[[Port], Any]
     reader: bool = False
     mortal: bool = True
+    takes_over: bool = False
+    hand: bool = False
 
 
 Facts = tuple[tuple[float, float, bool] | float, ...]
@@ -196,6 +225,10 @@ class Process:
         self.nodes.append(node)
         return len(self.nodes) - 1
 
+    def pending(self, place: int) -> Call:
+        """The call that waits for its answer at a place where the program has not ended."""
+        return cast(Call, self.nodes[place].call)
+
     def step(self, place: int, key: Any, answer: Any, tick: float) -> int:
         """Where the program stands after its pending call was answered."""
         known = self.nodes[place].children.setdefault(key, [])
@@ -229,6 +262,16 @@ class Process:
 _CONSTANT = frozenset({"body", "model", "request", "actor", "reason", "check", "patience", "take_over", "on_moved"})
 """Variables that a program's own arguments decide."""
 
+_SPENT = frozenset({"other", "busy", "pause", "left", "answer"})
+"""Variables of `_until_done` that are set anew before they are read again, or only named to people."""
+
+_IGNORED = _CONSTANT | _SPENT
+
+_DONE_WITH = frozenset(
+    {"view", "again", "others", "living", "past", "state", "target", "turn", "intent", "value", "event", "dead", "call"}
+)
+"""Variables that nobody reads any more once an intent is being removed; its name is in the call."""
+
 _CARRIERS = frozenset({__name__, "tenacity", "contextlib", "random"})
 """Modules whose frames only carry ours."""
 
@@ -238,14 +281,22 @@ def _fingerprint(live: greenlet) -> tuple[Any, ...]:
 
     Loops over several writes or versions keep their position in the current, never repeated, element.
     """
-    found = []
+    frames = []
     frame = live.gr_frame
     while frame is not None:
         if frame.f_globals["__name__"] not in _CARRIERS:
-            values = tuple((name, _value(value)) for name, value in frame.f_locals.items() if name not in _CONSTANT)
-            found.append((frame.f_code, frame.f_lasti, values))
+            frames.append(frame)
         frame = frame.f_back
-    return tuple(found)
+    leaving = any(frame.f_code.co_name == "_let_go" for frame in frames)
+    ignored = _IGNORED | _DONE_WITH if leaving else _IGNORED
+    return tuple(
+        (frame.f_code, frame.f_lasti, tuple((n, _held(n, v)) for n, v in frame.f_locals.items() if n not in ignored))
+        for frame in frames
+    )
+
+
+def _held(name: str, value: Any) -> Any:
+    return value > 0.05 if name == "wait" else _value(value)  # all that `FixedRandom` asks
 
 
 def _cells(function: FunctionType) -> Any:
@@ -264,9 +315,8 @@ _STAND_INS: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((View,), lambda view: (id(view.model), id(view.canary))),
     ((folded.State,), _folded),
     ((exclusion.Turn,), lambda turn: (turn.intent, turn.began, turn.decided, turn.landed)),
-    ((exclusion.Exclusion,), lambda owner: (frozenset(owner._seen.items()), owner.new_id.__self__.ids)),
-    ((Port,), lambda port: port.ids),
-    ((Router,), lambda router: (router._read_at, router._table, router.degraded)),
+    ((exclusion.Exclusion,), lambda owner: (frozenset(owner._seen.items()), owner.new_id.__self__.named)),
+    ((Port,), lambda port: port.named),
     ((list, tuple), lambda items: tuple(map(_value, items))),
     ((set,), frozenset),
     ((dict,), lambda items: tuple((_value(key), _value(value)) for key, value in items.items())),

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement, product
 from unittest.mock import patch
 
 from benchmarks._explorer import Found, Limits, Search
-from benchmarks._interned import MODEL, Registry, quick_reading
-from benchmarks._invariants import Lifecycle, alone
-from benchmarks._programs import LIFETIME, NOW, FixedRandom, Port, Program
+from benchmarks._interned import LIFETIME, MODEL, Registry, quick_reading
+from benchmarks._invariants import HAND, Lifecycle, alone
+from benchmarks._programs import NOW, FixedRandom, Port, Program
 from fds_mlflow.core.events import Kind
 from fds_mlflow.core.operations import Request
 from fds_mlflow.core.plan import Plan
 from fds_mlflow.core.routing import RoutingTable
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import MemoryStore
+from fds_mlflow.registry.store import DeleteAlias, MemoryStore, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.transaction import Result, Transactions
-from fds_mlflow.serving.router import Router
+from fds_mlflow.serving import aliases
 
 PLAN = Plan([10, 100])
 OPERATIONS = (
@@ -59,6 +60,20 @@ HISTORIES = {"new": (), "idle": IDLE, "rollout": ROLLOUT}
 """Requests that lead to the first state. idle: champion 2, former champion 1, candidate 3. Version 4 is unknown yet."""
 
 
+HANDS: dict[str, tuple[Write, ...]] = {
+    "moves the champion": (SetAlias(tags.CHAMPION, 1),),
+    "moves the champion to a new version": (SetAlias(tags.CHAMPION, 4),),
+    "moves the champion away and back": (SetAlias(tags.CHAMPION, 1), SetAlias(tags.CHAMPION, 2)),
+    "deletes the champion": (DeleteAlias(tags.CHAMPION),),
+    "deletes the canary": (DeleteAlias(tags.CANARY),),
+    "moves the canary": (SetAlias(tags.CANARY, 4),),
+    "edits the rollout into nonsense": (SetVersionTag(3, tags.ROLLOUT, '{"weight": "all of it"}'),),
+}
+"""What hands do, in the order of their writes."""
+
+_OF_ROLLOUTS = frozenset({"deletes the canary", "moves the canary", "edits the rollout into nonsense"})
+
+
 def beginning(requests: Iterable[Request]) -> MemoryStore:
     """The registry after these requests."""
     store = MemoryStore()
@@ -78,20 +93,27 @@ def writer(letter: str, request: Request, make: type[Transactions]) -> Program:
         return transactions.run(MODEL, request, actor=letter, reason="", take_over=take_over)
 
     version = "" if request.version is None else f" {request.version}"
-    return Program(f"{letter} ({request.kind}{version})", letter, body)
+    return Program(f"{letter} ({request.kind}{version})", letter, body, takes_over=request.kind is Kind.EMERGENCY)
 
 
-def reader(make: type[Router]) -> Program:
-    """A process that reads the routing table once."""
+def reader() -> Program:
+    """A process that reads the routing table once, as routers and servers do."""
 
     def body(port: Port) -> RoutingTable:
-        return make(MODEL, port, _no_scorer, clock=port).refresh()
+        return aliases.read(port, MODEL).routing
 
     return Program("router", "Q", body, reader=True, mortal=False)
 
 
-def _no_scorer(version: int) -> None:  # type: ignore[misc]
-    raise AssertionError(f"nobody scores, and version {version} was loaded")
+def hand(name: str) -> Program:
+    """A person who writes past us."""
+
+    def body(port: Port) -> Result:
+        for write in HANDS[name]:
+            port.write(MODEL, write)
+        return Result(None, "")
+
+    return Program(f"a hand ({name})", HAND, body, mortal=False, hand=True)
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,8 @@ class Scenario:
         limits: How far the search goes.
         routed: Whether a router reads at any two moments.
         packing: Whether every operation packs: three loose events are too many, one stays.
+        hand: What a person does past us, at any moment.
+        versions: What each writer puts forward, where it does that.
     """
 
     history: str
@@ -111,6 +135,8 @@ class Scenario:
     limits: Limits = field(default_factory=Limits)
     routed: bool = False
     packing: bool = False
+    hand: str | None = None
+    versions: tuple[int, ...] = (3, 4, 4)
 
     @property
     def name(self) -> str:
@@ -121,8 +147,14 @@ class Scenario:
             for count, what in ((limits.slow, "slow"), (limits.crashes, "killed"), (limits.failures, "failed"))
             if count
         ]
+        more += [f"a hand {self.hand}"] if self.hand else []
         more += [what for what, there in (("router", self.routed), ("packing", self.packing)) if there]
-        return f"{self.history}: {' | '.join(self.kinds)}{' + ' if more else ''}{', '.join(more)}"
+        return f"{self.history}: {self._wishes}{' + ' if more else ''}{', '.join(more)}"
+
+    @property
+    def _wishes(self) -> str:
+        wishes = [wish(kind, version) for kind, version in zip(self.kinds, self.versions, strict=False)]
+        return " | ".join(f"{w.kind}{'' if w.version is None else f' {w.version}'}" for w in wishes)
 
 
 @dataclass(frozen=True)
@@ -132,45 +164,83 @@ class Code:
     Attributes:
         make: The operations.
         recover: The operations that settle what the dead leave behind.
-        router: The reader.
         changed: What is replaced while it runs.
     """
 
     make: type[Transactions] = Transactions
     recover: type[Transactions] = Transactions
-    router: type[Router] = Router
     changed: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: a search keeps millions of tuples, and looking them through takes most of it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def explore(scenario: Scenario, code: Code | None = None) -> Found:
     """Search one scenario until the first violation."""
+    as_written = code is None
     code = code or Code()
     store = beginning(HISTORIES[scenario.history])
     with ExitStack() as stack:
+        stack.enter_context(_uncollected())
         if scenario.packing:
             stack.enter_context(patch.multiple(tags, LOOSE=3, KEEP_LOOSE=1))
         stack.enter_context(code.changed())
         stack.enter_context(quick_reading(failures=scenario.limits.failures > 0))
         registry = Registry()
         start = registry.number(store)
-        versions = (3, 4, 4)
         programs = [
             writer(letter, wish(kind, version), code.make)
-            for letter, kind, version in zip("ABC", scenario.kinds, versions, strict=False)
+            for letter, kind, version in zip("ABC", scenario.kinds, scenario.versions, strict=False)
         ]
+        if scenario.hand is not None:
+            programs.append(hand(scenario.hand))
         if scenario.routed:
-            programs.append(reader(code.router))
-        return Search(registry, programs, Lifecycle(registry, start, code.recover), scenario.limits).run(start)
+            programs.append(reader())
+        deleted = scenario.hand is not None and DeleteAlias(tags.CHAMPION) in HANDS[scenario.hand]
+        judge = Lifecycle(registry, start, code.recover, deleted=deleted)
+        return Search(registry, programs, judge, scenario.limits, as_written=as_written).run(start)
 
 
 # --- the sets ------------------------------------------------------------------------------------------------
 
 
-def pairs(limits: Limits, *, routed: bool = False, kinds: Sequence[Kind] = OPERATIONS) -> Iterator[Scenario]:
-    """Two writers over every pair of operations, from both histories."""
-    for history in ("idle", "rollout"):
-        for two in combinations_with_replacement(kinds, 2):
-            yield Scenario(history, two, limits, routed)
+_NEW_VERSION = (Kind.STAGE, Kind.PROMOTE, Kind.START, Kind.RETIRE)
+"""The kinds that put a version forward: with these it matters who comes first."""
+
+
+def pairs(
+    limits: Limits,
+    *,
+    routed: bool = False,
+    kinds: Sequence[Kind] = OPERATIONS,
+    hand: str | None = None,
+    histories: Sequence[str] = ("idle", "rollout"),
+) -> Iterator[Scenario]:
+    """Two writers over every pair of operations; in both orders where that makes a difference."""
+    for history, first, second in product(histories, kinds, kinds):
+        orders = {first, second} & set(_NEW_VERSION)
+        if orders or kinds.index(first) <= kinds.index(second):
+            yield Scenario(history, (first, second), limits, routed, hand=hand)
+
+
+def handed(limits: Limits, names: Iterable[str], kinds: Sequence[Kind] = OPERATIONS) -> Iterator[Scenario]:
+    """A hand beside one writer: every change by every operation, with a router."""
+    for history, name, kind in product(("idle", "rollout"), names, kinds):
+        if history == "rollout" or name not in _OF_ROLLOUTS:
+            yield Scenario(history, (kind,), limits, routed=True, hand=name)
+
+
+def handed_pairs(limits: Limits, names: Iterable[str], kinds: Sequence[Kind]) -> Iterator[Scenario]:
+    """A hand beside two writers."""
+    for name in names:
+        yield from pairs(limits, kinds=kinds, hand=name, histories=("rollout",))
 
 
 def threes(limits: Limits) -> Iterator[Scenario]:
@@ -189,7 +259,7 @@ def packings(limits: Limits) -> Iterator[Scenario]:
 
 def firsts(limits: Limits) -> Iterator[Scenario]:
     """Two writers on a model without a history."""
-    for two in combinations_with_replacement((Kind.STAGE, Kind.PROMOTE, Kind.RETIRE), 2):
+    for two in product((Kind.STAGE, Kind.PROMOTE, Kind.RETIRE), repeat=2):
         yield Scenario("new", two, limits, routed=True)
 
 
@@ -218,7 +288,7 @@ def _selected(limits: Limits, *two: tuple[Kind, Kind]) -> Iterator[Scenario]:
 
 _E = Kind.EMERGENCY
 _CORE = (Kind.PROMOTE, Kind.START, Kind.ADVANCE, Kind.ABORT, Kind.ROLLBACK)
-_CUT = 4_000
+_CUT = 2_500
 
 SMALL = (
     Group("two writers and a router", lambda: without(_E, pairs(Limits(states=2 * _CUT), routed=True))),
@@ -226,21 +296,26 @@ SMALL = (
     Group("two that pack", lambda: packings(Limits(states=_CUT))),
     Group("one of two is killed", lambda: pairs(Limits(crashes=1, states=_CUT), kinds=_CORE)),
     Group("calls that fail", lambda: pairs(Limits(failures=1, states=_CUT), kinds=(Kind.PROMOTE, Kind.ABORT))),
-    Group("slow calls", lambda: _selected(Limits(slow=3, states=30_000), (Kind.PROMOTE, Kind.PROMOTE))),
-    Group("an emergency that takes over", lambda: only(_E, pairs(Limits(states=_CUT)))),
+    Group("slow calls", lambda: _selected(Limits(slow=3, states=20_000), (Kind.PROMOTE, Kind.PROMOTE))),
+    Group("a hand and a writer", lambda: handed(Limits(states=_CUT), HANDS, (Kind.PROMOTE, Kind.ABORT))),
+    Group("an emergency that takes over", lambda: only(_E, pairs(Limits(states=_CUT // 2)))),
     Group("three writers", lambda: (s for s in threes(Limits(states=_CUT)) if len(set(s.kinds)) == 3)),
 )
 """What CI explores: every search stops at a limit of states, the shortest histories first."""
 
+_ALL = Limits(states=3_000_000)
+
 FULL = (
-    Group("two writers and a router", lambda: pairs(Limits(), routed=True)),
-    Group("a first version", lambda: firsts(Limits(crashes=1))),
-    Group("two that pack, one killed", lambda: packings(Limits(crashes=1))),
-    Group("one of two is killed", lambda: pairs(Limits(crashes=1))),
-    Group("both of two are killed", lambda: without(_E, pairs(Limits(crashes=2)))),
-    Group("calls that fail", lambda: without(_E, pairs(Limits(failures=1)))),
-    Group("slow calls", lambda: without(_E, pairs(Limits(slow=3)))),
-    Group("an emergency and slow calls", lambda: only(_E, pairs(Limits(slow=2)))),
-    Group("three writers", lambda: threes(Limits())),
+    Group("two writers and a router", lambda: pairs(_ALL, routed=True)),
+    Group("a first version", lambda: firsts(replace(_ALL, crashes=2))),
+    Group("two that pack, both killed", lambda: packings(replace(_ALL, crashes=2))),
+    Group("one of two is killed, and a router", lambda: without(_E, pairs(replace(_ALL, crashes=1), routed=True))),
+    Group("both of two are killed", lambda: pairs(replace(_ALL, crashes=2))),
+    Group("calls that fail", lambda: pairs(replace(_ALL, failures=1))),
+    Group("a hand, a killed writer and a router", lambda: handed(replace(_ALL, crashes=1), HANDS)),
+    Group("a hand and two writers", lambda: handed_pairs(_ALL, HANDS, _CORE)),
+    Group("three writers", lambda: threes(_ALL)),
+    Group("slow calls", lambda: without(_E, pairs(replace(_ALL, slow=3)))),
+    Group("an emergency and slow calls", lambda: only(_E, pairs(replace(_ALL, slow=2)))),
 )
 """Everything."""

@@ -38,6 +38,10 @@ class RefusedError(FdsError):
     """The state of the model does not allow the operation; nothing was changed."""
 
 
+class StaleError(RefusedError):
+    """The history has gone on since the operation was decided; nothing was changed."""
+
+
 class ConflictError(FdsError):
     """Another operation on the same model is in flight; nothing was changed."""
 

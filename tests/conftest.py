@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest.register_assert_rewrite("tests.integration.faults.crowd", "tests.integration.faults.registry_world")
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("no deadline")
 
@@ -49,6 +57,15 @@ def fake_clock() -> FakeClock:
 
 
 @pytest.fixture(autouse=True)
+def _log_forgets() -> Iterator[None]:
+    """Leave the package's log as the test found it: a search through thousands of refusals turns it off."""
+    log = logging.getLogger("fds_mlflow")
+    level = log.level
+    yield
+    log.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
 def _mlflow_forgets() -> Iterator[None]:
     """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it."""
     before = {name: value for name, value in os.environ.items() if _is_setting(name)}
@@ -81,14 +98,34 @@ def _reset_mlflow() -> None:
 
 
 @pytest.fixture(scope="session")
-def _migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """A folder that all processes of this run of the tests share: for what is dear to make and is only read."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared-{testrun_uid}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process in at a time: the first makes what the others then find."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(shared_folder: Path) -> Path:
     """An empty MLflow database with its tables: making one takes seconds, copying it takes none."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    folder = tmp_path_factory.mktemp("mlflow-template")
-    store = SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
-    store._dispose_engine()
-    return folder / "mlflow.db"
+    database, unfinished = shared_folder / "mlflow.db", shared_folder / "unfinished.db"
+    with one_at_a_time(shared_folder / "mlflow.lock"):
+        if not database.exists():
+            store = SqlAlchemyStore(f"sqlite:///{unfinished}", (shared_folder / "artifacts").as_uri())
+            store._dispose_engine()
+            unfinished.rename(database)
+    return database
 
 
 @pytest.fixture

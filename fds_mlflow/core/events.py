@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from fds_mlflow.core.plan import Plan
+from fds_mlflow.core.plan import FULL, Plan
 
 
 class Kind(StrEnum):
@@ -80,6 +80,16 @@ class Rollout:
     def at_last_step(self) -> bool:
         """Whether the weight has reached the last one of the plan."""
         return self.weight >= self.plan.weights[-1]
+
+    @property
+    def next_weight(self) -> int | None:
+        """The plan's next weight, in basis points; None at its last step."""
+        return next((weight for weight in self.plan.weights if weight > self.weight), None)
+
+    @property
+    def can_complete(self) -> bool:
+        """Whether nothing of the plan is left but the completion: all traffic has no control, so it is no step."""
+        return self.next_weight in (None, FULL)
 
     def ended(self, status: RolloutStatus) -> Rollout:
         """The same rollout, ended in the given way."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from fds_mlflow.core.events import Kind, Rollout, RolloutStatus
 from fds_mlflow.core.plan import FULL, Plan, to_percent
 from fds_mlflow.core.state import Stage, State
-from fds_mlflow.errors import RefusedError
+from fds_mlflow.errors import RefusedError, StaleError
 
 Refusal = tuple[str, str]
 Guard = Callable[["State", "Request"], Refusal | None]
@@ -31,6 +31,8 @@ class Request:
         force: Complete below the last step of the plan.
         rollout_id: For a start: ULID of the new rollout.
         now: For rollouts: when the step begins, UTC.
+        seen: Sequence number of the last event that the wish is based on: refused once the history has gone on. None
+            for a wish that holds whatever has happened since.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Request:
     force: bool = False
     rollout_id: str | None = None
     now: datetime | None = None
+    seen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,13 @@ def decide(state: State, request: Request) -> Target | Already:
 
     Raises:
         RefusedError: The state does not allow it.
+        StaleError: The history has gone on since it was decided.
     """
+    if request.seen is not None and request.seen != state.sequence:
+        raise StaleError(
+            f"the {request.kind} was decided at event {request.seen}, and the history is at event {state.sequence} now",
+            fix="look again and decide anew",
+        )
     done = _already(state, request)
     if done is not None:
         return done
@@ -163,11 +172,11 @@ def _weight_out_of_plan(state: State, request: Request) -> Refusal | None:
 
 def _below_last_step(state: State, request: Request) -> Refusal | None:
     rollout = state.rollout
-    if rollout is None or rollout.at_last_step or request.force:
+    if rollout is None or rollout.can_complete or request.force:
         return None
+    last = next((w for w in reversed(rollout.plan.weights) if w < FULL), FULL)
     return (
-        f"the canary gets {to_percent(rollout.weight):g} %, below the plan's last step of"
-        f" {to_percent(rollout.plan.weights[-1]):g} %",
+        f"the canary gets {to_percent(rollout.weight):g} %, below the plan's last step of {to_percent(last):g} %",
         "advance it first (`canary advance`), or complete with force",
     )
 

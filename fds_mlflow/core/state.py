@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -55,65 +55,95 @@ def fold(events: Iterable[Event], start: State | None = None) -> State:
 
     Operations that did not take effect count in the sequence and change nothing else.
     """
-    state = start or State()
+    draft = _Draft(start or State())
     for event in events:
         if event.outcome is Outcome.DONE:
-            state = _FOLD[event.kind](state, event)
-        state = replace(state, sequence=event.sequence)
-    return state
+            _FOLD[event.kind](draft, event)
+        draft.sequence = event.sequence
+    return draft.state()
 
 
-def _with_stage(state: State, version: int | None, stage: Stage) -> State:
-    if version is None:
-        return state
-    return replace(state, stages=MappingProxyType({**state.stages, version: stage}))
+class _Draft:
+    """A state while events are folded into it: changed in place, since histories grow to thousands of events."""
+
+    def __init__(self, state: State) -> None:
+        self.sequence = state.sequence
+        self.champion = state.champion
+        self.stages = dict(state.stages)
+        self.rollout = state.rollout
+        self.former = dict.fromkeys(state.former)  # a set in order
+        self.withdrawn = set(state.withdrawn)
+
+    def state(self) -> State:
+        """The state it has come to."""
+        return State(
+            sequence=self.sequence,
+            champion=self.champion,
+            stages=MappingProxyType(self.stages),
+            rollout=self.rollout,
+            former=tuple(self.former),
+            withdrawn=frozenset(self.withdrawn),
+        )
+
+    def set_stage(self, version: int | None, stage: Stage) -> None:
+        """Move a version, if there is one, to a stage."""
+        if version is not None:
+            self.stages[version] = stage
+
+    def move_champion(self, champion: int | None) -> None:
+        """Move the champion; the one that steps down becomes the latest former champion."""
+        if champion == self.champion:
+            return
+        if champion is not None:
+            self.former.pop(champion, None)
+        if self.champion is not None:
+            self.former.pop(self.champion, None)
+            self.former[self.champion] = None
+            self.set_stage(self.champion, Stage.ARCHIVED)
+        self.champion = champion
+        self.set_stage(champion, Stage.PRODUCTION)
 
 
-def _with_champion(state: State, champion: int | None) -> State:
-    """Move the champion; the one that steps down becomes the latest former champion."""
-    if champion == state.champion:
-        return state
-    former = tuple(v for v in state.former if v not in (state.champion, champion))
-    if state.champion is not None:
-        former = (*former, state.champion)
-        state = _with_stage(state, state.champion, Stage.ARCHIVED)
-    state = replace(state, champion=champion, former=former)
-    return _with_stage(state, champion, Stage.PRODUCTION)
+def _stage(draft: _Draft, event: Event) -> None:
+    draft.set_stage(event.to_version, Stage.STAGING)
 
 
-def _stage(state: State, event: Event) -> State:
-    return _with_stage(state, event.to_version, Stage.STAGING)
+def _retire(draft: _Draft, event: Event) -> None:
+    draft.set_stage(event.to_version, Stage.ARCHIVED)
 
 
-def _retire(state: State, event: Event) -> State:
-    return _with_stage(state, event.to_version, Stage.ARCHIVED)
+def _promote(draft: _Draft, event: Event) -> None:
+    draft.move_champion(event.to_version)
+    draft.rollout = None
+    draft.withdrawn.discard(event.to_version)
 
 
-def _promote(state: State, event: Event) -> State:
-    state = replace(_with_champion(state, event.to_version), rollout=None)
-    return replace(state, withdrawn=state.withdrawn - {event.to_version})
-
-
-def _roll_back(state: State, event: Event) -> State:
-    left = {state.champion} - {None}
-    state = replace(_with_champion(state, event.to_version), rollout=None)
+def _roll_back(draft: _Draft, event: Event) -> None:
+    if draft.champion is not None:
+        draft.withdrawn.add(draft.champion)
+    draft.move_champion(event.to_version)
+    draft.rollout = None
     # Going back to a version on purpose is trust in it: it may be an emergency's choice again later.
-    return replace(state, withdrawn=(state.withdrawn | left) - {event.to_version})
+    draft.withdrawn.discard(event.to_version)
 
 
-def _rollout(state: State, event: Event) -> State:
-    rollout = event.rollout if event.rollout is not None and event.rollout.active else None
-    return _with_stage(replace(state, rollout=rollout), rollout.canary if rollout else None, Stage.STAGING)
+def _rollout(draft: _Draft, event: Event) -> None:
+    draft.rollout = event.rollout if event.rollout is not None and event.rollout.active else None
+    draft.set_stage(draft.rollout.canary if draft.rollout else None, Stage.STAGING)
+    if event.rollout is not None and event.rollout.plan.control and not event.rollout.active:
+        draft.set_stage(event.rollout.canary, Stage.ARCHIVED)  # the watch is over: a former champion again
 
 
-def _adopt(state: State, event: Event) -> State:
+def _adopt(draft: _Draft, event: Event) -> None:
     """Take over what a hand did; a move back to a former champion counts as a rollback."""
-    back = event.to_version in state.former
-    state = _roll_back(state, event) if back else _with_champion(state, event.to_version)
-    return _rollout(state, event)
+    if event.to_version in draft.former:
+        _roll_back(draft, event)
+    else:
+        draft.move_champion(event.to_version)
+    _rollout(draft, event)
 
 
-_FOLD: Mapping[Kind, Callable[[State, Event], State]] = {
+_FOLD: Mapping[Kind, Callable[[_Draft, Event], None]] = {
     Kind.STAGE: _stage,
     Kind.PROMOTE: _promote,
     Kind.START: _rollout,

@@ -10,7 +10,15 @@ from fds_mlflow.core.events import Rollout, RolloutStatus
 from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.state import Stage
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteAlias, SetStage, SetVersionTag, VersionView, Write
+from fds_mlflow.registry.store import (
+    DeleteAlias,
+    DeleteModelTag,
+    SetModelTag,
+    SetStage,
+    SetVersionTag,
+    VersionView,
+    Write,
+)
 from fds_mlflow.registry.view import View, difference
 
 
@@ -174,6 +182,9 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
         means = "their tags were deleted or made unreadable by hand"
         found.append(Finding(Severity.WARNING, what, means, "import them from a backup (`history import`)"))
     for name in view.history.damaged:
+        if tags.is_intent(name):
+            found.append(_unreadable_intent(view, name))
+            continue
         means = "its event does not count; it is left where it is"
         found.append(Finding(Severity.WARNING, f"the tag {name} does not read", means, "restore its value"))
     named = {v for e in events for v in (e.from_version, e.to_version) if v is not None}
@@ -185,6 +196,18 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
         what = f"{len(view.history.loose)} events have a tag of their own, more than {tags.LOOSE}"
         found.append(Finding(Severity.NOTE, what, "every tag slows every write to the model", BY_FIX))
     return found
+
+
+def _unreadable_intent(view: View, name: str) -> Finding:
+    value = view.model.tags[name]
+    kept = tags.kept_name(name, value)
+    return Finding(
+        Severity.WARNING,
+        f"the operation in flight in the tag {name} does not read",
+        "nobody waits for it or can settle it; should its process be alive, it stops before its next write",
+        f"{BY_TIDYING}, which keeps the value as {kept}",
+        (SetModelTag(kept, value), DeleteModelTag(name)),
+    )
 
 
 def _intents(view: View) -> list[Finding]:

@@ -82,6 +82,7 @@ class Exclusion:
         random: For backing off.
         time_to_live: Seconds after which an intent that has been seen unchanged is dead; None for what the
             registry's longest write asks for. It must exceed twice that.
+        longest_pause: Seconds that one who waits for others pauses at most before looking again.
     """
 
     store: RegistryStore
@@ -89,6 +90,7 @@ class Exclusion:
     new_id: Callable[[], str]
     random: Random = field(default_factory=Random)
     time_to_live: float | None = None
+    longest_pause: float = 2.0
     _seen: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
@@ -131,7 +133,7 @@ class Exclusion:
             except BusyError as busy:
                 other = busy.other
                 pause = self.random.uniform(0, wait)
-                wait = min(2 * wait, 2.0)
+                wait = min(2 * wait, self.longest_pause)
             left = until - self.clock.monotonic()
             if left <= 0:
                 raise _conflict(other) from None
@@ -165,10 +167,7 @@ class Exclusion:
             if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
                 self._let_go(model, turn)
                 raise
-            raise OutcomeUnknownError(
-                f"the operation {intent.id} was interrupted after its decisive write was tried: {error.what}",
-                fix="read the history: the next operation settles this one and records how it ended",
-            ) from error
+            raise interrupted(intent, error) from error
         except BaseException:
             if not turn.decided:
                 self._let_go(model, turn)
@@ -248,6 +247,14 @@ class Exclusion:
             sleep=self.clock.sleep,
             reraise=True,
         )(call)
+
+
+def interrupted(intent: Intent, error: FdsError) -> OutcomeUnknownError:
+    """What to say of an operation that stopped once its decisive write had been tried, whatever stopped it."""
+    return OutcomeUnknownError(
+        f"the operation {intent.id} was interrupted after its decisive write was tried: {error.what}",
+        fix="read the history: the next operation settles this one and records how it ended",
+    )
 
 
 def _conflict(other: Intent | None) -> ConflictError:

@@ -32,9 +32,12 @@ SQLITE_BUSY = 20.0
 """Seconds a write to SQLite may wait for the lock: MLflow sets this as `PRAGMA busy_timeout`."""
 
 _AGAIN = frozenset(
-    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock.
+    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock. ENDPOINT_NOT_FOUND is how
+    # its client reads a 404 that is no answer of MLflow's: a load balancer without a server behind it.
     (
         "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
+        "RESOURCE_EXHAUSTED",
         "INTERNAL_ERROR",
         "TEMPORARILY_UNAVAILABLE",
         "REQUEST_LIMIT_EXCEEDED",
@@ -160,7 +163,7 @@ class MlflowStore:
         from mlflow.exceptions import MlflowException
 
         try:
-            with _short_requests():
+            with short_requests():
                 return call()
         except MlflowException as error:
             raise _translated(error, model, self.uri) from error
@@ -222,7 +225,7 @@ _settings_before: dict[str, str | None] = {}
 
 
 @contextmanager
-def _short_requests() -> Iterator[None]:
+def short_requests() -> Iterator[None]:
     """Turn MLflow's own HTTP retries and its long timeout off while registry calls are under way.
 
     They are settings of the process in MLflow, so users are counted, and the last one puts them back.

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -93,6 +94,7 @@ class History:
     Attributes:
         events: In order of sequence, doubles dropped.
         loose: Events that have a tag of their own, by tag name.
+        packs: Events of each pack, by tag name.
         packed: (operation, kind) of the events that a pack holds.
         intents: Operations in flight.
         damaged: Names of tags of ours whose value does not read: edited by hand.
@@ -100,7 +102,8 @@ class History:
 
     events: tuple[Event, ...]
     loose: Mapping[str, Event]
-    packed: frozenset[tuple[str, Kind]]
+    packs: Mapping[str, tuple[Event, ...]]
+    packed: AbstractSet[tuple[str, Kind]]
     intents: tuple[Intent, ...]
     damaged: tuple[str, ...]
 
@@ -117,7 +120,7 @@ class History:
 def history(tags: Mapping[str, str]) -> History:
     """Read everything of ours from a model's tags; what does not read is named, never dropped in silence."""
     loose: dict[str, Event] = {}
-    packed: list[Event] = []
+    packs: dict[str, tuple[Event, ...]] = {}
     intents: list[Intent] = []
     damaged: list[str] = []
     for name, value in tags.items():
@@ -127,21 +130,51 @@ def history(tags: Mapping[str, str]) -> History:
             if match := _EVENT.fullmatch(name):
                 loose[name] = _event(json.loads(value), int(match[1]), match[2])
             elif _PACK.fullmatch(name):
-                packed.extend(decode_pack(value))
+                packs[name] = _unpacked(value)
             elif match := _INTENT.fullmatch(name):
                 intents.append(decode_intent(match[1], value))
             elif name.startswith(("fds.event", "fds.intent")):
                 damaged.append(name)
         except UNREADABLE:
             damaged.append(name)
-    unique = {(e.operation, e.kind): e for e in (*packed, *loose.values())}
+    packs = dict(sorted(packs.items()))
+    older = _joined(tuple(tags[name] for name in packs))
     return History(
-        events=tuple(sorted(unique.values(), key=lambda e: (e.sequence, e.operation))),
+        events=_in_order(older, loose.values()),
         loose=dict(sorted(loose.items())),
-        packed=frozenset((e.operation, e.kind) for e in packed),
+        packs=packs,
+        packed=older.by_key.keys(),
         intents=tuple(sorted(intents, key=lambda i: i.id)),
         damaged=tuple(sorted(damaged)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Older:
+    """What a model's packs hold together: in order of sequence, and by (operation, kind)."""
+
+    events: tuple[Event, ...]
+    by_key: Mapping[tuple[str, Kind], Event]
+
+
+@lru_cache(maxsize=16)
+def _joined(values: tuple[str, ...]) -> _Older:
+    """The events of packs, doubles dropped; packs change seldom, so this is done once a process."""
+    by_key = {(e.operation, e.kind): e for value in values for e in _unpacked(value)}
+    return _Older(tuple(sorted(by_key.values(), key=_place)), by_key)
+
+
+def _in_order(older: _Older, loose: Iterable[Event]) -> tuple[Event, ...]:
+    """Packed and loose events in order of sequence, doubles dropped."""
+    newer = {(e.operation, e.kind): e for e in loose}
+    last = older.events[-1].sequence if older.events else 0
+    if all(e.sequence > last for e in newer.values()) and older.by_key.keys().isdisjoint(newer):
+        return (*older.events, *sorted(newer.values(), key=_place))  # the usual case, and the cheap one
+    return tuple(sorted({**older.by_key, **newer}.values(), key=_place))
+
+
+def _place(event: Event) -> tuple[int, str]:
+    return event.sequence, event.operation
 
 
 def intents(tags: Mapping[str, str]) -> list[Intent]:
@@ -162,6 +195,17 @@ def event_tag(event: Event) -> tuple[str, str]:
 def intent_name(operation: str) -> str:
     """Name of the tag of an operation in flight."""
     return f"fds.intent.{operation}"
+
+
+def is_intent(name: str) -> bool:
+    """Whether a tag's name says that it is an operation in flight, whatever its value."""
+    return name.startswith("fds.intent")
+
+
+def kept_name(name: str, value: str) -> str:
+    """Name of the tag under which a value of ours that does not read is kept: outside of all that is read."""
+    # The digest tells what is kept apart from what was kept before; a tag's name has at most 250 characters.
+    return f"fds.kept.{name.removeprefix('fds.')}"[:233] + f".{digest(value)}"
 
 
 def encode_intent(intent: Intent) -> str:
@@ -216,26 +260,24 @@ def pack(events: Sequence[Event]) -> tuple[str, str, int]:
         Name and value of the pack's tag, and how many of the given events were looked at.
         The name is empty where nothing could be packed.
     """
-    taken: list[Event] = []
-    value = ""
-    looked = 0
-    for event in events:
-        longer = _encode_pack([*taken, event])
-        if len(longer) > MAX_VALUE:
-            if taken:
-                break
+    lines = [_dump({"sequence": e.sequence, "operation": e.operation, **_event_values(e)}) for e in events]
+    first = next((place for place, line in enumerate(lines) if len(_encode_pack([line])) <= MAX_VALUE), None)
+    if first is None:
+        return "", "", len(lines)
+    fits, value, too_many, ahead = first + 1, _encode_pack(lines[first : first + 1]), len(lines) + 1, 32
+    while too_many - fits > 1:
+        # Ahead in growing steps, then by halves: packing each prefix would cost the square of a pack's length.
+        tried = min(fits + ahead, (fits + too_many) // 2)
+        longer = _encode_pack(lines[first:tried])
+        if len(longer) <= MAX_VALUE:
+            fits, value, ahead = tried, longer, 2 * ahead
         else:
-            taken.append(event)
-            value = longer
-        looked += 1
-    if not taken:
-        return "", "", looked
-    return f"fds.events.{taken[0].sequence:08d}-{taken[-1].sequence:08d}", value, looked
+            too_many = tried
+    return f"fds.events.{events[first].sequence:08d}-{events[fits - 1].sequence:08d}", value, fits
 
 
-def _encode_pack(events: Sequence[Event]) -> str:
-    lines = "\n".join(_dump({"sequence": e.sequence, "operation": e.operation, **_event_values(e)}) for e in events)
-    return base64.b85encode(zlib.compress(lines.encode(), 9)).decode("ascii")
+def _encode_pack(lines: Sequence[str]) -> str:
+    return base64.b85encode(zlib.compress("\n".join(lines).encode(), 9)).decode("ascii")
 
 
 def decode_pack(value: str) -> list[Event]:
@@ -245,7 +287,7 @@ def decode_pack(value: str) -> list[Event]:
 
 @lru_cache(maxsize=1_024)
 def _unpacked(value: str) -> tuple[Event, ...]:
-    """A pack's events; packs never change, so each is decompressed once a process."""
+    """A pack's events; a value is decompressed once a process."""
     lines = zlib.decompress(base64.b85decode(value)).decode().split("\n")
     rows = [json.loads(line) for line in lines]
     return tuple(_event(row, int(row["sequence"]), _text(row["operation"])) for row in rows)
@@ -406,12 +448,25 @@ def _rollout(values: Mapping[str, Any]) -> Rollout:
         id=_encodable(values["id"]),
         champion=int(values["champion"]),
         canary=int(values["canary"]),
-        plan=Plan.from_dict(values["plan"]),
+        plan=_plan(_dump(values["plan"])),
         weight=weight,
         step=int(values["step"]),
         since=_moment(values["since"]),
         status=RolloutStatus(values["status"]),
     )
+
+
+_GONE = frozenset({"min_success_rate", "max_success_drop"})
+"""What plans of older releases also had: a plain rule that nobody judges by any more."""
+
+
+@lru_cache(maxsize=256)
+def _plan(value: str) -> Plan:
+    """A plan from its JSON: all events of a rollout repeat it, and most rollouts share one."""
+    values = json.loads(value)
+    if isinstance(values, dict):
+        values = {key: values[key] for key in values if key not in _GONE}
+    return Plan.from_dict(values)
 
 
 def _time(time: datetime) -> str:

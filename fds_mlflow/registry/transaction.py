@@ -14,8 +14,8 @@ from fds_mlflow.core.operations import Already, Request, Target, decide
 from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.state import Stage, State, fold
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
-from fds_mlflow.registry import tags, writes
-from fds_mlflow.registry.exclusion import BusyError, Clock, Exclusion, Turn
+from fds_mlflow.registry import packing, tags, writes
+from fds_mlflow.registry.exclusion import BusyError, Clock, Exclusion, Turn, interrupted
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
@@ -43,9 +43,20 @@ class Result:
         return self.event is not None
 
 
+def _nobody(_model: str, _event: Event) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass
 class Transactions(Exclusion):
-    """Runs the operations of models in one registry."""
+    """Runs the operations of models in one registry.
+
+    Args:
+        on_event: Called with the model and each event that this process has written into a history, its own and those
+            of operations it settles. It is called while the model is held: it must return at once, and not raise.
+    """
+
+    on_event: Callable[[str, Event], None] = _nobody
 
     def run(
         self,
@@ -228,6 +239,7 @@ class Transactions(Exclusion):
     def _append(self, model: str, turn: Turn, event: Event) -> None:
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
+        self.on_event(model, event)
 
     def _mirror(self, model: str, turn: Turn, before: State, event: Event, *, recorded: bool = False) -> None:
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
@@ -357,17 +369,28 @@ class Transactions(Exclusion):
             self._require_ready(model, event)
             for write in (*writes.before(view, event), point):
                 self._write(model, turn, write, decisive=write is point)
-        except (BusyError, FdsError):
-            if not turn.decided:
+        except (BusyError, FdsError) as error:
+            if not turn.decided or isinstance(error, NotFoundError | RefusedError):
                 self._let_go(model, turn)
+            elif isinstance(error, FdsError) and not isinstance(error, OutcomeUnknownError):
+                raise interrupted(intent, error) from error
             raise
         if on_moved is not None:
             on_moved(target)
-        while self.clock.monotonic() < turn.began + self.lifetime:
+        try:
+            return self._outlive(model, intent, turn.began)
+        except OutcomeUnknownError:
+            raise
+        except FdsError as error:  # a conflict included: the champion has moved, whatever keeps that from the history
+            raise interrupted(intent, error) from error
+
+    def _outlive(self, model: str, mine: Intent, began: float) -> Event:
+        """Wait until every operation that a take-over went past is dead; then settle all of them, and oneself."""
+        while self.clock.monotonic() < began + self.lifetime:
             self.clock.sleep(min(1.0, self.lifetime / 10))
             self.look(model)  # so that the others are seen to be dead
-        self._seen[(model, intent.id)] = float("-inf")  # from here on a record to be settled, like any other
-        return self._until_done(lambda: self._conclude(model, intent), None)
+        self._seen[(model, mine.id)] = float("-inf")  # from here on a record to be settled, like any other
+        return self._until_done(lambda: self._conclude(model, mine), None)
 
     def _conclude(self, model: str, mine: Intent) -> Event | None:
         """One step towards the end of a take-over: settle the others, then reassert and record one's own."""
@@ -391,24 +414,14 @@ class Transactions(Exclusion):
         """Pack the oldest loose events once there are too many: an operation of its own, after a success."""
         try:
             view = self.look(model)
-            loose = view.history.loose
-            doubles = [name for name, e in loose.items() if (e.operation, e.kind) in view.history.packed]
-            rest = [event for name, event in loose.items() if name not in doubles]
-            due = rest[: -tags.KEEP_LOOSE] if len(rest) > tags.LOOSE else []
-            if (not doubles and not due) or view.history.intents:
+            due = packing.due(view.history)
+            if not due or view.history.intents:
                 return
             with self._turn(model, view, None, actor) as turn:
-                while due and self.clock.monotonic() - turn.began < self.lifetime / 4:
-                    name, value, looked = tags.pack(due)
-                    if name:
-                        self._write(model, turn, SetModelTag(name, value))
-                        packed = {(e.operation, e.kind) for e in tags.decode_pack(value)}
-                        doubles += [n for n, e in loose.items() if (e.operation, e.kind) in packed]
-                    due = due[looked:]
-                for name in doubles:
+                for write in due:
                     if self.clock.monotonic() - turn.began >= self.lifetime / 4:
-                        break  # what is left is a double, and the next packing removes it first
-                    self._write(model, turn, DeleteModelTag(name))
+                        break  # what is left is superfluous, and the next packing begins with it
+                    self._write(model, turn, write)
         except (BusyError, FdsError) as error:
             log.info("events were not packed this time: %s", error)
 

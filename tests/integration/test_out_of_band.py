@@ -484,13 +484,17 @@ def test_event_tag_deleted(hands: Hands) -> None:
 
 @pytest.mark.parametrize("value", ["", "[]", "{"])
 def test_intent_tag_nonsense(value: str, hands: Hands) -> None:
-    """A tag that is named as an operation in flight and reads as none blocks nobody, and is named."""
+    """A tag that is named as an operation in flight and reads as none blocks nobody, is named, and can be put aside."""
     name = tags.intent_name("0" * 26)
     hands.client.set_registered_model_tag(MODEL, name, value)
-    assert (Severity.WARNING, f"the tag {name} does not read") in hands.doctor()
+    assert (Severity.WARNING, f"the operation in flight in the tag {name} does not read") in hands.doctor()
     hands.model.canary.advance(reason="go on")
     assert hands.told() == [(Kind.ADVANCE, 2, 3)]
     assert hands.clock.seconds < 1.0
+    assert hands.model.doctor(fix=True) == []
+    there = hands.client.get_registered_model(MODEL).tags
+    assert name not in there
+    assert there[tags.kept_name(name, value)] == value
 
 
 def test_intent_deleted_in_the_middle(hands: Hands) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from benchmarks._clients import ALREADY, CONFLICT, DONE, REFUSED, Attempt, all_attempts, prepare, together
+from benchmarks._clients import ALREADY, CONFLICT, DONE, REFUSED, Attempt, Crowd, all_attempts, prepare, together
 from benchmarks._linear import Record, violations
 from benchmarks._scale import emergencies, long_history
 from benchmarks._servers import BACKENDS, missing, registry
@@ -34,7 +34,7 @@ def uri(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.slow
 def test_operations_of_several_processes_happen_one_after_the_other(uri: str) -> None:
     """Four processes at once on one model: what each is told agrees with one history that loses and doubles nothing."""
-    worked = together(uri, operations=32, processes=4, take_overs=1, time_to_live=LIFETIME, seed=7)
+    worked = together(uri, Crowd(operations=32, processes=4, take_overs=1, time_to_live=LIFETIME), seed=7)
     attempts = all_attempts(worked)
     assert 2 * max(one.longest_write for one in worked) < LIFETIME, "the machine is too slow for this test to tell"
     assert len(attempts) == 32

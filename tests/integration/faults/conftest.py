@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -22,69 +15,49 @@ from fds_mlflow.lifecycle import new_id
 from fds_mlflow.registry.mlflow_store import MlflowStore
 from tests.integration.faults.fault_proxy import FaultProxy, healthy
 from tests.integration.faults.registry_world import AlarmClock, RegistryWorld, register, sqlite
-
-
-@dataclass
-class Server:
-    """An `mlflow server` on SQLite.
-
-    Attributes:
-        database: Its database.
-        port: Its port on loopback.
-        process: It runs in a process group of its own.
-    """
-
-    database: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", sqlite(self.database)]
-        command += ["--default-artifact-root", (self.database.parent / "artifacts").as_uri()]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        with (self.database.parent / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                cwd=self.database.parent,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                start_new_session=True,
-            )
-        for _ in range(1_200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                assert self.process.poll() is None, (self.database.parent / "server.log").read_text()
-                Event().wait(0.1)
-        raise AssertionError("the MLflow server did not answer within two minutes")
-
-    def kill(self) -> None:
-        """`kill -9` for the server and its worker."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.integration.faults.servers import Postgresql, Server, postgresql_binaries
 
 
 @pytest.fixture(scope="session")
 def mlflow_server(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MLflow server on SQLite, one for all tests; each test has a model of its own."""
-    database = tmp_path_factory.mktemp("server") / "mlflow.db"
-    shutil.copyfile(_migrated_database, database)
-    server = Server(database, free_port())
-    server.start()
-    yield server
-    server.kill()
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(_migrated_database, folder / "mlflow.db")
+    with running(Server(sqlite(folder / "mlflow.db"), folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server, one for all tests."""
+    binaries = postgresql_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL's server is not installed (apt-get install postgresql)")
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("the Python package psycopg is not installed")
+    server = Postgresql(binaries)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def mlflow_on_postgresql(postgresql: Postgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real MLflow server with two workers on PostgreSQL, one for all tests; each test has models of its own."""
+    with running(Server(postgresql.url, tmp_path_factory.mktemp("server"), workers=2)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server that is started, and killed in the end, even where the tests are interrupted while it starts."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -94,25 +67,58 @@ def _proxy(mlflow_server: Server) -> Iterator[FaultProxy]:
     proxy.down()
 
 
+@pytest.fixture(scope="session")
+def _postgresql_proxy(mlflow_on_postgresql: Server) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(mlflow_on_postgresql.port)
+    yield proxy
+    proxy.down()
+
+
 @pytest.fixture
 def proxy(_proxy: FaultProxy) -> Iterator[FaultProxy]:
     """The way to the server, healthy to begin with."""
-    _proxy.calls.clear()
-    yield _proxy
-    _proxy.choose = healthy
-    _proxy.up()
-    _proxy.release()
+    with _healed(_proxy):
+        yield _proxy
+
+
+@pytest.fixture
+def postgresql_proxy(_postgresql_proxy: FaultProxy) -> Iterator[FaultProxy]:
+    """The way to the server on PostgreSQL, healthy to begin with."""
+    with _healed(_postgresql_proxy):
+        yield _postgresql_proxy
+
+
+@contextmanager
+def _healed(proxy: FaultProxy) -> Iterator[None]:
+    proxy.calls.clear()
+    yield
+    proxy.choose = healthy
+    proxy.up()
+    proxy.release()
 
 
 @pytest.fixture
 def behind_proxy(mlflow_server: Server, proxy: FaultProxy, caplog: pytest.LogCaptureFixture) -> RegistryWorld:
     """A new model on the server; people reach it through the proxy, the test looks into the database."""
     caplog.set_level(logging.CRITICAL)
+    return _world(proxy.url, mlflow_server.backend)
+
+
+@pytest.fixture
+def on_postgresql(
+    mlflow_on_postgresql: Server, postgresql_proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> RegistryWorld:
+    """A new model on PostgreSQL; people reach it through the proxy, the test asks the server itself."""
+    caplog.set_level(logging.CRITICAL)
+    return _world(postgresql_proxy.url, mlflow_on_postgresql.url)
+
+
+def _world(reached: str, truth: str) -> RegistryWorld:
     model = f"fraud {new_id()}"
-    uri = sqlite(mlflow_server.database)
-    register(uri, model)
-    store = MlflowStore(registry_uri=proxy.url, tracking_uri=proxy.url)
-    return RegistryWorld(model, store, MlflowStore(registry_uri=uri, tracking_uri=uri), AlarmClock())
+    register(truth, model)
+    people, past_faults = (MlflowStore(registry_uri=uri, tracking_uri=uri) for uri in (reached, truth))
+    past_faults.write_limit = people.write_limit  # one lifetime for all who work on one model
+    return RegistryWorld(model, people, past_faults, AlarmClock())
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ class Fault(Enum):
     SLOW = auto()
     ANSWER_500 = auto()
     ANSWER_429 = auto()
+    ANSWER_404 = auto()
+    """A load balancer without a server behind it says so, as it would for any address it does not know."""
     ANSWER_503_AFTER = auto()
     """The server does it, and a load balancer says it did not."""
     CUT_BEFORE = auto()
@@ -34,6 +36,9 @@ class Fault(Enum):
     """The server does it, and the connection ends in the middle of the answer."""
     HOLD = auto()
     """The request waits in the network until the test releases it; the client has long given up by then."""
+
+
+STATUS = {Fault.ANSWER_500: 500, Fault.ANSWER_429: 429, Fault.ANSWER_404: 404}
 
 
 class Call:
@@ -162,8 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = proxy.choose(call)
         if fault is Fault.CUT_BEFORE:
             self._reset()
-        elif fault in (Fault.ANSWER_500, Fault.ANSWER_429):
-            self._say(500 if fault is Fault.ANSWER_500 else 429, "text/html", b"<h1>Not today</h1>")
+        elif fault in STATUS:
+            self._say(STATUS[fault], "text/html", b"<h1>Not today</h1>")
         elif fault is Fault.HOLD:
             proxy.wait_at_gate()
             try:

@@ -20,6 +20,9 @@ from tests.conftest import FakeClock
 
 VERSIONS = 4
 
+QUICK = 2.0
+"""A longest write, in seconds, for tests on one SQLite database: by it the dead are soon seen to be dead."""
+
 
 class AlarmClock(FakeClock):
     """A clock whose time passes only in the sleeps of the protocol, and that does things when their time has come."""
@@ -71,6 +74,16 @@ class HookedStore:
         self.writes += 1
         self._before_write(self.writes, write)
         self._store.write(model, write)
+
+
+def before_write(number: int, action: Callable[[], None]) -> Callable[[int, Write], None]:
+    """A hook that acts before the write with that number."""
+
+    def hook(count: int, _write: Write) -> None:
+        if count == number:
+            action()
+
+    return hook
 
 
 def register(uri: str, model: str, *, versions: int = VERSIONS) -> None:

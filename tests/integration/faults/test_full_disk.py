@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +16,14 @@ from sqlalchemy.engine import Engine
 from fds_mlflow.core.events import Kind, Outcome
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry.mlflow_store import MlflowStore
-from fds_mlflow.registry.store import Write
-from tests.integration.faults.registry_world import AlarmClock, HookedStore, RegistryWorld, register, sqlite
+from tests.integration.faults.registry_world import (
+    AlarmClock,
+    HookedStore,
+    RegistryWorld,
+    before_write,
+    register,
+    sqlite,
+)
 
 MODEL = "fraud"
 
@@ -104,14 +110,6 @@ def world(disk: Disk, _migrated_database: Path, caplog: pytest.LogCaptureFixture
     return made
 
 
-def _before(number: int, action: Callable[[], None]) -> Callable[[int, Write], None]:
-    def hook(count: int, _write: Write) -> None:
-        if count == number:
-            action()
-
-    return hook
-
-
 LONG_REASON = "because " * 100
 
 
@@ -150,7 +148,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_can_be_settled(
     number: int, world: RegistryWorld, disk: Disk
 ) -> None:
     """Full from any write of a promotion on: a success or a clear error, and one event that says how it ended."""
-    store = HookedStore(world.store, _before(number, disk.fill))
+    store = HookedStore(world.store, before_write(number, disk.fill))
     said = ""
     try:
         _promote(world, store)

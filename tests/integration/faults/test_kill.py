@@ -1,113 +1,116 @@
-"""`kill -9` in the middle of operations, with another process going on: nothing is lost, doubled or half-done."""
+"""`kill -9` in the middle of operations, with other processes going on: nothing is lost, doubled or half-done.
+
+The processes work on several models of one registry at once: while the survivors of one model wait for a dead operation
+to die, the others go on. The short parts kill a few; the environment variables KILLS and SERVER_KILLS ask for more.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import shutil
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from fds_mlflow.clock import SystemClock
-from fds_mlflow.core.events import Outcome
 from fds_mlflow.lifecycle import new_id
-from fds_mlflow.registry.mlflow_store import MlflowStore
-from fds_mlflow.registry.transaction import Transactions
-from tests.integration.faults.registry_world import assert_settled, register, sqlite
-from tests.integration.faults.victim import LIFETIME, MODEL, operate
+from tests.integration.faults.crowd import WRITES, Crowd
+from tests.integration.faults.registry_world import register, sqlite
+from tests.integration.faults.servers import Postgresql, Server
 
-KILLS = int(os.environ.get("KILLS", "10"))
-
-
-class Running:
-    """A process that operates, and the pipe that tells of its writes."""
-
-    def __init__(self, context: ForkServerContext, uri: str, folder: Path, name: str, seed: int) -> None:
-        reader, writer = context.Pipe(duplex=False)
-        self.name = name
-        self.journal = folder / name
-        self.process: ForkServerProcess = context.Process(
-            target=_operate, args=(uri, name, seed, self.journal, writer), daemon=True
-        )
-        self.process.start()
-        writer.close()
-        self._reader = reader
-
-    def wait_for_writes(self, number: int) -> None:
-        """Until it has begun so many writes more."""
-        while number > 0:
-            number -= len(os.read(self._reader.fileno(), number))
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self.process.kill()
-        self.process.join()
-        self._reader.close()
-
-    def lines(self) -> list[str]:
-        """What it was told."""
-        return self.journal.read_text().splitlines() if self.journal.exists() else []
-
-
-def _operate(uri: str, name: str, seed: int, journal: Path, writer: object) -> None:
-    operate(uri, name, seed, journal, writer.fileno())  # type: ignore[attr-defined]
+KILLS = int(os.environ.get("KILLS", "4"))
+SERVER_KILLS = int(os.environ.get("SERVER_KILLS", "4"))
+MODELS = 4
 
 
 @pytest.fixture
-def migrated(_migrated_database: Path) -> Path:
-    """An MLflow database with its tables."""
-    return _migrated_database
+def context() -> ForkServerContext:
+    """Forks processes that have MLflow in memory already."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["mlflow", "mlflow.store.model_registry.sqlalchemy_store", __name__])
+    return found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A registry: a SQLite database, or an MLflow server with two workers on PostgreSQL."""
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("mlflow_on_postgresql")
+        return server.url
+    database = tmp_path / "kill.db"
+    shutil.copyfile(request.getfixturevalue("_migrated_database"), database)
+    return sqlite(database)
+
+
+def crowds(context: ForkServerContext, uri: str, folder: Path, number: int) -> list[Crowd]:
+    """Crowds, each with a model of its own."""
+    made = []
+    for place in range(number):
+        model = f"fraud {place} {new_id()}"
+        register(uri, model)
+        made.append(Crowd(context, uri, model, folder))
+    return made
+
+
+def report(figures: Counter[str], record_property: Callable[[str, object], None]) -> None:
+    """For the log, and for a JUnit report."""
+    print(dict(sorted(figures.items())))
+    for name, value in sorted(figures.items()):
+        record_property(name, value)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(600 + 60 * KILLS)
 def test_processes_killed_at_random_moments_lose_nothing(
-    tmp_path: Path, migrated: Path, record_property: pytest.RecordProperty
+    registry: str, context: ForkServerContext, tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    """Each kill leaves a registry that others settle and go on with; every reported success is recorded, once.
+    """Each kill leaves a model that others settle and go on with; every answer that was given is true."""
+    number = min(MODELS, KILLS)
+    shares = [len(range(place, KILLS, number)) for place in range(number)]
+    with ThreadPoolExecutor(number) as threads:
+        alive = crowds(context, registry, tmp_path, number)
+        figures = sum(threads.map(Crowd.lose, alive, shares), Counter())
+    assert figures["processes"] == KILLS + number  # the survivors end in the same way
+    report(figures, record_property)
 
-    Ten kills; the environment variable KILLS asks for more.
-    """
-    database = tmp_path / "kill.db"
-    shutil.copyfile(migrated, database)
-    uri = sqlite(database)
-    register(uri, MODEL)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "tests.integration.faults.victim"])
-    random = Random(7)
-    survivor = Running(context, uri, tmp_path, "survivor", 0)
-    everybody = [survivor]
-    for number in range(1, KILLS + 1):
-        victim = Running(context, uri, tmp_path, f"victim {number}", number)
-        everybody.append(victim)
-        victim.wait_for_writes(random.randint(1, 25))
-        victim.kill()
-    survivor.kill()
 
-    store = MlflowStore(registry_uri=uri, tracking_uri=uri)
-    truth = Transactions(store, SystemClock(), new_id, time_to_live=LIFETIME)
-    left = len(truth.look(MODEL).history.intents)
-    truth.settle(MODEL, actor="afterwards")
-    view = truth.look(MODEL)
-    assert_settled(view, store.versions(MODEL))
-    lines = [line for process in everybody for line in process.lines()]
-    done = {line.removeprefix("done ") for line in lines if line.startswith("done ")}
-    recorded = {event.operation: event.outcome for event in view.history.events}
-    assert {operation: recorded.get(operation) for operation in done} == dict.fromkeys(done, Outcome.DONE)
-    assert [line for line in lines if line.startswith("error")] == []
-    outcomes = [event.outcome for event in view.history.events]
-    figures = {
-        "kills": KILLS + 1,
-        "events": len(outcomes),
-        "reported": len(done),
-        "unknown": lines.count("unknown"),
-        "abandoned": outcomes.count(Outcome.ABANDONED),
-        "overtaken": outcomes.count(Outcome.OVERTAKEN),
-        "left": left,
-    }
-    print(figures)
-    for name, value in figures.items():
-        record_property(name, value)
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 60 * SERVER_KILLS)
+def test_servers_killed_at_random_moments_lose_nothing(
+    mlflow_on_postgresql: Server,
+    postgresql: Postgresql,
+    context: ForkServerContext,
+    tmp_path: Path,
+    record_property: pytest.RecordProperty,
+) -> None:
+    """An MLflow worker, the MLflow server, a PostgreSQL backend, all of PostgreSQL: the processes live through it."""
+    random, server = Random(11), mlflow_on_postgresql
+
+    def restart_mlflow() -> None:
+        server.kill()
+        server.start()
+
+    def restart_postgresql() -> None:
+        postgresql.crash()
+        postgresql.start()
+
+    faults = [
+        lambda: server.kill_worker(random.randrange(server.workers)),
+        lambda: postgresql.kill_backend(random.randrange(1_000)),
+        restart_mlflow,
+        restart_postgresql,
+    ]
+    alive = crowds(context, server.url, tmp_path, 2)
+    everybody = [crowd.join() for crowd in alive for _ in range(2)]
+    for number in range(SERVER_KILLS):
+        random.choice(everybody).wait_for_writes(random.randint(1, WRITES))
+        faults[number % len(faults)]()
+    for process in everybody:
+        process.wait_for_writes(1)  # it goes on
+        process.kill()
+    report(sum((crowd.conclude() for crowd in alive), Counter(kills=SERVER_KILLS)), record_property)

@@ -16,11 +16,11 @@ from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.events import Event, Kind, Outcome
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import SetAlias, Write
+from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.serving.router import Router
-from tests.integration.faults.conftest import Server
 from tests.integration.faults.fault_proxy import Call, Fault, FaultProxy
-from tests.integration.faults.registry_world import AlarmClock, HookedStore, RegistryWorld
+from tests.integration.faults.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write
+from tests.integration.faults.servers import Server
 
 Wish = tuple[Kind, int | None]
 SHORT: list[Wish] = [(Kind.PROMOTE, 1), (Kind.START, 2), (Kind.COMPLETE, None)]
@@ -41,6 +41,7 @@ LONG: list[Wish] = [
 AT_ONCE = [
     Fault.ANSWER_500,
     Fault.ANSWER_429,
+    Fault.ANSWER_404,
     Fault.ANSWER_503_AFTER,
     Fault.CUT_BEFORE,
     Fault.CUT_AFTER,
@@ -141,14 +142,6 @@ def _promoted(world: RegistryWorld) -> AlarmClock:
     return world.clock
 
 
-def _before(number: int, action: Callable[[], None]) -> Callable[[int, Write], None]:
-    def hook(count: int, _write: Write) -> None:
-        if count == number:
-            action()
-
-    return hook
-
-
 @write_number(fast=(2, 5))
 def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Connections are refused for three seconds from any write on: the operation goes on and succeeds."""
@@ -158,7 +151,7 @@ def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: Registr
         proxy.down()
         clock.after(3.0, proxy.up)
 
-    store = HookedStore(behind_proxy.store, _before(number, restart))
+    store = HookedStore(behind_proxy.store, before_write(number, restart))
     done = behind_proxy.do(Kind.PROMOTE, 2, by=behind_proxy.process(store))
     assert clock.seconds > 3.0
     assert behind_proxy.events[1:] == (done.event,)
@@ -171,7 +164,7 @@ def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
 ) -> None:
     """From any write on nothing answers: a clear error, then one event that says how it ended, and the work goes on."""
     _promoted(behind_proxy)
-    store = HookedStore(behind_proxy.store, _before(number, proxy.down))
+    store = HookedStore(behind_proxy.store, before_write(number, proxy.down))
     if number == len(WRITES):
         assert behind_proxy.do(Kind.PROMOTE, 2, by=behind_proxy.process(store)).changed
     else:
@@ -210,7 +203,7 @@ def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryW
         mlflow_server.kill()
         clock.after(2.0, mlflow_server.start)
 
-    store = HookedStore(behind_proxy.store, _before(2, restart))
+    store = HookedStore(behind_proxy.store, before_write(2, restart))
     done = behind_proxy.do(Kind.PROMOTE, 2, by=behind_proxy.process(store))
     assert behind_proxy.events[1:] == (done.event,)
     behind_proxy.assert_settled()
@@ -262,7 +255,7 @@ def test_an_operation_that_took_too_long_stops_by_itself(behind_proxy: RegistryW
     def block() -> None:
         clock.seconds += 12.0  # more than half of 22.5 s
 
-    store = HookedStore(behind_proxy.store, _before(2, block))
+    store = HookedStore(behind_proxy.store, before_write(2, block))
     with pytest.raises(OutcomeUnknownError, match="half of an intent's life"):
         behind_proxy.do(Kind.PROMOTE, 2, by=behind_proxy.process(store))
     assert isinstance(behind_proxy.look().champion_alias, int)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.events import Kind
-from fds_mlflow.errors import ConflictError, FdsError, OutcomeUnknownError, RefusedError
+from fds_mlflow.errors import ConflictError, FdsError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.lifecycle import new_id
+from fds_mlflow.registry import mlflow_store
 from fds_mlflow.registry.mlflow_store import MlflowStore
 from fds_mlflow.registry.store import Write
 from fds_mlflow.registry.transaction import Transactions
 from tests.integration.faults.registry_world import HookedStore, request
 
-MODEL = "fraud"
-LIFETIME = 4.0
-"""Seconds an intent lives here. A write on this database takes milliseconds, far below half of it."""
+LIFETIME = 10.0
+"""Seconds an intent lives here."""
+
+WRITE_LIMIT = 4
+"""Seconds one write may take here: less than half of an intent's life, and far more than was ever seen."""
 
 WISHES: list[tuple[Kind, int | None]] = [
     (Kind.PROMOTE, 1),
@@ -34,30 +39,68 @@ WISHES: list[tuple[Kind, int | None]] = [
     (Kind.RETIRE, 4),
 ]
 
+TOLD: dict[type[FdsError], str] = {
+    RefusedError: "refused",
+    ConflictError: "conflict",
+    OutcomeUnknownError: "unknown",
+    UnavailableError: "unavailable",
+}
 
-def operate(uri: str, name: str, seed: int, journal: Path, pipe: int) -> None:
-    """Run random operations for ever; a byte through the pipe before each write, a line for each success."""
+
+@dataclass(frozen=True)
+class Told:
+    """What a process was told about one wish.
+
+    Attributes:
+        outcome: done, already, or a word of `TOLD`; another error's own name.
+        ids: Every ULID it made for that wish.
+        operation: The one it was told is done.
+        what: What an error said.
+    """
+
+    outcome: str
+    ids: tuple[str, ...] = ()
+    operation: str | None = None
+    what: str = ""
+
+
+def store_at(uri: str) -> MlflowStore:
+    """A registry whose requests give up in time for the short lives of intents here."""
+    mlflow_store._HTTP_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(WRITE_LIMIT)
+    store = MlflowStore(registry_uri=uri, tracking_uri=uri)
+    store.write_limit = float(WRITE_LIMIT)
+    return store
+
+
+def operate(uri: str, model: str, name: str, journal: Path, pipe: int) -> None:
+    """Run random operations for ever; a byte through the pipe before each write, a line for each answer."""
     logging.disable(logging.CRITICAL)
-    random, clock = Random(seed), SystemClock()
+    random, clock, ids = Random(name), SystemClock(), list[str]()
 
     def tell(_number: int, _write: Write) -> None:
         os.write(pipe, b".")
 
-    store = HookedStore(MlflowStore(registry_uri=uri, tracking_uri=uri), tell)
-    process = Transactions(store, clock, new_id, Random(seed), LIFETIME)
+    def remembered_id() -> str:
+        ids.append(new_id())
+        return ids[-1]
+
+    process = Transactions(HookedStore(store_at(uri), tell), clock, remembered_id, random, LIFETIME)
     out = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     while True:
         kind, version = random.choice(WISHES)
+        ids.clear()
         try:
             done = process.run(
-                MODEL, request(kind, version, clock), actor=name, reason="", take_over=kind is Kind.EMERGENCY
+                model, request(kind, version, clock), actor=name, reason="", take_over=kind is Kind.EMERGENCY
             )
-            line = "" if done.event is None else f"done {done.event.operation}\n"
-        except (RefusedError, ConflictError):
-            line = ""  # nothing was changed
-        except OutcomeUnknownError:
-            line = "unknown\n"
+            operation = done.event.operation if done.event else None
+            told = Told("done" if operation else "already", tuple(ids), operation)
         except FdsError as error:
-            line = f"error {error.what}\n"
-        if line:
-            os.write(out, line.encode())
+            told = Told(TOLD.get(type(error), type(error).__name__), tuple(ids), None, error.what)
+        os.write(out, f"{json.dumps(told.__dict__)}\n".encode())
+
+
+def read_journal(journal: Path) -> list[Told]:
+    """What a process was told; a line that was cut off by the kill was not yet told to anybody."""
+    lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
+    return [Told(**json.loads(line)) for line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from fds_mlflow.core.events import Event, Kind, Outcome
 from fds_mlflow.core.operations import REFUSALS, Already, Request, Target, decide
-from fds_mlflow.core.plan import FULL, Plan
+from fds_mlflow.core.plan import FULL, Plan, Watch
 from fds_mlflow.core.state import Stage, State, fold
-from fds_mlflow.errors import RefusedError
+from fds_mlflow.errors import RefusedError, StaleError
 from tests.unit.core.cases import NOON, case, cases, events
 
 
@@ -176,6 +177,23 @@ def test_steps_follow_the_plan_also_from_between_them() -> None:
         assert target.rollout.weight == then
 
 
+@pytest.mark.parametrize("kind", sorted(REFUSALS))
+def test_a_wish_that_was_decided_before_the_last_event_is_refused(kind: Kind) -> None:
+    """Two who decide by the same history act once: the second finds that the history has gone on."""
+    state = STATES["rollout"]
+    request = Request(kind, 1, plan=Plan(), rollout_id="R", now=NOON, seen=state.sequence)
+    assert _answer(state, request) == _answer(state, replace(request, seen=None))
+    with pytest.raises(StaleError, match=f"decided at event {state.sequence}.* at event {state.sequence + 1} now"):
+        decide(replace(state, sequence=state.sequence + 1), request)
+
+
+def _answer(state: State, request: Request) -> Target | Already | str:
+    try:
+        return decide(state, request)
+    except RefusedError as refused:
+        return refused.what
+
+
 def test_an_emergency_goes_back_past_what_was_rolled_back_from() -> None:
     """Two emergencies in a row go back two champions, never to the version that was just left."""
     state = _history(("promote", 1), ("promote", 2), ("promote", 3), ("emergency", None))
@@ -189,6 +207,27 @@ def test_a_version_that_a_person_went_back_to_is_trusted_again() -> None:
     """Left in an emergency, then chosen by name: the next emergency may go back to it."""
     wishes = [("promote", 1), ("promote", 2), ("emergency", None), ("rollback", 2), ("promote", 3)]
     assert _history(*wishes).emergency_target == 2
+
+
+def test_a_control_goes_back_to_where_it_came_from() -> None:
+    """The former champion is Staging while it is the control of a watch, and Archived again after it."""
+    state = _history(("promote", 1), ("promote", 2))
+    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5), control=True)
+    for kind, stage in ((Kind.START, Stage.STAGING), (Kind.ABORT, Stage.ARCHIVED)):
+        request = Request(kind, 1, plan=plan, rollout_id="R", now=NOON)
+        target = decide(state, request)
+        assert isinstance(target, Target)
+        state = fold([_event(state, request, target)], state)
+        assert state.stages[1] is stage
+    assert (state.champion, state.former, state.emergency_target) == (2, (1,), 1)
+
+
+def test_an_emergency_may_choose_the_control_itself() -> None:
+    """A champion worse than its control is rolled back to it, and is no emergency's own choice afterwards."""
+    state = _history(("promote", 1), ("promote", 2), ("start", 1), ("emergency", None))
+    assert (state.champion, state.rollout, state.withdrawn) == (1, None, {2})
+    with pytest.raises(RefusedError, match="rolled back from"):
+        decide(state, Request(Kind.EMERGENCY))
 
 
 requests = st.tuples(st.sampled_from(sorted(REFUSALS)), st.integers(1, 5), st.booleans())

@@ -14,9 +14,9 @@ import pytest
 
 from fds_mlflow.core.events import Event, Kind, Outcome
 from fds_mlflow.core.state import fold
-from fds_mlflow.errors import FdsError, OutcomeUnknownError, RefusedError
+from fds_mlflow.errors import FdsError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteModelTag, SetAlias
+from fds_mlflow.registry.store import DeleteModelTag, SetAlias, Write
 from tests.unit.registry.registry_model import MODEL, SCENARIOS, Killed, Routing, World
 from tests.unit.registry.schedules import Process, Run
 
@@ -210,6 +210,37 @@ def test_a_second_emergency_does_not_take_over_the_first() -> None:
     world.assert_settled()
     assert world.routing() == (1, None, None)
     assert sum(e.kind is Kind.EMERGENCY and e.outcome is Outcome.DONE for e in world.history.events) == 1
+
+
+@pytest.mark.parametrize("trouble", ["the registry is away", "somebody is always in the way"])
+def test_an_emergency_that_moved_the_champion_never_says_that_nothing_was_changed(trouble: str) -> None:
+    """Whatever keeps a take-over from recording itself, it says that its outcome is open; the next one records it."""
+    world = BY_NAME["start"].world()
+    _stuck(world)
+    live = world.store.models[MODEL].tags
+    value = next(value for name, value in live.items() if name.startswith("fds.intent"))
+    store = world.watched()
+    busy: list[str] = []
+
+    def disturb(number: int, write: Write | None) -> FdsError | None:
+        if world.aliases["champion"] != 1 or number > 500:
+            return None
+        if trouble == "the registry is away":
+            return UnavailableError("nothing answers", fix="wait")
+        for name in busy:
+            live.pop(name, None)
+        busy.append(tags.intent_name(world.new_id()))
+        live[busy[-1]] = value
+        return None
+
+    store.fail_before = disturb
+    with pytest.raises(OutcomeUnknownError, match="interrupted after its decisive write"):
+        world.do(Kind.EMERGENCY, by=world.process(store), actor="eve")
+    assert world.routing() == (1, None, None)
+    world.process().settle(MODEL, actor="bob")
+    world.assert_settled()
+    assert world.routing() == (1, None, None)
+    assert [e.kind for e in world.history.events if e.outcome is Outcome.DONE][-1] is Kind.EMERGENCY
 
 
 def test_an_emergency_that_has_nowhere_to_go_leaves_no_intent() -> None:

@@ -60,6 +60,10 @@ def _damage_event(world: World) -> None:
     world.by_hand(SetModelTag(name, "?"))
 
 
+def _damage_intent(world: World) -> None:
+    world.by_hand(SetModelTag(tags.intent_name("0" * 26), "?"))
+
+
 def _twin_event(world: World) -> None:
     event = replace(world.history.events[1], operation="9" * 26)
     world.by_hand(SetModelTag(*tags.event_tag(event)))
@@ -111,6 +115,7 @@ HANDS: dict[str, tuple[Callable[[World], object], Severity, str]] = {
     ),
     "event deleted": (_delete_event, Severity.WARNING, "1 events are missing from the history: 2"),
     "event damaged": (_damage_event, Severity.WARNING, "does not read"),
+    "intent damaged": (_damage_intent, Severity.WARNING, f"the operation in flight in the tag fds.intent.{'0' * 26}"),
     "event doubled": (_twin_event, Severity.WARNING, "2 events have the sequence 2"),
     "champion not ready": (_not_ready, Severity.DANGER, "the champion is version 2, which is FAILED_REGISTRATION"),
     "canary without threshold": (_no_threshold, Severity.DANGER, "the canary (version 3) has no tag fds.threshold"),
@@ -136,6 +141,7 @@ def test_what_a_hand_did_is_found_and_explained(hand: str) -> None:
 
 MENDED = {
     "champion moved", "canary alias deleted", "stage moved", "stale rollout", "damaged rollout", "operation in flight",
+    "intent damaged",
 }  # fmt: skip
 
 
@@ -164,6 +170,20 @@ def test_a_waking_canary_is_a_danger_and_is_put_to_rest() -> None:
     model.doctor(fix=True)
     world.by_hand(SetAlias(tags.CHAMPION, 2))
     assert world.routing() == (2, None, None)
+
+
+@pytest.mark.parametrize("name", ["0" * 26, "of somebody's", "x" * 239], ids=["as ours", "foreign", "long"])
+def test_an_unreadable_operation_in_flight_is_put_aside_not_thrown_away(name: str) -> None:
+    """A repair moves each such value to a tag that nothing reads, beside those that were put aside before."""
+    world = rollout_world()
+    model = managed(world)
+    for value in ("?", "{", "?"):
+        world.by_hand(SetModelTag(tags.intent_name(name), value))
+        assert model.doctor(fix=True) == []
+    kept = {n: v for n, v in world.store.models[MODEL].tags.items() if n.startswith("fds.kept.intent.")}
+    assert sorted(kept.values()) == ["?", "{"]
+    assert all(len(n) <= 250 for n in kept)
+    world.assert_settled()
 
 
 def test_a_finding_that_only_a_person_can_mend_stays() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from benchmarks._explorer import Limits
 from benchmarks._mutants import MUTANTS, Mutant
-from benchmarks._scenarios import SMALL, Group, explore
+from benchmarks._scenarios import SMALL, Code, Group, Scenario, explore
 from benchmarks.interleavings import traced
+from fds_mlflow.core.events import Kind
 
 
 @pytest.mark.parametrize("group", SMALL, ids=lambda group: group.name)
@@ -20,3 +22,18 @@ def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     """Taking any one safeguard away violates an invariant that the exploration checks."""
     found = explore(mutant.scenario, mutant.code)
     assert found.violation is not None
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("idle", (Kind.PROMOTE, Kind.START)),
+        Scenario("rollout", (Kind.ADVANCE, Kind.ABORT), Limits(crashes=1)),
+    ],
+    ids=lambda scenario: scenario.name,
+)
+def test_the_reductions_lose_no_state_of_the_registry(scenario: Scenario) -> None:
+    """What is explored first and alone, or taken for one, leads to every state that the whole search reaches."""
+    reduced, whole = explore(scenario), explore(scenario, Code())
+    assert reduced.states < whole.states
+    assert reduced.registry_states == whole.registry_states

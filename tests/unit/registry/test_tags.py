@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fds_mlflow.core.events import Event, Kind, Outcome, Rollout, RolloutStatus
-from fds_mlflow.core.plan import FULL, Plan, to_percent
+from fds_mlflow.core.plan import FULL, MAX_ENCODED, Plan, to_percent
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.tags import Found, Intent
@@ -33,8 +33,8 @@ plans = st.builds(
     Plan,
     st.lists(st.integers(1, FULL).map(to_percent), min_size=1, max_size=6, unique=True).map(sorted),
     min_outcomes=st.integers(1, 10**6),
-    min_success_rate=st.floats(0, 1),
-    max_success_drop=st.floats(0, 1),
+    alpha=st.floats(0.001, 0.5),
+    max_canary_keys=st.none() | st.integers(1, 10**9),
 )
 rollouts = st.builds(
     Rollout,
@@ -197,7 +197,8 @@ def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None
     """1,000 bytes of reason and 200 of actor fit beside a long plan, however JSON escapes them."""
     reason = character * (tags.MAX_REASON // len(character.encode()))
     actor = character * (tags.MAX_ACTOR // len(character.encode()))
-    plan = Plan([n / 2 for n in range(1, 61)], min_success_rate=1 / 3, max_success_drop=2 / 3)
+    plan = Plan([n / 100 for n in range(1, 311)], alpha=1 / 3)
+    assert MAX_ENCODED * 0.9 < len(json.dumps(plan.to_dict(), separators=(",", ":"))) <= MAX_ENCODED
     rollout = Rollout(ULID, 123_456, 123_457, plan, 3_333, 59, NOON, RolloutStatus.ROLLED_BACK)
     event = replace(EVENT, reason=tags.checked_reason(reason), rollout=rollout, forced=True)
     event = replace(event, actor=character * len(actor) if actor.strip() else "ann")
@@ -206,12 +207,15 @@ def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None
     assert len(tags.encode_intent(intent)) <= tags.MAX_VALUE
 
 
-def test_a_plan_too_long_for_a_tag_is_refused_before_anything_is_written() -> None:
-    """A thousand steps do not fit; the message says how long it is and what to shorten."""
-    rollout = Rollout(ULID, 1, 2, Plan([n / 100 for n in range(1, 1_001)]), 1, 0, NOON)
-    with pytest.raises(ConfigError, match=r"characters, more than the 4,900") as error:
-        tags.encode_rollout(rollout)
-    assert "the plan" in error.value.fix
+def test_a_plan_of_an_older_release_reads_without_what_is_gone() -> None:
+    """Rollouts that were judged by a plain rule keep their history: the rule's two settings are left out."""
+    values = json.loads(tags.encode_rollout(Rollout(ULID, 1, 2, Plan([5, 100], min_outcomes=7), 500, 0, NOON)))
+    values["plan"] |= {"min_success_rate": 0.95, "max_success_drop": 0.01}
+    rollout = tags.decode_rollout(json.dumps(values))
+    assert rollout is not None
+    assert rollout.plan == Plan([5, 100], min_outcomes=7)
+    values["plan"]["min_sucess_rate"] = 0.95
+    assert tags.decode_rollout(json.dumps(values)) is None
 
 
 @pytest.mark.parametrize(

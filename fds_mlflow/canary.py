@@ -1,0 +1,193 @@
+"""The canary of a model: start, judge, advance, complete, abort, fly unattended, watch, rehearse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fds_mlflow.core.arms import arms_of_step
+from fds_mlflow.core.controller import next_step
+from fds_mlflow.core.events import Kind, Rollout
+from fds_mlflow.core.evidence import Evidence
+from fds_mlflow.core.judge import judge
+from fds_mlflow.core.operations import Request
+from fds_mlflow.core.plan import Plan, to_basis_points
+from fds_mlflow.core.settings import from_duration
+from fds_mlflow.core.watch import watch_plan
+from fds_mlflow.errors import RefusedError
+from fds_mlflow.identity import new_id
+from fds_mlflow.registry.transaction import Result
+from fds_mlflow.reports import CanaryStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fds_mlflow.autopilot import Autopilot, OnTick, Tick
+    from fds_mlflow.lifecycle import ManagedModel
+    from fds_mlflow.rehearsal import Rehearsal
+    from fds_mlflow.training.features import FeatureTable
+
+
+class Canary:
+    """The canary of a model: `model.canary.start(...)` and what follows."""
+
+    def __init__(self, model: ManagedModel) -> None:
+        self._model = model
+
+    def start(
+        self, version: int, *, plan: Plan | None = None, reason: str = "", allow_new_columns: bool = False
+    ) -> Result:
+        """Start a rollout of a version against the champion, at the plan's first weight (10 % by default).
+
+        Raises:
+            RefusedError: There is no champion, the version is the champion, a rollout is active, or the version may
+                not serve.
+            NotFoundError: The version does not exist.
+        """
+        request = Request(Kind.START, version, plan=plan or Plan(), rollout_id=new_id(), now=self._model.now())
+        return self._model.run(request, reason, self._model.validated(allow_new_columns))
+
+    def rollout(self) -> Rollout:
+        """The active rollout.
+
+        Raises:
+            RefusedError: There is none.
+        """
+        rollout = self._model.look().rollout
+        if rollout is None:
+            raise RefusedError("there is no active rollout", fix="start one (`canary start VERSION`)")
+        return rollout
+
+    def status(self, evidence: Evidence | None = None) -> CanaryStatus:
+        """Both variants' numbers in this step, what all evidence says, and what the controller would do.
+
+        Args:
+            evidence: What is known about the rollout on the terms of its plan, for who counts it elsewhere (an
+                `AsyncOutcomeStore`); None to ask the model's own store.
+
+        Raises:
+            RefusedError: There is no active rollout.
+            ConfigError: The evidence was counted on other terms.
+        """
+        rollout, now = self.rollout(), self._model.now()
+        if evidence is None:
+            evidence = self._model.outcomes.evidence(self._model.name, rollout.id, rollout.plan.terms, as_of=now)
+        judgement = judge(evidence, rollout)
+        step = arms_of_step(evidence, rollout.step, rollout.weight, control=False)
+        recommendation = next_step(rollout, judgement, now)
+        return CanaryStatus(rollout, step.control, step.judged, judgement.verdicts, recommendation)
+
+    def advance(self, to: float | None = None, *, reason: str = "") -> Result:
+        """Move on to the next step of the plan, or to a given percentage; displayed statistics restart.
+
+        Raises:
+            RefusedError: There is no active rollout, or it is at its last step.
+            ConfigError: The percentage is not one.
+        """
+        weight = None if to is None else to_basis_points(to)
+        return self._model.run(Request(Kind.ADVANCE, weight=weight, now=self._model.now()), reason)
+
+    def complete(self, *, reason: str = "", force: bool = False) -> Result:
+        """Make the canary the champion; the former champion goes to Archived.
+
+        Raises:
+            RefusedError: There is no active rollout, or it is below its last step and `force` is not set.
+        """
+        return self._model.run(Request(Kind.COMPLETE, force=force), reason)
+
+    def rehearse(
+        self,
+        version: int,
+        *,
+        data: pd.DataFrame | FeatureTable,
+        plan: Plan | None = None,
+        champion: int | None = None,
+        **options: Any,
+    ) -> Rehearsal:
+        """Rehearse a rollout of a version on labelled history, before the release.
+
+        Args:
+            version: The canary.
+            data: Rows with both versions' feature columns, routing key, time and label.
+            plan: The plan; None for the default one.
+            champion: Version to rehearse against; None for today's champion.
+            options: Passed on to `fds_mlflow.rehearsal.rehearse`.
+
+        Raises:
+            RefusedError: There is no champion, or a version may not serve.
+            DataError: A column is missing or holds what it should not, or there are too few rows.
+        """
+        import pandas as pd
+
+        from fds_mlflow.rehearsal import Columns, rehearse
+
+        against = champion or self._model.look().champion_alias
+        if against is None:
+            raise RefusedError("there is no champion to rehearse against", fix="name a version with champion=")
+        frame = data if isinstance(data, pd.DataFrame) else data.frame
+        names = options.pop("columns", None) or Columns()
+        scorers = self._model.scorer(against), self._model.scorer(version)
+        scored = {n: s.score(frame) for n, s in zip((names.champion, names.canary), scorers, strict=True)}
+        thresholds = (scorers[0].threshold, scorers[1].threshold)
+        return rehearse(frame.assign(**scored), plan or Plan(), thresholds, columns=names, **options)
+
+    def autopilot(self, *, record: bool = True, on_tick: Sequence[OnTick] = ()) -> Autopilot:
+        """What carries the rollout through its plan, unattended.
+
+        Args:
+            record: Keep each rollout as a tracking run.
+            on_tick: Called with what each look found and did.
+        """
+        from fds_mlflow.autopilot import Autopilot
+        from fds_mlflow.rollout_recorder import RolloutRecorder
+
+        recorders = [RolloutRecorder(self._model).on_tick] if record else []
+        return Autopilot(self._model, on_tick=[*on_tick, *recorders])
+
+    def tick(self, *, record: bool = True, on_tick: Sequence[OnTick] = ()) -> Tick:
+        """Look at the rollout once, and do what follows; arguments as for `autopilot`."""
+        return self.autopilot(record=record, on_tick=on_tick).tick()
+
+    def run(self, *, interval: float = 30.0, record: bool = True, on_tick: Sequence[OnTick] = ()) -> Tick:
+        """Carry the rollout through its plan, unattended, until it has ended; the last look.
+
+        Args:
+            interval: Seconds between two looks.
+            record: Keep each rollout as a tracking run.
+            on_tick: Called with what each look found and did.
+
+        Raises:
+            RefusedError: There is no active rollout.
+        """
+        return self.autopilot(record=record, on_tick=on_tick).run(interval=interval)
+
+    def watch(self, completed: Rollout, *, seen: int | None = None, actor: str | None = None) -> Result:
+        """Start the watch of a completed rollout: the former champion becomes a small control of the new champion.
+
+        Neither version is loaded first: both were serving when the rollout was completed.
+
+        Args:
+            completed: The rollout; its plan has a watch.
+            seen: Sequence number of the last event that is known: refused once the history has gone on.
+            actor: Who acts; None for the model's own actor.
+
+        Raises:
+            RefusedError: The plan has no watch, a rollout is active, or the control is the champion.
+            StaleError: The history has gone on.
+        """
+        watch = completed.plan.watch
+        if watch is None:
+            raise RefusedError("the plan of the rollout has no watch", fix="start a rollout by hand")
+        plan, now = watch_plan(completed.plan, watch), self._model.now()
+        request = Request(Kind.START, completed.champion, plan=plan, rollout_id=new_id(), now=now, seen=seen)
+        time, share = from_duration(watch.duration), f"{watch.control:g} %"
+        reason = f"watch of version {completed.canary} for {time}: {share} stay with version {completed.champion}"
+        return self._model.run(request, reason, actor=actor)
+
+    def abort(self, *, reason: str) -> Result:
+        """Stop the canary: all traffic goes to the champion at once, and the version stays in Staging.
+
+        Raises:
+            RefusedError: There is no active rollout.
+        """
+        return self._model.run(Request(Kind.ABORT), reason)

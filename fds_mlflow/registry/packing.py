@@ -1,0 +1,64 @@
+"""Which packs to write, and which tags they make superfluous: no I/O.
+
+Every tag of a model taxes every write to it, so packs are filled: the newest one grows until it holds no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fds_mlflow.core.events import Event
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
+from fds_mlflow.registry.tags import History
+
+
+def due(history: History) -> list[Write]:
+    """What is to be written now: packs of the oldest loose events where there are too many, then what that tidies.
+
+    In this order each event is in at least one tag at every moment; whatever is not written stays superfluous, and
+    the next call names it again.
+    """
+    loose = [event for event in history.loose.values() if (event.operation, event.kind) not in history.packed]
+    old = loose[: -tags.KEEP_LOOSE] if len(loose) > tags.LOOSE else []
+    written = _filled(history.packs, old) if old else {}
+    made = {name: tuple(tags.decode_pack(value)) for name, value in written.items()}
+    if any(event not in made[name] for name in made for event in history.packs.get(name, ())):
+        return []  # a hand has named a pack so that the new one would replace it
+    packed = {*history.packed, *((e.operation, e.kind) for events in made.values() for e in events)}
+    doubles = [name for name, event in history.loose.items() if (event.operation, event.kind) in packed]
+    superfluous = (*_contained({**history.packs, **made}), *doubles)
+    return [
+        *(SetModelTag(name, value) for name, value in written.items()),
+        *(DeleteModelTag(name) for name in superfluous),
+    ]
+
+
+def _filled(packs: Mapping[str, tuple[Event, ...]], old: Sequence[Event]) -> dict[str, str]:
+    """New packs by name that hold the events, the first of them together with those of the newest pack, if it grows."""
+    made: dict[str, str] = {}
+    newest = max(packs.values(), key=lambda events: events[-1].sequence, default=())
+    if newest and newest[-1].sequence < old[0].sequence:
+        name, value, looked = tags.pack([*newest, *old])
+        if looked > len(newest):
+            made[name] = value
+            old = old[looked - len(newest) :]
+    while old:
+        name, value, looked = tags.pack(old)
+        if name:
+            made[name] = value
+        old = old[looked:]
+    return made
+
+
+def _contained(packs: Mapping[str, tuple[Event, ...]]) -> list[str]:
+    """Names of packs all of whose events another one holds, unchanged."""
+    found: list[str] = []
+    held: tuple[Event, ...] = ()
+    # By first event, the longer one first: a pack that holds another comes before it.
+    for name, events in sorted(packs.items(), key=lambda pack: (pack[1][0].sequence, -pack[1][-1].sequence, pack[0])):
+        if held and events[-1].sequence <= held[-1].sequence and all(event in held for event in events):
+            found.append(name)
+        else:
+            held = events
+    return found
