@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.routing import Route, RoutingTable, Variant, effective_rollout
+from fds_mlflow.core.routing import Route, RoutingTable, Variant
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, new_request
-from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.registry.store import RegistryStore
+from fds_mlflow.serving import aliases
 from fds_mlflow.serving.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRANSACTION = "transaction_id"
-READS = 5
-"""How often the aliases are read anew in one refresh while they move."""
 
 
 class RouterClock(Protocol):
@@ -138,7 +135,7 @@ class Router:
 
     def _refresh(self) -> None:
         try:
-            table = self._read()
+            table = aliases.read(self._store, self.model).routing
             if self._scorers:  # a version that does not load never replaces one that scores
                 self._scorer(table.champion)
             self._table, self.degraded = table, None
@@ -150,20 +147,6 @@ class Router:
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
             self._read_at = self._clock.monotonic()
-
-    def _read(self) -> RoutingTable:
-        for _ in range(READS):
-            # The canary first: the other order can pair the old champion with a finished canary.
-            canary = self._store.by_alias(self.model, tags.CANARY)
-            champion = self._store.by_alias(self.model, tags.CHAMPION)
-            if champion is None or not champion.ready:
-                state = "no champion" if champion is None else f"a champion that is {champion.status}"
-                raise UnavailableError(f"model {self.model!r} has {state}", fix="promote a version that is READY")
-            rollout = _rollout(champion, canary)
-            # The champion may have moved away and back in between: the canary must still be what it was.
-            if rollout is None or rollout == _rollout(champion, self._store.by_alias(self.model, tags.CANARY)):
-                return RoutingTable(champion.version, rollout)
-        raise UnavailableError(f"the aliases of {self.model!r} kept moving", fix="wait for the next poll")
 
     def route(self, key: str) -> Route:
         """Which version scores the request with this routing key."""
@@ -291,14 +274,6 @@ class Router:
             for part in parts
             for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
         ]
-
-
-def _rollout(champion: VersionView, canary: VersionView | None) -> Rollout | None:
-    """The rollout that takes traffic, by what the two aliases point at."""
-    if canary is None or not canary.ready:
-        return None
-    named = tags.decode_rollout(canary.tags.get(tags.ROLLOUT))
-    return effective_rollout(champion.version, canary.version, named)
 
 
 def _keys(frame: pd.DataFrame, key: str) -> list[str]:

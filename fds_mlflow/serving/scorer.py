@@ -26,6 +26,8 @@ class Scorer:
         threshold: The score from which a transaction is flagged.
         inputs: Required columns and their types, by the signature; empty where it has none.
         example: The input example it was logged with.
+        folder: Where its artifacts are on disk; "" for one that was made by hand.
+        loaded: MLflow's pyfunc; None for one that was made by hand.
     """
 
     version: int
@@ -33,6 +35,8 @@ class Scorer:
     inputs: dict[str, str]
     example: pd.DataFrame | None
     _predict: Callable[[Any], Any]
+    folder: str = ""
+    loaded: Any = None
 
     def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         """Score rows of features: shape (rows,), float64 in [0, 1].
@@ -116,7 +120,7 @@ def load(
         for column in columns
         if column.name and column.required
     }
-    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict)
+    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict, folder, loaded)
 
 
 def _threshold(model: str, version: VersionView) -> float:

@@ -1,0 +1,105 @@
+"""`fds serve`: its options, and where a server keeps what it needs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from fds_mlflow.cli_options import Settings, model_argument
+
+CACHE = Path("~/.cache/fds-mlflow")
+
+
+@click.command()
+@model_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
+@click.option("--poll", default=2.0, show_default=True, help="Seconds between two reads of the aliases.")
+@click.option("--key", default="transaction_id", show_default=True, help="Column of the routing key.")
+@click.option("--transaction", default="transaction_id", show_default=True, help="Column that labels are joined on.")
+@click.option("--step-up", default=50.0, show_default=True, help="Risk from which a second factor is asked for.")
+@click.option("--block", default=80.0, show_default=True, help="Risk from which a transaction is blocked.")
+@click.option("--shadow", default=0.0, show_default=True, help="Percent of the champion's requests the canary scores.")
+@click.option("--budget", default=0.25, show_default=True, help="Seconds a canary without a native form may take.")
+@click.option("--patience", default=5.0, show_default=True, help="The same for a champion.")
+@click.option("--body-limit", default=8 * 2**20, show_default=True, help="Bytes a request may have.")
+@click.option("--row-limit", default=10_000, show_default=True, help="Rows a request may have.")
+@click.option("--connections", default=1_000, show_default=True, help="Requests a worker works on at once.")
+@click.option("--token", envvar="FDS_SERVE_TOKEN", help="Bearer token that requests must show.")
+@click.option("--allow-pins", is_flag=True, help="Let the header X-FDS-Variant choose the variant, for tests.")
+@click.option("--no-record", is_flag=True, help="Keep no outcomes.")
+@click.option("--drain", default=20.0, show_default=True, help="Seconds to finish in when told to stop.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="FDS_CACHE",
+    default=CACHE,
+    show_default=True,
+    help="Folder for versions, the table and outcomes on their way.",
+)
+@click.pass_obj
+def serve(
+    settings: Settings,
+    model: str,
+    host: str,
+    port: int,
+    workers: int,
+    poll: float,
+    key: str,
+    transaction: str,
+    step_up: float,
+    block: float,
+    shadow: float,
+    budget: float,
+    patience: float,
+    body_limit: int,
+    row_limit: int,
+    connections: int,
+    token: str | None,
+    allow_pins: bool,
+    no_record: bool,
+    drain: float,
+    cache: Path,
+) -> None:
+    """Serve MODEL over HTTP: MLflow's scoring protocol and /score, following the aliases.
+
+    It loads what the aliases point at, splits traffic by the routing key, and swaps versions without a pause. While
+    the registry is away it goes on with what it has. Outcomes go to the outcome store by way of the cache folder.
+    """
+    import mlflow
+
+    from fds_mlflow.outcomes.engine import DEFAULT_URL
+    from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.serving.engine import Bands
+    from fds_mlflow.serving.server import Options, logging_setup, run
+    from fds_mlflow.serving.settings import Settings as AppSettings
+
+    settings.connect()
+    logging_setup()
+    url = settings.outcomes or DEFAULT_URL
+    run(
+        AppSettings(
+            model,
+            str(settings.registry_uri or mlflow.get_registry_uri()),
+            cache.expanduser(),
+            key=key,
+            transaction=transaction,
+            bands=Bands(step_up, block),
+            budget=budget,
+            patience=patience,
+            body_limit=body_limit,
+            row_limit=row_limit,
+            token=token,
+            pins=allow_pins,
+            shadow=shadow / 100,
+            record=not no_record,
+        ),
+        Options(host, port, workers, poll, drain, connections),
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.registry_uri,
+        outcomes=None if no_record else partial(OutcomeStore, url),
+        ready=lambda address: click.echo(f"serving {model} on {address}"),
+    )

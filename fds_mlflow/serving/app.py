@@ -1,0 +1,228 @@
+"""The HTTP application of one worker: bare ASGI, because a framework would cost more than the score."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.outcomes.records import case_rows
+from fds_mlflow.serving import openapi
+from fds_mlflow.serving.engine import Answer, Names
+from fds_mlflow.serving.formats import Formats, Requests
+from fds_mlflow.serving.recorder import case_of
+from fds_mlflow.serving.request import Head, Receive, RefusedError, Send, authorize, body, head
+from fds_mlflow.serving.settings import Settings
+from fds_mlflow.serving.spool import Label
+from fds_mlflow.serving.state import State
+from fds_mlflow.serving.worker import Worker
+
+_OPEN = frozenset({"/ping", "/health", "/version"})
+"""What is answered without a token: whoever watches over the process needs no secret."""
+
+_TYPES: Mapping[str, bytes] = {
+    "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
+    "/ping": b"text/plain",
+    "/version": b"text/plain",
+    "/docs": b"text/html; charset=utf-8",
+    **openapi.FILES,
+}
+"""Where it is not JSON."""
+
+_INLINE = 16
+"""Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
+
+_encode = msgspec.json.Encoder().encode
+_labels = msgspec.json.Decoder(list[Label]).decode
+
+
+class App:
+    """An ASGI application.
+
+    Args:
+        settings: How it behaves.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="worker")
+        self.worker = Worker(settings, self._threads)
+        self._identity = random.Random(random.SystemRandom().getrandbits(64)).getrandbits
+        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._posts: Mapping[str, Callable[[Head, Receive], Awaitable[bytes]]] = {
+            "/score": self._score,
+            "/invocations": self._invocations,
+            "/labels": self._label,
+        }
+        self._gets: Mapping[str, Callable[[], bytes]] = {
+            "/ping": self._ping,
+            "/health": self._health,
+            "/version": lambda: version("mlflow").encode(),
+            "/metrics": self.worker.exposition,
+            "/openapi.json": self._openapi,
+            "/docs": lambda: openapi.PAGE,
+            **{path: partial(openapi.file, path) for path in openapi.FILES},
+        }
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path, status = scope["path"], 200
+        try:
+            said = head(scope["headers"], self.settings)
+            if self._token is not None and path not in _OPEN:
+                authorize(said, self._token)
+            post = self._posts.get(path) if scope["method"] == "POST" else None
+            answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
+        except RefusedError as refused:
+            status, answer = refused.status, refused.body
+        kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        self.worker.metrics.responded(path if path in self._posts or path in self._gets else "other", status)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.worker.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.worker.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    # --- scores --------------------------------------------------------------------------------------------
+
+    async def _score(self, said: Head, receive: Receive) -> bytes:
+        sent = await body(said, receive, self.settings)
+        state, formats = self._serving()
+        began = time.perf_counter()
+        try:
+            values, key, transaction = formats.one(sent)
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        names = self._names(said, key, transaction)
+        try:
+            if state.inline:
+                answer = self._answer(state, values, names, said.pin)
+            else:
+                answer = await self._elsewhere(self._answer, state, values, names, said.pin)
+        except FdsError as error:
+            raise RefusedError(503, error.what, error.fix) from None
+        self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
+        return _encode(answer)
+
+    async def _invocations(self, said: Head, receive: Receive) -> bytes:
+        sent = await body(said, receive, self.settings)
+        state, formats = self._serving()
+        began = time.perf_counter()
+        try:
+            requests = _read(formats, said.content_type, sent)
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        try:
+            if state.inline and len(requests.rows) <= _INLINE:
+                answers = self._all(state, requests, said)
+            else:
+                answers = await self._elsewhere(self._all, state, requests, said)
+        except FdsError as error:
+            raise RefusedError(503, error.what, error.fix) from None
+        seconds = (time.perf_counter() - began) / len(answers)
+        for answer in answers:
+            self.worker.metrics.scored(answer.variant, answer.version, seconds)
+        return _encode({"predictions": [answer.score for answer in answers], "details": answers})
+
+    def _answer(self, state: State, values: Sequence[Any], names: Names, pin: str | None) -> Answer:
+        request_id, key, transaction = names
+        return self.worker.engine.answer(
+            state, values, request_id=request_id, key=key, transaction_id=transaction, pin=pin
+        )
+
+    def _all(self, state: State, requests: Requests, said: Head) -> list[Answer]:
+        names = [self._names(said, key, other) for key, other in zip(requests.keys, requests.transactions, strict=True)]
+        if said.request_id is not None and len(names) > 1:  # one header names many requests
+            names = [(f"{said.request_id}-{place}", key, other) for place, (_, key, other) in enumerate(names)]
+        if len(names) <= 4 or said.pin is not None:
+            return [self._answer(state, row, name, said.pin) for row, name in zip(requests.rows, names, strict=True)]
+        return self.worker.engine.answers(state, requests.rows, names)
+
+    def _names(self, said: Head, key: str | None, transaction: str | None) -> Names:
+        """Identity of a request, its routing key, and what labels are joined on; made where they are absent."""
+        request_id = said.request_id or f"{self._identity(128):032x}"
+        key = key or said.key or request_id
+        return request_id, key, transaction or key
+
+    async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _serving(self) -> tuple[State, Formats]:
+        serving = self.worker.serving
+        if serving is None:
+            raise RefusedError(
+                503, f"{self.settings.model} has no version to serve: {self.worker.problem}", "promote a version"
+            )
+        return serving
+
+    # --- labels --------------------------------------------------------------------------------------------
+
+    async def _label(self, said: Head, receive: Receive) -> bytes:
+        """Take labels in; they are on disk when this answers, and in the store soon after."""
+        sent = await body(said, receive, self.settings)
+        try:
+            labels = _labels(sent)
+            case_rows([case_of(label) for label in labels])
+        except msgspec.DecodeError as error:
+            raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        try:
+            taken = not labels or await self._elsewhere(self.worker.keep, labels)
+        except OSError as error:
+            raise RefusedError(503, f"the labels could not be kept: {error.strerror}", "send them later") from None
+        if not taken:
+            raise RefusedError(503, "too much waits for the store already", "send them later")
+        return _encode({"accepted": len(labels)})
+
+    # --- questions -----------------------------------------------------------------------------------------
+
+    def _asked(self, method: str, path: str) -> bytes:
+        question = self._gets.get(path)
+        if question is None or method != "GET":
+            known = question is not None or path in self._posts
+            raise RefusedError(405 if known else 404, f"there is no {method} {path}", "see /openapi.json")
+        return question()
+
+    def _ping(self) -> bytes:
+        self._serving()
+        return b"\n"
+
+    def _health(self) -> bytes:
+        self._serving()
+        return _encode(self.worker.health())
+
+    def _openapi(self) -> bytes:
+        state, _ = self._serving()
+        return openapi.description(self.settings.model, state.kinds, state.champion.inputs, self.settings.key)
+
+
+def _read(formats: Formats, content_type: bytes, sent: bytes) -> Requests:
+    kind = content_type.split(b";")[0].strip().lower()
+    if kind == b"application/json":
+        return formats.invocation(sent)
+    if kind == b"text/csv":
+        return formats.text(sent)
+    raise RefusedError(415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON or text/csv")

@@ -1,0 +1,317 @@
+"""Scores requests: one immutable state at a time, the champion's answer whatever the canary does, and an outcome each.
+
+No registry, no database, no network: what it needs is on the shelf, and what it leaves behind is a list of outcomes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fds_mlflow.errors import FdsError, UnavailableError
+from fds_mlflow.serving.loaded import Loaded
+from fds_mlflow.serving.shelf import Served, Shelf, Table
+from fds_mlflow.serving.spool import Outcome, Shadow
+from fds_mlflow.serving.state import State
+
+CHAMPION, CANARY = "champion", "canary"
+
+Names = tuple[str, str, str]
+"""Identity of a request, its routing key, and what labels are joined on."""
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What a request is told.
+
+    Attributes:
+        request_id: Identity of the request.
+        key: The routing key.
+        score: In [0, 1], higher = more likely fraud.
+        flagged: Whether the score reaches the version's threshold.
+        risk: The score on a scale from 0 to 100 on which 50 is the version's own threshold.
+        band: What the risk asks for: `approve`, `step_up` or `block`.
+        variant: Who answered.
+        version: The version that answered.
+    """
+
+    request_id: str
+    key: str
+    score: float
+    flagged: bool
+    risk: float
+    band: str
+    variant: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Bands:
+    """From which risk on more than approval is asked for.
+
+    Attributes:
+        step_up: Ask the customer for a second factor from here on.
+        block: Block from here on.
+    """
+
+    step_up: float = 50.0
+    block: float = 80.0
+
+    def __call__(self, risk: float) -> str:
+        """The band of a risk."""
+        if risk >= self.block:
+            return "block"
+        return "step_up" if risk >= self.step_up else "approve"
+
+
+def risk_of(score: float, threshold: float) -> float:
+    """The score on a scale from 0 to 100, straight on both sides of the threshold, which is 50.
+
+    Thresholds differ between versions, and so do scores: a fixed scale makes bands outlive a release.
+    """
+    if score >= threshold:
+        return 100.0 if threshold >= 1.0 else 50.0 + 50.0 * (score - threshold) / (1.0 - threshold)
+    return 50.0 * score / threshold
+
+
+@dataclass
+class Engine:
+    """Answers requests by the state in force, and keeps their outcomes until they are fetched.
+
+    Args:
+        shelf: Where table and versions are.
+        pool: Runs models that have no native form.
+        bands: From which risk on more than approval is asked for.
+        key: Column of the routing key.
+        transaction: Column that labels are joined on.
+        budget: Seconds a canary without a native form may take.
+        patience: The same for a champion.
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
+        state: What answers; None before the first table.
+        outcomes: Of requests answered, until they are fetched.
+        shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
+        seen: Which table on the shelf the state was made of.
+    """
+
+    shelf: Shelf
+    pool: Executor
+    bands: Bands = field(default_factory=Bands)
+    key: str = "transaction_id"
+    transaction: str = "transaction_id"
+    budget: float = 0.25
+    patience: float = 5.0
+    shadow: float = 0.0
+    state: State | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    shadowed: deque[tuple[str, Sequence[Any], State]] = field(default_factory=lambda: deque(maxlen=10_000))
+    seen: int = 0
+
+    def follow(self) -> bool:
+        """Take over the table on the shelf if it has changed; whether it had.
+
+        A version that does not load never replaces one that serves: then the state stays as it was.
+
+        Raises:
+            FdsError: The champion does not load.
+        """
+        changed = self.shelf.changed
+        if changed == self.seen:
+            return False
+        table = self.shelf.table()
+        if table is None:
+            return False
+        self.state = self._made(table)
+        self.seen = changed
+        return True
+
+    def _made(self, table: Table) -> State:
+        rollout = table.routing.rollout
+        champion = self._loaded(table.served(table.routing.champion), self.patience)
+        canary = None
+        if rollout is not None:
+            try:
+                canary = self._loaded(table.served(rollout.canary), self.budget)
+            except FdsError:
+                canary = None  # the champion answers for it, and each outcome says so
+        return State(table, champion, canary, self.key, self.transaction)
+
+    def _loaded(self, served: Served, seconds: float) -> Loaded:
+        for there in (self.state.champion, self.state.canary) if self.state else ():
+            if there is not None and there.identity == served.identity and there.threshold == served.threshold:
+                return there
+        prepared = self.shelf.prepared(served.version, served.identity)
+        if prepared is None:
+            raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
+        return Loaded(prepared, served.threshold, self.pool, seconds)
+
+    # --- one request --------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        state: State,
+        values: Sequence[Any],
+        *,
+        request_id: str,
+        key: str,
+        transaction_id: str,
+        pin: str | None = None,
+    ) -> Answer:
+        """Score one request and keep its outcome.
+
+        Args:
+            state: The state in force.
+            values: One per column of `state.names`.
+            request_id: Identity of the request.
+            key: The routing key.
+            transaction_id: What labels are joined on.
+            pin: A variant to answer with, for tests; such a request leaves no outcome.
+
+        Raises:
+            DataError: The champion cannot score it.
+        """
+        began = time.perf_counter()
+        assigned = CANARY if state.weight and state.to_canary(key) else CHAMPION
+        result = self._scored(state, values, assigned, pin or assigned)
+        if pin is None:
+            milliseconds = 1_000.0 * (time.perf_counter() - began)
+            self._keep(state, values, (request_id, key, transaction_id), result, milliseconds)
+        if result.score is None:
+            raise result.error or AssertionError("no score and no error")
+        return self._told(state, request_id, key, result.loaded, result.score)
+
+    def answers(self, state: State, rows: Sequence[Sequence[Any]], names: Sequence[Names]) -> list[Answer]:
+        """Score many requests at once; as `answer`, all or none.
+
+        Args:
+            state: The state in force.
+            rows: Values, one per column of `state.names` each.
+            names: Of each row.
+
+        Raises:
+            DataError: The champion cannot score them.
+        """
+        began = time.perf_counter()
+        results = self._all_scored(state, rows, [key for _, key, _ in names])
+        each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
+        for values, name, result in zip(rows, names, results, strict=True):
+            self._keep(state, values, name, result, each)
+        answers = []
+        for (request_id, key, _), result in zip(names, results, strict=True):
+            if result.score is None:
+                raise result.error or AssertionError("no score and no error")
+            answers.append(self._told(state, request_id, key, result.loaded, result.score))
+        return answers
+
+    def _keep(self, state: State, values: Sequence[Any], names: Names, result: _Result, milliseconds: float) -> None:
+        """Keep a request's outcome, and the request itself where the canary is to score it as well."""
+        request_id, key, transaction_id = names
+        assigned, loaded, score, error = result
+        self.outcomes.append(
+            Outcome(
+                request_id,
+                key,
+                transaction_id,
+                state.rollout_id,
+                state.step,
+                state.weight,
+                assigned,
+                _served(state, loaded),
+                loaded.version,
+                score,
+                score is not None and score >= loaded.threshold,
+                milliseconds,
+                None if error is None else error.what,
+                time.time(),
+            )
+        )
+        if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
+            self.shadowed.append((request_id, values, state))
+
+    def _told(self, state: State, request_id: str, key: str, loaded: Loaded, score: float) -> Answer:
+        risk = risk_of(score, loaded.threshold)
+        flagged, band = score >= loaded.threshold, self.bands(risk)
+        return Answer(request_id, key, score, flagged, round(risk, 2), band, _served(state, loaded), loaded.version)
+
+    def shadows(self, most: int = 500) -> list[Shadow]:
+        """Let the canary score requests that the champion has answered; off the path of any request.
+
+        A pair belongs to the rollout under which the champion answered, so a canary that has left is not asked.
+        """
+        found: list[Shadow] = []
+        while self.shadowed and len(found) < most:
+            request_id, values, state = self.shadowed.popleft()
+            canary = state.canary
+            if canary is None:
+                continue
+            began, score, error = time.perf_counter(), None, None
+            try:
+                score = canary.row(state.for_canary(values))
+            except FdsError as failed:
+                error = failed.what
+            milliseconds = 1_000.0 * (time.perf_counter() - began)
+            flagged = score is not None and score >= canary.threshold
+            found.append(Shadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
+        return found
+
+    def _scored(self, state: State, values: Sequence[Any], assigned: str, variant: str) -> _Result:
+        """Who answers, with which score, and what went wrong: a canary's failure costs nobody an answer."""
+        error: FdsError | None = None
+        if variant == CANARY:
+            try:
+                canary = _required(state)
+                return _Result(assigned, canary, canary.row(state.for_canary(values)), None)
+            except FdsError as failed:
+                error = failed
+        try:
+            return _Result(assigned, state.champion, state.champion.row(state.for_champion(values)), error)
+        except FdsError as failed:
+            return _Result(assigned, state.champion, None, failed)
+
+    def _all_scored(self, state: State, rows: Sequence[Sequence[Any]], keys: Sequence[str]) -> list[_Result]:
+        """As `_scored`, each variant asked once for all of its rows."""
+        assigned = [CANARY if state.weight and state.to_canary(key) else CHAMPION for key in keys]
+        results: dict[int, _Result] = {}
+        error: FdsError | None = None
+        places = [place for place, variant in enumerate(assigned) if variant == CANARY]
+        if places:
+            try:
+                canary = _required(state)
+                scores = canary.rows([state.for_canary(rows[place]) for place in places]).tolist()
+                for place, score in zip(places, scores, strict=True):
+                    results[place] = _Result(CANARY, canary, score, None)
+            except FdsError as failed:
+                error = failed
+        rest = [place for place in range(len(rows)) if place not in results]
+        if rest:
+            try:
+                found = state.champion.rows([state.for_champion(rows[place]) for place in rest]).tolist()
+            except FdsError as failed:
+                error, found = failed, [None] * len(rest)
+            for place, score in zip(rest, found, strict=True):
+                failure = error if score is None or assigned[place] == CANARY else None
+                results[place] = _Result(assigned[place], state.champion, score, failure)
+        return [results[place] for place in range(len(rows))]
+
+
+class _Result(NamedTuple):
+    """Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
+
+    assigned: str
+    loaded: Loaded
+    score: float | None
+    error: FdsError | None
+
+
+def _served(state: State, loaded: Loaded) -> str:
+    return CANARY if loaded is state.canary else CHAMPION
+
+
+def _required(state: State) -> Loaded:
+    if state.canary is None:
+        raise UnavailableError("the canary is not loaded", fix="look at /health")
+    return state.canary

@@ -1,0 +1,120 @@
+"""A version in memory: its scores for plain values, natively where it has a native form, else through pyfunc."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.serving.native import NativeModel
+from fds_mlflow.serving.shelf import Prepared
+
+
+class Loaded:
+    """A version in memory.
+
+    Args:
+        prepared: Where it is on the shelf.
+        threshold: The score from which a transaction is flagged.
+        pool: Runs models that have no native form.
+        seconds: How long such a model may take.
+
+    Raises:
+        DataError: Its files do not load.
+    """
+
+    def __init__(self, prepared: Prepared, threshold: float, pool: Executor, seconds: float) -> None:
+        self.version = prepared.version
+        self.identity = prepared.identity
+        self.threshold = threshold
+        self.inputs = dict(prepared.inputs)
+        self.names = tuple(self.inputs)
+        self.native: NativeModel | None = None
+        self._pool = pool
+        self._seconds = seconds
+        self._pyfunc: Any = None
+        try:
+            self._load(prepared)
+        except Exception as error:
+            raise DataError(
+                f"version {self.version} does not load: {type(error).__name__}: {error}",
+                fix="install the packages that the model names, or remove its folder from the cache to fetch it again",
+            ) from error
+        self._warm()
+
+    def _load(self, prepared: Prepared) -> None:
+        if prepared.native:
+            self.native = NativeModel.load(prepared.folder)
+        if self.native is None:
+            import mlflow
+
+            self._pyfunc = mlflow.pyfunc.load_model(str(prepared.model))
+
+    def row(self, values: Sequence[Any]) -> float:
+        """The score of one row, given in the order of `names`.
+
+        Raises:
+            DataError: The model raises, takes too long, or breaks the scorer contract.
+        """
+        if self.native is None:
+            return float(self.rows([values])[0])
+        try:
+            score = self.native.row(values)  # type: ignore[arg-type] # any sequence will do
+        except Exception as error:
+            raise self._failed(error) from error
+        if not 0.0 <= score <= 1.0:
+            raise DataError(
+                f"version {self.version} gives the score {score}", fix="register a model that obeys the scorer contract"
+            )
+        return score
+
+    def rows(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+        """The scores of rows, each in the order of `names`: shape (rows,), float64."""
+        columns = [_column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
+        try:
+            scores = self.native.matrix(columns) if self.native is not None else self._ask(columns)
+            scores = np.asarray(scores, dtype=np.float64).reshape(-1)
+        except Exception as error:
+            raise self._failed(error) from error
+        if scores.shape != (len(rows),) or not bool(((scores >= 0) & (scores <= 1)).all()):
+            raise DataError(
+                f"version {self.version} does not give one float in [0, 1] per row",
+                fix="register a model that obeys the scorer contract",
+            )
+        return scores
+
+    def _ask(self, columns: list[Any]) -> Any:
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(zip(self.names, columns, strict=True)))
+        # In a thread of its own, so that a model that hangs costs its own answer and no other.
+        return self._pool.submit(self._pyfunc.predict, frame).result(timeout=self._seconds)
+
+    def _failed(self, error: Exception) -> DataError:
+        if isinstance(error, DataError):
+            return error
+        what = (
+            f"took longer than {self._seconds:g} s"
+            if isinstance(error, TimeoutError)
+            else f"{type(error).__name__}: {error}"
+        )
+        return DataError(f"version {self.version} could not score: {what}", fix="look at what the message names")
+
+    def _warm(self) -> None:
+        """Score a row of gaps, so that the first request does not pay for what is made on first use."""
+        with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
+            self.row([None] * len(self.names))
+
+
+def _column(values: list[Any], kind: str) -> Any:
+    if kind in ("double", "float"):
+        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    if kind in ("long", "integer"):
+        return np.array(values, dtype=np.int64 if kind == "long" else np.int32)
+    return np.array(values, dtype=np.bool_ if kind == "boolean" else np.object_)

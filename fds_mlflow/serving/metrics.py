@@ -1,0 +1,131 @@
+"""Counts of a server: each worker keeps its own and lays them down now and then; whoever is asked adds them up."""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of the latency histogram's buckets, seconds."""
+
+
+@dataclass
+class Metrics:
+    """The counts of one worker since it began.
+
+    Attributes:
+        latencies: By variant and version: one count per bucket, and the sum of seconds last.
+        responses: By path and HTTP status.
+        failures: Canary requests that the champion answered, by version of the champion.
+        dropped: Outcomes for which there was no room.
+    """
+
+    latencies: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    responses: dict[tuple[str, int], int] = field(default_factory=dict)
+    fallbacks: int = 0
+    dropped: int = 0
+    shadows: int = 0
+
+    def scored(self, variant: str, version: int, seconds: float, count: int = 1) -> None:
+        """A request was answered with a score."""
+        row = self.latencies.get((variant, version))
+        if row is None:
+            row = self.latencies[variant, version] = [0.0] * (len(BOUNDS) + 2)
+        row[bisect_left(BOUNDS, seconds)] += count
+        row[-1] += seconds * count
+
+    def responded(self, path: str, status: int) -> None:
+        """A response was sent."""
+        self.responses[path, status] = self.responses.get((path, status), 0) + 1
+
+    def lay_down(self, folder: Path) -> None:
+        """Write the counts where the other workers find them."""
+        folder.mkdir(exist_ok=True)
+        values = {
+            "latencies": [[*key, row] for key, row in self.latencies.items()],
+            "responses": [[*key, count] for key, count in self.responses.items()],
+            "fallbacks": self.fallbacks,
+            "dropped": self.dropped,
+            "shadows": self.shadows,
+        }
+        path = folder / f"{os.getpid()}.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(values))
+        fresh.replace(path)
+
+
+def added_up(folder: Path) -> Metrics:
+    """The counts of all workers, those that have ended included."""
+    total = Metrics()
+    for path in sorted(folder.glob("*.json")):
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        for variant, version, row in values["latencies"]:
+            known = total.latencies.setdefault((variant, version), [0.0] * len(row))
+            total.latencies[variant, version] = [a + b for a, b in zip(known, row, strict=True)]
+        for name, status, count in values["responses"]:
+            total.responses[name, status] = total.responses.get((name, status), 0) + count
+        total.fallbacks += values["fallbacks"]
+        total.dropped += values["dropped"]
+        total.shadows += values["shadows"]
+    return total
+
+
+def exposition(total: Metrics, gauges: Mapping[str, tuple[str, float]], labels: Mapping[str, str]) -> bytes:
+    """Everything in Prometheus' text format.
+
+    Args:
+        total: Counts of all workers.
+        gauges: By name, without the prefix: what it is, and its value.
+        labels: On every series.
+    """
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(total, gauges, labels))
+    return bytes(generate_latest(registry))
+
+
+@dataclass(eq=False)
+class _Collector:
+    total: Metrics
+    gauges: Mapping[str, tuple[str, float]]
+    labels: Mapping[str, str]
+
+    def collect(self) -> Iterable[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        names, values = list(self.labels), list(self.labels.values())
+        latency = HistogramMetricFamily(
+            "fds_scoring_seconds", "Time to score a request, by who answered", labels=[*names, "variant", "version"]
+        )
+        for (variant, version), row in self.total.latencies.items():
+            running, buckets = 0.0, []
+            for bound, count in zip((*map(str, BOUNDS), "+Inf"), row[:-1], strict=True):
+                running += count
+                buckets.append((bound, running))
+            latency.add_metric([*values, variant, str(version)], buckets, row[-1])
+        yield latency
+        responses = CounterMetricFamily("fds_responses", "HTTP responses", labels=[*names, "path", "status"])
+        for (path, status), count in self.total.responses.items():
+            responses.add_metric([*values, path, str(status)], count)
+        yield responses
+        for name, told, number in (
+            ("fds_canary_fallbacks", "Canary requests that the champion answered", self.total.fallbacks),
+            ("fds_outcomes_dropped", "Outcomes for which there was no room", self.total.dropped),
+            ("fds_shadows", "Champion requests that the canary scored as well", self.total.shadows),
+        ):
+            counter = CounterMetricFamily(name, told, labels=names)
+            counter.add_metric(values, number)
+            yield counter
+        for name, (told, value) in self.gauges.items():
+            gauge = GaugeMetricFamily(f"fds_{name}", told, labels=names)
+            gauge.add_metric(values, value)
+            yield gauge

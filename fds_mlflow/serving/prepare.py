@@ -1,0 +1,123 @@
+"""Fetches a version, checks it, and makes its native form: in a process of its own, with its own memory and time limit.
+
+python -m fds_mlflow.serving.prepare MODEL VERSION FOLDER [--tracking-uri URI] [--registry-uri URI]
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from fds_mlflow.errors import FdsError, RefusedError
+from fds_mlflow.registry.store import RegistryStore
+from fds_mlflow.serving.shelf import describe, model_folder
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Prepares versions of one model, each in a process of its own.
+
+    Attributes:
+        model: Registered model.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        seconds: How long one may take.
+    """
+
+    model: str
+    tracking_uri: str | None = None
+    registry_uri: str | None = None
+    seconds: float = 600.0
+
+    def __call__(self, version: int, folder: Path) -> None:
+        """Prepare a version in an empty folder.
+
+        Raises:
+            RefusedError: It does not load, does not score its example, or takes too long.
+        """
+        command = [sys.executable, "-m", "fds_mlflow.serving.prepare", self.model, str(version), str(folder)]
+        for option, uri in (("--tracking-uri", self.tracking_uri), ("--registry-uri", self.registry_uri)):
+            command += [option, uri] if uri else []
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=self.seconds, check=False)
+        except subprocess.TimeoutExpired:
+            raise RefusedError(
+                f"version {version} of {self.model!r} was not ready after {self.seconds:g} s",
+                fix="check the artifact store, or give it longer with --prepare-seconds",
+            ) from None
+        if done.returncode != 0:
+            what, fix = _told(done.stderr, version)
+            raise RefusedError(what, fix=fix)
+
+
+def _told(text: str, version: int) -> tuple[str, str]:
+    last = text.strip().splitlines()[-1:] or [""]
+    try:
+        said = json.loads(last[0])
+        return str(said["what"]), str(said["fix"])
+    except (ValueError, KeyError, TypeError):
+        return (
+            f"preparing version {version} failed: {last[0][:300]}",
+            "load it with mlflow.pyfunc to see the whole trace",
+        )
+
+
+def prepare(
+    store: RegistryStore,
+    model: str,
+    version: int,
+    folder: Path,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> None:
+    """Fetch a version into an empty folder, check it, and write down what it is.
+
+    Raises:
+        RefusedError: It does not load, or does not score its input example.
+    """
+    from fds_mlflow.serving.convert import convert
+    from fds_mlflow.serving.scorer import load
+
+    scorer = load(store, model, version, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    if scorer.example is not None:
+        try:
+            scorer.score(scorer.example)
+        except FdsError as error:
+            raise RefusedError(
+                f"version {version} does not score its input example: {error.what}", fix=error.fix
+            ) from None
+    target = model_folder(folder)
+    shutil.copytree(scorer.folder, target)
+    native = convert(str(target), scorer.loaded, scorer.example, list(scorer.inputs))
+    if native is not None:
+        native.save(folder)
+    describe(folder, scorer.inputs, native=native is not None)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--tracking-uri")
+@click.option("--registry-uri")
+def main(model: str, version: int, folder: Path, tracking_uri: str | None, registry_uri: str | None) -> None:
+    """Prepare a version; an error is one line of JSON, last on standard error."""
+    from fds_mlflow.registry.mlflow_store import MlflowStore
+
+    try:
+        store = MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri)
+        prepare(store, model, version, folder, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    except FdsError as error:
+        click.echo(json.dumps({"what": error.what, "fix": error.fix}), err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Moves outcomes, shadows and labels from the spool into the store, in batches, for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+from fds_mlflow.serving.spool import Item, Label, Outcome, Shadow, Spool
+
+log = logging.getLogger(__name__)
+
+BATCH = 5_000
+"""Items that go into the store at once."""
+
+
+class Store(Protocol):
+    """Where they end up."""
+
+    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """Store outcomes; how many were new."""
+        ...
+
+    def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
+        """Store shadows; how many were new."""
+        ...
+
+    def label(self, cases: Sequence[CaseRecord]) -> int:
+        """Store labels; how many were new or changed."""
+        ...
+
+
+class Recorder:
+    """Drains a spool into a store.
+
+    Args:
+        model: Registered model.
+        spool: Where items wait.
+        open_store: Opens the store where they go; asked again while it cannot be opened.
+
+    Attributes:
+        recorded: How many the store has taken.
+        refused: How many it has refused, each told in the log.
+        problem: Why the last batch did not go through; None when all is well.
+    """
+
+    def __init__(self, model: str, spool: Spool, open_store: Callable[[], Store]) -> None:
+        self.model = model
+        self.recorded = 0
+        self.refused = 0
+        self.problem: str | None = None
+        self._spool = spool
+        self._open_store = open_store
+        self._store: Store | None = None
+
+    def drain(self) -> bool:
+        """Move what waits; whether nothing waits any more."""
+        for _, paths in groupby(list(self._spool.waiting()), key=lambda path: path.suffix):
+            batch: list[Item] = []
+            files: list[Path] = []
+            for path in paths:
+                batch += self._read(path)
+                files.append(path)
+                if len(batch) >= BATCH:
+                    if not self._move(batch, files):
+                        return False
+                    batch, files = [], []
+            if not self._move(batch, files):
+                return False
+        return True
+
+    def _read(self, path: Path) -> list[Item]:
+        try:
+            return self._spool.read(path)
+        except FileNotFoundError:
+            return []
+        except msgspec.DecodeError as error:
+            log.error("%s was damaged and lies aside: %s", path.name, error)  # noqa: TRY400 - the trace says no more
+            self._spool.refuse(path)
+            return []
+
+    def _move(self, batch: list[Item], files: list[Path]) -> bool:
+        """Whether the store has taken a batch; where it refuses one, each item goes alone."""
+        if batch and not self._stored(batch):
+            return False
+        for path in files:
+            self._spool.done(path)
+        return True
+
+    def _stored(self, batch: list[Item]) -> bool:
+        if self._store is None:
+            try:
+                self._store = self._open_store()
+            except FdsError as error:
+                return self._wait(error)
+        match batch[0]:
+            case Outcome():
+                outcomes = [item for item in batch if isinstance(item, Outcome)]
+                return self._taken(
+                    self._store.record, [OutcomeRecord(model=self.model, **_fields(one)) for one in outcomes]
+                )
+            case Shadow():
+                shadows = [item for item in batch if isinstance(item, Shadow)]
+                records = [ShadowRecord(model=self.model, **_fields(one)) for one in shadows]
+                return self._taken(self._store.record_shadows, records)
+            case Label():
+                return self._taken(self._store.label, [case_of(i) for i in batch if isinstance(i, Label)])
+
+    def _wait(self, error: FdsError) -> bool:
+        if self.problem is None:
+            log.warning("outcomes wait on disk: %s", error.what)
+        self.problem = error.what
+        return False
+
+    def _taken(self, take: Callable[[Any], int], records: list[Any]) -> bool:
+        try:
+            take(records)
+        except DataError as error:
+            if len(records) == 1:
+                self.refused += 1
+                log.error("the store refused what no store takes: %s", error.what)  # noqa: TRY400 - nor here
+                return True
+            return all(self._taken(take, [record]) for record in records)
+        except FdsError as error:
+            return self._wait(error)
+        self.recorded += len(records)
+        self.problem = None
+        return True
+
+
+def _fields(item: Outcome | Shadow) -> dict[str, Any]:
+    """The item as the store's record of the same fields takes it, but for the model."""
+    return {**msgspec.structs.asdict(item), "time": datetime.fromtimestamp(item.time, UTC)}
+
+
+def case_of(item: Label) -> CaseRecord:
+    """A label as the store takes it.
+
+    Raises:
+        DataError: A time is not in ISO 8601 with a time zone.
+    """
+    moments = {
+        name: None if (value := getattr(item, name)) is None else _moment(name, value)
+        for name in ("known_at", "occurred_at", "reported_at", "resolved_at")
+    }
+    return CaseRecord(
+        transaction_id=item.transaction_id,
+        status=item.status,
+        fraud_type=item.fraud_type,
+        loss_amount=item.loss_amount,
+        **moments,  # type: ignore[arg-type] # known_at is never None
+    )
+
+
+def _moment(name: str, value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise DataError(
+            f"{name} is {value!r}, not a time with a time zone", fix="write it like 2026-03-01T12:00:00+00:00"
+        )
+    return moment

@@ -1,0 +1,135 @@
+"""The outside of an HTTP request: what its headers say, its body within limits, and how it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fds_mlflow.serving.settings import Settings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    404: "ENDPOINT_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
+    413: "REQUEST_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+"""MLflow's own names of errors, where it has one."""
+
+
+class RefusedError(Exception):
+    """An answer other than 200.
+
+    Args:
+        status: Of HTTP.
+        what: What is wrong.
+        fix: What to do about it.
+    """
+
+    def __init__(self, status: int, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.status = status
+        self.body = msgspec.json.encode(
+            {"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": what, "fix": fix}
+        )
+
+
+@dataclass(slots=True)
+class Head:
+    """What the headers say.
+
+    Attributes:
+        request_id: Identity of the request; None where the client gives none.
+        key: Routing key, for a body that has none.
+        pin: Variant to answer with.
+        content_type: Of the body.
+        length: Bytes of the body.
+        authorization: As it came.
+    """
+
+    request_id: str | None = None
+    key: str | None = None
+    pin: str | None = None
+    content_type: bytes = b"application/json"
+    length: int = 0
+    authorization: bytes = b""
+
+
+def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
+    """Read the headers.
+
+    Raises:
+        RefusedError: It chooses a variant where that is not allowed, or one that does not exist.
+    """
+    said = Head()
+    for name, value in headers:
+        if name == b"content-type":
+            said.content_type = value
+        elif name == b"content-length":
+            said.length = int(value)
+        elif name == b"x-request-id":
+            said.request_id = value.decode("latin-1")[:255] or None
+        elif name == b"x-routing-key":
+            said.key = value.decode("latin-1")[:255] or None
+        elif name == b"authorization":
+            said.authorization = value
+        elif name == b"x-fds-variant":
+            said.pin = _pinned(value.decode("latin-1"), settings)
+    return said
+
+
+def _pinned(variant: str, settings: Settings) -> str:
+    if not settings.pins:
+        raise RefusedError(400, "requests may not choose their variant here", "start the server with --allow-pins")
+    if variant not in ("champion", "canary"):
+        raise RefusedError(400, f"X-FDS-Variant is {variant!r}", "use champion or canary")
+    return variant
+
+
+def authorize(said: Head, token: bytes) -> None:
+    """Let only those pass who show the token.
+
+    Raises:
+        RefusedError: It is missing or wrong.
+    """
+    if not hmac.compare_digest(said.authorization, token):
+        raise RefusedError(401, "the bearer token is missing or wrong", "send Authorization: Bearer <token>")
+
+
+async def body(said: Head, receive: Receive, settings: Settings) -> bytes:
+    """Read the body.
+
+    Raises:
+        RefusedError: It is too long, or takes too long to arrive.
+    """
+    limit = settings.body_limit
+    if said.length > limit:
+        raise RefusedError(413, f"the request has {said.length:,} bytes > {limit:,}", "send fewer rows at a time")
+    message = await receive()
+    first: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return first
+    parts, size = [first], len(first)
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            while message.get("more_body"):
+                message = await receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
+                    raise RefusedError(413, f"the request has more than {limit:,} bytes", "send fewer rows at a time")
+    except TimeoutError:
+        raise RefusedError(408, "the request did not arrive in time", "send it faster, or fewer rows") from None
+    return b"".join(parts)

@@ -1,0 +1,261 @@
+"""The server: one process that follows the registry and writes to the store, and workers that answer requests.
+
+The workers share one listening socket and import neither MLflow nor SQLAlchemy (but for a model that has no native
+form); so they are small, and nothing that the registry or the store does holds a request up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.serving.app import App
+from fds_mlflow.serving.follower import Follower
+from fds_mlflow.serving.recorder import Recorder, Store
+from fds_mlflow.serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the server runs.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0 for a free one.
+        workers: Processes that answer requests.
+        poll_seconds: How often the aliases are read.
+        drain_seconds: How long the store may take to accept what waits when the server stops.
+        connections: Requests a worker works on at once; beyond, it answers 503.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5001
+    workers: int = 1
+    poll_seconds: float = 2.0
+    drain_seconds: float = 20.0
+    connections: int = 1_000
+
+
+def work(settings: Settings, options: Options, listening: socket.socket) -> None:
+    """One worker, until it is told to stop."""
+    import uvicorn
+    import uvloop
+
+    logging_setup()
+    config = uvicorn.Config(
+        App(settings),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(options.drain_seconds),
+        limit_concurrency=options.connections,
+        backlog=2_048,
+    )
+    server = uvicorn.Server(config)
+    # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
+    # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listening]))
+
+
+class Server:
+    """Supervises the workers, follows the registry, and moves outcomes into the store.
+
+    Args:
+        settings: Of the workers.
+        options: Of the server.
+        follower: Keeps the shelf up to date.
+        recorder: Moves outcomes; None to leave them on disk.
+    """
+
+    def __init__(self, settings: Settings, options: Options, follower: Follower, recorder: Recorder | None) -> None:
+        self._settings = settings
+        self._options = options
+        self._follower = follower
+        self._recorder = recorder
+        self._stopping = threading.Event()
+        self._workers: list[SpawnProcess] = []
+        self._context = multiprocessing.get_context("spawn")
+        self._socket = _listen(options)
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Args:
+            ready: Called with the address once there is a table and the workers are started.
+
+        Raises:
+            FdsError: There is no champion, and there has never been one on this machine.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for path in (self._settings.shelf().folder / "metrics").glob("*.json"):
+            path.unlink(missing_ok=True)
+        self._follower.poll(wait=True)
+        self._start("follow", self._follow)
+        if self._recorder is not None:
+            self._start("record", self._record)
+        self._workers = [self._spawn() for _ in range(self._options.workers)]
+        if ready is not None:
+            ready(self.address)
+        while not self._stopping.wait(0.2):
+            self._revive()
+        self._shut_down()
+
+    # --- beside the workers --------------------------------------------------------------------------------
+
+    def _start(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._options.poll_seconds):
+            try:
+                self._follower.poll()
+            except Exception:  # following must go on, whatever one poll ran into
+                log.exception("a poll of the registry failed")
+
+    def _record(self) -> None:
+        recorder = self._recorder
+        wait = 0.5
+        while recorder is not None and not self._stopping.wait(wait):
+            wait = 0.5 if self._drained(recorder) else min(2 * wait, 30.0)
+
+    def _drained(self, recorder: Recorder) -> bool:
+        try:
+            return recorder.drain()
+        except Exception:  # outcomes stay on disk, and are tried again
+            log.exception("outcomes could not be moved into the store")
+            return False
+
+    # --- the workers ---------------------------------------------------------------------------------------
+
+    def _spawn(self) -> SpawnProcess:
+        process = self._context.Process(target=work, args=(self._settings, self._options, self._socket), name="worker")
+        process.start()
+        return process
+
+    def _revive(self) -> None:
+        for place, process in enumerate(self._workers):
+            if not process.is_alive() and not self._stopping.is_set():
+                log.error("worker %s ended with code %s and is started again", process.pid, process.exitcode)
+                self._stopping.wait(0.5)
+                self._workers[place] = self._spawn()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        self._stopping.set()
+
+    def _shut_down(self) -> None:
+        """Let the workers finish what they have accepted, then move what they leave behind."""
+        for process in self._workers:
+            process.terminate()
+        until = time.monotonic() + self._options.drain_seconds
+        for process in self._workers:
+            process.join(max(0.1, until - time.monotonic()))
+            if process.is_alive():
+                log.error("worker %s did not stop in time", process.pid)
+                process.kill()
+        self._follower.close()
+        self._socket.close()
+        for thread in self._threads:
+            thread.join(max(0.1, until - time.monotonic()))
+        while self._recorder is not None and not self._drained(self._recorder):
+            if time.monotonic() >= until:
+                log.warning("outcomes stay on disk for the next start: %s", self._recorder.problem)
+                break
+            time.sleep(0.2)
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((options.host, options.port))
+        listening.listen(2_048)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"{options.host}:{options.port} cannot be listened on: {error.strerror}", fix="choose another --port"
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def logging_setup() -> None:
+    """One JSON object per line on standard error."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter("{asctime}{levelname}{name}{message}{process}", style="{", rename_fields={"levelname": "level"})
+    )
+    logging.basicConfig(level=os.environ.get("FDS_LOG_LEVEL", "INFO").upper(), handlers=[handler], force=True)
+
+
+def run(
+    settings: Settings,
+    options: Options,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    outcomes: Callable[[], Store] | None = None,
+    prepare_seconds: float = 600.0,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a model from MLflow's registry until told to stop.
+
+    Args:
+        settings: Of the workers.
+        options: Of the server.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        outcomes: Opens the store of outcomes; None to leave them on disk.
+        prepare_seconds: How long a version may take to be fetched and checked.
+        ready: Called with the address once requests are answered.
+
+    Raises:
+        ConfigError: The address cannot be listened on, or the cache cannot be written.
+    """
+    from fds_mlflow.clock import SystemClock
+    from fds_mlflow.registry.mlflow_store import MlflowStore
+    from fds_mlflow.serving.prepare import Preparation
+
+    model = settings.model
+    follower = Follower(
+        model,
+        MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri),
+        settings.shelf(),
+        Preparation(model, tracking_uri, registry_uri, prepare_seconds),
+        SystemClock(),
+    )
+    recorder = None if outcomes is None else Recorder(model, settings.spool(), outcomes)
+    Server(settings, options, follower, recorder).run(ready)

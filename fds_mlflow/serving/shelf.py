@@ -1,0 +1,192 @@
+"""What a server keeps on its own disk: versions ready to serve, and the table that says which of them serve.
+
+One process follows the registry and writes here; the processes that answer requests read here and nowhere else. So
+they go on, and even start, while the registry cannot be reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fds_mlflow.core.routing import RoutingTable
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.registry import tags
+
+_TABLE, _VERSION, _MODEL = "table.json", "version.json", "model"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A version on disk, checked.
+
+    Attributes:
+        version: Its number.
+        identity: Tells it from another version that once had the same number.
+        folder: Where its files are.
+        inputs: Required columns and MLflow's names of their types, in the order of the signature.
+        native: Whether it has a native form.
+    """
+
+    version: int
+    identity: str
+    folder: Path
+    inputs: Mapping[str, str]
+    native: bool
+
+    @property
+    def model(self) -> Path:
+        """The logged model, as MLflow keeps it."""
+        return self.folder / _MODEL
+
+
+@dataclass(frozen=True)
+class Served:
+    """One version of a table.
+
+    Attributes:
+        version: Its number.
+        identity: Tells it from another version that once had the same number.
+        threshold: The score from which a transaction is flagged.
+    """
+
+    version: int
+    identity: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is served, as the follower last knew it.
+
+    Attributes:
+        routing: Which version answers which key.
+        versions: The champion, and the canary where a rollout takes traffic.
+        read_at: When the registry last said so, UTC.
+        problem: What is wrong just now, though requests are answered; None when all is well.
+    """
+
+    routing: RoutingTable
+    versions: tuple[Served, ...]
+    read_at: datetime
+    problem: str | None = None
+
+    def served(self, version: int) -> Served:
+        """One of its versions."""
+        return next(served for served in self.versions if served.version == version)
+
+
+class Shelf:
+    """One model's folder.
+
+    Args:
+        root: Folder for all models.
+        model: Registered model.
+        registry: URI of the registry; models of one name in two registries are kept apart.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+
+    def __init__(self, root: Path, model: str, registry: str) -> None:
+        name = hashlib.sha256(f"{registry}\n{model}".encode()).hexdigest()[:16]
+        self.folder = root / name
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the folder {self.folder} cannot be made: {error.strerror}", fix="give another one with --cache"
+            ) from error
+
+    # --- the table ------------------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> int:
+        """When the table last changed, nanoseconds; 0 where there is none."""
+        try:
+            return (self.folder / _TABLE).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def table(self) -> Table | None:
+        """The table as it was last written; None where there is none."""
+        try:
+            values = json.loads((self.folder / _TABLE).read_text())
+        except FileNotFoundError:
+            return None
+        return Table(
+            RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
+            tuple(Served(**served) for served in values["versions"]),
+            datetime.fromisoformat(values["read_at"]),
+            values["problem"],
+        )
+
+    def write_table(self, table: Table) -> None:
+        """Replace the table: readers see the old one or the new one."""
+        rollout = table.routing.rollout
+        values = {
+            "champion": table.routing.champion,
+            "rollout": None if rollout is None else tags.encode_rollout(rollout),
+            "versions": [asdict(served) for served in table.versions],
+            "read_at": table.read_at.isoformat(),
+            "problem": table.problem,
+        }
+        _replace(self.folder / _TABLE, values)
+
+    # --- versions -------------------------------------------------------------------------------------------
+
+    def prepared(self, version: int, identity: str) -> Prepared | None:
+        """A version that is ready; None where it is not here."""
+        folder = self._place(version, identity)
+        try:
+            values = json.loads((folder / _VERSION).read_text())
+        except FileNotFoundError:
+            return None
+        return Prepared(version, identity, folder, values["inputs"], values["native"])
+
+    @contextlib.contextmanager
+    def preparing(self, version: int, identity: str) -> Iterator[Path]:
+        """A folder to prepare a version in; it appears on the shelf, whole, when the block ends without an error."""
+        place = self._place(version, identity)
+        folder = place.with_suffix(f".{os.getpid()}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+            shutil.rmtree(place, ignore_errors=True)
+            folder.rename(place)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, identities: Collection[str]) -> None:
+        """Remove all other versions."""
+        for folder in self.folder.glob("version-*"):
+            if not any(folder.name.endswith(f"-{identity}") for identity in identities):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _place(self, version: int, identity: str) -> Path:
+        return self.folder / f"version-{version}-{identity}"
+
+
+def describe(folder: Path, inputs: Mapping[str, str], *, native: bool) -> None:
+    """Write down what a version is, as the last step of preparing it."""
+    _replace(folder / _VERSION, {"inputs": dict(inputs), "native": native})
+
+
+def model_folder(folder: Path) -> Path:
+    """Where the logged model goes in a version's folder."""
+    return folder / _MODEL
+
+
+def _replace(path: Path, values: Mapping[str, Any]) -> None:
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(values))
+    fresh.replace(path)

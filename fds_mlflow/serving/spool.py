@@ -1,0 +1,141 @@
+"""What a server has to tell the store, on disk until the store has it: what was handed over survives the process.
+
+Each hand-over is a file of its own that appears whole. Files are read in the order of their names, which begin with
+the time, and removed once the store has them. Writing to the store twice is harmless: requests have an identity.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class Outcome(msgspec.Struct, array_like=True, gc=False):
+    """One scored request; the fields of `outcomes.records.OutcomeRecord`, time in seconds since 1970."""
+
+    request_id: str
+    key: str
+    transaction_id: str
+    rollout_id: str | None
+    step: int
+    weight: int
+    assigned: str
+    served: str
+    version: int
+    score: float | None
+    flagged: bool
+    latency_ms: float
+    error: str | None
+    time: float
+
+
+class Shadow(msgspec.Struct, array_like=True, gc=False):
+    """What the canary says to a request that the champion answered; the fields of `outcomes.records.ShadowRecord`."""
+
+    request_id: str
+    version: int
+    score: float | None
+    flagged: bool
+    latency_ms: float
+    error: str | None
+    time: float
+
+
+class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What is known about a transaction; the fields of `outcomes.records.CaseRecord`, times in ISO 8601."""
+
+    transaction_id: str
+    status: str
+    known_at: str
+    fraud_type: str | None = None
+    loss_amount: float | None = None
+    occurred_at: str | None = None
+    reported_at: str | None = None
+    resolved_at: str | None = None
+
+
+Item = Outcome | Shadow | Label
+
+_KINDS: dict[type[Item], str] = {Outcome: ".outcomes", Shadow: ".shadows", Label: ".labels"}
+_DECODERS = {suffix: msgspec.msgpack.Decoder(list[kind]) for kind, suffix in _KINDS.items()}  # type: ignore[valid-type]
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Spool:
+    """A folder of outcomes, shadows and labels on their way.
+
+    Args:
+        folder: The folder; made if it is not there.
+        limit: Bytes it may hold.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = 2**30) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._limit = limit
+        self._count = itertools.count()
+
+    def put(self, items: Sequence[Item], *, durable: bool = False) -> bool:
+        """Hand items of one kind over; False where there is no room for them.
+
+        Args:
+            items: At least one.
+            durable: Wait until they would survive a loss of power.
+
+        Raises:
+            OSError: The disk is full, or the folder is gone.
+        """
+        if self.size >= self._limit:
+            return False
+        name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._count):06d}"
+        fresh = self.folder / f"{name}.new"
+        try:
+            with fresh.open("wb") as file:
+                file.write(_encode(items))
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            fresh.rename(self.folder / f"{name}{_KINDS[type(items[0])]}")
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+        return True
+
+    @property
+    def size(self) -> int:
+        """Bytes waiting."""
+        total = 0
+        for path in self.waiting():
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:  # the store has it meanwhile
+                continue
+        return total
+
+    def waiting(self) -> Iterator[Path]:
+        """Files that wait, the oldest first."""
+        yield from sorted(path for path in self.folder.iterdir() if path.suffix in _DECODERS)
+
+    def read(self, path: Path) -> list[Item]:
+        """What a file holds, all of one kind.
+
+        Raises:
+            msgspec.DecodeError: The file was damaged.
+        """
+        items: list[Item] = _DECODERS[path.suffix].decode(path.read_bytes())
+        return items
+
+    def done(self, path: Path) -> None:
+        """The store has it."""
+        path.unlink(missing_ok=True)
+
+    def refuse(self, path: Path) -> None:
+        """Put a file aside that does not read; nothing is lost, and somebody should look at it."""
+        refused = self.folder / "refused"
+        refused.mkdir(exist_ok=True)
+        path.rename(refused / path.name)

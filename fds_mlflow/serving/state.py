@@ -1,0 +1,102 @@
+"""Everything that answers a request at one moment: the table, the versions in memory, and the type of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import xxhash
+
+from fds_mlflow.core.plan import FULL
+from fds_mlflow.core.routing import SEED
+from fds_mlflow.errors import DataError
+from fds_mlflow.serving.loaded import Loaded
+from fds_mlflow.serving.shelf import Table
+
+_NUMBERS = frozenset({"double", "float", "long", "integer"})
+
+
+@dataclass
+class State:
+    """Everything that answers a request, never changed once made.
+
+    Attributes:
+        table: What is served.
+        champion: The champion.
+        canary: The canary where a rollout takes traffic and it loaded.
+        key: Column of the routing key.
+        transaction: Column that labels are joined on.
+    """
+
+    table: Table
+    champion: Loaded
+    canary: Loaded | None
+    key: str
+    transaction: str
+    kinds: dict[str, str] = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rollout = self.table.routing.rollout
+        self.rollout_id = rollout.id if rollout else None
+        self.prefix = f"{rollout.id}:" if rollout else ""
+        self.step = rollout.step if rollout else 0
+        self.weight = rollout.weight if rollout else 0
+        more = (
+            {}
+            if self.canary is None
+            else {n: k for n, k in self.canary.inputs.items() if n not in self.champion.inputs}
+        )
+        self.kinds = {**self.champion.inputs, **more}
+        self.names = tuple(self.kinds)
+        self.width = len(self.names)
+        same = self.canary is None or self.canary.names == self.champion.names
+        self._champion_places = None if same else [self.names.index(n) for n in self.champion.names]
+        self._canary_places = None if same or self.canary is None else [self.names.index(n) for n in self.canary.names]
+        self.inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
+        self.row_type = self._row_type(set(more))
+        self.decode = msgspec.json.Decoder(self.row_type).decode
+
+    def _row_type(self, optional: set[str]) -> type[msgspec.Struct]:
+        """A type of one request, decoded and checked in one go; names that are no identifiers are renamed."""
+        types = {"boolean": bool | None, "string": str | None}
+        fields: list[Any] = []
+        names = {}
+        for place, (name, kind) in enumerate(self.kinds.items()):
+            names[f"f{place}"] = name
+            kind_type = types.get(kind, float | None if kind in _NUMBERS else Any)
+            fields.append((f"f{place}", kind_type) if name not in optional else (f"f{place}", kind_type, msgspec.UNSET))
+        for field_name, name in (("key", self.key), ("transaction", self.transaction)):
+            if name not in self.kinds and name not in names.values():
+                names[field_name] = name
+                fields.append((field_name, str | int | None, None))
+        return msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
+
+    def to_canary(self, key: str) -> bool:
+        """Whether the hash gives this key to the canary."""
+        return xxhash.xxh64_intdigest((self.prefix + key).encode(), SEED) % FULL < self.weight
+
+    def to_shadow(self, key: str, share: float) -> bool:
+        """Whether the canary scores this key's champion requests as well; a key always or never."""
+        if self.canary is None:
+            return False
+        return xxhash.xxh64_intdigest(f"shadow:{self.prefix}{key}".encode(), SEED) % FULL < share * FULL
+
+    def for_champion(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The champion's columns among `names`."""
+        return values if self._champion_places is None else [values[i] for i in self._champion_places]
+
+    def for_canary(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The canary's columns among `names`.
+
+        Raises:
+            DataError: The request lacks one.
+        """
+        if self._canary_places is None:
+            return values
+        chosen = [values[i] for i in self._canary_places]
+        if any(value is msgspec.UNSET for value in chosen):
+            raise DataError("the request lacks columns of the canary", fix="send them, or wait until callers do")
+        return chosen

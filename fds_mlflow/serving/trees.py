@@ -1,0 +1,162 @@
+"""Trees evaluated by LightGBM's library, called through its C API: a row costs microseconds, and no frame is made.
+
+The C API is LightGBM's documented interface (https://lightgbm.readthedocs.io/en/stable/C-API.html). It is called
+directly because its fast call for a single row has no counterpart in the Python package, and because a process that
+only scores then need not import that package, nor pandas and scikit-learn with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import ConfigError, DataError
+
+_NORMAL, _RAW = 0, 1  # C_API_PREDICT_NORMAL, C_API_PREDICT_RAW_SCORE
+_FLOAT64 = 1  # C_API_DTYPE_FLOAT64
+_ROW_MAJOR = 1
+# One thread: for a row a pool of threads costs more than the trees, and under load they would fight for the cores.
+_PARAMETERS = b"num_threads=1"
+
+
+@cache
+def _library() -> Any:
+    spec = find_spec("lightgbm")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path()
+    for name in ("lib_lightgbm.so", "lib_lightgbm.dylib", "lib_lightgbm.dll"):
+        if (folder / "lib" / name).is_file():
+            library = ctypes.CDLL(str(folder / "lib" / name))
+            library.LGBM_GetLastError.restype = ctypes.c_char_p
+            return library
+    raise ConfigError("LightGBM's library was not found", fix="install the package lightgbm")
+
+
+def _checked(code: int) -> None:
+    if code != 0:
+        message = _library().LGBM_GetLastError().decode(errors="replace")
+        raise DataError(f"LightGBM refused: {message}", fix="register a model that LightGBM's own package loads")
+
+
+class Trees:
+    """A LightGBM model for prediction.
+
+    One call at a time: the buffers of a row are kept between calls, and a lock guards them.
+
+    Args:
+        text: The model, as LightGBM writes it.
+        raw: Give the sum of the leaves instead of the objective's transformation of it.
+
+    Attributes:
+        columns: How many features a row has.
+
+    Raises:
+        DataError: The text is no model of one output per row.
+    """
+
+    def __init__(self, text: str, *, raw: bool = False) -> None:
+        self._booster = ctypes.c_void_p()
+        self._fast = ctypes.c_void_p()
+        self._kind = _RAW if raw else _NORMAL
+        library = _library()
+        rounds, features, outputs = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
+        _checked(
+            library.LGBM_BoosterLoadModelFromString(
+                ctypes.c_char_p(text.encode()), ctypes.byref(rounds), ctypes.byref(self._booster)
+            )
+        )
+        _checked(library.LGBM_BoosterGetNumFeature(self._booster, ctypes.byref(features)))
+        _checked(library.LGBM_BoosterGetNumClasses(self._booster, ctypes.byref(outputs)))
+        if outputs.value != 1:
+            raise DataError(
+                f"the model gives {outputs.value} values per row, not one", fix="register a model with one output"
+            )
+        self.columns = features.value
+        _checked(
+            library.LGBM_BoosterPredictForMatSingleRowFastInit(
+                self._booster,
+                ctypes.c_int(self._kind),
+                ctypes.c_int(0),
+                ctypes.c_int(-1),
+                ctypes.c_int(_FLOAT64),
+                ctypes.c_int32(self.columns),
+                ctypes.c_char_p(_PARAMETERS),
+                ctypes.byref(self._fast),
+            )
+        )
+        self._row = (ctypes.c_double * self.columns)()
+        self._answer = ctypes.c_double(0.0)
+        self._length = ctypes.c_int64(0)
+        self._call = library.LGBM_BoosterPredictForMatSingleRowFast
+        self._arguments = (
+            self._fast,
+            ctypes.cast(self._row, ctypes.c_void_p),
+            ctypes.byref(self._length),
+            ctypes.byref(self._answer),
+        )
+        self._lock = threading.Lock()
+
+    def row(self, values: list[Any]) -> float:
+        """The prediction for one row.
+
+        Args:
+            values: One number per column, NaN where it is missing.
+
+        Raises:
+            TypeError: A value is no number.
+            ValueError: There are more or fewer values than columns.
+        """
+        with self._lock:
+            self._row[:] = values
+            if self._call(*self._arguments) != 0:
+                _checked(-1)
+            return self._answer.value
+
+    def matrix(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The predictions for rows: shape (rows, columns) to shape (rows,), float64."""
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        answer = np.empty(len(values), dtype=np.float64)
+        if len(values) == 0:
+            return answer
+        length = ctypes.c_int64(0)
+        _checked(
+            _library().LGBM_BoosterPredictForMat(
+                self._booster,
+                values.ctypes.data_as(ctypes.c_void_p),
+                ctypes.c_int(_FLOAT64),
+                ctypes.c_int32(values.shape[0]),
+                ctypes.c_int32(values.shape[1]),
+                ctypes.c_int(_ROW_MAJOR),
+                ctypes.c_int(self._kind),
+                ctypes.c_int(0),
+                ctypes.c_int(-1),
+                ctypes.c_char_p(_PARAMETERS),
+                ctypes.byref(length),
+                answer.ctypes.data_as(ctypes.c_void_p),
+            )
+        )
+        return answer
+
+    def close(self) -> None:
+        """Free the model; it cannot be used any more."""
+        fast, self._fast = self._fast, ctypes.c_void_p()
+        booster, self._booster = self._booster, ctypes.c_void_p()
+        if fast:
+            _library().LGBM_FastConfigFree(fast)
+        if booster:
+            _library().LGBM_BoosterFree(booster)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

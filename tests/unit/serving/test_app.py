@@ -1,0 +1,403 @@
+"""The HTTP interface: MLflow's protocol and the lean one, exact errors, limits, and an outcome for every answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fds_mlflow.core.routing import bucket
+from fds_mlflow.serving.app import App
+from fds_mlflow.serving.native import NativeModel
+from fds_mlflow.serving.settings import Settings
+from fds_mlflow.serving.spool import Label, Outcome, Shadow
+from tests.unit.serving.shelves import INPUTS, ROLLOUT, put, shelf, table
+
+ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
+TO_CANARY = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") < 2_500)
+TO_CHAMPION = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") >= 2_500)
+
+
+class Served:
+    """An application on a shelf, and a client of it."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.settings = Settings("fraud", "memory:", folder, **more)
+        self.shelf = shelf(folder)
+        self.app = App(self.settings)
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fds")
+
+    def serve(self, **what: Any) -> None:
+        """Put a table in force."""
+        self.shelf.write_table(table(**what))
+        self.app.worker.follow()
+
+    async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        """Send JSON."""
+        return await self.client.post(path, json=body, headers=headers)
+
+    def outcomes(self) -> list[Any]:
+        """What went to the spool, in order."""
+        self.app.worker.stop()
+        spool = self.settings.spool()
+        return [item for path in spool.waiting() for item in spool.read(path)]
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """Champion 1 alone."""
+    made = Served(tmp_path)
+    made.serve()
+    async with made.client:
+        yield made
+
+
+async def test_a_transaction_gets_a_score_and_what_it_means(served: Served):
+    """One transaction as JSON is answered with score, flag, risk, band, variant, version and the request's identity."""
+    answer = await served.post("/score", ROW, **{"X-Request-ID": "r1"})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "request_id": "r1",
+        "key": "TX1",
+        "score": 0.9,
+        "flagged": True,
+        "risk": 90.0,
+        "band": "block",
+        "variant": "champion",
+        "version": 1,
+    }
+    small = await served.post("/score", {**ROW, "amount": 20, "hour": None})
+    assert (small.json()["score"], small.json()["band"], small.json()["flagged"]) == (0.1, "approve", False)
+
+
+FORMATS = {
+    "dataframe_split": {"columns": list(ROW), "data": [list(ROW.values()), [20, 1.5, "shop", "TX2"]]},
+    "dataframe_records": [ROW, {"amount": 20, "hour": 1.5, "channel": "shop", "transaction_id": "TX2"}],
+    "instances": [ROW, {"amount": 20, "hour": 1.5, "channel": "shop", "transaction_id": "TX2"}],
+    "inputs": {name: [ROW[name], other] for name, other in zip(ROW, (20, 1.5, "shop", "TX2"), strict=True)},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_mlflows_formats_are_understood(served: Served, name: str):
+    """Each of MLflow's JSON formats gives the predictions, in order, as clients of MLflow expect them."""
+    answer = await served.post("/invocations", {name: FORMATS[name]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == [0.9, 0.1]
+    assert [detail["key"] for detail in answer.json()["details"]] == ["TX1", "TX2"]
+
+
+async def test_rows_of_values_in_the_signatures_order(served: Served):
+    """`instances` and `inputs` may be lists of values in the order of the signature."""
+    for name in ("instances", "inputs"):
+        answer = await served.post("/invocations", {name: [[250, 3, "web"], [20, None, None]]})
+        assert answer.json()["predictions"] == [0.9, 0.1]
+
+
+async def test_comma_separated_values(served: Served):
+    """Rows of CSV under their column names are scored; an empty field is missing."""
+    text = "amount,hour,channel,transaction_id\n250,,web,TX1\n20,1.5,shop,TX2\n"
+    answer = await served.client.post("/invocations", content=text, headers={"content-type": "text/csv; charset=utf-8"})
+    assert answer.json()["predictions"] == [0.9, 0.1]
+
+
+async def test_columns_come_in_any_order_and_more_than_needed(served: Served):
+    """A frame's columns may be in any order, with others among them."""
+    body = {"dataframe_split": {"columns": ["x", "channel", "amount", "hour"], "data": [["?", "web", 250, 3]]}}
+    assert (await served.post("/invocations", body)).json()["predictions"] == [0.9]
+
+
+async def test_many_rows_give_what_each_alone_gives(served: Served):
+    """A large frame is scored, routed and recorded row by row as single requests would be."""
+    served.serve(weight=2_500)
+    rows = [{"amount": 10.0 * n, "hour": 1, "channel": "web", "transaction_id": f"TX{n}"} for n in range(40)]
+    together = (await served.post("/invocations", {"dataframe_records": rows})).json()["details"]
+    for row, detail in zip(rows, together, strict=True):
+        alone = (await served.post("/score", row)).json()
+        assert {k: detail[k] for k in alone if k != "request_id"} == {k: alone[k] for k in alone if k != "request_id"}
+    assert {detail["variant"] for detail in together} == {"champion", "canary"}
+    outcomes = served.outcomes()
+    assert len(outcomes) == 80
+    facts = [(o.key, o.assigned, o.version, o.score, o.rollout_id, o.weight) for o in outcomes]
+    assert facts[:40] == facts[40:]
+
+
+WRONG: dict[str, tuple[str, Any, str]] = {
+    "a column is missing": ("/score", {"amount": 1, "hour": 2}, "channel"),
+    "a text for a number": ("/score", {**ROW, "hour": "three"}, "hour"),
+    "a number for a text": ("/score", {**ROW, "channel": 7}, "channel"),
+    "not an object": ("/score", [1, 2], "object"),
+    "a frame lacks a column": ("/invocations", {"dataframe_split": {"columns": ["amount"], "data": [[1]]}}, "hour"),
+    "a frame's value": (
+        "/invocations",
+        {"dataframe_split": {"columns": list(INPUTS), "data": [[1, 2, "web"], [1, "x", "web"]]}},
+        "row 1, column `hour`",
+    ),
+    "a record's value": ("/invocations", {"dataframe_records": [{**ROW, "amount": "x"}]}, "amount"),
+    "no rows": ("/invocations", {"dataframe_records": []}, "0 rows"),
+    "no format": ("/invocations", {"rows": []}, "none of"),
+    "two formats": ("/invocations", {"instances": [], "inputs": []}, "instances, inputs"),
+    "uneven columns": ("/invocations", {"inputs": {"amount": [1, 2], "hour": [1], "channel": ["a"]}}, "one length"),
+    "too few values": ("/invocations", {"instances": [[1, 2]]}, "3 values"),
+    "a column twice": ("/invocations", {"dataframe_split": {"columns": [*INPUTS, "hour"], "data": []}}, "twice"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_what_does_not_fit_is_told_exactly(served: Served, name: str):
+    """A request that does not fit is a 400 that names the column or what is wrong, and leaves no outcome."""
+    path, body, word = WRONG[name]
+    answer = await served.post(path, body)
+    assert answer.status_code == 400
+    assert answer.json()["error_code"] == "BAD_REQUEST"
+    assert word in answer.json()["message"]
+    assert served.outcomes() == []
+
+
+async def test_broken_json_and_unknown_types_are_refused(served: Served):
+    """What is no JSON is a 400, another content type a 415, an unknown path a 404, a wrong method a 405."""
+    assert (await served.client.post("/score", content=b"{")).status_code == 400
+    other = await served.client.post("/invocations", content=b"x", headers={"content-type": "text/plain"})
+    assert other.status_code == 415
+    assert (await served.client.get("/nothing")).status_code == 404
+    assert (await served.client.get("/score")).status_code == 405
+
+
+async def test_keys_split_by_the_hash(served: Served):
+    """Each key goes where the routing hash sends it, and the outcome keeps the rollout, the step and the weight."""
+    served.serve(weight=2_500)
+    canary = (await served.post("/score", {**ROW, "transaction_id": TO_CANARY})).json()
+    champion = (await served.post("/score", {**ROW, "transaction_id": TO_CHAMPION})).json()
+    assert (canary["variant"], canary["version"], canary["score"]) == ("canary", 2, 0.8)
+    assert (champion["variant"], champion["version"], champion["score"]) == ("champion", 1, 0.9)
+    first, second = served.outcomes()
+    assert (first.assigned, first.served, first.rollout_id, first.step, first.weight) == (
+        "canary",
+        "canary",
+        ROLLOUT,
+        0,
+        2_500,
+    )
+    assert (second.assigned, second.served, second.version) == ("champion", "champion", 1)
+
+
+async def test_a_key_may_come_in_a_header_or_be_made(served: Served):
+    """Without a key column the header's key counts; without either one is made, and told."""
+    row = {name: ROW[name] for name in INPUTS}
+    given = (await served.post("/score", row, **{"X-Routing-Key": "customer 7"})).json()
+    made = (await served.post("/score", row)).json()
+    assert given["key"] == "customer 7"
+    assert made["key"] == made["request_id"]
+    assert len(made["key"]) == 32
+
+
+async def test_a_canary_that_fails_costs_nobody_an_answer(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """A canary that raises or gives NaN is answered for by the champion, and the outcome says so."""
+    served.serve(weight=10_000)
+    canary = served.app.worker.engine.state.canary.native  # type: ignore[union-attr]
+    for behaviour in (_raises, lambda _: float("nan"), lambda _: 1.5):
+        monkeypatch.setattr(canary, "row", behaviour)
+        answer = await served.post("/score", ROW)
+        assert (answer.status_code, answer.json()["variant"], answer.json()["score"]) == (200, "champion", 0.9)
+    outcomes = served.outcomes()
+    assert [(o.assigned, o.served, o.version) for o in outcomes] == [("canary", "champion", 1)] * 3
+    assert all(o.error and "version 2" in o.error for o in outcomes)
+
+
+def _raises(_: Any) -> float:
+    raise RuntimeError("out of order")
+
+
+async def test_a_champion_that_fails_is_a_503_at_once(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """Where the champion cannot score, the answer is a 503 that says why, and the outcome is an error."""
+    monkeypatch.setattr(NativeModel, "row", lambda *_: _raises(None))
+    answer = await served.post("/score", ROW)
+    assert answer.status_code == 503
+    assert "out of order" in answer.json()["message"]
+    (outcome,) = served.outcomes()
+    assert (outcome.score, outcome.served) == (None, "champion")
+    assert "out of order" in outcome.error
+
+
+async def test_columns_that_only_the_canary_needs(served: Served):
+    """A canary may need a column more: requests without it are answered by the champion and count against it."""
+    put(served.shelf, 2, low=0.2, high=0.8, inputs={**INPUTS, "age": "double"})
+    served.app.worker.engine.state = None
+    served.serve(weight=10_000)
+    without = (await served.post("/score", ROW)).json()
+    with_it = (await served.post("/score", {**ROW, "age": 3})).json()
+    assert (without["version"], with_it["version"]) == (1, 2)
+    first, second = served.outcomes()
+    assert "lacks columns" in first.error
+    assert second.error is None
+
+
+async def test_without_a_version_everything_says_so(tmp_path: Path):
+    """Before there is a version to serve, requests and health are 503 with the reason; nothing hangs."""
+    made = Served(tmp_path)
+    async with made.client:
+        for answer in (
+            await made.post("/score", ROW),
+            await made.client.get("/health"),
+            await made.client.get("/ping"),
+        ):
+            assert answer.status_code == 503
+            assert "no version to serve" in answer.json()["message"]
+
+
+async def test_a_version_that_does_not_load_never_replaces_one_that_serves(served: Served):
+    """A table that names a version which is not there is not taken over; requests go on, and health tells why."""
+    served.serve(champion=7)
+    assert (await served.post("/score", ROW)).json()["version"] == 1
+    health = (await served.client.get("/health")).json()
+    assert health["status"] == "degraded"
+    assert "version 7 is not ready" in health["problem"]
+    served.serve(champion=2)
+    assert (await served.post("/score", ROW)).json()["version"] == 2
+    assert (await served.client.get("/health")).json()["status"] == "ok"
+
+
+async def test_a_canary_that_does_not_load_falls_back(served: Served):
+    """A rollout whose canary does not load goes on at the champion's cost, and each outcome says so."""
+    with served.shelf.preparing(2, "identity2") as folder:
+        (folder / "version.json").write_text('{"inputs": {"amount": "double"}, "native": true}')
+        (folder / "native.json").write_text("{")
+    served.serve(weight=10_000)
+    assert (await served.post("/score", ROW)).json()["version"] == 1
+    assert (await served.client.get("/health")).json()["canary_loaded"] is False
+    assert "not loaded" in served.outcomes()[0].error
+
+
+async def test_limits(tmp_path: Path):
+    """Too many bytes or rows are refused before any work, with the limit."""
+    made = Served(tmp_path, body_limit=2_000, row_limit=3)
+    made.serve()
+    async with made.client:
+        large = await made.post("/score", {**ROW, "note": "x" * 3_000})
+        many = await made.post("/invocations", {"instances": [[1, 2, "web"]] * 4})
+
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(30):
+                yield b" " * 100
+
+        stream = await made.client.post("/score", content=parts())
+    assert (large.status_code, stream.status_code) == (413, 413)
+    assert "2,000" in large.json()["message"]
+    assert many.status_code == 400
+    assert "1 to 3" in many.json()["fix"]
+
+
+async def test_a_token_is_asked_for(tmp_path: Path):
+    """With a token set, everything but liveness asks for it, and says which way."""
+    made = Served(tmp_path, token="s3cret")
+    made.serve()
+    async with made.client:
+        refused = await made.post("/score", ROW)
+        wrong = await made.post("/score", ROW, Authorization="Bearer other")
+        right = await made.post("/score", ROW, Authorization="Bearer s3cret")
+        metrics = await made.client.get("/metrics")
+        health = await made.client.get("/health")
+    assert [refused.status_code, wrong.status_code, right.status_code] == [401, 401, 200]
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert (metrics.status_code, health.status_code) == (401, 200)
+    assert "s3cret" not in refused.text + health.text
+
+
+async def test_a_variant_may_be_pinned_where_that_is_allowed(tmp_path: Path):
+    """A header chooses the variant only where the server allows it; such a request is no evidence."""
+    made = Served(tmp_path, pins=True)
+    made.serve(weight=1_000)
+    async with made.client:
+        canary = await made.post("/score", {**ROW, "transaction_id": TO_CHAMPION}, **{"X-FDS-Variant": "canary"})
+        wrong = await made.post("/score", ROW, **{"X-FDS-Variant": "best"})
+    assert canary.json()["version"] == 2
+    assert wrong.status_code == 400
+    assert made.outcomes() == []
+
+
+async def test_pins_are_refused_by_default(served: Served):
+    """Without permission the header is a 400, not a silent default."""
+    answer = await served.post("/score", ROW, **{"X-FDS-Variant": "canary"})
+    assert answer.status_code == 400
+    assert "--allow-pins" in answer.json()["fix"]
+
+
+async def test_shadows(tmp_path: Path):
+    """The canary scores a share of the champion's requests besides, under the same identity, after the answer."""
+    made = Served(tmp_path, shadow=1.0)
+    made.serve(weight=2_500)
+    async with made.client:
+        await made.post("/score", {**ROW, "transaction_id": TO_CHAMPION}, **{"X-Request-ID": "r1"})
+        await made.post("/score", {**ROW, "transaction_id": TO_CANARY}, **{"X-Request-ID": "r2"})
+    items = made.outcomes()
+    (shadow,) = [item for item in items if isinstance(item, Shadow)]
+    assert (shadow.request_id, shadow.version, shadow.score, shadow.flagged) == ("r1", 2, 0.8, True)
+    assert [item.request_id for item in items if isinstance(item, Outcome)] == ["r1", "r2"]
+
+
+async def test_labels_are_on_disk_when_they_are_accepted(served: Served):
+    """Labels that were accepted survive the process; one that does not fit refuses all, and names what is wrong."""
+    good = {"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-09T12:00:00+00:00", "loss_amount": 80}
+    answer = await served.post("/labels", [good])
+    assert answer.json() == {"accepted": 1}
+    for wrong, word in (
+        ({**good, "status": "certain"}, "certain"),
+        ({**good, "known_at": "2026-03-09"}, "known_at"),
+        ({**good, "colour": "red"}, "colour"),
+    ):
+        refused = await served.post("/labels", [good, wrong])
+        assert refused.status_code == 400
+        assert word in refused.json()["message"]
+    (label,) = served.outcomes()
+    assert isinstance(label, Label)
+    assert (label.transaction_id, label.status, label.loss_amount) == ("TX1", "confirmed", 80)
+
+
+async def test_it_describes_itself(served: Served):
+    """The description names the columns of the version that serves, and the page that shows it loads nothing else."""
+    description = (await served.client.get("/openapi.json")).json()
+    assert set(description["components"]["schemas"]["Transaction"]["required"]) == set(INPUTS)
+    assert {"/score", "/invocations", "/labels", "/health", "/metrics"} <= set(description["paths"])
+    page = await served.client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http" not in page.text.replace("http://fds", "")
+    assert len((await served.client.get("/docs/swagger-ui.css")).content) > 1_000
+
+
+async def test_metrics(served: Served):
+    """Prometheus finds requests by status, latencies by variant and version, and the state of the server."""
+    await served.post("/score", ROW)
+    await served.post("/score", {})
+    text = (await served.client.get("/metrics")).text
+    assert 'fds_responses_total{model="fraud",path="/score",status="200"} 1.0' in text
+    assert 'fds_responses_total{model="fraud",path="/score",status="400"} 1.0' in text
+    assert 'fds_scoring_seconds_count{model="fraud",variant="champion",version="1"} 1.0' in text
+    assert 'fds_champion_version{model="fraud"} 1.0' in text
+
+
+async def test_a_full_disk_keeps_outcomes_in_memory_and_then_counts_what_it_drops(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    """While the disk takes nothing requests go on; outcomes wait, and those that do not fit are counted."""
+    worker = served.app.worker
+    spool = worker._spool
+
+    def full(*_: Any, **__: Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "put", full)
+        assert (await served.post("/score", ROW)).status_code == 200
+        worker.hand_over()
+        assert (await served.client.get("/health")).json()["outcomes"]["buffered"] == 1
+        patch.setattr("fds_mlflow.serving.worker.ROOM", 0)
+        worker.hand_over()
+        label = {"transaction_id": "T", "status": "genuine", "known_at": "2026-03-09T12:00:00+00:00"}
+        assert (await served.post("/labels", [label])).status_code == 503
+    worker.lay_down()
+    health = json.loads((await served.client.get("/health")).text)
+    assert (health["status"], health["outcomes"]["dropped"]) == ("degraded", 1)
