@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DIR ?= demo-output
+TEST_WORKERS ?= 2
 
 # Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
 export UV_SYSTEM_CERTS ?= 1
@@ -30,8 +31,8 @@ venv: $(READY)  ## build the environment in .venv
 demo: $(READY)  ## the whole story on simulated transactions; DATA=file [SCHEMA=file] for your own
 	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)")
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests, on TEST_WORKERS=2 processes; 0 for none beside the first
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal
 
 check: lint types contract  ## lint, types and the import contract
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 
-from fds_mlflow import CaseRecord, ManagedModel, Plan
-from fds_mlflow.core.controller import Action
+from fds_mlflow import CaseRecord, Guardrail, ManagedModel, Plan
 from fds_mlflow.workflows import Source, prepare, train
 
 MODEL = "fraud"
@@ -32,27 +31,23 @@ def main(folder: Path) -> None:
     comparison = fraud.compare(first.version, second.version, data=parts.test, rounds=100)
     print(f"compare: {comparison.advice}, {comparison.reason}")
 
-    plan = Plan([10, 50, 100], min_outcomes=20)
+    guardrails = [Guardrail("error_rate", limit=0.05), Guardrail("alert_rate", margin=1.0, required=False)]
+    plan = Plan([10, 50, 100], guardrails=guardrails, min_outcomes=20)
     fraud.canary.start(second.version, plan=plan, reason="LightGBM instead of Isolation Forest")
-    for step in range(len(plan.steps)):
-        serve(fraud, parts.test.frame, step)
-        status = fraud.canary.status()
-        print(f"canary: {status.recommendation.reason}")
-        if status.recommendation.action is Action.ADVANCE:
-            fraud.canary.advance(reason=status.recommendation.reason)
-        elif status.recommendation.action is Action.COMPLETE:
-            fraud.canary.complete(reason=status.recommendation.reason)
-        else:
-            fraud.canary.abort(reason=status.recommendation.reason)
+    for day in range(20):
+        serve(fraud, parts.test.frame, day)
+        tick = fraud.canary.tick()  # `fraud.canary.run()` would go on by itself, a look every 30 seconds
+        print(f"canary: {tick.recommendation.reason if tick.recommendation else tick.error}")
+        if tick.ended:
             break
 
     for event in reversed(fraud.history()):
         print(f"{event.sequence} {event.kind:8} {event.from_version} -> {event.to_version}  {event.reason}")
 
 
-def serve(fraud: ManagedModel, transactions: pd.DataFrame, step: int) -> None:
-    """Play one day: score the rows, and let their labels arrive. The same rows come at each step, under new ids."""
-    requests = transactions.assign(transaction_id=transactions["transaction_id"] + f"/{step}")
+def serve(fraud: ManagedModel, transactions: pd.DataFrame, day: int) -> None:
+    """Play one day: score the rows, and let their labels arrive. The same rows come every day, under new ids."""
+    requests = transactions.assign(transaction_id=transactions["transaction_id"] + f"/{day}")
     fraud.router(poll_seconds=0).predict(requests, key="transaction_id")
     labels = zip(requests["transaction_id"], requests["label"], strict=True)
     known_at = fraud.now()
@@ -68,8 +63,9 @@ def connect(folder: Path) -> str:
     """Use an MLflow on SQLite whose database and artifacts lie in the folder."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
-    if mlflow.get_experiment_by_name(f"fds/{MODEL}") is None:
-        mlflow.create_experiment(f"fds/{MODEL}", artifact_location=(folder / "artifacts").as_uri())
+    for experiment in (f"fds/{MODEL}", f"fds/rollouts/{MODEL}"):  # else their artifacts would lie where this runs
+        if mlflow.get_experiment_by_name(experiment) is None:
+            mlflow.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     return uri
 
 

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fds_mlflow.core.plan import Guardrail as Guardrail
     from fds_mlflow.core.plan import Plan as Plan
+    from fds_mlflow.core.plan import Watch as Watch
     from fds_mlflow.core.routing import Route as Route
     from fds_mlflow.errors import FdsError as FdsError
     from fds_mlflow.lifecycle import ManagedModel as ManagedModel
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "CaseRecord": "fds_mlflow.outcomes.records",
     "FdsError": "fds_mlflow.errors",
+    "Guardrail": "fds_mlflow.core.plan",
     "ManagedModel": "fds_mlflow.lifecycle",
     "OutcomeRecord": "fds_mlflow.outcomes.records",
     "OutcomeStore": "fds_mlflow.outcomes.store",
     "Plan": "fds_mlflow.core.plan",
     "Route": "fds_mlflow.core.routing",
     "Router": "fds_mlflow.serving.router",
+    "Watch": "fds_mlflow.core.plan",
 }
 
 __all__ = list(_HOMES)

@@ -13,45 +13,29 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from fds_mlflow.cli_canary import canary
+from fds_mlflow.cli_notify import notify
+from fds_mlflow.cli_options import (
+    Settings,
+    as_json_option,
+    model_argument,
+    new_columns_option,
+    reason_option,
+    show_result,
+    show_value,
+    version_argument,
+)
+from fds_mlflow.cli_outcomes import label, outcomes
+from fds_mlflow.cli_plan import plan
+from fds_mlflow.cli_rehearse import canary_rehearse
+from fds_mlflow.cli_report import canary_report
+from fds_mlflow.cli_serve import serve
 from fds_mlflow.errors import FdsError
 
 if TYPE_CHECKING:
-    from fds_mlflow.lifecycle import ManagedModel
     from fds_mlflow.workflows import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _Settings:
-    """Options of the whole command line, and the model they lead to."""
-
-    def __init__(self, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None):
-        self.tracking_uri = tracking_uri
-        self.registry_uri = registry_uri
-        self.outcomes = outcomes
-        self.actor = actor
-
-    def connect(self) -> None:
-        """Make MLflow's own functions use the same URIs."""
-        import mlflow
-
-        if self.tracking_uri:
-            mlflow.set_tracking_uri(self.tracking_uri)
-        if self.registry_uri:
-            mlflow.set_registry_uri(self.registry_uri)
-
-    def model(self, name: str) -> ManagedModel:
-        """The model a verb is about."""
-        from fds_mlflow.lifecycle import ManagedModel
-
-        self.connect()
-        return ManagedModel(
-            name,
-            tracking_uri=self.tracking_uri,
-            registry_uri=self.registry_uri,
-            outcomes=self.outcomes,
-            actor=self.actor,
-        )
 
 
 class _Main(click.Group):
@@ -80,87 +64,62 @@ def main(
     ctx: click.Context, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None
 ) -> None:
     """Progressive delivery for fraud models, on nothing but MLflow."""
-    ctx.obj = _Settings(tracking_uri, registry_uri, outcomes, actor)
+    ctx.obj = Settings(tracking_uri, registry_uri, outcomes, actor)
 
 
-def _as_json(command: F) -> F:
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
-        ctx.meta["fds.json"] = value
-        return value
-
-    return click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")(command)
-
-
-def _reason(*, required: bool) -> Callable[[F], F]:
-    if required:  # a default, even None, would make click take it for given
-        return click.option("--reason", required=True, help="Why; for the history.")
-    return click.option("--reason", default="", help="Why; for the history.")
-
-
-def _print(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
-    from fds_mlflow import render
-
-    if as_json:
-        click.echo(json.dumps(render.plain(value), ensure_ascii=False))
-    else:
-        render.console().print(shown())
-
-
-def _print_result(as_json: bool, result: Any) -> None:
-    _print(
-        as_json, {"changed": result.changed, "message": result.message, "event": result.event}, lambda: result.message
-    )
-
-
-_model = click.argument("model")
-_version = click.argument("version", type=click.IntRange(min=1))
-_new_columns = click.option(
-    "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
-)
+# Verbs that live in a module of their own.
+main.add_command(canary)
+main.add_command(plan)
+main.add_command(label)
+main.add_command(outcomes)
+canary.add_command(canary_report)
+canary.add_command(canary_rehearse)
+main.add_command(notify)
+main.add_command(serve)
 
 
 # --- stages -------------------------------------------------------------------------------------------------
 
 
 @main.command()
-@_model
-@_version
-@_reason(required=False)
-@_as_json
+@model_argument
+@version_argument
+@reason_option(required=False)
+@as_json_option
 @click.pass_obj
-def stage(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+def stage(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
     """Put VERSION forward as a candidate (stage Staging)."""
-    _print_result(as_json, settings.model(model).stage(version, reason=reason))
+    show_result(as_json, settings.model(model).stage(version, reason=reason))
 
 
 @main.command()
-@_model
-@_version
-@_reason(required=False)
-@_new_columns
-@_as_json
+@model_argument
+@version_argument
+@reason_option(required=False)
+@new_columns_option
+@as_json_option
 @click.pass_obj
-def promote(settings: _Settings, model: str, version: int, reason: str, allow_new_columns: bool, as_json: bool) -> None:
+def promote(settings: Settings, model: str, version: int, reason: str, allow_new_columns: bool, as_json: bool) -> None:
     """Make VERSION the champion; the former champion goes to Archived."""
     result = settings.model(model).promote(version, reason=reason, allow_new_columns=allow_new_columns)
-    _print_result(as_json, result)
+    show_result(as_json, result)
 
 
 @main.command()
-@_model
-@_version
-@_reason(required=False)
-@_as_json
+@model_argument
+@version_argument
+@reason_option(required=False)
+@as_json_option
 @click.pass_obj
-def retire(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+def retire(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
     """Take the candidate VERSION out of the running (stage Archived)."""
-    _print_result(as_json, settings.model(model).retire(version, reason=reason))
+    show_result(as_json, settings.model(model).retire(version, reason=reason))
 
 
 @main.command("list")
-@_as_json
+@as_json_option
 @click.pass_obj
-def list_models(settings: _Settings, as_json: bool) -> None:
+def list_models(settings: Settings, as_json: bool) -> None:
     """List the registered models with champion and canary."""
     from fds_mlflow import render
     from fds_mlflow.registry.mlflow_store import MlflowStore
@@ -170,19 +129,19 @@ def list_models(settings: _Settings, as_json: bool) -> None:
     columns = ("model", "champion", "canary")
     rows = [(name, aliases.get("champion"), aliases.get("canary")) for name, aliases in found.items()]
     value = [dict(zip(columns, row, strict=True)) for row in rows]
-    _print(as_json, value, lambda: render.table("Registered models", columns, rows, right=columns[1:]))
+    show_value(as_json, value, lambda: render.table("Registered models", columns, rows, right=columns[1:]))
 
 
 @main.command()
-@_model
-@_as_json
+@model_argument
+@as_json_option
 @click.pass_obj
-def show(settings: _Settings, model: str, as_json: bool) -> None:
+def show(settings: Settings, model: str, as_json: bool) -> None:
     """Show a model's versions with roles, stages and thresholds."""
     from fds_mlflow import render
 
     overview = settings.model(model).overview()
-    _print(as_json, overview, lambda: render.overview(overview))
+    show_value(as_json, overview, lambda: render.overview(overview))
 
 
 class _History(click.Group):
@@ -200,70 +159,70 @@ def history() -> None:
 
 
 @history.command("show")
-@_model
-@_as_json
+@model_argument
+@as_json_option
 @click.pass_obj
-def history_show(settings: _Settings, model: str, as_json: bool) -> None:
+def history_show(settings: Settings, model: str, as_json: bool) -> None:
     """Show who did what to the model, when and why, the newest first; operations that hang are shown too."""
     from fds_mlflow import render
 
     managed = settings.model(model)
     events, pending = managed.history(), managed.pending()
-    _print(as_json, {"events": events, "pending": pending}, lambda: render.events(events, pending))
+    show_value(as_json, {"events": events, "pending": pending}, lambda: render.events(events, pending))
 
 
 @history.command("export")
-@_model
+@model_argument
 @click.argument("output", type=click.File("w", encoding="utf-8"))
 @click.pass_obj
-def history_export(settings: _Settings, model: str, output: IO[str]) -> None:
+def history_export(settings: Settings, model: str, output: IO[str]) -> None:
     """Write the model's history to OUTPUT (- for standard output) as JSON lines."""
     output.writelines(f"{line}\n" for line in settings.model(model).export_history())
 
 
 @history.command("import")
-@_model
+@model_argument
 @click.argument("source", type=click.File("r", encoding="utf-8"))
-@_as_json
+@as_json_option
 @click.pass_obj
-def history_import(settings: _Settings, model: str, source: IO[str], as_json: bool) -> None:
+def history_import(settings: Settings, model: str, source: IO[str], as_json: bool) -> None:
     """Take over a history that was exported elsewhere: events, stages, aliases and an active rollout."""
     state = settings.model(model).import_history(source)
     value = {"events": state.sequence, "champion": state.champion, "canary": state.canary}
-    _print(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
+    show_value(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
 
 
 @main.command()
-@_model
+@model_argument
 @click.option("--fix", is_flag=True, help="Repair what can be repaired; what is left is shown.")
-@_as_json
+@as_json_option
 @click.pass_obj
-def doctor(settings: _Settings, model: str, fix: bool, as_json: bool) -> None:
+def doctor(settings: Settings, model: str, fix: bool, as_json: bool) -> None:
     """Find and explain what in the registry the history does not. Exit code 1 while anything is found."""
     from fds_mlflow import render
 
     findings = settings.model(model).doctor(fix=fix)
-    _print(as_json, findings, lambda: render.findings(findings))
+    show_value(as_json, findings, lambda: render.findings(findings))
     if findings:
         raise SystemExit(1)
 
 
 @main.command()
-@_model
-@_as_json
+@model_argument
+@as_json_option
 @click.pass_obj
-def settle(settings: _Settings, model: str, as_json: bool) -> None:
+def settle(settings: Settings, model: str, as_json: bool) -> None:
     """Settle operations whose process died, and take what hands did into the history."""
     settings.model(model).settle()
-    _print(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")
+    show_value(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")
 
 
 @main.command()
-@_model
+@model_argument
 @click.argument("keys", nargs=-1, required=True)
-@_as_json
+@as_json_option
 @click.pass_obj
-def route(settings: _Settings, model: str, keys: tuple[str, ...], as_json: bool) -> None:
+def route(settings: Settings, model: str, keys: tuple[str, ...], as_json: bool) -> None:
     """Show which variant and version each routing KEY gets right now."""
     from fds_mlflow import render
 
@@ -271,105 +230,7 @@ def route(settings: _Settings, model: str, keys: tuple[str, ...], as_json: bool)
     routes = {key: router.route(key) for key in keys}
     columns = ("key", "bucket", "variant", "version")
     rows = [(key, r.bucket, r.variant.value, r.version) for key, r in routes.items()]
-    _print(as_json, routes, lambda: render.table("Routes", columns, rows, right=("bucket", "version")))
-
-
-# --- canary -------------------------------------------------------------------------------------------------
-
-
-@main.group()
-def canary() -> None:
-    """Try a version on a share of the traffic. `abort` stops the canary; the champion stays where it is."""
-
-
-@canary.command("start")
-@_model
-@_version
-@click.option("--steps", default="10,25,50,100", show_default=True, help="Weights in percent, strictly rising.")
-@click.option("--min-outcomes", default=100, show_default=True, help="Canary outcomes a step needs to be judged.")
-@click.option("--min-success-rate", default=0.9, show_default=True, help="Success rate below which the canary fails.")
-@click.option("--max-success-drop", default=0.05, show_default=True, help="How far it may lie below the champion's.")
-@_reason(required=False)
-@_new_columns
-@_as_json
-@click.pass_obj
-def canary_start(
-    settings: _Settings,
-    model: str,
-    version: int,
-    steps: str,
-    min_outcomes: int,
-    min_success_rate: float,
-    max_success_drop: float,
-    reason: str,
-    allow_new_columns: bool,
-    as_json: bool,
-) -> None:
-    """Start a rollout of VERSION against the champion."""
-    from fds_mlflow.core.plan import Plan
-
-    plan = Plan(
-        _percentages(steps),
-        min_outcomes=min_outcomes,
-        min_success_rate=min_success_rate,
-        max_success_drop=max_success_drop,
-    )
-    managed = settings.model(model)
-    result = managed.canary.start(version, plan=plan, reason=reason, allow_new_columns=allow_new_columns)
-    _print_result(as_json, result)
-
-
-def _percentages(steps: str) -> list[float]:
-    try:
-        return [float(step) for step in steps.split(",")]
-    except ValueError:
-        raise click.BadParameter(
-            f"{steps!r} is no list of percentages such as 10,25,50,100", param_hint="--steps"
-        ) from None
-
-
-@canary.command("status")
-@_model
-@_as_json
-@click.pass_obj
-def canary_status(settings: _Settings, model: str, as_json: bool) -> None:
-    """Show both variants' numbers in this step, the verdicts and a recommendation."""
-    from fds_mlflow import render
-
-    status = settings.model(model).canary.status()
-    _print(as_json, status, lambda: render.canary_status(status))
-
-
-@canary.command("advance")
-@_model
-@click.option("--to", type=float, default=None, help="A given percentage instead of the plan's next step.")
-@_reason(required=False)
-@_as_json
-@click.pass_obj
-def canary_advance(settings: _Settings, model: str, to: float | None, reason: str, as_json: bool) -> None:
-    """Give the canary more traffic; displayed statistics restart."""
-    _print_result(as_json, settings.model(model).canary.advance(to, reason=reason))
-
-
-@canary.command("complete")
-@_model
-@click.option("--force", is_flag=True, help="Complete below the last step of the plan.")
-@_reason(required=False)
-@_as_json
-@click.pass_obj
-def canary_complete(settings: _Settings, model: str, force: bool, reason: str, as_json: bool) -> None:
-    """Make the canary the champion; the former champion goes to Archived."""
-    _print_result(as_json, settings.model(model).canary.complete(reason=reason, force=force))
-
-
-@canary.command("abort")
-@_model
-@_reason(required=True)
-@_as_json
-@click.pass_obj
-def canary_abort(settings: _Settings, model: str, reason: str, as_json: bool) -> None:
-    """Stop the canary; the champion gets all traffic at once. (To move the champion: `rollback emergency`.)"""
-    _print_result(as_json, settings.model(model).canary.abort(reason=reason))
+    show_value(as_json, routes, lambda: render.table("Routes", columns, rows, right=("bucket", "version")))
 
 
 # --- rollback -----------------------------------------------------------------------------------------------
@@ -381,12 +242,12 @@ def rollback() -> None:
 
 
 @rollback.command("emergency")
-@_model
-@_reason(required=True)
+@model_argument
+@reason_option(required=True)
 @click.option("--no-validate", is_flag=True, help="Do not load the target first; it must exist and be READY.")
-@_as_json
+@as_json_option
 @click.pass_obj
-def rollback_emergency(settings: _Settings, model: str, reason: str, no_validate: bool, as_json: bool) -> None:
+def rollback_emergency(settings: Settings, model: str, reason: str, no_validate: bool, as_json: bool) -> None:
     """Move the champion to the latest former champion now, past operations in flight."""
 
     def moved(version: int) -> None:
@@ -394,43 +255,43 @@ def rollback_emergency(settings: _Settings, model: str, reason: str, no_validate
 
     managed = settings.model(model)
     result = managed.rollback.emergency(reason=reason, validate=not no_validate, on_moved=moved)
-    _print_result(as_json, result)
+    show_result(as_json, result)
 
 
 @rollback.command("to")
-@_model
-@_version
-@_reason(required=True)
-@_as_json
+@model_argument
+@version_argument
+@reason_option(required=True)
+@as_json_option
 @click.pass_obj
-def rollback_to(settings: _Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+def rollback_to(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
     """Move the champion to the given former champion VERSION."""
-    _print_result(as_json, settings.model(model).rollback.to(version, reason=reason))
+    show_result(as_json, settings.model(model).rollback.to(version, reason=reason))
 
 
 @rollback.command("candidates")
-@_model
-@_as_json
+@model_argument
+@as_json_option
 @click.pass_obj
-def rollback_candidates(settings: _Settings, model: str, as_json: bool) -> None:
+def rollback_candidates(settings: Settings, model: str, as_json: bool) -> None:
     """List former champions, the latest to step down first, with metrics and dates."""
     from fds_mlflow import render
 
     found = settings.model(model).rollback.candidates()
-    _print(as_json, found, lambda: render.candidates(found))
+    show_value(as_json, found, lambda: render.candidates(found))
 
 
 @rollback.command("validate")
-@_model
-@_version
-@_as_json
+@model_argument
+@version_argument
+@as_json_option
 @click.pass_obj
-def rollback_validate(settings: _Settings, model: str, version: int, as_json: bool) -> None:
+def rollback_validate(settings: Settings, model: str, version: int, as_json: bool) -> None:
     """Check whether the model can be rolled back to VERSION, and warn where it is clearly worse."""
     from fds_mlflow import render
 
     made = settings.model(model).rollback.validate(version)
-    _print(as_json, {"passed": made.passed, **render.plain(made)}, lambda: render.validation(made))
+    show_value(as_json, {"passed": made.passed, **render.plain(made)}, lambda: render.validation(made))
     if not made.passed:
         raise SystemExit(1)
 
@@ -483,18 +344,18 @@ _seed = click.option("--seed", default=42, show_default=True, help="Seed of ever
 @click.option("--days", default=90.0, show_default=True, help="Length of the period.")
 @click.option("--fraud-rate", default=0.01, show_default=True, help="Share of frauds.")
 @_seed
-@_as_json
+@as_json_option
 def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int, as_json: bool) -> None:
     """Write simulated transactions to OUTPUT (.parquet or .csv)."""
     from fds_mlflow.workflows import write_simulation
 
     frame = write_simulation(output, rows=rows, days=days, fraud_rate=fraud_rate, seed=seed)
     value = {"output": str(output), "rows": len(frame), "frauds": int(frame["is_fraud"].sum())}
-    _print(as_json, value, lambda: f"{value['rows']:,} transactions, {value['frauds']:,} frauds -> {output}")
+    show_value(as_json, value, lambda: f"{value['rows']:,} transactions, {value['frauds']:,} frauds -> {output}")
 
 
 @main.command()
-@_model
+@model_argument
 @click.option(
     "--algorithm",
     type=click.Choice(["lightgbm", "isolation_forest"]),
@@ -507,10 +368,10 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
 @_target_fpr
 @_seed
 @click.option("--param", "params", multiple=True, help="Parameter of the algorithm: name=value. Repeatable.")
-@_as_json
+@as_json_option
 @click.pass_obj
 def train(
-    settings: _Settings,
+    settings: Settings,
     model: str,
     algorithm: str,
     source: Source,
@@ -529,7 +390,7 @@ def train(
     trained = workflows.train(parts, model, algorithm=algorithm, params=given, target_fpr=target_fpr, seed=seed)
     rows = sorted(trained.metrics.items())
     title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"
-    _print(as_json, trained, lambda: render.table(title, ("metric", "value"), rows, right=("value",)))
+    show_value(as_json, trained, lambda: render.table(title, ("metric", "value"), rows, right=("value",)))
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
@@ -547,17 +408,17 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 
 
 @main.command()
-@_model
+@model_argument
 @click.argument("baseline", type=click.IntRange(min=1))
 @click.argument("candidate", type=click.IntRange(min=1))
 @_data_options
 @_split
 @click.option("--rounds", default=500, show_default=True, help="Bootstrap rounds.")
 @_seed
-@_as_json
+@as_json_option
 @click.pass_obj
 def compare(
-    settings: _Settings,
+    settings: Settings,
     model: str,
     baseline: int,
     candidate: int,
@@ -573,19 +434,19 @@ def compare(
     managed = settings.model(model)
     parts = workflows.prepare(source, split=split, seed=seed)
     made = managed.compare(baseline, candidate, data=parts.test, rounds=rounds, seed=seed)
-    _print(as_json, made, lambda: render.comparison(made, f"version {baseline}", f"version {candidate}"))
+    show_value(as_json, made, lambda: render.comparison(made, f"version {baseline}", f"version {candidate}"))
 
 
 @main.command()
-@_model
+@model_argument
 @_data_options
 @_split
 @_target_fpr
 @_seed
-@_as_json
+@as_json_option
 @click.pass_obj
 def retrain(
-    settings: _Settings,
+    settings: Settings,
     model: str,
     source: Source,
     split: str,
@@ -609,7 +470,7 @@ def retrain(
         )
         for name, t in made.trained.items()
     ]
-    _print(as_json, made, lambda: render.table(made.message, columns, rows, right=columns[2:]))
+    show_value(as_json, made, lambda: render.table(made.message, columns, rows, right=columns[2:]))
 
 
 @main.command()

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from fds_mlflow import render, workflows
-from fds_mlflow.core.controller import Action
-from fds_mlflow.core.plan import Plan
+from fds_mlflow.core.plan import Guardrail, Metric, Plan
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle import ManagedModel
+from fds_mlflow.live import LiveView, showing
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.training import features
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MODEL = "fraud"
 MARKER = ".fds-demo"
 BATCH = 2_000
+REPLAYS = 8
+"""How often the live rows may be replayed for one canary."""
 
 
 @dataclass
@@ -72,7 +74,8 @@ def run(
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    mlflow.create_experiment(f"fds/{MODEL}", artifact_location=(folder / "artifacts").as_uri())
+    for experiment in (f"fds/{MODEL}", f"fds/rollouts/{MODEL}"):
+        mlflow.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     took: list[tuple[str, float]] = []
     with _bar(console, "Transactions and features", took, total=3) as step:
         split, live = _data(source, seed, step)
@@ -190,43 +193,38 @@ def _train_and_promote(story: _Story) -> None:
 
 
 def _good_canary(story: _Story) -> None:
-    """A retrained version takes 10, 25, 50 and 100 % of the traffic and becomes champion."""
-    weights = Plan().steps
-    with _bar(story.console, "A good canary", story.took, total=len(weights) + 2) as step:
+    """A retrained version takes 10, 25 and 50 % of the traffic and becomes champion."""
+    with _bar(story.console, "A retrained version", story.took, total=2) as step:
         trained = _train(story, step, "weekly retrain", "lightgbm", split=_recent(story.split))
         story.model.canary.start(_version(trained), plan=_plan(story), reason="weekly retrain")
-        tables = []
-        for number, weight in enumerate(weights):
-            step(f"{weight:g} %")
-            _traffic(story, f"good-{number}")
-            status = story.model.canary.status()
-            tables.append(render.canary_status(status))
-            if status.recommendation.action is Action.COMPLETE:
-                story.model.canary.complete(reason=status.recommendation.reason[:900])
-            elif status.recommendation.action is Action.ADVANCE:
-                story.model.canary.advance(reason=status.recommendation.reason[:900])
-            else:
-                story.model.canary.abort(reason=status.recommendation.reason[:900])
-                break
-    for made in tables:
-        story.console.print(made)
+    _fly(story, "A good canary", "good")
 
 
 def _harmful_canary(story: _Story) -> None:
     """A release gone wrong: the false positive rate was set to 30 % where 3 % was meant."""
-    with _bar(story.console, "A harmful canary", story.took, total=3) as step:
+    with _bar(story.console, "A version gone wrong", story.took, total=2) as step:
         trained = _train(story, step, "threshold mistake", "lightgbm", target_fpr=0.3)
         story.model.canary.start(_version(trained), plan=_plan(story), reason="release with a typing error")
-        step("10 %")
-        _traffic(story, "harmful")
-        status = story.model.canary.status()
-        made = render.canary_status(status)
-        reason = status.recommendation.reason[:900]
-        if status.recommendation.action is Action.ABORT:
-            story.model.canary.abort(reason=reason)
+    _fly(story, "A harmful canary", "harmful")
+
+
+def _fly(story: _Story, title: str, name: str) -> None:
+    """Live traffic, and a look of the autopilot after every batch of it, until the rollout has ended."""
+    began = time.perf_counter()
+    console, clock = story.console, story.model.clock
+    console.print(f"\n{title}: the autopilot looks after every {BATCH:,} requests")
+    view = LiveView(clock)
+    with showing(clock, console) as show:
+        pilot = story.model.canary.autopilot(on_tick=[show, view])
+        for rows in _traffic(story, name):
+            _serve(story, rows)
+            if pilot.tick().ended:
+                break
         else:
-            story.model.canary.abort(reason=f"end of the demo's traffic: {reason}")
-    story.console.print(made)
+            story.model.canary.abort(reason="end of the demo's traffic")
+    if not console.is_terminal:
+        console.print(view)
+    story.took.append((title, time.perf_counter() - began))
 
 
 def _emergency(story: _Story) -> None:
@@ -259,26 +257,30 @@ def _close(story: _Story, seconds: float) -> None:
 
 
 def _plan(story: _Story) -> Plan:
-    """A plan whose first step the live traffic can fill."""
-    return Plan(min_outcomes=max(10, min(200, len(story.live) // 20)))
+    """A plan whose first step the live traffic can fill, and whose margins a few thousand requests can decide."""
+    guardrails = [
+        Guardrail(Metric.ERROR_RATE, margin=1.0, negligible=0.01),
+        Guardrail(Metric.ALERT_RATE, margin=1.0),
+        Guardrail(Metric.SCORE_SHIFT, margin=0.1),
+    ]
+    return Plan(guardrails=guardrails, min_outcomes=max(10, min(200, len(story.live) // 20)))
 
 
-def _traffic(story: _Story, name: str) -> None:
-    """Send the live rows through the router, and let their labels arrive."""
-    router = story.model.router(poll_seconds=0.0)
-    for start in range(0, len(story.live), BATCH):
-        rows = story.live.iloc[start : start + BATCH]
-        # The rows are replayed at every step: the name keeps their keys apart.
-        rows = rows.assign(transaction_id=rows["transaction_id"].astype(str) + f"/{name}")
-        router.predict(rows)
-        known = story.model.now()
-        story.model.outcomes.label(
-            [
-                CaseRecord(
-                    transaction_id=key,
-                    status=CaseStatus.CONFIRMED if label else CaseStatus.GENUINE,
-                    known_at=known,
-                )
-                for key, label in zip(rows["transaction_id"], rows["label"], strict=True)
-            ]
-        )
+def _traffic(story: _Story, name: str) -> Iterator[pd.DataFrame]:
+    """Batches of live rows, replayed a few times: the keys tell the times apart."""
+    for number in range(REPLAYS):
+        for start in range(0, len(story.live), BATCH):
+            rows = story.live.iloc[start : start + BATCH]
+            yield rows.assign(transaction_id=rows["transaction_id"].astype(str) + f"/{name}-{number}")
+
+
+def _serve(story: _Story, rows: pd.DataFrame) -> None:
+    """Score a batch by the router, and let its labels arrive."""
+    story.model.router(poll_seconds=0.0).predict(rows)
+    known = story.model.now()
+    story.model.outcomes.label(
+        [
+            CaseRecord(transaction_id=key, status=CaseStatus.CONFIRMED if label else CaseStatus.GENUINE, known_at=known)
+            for key, label in zip(rows["transaction_id"], rows["label"], strict=True)
+        ]
+    )

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from fds_mlflow.core.comparison import Advice, Change, Comparison
 from fds_mlflow.core.events import Event, Outcome
-from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.core.evidence import EventKind, Tally, VariantCounts
 from fds_mlflow.core.judge import Status
 from fds_mlflow.core.plan import Plan, to_percent
+from fds_mlflow.core.words import percent
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
@@ -123,35 +124,32 @@ def canary_status(status: CanaryStatus) -> Table:
     """Both variants' numbers in the current step, the verdicts and the recommendation."""
     rollout = status.rollout
 
-    def percent(rate: float | None) -> str:
-        return "-" if rate is None else f"{100 * rate:.2f} %"
+    def row(tally: Tally, version: int) -> tuple[object, ...]:
+        def share(count: int, whole: int) -> str:
+            return percent(count / whole) if whole else "-"
 
-    def row(counts: VariantCounts, version: int) -> tuple[object, ...]:
         return (
-            counts.variant.value,
+            tally.variant.value,
             version,
-            counts.requests,
-            counts.keys,
-            percent(counts.success_rate),
-            percent(counts.error_rate),
-            percent(counts.flag_rate),
-            counts.labelled,
-            counts.true_positives,
-            counts.false_positives,
-            counts.false_negatives,
-            None if counts.mean_latency_ms is None else f"{counts.mean_latency_ms:.2f}",
+            tally.requests,
+            tally.keys,
+            share(tally.events.get(EventKind.ERROR, 0), tally.keys),
+            share(tally.events.get(EventKind.ALERT, 0), tally.keys),
+            share(tally.labelled, tally.matured),
+            tally.events.get(EventKind.FALSE_POSITIVE, 0),
+            tally.events.get(EventKind.MISSED_FRAUD, 0),
         )
 
-    columns = ("variant", "version", "requests", "keys", "success", "errors", "flagged", "labelled", "TP", "FP", "FN")
+    columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
     weights = " -> ".join(f"{step:g} %" for step in rollout.plan.steps)
     made = table(
         f"Canary {rollout.canary} against champion {rollout.champion} at {to_percent(rollout.weight):g} %"
         f" (plan {weights})",
-        (*columns, "ms"),
+        columns,
         [row(status.champion, rollout.champion), row(status.canary, rollout.canary)],
-        right=(*columns[1:], "ms"),
+        right=columns[1:],
     )
-    lines = [part for v in status.verdicts for part in (text(v.status), f" {v.check}: {v.reason}\n")]
+    lines = [part for v in status.verdicts for part in (text(v.status), f" {v.reason}\n")]
     made.caption = Text.assemble(*lines, "recommendation: ", (status.recommendation.action.value, "bold"))
     made.caption_justify = "left"
     return made

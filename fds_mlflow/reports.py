@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fds_mlflow.core.controller import Recommendation
 from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.core.evidence import Tally
 from fds_mlflow.core.judge import Verdict
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry.store import VersionView
@@ -78,13 +78,13 @@ class CanaryStatus:
         rollout: The active rollout.
         champion: The champion's outcomes in this step.
         canary: The canary's outcomes in this step.
-        verdicts: One per check.
+        verdicts: The split's first, then one per guardrail.
         recommendation: What the controller would do.
     """
 
     rollout: Rollout
-    champion: VariantCounts
-    canary: VariantCounts
+    champion: Tally
+    canary: Tally
     verdicts: tuple[Verdict, ...]
     recommendation: Recommendation
 

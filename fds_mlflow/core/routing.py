@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import repeat
 
 import numpy as np
@@ -13,16 +12,12 @@ import xxhash
 
 from fds_mlflow.core.events import Rollout
 from fds_mlflow.core.plan import FULL
+from fds_mlflow.core.variant import Variant
+
+__all__ = ["SEED", "Route", "RoutingTable", "Variant", "bucket", "buckets", "effective_rollout"]
 
 SEED = 42
 """Spark SQL's `xxhash64` is XXH64 with this seed, so a Spark job computes the same buckets without a UDF."""
-
-
-class Variant(StrEnum):
-    """Which of the two versions a request belongs to."""
-
-    CHAMPION = "champion"
-    CANARY = "canary"
 
 
 @dataclass(frozen=True)

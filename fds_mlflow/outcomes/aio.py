@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from datetime import datetime, timedelta
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from fds_mlflow.core.evidence import VariantCounts
-from fds_mlflow.outcomes import operations
+from fds_mlflow.clock import SystemClock
+from fds_mlflow.core.evidence import Evidence, Terms, VariantCounts
+from fds_mlflow.outcomes import operations, retention
+from fds_mlflow.outcomes.counting import Question
 from fds_mlflow.outcomes.engine import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -26,7 +28,16 @@ from fds_mlflow.outcomes.engine import (
     upgrade,
 )
 from fds_mlflow.outcomes.operations import By, Scope
-from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, case_rows, outcome_rows
+from fds_mlflow.outcomes.records import (
+    CaseRecord,
+    OutcomeRecord,
+    ShadowRecord,
+    case_rows,
+    outcome_rows,
+    shadow_rows,
+)
+from fds_mlflow.outcomes.retention import ModelStats
+from fds_mlflow.outcomes.steps import PAUSE, Step, counted, pruned
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +77,10 @@ class AsyncOutcomeStore:
         """Store a batch of outcomes, all of them or none; returns how many were new."""
         return await self._write(operations.record, outcome_rows(outcomes))
 
+    async def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
+        """Store a batch of what the other version answered, all or none; returns how many were new."""
+        return await self._write(operations.record_shadows, shadow_rows(shadows))
+
     async def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store a batch of labels, all of them or none; returns how many were new or changed."""
         return await self._write(operations.label, case_rows(cases))
@@ -96,6 +111,20 @@ class AsyncOutcomeStore:
         """The outcomes per step, weight in force and variant, in that order."""
         scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
         return await self._read(operations.counts_by_step, scope)
+
+    async def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
+        """What a judge knows about a rollout: counts what is new since the last call, and adds it up."""
+        moment = SystemClock().now() if as_of is None else as_of
+        return await self._follow(counted(Question(model=model, rollout_id=rollout_id, terms=terms, as_of=moment)))
+
+    async def prune(self, model: str, *, older_than: datetime, uncounted: bool = False) -> int:
+        """Delete what is old and counted; returns how many rows."""
+        operations.check_zone(older_than)
+        return await self._follow(pruned(model, older_than, uncounted=uncounted))
+
+    async def stats(self) -> list[ModelStats]:
+        """How much is stored, per model, by name."""
+        return await self._read(retention.stats)
 
     async def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
@@ -141,6 +170,19 @@ class AsyncOutcomeStore:
                     async with connection.begin():
                         await connection.run_sync(upgrade)
         self._opened = True
+
+    async def _follow(self, steps: Generator[Step, Any, T]) -> T:
+        answer = None
+        while True:
+            try:
+                operation, arguments, writes = steps.send(answer)
+            except StopIteration as end:
+                return cast("T", end.value)
+            if operation is None:
+                await asyncio.sleep(PAUSE.get(self.engine.dialect.name, 0.0))
+                answer = None
+            else:
+                answer = await (self._write if writes else self._read)(operation, *arguments)
 
     async def _read(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._alone:

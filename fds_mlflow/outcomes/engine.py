@@ -215,6 +215,8 @@ def _begin_explicitly(engine: Engine) -> None:
         # itself: where it is not granted the store works all the same, and the next connection tries again.
         with contextlib.suppress(sqlite3.Error):
             cursor.execute("PRAGMA journal_mode = WAL")
+        # The upper pages of every index of ten million outcomes; the default, 2 MB, holds those of one.
+        cursor.execute("PRAGMA cache_size = -32768")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -1,4 +1,4 @@
-"""Every read and write of the two tables, written once: the sync and the async store run the same functions.
+"""Every read and write of records, written once: the sync and the async store run the same functions.
 
 Each takes a session inside a transaction and commits nothing.
 """
@@ -12,35 +12,42 @@ from operator import itemgetter
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     CursorResult,
-    Insert,
     Label,
+    Result,
     Select,
     String,
     Table,
+    Text,
     and_,
     case,
     exists,
     func,
+    literal,
     or_,
     select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from fds_mlflow.core.evidence import VariantCounts
 from fds_mlflow.core.routing import Variant
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus, OutcomeRecord
-from fds_mlflow.outcomes.tables import FraudCase, Outcome, UtcDateTime
+from fds_mlflow.outcomes.tables import FraudCase, Outcome, Shadow, UtcDateTime
 
 By = Literal["assigned", "served"]
 
 _OUTCOMES = cast(Table, Outcome.__table__)
+_SHADOWS = cast(Table, Shadow.__table__)
 _CASES = cast(Table, FraudCase.__table__)
 _CASE_FIELDS = ("status", "fraud_type", "loss_amount", "occurred_at", "reported_at", "resolved_at")
+KEEP_COUNT = {"preserve_rowcount": True}
+"""Execution options without which SQLAlchemy forgets the driver's count of rows for inserts."""
+
 _LOOKUP = 500  # ids in one IN list: far below any database's limit of bound parameters
 
 
@@ -62,7 +69,7 @@ class Scope:
     def __post_init__(self) -> None:
         if self.by not in ("assigned", "served"):
             raise DataError(f"by is {self.by!r}", fix="count by 'assigned' (what a judge needs) or by 'served'")
-        _check_zone(self.as_of)
+        check_zone(self.as_of)
         if self.maturity is None:
             return
         if self.as_of is None:
@@ -70,8 +77,7 @@ class Scope:
                 "a maturity age without as_of: no label has an age",
                 fix="pass as_of, the time now",
             )
-        if self.maturity < timedelta(0) or self.maturity.microseconds:
-            raise DataError(f"maturity is {self.maturity}", fix="pass a duration of whole seconds, at least zero")
+        check_maturity(self.maturity)
 
     @property
     def matured_at(self) -> datetime | None:
@@ -97,32 +103,68 @@ class Scope:
 def record(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     """Insert outcomes; those whose request is stored already are skipped. Returns how many were new."""
     identity = ("model", "request_id")
-    statement = _insert(session)(_OUTCOMES).on_conflict_do_nothing(index_elements=identity)
+    statement = insert_for(session)(_OUTCOMES).on_conflict_do_nothing(index_elements=identity)
     return _each(session, statement, rows, identity)
 
 
 def label(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     """Insert states of cases, or correct those of the same moment. Returns how many were new or changed."""
     identity = ("transaction_id", "known_at")
-    statement = _insert(session)(_CASES)
+    statement = insert_for(session)(_CASES)
     given = {name: statement.excluded[name] for name in _CASE_FIELDS}
     changed = or_(*(_CASES.c[name].is_distinct_from(value) for name, value in given.items()))
-    upsert = statement.on_conflict_do_update(index_elements=identity, set_=given, where=changed)
+    suspected = CaseStatus.SUSPECTED.value
+    was_truth, is_truth = _CASES.c.status != suspected, statement.excluded.status != suspected
+    # Whoever counts labels looks for new row numbers: a row that says a truth for the first time gets one.
+    first_truth = and_(~was_truth, ~_CASES.c.withdrawn, is_truth)
+    counted = {
+        "id": case((first_truth, _next_case(session)), else_=_CASES.c.id),
+        "withdrawn": or_(_CASES.c.withdrawn, and_(was_truth, ~is_truth)),
+    }
+    upsert = statement.on_conflict_do_update(index_elements=identity, set_=given | counted, where=changed)
     return _each(session, upsert, rows, identity)
 
 
-def _each(session: Session, statement: Insert, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
-    """Execute the statement for all rows, as the driver does it best; returns how many rows it changed.
+def _next_case(session: Session) -> ColumnElement[int]:
+    """The number of the next row of cases."""
+    if session.get_bind().dialect.name == "postgresql":
+        return func.nextval(func.pg_get_serial_sequence(_CASES.name, "id"))
+    return select(func.max(_CASES.alias().c.id) + 1).scalar_subquery()
+
+
+def record_shadows(session: Session, rows: Sequence[dict[str, Any]]) -> int:
+    """Insert shadows; those whose request has one already are skipped. Returns how many were new."""
+    identity = ("model", "request_id")
+    statement = insert_for(session)(_SHADOWS).on_conflict_do_nothing(index_elements=identity)
+    return _each(session, statement, rows, identity)
+
+
+def _each(session: Session, statement: Any, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
+    """Execute an insert for all rows, as the database does it best; returns how many rows it changed.
 
     Sorted, because two transactions that write the same rows in different orders wait for each other for ever.
-    Not with RETURNING: SQLAlchemy then writes statements of thousands of parameters, which psycopg took half
-    as long again to digest as the same rows one by one in its pipeline.
+    PostgreSQL gets one statement with an array per column: row by row, also in psycopg's pipeline, took two to
+    three times as long.
     """
     if not rows:
         return 0
     ordered = sorted(rows, key=itemgetter(*identity))
-    # Without the option SQLAlchemy forgets the driver's count of rows for inserts.
-    result = session.execute(statement, ordered, execution_options={"preserve_rowcount": True})
+    if session.get_bind().dialect.name != "postgresql":
+        return changed(session.execute(statement, ordered, execution_options=KEEP_COUNT))
+    columns = [statement.table.c[name] for name in ordered[0]]
+    arrays = [literal([row[column.name] for row in ordered], _array(column)) for column in columns]
+    given = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
+    statement = statement.from_select([column.name for column in columns], select(*given.c))
+    return changed(session.execute(statement, execution_options=KEEP_COUNT))
+
+
+def _array(column: Column[Any]) -> postgresql.ARRAY[Any]:
+    """The type of many values of a column; a cast to a text of limited length would cut them without a word."""
+    return postgresql.ARRAY(Text() if isinstance(column.type, String) else column.type)
+
+
+def changed(result: Result[Any]) -> int:
+    """How many rows a statement executed with `KEEP_COUNT` changed."""
     return cast("CursorResult[Any]", result).rowcount
 
 
@@ -139,7 +181,7 @@ def recent(session: Session, model: str, rollout: str | None, limit: int) -> lis
 
 def cases(session: Session, transaction_ids: Sequence[str], as_of: datetime | None) -> dict[str, CaseRecord]:
     """The latest state of each transaction's case, by transaction id; without those that have none."""
-    _check_zone(as_of)
+    check_zone(as_of)
     found: dict[str, CaseRecord] = {}
     for start in range(0, len(transaction_ids), _LOOKUP):
         query = (
@@ -215,7 +257,7 @@ def _truth(session: Session, scope: Scope) -> tuple[ColumnElement[int | None], t
     replaced = [later.transaction_id == state.transaction_id, later.known_at > state.known_at]
     limit: ColumnElement[datetime] | datetime | None = scope.as_of
     if scope.maturity is not None:
-        limit = _shifted(session, scope.maturity)
+        limit = shifted(session, Outcome.time, scope.maturity)
         on.append(Outcome.time <= scope.matured_at)
     if limit is not None:
         on.append(state.known_at <= limit)
@@ -225,22 +267,37 @@ def _truth(session: Session, scope: Scope) -> tuple[ColumnElement[int | None], t
     return truth, (state, and_(*on, ~exists().where(*replaced)))
 
 
-def _shifted(session: Session, by: timedelta) -> ColumnElement[datetime]:
-    """An outcome's time plus `by`, whole seconds."""
+def shifted(session: Session, time: InstrumentedAttribute[datetime], by: timedelta) -> ColumnElement[datetime]:
+    """A time plus `by`, whole seconds."""
     if session.get_bind().dialect.name == "postgresql":
         # In seconds: a day added to a time with time zone is 23 or 25 hours where the server's clocks change.
         years, months, weeks, days, hours, minutes = (0,) * 6
         interval = func.make_interval(years, months, weeks, days, hours, minutes, by.total_seconds())
-        return Outcome.time.op("+", return_type=UtcDateTime())(interval)
+        return time.op("+", return_type=UtcDateTime())(interval)
     # SQLite keeps times as texts, 2026-03-01 12:00:00.123456, and computes in milliseconds: shift the seconds,
     # and carry the fraction over as it is.
-    time = type_coerce(Outcome.time, String())
-    seconds = func.substr(time, 1, 19)
+    written = type_coerce(time, String())
+    seconds = func.substr(written, 1, 19)
     shifted = func.strftime("%Y-%m-%d %H:%M:%S", seconds, f"{by // timedelta(seconds=1):+d} seconds")
-    return type_coerce(shifted.concat(func.substr(time, 20)), UtcDateTime())
+    return type_coerce(shifted.concat(func.substr(written, 20)), UtcDateTime())
 
 
-def _check_zone(as_of: datetime | None) -> None:
+def check_maturity(maturity: timedelta | None) -> None:
+    """Refuse an age that the databases cannot add to a time.
+
+    Raises:
+        DataError: It is negative or not of whole seconds.
+    """
+    if maturity is not None and (maturity < timedelta(0) or maturity.microseconds):
+        raise DataError(f"maturity is {maturity}", fix="pass a duration of whole seconds, at least zero")
+
+
+def check_zone(as_of: datetime | None) -> None:
+    """Refuse a time that has no time zone.
+
+    Raises:
+        DataError: It has none.
+    """
     if as_of is not None and as_of.utcoffset() is None:
         raise DataError(f"as_of is {as_of!r}, which has no time zone", fix="attach one, for example timezone.utc")
 
@@ -282,5 +339,6 @@ def _case(row: FraudCase) -> CaseRecord:
     )
 
 
-def _insert(session: Session) -> Callable[[Table], Any]:
+def insert_for(session: Session) -> Callable[[Any], Any]:
+    """The database's own INSERT, which knows ON CONFLICT."""
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

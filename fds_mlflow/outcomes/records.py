@@ -60,6 +60,20 @@ class OutcomeRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowRecord:
+    """What the other version said to a request that has, or will have, an outcome; the fields of `tables.Shadow`."""
+
+    model: str
+    request_id: str
+    version: int
+    score: float | None
+    flagged: bool
+    latency_ms: float
+    time: datetime
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
     """What was known about one transaction from `known_at` on; the fields of `tables.FraudCase`."""
 
@@ -88,6 +102,15 @@ def outcome_rows(records: Sequence[OutcomeRecord]) -> list[dict[str, Any]]:
         DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
     """
     return _rows(records, OutcomeRecord, _outcome_row)
+
+
+def shadow_rows(records: Sequence[ShadowRecord]) -> list[dict[str, Any]]:
+    """The records as rows of `tables.Shadow`.
+
+    Raises:
+        DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
+    """
+    return _rows(records, ShadowRecord, _answer)
 
 
 def case_rows(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
@@ -129,6 +152,19 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
             "assigned to the canary without a rollout_id", "record the rollout the request was routed by"
         )
     key = _text("key", record.key, 255)
+    return _answer(record) | {
+        "key": key,
+        "transaction_id": key if record.transaction_id is None else _text("transaction_id", record.transaction_id, 255),
+        "rollout_id": rollout_id,
+        "step": _integer("step", record.step, 0, _INTEGER_MAX),
+        "weight": _integer("weight", record.weight, 0, 10_000),
+        "assigned": assigned.value,
+        "served": assigned.value if record.served is None else _choice("served", record.served, Variant).value,
+    }
+
+
+def _answer(record: OutcomeRecord | ShadowRecord) -> dict[str, Any]:
+    """What a version answered, and to which request."""
     if record.error is not None and not (isinstance(record.error, str) and record.error):
         raise _RefusedError(f"error is {record.error!r}", "use None where nothing went wrong")
     if record.score is None and record.error is None:
@@ -137,13 +173,6 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
     return {
         "model": _text("model", record.model, 256),
         "request_id": _text("request_id", record.request_id, 255),
-        "key": key,
-        "transaction_id": key if record.transaction_id is None else _text("transaction_id", record.transaction_id, 255),
-        "rollout_id": rollout_id,
-        "step": _integer("step", record.step, 0, _INTEGER_MAX),
-        "weight": _integer("weight", record.weight, 0, 10_000),
-        "assigned": assigned.value,
-        "served": assigned.value if record.served is None else _choice("served", record.served, Variant).value,
         "version": _integer("version", record.version, 1, _INTEGER_MAX),
         "score": None if record.score is None else _number("score", record.score, 0.0, 1.0),
         "flagged": _boolean("flagged", record.flagged),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from fds_mlflow.core.evidence import VariantCounts
-from fds_mlflow.outcomes import operations
+from fds_mlflow.clock import SystemClock
+from fds_mlflow.core.evidence import Evidence, Terms, VariantCounts
+from fds_mlflow.outcomes import operations, retention
+from fds_mlflow.outcomes.counting import Question
 from fds_mlflow.outcomes.engine import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -25,7 +28,16 @@ from fds_mlflow.outcomes.engine import (
     upgrade,
 )
 from fds_mlflow.outcomes.operations import By, Scope
-from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, case_rows, outcome_rows
+from fds_mlflow.outcomes.records import (
+    CaseRecord,
+    OutcomeRecord,
+    ShadowRecord,
+    case_rows,
+    outcome_rows,
+    shadow_rows,
+)
+from fds_mlflow.outcomes.retention import ModelStats
+from fds_mlflow.outcomes.steps import PAUSE, Step, counted, pruned
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +90,18 @@ class OutcomeStore:
             UnavailableError: The database is locked, full or gone.
         """
         return self._write(operations.record, outcome_rows(outcomes))
+
+    def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
+        """Store a batch of what the other version answered, all or none; a request that has one is skipped.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            DataError: A value is not valid; names the record and the fix.
+            UnavailableError: The database is locked, full or gone.
+        """
+        return self._write(operations.record_shadows, shadow_rows(shadows))
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store a batch of labels, all of them or none.
@@ -137,6 +161,51 @@ class OutcomeStore:
         scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
         return self._read(operations.counts_by_step, scope)
 
+    def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
+        """What a judge knows about a rollout: counts what is new since the last call, and adds it up.
+
+        Counting only goes forward: an `as_of` before that of an earlier call is taken for that one. What is
+        counted at one moment is documented on the page about outcomes.
+
+        Args:
+            model: The registered model.
+            rollout_id: The rollout.
+            terms: On which terms; each are counted for themselves.
+            as_of: The time now, for the age of labels; the machine's clock if None.
+
+        Raises:
+            DataError: `as_of` has no time zone, or the terms are no terms.
+            RefusedError: The outcomes are deleted and were not counted on these terms.
+            UnavailableError: The database is locked or gone.
+        """
+        moment = SystemClock().now() if as_of is None else as_of
+        return self._follow(counted(Question(model=model, rollout_id=rollout_id, terms=terms, as_of=moment)))
+
+    def prune(self, model: str, *, older_than: datetime, uncounted: bool = False) -> int:
+        """Delete what is old and counted: outcomes, their shadows, and cases that no rollout needs any more.
+
+        The outcomes of a rollout go together, when all are older and their labels are mature and counted; its
+        evidence stays as it is for ever. Outcomes outside any rollout go by their own age.
+
+        Args:
+            model: The registered model.
+            older_than: What happened, or was known, before this time.
+            uncounted: Also rollouts that nobody ever asked for evidence about.
+
+        Returns:
+            How many rows are deleted.
+
+        Raises:
+            DataError: `older_than` has no time zone.
+            UnavailableError: The database is locked or gone; what is deleted by then is deleted.
+        """
+        operations.check_zone(older_than)
+        return self._follow(pruned(model, older_than, uncounted=uncounted))
+
+    def stats(self) -> list[ModelStats]:
+        """How much is stored, per model, by name."""
+        return self._read(retention.stats)
+
     def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
         return self._read(operations.recent, model, rollout, limit)
@@ -164,6 +233,20 @@ class OutcomeStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _follow(self, steps: Generator[Step, Any, T]) -> T:
+        """Take each step in a transaction of its own."""
+        answer = None
+        while True:
+            try:
+                operation, arguments, writes = steps.send(answer)
+            except StopIteration as end:
+                return cast("T", end.value)
+            if operation is None:
+                time.sleep(PAUSE.get(self.engine.dialect.name, 0.0))
+                answer = None
+            else:
+                answer = (self._write if writes else self._read)(operation, *arguments)
 
     def _read(self, operation: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._alone, translated(self._url), self.session() as session:

@@ -1,4 +1,4 @@
-"""The two tables: what was decided about each request, and what turned out to be true."""
+"""The tables: what was decided about each request, what turned out to be true, and what that adds up to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -19,11 +21,13 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration's revision. Revisions are zero-padded ordinals: "newer" compares texts."""
 
 VERSION_TABLE = "fds_outcomes_version"
@@ -31,6 +35,11 @@ VERSION_TABLE = "fds_outcomes_version"
 
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows by itself only in a column declared INTEGER (which holds 64 bits there)."""
+
+
+_IN_A_ROLLOUT = text("rollout_id IS NOT NULL")
+_OWN_TRANSACTION = text("rollout_id IS NOT NULL AND transaction_id <> key")
+"""Where the key is the transaction, as by default, the index of keys finds transactions too."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,12 +69,13 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """The metadata of both tables, with named constraints so that migrations can refer to them."""
+    """The metadata of all tables, with named constraints so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
             "ck": "ck_%(table_name)s_%(constraint_name)s",
             "pk": "pk_%(table_name)s",
         }
@@ -113,7 +123,22 @@ class Outcome(Base):
         CheckConstraint("score BETWEEN 0 AND 1", "score"),
         CheckConstraint("score IS NOT NULL OR error IS NOT NULL", "answer"),
         CheckConstraint("latency_ms >= 0", "latency"),
-        Index("ix_fds_outcomes_evidence", "model", "rollout_id", "step", "assigned", "key"),
+        Index(
+            "ix_fds_outcomes_key",
+            "model",
+            "rollout_id",
+            "key",
+            sqlite_where=_IN_A_ROLLOUT,
+            postgresql_where=_IN_A_ROLLOUT,
+            postgresql_include=["id"],
+        ),
+        Index(
+            "ix_fds_outcomes_transaction",
+            "model",
+            "transaction_id",
+            sqlite_where=_OWN_TRANSACTION,
+            postgresql_where=_OWN_TRANSACTION,
+        ),
         Index("ix_fds_outcomes_recent", "model", "time"),
     )
 
@@ -142,7 +167,8 @@ class FraudCase(Base):
     latest `known_at` is the truth of today. So a judge can still ask what was known on Wednesday.
 
     Attributes:
-        id: Row number.
+        id: Row number, in the order in which truths became visible: a suspicion that is corrected to a truth of the
+            same moment gets a new one.
         transaction_id: The transaction; independent of any model.
         status: `suspected` (truth not known yet), `confirmed` (fraud), `false_positive` (was flagged or
             reported, is genuine) or `genuine` (known to be genuine without ever having been suspected).
@@ -152,6 +178,7 @@ class FraudCase(Base):
         reported_at: When somebody reported it, UTC.
         resolved_at: When the investigation ended, UTC.
         known_at: From when on this row's status was known, UTC.
+        withdrawn: Whether this row said a truth before it was corrected to a suspicion.
     """
 
     __tablename__ = "fds_fraud_cases"
@@ -170,3 +197,118 @@ class FraudCase(Base):
     reported_at: Mapped[datetime | None]
     resolved_at: Mapped[datetime | None]
     known_at: Mapped[datetime]
+    withdrawn: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class Shadow(Base):
+    """What the other version said to a request, without anybody having acted on it.
+
+    Attributes:
+        id: Row number, in the order of writing.
+        model: The registered model.
+        request_id: The request, as in `Outcome.request_id`.
+        version: The version that was asked.
+        score: In [0, 1]; null only when an error prevented it.
+        flagged: Whether it said fraud.
+        latency_ms: Milliseconds.
+        error: What went wrong, null when nothing did.
+        time: When it was scored, UTC.
+    """
+
+    __tablename__ = "fds_shadows"
+    __table_args__ = (
+        UniqueConstraint("model", "request_id"),
+        CheckConstraint("version >= 1", "version"),
+        CheckConstraint("score BETWEEN 0 AND 1", "score"),
+        CheckConstraint("score IS NOT NULL OR error IS NOT NULL", "answer"),
+        CheckConstraint("latency_ms >= 0", "latency"),
+    )
+
+    id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256))
+    request_id: Mapped[str] = mapped_column(String(255))
+    version: Mapped[int]
+    score: Mapped[float | None]
+    flagged: Mapped[bool]
+    latency_ms: Mapped[float]
+    error: Mapped[str | None] = mapped_column(Text())
+    time: Mapped[datetime]
+
+
+class Count(Base):
+    """How far the outcomes of one rollout have been counted on one set of terms.
+
+    Counted are the outcomes up to `outcome_id`. Of these, the labels of those up to `matured_time` (and up to
+    `matured_id` at that very time) have been looked at, among the cases up to `case_id`.
+
+    Attributes:
+        id: Row number.
+        model: The registered model.
+        rollout_id: The rollout.
+        terms: The terms, as `counting.Question.terms_text` writes them.
+        outcome_id: Outcomes up to this one are counted.
+        shadow_id: Shadows up to this one are paired.
+        case_id: States of cases up to this one are taken in.
+        matured_time: Labels of outcomes up to this time are counted, UTC; null before the first.
+        matured_id: At that time itself, labels of outcomes up to this one.
+        as_of: The latest moment anybody asked about, UTC.
+        final: Whether the outcomes have been deleted since, so that nothing can be counted again.
+    """
+
+    __tablename__ = "fds_counts"
+    __table_args__ = (UniqueConstraint("model", "rollout_id", "terms"),)
+
+    id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256))
+    rollout_id: Mapped[str] = mapped_column(String(64))
+    terms: Mapped[str] = mapped_column(String(100))
+    outcome_id: Mapped[int] = mapped_column(BigInteger(), default=0)
+    shadow_id: Mapped[int] = mapped_column(BigInteger(), default=0)
+    case_id: Mapped[int] = mapped_column(BigInteger(), default=0)
+    matured_time: Mapped[datetime | None]
+    matured_id: Mapped[int] = mapped_column(BigInteger(), default=0)
+    as_of: Mapped[datetime]
+    final: Mapped[bool] = mapped_column(default=False)
+
+
+class CellCount(Base):
+    """A `core.evidence.Tally`, as far as it is counted.
+
+    Attributes:
+        count_id: What it belongs to.
+        step: The rollout's step.
+        weight: The canary's weight in force, basis points.
+        assigned: The variant the keys belong to.
+        numbers: The tally's numbers, by name; histograms are lists.
+        first: Time of the earliest request, UTC.
+        last: Time of the latest request, UTC.
+    """
+
+    __tablename__ = "fds_tallies"
+
+    count_id: Mapped[int] = mapped_column(ForeignKey("fds_counts.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    weight: Mapped[int] = mapped_column(primary_key=True)
+    assigned: Mapped[str] = mapped_column(String(8), primary_key=True)
+    numbers: Mapped[dict[str, Any]] = mapped_column(JSON())
+    first: Mapped[datetime]
+    last: Mapped[datetime]
+
+
+class FirstEvent(Base):
+    """Where the first event of a key and kind happened in a rollout.
+
+    Attributes:
+        count_id: What it belongs to.
+        kind: A `core.evidence.EventKind`, or `pair` for the first request that both versions scored.
+        key: The routing key.
+        outcome_id: The outcome it happened to.
+    """
+
+    __tablename__ = "fds_first_events"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    count_id: Mapped[int] = mapped_column(ForeignKey("fds_counts.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    outcome_id: Mapped[int] = mapped_column(BigInteger())

@@ -14,6 +14,7 @@ from fds_mlflow import OutcomeRecord, Plan
 from fds_mlflow.core.controller import Action
 from fds_mlflow.core.events import Rollout
 from fds_mlflow.core.judge import Status
+from fds_mlflow.core.plan import Guardrail, Metric
 from fds_mlflow.core.routing import RoutingTable, Variant
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.aio import AsyncOutcomeStore
@@ -96,25 +97,29 @@ class TestCanaryDeployment:
     ) -> None:
         """Results are counted per variant, and a success rate below the threshold leads to the advice to abort."""
         canary = setup_models.model.canary
-        canary.start(2, plan=Plan(min_outcomes=50, min_success_rate=0.95), reason="try it")
+        at_most = Guardrail(Metric.ERROR_RATE, limit=0.05)  # a success rate of at least 95 %
+        canary.start(2, plan=Plan(guardrails=[at_most], min_outcomes=50), reason="try it")
         rollout = canary.rollout()
         assert canary.status().recommendation.action is Action.WAIT
 
         await async_outcomes.record(_outcomes(rollout, Variant.CHAMPION, good=890, bad=10))
         await async_outcomes.record(_outcomes(rollout, Variant.CANARY, good=99, bad=1))
-        status = canary.status(await async_outcomes.counts(MODEL, rollout.id, rollout.step))
+        counts = await async_outcomes.counts(MODEL, rollout.id, rollout.step)
+        assert [c.success_rate for c in counts] == [pytest.approx(890 / 900), 0.99]
+        status = canary.status(await async_outcomes.evidence(MODEL, rollout.id, rollout.plan.terms))
         assert (status.champion.requests, status.canary.requests) == (900, 100)
-        assert (status.champion.success_rate, status.canary.success_rate) == (pytest.approx(890 / 900), 0.99)
         assert status.recommendation.action is Action.ADVANCE
 
         await async_outcomes.record(
             [r for r in _outcomes(rollout, Variant.CANARY, good=100, bad=20) if r.error is not None]
         )
-        status = canary.status(await async_outcomes.counts(MODEL, rollout.id, rollout.step))
+        counts = await async_outcomes.counts(MODEL, rollout.id, rollout.step)
+        assert counts[1].success_rate == pytest.approx(0.825)
+        status = canary.status(await async_outcomes.evidence(MODEL, rollout.id, rollout.plan.terms))
         assert status.recommendation.action is Action.ABORT
         failed = next(v for v in status.verdicts if v.status is Status.FAIL)
-        assert "82.50 %" in failed.reason
-        assert "95.00 %" in failed.reason
+        assert "canary 17.50 %" in failed.reason
+        assert "limit 5.00 %" in failed.reason
         assert await async_db_session.scalar(select(func.count()).select_from(Outcome)) == 1_020
 
     async def test_gradual_traffic_increase(
@@ -257,20 +262,22 @@ class TestEndToEndCanaryRollback:
         model = setup_models.model
         model.canary.start(2, plan=Plan(min_outcomes=50), reason="weekly retrain")
         router = model.router(poll_seconds=0)
-        for percent in (10, 25, 50):
+        for percent, champions in ((10, 900), (25, 300), (50, 200)):
             rollout = model.canary.rollout()
             assert rollout.weight == percent * 100
             served = router.predict(sample_split.test.frame)
             assert set(served["version"]) == {1, 2}
-            bad = 30 if percent == 50 else 0
-            await async_outcomes.record(_outcomes(rollout, Variant.CHAMPION, good=200, bad=2))
-            await async_outcomes.record(_outcomes(rollout, Variant.CANARY, good=100 - bad, bad=bad))
-            status = model.canary.status(await async_outcomes.counts(MODEL, rollout.id, rollout.step))
+            canaries = 200 if percent == 50 else 100
+            bad = 60 if percent == 50 else 0
+            await async_outcomes.record(_outcomes(rollout, Variant.CHAMPION, good=champions - 2, bad=2))
+            await async_outcomes.record(_outcomes(rollout, Variant.CANARY, good=canaries - bad, bad=bad))
+            status = model.canary.status(await async_outcomes.evidence(MODEL, rollout.id, rollout.plan.terms))
             if percent < 50:
                 assert status.recommendation.action is Action.ADVANCE
                 model.canary.advance(reason=status.recommendation.reason)
         assert status.recommendation.action is Action.ABORT
-        assert "70.00 %" in status.recommendation.reason
+        failed = next(v for v in status.verdicts if v.status is Status.FAIL)
+        assert (failed.champion, failed.canary) == (0.01, 0.3)
         model.canary.abort(reason=status.recommendation.reason)
         assert _aliases(setup_models.uri) == {"champion": 1}
         assert _stage(setup_models.uri, 1) == "Production"

@@ -134,7 +134,7 @@ def test_a_public_name_costs_nothing_before_it_is_used() -> None:
 def test_every_question_and_verb_speaks_json(words: str) -> None:
     """Machines get JSON from every command that has something to tell."""
     names = {option.opts[0] for option in COMMANDS[words].params if isinstance(option, click.Option)}
-    assert "--json" in names or words in ("demo", "history export")
+    assert "--json" in names or words in ("demo", "history export", "plan template", "serve")
 
 
 # --- the story ----------------------------------------------------------------------------------------------
@@ -148,14 +148,14 @@ def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     assert (staged["event"]["kind"], staged["event"]["actor"], staged["event"]["reason"]) == ("stage", "ann", "weekly")
     answer("promote", "fraud", "1")
     assert answer("promote", "fraud", "1")["changed"] is False
-    started = answer("canary", "start", "fraud", "2", "--steps", "30,100", "--min-outcomes", "5")
+    started = answer("canary", "start", "fraud", "2", "--steps", "30,100")
     assert started["event"]["rollout"]["plan"]["steps"] == [30.0, 100.0]
     routes = answer("route", "fraud", "TX1", "TX2")
     assert set(routes) == {"TX1", "TX2"}
     assert routes["TX1"]["variant"] in ("champion", "canary")
     status = answer("canary", "status", "fraud")
     assert status["recommendation"]["action"] == "wait"
-    assert status["canary"]["success_rate"] is None
+    assert (status["canary"]["keys"], status["verdicts"][0]["status"]) == (0, "NODATA")
     assert answer("canary", "advance", "fraud")["event"]["rollout"]["weight"] == 10_000
     answer("canary", "complete", "fraud", "--reason", "proven")
     assert answer("list") == [{"model": "fraud", "champion": 2, "canary": None}]

@@ -1,0 +1,117 @@
+"""A/A rollouts through the judge itself: a plan of five guardrails over three steps, labels missing not at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from fds_mlflow.core.events import Rollout
+from fds_mlflow.core.evidence import LOSS_BINS, EventKind, Evidence, Tally
+from fds_mlflow.core.judge import Status, judge
+from fds_mlflow.core.plan import Guardrail, Metric, Plan
+from fds_mlflow.core.variant import Variant
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ERRORS, FRAUDS, CAUGHT, FALSE_ALERTS = 0.005, 0.01, 0.6, 0.02
+"""Per key: errors and frauds; of the frauds caught; of the genuine ones flagged."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one rollout went.
+
+    Attributes:
+        failed: Whether it was ever failed.
+        doubted: Whether labels were found not to compare, before any FAIL.
+    """
+
+    failed: bool
+    doubted: bool
+
+
+def margin_free_plan() -> Plan:
+    """Five guardrails without any margin, so that being exactly as good is the edge of each hypothesis."""
+    return Plan(
+        [10, 25, 50, 100],
+        guardrails=[
+            Guardrail(Metric.ERROR_RATE, margin=0.0),
+            Guardrail(Metric.ALERT_RATE, margin=0.0),
+            Guardrail(Metric.MISSED_FRAUD, margin=0.0),
+            Guardrail(Metric.FALSE_POSITIVES, margin=0.0),
+            Guardrail(Metric.MONEY_LOST, margin=0.0, bound=500.0),
+        ],
+        label_maturity=timedelta(days=30),
+    )
+
+
+def rollout(
+    random: np.random.Generator, reviewed: Mapping[Variant, float], looks_per_step: int = 3, per_look: int = 6_000
+) -> Ended:
+    """One A/A rollout of three steps, judged after every `per_look` requests.
+
+    Blocked transactions have no truth unless somebody reviews the alert; frauds that were let pass are always disputed.
+
+    Args:
+        random: Source of randomness.
+        reviewed: Share of each variant's alerts that are reviewed.
+        looks_per_step: Looks in each step.
+        per_look: Requests, each of a new key, from one look to the next.
+    """
+    plan = margin_free_plan()
+    tallies: dict[tuple[int, Variant], Tally] = {}
+    for step, weight in enumerate(plan.weights[:-1]):
+        for _ in range(looks_per_step):
+            canary = int(random.binomial(per_look, weight / 10_000))
+            for variant, keys in ((Variant.CANARY, canary), (Variant.CHAMPION, per_look - canary)):
+                more = _outcomes(random, variant, keys, reviewed[variant], step=step, weight=weight)
+                tallies[step, variant] = _sum(tallies.get((step, variant)), more)
+            evidence = Evidence(terms=plan.terms, as_of=START, tallies=tuple(tallies.values()))
+            made = judge(evidence, Rollout("R", 1, 2, plan, weight, step, START), detail=False)
+            found = {verdict.status for verdict in made.verdicts}
+            if found & {Status.FAIL, Status.ERROR}:
+                return Ended(Status.FAIL in found, Status.FAIL not in found)
+    return Ended(failed=False, doubted=False)
+
+
+def _outcomes(
+    random: np.random.Generator, variant: Variant, keys: int, reviewed: float, *, step: int, weight: int
+) -> Tally:
+    frauds = int(random.binomial(keys, FRAUDS))
+    caught, false = int(random.binomial(frauds, CAUGHT)), int(random.binomial(keys - frauds, FALSE_ALERTS))
+    seen, seen_false = int(random.binomial(caught, reviewed)), int(random.binomial(false, reviewed))
+    missed = frauds - caught
+    losses = np.bincount(np.minimum(random.geometric(0.08, missed), LOSS_BINS - 1), minlength=LOSS_BINS)
+    return Tally(
+        variant=variant,
+        step=step,
+        weight=weight,
+        requests=keys,
+        keys=keys,
+        matured=keys,
+        labelled=seen + seen_false + missed,
+        events={
+            EventKind.ERROR: int(random.binomial(keys, ERRORS)),
+            EventKind.ALERT: caught + false,
+            EventKind.MISSED_FRAUD: missed,
+            EventKind.FALSE_POSITIVE: seen_false,
+        },
+        losses=tuple(losses.tolist()),
+        matured_alerts=caught + false,
+        reviewed_alerts=seen + seen_false,
+        false_alerts=seen_false,
+    )
+
+
+def _sum(one: Tally | None, other: Tally) -> Tally:
+    if one is None:
+        return other
+    added = ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
+    return replace(
+        one,
+        events={kind: one.events[kind] + other.events[kind] for kind in one.events},
+        losses=tuple(a + b for a, b in zip(one.losses, other.losses, strict=True)),
+        **{name: getattr(one, name) + getattr(other, name) for name in added},
+    )

@@ -1,0 +1,268 @@
+"""The price of a verdict when millions of outcomes are stored: what is new counts, not what is there.
+
+    python -m benchmarks.verdict_scale --json            # 20,000 and 200,000 outcomes: under two minutes
+    python -m benchmarks.verdict_scale --json --full     # 1 and 10 million: an hour on a busy machine, 10 GB of disk
+
+A store is filled with one rollout's outcomes (a transaction each, a fifth of them labelled, a label known after half a
+day and mature after one). A verdict is what a tick of the autopilot does: 1,000 outcomes and 200 labels have come
+since the last one, 1,000 older outcomes have matured; the evidence is brought up to date, and judged. Beside it
+stand the first count of everything, and a recount from scratch in SQL, which is what a verdict costs without counters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import Table, text
+
+from benchmarks._report import report
+from benchmarks._servers import missing, postgresql
+from fds_mlflow.core.events import Rollout
+from fds_mlflow.core.judge import judge
+from fds_mlflow.core.plan import Guardrail, Metric, Plan
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
+from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.outcomes.tables import Outcome
+
+MODEL, ROLLOUT = "fraud", "01JGZK3V8T6Y0W5X9R2B4N7MCD"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+KNOWN_AFTER = timedelta(hours=12)
+MATURITY = timedelta(days=1)
+NEW, LABELS, ROUNDS = 1_000, 200, 7
+DATABASES = ("sqlite", "postgresql")
+
+# The n-th outcome, the same on both databases: products modulo a prime stand for random numbers.
+_UNIFORM = "((n * {factor}) % 2147483647) / 2147483647.0"
+_KEY = "'TX' || CAST(1000000000 + (n * 48271) % 2147483647 AS text)"
+_MOMENT = {
+    "sqlite": (
+        "strftime('%Y-%m-%d %H:%M:%S', {start} + {later} + n * {tenths} / 10, 'unixepoch') || '.' || "
+        "CAST(n * {tenths} % 10 AS text) || '00000'"
+    ),
+    "postgresql": "to_timestamp({start} + {later} + n * {tenths} / 10.0)",
+}
+_NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT {low} UNION ALL SELECT n + 1 FROM numbers WHERE n < {high} - 1) "
+_OUTCOMES = (
+    "INSERT INTO fds_outcomes (model, request_id, key, transaction_id, rollout_id, step, weight, assigned, served, "
+    "version, score, flagged, latency_ms, error, time) {numbers} "
+    "SELECT '{model}', 'R' || CAST(1000000000 + n AS text), {key}, {key}, '{rollout}', "
+    "CASE WHEN n < {half} THEN 0 ELSE 1 END, CASE WHEN n < {half} THEN 1000 ELSE 2500 END, "
+    "CASE WHEN {a} < 0.1 THEN 'canary' ELSE 'champion' END, CASE WHEN {a} < 0.1 THEN 'canary' ELSE 'champion' END, "
+    "CASE WHEN {a} < 0.1 THEN 2 ELSE 1 END, {b}, {b} > 0.98, 100.0 * {c} * {c} * {c}, "
+    "CASE WHEN {d} < 0.002 THEN 'timeout' END, {time} FROM numbers"
+)
+_LABELS = (
+    "INSERT INTO fds_fraud_cases (transaction_id, status, loss_amount, known_at) {numbers} "
+    "SELECT {key}, CASE WHEN {c} < 0.1 THEN 'confirmed' ELSE 'genuine' END, 1000.0 * {d}, {time} "
+    "FROM numbers WHERE n % 5 = 0"
+)
+
+
+def fill(store: OutcomeStore, low: int, high: int, half: int, spacing: timedelta) -> None:
+    """Outcomes `low` to `high` and the labels of every fifth, written by the database itself, indexes afterwards."""
+    dialect = store.engine.dialect.name
+    numbers = (
+        _NUMBERS if dialect == "sqlite" else "WITH numbers AS (SELECT generate_series({low}, {high} - 1)::bigint AS n) "
+    )
+    values = {
+        "model": MODEL,
+        "rollout": ROLLOUT,
+        "numbers": numbers.format(low=low, high=high),
+        "key": _KEY,
+        "half": half,
+        **{
+            name: _UNIFORM.format(factor=factor)
+            for name, factor in zip("abcd", (16807, 69621, 39373, 62089), strict=True)
+        },
+    }
+    place = {"start": int(START.timestamp()), "tenths": spacing // timedelta(milliseconds=100)}
+    later = KNOWN_AFTER // timedelta(seconds=1)
+    indexes = list(cast(Table, Outcome.__table__).indexes)
+    with store.engine.begin() as connection:
+        for index in indexes:
+            index.drop(connection)
+        outcome_time = _MOMENT[dialect].format(later=0, **place)
+        connection.exec_driver_sql(_escaped(dialect, _OUTCOMES.format(**values, time=outcome_time)))
+        label_time = _MOMENT[dialect].format(later=later, **place)
+        connection.exec_driver_sql(_escaped(dialect, _LABELS.format(**values, time=label_time)))
+        for index in indexes:
+            index.create(connection)
+
+
+def _escaped(dialect: str, statement: str) -> str:
+    return statement if dialect == "sqlite" else statement.replace("%", "%%")
+
+
+def tick(store: OutcomeStore, position: int, spacing: timedelta) -> None:
+    """What has come since the last verdict."""
+    outcomes = [
+        OutcomeRecord(
+            model=MODEL,
+            key=f"NEW{n}",
+            assigned="canary" if n % 4 == 0 else "champion",
+            version=2 if n % 4 == 0 else 1,
+            score=(n % 97) / 97,
+            flagged=n % 50 == 0,
+            latency_ms=n % 90,
+            time=START + n * spacing,
+            rollout_id=ROLLOUT,
+            step=1,
+            weight=2500,
+        )
+        for n in range(position, position + NEW)
+    ]
+    store.record(outcomes)
+    store.label(
+        [
+            CaseRecord(transaction_id=entry.key, status="genuine", known_at=entry.time + KNOWN_AFTER)
+            for entry in outcomes[:LABELS]
+        ]
+    )
+
+
+def measured(store: OutcomeStore, size: int, spacing: timedelta) -> dict[str, Any]:
+    """Seconds of the first count, of verdicts, and of a recount."""
+    now = START + size * spacing
+    trial = rollout(60.0 + size / 10**7)  # on terms of its own: everything is counted from the beginning
+    terms = trial.plan.terms
+    began = time.perf_counter()
+    store.evidence(MODEL, ROLLOUT, terms, as_of=now)
+    figures: dict[str, Any] = {"first_count": time.perf_counter() - began}
+    _say(f"{size:,}: first count {figures['first_count']:.1f} s")
+    seconds, counting = [], []
+    for number in range(ROUNDS):
+        tick(store, size + number * NEW, spacing)
+        now += NEW * spacing
+        gc.collect()
+        began = time.perf_counter()
+        evidence = store.evidence(MODEL, ROLLOUT, terms, as_of=now)
+        counting.append(time.perf_counter() - began)
+        judge(evidence, trial)
+        seconds.append(time.perf_counter() - began)
+    figures |= {
+        "verdict": statistics.median(seconds),
+        "verdict_worst": max(seconds),
+        "counting": statistics.median(counting),
+    }
+    _say(f"{size:,}: verdict {figures['verdict'] * 1000:.1f} ms, counting {figures['counting'] * 1000:.1f}")
+    began = time.perf_counter()
+    store.counts_by_step(MODEL, ROLLOUT, as_of=now, maturity=MATURITY)
+    figures["recount"] = time.perf_counter() - began
+    _say(f"{size:,}: recount {figures['recount']:.1f} s")
+    return figures
+
+
+def rollout(latency_bound: float) -> Rollout:
+    """A rollout in its second step, with every guardrail there is."""
+    guardrails = [
+        Guardrail(Metric.ERROR_RATE, margin=1.0),
+        Guardrail(Metric.ALERT_RATE, margin=0.5),
+        Guardrail(Metric.LATENCY, margin=0.5, bound=latency_bound),
+        Guardrail(Metric.SCORE_SHIFT, margin=0.05),
+        Guardrail(Metric.MISSED_FRAUD, margin=0.5),
+        Guardrail(Metric.FALSE_POSITIVES, margin=0.5),
+        Guardrail(Metric.ALERT_PRECISION, margin=0.1),
+        Guardrail(Metric.MONEY_LOST, margin=0.5, bound=2_000.0),
+    ]
+    plan = Plan([10, 25, 100], guardrails=guardrails, label_maturity=MATURITY)
+    return Rollout(id=ROLLOUT, champion=1, canary=2, plan=plan, weight=2500, step=1, since=START)
+
+
+@contextlib.contextmanager
+def opened(database: str) -> Iterator[OutcomeStore]:
+    """An empty store, gone afterwards."""
+    if database == "postgresql":
+        with postgresql() as url, OutcomeStore(url) as store:
+            yield store
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="fds-verdict-") as folder,
+        OutcomeStore(f"sqlite:///{Path(folder) / 'outcomes.db'}") as store,
+    ):
+        yield store
+
+
+def stored_bytes(store: OutcomeStore) -> int:
+    """Bytes on disk."""
+    query = "SELECT pg_database_size(current_database())"
+    if store.engine.dialect.name == "sqlite":
+        query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    with store.session() as session:
+        return int(session.scalar(text(query)) or 0)
+
+
+def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, as_json: bool) -> None:
+    """Measure and report."""
+    result: dict[str, Any] = {}
+    names = [_short(size) for size in sizes]
+    rows: list[list[object]] = [["", *names, "growth"]]
+    for database in databases:
+        reason = missing("server_postgresql") if database == "postgresql" else None
+        if reason is not None:
+            _say(f"{database} is left out: {reason}")
+            continue
+        figures: dict[str, Any] = {}
+        with opened(database) as store:
+            stored = 0
+            for size, name in zip(sizes, names, strict=True):
+                began = time.perf_counter()
+                # The rounds before have added a few thousand beyond `stored`: their numbers are left out.
+                fill(store, stored + (ROUNDS * NEW if stored else 0), size, sizes[1] // 2, spacing)
+                figures[f"load_seconds_{name}"] = time.perf_counter() - began
+                _say(f"{database}: {size:,} outcomes stored after {figures[f'load_seconds_{name}']:.0f} s")
+                found = measured(store, size, spacing)
+                figures[f"seconds_{name}"] = found["verdict"]
+                figures[f"counting_seconds_{name}"] = found["counting"]
+                figures[f"worst_seconds_{name}"] = found["verdict_worst"]
+                figures[f"first_count_seconds_{name}"] = found["first_count"]
+                figures[f"recount_seconds_{name}"] = found["recount"]
+                figures[f"bytes_per_outcome_{name}"] = stored_bytes(store) / size
+                stored = size
+        figures["growth"] = figures[f"seconds_{names[1]}"] / figures[f"seconds_{names[0]}"]
+        result[database] = figures
+        for row in (
+            "load_seconds",
+            "first_count_seconds",
+            "seconds",
+            "counting_seconds",
+            "worst_seconds",
+            "recount_seconds",
+            "bytes_per_outcome",
+        ):
+            small, large = (figures[f"{row}_{name}"] for name in names)
+            rows.append([f"{database}: {row}", small, large, large / small])
+    report("Verdicts at scale", rows, {"verdict_scale": result}, as_json)
+
+
+def _short(size: int) -> str:
+    return f"{size // 10**6}m" if size >= 10**6 else f"{size // 1000}k"
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the JSON object last on standard output")
+    parser.add_argument("--full", action="store_true", help="1 and 10 million outcomes")
+    parser.add_argument("--database", action="append", choices=DATABASES, help="only this one (may be repeated)")
+    given = parser.parse_args()
+    sizes = (10**6, 10**7) if given.full else (20_000, 200_000)
+    spacing = timedelta(milliseconds=200) if given.full else timedelta(seconds=10)  # three weeks in all
+    run(sizes, spacing, given.database or list(DATABASES), as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()

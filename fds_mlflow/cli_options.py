@@ -1,0 +1,87 @@
+"""What the verbs of the command line share: settings, options, and how they answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fds_mlflow.lifecycle import ManagedModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Settings:
+    """Options of the whole command line, and the model they lead to."""
+
+    def __init__(self, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None):
+        self.tracking_uri = tracking_uri
+        self.registry_uri = registry_uri
+        self.outcomes = outcomes
+        self.actor = actor
+
+    def connect(self) -> None:
+        """Make MLflow's own functions use the same URIs."""
+        import mlflow
+
+        if self.tracking_uri:
+            mlflow.set_tracking_uri(self.tracking_uri)
+        if self.registry_uri:
+            mlflow.set_registry_uri(self.registry_uri)
+
+    def model(self, name: str) -> ManagedModel:
+        """The model a verb is about."""
+        from fds_mlflow.lifecycle import ManagedModel
+
+        self.connect()
+        return ManagedModel(
+            name,
+            tracking_uri=self.tracking_uri,
+            registry_uri=self.registry_uri,
+            outcomes=self.outcomes,
+            actor=self.actor,
+        )
+
+
+def as_json_option(command: F) -> F:
+    """`--json`: the answer, and any error, as one JSON value; the command gets it as `as_json`."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.meta["fds.json"] = value
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")(command)
+
+
+def reason_option(*, required: bool) -> Callable[[F], F]:
+    """`--reason`: why, for the history."""
+    if required:  # a default, even None, would make click take it for given
+        return click.option("--reason", required=True, help="Why; for the history.")
+    return click.option("--reason", default="", help="Why; for the history.")
+
+
+def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
+    """Print a value as JSON, or as what `shown` makes of it for people."""
+    from fds_mlflow import render
+
+    if as_json:
+        click.echo(json.dumps(render.plain(value), ensure_ascii=False))
+    else:
+        render.console().print(shown())
+
+
+def show_result(as_json: bool, result: Any) -> None:
+    """Print what became of a request."""
+    show_value(
+        as_json, {"changed": result.changed, "message": result.message, "event": result.event}, lambda: result.message
+    )
+
+
+model_argument = click.argument("model")
+version_argument = click.argument("version", type=click.IntRange(min=1))
+new_columns_option = click.option(
+    "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
+)

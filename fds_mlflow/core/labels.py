@@ -1,0 +1,83 @@
+"""Whether both variants' labels are made alike. Labels are not missing at random, and a comparison must bear that.
+
+Two kinds of transactions get their labels in two ways, and each is compared only with its like:
+
+- What a version flagged is blocked or reviewed: its truth is known if somebody looked. False positives and precision
+  are counted among reviewed alerts. They compare if the share of alerts that are reviewed is the same for both
+  variants; a share that depends on the variant tilts them, so that is tested.
+- What a version let pass shows its truth by itself: a fraud is disputed, whoever let it pass. Missed frauds and money
+  lost are counted among those. They compare if disputes and their bookkeeping do not know the variant. Genuine
+  transactions that were let pass and labelled are the check: a version hardly changes how many there are.
+"""
+
+from __future__ import annotations
+
+from fds_mlflow.core.arms import Counts
+from fds_mlflow.core.evidence import EventKind, Tally
+from fds_mlflow.core.guardrail import Metric
+from fds_mlflow.core.plan import COVERAGE_ALPHA
+from fds_mlflow.core.sequential import Segment, ratio_evidence
+from fds_mlflow.core.shares import Trials, share_difference_evidence
+from fds_mlflow.core.wealth import log_threshold
+from fds_mlflow.core.words import percent
+
+AMONG_ALERTS = frozenset({Metric.FALSE_POSITIVES, Metric.ALERT_PRECISION})
+"""Metrics that are counted among reviewed alerts; the other label-based ones among what was let pass."""
+
+TOLERATED = 1.25
+"""Ratio of labelled genuine transactions, either way, that letting different ones pass may bring about."""
+
+_THRESHOLD = log_threshold(COVERAGE_ALPHA / 4)
+"""Alerts and what was let pass are two tests of two sides each."""
+
+
+def coverage(metric: Metric, tally: Tally) -> float | None:
+    """Share of the keys that a label-based metric is counted among whose truth is known; None without any."""
+    if metric in AMONG_ALERTS:
+        return tally.reviewed_alerts / tally.matured_alerts if tally.matured_alerts else None
+    return tally.labelled / tally.matured if tally.matured else None
+
+
+def label_fault(metric: Metric, counts: Counts) -> str | None:
+    """Why the labels of both variants do not compare for this metric; None where nothing speaks against it.
+
+    Args:
+        metric: A label-based one.
+        counts: Of both variants.
+    """
+    return _alerts_reviewed_apart(counts) if metric in AMONG_ALERTS else _passed_labelled_apart(counts)
+
+
+def _alerts_reviewed_apart(counts: Counts) -> str | None:
+    whole = counts.compared
+    judged, control = (
+        Trials(min(tally.reviewed_alerts, tally.matured_alerts), tally.matured_alerts)
+        for tally in (whole.judged, whole.control)
+    )
+    found = max(share_difference_evidence(judged, control, 0.0, above=above) for above in (True, False))
+    if found < _THRESHOLD:
+        return None
+    return (
+        f"{percent(judged.successes / judged.total)} of {judged.total:,} alerts of the {whole.judged.variant} are"
+        f" reviewed, but {percent(control.successes / control.total)} of {control.total:,} of the"
+        f" {whole.control.variant}: they do not compare"
+    )
+
+
+def _passed_labelled_apart(counts: Counts) -> str | None:
+    segments = [Segment(each.weight, _genuine(each.judged), _genuine(each.control)) for each in counts.by_weight]
+    above = ratio_evidence(segments, TOLERATED, above=True)
+    below = ratio_evidence(segments, 1 / TOLERATED, above=False)
+    if max(above, below) < _THRESHOLD:
+        return None
+    judged, control = sum(segment.canary for segment in segments), sum(segment.champion for segment in segments)
+    ours, theirs = counts.compared.judged.variant, counts.compared.control.variant
+    return (
+        f"{judged:,} genuine transactions that the {ours} let pass are labelled, and {control:,} that the {theirs} let"
+        " pass: not as the traffic splits, so labels depend on the variant"
+    )
+
+
+def _genuine(tally: Tally) -> int:
+    """Keys that were let pass, have a label, and are no fraud."""
+    return max(0, tally.labelled - tally.reviewed_alerts - tally.events.get(EventKind.MISSED_FRAUD, 0))

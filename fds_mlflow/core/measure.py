@@ -1,0 +1,345 @@
+"""What a guardrail measures: a ratio of rates, pairs, money per key, mean scores, shares of alerts.
+
+Each measure answers the same questions from counts: how strong the evidence is that the judged variant lies above or
+below a boundary, where it probably lies, and how long it will take to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, inf, sqrt
+from typing import Protocol
+
+from fds_mlflow.core import bounded, sequential, shares
+from fds_mlflow.core.arms import Arms, Counts
+from fds_mlflow.core.bounded import WeightedSegment
+from fds_mlflow.core.evidence import LOSS_BINS, SCORE_BINS, EventKind, Pairs, Tally
+from fds_mlflow.core.guardrail import Metric
+from fds_mlflow.core.sequential import Interval, Segment
+from fds_mlflow.core.shares import Trials
+from fds_mlflow.core.wealth import log_threshold
+
+SCORE_VALUES = tuple((b + 0.5) / SCORE_BINS for b in range(SCORE_BINS))
+LOSS_VALUES = (0.5, *(2 ** ((b - 0.5) / 2) for b in range(1, LOSS_BINS)))
+"""What a bin of money stands for: the middle of its logarithms."""
+
+LONGEST = 2**40
+"""Requests beyond which a wait is called endless."""
+
+
+class Measure(Protocol):
+    """Counts of both variants, and what they say about a boundary."""
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """Log of the test martingale against "at most the boundary" (`above`) or "at least the boundary"."""
+        ...
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """About how many more requests of the judged variant until that test rejects; None for never."""
+        ...
+
+    def estimate(self) -> float | None:
+        """The ratio, or the difference; None without any event."""
+        ...
+
+    def interval(self, alpha: float) -> Interval:
+        """Where it lies at all times with a chance of at least 1 - alpha."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Rates of an event in both variants, by the weights in force.
+
+    Attributes:
+        segments: Events by weight, the judged variant as the canary.
+        weight: Share of the judged variant from now on.
+        judged_keys: Keys of the judged variant that could have had the event.
+        control_keys: Keys of its control.
+    """
+
+    segments: Sequence[Segment]
+    weight: float
+    judged_keys: int
+    control_keys: int
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """The conditional test of `sequential.ratio_evidence`."""
+        return sequential.ratio_evidence(self.segments, boundary, above=above)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """At the rates seen so far and the weight in force."""
+        canary = sum(segment.canary for segment in self.segments)
+        champion = sum(segment.champion for segment in self.segments)
+        return sequential.requests_until(
+            self.segments,
+            boundary,
+            above=above,
+            alpha=alpha,
+            weight=self.weight,
+            champion_rate=min(1.0, champion / max(1, self.control_keys)),
+            canary_rate=min(1.0, canary / max(1, self.judged_keys)),
+        )
+
+    def estimate(self) -> float | None:
+        """The ratio that makes the events as likely as can be: the conditional maximum likelihood over all weights."""
+        canary = sum(segment.canary for segment in self.segments)
+        champion = sum(segment.champion for segment in self.segments)
+        if not canary or not champion:
+            return None if canary == champion else (inf if canary else 0.0)
+
+        def excess(ratio: float) -> float:
+            expected = sum(
+                (s.canary + s.champion) * s.weight * ratio / (s.weight * ratio + 1 - s.weight) for s in self.segments
+            )
+            return expected - canary
+
+        low, high = 1e-9, 1e9
+        for _ in range(100):
+            middle = sqrt(low * high)
+            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+        return sqrt(low * high)
+
+    def interval(self, alpha: float) -> Interval:
+        """See `sequential.ratio_interval`."""
+        return sequential.ratio_interval(self.segments, alpha)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """An event in requests that both versions scored.
+
+    Attributes:
+        pairs: Keys by which of the versions it happened to.
+    """
+
+    pairs: Pairs
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """See `sequential.paired_evidence`."""
+        return sequential.paired_evidence(self.pairs, boundary, above=above)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """In pairs: requests that both versions score."""
+        return sequential.paired_requests_until(self.pairs, boundary, above=above, alpha=alpha)
+
+    def estimate(self) -> float | None:
+        """Events of the judged version per event of its control."""
+        judged, control = self.pairs.both + self.pairs.canary_only, self.pairs.both + self.pairs.champion_only
+        if not control:
+            return inf if judged else None
+        return judged / control
+
+    def interval(self, alpha: float) -> Interval:
+        """See `sequential.paired_interval`."""
+        return sequential.paired_interval(self.pairs, alpha)
+
+
+@dataclass(frozen=True)
+class Money:
+    """Money lost per key, in both variants.
+
+    Attributes:
+        segments: Losses by weight, as shares of the cap.
+        keys: Keys of the judged variant whose labels have matured.
+        control_keys: Keys of its control.
+    """
+
+    segments: Sequence[WeightedSegment]
+    keys: int
+    control_keys: int
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """See `bounded.weighted_ratio_evidence`."""
+        return bounded.weighted_ratio_evidence(self.segments, boundary, above=above)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """If losses go on like those so far."""
+        return bounded.weighted_requests_until(self.segments, boundary, above=above, alpha=alpha, requests=self.keys)
+
+    def estimate(self) -> float | None:
+        """The ratio of the losses per key; None without any loss."""
+        judged = sum(_dot(s.values, s.canary) for s in self.segments) / max(1, self.keys)
+        control = sum(_dot(s.values, s.champion) for s in self.segments) / max(1, self.control_keys)
+        if not control:
+            return inf if judged else None
+        return judged / control
+
+    def interval(self, alpha: float) -> Interval:
+        """See `bounded.weighted_ratio_interval`."""
+        return bounded.weighted_ratio_interval(self.segments, alpha)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean scores of both variants.
+
+    Attributes:
+        segments: Keys by weight and bin of their first score.
+    """
+
+    segments: Sequence[WeightedSegment]
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """See `bounded.mean_difference_evidence`."""
+        return bounded.mean_difference_evidence(self.segments, boundary, above=above)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """If scores go on like those so far."""
+        requests = sum(sum(segment.canary) for segment in self.segments)
+        return bounded.mean_difference_requests_until(
+            self.segments, boundary, above=above, alpha=alpha, requests=requests
+        )
+
+    def estimate(self) -> float | None:
+        """Difference of the means within each weight, weighed by the judged variant's keys."""
+        total, keys = 0.0, 0
+        for segment in self.segments:
+            judged, control = sum(segment.canary), sum(segment.champion)
+            if judged and control:
+                means = _dot(segment.values, segment.canary) / judged, _dot(segment.values, segment.champion) / control
+                total += judged * (means[0] - means[1])
+                keys += judged
+        return total / keys if keys else None
+
+    def interval(self, alpha: float) -> Interval:
+        """See `bounded.mean_difference_interval`."""
+        return bounded.mean_difference_interval(self.segments, alpha)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A share of what each variant's own decisions bring about, such as the precision of its alerts.
+
+    Attributes:
+        judged: Trials of the judged variant.
+        control: Trials of its control.
+        keys: Keys of the judged variant that led to these trials.
+    """
+
+    judged: Trials
+    control: Trials
+    keys: int
+
+    def evidence(self, boundary: float, *, above: bool) -> float:
+        """See `shares.share_difference_evidence`."""
+        return shares.share_difference_evidence(self.judged, self.control, boundary, above=above)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """If both variants' trials go on like those so far, in the same proportion."""
+        trials = shares.share_difference_trials_until(self.judged, self.control, boundary, above=above, alpha=alpha)
+        return None if trials is None else ceil(trials * self.keys / self.judged.total)
+
+    def estimate(self) -> float | None:
+        """Difference of the shares."""
+        if not self.judged.total or not self.control.total:
+            return None
+        return self.judged.successes / self.judged.total - self.control.successes / self.control.total
+
+    def interval(self, alpha: float) -> Interval:
+        """See `shares.share_difference_interval`."""
+        return shares.share_difference_interval(self.judged, self.control, alpha)
+
+
+def rate_until(successes: int, trials: int, boundary: float, *, above: bool, alpha: float) -> int | None:
+    """About how many more requests until one variant's own rate is shown to lie above or below a fixed one."""
+    if not trials:
+        return None
+    level = log_threshold(alpha)
+
+    def reached(more: int) -> bool:
+        in_all = trials + more
+        events = round(successes * in_all / trials)
+        return sequential.rate_evidence(events, in_all, boundary, above=above) >= level
+
+    return _first(reached)
+
+
+def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) -> Measure:
+    """The measure of a metric, from both variants' outcomes by weight.
+
+    Args:
+        metric: What is measured.
+        counts: Of both variants.
+        weight: Share of the judged variant from now on.
+        bound: For money: the cap of one loss.
+    """
+    compared, whole = counts.by_weight, counts.compared
+    if metric is Metric.SCORE_SHIFT:
+        return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores))
+    if metric is Metric.ALERT_PRECISION:
+        return Shares(precision_of(whole.judged), precision_of(whole.control), whole.judged.matured)
+    if metric is Metric.MONEY_LOST:
+        if bound is None:
+            raise TypeError("a guardrail of money has a cap")
+        values = [min(value, bound) / bound for value in LOSS_VALUES]
+        segments = _weighted(compared, values, lambda tally: tally.losses)
+        return Money(segments, whole.judged.matured, whole.control.matured)
+    kind = metric.kind
+    if kind is None:
+        raise TypeError(f"{metric} is measured otherwise")
+    judged, control = (exposed(metric, tally) for tally in (whole.judged, whole.control))
+    return Ratio(segments_of(compared, kind), weight, judged, control)
+
+
+def segments_of(arms: Sequence[Arms], kind: EventKind) -> list[Segment]:
+    """Events of a kind by weight."""
+    return [Segment(a.weight, a.judged.events.get(kind, 0), a.control.events.get(kind, 0)) for a in arms]
+
+
+def exposed(metric: Metric, tally: Tally) -> int:
+    """Keys that a metric is counted among."""
+    if metric is Metric.ALERT_PRECISION:
+        return tally.reviewed_alerts
+    if metric is Metric.SCORE_SHIFT:
+        return sum(tally.scores)
+    return tally.matured if metric.needs_labels else tally.keys
+
+
+def precision_of(tally: Tally) -> Trials:
+    """Frauds among the reviewed alerts of one variant."""
+    return Trials(tally.reviewed_alerts - tally.false_alerts, tally.reviewed_alerts)
+
+
+def mean_score(tally: Tally) -> float | None:
+    """Mean score over keys, by bins."""
+    keys = sum(tally.scores)
+    return _dot(SCORE_VALUES, tally.scores) / keys if keys else None
+
+
+def mean_loss(tally: Tally, cap: float) -> float | None:
+    """Money lost per key whose labels have matured, each loss capped."""
+    if not tally.matured:
+        return None
+    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False)) / tally.matured
+
+
+def _weighted(
+    arms: Sequence[Arms], values: Sequence[float], bins: Callable[[Tally], tuple[int, ...]]
+) -> list[WeightedSegment]:
+    nothing = (0,) * len(values)
+    return [
+        WeightedSegment(each.weight, values, bins(each.judged) or nothing, bins(each.control) or nothing)
+        for each in arms
+    ]
+
+
+def _dot(values: Sequence[float], counts: Sequence[int]) -> float:
+    return sum(value * count for value, count in zip(values, counts, strict=False))
+
+
+def _first(reached: Callable[[int], bool]) -> int | None:
+    """The first count that reaches it, found by doubling and halving; None beyond `LONGEST`."""
+    if reached(0):
+        return 0
+    high = 1
+    while not reached(high):
+        high *= 2
+        if high > LONGEST:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high

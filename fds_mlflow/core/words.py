@@ -1,0 +1,15 @@
+"""Numbers as verdicts say them."""
+
+from __future__ import annotations
+
+from math import inf
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two decimals, with more where it is small."""
+    return f"{100 * share:.2f} %" if share == 0 or share >= 0.001 else f"{100 * share:.2g} %"
+
+
+def ratio(value: float) -> str:
+    """A ratio with three digits."""
+    return "infinite" if value == inf else f"{value:.3g}"

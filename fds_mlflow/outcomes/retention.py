@@ -1,0 +1,170 @@
+"""Deleting what is old and counted, a chunk at a time; the counters stay, so verdicts do too.
+
+A rollout's outcomes go together, once all of them are old and their labels are counted: while one of a customer's
+requests is there, all of the rollout must be, or the customer would count as new again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from fds_mlflow.core.evidence import Terms
+from fds_mlflow.outcomes.counting import terms_from
+from fds_mlflow.outcomes.operations import KEEP_COUNT, changed
+from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, Shadow
+
+CHUNK = 10_000
+"""Rows deleted in one transaction."""
+
+Table = type[Outcome] | type[Shadow] | type[FraudCase]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStats:
+    """What is stored about a model.
+
+    Attributes:
+        model: The registered model.
+        outcomes: Its outcomes.
+        shadows: Its shadows.
+        rollouts: Rollouts that have outcomes.
+        counted: Rollouts that somebody asked for evidence about, deleted outcomes included.
+        oldest: Time of the oldest outcome, UTC.
+        newest: Time of the newest outcome, UTC.
+    """
+
+    model: str
+    outcomes: int
+    shadows: int
+    rollouts: int
+    counted: int
+    oldest: datetime
+    newest: datetime
+
+
+def stats(session: Session) -> list[ModelStats]:
+    """One entry per model that has outcomes, by name."""
+    found = []
+    for model in _distinct(session, Outcome.model):
+        mine = Outcome.model == model
+        query = select(func.count(), func.min(Outcome.time), func.max(Outcome.time)).where(mine)
+        outcomes, oldest, newest = session.execute(query).one()
+        shadows = session.scalar(select(func.count()).select_from(Shadow).where(Shadow.model == model))
+        counted = session.scalar(select(func.count(Count.rollout_id.distinct())).where(Count.model == model))
+        found.append(
+            ModelStats(
+                model=model,
+                outcomes=outcomes,
+                shadows=shadows or 0,
+                rollouts=len(rollouts(session, model)),
+                counted=counted or 0,
+                oldest=oldest,
+                newest=newest,
+            )
+        )
+    return found
+
+
+def rollouts(session: Session, model: str) -> list[str]:
+    """The model's rollouts that have outcomes."""
+    return list(_distinct(session, Outcome.rollout_id, Outcome.model == model))
+
+
+def due(session: Session, model: str, rollout_id: str, older_than: datetime) -> list[Terms] | None:
+    """On which terms a rollout is counted whose outcomes are all old, and their labels too; None if any is not."""
+    mine = (Count.model == model, Count.rollout_id == rollout_id)
+    terms = [terms_from(written) for written in session.scalars(select(Count.terms).where(*mine))]
+    age = max((each.maturity for each in terms if each.maturity is not None), default=timedelta(0))
+    young = select(Outcome.id).where(*_of(model, rollout_id), Outcome.time > older_than - age).limit(1)
+    return None if session.scalar(young) is not None else terms
+
+
+def delete_rollout(session: Session, model: str, rollout_id: str) -> int:
+    """Delete some of a rollout's outcomes with their shadows, and close its counts; how many rows went."""
+    mine = (Count.model == model, Count.rollout_id == rollout_id)
+    session.execute(update(Count).where(*mine, ~Count.final).values(final=True))
+    return _delete_outcomes(session, _of(model, rollout_id))
+
+
+def delete_outside(session: Session, model: str, older_than: datetime) -> int:
+    """Delete some old outcomes that belong to no rollout, with their shadows; how many rows went."""
+    outside = [Outcome.model == model, Outcome.rollout_id.is_(None), Outcome.time < older_than]
+    return _delete_outcomes(session, outside)
+
+
+def delete_shadows(session: Session, model: str, older_than: datetime, after: int) -> tuple[int, int | None]:
+    """Delete old shadows whose outcome is not there, among the next rows; how many went, and where to go on."""
+    last = session.scalar(_next(Shadow, after))
+    if last is None:
+        return 0, None
+    outcome = select(Outcome.id).where(Outcome.model == Shadow.model, Outcome.request_id == Shadow.request_id)
+    old = (Shadow.model == model, Shadow.time < older_than, ~outcome.exists())
+    ids = select(Shadow.id).where(Shadow.id > after, Shadow.id <= last, *old)
+    return _delete(session, Shadow, session.scalars(ids).all()), last
+
+
+def delete_cases(session: Session, older_than: datetime, after: int) -> tuple[int, int | None]:
+    """Delete old states of cases that no rollout's outcome refers to, among the next rows; as `delete_shadows`."""
+    last = session.scalar(_next(FraudCase, after))
+    if last is None:
+        return 0, None
+    here = (FraudCase.id > after, FraudCase.id <= last, FraudCase.known_at < older_than)
+    old = set(session.scalars(select(FraudCase.id).where(*here)))
+    for model in _distinct(session, Outcome.model) if old else ():
+        own = [Outcome.transaction_id != Outcome.key, Outcome.rollout_id.is_not(None), Outcome.model == model]
+        query = select(FraudCase.id).join(Outcome, Outcome.transaction_id == FraudCase.transaction_id)
+        old -= set(session.scalars(query.where(*here, *own)))
+        for rollout_id in rollouts(session, model):
+            query = select(FraudCase.id).join(Outcome, Outcome.key == FraudCase.transaction_id)
+            old -= set(session.scalars(query.where(*here, *_of(model, rollout_id))))
+    return _delete(session, FraudCase, sorted(old)), last
+
+
+def _of(model: str, rollout_id: str) -> list[ColumnElement[bool]]:
+    return [Outcome.model == model, Outcome.rollout_id == rollout_id]
+
+
+def _distinct(session: Session, column: Any, *where: ColumnElement[bool]) -> Iterator[str]:
+    """The values of an indexed column, by one look into the index each: there are few, of many rows."""
+    value = session.scalar(select(func.min(column)).where(*where))
+    while value is not None:
+        yield value
+        value = session.scalar(select(func.min(column)).where(*where, column > value))
+
+
+def _next(entity: Table, after: int) -> Select[Any]:
+    """The last of the next rows, in the order of writing."""
+    ids = select(entity.id).where(entity.id > after).order_by(entity.id).limit(CHUNK).subquery()
+    return select(func.max(ids.c.id))
+
+
+def _delete_outcomes(session: Session, conditions: Sequence[ColumnElement[bool]]) -> int:
+    found = session.execute(select(Outcome.id, Outcome.model, Outcome.request_id).where(*conditions).limit(CHUNK)).all()
+    deleted = _delete(session, Outcome, [row.id for row in found])
+    for start in range(0, len(found), _LIST):
+        some = found[start : start + _LIST]
+        shadows = select(Shadow.id).where(
+            Shadow.model == some[0].model, Shadow.request_id.in_([row.request_id for row in some])
+        )
+        deleted += _delete(session, Shadow, session.scalars(shadows).all())
+    return deleted
+
+
+_LIST = 500  # ids in one IN list: far below any database's limit of bound parameters
+
+
+def _delete(session: Session, entity: Table, ids: Sequence[int]) -> int:
+    """Delete rows, save the newest one: SQLite would give its number to the next row, which nobody would count."""
+    newest = session.scalar(select(func.max(entity.id)))
+    going = [number for number in ids if number != newest]
+    deleted = 0
+    for start in range(0, len(going), _LIST):
+        statement = delete(entity).where(entity.id.in_(going[start : start + _LIST]))
+        deleted += changed(session.execute(statement, execution_options={**KEEP_COUNT, "synchronize_session": False}))
+    return deleted

@@ -1,0 +1,256 @@
+"""The plots of a rollout's report: SVG for a page, whose colours follow the reader's light or dark setting."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Series: TypeAlias = Sequence[tuple[datetime, float]]
+"""A metric over time, in order of time."""
+
+SHOWN = 400
+"""Points a line is drawn with; the last one is always among them."""
+
+# Colours that stand for the page's own, replaced in the finished SVG: a figure cannot know what page it will be on.
+_INK, _GRID, _CHAMPION, _CANARY, _LIMIT = "#010203", "#010204", "#010205", "#010206", "#010207"
+_CSS = {
+    _INK: "var(--ink)",
+    _GRID: "var(--grid)",
+    _CHAMPION: "var(--champion)",
+    _CANARY: "var(--canary)",
+    _LIMIT: "var(--limit)",
+}
+_SIZE = (5.0, 2.3)
+_PERCENT = "{:.3g} %"
+
+
+def weight(name: str, values: Series, marks: Sequence[tuple[datetime, str]]) -> str:
+    """The canary's share of the traffic, with a mark where something happened.
+
+    Args:
+        name: Prefix of the ids in the SVG; no two on one page may share it.
+        values: Percent over time.
+        marks: When something happened, and what.
+    """
+    figure, axes = _canvas((10.0, 2.3))
+    times, heights = _thin(values)
+    if times:
+        axes.step(times, heights, where="post", color=_CANARY, lw=1.8)
+        axes.fill_between(times, heights, step="post", color=_CANARY, alpha=0.15, lw=0)
+    for time, label in marks:
+        (day,) = _days([time])
+        axes.axvline(day, color=_GRID, lw=1)
+        axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha="left", va="bottom")
+    axes.set(ylim=(0, 102), ylabel="canary, % of traffic")
+    said = f"The canary's share of the traffic, from {_said(values, _PERCENT)}"
+    return _svg(figure, name, "Share of the traffic", said)
+
+
+def rates(
+    name: str,
+    champion: Series,
+    canary: Series,
+    *,
+    percent: bool,
+    limit: float | None = None,
+    called: tuple[str, str] = ("champion", "canary"),
+) -> str:
+    """Both variants' numbers over time.
+
+    Args:
+        name: Prefix of the ids in the SVG.
+        champion: The champion's.
+        canary: The canary's.
+        percent: Whether they are shares, shown as percentages.
+        limit: The absolute limit of the one that is judged.
+        called: What the two are called.
+    """
+    figure, axes = _canvas(_SIZE)
+    scale = 100.0 if percent else 1.0
+    lines = ((called[0], champion, _CHAMPION, "-"), (called[1], canary, _CANARY, "--"))
+    for label, values, colour, style in lines:
+        times, heights = _thin(values)
+        axes.plot(times, [scale * height for height in heights], style, color=colour, lw=1.8, label=label)
+    if limit is not None:
+        axes.axhline(scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("%" if percent else "value")
+    _legend(axes)
+    shown = _PERCENT if percent else "{:.4g}"
+    said = "; ".join(f"{label} from {_said(values, shown, scale)}" for label, values, _, _ in lines)
+    return _svg(figure, name, f"{called[0].capitalize()} and {called[1]}", said)
+
+
+def interval(
+    name: str,
+    low: Series,
+    high: Series,
+    estimate: Series,
+    boundaries: Sequence[float],
+    *,
+    relative: bool,
+    called: tuple[str, str] = ("canary", "champion"),
+) -> str:
+    """The anytime confidence interval of the ratio, or the difference, of the one that is judged and its control.
+
+    Args:
+        name: Prefix of the ids in the SVG.
+        low: Lower ends.
+        high: Upper ends; missing where the interval is unbounded.
+        estimate: Point estimates.
+        boundaries: What the guardrail tolerates.
+        relative: A ratio, on a logarithmic axis; else a difference.
+        called: What the one that is judged and its control are called.
+    """
+    figure, axes = _canvas(_SIZE)
+    bottom, top = _range(low, high, boundaries, relative=relative)
+    lower, upper = dict(low), dict(high)
+    times = _chosen(sorted(set(lower) | set(upper)))
+    if times:
+        floor = [max(bottom, lower.get(time, bottom)) for time in times]
+        ceiling = [min(top, upper.get(time, top)) for time in times]
+        axes.fill_between(_days(times), floor, ceiling, step="post", color=_CANARY, alpha=0.22, lw=0, label="interval")
+    moments, heights = _thin([(time, value) for time, value in estimate if bottom <= value <= top])
+    axes.plot(moments, heights, color=_CANARY, lw=1.8, ls="--", label="estimate")
+    for number, boundary in enumerate(boundaries):
+        axes.axhline(boundary, color=_LIMIT, lw=1.2, ls=":", label="_" if number else "tolerated")
+    axes.axhline(1.0 if relative else 0.0, color=_GRID, lw=1)
+    if relative:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+        axes.yaxis.set_minor_formatter(lambda _value, _place: "")
+        ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if bottom <= tick <= top]
+        axes.set_yticks(ticks)
+    axes.set_ylim(bottom, top)
+    axes.set_ylabel((" / " if relative else " - ").join(called))
+    _legend(axes)
+    end = f"at the end from {low[-1][1]:.3g} to {high[-1][1]:.3g}" if low and high else "without both ends yet"
+    what = "ratio" if relative else "difference"
+    return _svg(
+        figure, name, f"Interval of the {what}", f"{end}; tolerated: {', '.join(f'{b:.3g}' for b in boundaries)}"
+    )
+
+
+def evidence(name: str, fail: Series, passes: Series) -> str:
+    """Evidence for FAIL and for PASS over time; at 1 the guardrail is decided.
+
+    Args:
+        name: Prefix of the ids in the SVG.
+        fail: Log evidence that the canary is harmful, relative to the threshold.
+        passes: Log evidence that it is harmless, relative to the threshold.
+    """
+    figure, axes = _canvas(_SIZE)
+    both = (("FAIL", fail, _LIMIT, "-"), ("PASS", passes, _CHAMPION, "--"))
+    lines = [line for line in both if line[1]]  # the split can only fail
+    for label, values, colour, style in lines:
+        times, heights = _thin(values)
+        axes.plot(times, [max(-1.0, min(2.0, height)) for height in heights], style, color=colour, lw=1.8, label=label)
+    axes.axhline(1.0, color=_INK, lw=1.2, ls=":", label="decided")
+    axes.axhline(0.0, color=_GRID, lw=1)
+    highest = max((value for values in (fail, passes) for _, value in values), default=1.0)
+    lowest = min((value for values in (fail, passes) for _, value in values), default=0.0)
+    axes.set_ylim(max(-1.05, min(-0.1, lowest - 0.1)), min(2.05, max(1.15, highest + 0.1)))
+    axes.set_ylabel("evidence / threshold")
+    _legend(axes)
+    said = "; ".join(f"for {label} from {_said(values, '{:.2f}')}" for label, values, _, _ in lines)
+    return _svg(figure, name, "Evidence", f"Relative to the threshold, {said}")
+
+
+def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    width, height = size
+    figure = Figure(figsize=size, facecolor="none")
+    # Fixed margins, in inches: the layout engines take longer than all the rest.
+    figure.subplots_adjust(0.66 / width, 0.42 / height, 1 - 0.12 / width, 1 - 0.3 / height)
+    axes = figure.add_subplot(facecolor="none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRID)
+    axes.tick_params(colors=_INK, labelsize=8.5, color=_GRID)
+    axes.yaxis.label.set(color=_INK, fontsize=8.5)
+    axes.grid(axis="y", color=_GRID, lw=0.6, alpha=0.6)
+    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set(color=_INK, size=8.5)
+    return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=_INK,
+        borderpad=0,
+    )
+
+
+def _chosen(times: Sequence[datetime]) -> list[datetime]:
+    if len(times) <= SHOWN:
+        return list(times)
+    return [times[round(place * (len(times) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
+
+
+def _thin(values: Series) -> tuple[list[float], list[float]]:
+    """At most `SHOWN` points, spread evenly, the first and the last among them; times as Matplotlib counts them."""
+    found = dict(values)
+    times = _chosen(sorted(found))
+    return _days(times), [found[time] for time in times]
+
+
+def _days(times: Sequence[datetime]) -> list[float]:
+    from matplotlib.dates import date2num
+
+    return [float(day) for day in date2num(list(times))]  # type: ignore[no-untyped-call]
+
+
+def _range(low: Series, high: Series, boundaries: Sequence[float], *, relative: bool) -> tuple[float, float]:
+    """Ends of the axis: the boundaries, and the interval as it was at last, with room around it."""
+    last = [values[-1][1] for values in (low, high) if values]
+    if not relative:
+        reach = 1.5 * max((abs(value) for value in (*boundaries, *last)), default=1.0)
+        return -reach, reach
+    known = [value for value in (*boundaries, *last) if value > 0]
+    smallest, largest = min([*known, 0.5]), max([*known, 2.0])
+    return 10 ** (math.log10(smallest) - 0.15), 10 ** (math.log10(largest) + 0.15)
+
+
+def _said(values: Series, form: str, scale: float = 1.0) -> str:
+    if not values:
+        return "nothing: no values"
+    return f"{form.format(scale * values[0][1])} to {form.format(scale * values[-1][1])}"
+
+
+def _svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """The figure as an element of a page: ids of its own, the page's colours and width, and a text beside it."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(#|xlink:href="#)', rf"\1{name}-", text)
+    for colour, variable in _CSS.items():
+        text = text.replace(colour, variable)
+    text = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", text, count=1)
+    text = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", text, count=1)
+    label = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
+    text = text.replace("<svg", label, 1)
+    head = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
+    return re.sub(r"(<svg[^>]*>)", lambda found: found[1] + head, text, count=1)

@@ -1,0 +1,110 @@
+"""Labels from files, and the verbs of the command line about outcomes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fds_mlflow.cli import main
+from fds_mlflow.core.evidence import Terms
+from fds_mlflow.errors import DataError, NotFoundError
+from fds_mlflow.outcomes.label_file import import_labels
+from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
+from fds_mlflow.outcomes.store import OutcomeStore
+from tests.unit.outcomes.samples import NOON, outcome
+
+CSV = """transaction_id,status,known_at,loss_amount,fraud_type
+TX1,confirmed,2026-03-08T12:00:00+01:00,99.5,card
+TX2,genuine,2026-03-08T12:00:00Z,,
+"""
+
+
+def _written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "labels.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_csv_file(memory: OutcomeStore, tmp_path: Path) -> None:
+    """A CSV file's rows become labels, empty fields are not known, and loading it again changes nothing."""
+    file = _written(tmp_path, CSV)
+    assert import_labels(memory, file) == (2, 2)
+    assert import_labels(memory, file) == (2, 0)
+    assert memory.cases(["TX1", "TX2"])["TX1"] == CaseRecord(
+        transaction_id="TX1",
+        status=CaseStatus.CONFIRMED,
+        known_at=datetime(2026, 3, 8, 11, tzinfo=UTC),
+        loss_amount=99.5,
+        fraud_type="card",
+    )
+    assert memory.cases(["TX2"])["TX2"].loss_amount is None
+
+
+def test_a_parquet_file(memory: OutcomeStore, tmp_path: Path) -> None:
+    """A Parquet file's rows become the same labels, with times and amounts of their own types."""
+    frame = pd.DataFrame({"transaction_id": ["TX1"], "status": ["confirmed"], "known_at": [pd.Timestamp(NOON)]})
+    frame["loss_amount"] = [1.5]
+    frame.to_parquet(tmp_path / "labels.parquet")
+    assert import_labels(memory, tmp_path / "labels.parquet") == (1, 1)
+    found = memory.cases(["TX1"])["TX1"]
+    assert (found.known_at, found.loss_amount) == (NOON, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("transaction_id,status\nTX1,confirmed\n", "lacks known_at"),
+        (CSV.replace("fraud_type", "kind"), "unknown columns 'kind'"),
+        (CSV.replace("genuine", "innocent"), "rows 1 to 2.*innocent"),
+        (CSV.replace("Z,,", ",,"), "rows 1 to 2.*time zone"),
+        (CSV.replace("99.5", "much"), "loss_amount is 'much'"),
+        (CSV.replace("2026-03-08T12:00:00Z", "Sunday"), "known_at is 'Sunday'"),
+        (CSV + "TX3,genuine\n", "line 4"),
+        (CSV + "TX3,genuine,2026-03-08T12:00:00Z,1,card,more\n", "line 4"),
+        ("", "lacks transaction_id"),
+    ],
+)
+def test_a_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, text: str, what: str) -> None:
+    """A wrong column or value is refused with its place, and nothing of its batch is stored."""
+    with pytest.raises(DataError, match=what):
+        import_labels(memory, _written(tmp_path, text))
+    assert memory.cases(["TX1"]) == {}
+
+
+def test_no_parquet_and_no_file(memory: OutcomeStore, tmp_path: Path) -> None:
+    """A file that is not there, or is something else, is said to be so."""
+    with pytest.raises(NotFoundError, match="nowhere"):
+        import_labels(memory, tmp_path / "nowhere.csv")
+    file = tmp_path / "labels.parquet"
+    file.write_text(CSV)
+    with pytest.raises(DataError, match="no Parquet file"):
+        import_labels(memory, file)
+
+
+def _run(url: str, *arguments: str) -> Any:
+    result = CliRunner().invoke(main, ["--outcomes", url, *arguments, "--json"], catch_exceptions=False)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    """Labels are imported, the store is looked at and pruned from the command line; errors say what and the fix."""
+    url = f"sqlite:///{tmp_path}/o.db"
+    with OutcomeStore(url) as store:
+        store.record([outcome(), outcome(rollout_id="S")])
+        store.evidence("fraud", "R", Terms(), as_of=NOON)
+    assert _run(url, "label", "import", str(_written(tmp_path, CSV))) == (0, {"rows": 2, "changed": 2})
+    code, (stats,) = _run(url, "outcomes", "stats")
+    assert (code, stats["model"], stats["outcomes"], stats["counted"]) == (0, "fraud", 2, 1)
+    code, pruned = _run(url, "outcomes", "prune", "fraud", "--older-than", "1h", "--uncounted")
+    assert (code, pruned["deleted"]) == (0, 1)  # the newest row of each table stays, and the label of an outcome
+    code, refused = _run(url, "outcomes", "prune", "fraud", "--older-than", "soon")
+    assert code == 1
+    assert "--older-than" in refused["error"]
+    people = CliRunner().invoke(main, ["--outcomes", url, "outcomes", "stats"])
+    assert "fraud" in people.stdout
