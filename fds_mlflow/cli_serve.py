@@ -29,6 +29,11 @@ CACHE = Path("~/.cache/fds-mlflow")
 @click.option("--row-limit", default=10_000, show_default=True, help="Rows a request may have.")
 @click.option("--connections", default=1_000, show_default=True, help="Requests a worker works on at once.")
 @click.option("--token", envvar="FDS_SERVE_TOKEN", help="Bearer token that requests must show.")
+@click.option(
+    "--webhook-secret",
+    envvar="FDS_SERVE_WEBHOOK_SECRET",
+    help="Take MLflow's webhooks at /registry-webhook, signed with this, and read the aliases at once.",
+)
 @click.option("--allow-pins", is_flag=True, help="Let the header X-FDS-Variant choose the variant, for tests.")
 @click.option("--no-record", is_flag=True, help="Keep no outcomes.")
 @click.option("--drain", default=20.0, show_default=True, help="Seconds to finish in when told to stop.")
@@ -59,6 +64,7 @@ def serve(
     row_limit: int,
     connections: int,
     token: str | None,
+    webhook_secret: str | None,
     allow_pins: bool,
     no_record: bool,
     drain: float,
@@ -93,6 +99,7 @@ def serve(
             body_limit=body_limit,
             row_limit=row_limit,
             token=token,
+            webhook_secret=webhook_secret,
             pins=allow_pins,
             shadow=shadow / 100,
             record=not no_record,

@@ -19,14 +19,16 @@ from fds_mlflow.serving import openapi
 from fds_mlflow.serving.engine import Answer, Names
 from fds_mlflow.serving.formats import Formats, Requests
 from fds_mlflow.serving.recorder import case_of
-from fds_mlflow.serving.request import Head, Receive, RefusedError, Send, authorize, body, head
+from fds_mlflow.serving.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
 from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.spool import Label
 from fds_mlflow.serving.state import State
 from fds_mlflow.serving.worker import Worker
 
-_OPEN = frozenset({"/ping", "/health", "/version"})
-"""What is answered without a token: whoever watches over the process needs no secret."""
+_WEBHOOK = "/registry-webhook"
+
+_OPEN = frozenset({"/ping", "/health", "/version", _WEBHOOK})
+"""What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
 
 _TYPES: Mapping[str, bytes] = {
     "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
@@ -62,6 +64,8 @@ class App:
             "/invocations": self._invocations,
             "/labels": self._label,
         }
+        if settings.webhook_secret is not None:
+            self._posts = {**self._posts, _WEBHOOK: self._woken}
         self._gets: Mapping[str, Callable[[], bytes]] = {
             "/ping": self._ping,
             "/health": self._health,
@@ -196,6 +200,15 @@ class App:
         if not taken:
             raise RefusedError(503, "too much waits for the store already", "send them later")
         return _encode({"accepted": len(labels)})
+
+    # --- the registry --------------------------------------------------------------------------------------
+
+    async def _woken(self, said: Head, receive: Receive) -> bytes:
+        """Have the aliases read now; what the registry says in the webhook itself is not relied on."""
+        sent = await body(said, receive, self.settings)
+        signed(said.headers, sent, self.settings.webhook_secret or "")
+        await self._elsewhere(self.worker.wake)
+        return b"{}"
 
     # --- questions -----------------------------------------------------------------------------------------
 

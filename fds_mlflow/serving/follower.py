@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from fds_mlflow.core.state import fold
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
@@ -45,6 +46,7 @@ class Follower:
 
     A version is prepared beside the one that serves, in the background: until it is ready the table stays as it was.
     A version that cannot be prepared never replaces one that serves; a canary that cannot is left to fall back.
+    What an emergency would go back to is prepared as well, once for each champion.
 
     Args:
         model: Registered model.
@@ -71,6 +73,8 @@ class Follower:
         self._preparing: dict[str, Future[None]] = {}
         self._again: dict[str, float] = {}
         self._lately: list[str] = []
+        self._foreseen: str | None = None
+        self._spare: str | None = None
 
     def poll(self, *, wait: bool = False) -> Table | None:
         """Read the aliases once and bring the table up to date.
@@ -89,6 +93,7 @@ class Follower:
             return self._stay(error.what)
         table = Table(found.routing, tuple(served), self._clock.now(), problem)
         self._shelf.write_table(table)
+        self._foresee(found.champion)
         self._keep(served)
         return table
 
@@ -144,6 +149,23 @@ class Follower:
             return
         raise UnavailableError(f"version {view.version} is being prepared", fix="wait a moment")
 
+    def _foresee(self, champion: VersionView) -> None:
+        """Prepare the version that an emergency would go back to: in that hour nothing need be fetched."""
+        identity = identity_of(champion)
+        if identity == self._foreseen:
+            return
+        try:
+            target = fold(tags.history(self._store.read(self.model).tags).events).emergency_target
+            if target is not None and target != champion.version:
+                view = self._store.version(self.model, target)
+                self._spare = identity_of(view)
+                self._require(view, wait=False)
+        except UnavailableError:
+            return  # it is being prepared, or the registry is away: the next poll asks again
+        except FdsError as error:
+            log.warning("what an emergency would go back to is not ready: %s", error.what)
+        self._foreseen = identity
+
     def _put(self, version: int, identity: str) -> None:
         log.info("preparing version %s of %s", version, self.model)
         with self._shelf.preparing(version, identity) as folder:
@@ -158,7 +180,8 @@ class Follower:
         self._lately = [name for name in self._lately if name not in fresh] + fresh
         if len(self._lately) > KEPT:
             self._lately = self._lately[-KEPT:]
-            self._shelf.keep({*self._lately, *self._preparing, *(one.identity for one in served)})
+            spare = {self._spare} if self._spare else set()
+            self._shelf.keep({*self._lately, *self._preparing, *spare, *(one.identity for one in served)})
 
 
 def _served(view: VersionView) -> Served:
@@ -173,4 +196,4 @@ def _served(view: VersionView) -> Served:
 
 def identity_of(view: VersionView) -> str:
     """Tells a version from another that once had the same number: a deleted one's number is given again."""
-    return hashlib.sha256(f"{view.created.isoformat()} {view.source} {view.run_id}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{view.version} {view.created.isoformat()} {view.source} {view.run_id}".encode()).hexdigest()[:12]

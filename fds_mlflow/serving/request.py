@@ -57,6 +57,7 @@ class Head:
         content_type: Of the body.
         length: Bytes of the body.
         authorization: As it came.
+        headers: All of them.
     """
 
     request_id: str | None = None
@@ -65,6 +66,7 @@ class Head:
     content_type: bytes = b"application/json"
     length: int = 0
     authorization: bytes = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
@@ -73,7 +75,7 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
     Raises:
         RefusedError: It chooses a variant where that is not allowed, or one that does not exist.
     """
-    said = Head()
+    said = Head(headers=headers)
     for name, value in headers:
         if name == b"content-type":
             said.content_type = value
@@ -106,6 +108,27 @@ def authorize(said: Head, token: bytes) -> None:
     """
     if not hmac.compare_digest(said.authorization, token):
         raise RefusedError(401, "the bearer token is missing or wrong", "send Authorization: Bearer <token>")
+
+
+def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str) -> None:
+    """Let a webhook of the registry pass only where it carries the registry's signature and is fresh.
+
+    MLflow signs as Standard Webhooks do, under other names: https://www.standardwebhooks.com.
+
+    Raises:
+        RefusedError: The signature is missing or wrong, or five minutes old.
+    """
+    from standardwebhooks import Webhook, WebhookVerificationError
+
+    given = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    theirs = {"id": "delivery-id", "timestamp": "timestamp", "signature": "signature"}
+    said = {f"webhook-{ours}": given.get(f"x-mlflow-{name}", "") for ours, name in theirs.items()}
+    try:
+        Webhook(secret.encode()).verify(sent, said)
+    except (WebhookVerificationError, ValueError) as error:
+        raise RefusedError(
+            401, f"the webhook is not from the registry: {error}", "give both sides the same secret"
+        ) from None
 
 
 async def body(said: Head, receive: Receive, settings: Settings) -> bytes:

@@ -27,6 +27,9 @@ from fds_mlflow.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
+WAKE_SECONDS = 0.1
+"""How soon a webhook of the registry is acted on, and so how often at most."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -98,6 +101,7 @@ class Server:
         self._context = multiprocessing.get_context("spawn")
         self._socket = _listen(options)
         self._threads: list[threading.Thread] = []
+        self._woken = settings.shelf().woken
 
     @property
     def address(self) -> str:
@@ -137,11 +141,20 @@ class Server:
         self._threads.append(thread)
 
     def _follow(self) -> None:
-        while not self._stopping.wait(self._options.poll_seconds):
+        while self._due():
             try:
                 self._follower.poll()
             except Exception:  # following must go on, whatever one poll ran into
                 log.exception("a poll of the registry failed")
+
+    def _due(self) -> bool:
+        """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
+        shelf, until = self._settings.shelf(), time.monotonic() + self._options.poll_seconds
+        while not self._stopping.wait(min(WAKE_SECONDS, self._options.poll_seconds)):
+            if shelf.woken != self._woken or time.monotonic() >= until:
+                self._woken = shelf.woken
+                return True
+        return False
 
     def _record(self) -> None:
         recorder = self._recorder

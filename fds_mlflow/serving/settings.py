@@ -27,6 +27,7 @@ class Settings:
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send its request.
         token: Bearer token that requests must show; None for none.
+        webhook_secret: With which the registry signs its webhooks; None to take none.
         pins: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         record: Whether outcomes are kept.
@@ -46,6 +47,7 @@ class Settings:
     row_limit: int = 10_000
     body_seconds: float = 10.0
     token: str | None = None
+    webhook_secret: str | None = None
     pins: bool = False
     shadow: float = 0.0
     record: bool = True

@@ -21,7 +21,7 @@ from fds_mlflow.core.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
 
-_TABLE, _VERSION, _MODEL = "table.json", "version.json", "model"
+_TABLE, _VERSION, _MODEL, _WAKE = "table.json", "version.json", "model", "wake"
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,7 @@ class Shelf:
     @property
     def changed(self) -> int:
         """When the table last changed, nanoseconds; 0 where there is none."""
-        try:
-            return (self.folder / _TABLE).stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        return _changed(self.folder / _TABLE)
 
     def table(self) -> Table | None:
         """The table as it was last written; None where there is none."""
@@ -140,6 +137,15 @@ class Shelf:
             "problem": table.problem,
         }
         _replace(self.folder / _TABLE, values)
+
+    @property
+    def woken(self) -> int:
+        """When somebody last said that the registry has changed, nanoseconds; 0 for never."""
+        return _changed(self.folder / _WAKE)
+
+    def wake(self) -> None:
+        """Say that the registry has changed: whoever follows it looks now and not at the end of its interval."""
+        (self.folder / _WAKE).touch()
 
     # --- versions -------------------------------------------------------------------------------------------
 
@@ -184,6 +190,13 @@ def describe(folder: Path, inputs: Mapping[str, str], *, native: bool) -> None:
 def model_folder(folder: Path) -> Path:
     """Where the logged model goes in a version's folder."""
     return folder / _MODEL
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _replace(path: Path, values: Mapping[str, Any]) -> None:

@@ -131,6 +131,10 @@ class Worker:
         """
         return self._spool.put(items, durable=True)
 
+    def wake(self) -> None:
+        """Have the registry read now."""
+        self._shelf.wake()
+
     def lay_down(self) -> None:
         """Write the counts where the other workers find them."""
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
 from fds_mlflow.core.routing import bucket
 from fds_mlflow.serving.app import App
@@ -305,6 +307,34 @@ async def test_a_token_is_asked_for(tmp_path: Path):
     assert refused.headers["www-authenticate"] == "Bearer"
     assert (metrics.status_code, health.status_code) == (401, 200)
     assert "s3cret" not in refused.text + health.text
+
+
+async def test_only_the_registry_s_own_webhook_wakes_the_server(tmp_path: Path):
+    """A webhook that MLflow signed has the aliases read at once, without a token; any other is refused."""
+    made = Served(tmp_path, token="s3cret", webhook_secret="both know it")
+    made.serve()
+    sent = json.dumps({"entity": "model_version_alias", "action": "created"})
+    now = str(int(time.time()))
+
+    async def deliver(secret: str, moment: str = now) -> int:
+        headers = {
+            "X-MLflow-Delivery-Id": "d1",
+            "X-MLflow-Timestamp": moment,
+            "X-MLflow-Signature": mlflow_signature(secret, "d1", moment, sent),
+        }
+        return (await made.client.post("/registry-webhook", content=sent, headers=headers)).status_code
+
+    async with made.client:
+        assert [await deliver("guessed"), await deliver("both know it", "1000")] == [401, 401]
+        assert (await made.client.post("/registry-webhook", content=sent)).status_code == 401
+        assert made.shelf.woken == 0
+        assert await deliver("both know it") == 200
+    assert made.shelf.woken > 0
+
+
+async def test_no_webhook_is_taken_without_a_secret(served: Served):
+    """Where no secret is set there is no such path."""
+    assert (await served.post("/registry-webhook", {})).status_code == 404
 
 
 async def test_a_variant_may_be_pinned_where_that_is_allowed(tmp_path: Path):
