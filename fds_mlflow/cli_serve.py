@@ -10,6 +10,8 @@ import click
 from fds_mlflow.cli_options import Settings, model_argument
 
 CACHE = Path("~/.cache/fds-mlflow")
+SECONDS = click.FloatRange(min=0, min_open=True)
+COUNT = click.IntRange(min=1)
 
 
 @click.command()
@@ -17,17 +19,26 @@ CACHE = Path("~/.cache/fds-mlflow")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
-@click.option("--poll", default=2.0, show_default=True, help="Seconds between two reads of the aliases.")
+@click.option("--poll", default=2.0, show_default=True, type=SECONDS, help="Seconds between two reads of the aliases.")
 @click.option("--key", default="transaction_id", show_default=True, help="Column of the routing key.")
 @click.option("--transaction", default="transaction_id", show_default=True, help="Column that labels are joined on.")
 @click.option("--step-up", default=50.0, show_default=True, help="Risk from which a second factor is asked for.")
 @click.option("--block", default=80.0, show_default=True, help="Risk from which a transaction is blocked.")
-@click.option("--shadow", default=0.0, show_default=True, help="Percent of the champion's requests the canary scores.")
-@click.option("--budget", default=0.25, show_default=True, help="Seconds a canary without a native form may take.")
-@click.option("--patience", default=5.0, show_default=True, help="The same for a champion.")
-@click.option("--body-limit", default=8 * 2**20, show_default=True, help="Bytes a request may have.")
-@click.option("--row-limit", default=10_000, show_default=True, help="Rows a request may have.")
-@click.option("--connections", default=1_000, show_default=True, help="Requests a worker works on at once.")
+@click.option(
+    "--shadow",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Percent of the champion's requests the canary scores.",
+)
+@click.option(
+    "--budget", default=0.25, show_default=True, type=SECONDS, help="Seconds a canary without a native form may take."
+)
+@click.option("--patience", default=5.0, show_default=True, type=SECONDS, help="The same for a champion.")
+@click.option("--body-limit", default=8 * 2**20, show_default=True, type=COUNT, help="Bytes a request may have.")
+@click.option("--body-seconds", default=10.0, show_default=True, type=SECONDS, help="Seconds it may take to arrive.")
+@click.option("--row-limit", default=10_000, show_default=True, type=COUNT, help="Rows a request may have.")
+@click.option("--connections", default=1_000, show_default=True, type=COUNT, help="Requests a worker works on at once.")
 @click.option("--token", envvar="FDS_SERVE_TOKEN", help="Bearer token that requests must show.")
 @click.option(
     "--webhook-secret",
@@ -36,7 +47,20 @@ CACHE = Path("~/.cache/fds-mlflow")
 )
 @click.option("--allow-pins", is_flag=True, help="Let the header X-FDS-Variant choose the variant, for tests.")
 @click.option("--no-record", is_flag=True, help="Keep no outcomes.")
-@click.option("--drain", default=20.0, show_default=True, help="Seconds to finish in when told to stop.")
+@click.option(
+    "--spool-limit",
+    default=2**30,
+    show_default=True,
+    type=COUNT,
+    help="Bytes of outcomes that may wait for the store on disk.",
+)
+@click.option(
+    "--drain",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds to finish in when told to stop.",
+)
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -61,12 +85,14 @@ def serve(
     budget: float,
     patience: float,
     body_limit: int,
+    body_seconds: float,
     row_limit: int,
     connections: int,
     token: str | None,
     webhook_secret: str | None,
     allow_pins: bool,
     no_record: bool,
+    spool_limit: int,
     drain: float,
     cache: Path,
 ) -> None:
@@ -97,12 +123,14 @@ def serve(
             budget=budget,
             patience=patience,
             body_limit=body_limit,
+            body_seconds=body_seconds,
             row_limit=row_limit,
             token=token,
             webhook_secret=webhook_secret,
             pins=allow_pins,
             shadow=shadow / 100,
             record=not no_record,
+            spool_limit=spool_limit,
         ),
         Options(host, port, workers, poll, drain, connections),
         tracking_uri=settings.tracking_uri,

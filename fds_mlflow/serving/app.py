@@ -42,6 +42,9 @@ _TYPES: Mapping[str, bytes] = {
 _INLINE = 16
 """Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
 
+_THREADS = 8
+"""Requests of models without a native form, and large ones, that are worked on at once."""
+
 _encode = msgspec.json.Encoder().encode
 _labels = msgspec.json.Decoder(list[Label]).decode
 
@@ -55,8 +58,8 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="worker")
-        self.worker = Worker(settings, self._threads)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         self._identity = random.Random(random.SystemRandom().getrandbits(64)).getrandbits
         self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
         self._posts: Mapping[str, Callable[[Head, Receive], Awaitable[bytes]]] = {
@@ -160,7 +163,7 @@ class App:
         names = [self._names(said, key, other) for key, other in zip(requests.keys, requests.transactions, strict=True)]
         if said.request_id is not None and len(names) > 1:  # one header names many requests
             names = [(f"{said.request_id}-{place}", key, other) for place, (_, key, other) in enumerate(names)]
-        if len(names) <= 4 or said.pin is not None:
+        if len(names) == 1 or said.pin is not None:
             return [self._answer(state, row, name, said.pin) for row, name in zip(requests.rows, names, strict=True)]
         return self.worker.engine.answers(state, requests.rows, names)
 
@@ -177,7 +180,7 @@ class App:
         serving = self.worker.serving
         if serving is None:
             raise RefusedError(
-                503, f"{self.settings.model} has no version to serve: {self.worker.problem}", "promote a version"
+                503, f"{self.settings.model} has no version to serve: {self.worker.reason}", "promote a version"
             )
         return serving
 
@@ -214,7 +217,7 @@ class App:
 
     def _asked(self, method: str, path: str) -> bytes:
         question = self._gets.get(path)
-        if question is None or method != "GET":
+        if question is None or method not in ("GET", "HEAD"):
             known = question is not None or path in self._posts
             raise RefusedError(405 if known else 404, f"there is no {method} {path}", "see /openapi.json")
         return question()

@@ -5,10 +5,10 @@ No registry, no database, no network: what it needs is on the shelf, and what it
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from fds_mlflow.serving.spool import Outcome, Shadow
 from fds_mlflow.serving.state import State
 
 CHAMPION, CANARY = "champion", "canary"
+
+_FEW = 4
+"""Rows that a native form scores faster one by one."""
 
 Names = tuple[str, str, str]
 """Identity of a request, its routing key, and what labels are joined on."""
@@ -85,7 +88,6 @@ class Engine:
 
     Args:
         shelf: Where table and versions are.
-        pool: Runs models that have no native form.
         bands: From which risk on more than approval is asked for.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
@@ -93,13 +95,12 @@ class Engine:
         patience: The same for a champion.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         state: What answers; None before the first table.
-        outcomes: Of requests answered, until they are fetched.
+        outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
         shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
         seen: Which table on the shelf the state was made of.
     """
 
     shelf: Shelf
-    pool: Executor
     bands: Bands = field(default_factory=Bands)
     key: str = "transaction_id"
     transaction: str = "transaction_id"
@@ -107,7 +108,7 @@ class Engine:
     patience: float = 5.0
     shadow: float = 0.0
     state: State | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: deque[Outcome] = field(default_factory=deque)
     shadowed: deque[tuple[str, Sequence[Any], State]] = field(default_factory=lambda: deque(maxlen=10_000))
     seen: int = 0
 
@@ -142,12 +143,14 @@ class Engine:
 
     def _loaded(self, served: Served, seconds: float) -> Loaded:
         for there in (self.state.champion, self.state.canary) if self.state else ():
-            if there is not None and there.identity == served.identity and there.threshold == served.threshold:
-                return there
+            if there is not None and there.identity == served.identity:
+                return there.given(
+                    served.threshold, seconds
+                )  # a canary that became champion may take a champion's time
         prepared = self.shelf.prepared(served.version, served.identity)
         if prepared is None:
             raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
-        return Loaded(prepared, served.threshold, self.pool, seconds)
+        return Loaded(prepared, served.threshold, seconds)
 
     # --- one request --------------------------------------------------------------------------------------
 
@@ -237,13 +240,22 @@ class Engine:
         flagged, band = score >= loaded.threshold, self.bands(risk)
         return Answer(request_id, key, score, flagged, round(risk, 2), band, _served(state, loaded), loaded.version)
 
-    def shadows(self, most: int = 500) -> list[Shadow]:
+    def fetched(self) -> list[Outcome]:
+        """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""
+        return [self.outcomes.popleft() for _ in range(len(self.outcomes))]
+
+    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[Shadow]:
         """Let the canary score requests that the champion has answered; off the path of any request.
 
         A pair belongs to the rollout under which the champion answered, so a canary that has left is not asked.
+
+        Args:
+            most: So many at most.
+            seconds: Begin no other after so long; what is left is for the next time.
         """
         found: list[Shadow] = []
-        while self.shadowed and len(found) < most:
+        until = time.monotonic() + seconds
+        while self.shadowed and len(found) < most and time.monotonic() < until:
             request_id, values, state = self.shadowed.popleft()
             canary = state.canary
             if canary is None:
@@ -275,26 +287,24 @@ class Engine:
     def _all_scored(self, state: State, rows: Sequence[Sequence[Any]], keys: Sequence[str]) -> list[_Result]:
         """As `_scored`, each variant asked once for all of its rows."""
         assigned = [CANARY if state.weight and state.to_canary(key) else CHAMPION for key in keys]
+        if len(rows) <= _FEW and state.inline:
+            return [self._scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
         results: dict[int, _Result] = {}
-        error: FdsError | None = None
+        errors: dict[int, FdsError] = {}
         places = [place for place, variant in enumerate(assigned) if variant == CANARY]
-        if places:
-            try:
-                canary = _required(state)
-                scores = canary.rows([state.for_canary(rows[place]) for place in places]).tolist()
-                for place, score in zip(places, scores, strict=True):
-                    results[place] = _Result(CANARY, canary, score, None)
-            except FdsError as failed:
-                error = failed
+        for place, said in zip(places, _of_canary(state, [rows[place] for place in places]), strict=True):
+            if isinstance(said, FdsError):
+                errors[place] = said
+            else:
+                results[place] = _Result(CANARY, _required(state), said, None)
         rest = [place for place in range(len(rows)) if place not in results]
-        if rest:
-            try:
-                found = state.champion.rows([state.for_champion(rows[place]) for place in rest]).tolist()
-            except FdsError as failed:
-                error, found = failed, [None] * len(rest)
+        try:
+            found = state.champion.rows([state.for_champion(rows[place]) for place in rest]).tolist() if rest else []
+        except FdsError as failed:
+            results |= {place: _Result(assigned[place], state.champion, None, failed) for place in rest}
+        else:
             for place, score in zip(rest, found, strict=True):
-                failure = error if score is None or assigned[place] == CANARY else None
-                results[place] = _Result(assigned[place], state.champion, score, failure)
+                results[place] = _Result(assigned[place], state.champion, score, errors.get(place))
         return [results[place] for place in range(len(rows))]
 
 
@@ -315,3 +325,34 @@ def _required(state: State) -> Loaded:
     if state.canary is None:
         raise UnavailableError("the canary is not loaded", fix="look at /health")
     return state.canary
+
+
+def _of_canary(state: State, rows: Sequence[Sequence[Any]]) -> list[float | FdsError]:
+    """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
+    said: list[float | FdsError] = []
+    chosen: dict[int, Sequence[Any]] = {}
+    for place, row in enumerate(rows):
+        said.append(math.nan)
+        try:
+            _required(state)
+            chosen[place] = state.for_canary(row)
+        except FdsError as failed:
+            said[place] = failed
+    if not chosen:
+        return said
+    canary = _required(state)
+    try:
+        scores: Sequence[float | FdsError] = canary.rows(list(chosen.values())).tolist()
+    except FdsError as failed:
+        # One by one costs a native form little; a model that takes its time is not asked again for each.
+        scores = [failed if canary.native is None else _alone(canary, row) for row in chosen.values()]
+    for place, score in zip(chosen, scores, strict=True):
+        said[place] = score
+    return said
+
+
+def _alone(loaded: Loaded, row: Sequence[Any]) -> float | FdsError:
+    try:
+        return loaded.row(row)
+    except FdsError as failed:
+        return failed

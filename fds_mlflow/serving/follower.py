@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fds_mlflow.core.state import fold
-from fds_mlflow.errors import FdsError, UnavailableError
+from fds_mlflow.errors import FdsError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.serving import aliases
@@ -105,7 +105,9 @@ class Follower:
         """The last table stays in force, and says why."""
         table = self._shelf.table()
         if table is None:
-            log.warning("%s cannot be served: %s", self.model, problem)
+            if problem != self._shelf.reason:
+                log.warning("%s cannot be served: %s", self.model, problem)
+                self._shelf.write_reason(problem)
             return None
         if table.problem != problem:
             log.warning("the table of %s stays as it was: %s", self.model, problem)
@@ -168,8 +170,13 @@ class Follower:
 
     def _put(self, version: int, identity: str) -> None:
         log.info("preparing version %s of %s", version, self.model)
-        with self._shelf.preparing(version, identity) as folder:
-            self._prepare(version, folder)
+        try:
+            with self._shelf.preparing(version, identity) as folder:
+                self._prepare(version, folder)
+        except OSError as error:
+            raise RefusedError(
+                f"version {version} could not be put into the cache: {error}", fix="make room on its disk"
+            ) from error
         log.info("version %s of %s is ready", version, self.model)
 
     def _keep(self, served: list[Served]) -> None:
@@ -196,4 +203,6 @@ def _served(view: VersionView) -> Served:
 
 def identity_of(view: VersionView) -> str:
     """Tells a version from another that once had the same number: a deleted one's number is given again."""
-    return hashlib.sha256(f"{view.version} {view.created.isoformat()} {view.source} {view.run_id}".encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        f"{view.version} {view.created.isoformat()} {view.source} {view.run_id}".encode()
+    ).hexdigest()[:12]

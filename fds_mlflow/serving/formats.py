@@ -22,6 +22,9 @@ Row = Sequence[Any]
 
 _PLACE = re.compile(r"`\$\[(\d+)\]\[(\d+)\]`")
 
+LONGEST_KEY = 255
+"""Characters of a routing key or transaction: what the outcome store takes."""
+
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -157,9 +160,14 @@ class Formats:
         )
 
     def _named(self, row: Row, place: int | None) -> str | None:
-        if place is None or row[place] is None:
+        if place is None or row[place] is None or row[place] is msgspec.UNSET:
             return None
-        return str(row[place])
+        name = str(row[place])
+        if len(name) > LONGEST_KEY or "\0" in name:
+            raise DataError(
+                f"a key or transaction has {len(name):,} characters > {LONGEST_KEY}, or a NUL", fix="send a short text"
+            )
+        return name
 
     def _check(self, rows: int) -> None:
         if not 0 < rows <= self._limit:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.shelf import Prepared
+from fds_mlflow.serving.timed import Timed
 
 
 class Loaded:
@@ -22,23 +23,21 @@ class Loaded:
     Args:
         prepared: Where it is on the shelf.
         threshold: The score from which a transaction is flagged.
-        pool: Runs models that have no native form.
-        seconds: How long such a model may take.
+        seconds: How long a model without a native form may take.
 
     Raises:
         DataError: Its files do not load.
     """
 
-    def __init__(self, prepared: Prepared, threshold: float, pool: Executor, seconds: float) -> None:
+    def __init__(self, prepared: Prepared, threshold: float, seconds: float) -> None:
         self.version = prepared.version
         self.identity = prepared.identity
         self.threshold = threshold
         self.inputs = dict(prepared.inputs)
         self.names = tuple(self.inputs)
         self.native: NativeModel | None = None
-        self._pool = pool
         self._seconds = seconds
-        self._pyfunc: Any = None
+        self._pyfunc: Timed | None = None
         try:
             self._load(prepared)
         except Exception as error:
@@ -54,7 +53,13 @@ class Loaded:
         if self.native is None:
             import mlflow
 
-            self._pyfunc = mlflow.pyfunc.load_model(str(prepared.model))
+            self._pyfunc = Timed(mlflow.pyfunc.load_model(str(prepared.model)).predict)
+
+    def given(self, threshold: float, seconds: float) -> Loaded:
+        """The same version in memory, in another role."""
+        same = copy.copy(self)
+        same.threshold, same._seconds = threshold, seconds
+        return same
 
     def row(self, values: Sequence[Any]) -> float:
         """The score of one row, given in the order of `names`.
@@ -75,9 +80,13 @@ class Loaded:
         return score
 
     def rows(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
-        """The scores of rows, each in the order of `names`: shape (rows,), float64."""
-        columns = [_column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
+        """The scores of rows, each in the order of `names`: shape (rows,), float64.
+
+        Raises:
+            DataError: As `row`, whichever of the rows it is about.
+        """
         try:
+            columns = [_column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
             scores = self.native.matrix(columns) if self.native is not None else self._ask(columns)
             scores = np.asarray(scores, dtype=np.float64).reshape(-1)
         except Exception as error:
@@ -93,17 +102,15 @@ class Loaded:
         import pandas as pd
 
         frame = pd.DataFrame(dict(zip(self.names, columns, strict=True)))
-        # In a thread of its own, so that a model that hangs costs its own answer and no other.
-        return self._pool.submit(self._pyfunc.predict, frame).result(timeout=self._seconds)
+        assert self._pyfunc is not None
+        return self._pyfunc(frame, self._seconds)
 
     def _failed(self, error: Exception) -> DataError:
         if isinstance(error, DataError):
             return error
-        what = (
-            f"took longer than {self._seconds:g} s"
-            if isinstance(error, TimeoutError)
-            else f"{type(error).__name__}: {error}"
-        )
+        # What a model says about itself may hold anything; the store takes neither NUL nor lone surrogates.
+        said = str(error).encode("utf-8", "replace").decode().replace("\0", "?")
+        what = said if isinstance(error, TimeoutError) else f"{type(error).__name__}: {said}"
         return DataError(f"version {self.version} could not score: {what}", fix="look at what the message names")
 
     def _warm(self) -> None:
@@ -116,5 +123,8 @@ def _column(values: list[Any], kind: str) -> Any:
     if kind in ("double", "float"):
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     if kind in ("long", "integer"):
-        return np.array(values, dtype=np.int64 if kind == "long" else np.int32)
+        whole = np.array(values, dtype=np.int64 if kind == "long" else np.int32)
+        if any(value != number for value, number in zip(values, whole.tolist(), strict=True)):
+            raise ValueError("a column of whole numbers holds a fraction")  # NumPy would cut it off
+        return whole
     return np.array(values, dtype=np.bool_ if kind == "boolean" else np.object_)

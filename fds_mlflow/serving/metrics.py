@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ class Metrics:
     Attributes:
         latencies: By variant and version: one count per bucket, and the sum of seconds last.
         responses: By path and HTTP status.
-        failures: Canary requests that the champion answered, by version of the champion.
-        dropped: Outcomes for which there was no room.
+        fallbacks: Canary requests that the champion answered.
+        dropped: Outcomes, shadows among them, for which there was no room.
+        shadows: Champion requests that the canary scored as well.
     """
 
     latencies: dict[tuple[str, int], list[float]] = field(default_factory=dict)
@@ -30,6 +32,8 @@ class Metrics:
     fallbacks: int = 0
     dropped: int = 0
     shadows: int = 0
+    _laid: str = field(default="", init=False, repr=False)
+    _laying: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def scored(self, variant: str, version: int, seconds: float, count: int = 1) -> None:
         """A request was answered with a score."""
@@ -44,19 +48,28 @@ class Metrics:
         self.responses[path, status] = self.responses.get((path, status), 0) + 1
 
     def lay_down(self, folder: Path) -> None:
-        """Write the counts where the other workers find them."""
-        folder.mkdir(exist_ok=True)
+        """Write the counts where the other workers find them, if they have changed.
+
+        Raises:
+            OSError: The disk takes none.
+        """
         values = {
-            "latencies": [[*key, row] for key, row in self.latencies.items()],
-            "responses": [[*key, count] for key, count in self.responses.items()],
+            "latencies": [[*key, row] for key, row in dict(self.latencies).items()],  # copied: requests add to it
+            "responses": [[*key, count] for key, count in dict(self.responses).items()],
             "fallbacks": self.fallbacks,
             "dropped": self.dropped,
             "shadows": self.shadows,
         }
+        said = json.dumps(values)
         path = folder / f"{os.getpid()}.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(values))
-        fresh.replace(path)
+        with self._laying:  # whoever is asked for the counts lays them down, besides the one who does so regularly
+            if said == self._laid:
+                return
+            folder.mkdir(exist_ok=True)
+            fresh.write_text(said)
+            fresh.replace(path)
+            self._laid = said
 
 
 def added_up(folder: Path) -> Metrics:

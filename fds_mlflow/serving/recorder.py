@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,20 +60,24 @@ class Recorder:
         self._store: Store | None = None
 
     def drain(self) -> bool:
-        """Move what waits; whether nothing waits any more."""
-        for _, paths in groupby(list(self._spool.waiting()), key=lambda path: path.suffix):
-            batch: list[Item] = []
-            files: list[Path] = []
-            for path in paths:
-                batch += self._read(path)
-                files.append(path)
-                if len(batch) >= BATCH:
-                    if not self._move(batch, files):
-                        return False
-                    batch, files = [], []
-            if not self._move(batch, files):
-                return False
-        return True
+        """Move what waits, one kind after the other; whether nothing waits any more."""
+        waiting: dict[str, list[Path]] = {}
+        for path in self._spool.waiting():
+            waiting.setdefault(path.suffix, []).append(path)
+        return all(self._drained(paths) for paths in waiting.values())
+
+    def _drained(self, paths: list[Path]) -> bool:
+        """Whether the store has taken these files, all of one kind."""
+        batch: list[Item] = []
+        files: list[Path] = []
+        for path in paths:
+            batch += self._read(path)
+            files.append(path)
+            if len(batch) >= BATCH:
+                if not self._move(batch, files):
+                    return False
+                batch, files = [], []
+        return self._move(batch, files)
 
     def _read(self, path: Path) -> list[Item]:
         try:
@@ -102,16 +105,17 @@ class Recorder:
                 return self._wait(error)
         match batch[0]:
             case Outcome():
-                outcomes = [item for item in batch if isinstance(item, Outcome)]
-                return self._taken(
-                    self._store.record, [OutcomeRecord(model=self.model, **_fields(one)) for one in outcomes]
-                )
+                return self._taken(self._store.record, self._outcome, batch)
             case Shadow():
-                shadows = [item for item in batch if isinstance(item, Shadow)]
-                records = [ShadowRecord(model=self.model, **_fields(one)) for one in shadows]
-                return self._taken(self._store.record_shadows, records)
+                return self._taken(self._store.record_shadows, self._shadow, batch)
             case Label():
-                return self._taken(self._store.label, [case_of(i) for i in batch if isinstance(i, Label)])
+                return self._taken(self._store.label, case_of, batch)
+
+    def _outcome(self, item: Outcome) -> OutcomeRecord:
+        return OutcomeRecord(model=self.model, **_fields(item))
+
+    def _shadow(self, item: Shadow) -> ShadowRecord:
+        return ShadowRecord(model=self.model, **_fields(item))
 
     def _wait(self, error: FdsError) -> bool:
         if self.problem is None:
@@ -119,18 +123,18 @@ class Recorder:
         self.problem = error.what
         return False
 
-    def _taken(self, take: Callable[[Any], int], records: list[Any]) -> bool:
+    def _taken(self, take: Callable[[Any], int], record: Callable[[Any], Any], items: list[Item]) -> bool:
         try:
-            take(records)
+            take([record(item) for item in items])
         except DataError as error:
-            if len(records) == 1:
+            if len(items) == 1:
                 self.refused += 1
                 log.error("the store refused what no store takes: %s", error.what)  # noqa: TRY400 - nor here
                 return True
-            return all(self._taken(take, [record]) for record in records)
+            return all(self._taken(take, record, [item]) for item in items)
         except FdsError as error:
             return self._wait(error)
-        self.recorded += len(records)
+        self.recorded += len(items)
         self.problem = None
         return True
 

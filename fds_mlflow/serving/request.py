@@ -82,7 +82,7 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
         elif name == b"content-length":
             said.length = int(value)
         elif name == b"x-request-id":
-            said.request_id = value.decode("latin-1")[:255] or None
+            said.request_id = value.decode("latin-1")[:240] or None  # the store takes 255; a row's number may follow
         elif name == b"x-routing-key":
             said.key = value.decode("latin-1")[:255] or None
         elif name == b"authorization":
@@ -140,16 +140,16 @@ async def body(said: Head, receive: Receive, settings: Settings) -> bytes:
     limit = settings.body_limit
     if said.length > limit:
         raise RefusedError(413, f"the request has {said.length:,} bytes > {limit:,}", "send fewer rows at a time")
-    message = await receive()
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return first
-    parts, size = [first], len(first)
+    parts: list[bytes] = []
+    size, more = 0, True
     try:
         async with asyncio.timeout(settings.body_seconds):
-            while message.get("more_body"):
+            while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":  # half a request is none
+                    raise RefusedError(400, "the connection ended before the request did", "send it again")
                 parts.append(message.get("body", b""))
+                more = message.get("more_body", False)
                 size += len(parts[-1])
                 if size > limit:
                     raise RefusedError(413, f"the request has more than {limit:,} bytes", "send fewer rows at a time")

@@ -58,6 +58,7 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
     import uvloop
 
     logging_setup()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     config = uvicorn.Config(
         App(settings),
         loop="none",
@@ -81,6 +82,14 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
         runner.run(server.serve(sockets=[listening]))
 
 
+def _end_with_parent() -> None:
+    """Stop this worker when its supervisor is gone: nobody would follow the registry, or free the port, any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Server:
     """Supervises the workers, follows the registry, and moves outcomes into the store.
 
@@ -100,7 +109,8 @@ class Server:
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
         self._socket = _listen(options)
-        self._threads: list[threading.Thread] = []
+        self._recording: threading.Thread | None = None
+        self._looked = threading.Event()
         self._woken = settings.shelf().woken
 
     @property
@@ -112,20 +122,25 @@ class Server:
     def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT.
 
-        Args:
-            ready: Called with the address once there is a table and the workers are started.
+        Where a table is on disk it serves at once; else it first looks at the registry and makes ready what that says.
+        Where there is no champion, or no registry, it starts all the same, and answers 503 until there is one.
 
-        Raises:
-            FdsError: There is no champion, and there has never been one on this machine.
+        Args:
+            ready: Called with the address once the workers are started.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         for path in (self._settings.shelf().folder / "metrics").glob("*.json"):
             path.unlink(missing_ok=True)
-        self._follower.poll(wait=True)
-        self._start("follow", self._follow)
+        self._settings.spool().tidy()
+        if self._settings.shelf().table() is not None:
+            self._looked.set()
+        threading.Thread(target=self._follow, name="follow", daemon=True).start()
+        while not self._looked.wait(0.1) and not self._stopping.is_set():
+            pass
         if self._recorder is not None:
-            self._start("record", self._record)
+            self._recording = threading.Thread(target=self._record, name="record", daemon=True)
+            self._recording.start()
         self._workers = [self._spawn() for _ in range(self._options.workers)]
         if ready is not None:
             ready(self.address)
@@ -135,17 +150,17 @@ class Server:
 
     # --- beside the workers --------------------------------------------------------------------------------
 
-    def _start(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
     def _follow(self) -> None:
+        self._poll(wait=not self._looked.is_set())
+        self._looked.set()
         while self._due():
-            try:
-                self._follower.poll()
-            except Exception:  # following must go on, whatever one poll ran into
-                log.exception("a poll of the registry failed")
+            self._poll()
+
+    def _poll(self, *, wait: bool = False) -> None:
+        try:
+            self._follower.poll(wait=wait)
+        except Exception:  # following must go on, whatever one poll ran into
+            log.exception("a poll of the registry failed")
 
     def _due(self) -> bool:
         """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
@@ -198,8 +213,8 @@ class Server:
                 process.kill()
         self._follower.close()
         self._socket.close()
-        for thread in self._threads:
-            thread.join(max(0.1, until - time.monotonic()))
+        if self._recording is not None:  # the other thread may wait for the registry, and leaves nothing half done
+            self._recording.join(max(0.1, until - time.monotonic()))
         while self._recorder is not None and not self._drained(self._recorder):
             if time.monotonic() >= until:
                 log.warning("outcomes stay on disk for the next start: %s", self._recorder.problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,9 @@ from fds_mlflow.core.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
 
-_TABLE, _VERSION, _MODEL, _WAKE = "table.json", "version.json", "model", "wake"
+log = logging.getLogger(__name__)
+
+_TABLE, _VERSION, _MODEL, _WAKE, _REASON = "table.json", "version.json", "model", "wake", "reason.json"
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,20 @@ class Shelf:
         return _changed(self.folder / _TABLE)
 
     def table(self) -> Table | None:
-        """The table as it was last written; None where there is none."""
-        try:
-            values = json.loads((self.folder / _TABLE).read_text())
-        except FileNotFoundError:
+        """The table as it was last written; None where there is none, or none that reads."""
+        values = _read(self.folder / _TABLE)
+        if values is None:
             return None
-        return Table(
-            RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
-            tuple(Served(**served) for served in values["versions"]),
-            datetime.fromisoformat(values["read_at"]),
-            values["problem"],
-        )
+        try:
+            return Table(
+                RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
+                tuple(Served(**served) for served in values["versions"]),
+                datetime.fromisoformat(values["read_at"]),
+                values["problem"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("the table in %s does not read: %r", self.folder, error)
+            return None
 
     def write_table(self, table: Table) -> None:
         """Replace the table: readers see the old one or the new one."""
@@ -137,6 +143,16 @@ class Shelf:
             "problem": table.problem,
         }
         _replace(self.folder / _TABLE, values)
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no table; None where nobody has said so."""
+        values = _read(self.folder / _REASON)
+        return None if values is None else str(values.get("problem"))
+
+    def write_reason(self, problem: str) -> None:
+        """Say why there is no table."""
+        _replace(self.folder / _REASON, {"problem": problem})
 
     @property
     def woken(self) -> int:
@@ -152,11 +168,8 @@ class Shelf:
     def prepared(self, version: int, identity: str) -> Prepared | None:
         """A version that is ready; None where it is not here."""
         folder = self._place(version, identity)
-        try:
-            values = json.loads((folder / _VERSION).read_text())
-        except FileNotFoundError:
-            return None
-        return Prepared(version, identity, folder, values["inputs"], values["native"])
+        values = _read(folder / _VERSION)
+        return None if values is None else Prepared(version, identity, folder, values["inputs"], values["native"])
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
@@ -173,9 +186,9 @@ class Shelf:
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, identities: Collection[str]) -> None:
-        """Remove all other versions."""
+        """Remove all other versions, but for those that are being prepared."""
         for folder in self.folder.glob("version-*"):
-            if not any(folder.name.endswith(f"-{identity}") for identity in identities):
+            if not folder.suffix and not any(folder.name.endswith(f"-{identity}") for identity in identities):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _place(self, version: int, identity: str) -> Path:
@@ -197,6 +210,18 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is no file, or one that power was lost over."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s does not read: %s", path, error)
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _replace(path: Path, values: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,19 +66,27 @@ _DECODERS = {suffix: msgspec.msgpack.Decoder(list[kind]) for kind, suffix in _KI
 _encode = msgspec.msgpack.Encoder().encode
 
 
+SIZE_SECONDS = 0.5
+"""How old the size of a spool may be: after an hour without the store it has tens of thousands of files."""
+
+
 class Spool:
-    """A folder of outcomes, shadows and labels on their way.
+    """A folder of outcomes, shadows and labels on their way, which several processes fill.
 
     Args:
         folder: The folder; made if it is not there.
         limit: Bytes it may hold.
+        monotonic: Seconds that only ever grow.
     """
 
-    def __init__(self, folder: Path, *, limit: int = 2**30) -> None:
+    def __init__(self, folder: Path, *, limit: int = 2**30, monotonic: Callable[[], float] = time.monotonic) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._limit = limit
+        self._monotonic = monotonic
         self._count = itertools.count()
+        self._size = 0
+        self._sized = float("-inf")
 
     def put(self, items: Sequence[Item], *, durable: bool = False) -> bool:
         """Hand items of one kind over; False where there is no room for them.
@@ -94,28 +102,45 @@ class Spool:
             return False
         name = f"{time.time_ns():020d}-{os.getpid()}-{next(self._count):06d}"
         fresh = self.folder / f"{name}.new"
+        content = _encode(items)
         try:
             with fresh.open("wb") as file:
-                file.write(_encode(items))
+                file.write(content)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
             fresh.rename(self.folder / f"{name}{_KINDS[type(items[0])]}")
+            if durable:
+                _sync_names(self.folder)
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
+        self._size += len(content)
         return True
 
     @property
     def size(self) -> int:
-        """Bytes waiting."""
+        """Bytes waiting: what was there at most `SIZE_SECONDS` ago, and what was put since."""
+        now = self._monotonic()
+        if now - self._sized >= SIZE_SECONDS:
+            self._sized, self._size = now, self._measured()
+        return self._size
+
+    def _measured(self) -> int:
         total = 0
-        for path in self.waiting():
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:  # the store has it meanwhile
-                continue
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(tuple(_DECODERS)):
+                    try:
+                        total += entry.stat().st_size
+                    except FileNotFoundError:  # the store has it meanwhile
+                        continue
         return total
+
+    def tidy(self) -> None:
+        """Remove what processes that were killed left half written; only while nobody writes."""
+        for path in self.folder.glob("*.new"):
+            path.unlink(missing_ok=True)
 
     def waiting(self) -> Iterator[Path]:
         """Files that wait, the oldest first."""
@@ -139,3 +164,12 @@ class Spool:
         refused = self.folder / "refused"
         refused.mkdir(exist_ok=True)
         path.rename(refused / path.name)
+
+
+def _sync_names(folder: Path) -> None:
+    """Have the names of a folder's files survive a loss of power, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

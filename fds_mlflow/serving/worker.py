@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 from fds_mlflow.errors import FdsError
@@ -31,11 +32,12 @@ class Worker:
 
     Args:
         settings: How it behaves.
-        threads: Runs what would hold requests up.
+        threads: Runs what would hold requests up; one of its own, since slow models would hold up what is in it.
 
     Attributes:
         engine: Scores requests.
-        formats: Reads requests; None before the first table.
+        serving: What answers requests now, and what reads them; None before the first table. One value, so that no
+            request is read by the columns of one state and scored by those of the next.
         metrics: Its counts.
         problem: Why the last table could not be taken over; None when all is well.
     """
@@ -43,16 +45,16 @@ class Worker:
     def __init__(self, settings: Settings, threads: Executor) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.formats: Formats | None = None
+        self.serving: tuple[State, Formats] | None = None
         self.problem: str | None = None
         self._threads = threads
         self._shelf = settings.shelf()
         self._spool = settings.spool()
         self._unsent: list[Sequence[Item]] = []
+        self._handing = threading.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.engine = Engine(
             self._shelf,
-            ThreadPoolExecutor(8, thread_name_prefix="model"),
             bands=settings.bands,
             key=settings.key,
             transaction=settings.transaction,
@@ -62,10 +64,9 @@ class Worker:
         )
 
     @property
-    def serving(self) -> tuple[State, Formats] | None:
-        """What answers requests now; None before the first table."""
-        state, formats = self.engine.state, self.formats
-        return None if state is None or formats is None else (state, formats)
+    def reason(self) -> str:
+        """Why there is nothing to serve."""
+        return self.problem or self._shelf.reason or "it is being made ready"
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
@@ -79,8 +80,9 @@ class Worker:
         """Hand over what is left."""
         for task in self._tasks:
             task.cancel()
-        while self.engine.outcomes or self.engine.shadowed:
-            self.hand_over()
+        self.hand_over()
+        if self._unsent:
+            log.error("%s outcomes are lost: the disk takes none", sum(map(len, self._unsent)))
         self.lay_down()
 
     async def _following(self) -> None:
@@ -94,14 +96,16 @@ class Worker:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(HAND_OVER_SECONDS)
-            await loop.run_in_executor(self._threads, self.hand_over)
-            await loop.run_in_executor(self._threads, self.lay_down)
+            try:
+                await loop.run_in_executor(self._threads, self.hand_over)
+            except Exception:  # handing over must go on, whatever one round ran into
+                log.exception("outcomes could not be handed over")
 
     def follow(self) -> None:
         """Take over the table on the shelf; whatever is wrong with it, what serves goes on serving."""
         try:
             if self.engine.follow() and self.engine.state is not None:
-                self.formats = Formats(self.engine.state, limit=self.settings.row_limit)
+                self.serving = self.engine.state, Formats(self.engine.state, limit=self.settings.row_limit)
                 self.problem = None
         except Exception as error:
             said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
@@ -110,14 +114,21 @@ class Worker:
             self.problem = said
 
     def hand_over(self) -> None:
-        """Put outcomes and shadows on disk; while it is full they wait in memory, as many as fit."""
-        fresh, self.engine.outcomes = self.engine.outcomes, []
-        shadows = self.engine.shadows()
-        self.metrics.shadows += len(shadows)
+        """Put outcomes, shadows and counts on disk; while it is full they wait in memory, as many as fit."""
+        with self._handing:
+            fresh = self.engine.fetched()
+            self.metrics.fallbacks += sum(one.assigned != one.served and one.score is not None for one in fresh)
+            self._hand_over(fresh)
+            shadows = self.engine.shadows()
+            self.metrics.shadows += len(shadows)
+            self._hand_over(shadows)
+            self.lay_down()
+
+    def _hand_over(self, fresh: Sequence[Item]) -> None:
         if not self.settings.record:
             return
         waiting, self._unsent = self._unsent, []
-        for items in (*waiting, fresh, shadows):
+        for items in (*waiting, fresh):
             if items and not self._put(items):
                 self._unsent.append(items)
         while sum(map(len, self._unsent)) > ROOM:
