@@ -56,14 +56,14 @@ def train(folder: Path) -> Model:
     y = (risk + np.random.default_rng(0).normal(0.0, 1.0, len(x)) > 2.5).astype(np.int8)
     data = lightgbm.Dataset(x, y, feature_name=list(NAMES))
     options = {"objective": "binary", "num_leaves": 31, "verbosity": -1, "seed": 0, "num_threads": 1}
-    booster = lightgbm.train(options, data, TREES)
+    trained = lightgbm.train(options, data, TREES)
     model = Model(folder / "booster.txt", folder / "signed", folder / "unsigned")
-    booster.save_model(model.booster)
+    trained.save_model(model.booster)
     example = frame(x[:50])
     common: dict[str, Any] = {"pip_requirements": ["lightgbm"]}
-    signature = infer_signature(example, scores(booster, x[:50]))
-    mlflow.lightgbm.save_model(booster, model.signed, signature=signature, input_example=example, **common)
-    mlflow.lightgbm.save_model(booster, model.unsigned, **common)
+    signature = infer_signature(example, scores(trained, x[:50]))
+    mlflow.lightgbm.save_model(trained, model.signed, signature=signature, input_example=example, **common)
+    mlflow.lightgbm.save_model(trained, model.unsigned, **common)
     return model
 
 
@@ -74,9 +74,16 @@ def frame(x: Rows) -> pd.DataFrame:
     return pd.DataFrame(x, columns=list(NAMES))
 
 
-def scores(booster: lightgbm.Booster, x: Rows) -> Rows:
+def booster(model: Model) -> lightgbm.Booster:
+    """The model as LightGBM reads it."""
+    import lightgbm
+
+    return lightgbm.Booster(model_file=str(model.booster))
+
+
+def scores(trained: lightgbm.Booster, x: Rows) -> Rows:
     """The scores of rows: shape (rows,)."""
-    return np.asarray(booster.predict(x, num_threads=1), dtype=np.float64)
+    return np.asarray(trained.predict(x, num_threads=1), dtype=np.float64)
 
 
 def register(uri: str, model: Model, *, threshold: float = 0.5) -> None:

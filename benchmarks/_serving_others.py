@@ -52,7 +52,17 @@ def mlflow_models_serve(folder: Path, model: Path, name: str) -> Server:
         name: What it is called.
     """
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        model,
+        "--env-manager",
+        "local",
+    ]
     command += ["--port", str(port), "--workers", "1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it looks for uvicorn there
     return Server(name, command, port, folder, environment={"PATH": path})
@@ -64,7 +74,8 @@ def mlserver(folder: Path, model: Model, others: Path) -> Server:
     Raises:
         NotInstalledError: It is not installed and cannot be.
     """
-    packages = ("mlserver", "mlserver-mlflow", f"mlflow=={version('mlflow')}", f"lightgbm=={version('lightgbm')}")
+    # Its workers ask uvloop for a loop that newer releases no longer make.
+    packages = ("mlserver", "mlserver-mlflow", "uvloop<0.22", *(f"{n}=={version(n)}" for n in ("mlflow", "lightgbm")))
     binaries = _installed(others / "mlserver", packages, "mlserver")
     port, grpc, metrics = free_port(), free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +103,15 @@ def bentoml(folder: Path, model: Model, others: Path) -> Server:
     (folder / "service.py").write_text(_SERVICE.format(path=str(model.booster)))
     path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": path, "BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
-    command = [binaries / "bentoml", "serve", "service:Fraud", "--host", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [
+        binaries / "bentoml",
+        "serve",
+        "service:Fraud",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return Server("BentoML", command, port, folder, ready="/readyz", environment=environment)
 
 
@@ -107,7 +126,7 @@ def _installed(folder: Path, packages: Sequence[str], program: str) -> Path:
         return binaries
     try:
         venv.create(folder, with_pip=True, clear=True)
-        command = [binaries / "python", "-m", "pip", "install", "--quiet", *packages]
+        command: list[str | Path] = [binaries / "python", "-m", "pip", "install", "--quiet", *packages]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_LIMIT)
     except (subprocess.SubprocessError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
