@@ -30,8 +30,9 @@ from fds_mlflow.registry.transaction import Clock, Result, Transactions
 from fds_mlflow.registry.view import View
 from fds_mlflow.reports import Overview, Validation
 from fds_mlflow.rollback import Rollback
+from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.router import Router
-from fds_mlflow.serving.scorer import Scorer, validate
+from fds_mlflow.serving.scorer import Scorer, accelerated, validate
 from fds_mlflow.serving.scorer import load as load_scorer
 
 if TYPE_CHECKING:
@@ -256,20 +257,26 @@ class ManagedModel:
             rounds=rounds,
         )
 
-    def router(self, *, poll_seconds: float = 2.0, record: bool = True) -> Router:
-        """A router that follows the aliases.
+    def router(self, *, poll_seconds: float = 2.0, record: bool = True, buffered: bool = False) -> Router:
+        """A router that follows the aliases, for those who score in their own process.
 
         Args:
             poll_seconds: How old its table may get before the aliases are read again.
             record: Write an outcome for every scored row.
+            buffered: Write outcomes in batches from a thread of its own, so that no answer waits for the store.
+                Close the router (or use it in a `with`) before the process ends; what is in memory when it is killed
+                is lost.
         """
+        recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
+        if buffered and record:
+            recorder = Buffer(self.outcomes)
         return Router(
             self.name,
             self._store,
-            self.scorer,
+            lambda version: accelerated(self.scorer(version)),
             clock=self._clock,
             poll_seconds=poll_seconds,
-            recorder=self.outcomes if record else None,
+            recorder=recorder,
         )
 
     # --- for the namespaces ----------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ class App:
 
     def _openapi(self) -> bytes:
         state, _ = self._serving()
-        return openapi.description(self.settings.model, state.kinds, state.champion.inputs, self.settings.key)
+        return openapi.description(self.settings.model, state.kinds, state.required, self.settings.key)
 
 
 def _read(formats: Formats, content_type: bytes, sent: bytes) -> Requests:

@@ -207,6 +207,7 @@ class Formats:
         key = columns.index(self._state.key) if self._state.key in columns else None
         transaction = columns.index(self._state.transaction) if self._state.transaction in columns else None
         straight = places == list(range(self._width))
+        left_out = [self._state.default(name) for name in self._state.names]
 
         def read(data: Any) -> Requests:
             try:
@@ -217,7 +218,7 @@ class Formats:
             return Requests(
                 [one[: self._width] for one in rows]
                 if straight
-                else [[msgspec.UNSET if place is None else one[place] for place in places] for one in rows],
+                else [[b if p is None else one[p] for p, b in zip(places, left_out, strict=True)] for one in rows],
                 [self._named(one, key) for one in rows],
                 [self._named(one, transaction) for one in rows],
             )

@@ -35,6 +35,7 @@ class Loaded:
         self.threshold = threshold
         self.inputs = dict(prepared.inputs)
         self.names = tuple(self.inputs)
+        self.required = frozenset(self.inputs) - prepared.optional
         self.native: NativeModel | None = None
         self._seconds = seconds
         self._pyfunc: Timed | None = None

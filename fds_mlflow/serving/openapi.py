@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -50,13 +50,13 @@ def file(path: str) -> bytes:
     return (Path(folder) / Path(path).name).read_bytes()
 
 
-def description(model: str, kinds: Mapping[str, str], required: Mapping[str, str], key: str) -> bytes:
+def description(model: str, kinds: Mapping[str, str], required: Collection[str], key: str) -> bytes:
     """The interface as JSON.
 
     Args:
         model: Registered model.
         kinds: Columns of the versions that serve, and MLflow's names of their types.
-        required: Those of them that the champion needs.
+        required: Those of them that a request must have.
         key: Column of the routing key.
     """
     (answer, label), components = msgspec.json.schema_components(
@@ -64,7 +64,11 @@ def description(model: str, kinds: Mapping[str, str], required: Mapping[str, str
     )
     columns = {name: _TYPES.get(kind, {}) for name, kind in kinds.items()}
     columns.setdefault(key, {"type": "string", "nullable": True, "description": "The routing key."})
-    components["Transaction"] = {"type": "object", "properties": columns, "required": list(required)}
+    components["Transaction"] = {
+        "type": "object",
+        "properties": columns,
+        "required": [name for name in kinds if name in required],
+    }
     components["Refusal"] = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in ("error_code", "message", "fix")},

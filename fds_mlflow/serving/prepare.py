@@ -98,7 +98,7 @@ def prepare(
     native = convert(str(target), scorer.loaded, scorer.example, list(scorer.inputs))
     if native is not None:
         native.save(folder)
-    describe(folder, scorer.inputs, native=native is not None)
+    describe(folder, scorer.inputs, native=native is not None, optional=scorer.optional)
 
 
 @click.command()

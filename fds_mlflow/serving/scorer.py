@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.serving.native import NativeModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +25,12 @@ class Scorer:
     Attributes:
         version: Its number.
         threshold: The score from which a transaction is flagged.
-        inputs: Required columns and their types, by the signature; empty where it has none.
+        inputs: Columns and their types, by the signature; empty where it has none.
         example: The input example it was logged with.
         folder: Where its artifacts are on disk; "" for one that was made by hand.
         loaded: MLflow's pyfunc; None for one that was made by hand.
+        optional: Columns that the signature does not require.
+        native: The same scores without a frame; None where it has no native form, or was not asked for one.
     """
 
     version: int
@@ -37,6 +40,8 @@ class Scorer:
     _predict: Callable[[Any], Any]
     folder: str = ""
     loaded: Any = None
+    optional: frozenset[str] = frozenset()
+    native: NativeModel | None = None
 
     def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         """Score rows of features: shape (rows,), float64 in [0, 1].
@@ -44,15 +49,18 @@ class Scorer:
         Raises:
             DataError: The frame does not fit the signature, or the model breaks the scorer contract.
         """
-        missing = [name for name in self.inputs if name not in frame.columns]
+        there = [name for name in self.inputs if name in frame.columns]
+        missing = [name for name in self.inputs if name not in there and name not in self.optional]
         if missing:
             raise DataError(
                 f"version {self.version} needs columns that the {len(frame):,} rows do not have: {', '.join(missing)}",
                 fix="compute the features with the version's own feature specification",
             )
-        rows = frame[list(self.inputs)] if self.inputs else frame
+        rows = frame[there] if self.inputs else frame
+        # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
+        plain = None if self.native is None else _plain(rows, self.inputs)
         try:
-            answer = self._predict(rows)
+            answer = self._predict(rows) if self.native is None or plain is None else self.native.matrix(plain)
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
@@ -71,6 +79,65 @@ class Scorer:
             first = scores[int(np.argmax(bad))]
             raise _contract(self.version, f"gives {int(bad.sum()):,} of {len(frame):,} scores such as {first}")
         return scores
+
+    def row(self, transaction: Mapping[str, Any]) -> float:
+        """Score one transaction, in [0, 1].
+
+        Args:
+            transaction: Values by column, None or NaN for a missing number.
+
+        Raises:
+            DataError: A column is missing, a value does not fit, or the model breaks the scorer contract.
+        """
+        if self.native is None:
+            import pandas as pd
+
+            return float(self.score(pd.DataFrame([dict(transaction)]))[0])
+        missing = [name for name in self.inputs if name not in transaction and name not in self.optional]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
+        try:
+            score = self.native.row([transaction.get(name) for name in self.inputs])
+        except TypeError as error:
+            raise DataError(
+                f"version {self.version} could not score a transaction: {error}",
+                fix="send a number for each column that the signature calls one",
+            ) from None
+        if not 0 <= score <= 1:
+            raise _contract(self.version, f"gives the score {score}")
+        return score
+
+
+_EXACT = {"double": "float64", "long": "int64", "integer": "int32", "boolean": "bool"}
+"""MLflow's types whose columns become arrays as they are, and the dtype they then have."""
+
+
+def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:
+    """Each column as an array; None where one is missing or not exactly of its type."""
+    columns = []
+    if len(rows.columns) < len(inputs):
+        return None
+    for name, kind in inputs.items():
+        column = rows[name]
+        if kind == "string" and column.dtype in ("object", "str"):
+            columns.append(column.to_numpy(dtype=object))
+        elif str(column.dtype) == _EXACT.get(kind):
+            columns.append(column.to_numpy())
+        else:
+            return None
+    return columns
+
+
+def accelerated(scorer: Scorer) -> Scorer:
+    """The same scorer with its native form, where it has one that gives the same scores."""
+    from fds_mlflow.serving.convert import convert
+
+    if scorer.loaded is None:
+        return scorer
+    return replace(scorer, native=convert(scorer.folder, scorer.loaded, scorer.example, list(scorer.inputs)))
 
 
 def _contract(version: int, what: str) -> DataError:
@@ -115,12 +182,10 @@ def load(
         ) from error
     signature = loaded.metadata.signature
     columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
-    inputs = {
-        str(column.name): str(getattr(column.type, "name", column.type))
-        for column in columns
-        if column.name and column.required
-    }
-    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict, folder, loaded)
+    named = [column for column in columns if column.name]
+    inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
+    optional = frozenset(str(column.name) for column in named if not column.required)
+    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict, folder, loaded, optional)
 
 
 def _threshold(model: str, version: VersionView) -> float:
@@ -193,7 +258,7 @@ def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Ch
     name = "signature fits the champion's"
     if not champion.inputs or not scorer.inputs:
         return Check(name, None, "one of the two was logged without a signature")
-    new = sorted(column for column in scorer.inputs if column not in champion.inputs)
+    new = sorted(column for column in scorer.inputs if column not in champion.inputs and column not in scorer.optional)
     types = [
         f"{column} ({champion.inputs[column]} -> {kind})"
         for column, kind in scorer.inputs.items()

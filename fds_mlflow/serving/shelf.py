@@ -35,8 +35,9 @@ class Prepared:
         version: Its number.
         identity: Tells it from another version that once had the same number.
         folder: Where its files are.
-        inputs: Required columns and MLflow's names of their types, in the order of the signature.
+        inputs: Columns and MLflow's names of their types, in the order of the signature.
         native: Whether it has a native form.
+        optional: Columns that a request may leave out.
     """
 
     version: int
@@ -44,6 +45,7 @@ class Prepared:
     folder: Path
     inputs: Mapping[str, str]
     native: bool
+    optional: frozenset[str] = frozenset()
 
     @property
     def model(self) -> Path:
@@ -195,9 +197,9 @@ class Shelf:
         return self.folder / f"version-{version}-{identity}"
 
 
-def describe(folder: Path, inputs: Mapping[str, str], *, native: bool) -> None:
+def describe(folder: Path, inputs: Mapping[str, str], *, native: bool, optional: Collection[str] = ()) -> None:
     """Write down what a version is, as the last step of preparing it."""
-    _replace(folder / _VERSION, {"inputs": dict(inputs), "native": native})
+    _replace(folder / _VERSION, {"inputs": dict(inputs), "native": native, "optional": sorted(optional)})
 
 
 def model_folder(folder: Path) -> Path:

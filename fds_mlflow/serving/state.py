@@ -44,22 +44,25 @@ class State:
         self.prefix = f"{rollout.id}:" if rollout else ""
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
-        more = (
-            {}
-            if self.canary is None
-            else {n: k for n, k in self.canary.inputs.items() if n not in self.champion.inputs}
-        )
+        canary = self.canary or self.champion
+        more = {name: kind for name, kind in canary.inputs.items() if name not in self.champion.inputs}
         self.kinds = {**self.champion.inputs, **more}
+        self.required = (self.champion.required | canary.required) & self.champion.inputs.keys()
+        self._unset = canary.required - self.required
         self.names = tuple(self.kinds)
         self.width = len(self.names)
         same = self.canary is None or self.canary.names == self.champion.names
         self._champion_places = None if same else [self.names.index(n) for n in self.champion.names]
         self._canary_places = None if same or self.canary is None else [self.names.index(n) for n in self.canary.names]
         self.inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
-        self.row_type = self._row_type(set(more))
+        self.row_type = self._row_type()
         self.decode = msgspec.json.Decoder(self.row_type).decode
 
-    def _row_type(self, optional: set[str]) -> type[msgspec.Struct]:
+    def default(self, name: str) -> Any:
+        """What stands for a column that a request leaves out: missing, or for one that only the canary needs, unset."""
+        return msgspec.UNSET if name in self._unset else None
+
+    def _row_type(self) -> type[msgspec.Struct]:
         """A type of one request, decoded and checked in one go; names that are no identifiers are renamed."""
         types = {"boolean": bool | None, "string": str | None}
         fields: list[Any] = []
@@ -67,7 +70,8 @@ class State:
         for place, (name, kind) in enumerate(self.kinds.items()):
             names[f"f{place}"] = name
             kind_type = types.get(kind, float | None if kind in _NUMBERS else Any)
-            fields.append((f"f{place}", kind_type) if name not in optional else (f"f{place}", kind_type, msgspec.UNSET))
+            required = name in self.required
+            fields.append((f"f{place}", kind_type) if required else (f"f{place}", kind_type, self.default(name)))
         for field_name, name in (("key", self.key), ("transaction", self.transaction)):
             if name not in self.kinds and name not in names.values():
                 names[field_name] = name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def put(
     high: float = 0.9,
     inputs: Mapping[str, str] = INPUTS,
     codes: Sequence[str] = ("shop", "web"),
+    optional: Collection[str] = (),
 ) -> None:
     """Put a version on the shelf that scores by its first column."""
     columns = [
@@ -49,7 +50,7 @@ def put(
     ]
     with shelf.preparing(version, f"identity{version}") as folder:
         NativeModel(columns, range(len(columns)), stump(low, high, len(columns))).save(folder)
-        describe(folder, inputs, native=True)
+        describe(folder, inputs, native=True, optional=optional)
 
 
 def table(*, weight: int | None = None, threshold: float = 0.5, problem: str | None = None, champion: int = 1) -> Table:

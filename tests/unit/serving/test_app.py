@@ -337,6 +337,22 @@ async def test_no_webhook_is_taken_without_a_secret(served: Served):
     assert (await served.post("/registry-webhook", {})).status_code == 404
 
 
+async def test_an_optional_column_may_be_left_out(served: Served):
+    """A column that the signature does not require may be left out, in every format, and is then missing."""
+    put(served.shelf, 3, optional=("channel",))
+    served.serve(champion=3)
+    row = {name: ROW[name] for name in ("amount", "hour", "transaction_id")}
+    one = await served.post("/score", row)
+    many = await served.post("/invocations", {"dataframe_records": [row]})
+    split = await served.post("/invocations", {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}})
+    assert one.status_code == 200, one.text
+    assert (one.json()["score"], many.json()["predictions"], split.json()["predictions"]) == (0.9, [0.9], [0.9])
+    described = (await served.client.get("/openapi.json")).json()["components"]["schemas"]["Transaction"]
+    assert (described["required"], "channel" in described["properties"]) == (["amount", "hour"], True)
+    refused = await served.post("/score", {"amount": 1.0})
+    assert (refused.status_code, "hour" in refused.text) == (400, True)
+
+
 async def test_a_variant_may_be_pinned_where_that_is_allowed(tmp_path: Path):
     """A header chooses the variant only where the server allows it; such a request is no evidence."""
     made = Served(tmp_path, pins=True)

@@ -13,6 +13,7 @@ from mlflow.models import infer_signature
 from fds_mlflow.errors import DataError
 from fds_mlflow.serving.convert import average_path, convert, forest_text
 from fds_mlflow.serving.native import NativeModel
+from fds_mlflow.serving.scorer import Scorer, accelerated
 from fds_mlflow.serving.trees import Trees
 from fds_mlflow.training import gradient_boosting, isolation_forest
 from fds_mlflow.training.scorer import FittedScorer
@@ -90,6 +91,32 @@ def test_the_scores_are_those_of_pyfunc(logged: Logged):
     assert np.abs(native.matrix(columns) - expected).max() <= logged.tolerance
     rows = [[None if pd.isna(value) else value for value in row] for row in zip(*columns, strict=True)]
     assert np.abs(np.array([native.row(row) for row in rows]) - expected).max() <= logged.tolerance
+
+
+def test_those_who_embed_a_version_get_the_same_scores_sooner(logged: Logged):
+    """A scorer with its native form answers frames and single transactions as the one without."""
+    kinds = {column.name: column.type.name for column in logged.loaded.metadata.signature.inputs.inputs}
+    example, folder = logged.frame.head(5), str(logged.folder)
+    slow = Scorer(1, 0.5, kinds, example, logged.loaded.predict, folder, logged.loaded, frozenset({"noise"}))
+    fast = accelerated(slow)
+    assert fast.native is not None
+    frame = _random_rows(logged.frame)
+    expected = slow.score(frame)
+    assert np.abs(fast.score(frame) - expected).max() <= logged.tolerance
+    singly = np.array([fast.row(row) for row in frame.to_dict("records")])
+    assert np.abs(singly - expected).max() <= logged.tolerance
+    number = next(name for name, kind in kinds.items() if kind == "double")
+    whole = frame.fillna({number: 1.0}).round({number: 0}).astype({number: "int32"})
+    assert np.abs(fast.score(whole) - slow.score(whole)).max() == 0
+    for scorer in (slow, fast):
+        with pytest.raises(DataError):
+            scorer.score(frame.assign(**{number: "a text"}))
+        with pytest.raises(DataError, match="safely convert int64 to float64"):
+            scorer.score(whole.astype({number: "int64"}))
+    gap = frame.iloc[0].to_dict() | {"noise": None}
+    assert fast.row(gap) == fast.row({name: value for name, value in gap.items() if name != "noise"})
+    with pytest.raises(DataError, match=f"needs columns that the transaction does not have: {number}"):
+        fast.row({name: value for name, value in frame.iloc[0].items() if name != number})
 
 
 def test_it_is_read_back_as_it_was_written(logged: Logged, tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -426,3 +426,51 @@ def test_versions_are_loaded_once_and_let_go() -> None:
     router.predict(FRAME)
     assert sorted(setting.loaded) == [1, 2, 3]
     assert set(router._scorers) == {3}
+
+
+# --- one transaction -----------------------------------------------------------------------------------------
+
+
+def test_one_transaction_is_answered_like_its_row_in_a_frame() -> None:
+    """`score` gives the score, flag, variant, version and outcome that `predict` gives for the same row."""
+    setting = Setting()
+    setting.rollout(2_500)
+    router = setting.router()
+    frame = router.predict(FRAME)
+    rows = sorted(setting.outcomes, key=lambda outcome: outcome.key)
+    setting.outcomes.clear()
+    for row, expected, outcome in zip(FRAME.to_dict("records"), frame.itertuples(), rows, strict=True):
+        answer = router.score(row)
+        told = (answer.score, answer.flagged, answer.variant, answer.version)
+        assert told == (expected.score, expected.flagged, expected.variant, expected.version)
+        left = setting.outcomes.pop()
+        assert replace(left, request_id="", latency_ms=0) == replace(outcome, request_id="", latency_ms=0)
+
+
+def test_the_champion_answers_one_transaction_for_a_canary_that_fails() -> None:
+    """A canary that raises costs nobody an answer, and the outcome counts against it."""
+    setting = Setting()
+    setting.rollout(FULL)
+
+    def fails(rows: Any) -> Any:
+        raise ValueError("broken")
+
+    setting.predict[2] = fails
+    answer = setting.router().score({"transaction_id": "TX1", "amount": 0.5})
+    assert (answer.score, answer.variant, answer.version) == (0.05, Variant.CHAMPION, 1)
+    (outcome,) = setting.outcomes
+    assert (outcome.assigned, outcome.served, "broken" in str(outcome.error)) == (
+        Variant.CANARY,
+        Variant.CHAMPION,
+        True,
+    )
+
+
+@pytest.mark.parametrize("missing", [{}, {"transaction_id": None}, {"transaction_id": float("nan")}])
+def test_one_transaction_without_a_key_is_refused(missing: dict[str, Any]) -> None:
+    """Without a routing key the variant would be arbitrary: the error names the column and what there is."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    with pytest.raises(DataError, match="'transaction_id' to route by"):
+        setting.router().score({"amount": 0.5, **missing})
+    assert setting.outcomes == []
