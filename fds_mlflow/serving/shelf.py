@@ -171,7 +171,10 @@ class Shelf:
         """A version that is ready; None where it is not here."""
         folder = self._place(version, identity)
         values = _read(folder / _VERSION)
-        return None if values is None else Prepared(version, identity, folder, values["inputs"], values["native"])
+        if values is None:
+            return None
+        optional = frozenset(values["optional"])
+        return Prepared(version, identity, folder, values["inputs"], values["native"], optional)
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
