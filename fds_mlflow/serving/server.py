@@ -205,6 +205,7 @@ class Server:
         """Let the workers finish what they have accepted, then move what they leave behind."""
         for process in self._workers:
             process.terminate()
+        self._socket.close()  # who comes now is refused, and need not wait for nothing
         until = time.monotonic() + self._options.drain_seconds
         for process in self._workers:
             process.join(max(0.1, until - time.monotonic()))
@@ -212,7 +213,6 @@ class Server:
                 log.error("worker %s did not stop in time", process.pid)
                 process.kill()
         self._follower.close()
-        self._socket.close()
         if self._recording is not None:  # the other thread may wait for the registry, and leaves nothing half done
             self._recording.join(max(0.1, until - time.monotonic()))
         while self._recorder is not None and not self._drained(self._recorder):

@@ -57,7 +57,7 @@ def proxy(_way: tuple[Server, FaultProxy]) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def registry(_registry: Registry, proxy: FaultProxy) -> Registry:  # noqa: ARG001 - it is healed afterwards
+def registry(_registry: Registry, proxy: FaultProxy) -> Registry:
     """The model: its first version is champion, and no rollout is active."""
     mlflow.set_tracking_uri(_registry.truth)
     mlflow.set_registry_uri(_registry.truth)
@@ -75,7 +75,7 @@ def _server(_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def server(_server: Served, registry: Registry) -> Served:  # noqa: ARG001 - settled before each test
+def server(_server: Served, registry: Registry) -> Served:
     """One server with two workers for many tests; it serves the first version, and has seen that."""
     if not _server.url:
         _server.ready()

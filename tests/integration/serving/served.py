@@ -170,12 +170,15 @@ class Crowd:
 
     Attributes:
         url: Of the server.
+        row: What they send, but for the key.
+        name: Tells their keys from those of others.
         sent: Everything they sent.
         phase: What the test is about just now.
     """
 
     url: str
     row: dict[str, Any]
+    name: str = "C"
     sent: list[Sent] = field(default_factory=list)
     phase: int = 0
 
@@ -207,7 +210,7 @@ class Crowd:
         with httpx.Client(base_url=self.url, timeout=30) as http:
             while not self._stop.is_set():
                 number += 1
-                key, phase = f"C{client}-{number}", self.phase
+                key, phase = f"{self.name}{client}-{number}", self.phase
                 try:
                     answer = http.post(
                         "/score", json={**self.row, "transaction_id": key}, headers={"X-Request-ID": f"R{key}"}

@@ -49,7 +49,6 @@ def routes(registry: Registry) -> Callable[[str], int]:
 
 def outcomes(server: Served, *requests: str) -> dict[str, OutcomeRecord]:
     """The outcomes of requests, once the store has them."""
-
     with OutcomeStore(server.outcomes) as store:
 
         def found() -> dict[str, OutcomeRecord]:
@@ -70,7 +69,7 @@ def test_requests_go_on_through_everything_that_happens_to_a_release(server: Ser
     steps: list[Callable[[], Any]] = [
         lambda: model.promote(SECOND),
         lambda: model.canary.start(FIRST, plan=Plan([25, 100])),
-        lambda: model.canary.advance(),
+        model.canary.advance,
         lambda: model.canary.abort(reason="try"),
         lambda: model.rollback.emergency(reason="try"),
     ]
