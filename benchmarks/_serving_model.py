@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import lightgbm
     import pandas as pd
 
+    from fds_mlflow import ManagedModel
+
 MODEL = "fraud"
 FEATURES = 25
 TREES = 200
 NAMES = tuple(f"feature_{place:02d}" for place in range(FEATURES))
-VERSIONS = 2
-"""How often the same file is registered: a swap between them changes nothing but the number."""
 
 Rows = npt.NDArray[np.float64]
 
@@ -86,8 +86,18 @@ def scores(trained: lightgbm.Booster, x: Rows) -> Rows:
     return np.asarray(trained.predict(x, num_threads=1), dtype=np.float64)
 
 
-def register(uri: str, model: Model, *, threshold: float = 0.5) -> None:
-    """Register the same files as versions 1 and 2, each from a run as a training would, and promote version 1."""
+def register(uri: str, model: Model, folder: Path, *, versions: int = 2, threshold: float = 0.5) -> ManagedModel:
+    """Register the same files as several versions, each from a run as a training would, and promote version 1.
+
+    A swap between such versions changes nothing but the number.
+
+    Args:
+        uri: Registry and tracking.
+        model: The files.
+        folder: Where the artifacts go, for a registry without a server.
+        versions: How many.
+        threshold: Of each.
+    """
     import mlflow
     from mlflow import MlflowClient
 
@@ -97,13 +107,17 @@ def register(uri: str, model: Model, *, threshold: float = 0.5) -> None:
     mlflow.set_registry_uri(uri)
     client = MlflowClient(uri, uri)
     client.create_registered_model(MODEL)
-    for _ in range(VERSIONS):
-        with mlflow.start_run() as run:
+    location = None if uri.startswith("http") else (folder / "artifacts").as_uri()
+    experiment = client.create_experiment(MODEL, location)
+    for _ in range(versions):
+        with mlflow.start_run(experiment_id=experiment) as run:
             mlflow.log_artifacts(str(model.signed), "model")
             source = f"{run.info.artifact_uri}/model"
         tags = {"fds.threshold": repr(threshold)}
         client.create_model_version(MODEL, source=source, run_id=run.info.run_id, tags=tags)
-    ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri).promote(1, reason="benchmark")
+    managed = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri)
+    managed.promote(1, reason="benchmark")
+    return managed
 
 
 def score_bodies(x: Rows) -> list[bytes]:

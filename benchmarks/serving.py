@@ -37,7 +37,6 @@ from benchmarks import _serving_wrk as wrk
 from benchmarks._report import report
 from benchmarks._serving_fds import Replica, replica
 from benchmarks._serving_model import (
-    MODEL,
     Model,
     Rows,
     booster,
@@ -148,12 +147,11 @@ def started(found: Iterable[Contestant], stack: ExitStack) -> Iterator[Contestan
 @contextmanager
 def canary_running(folder: Path, model: Model) -> Iterator[Replica]:
     """`fds serve` on a registry of its own, with a rollout that gives the canary its share."""
-    from fds_mlflow import ManagedModel, Plan
+    from fds_mlflow import Plan
 
     folder.mkdir()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    _in(folder, lambda: register(uri, model))
-    managed = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri)
+    managed = register(uri, model, folder)
     managed.canary.start(2, plan=Plan(steps=[WEIGHT, 100]), reason="benchmark")
     ours = replica(uri, folder)
     ours.server.start()
@@ -162,16 +160,6 @@ def canary_running(folder: Path, model: Model) -> Iterator[Replica]:
         yield ours
     finally:
         ours.server.stop()
-
-
-def _in(folder: Path, work: Callable[[], None]) -> None:
-    """Do something in a folder: MLflow puts artifacts of a registry without a server into the working directory."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        work()
-    finally:
-        os.chdir(before)
 
 
 def agree(contestant: Contestant, x: Rows, expected: Rows) -> None:
