@@ -6,6 +6,7 @@ python -m fds_mlflow.serving.prepare MODEL VERSION FOLDER [--tracking-uri URI] [
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,4 +121,6 @@ def main(model: str, version: int, folder: Path, tracking_uri: str | None, regis
 
 
 if __name__ == "__main__":
+    if hasattr(os, "nice"):
+        os.nice(10)  # requests are answered beside it, and go first
     main()
