@@ -148,6 +148,7 @@ class Follower:
             if doing.exception() is not None:
                 self._again.setdefault(identity, self._clock.monotonic() + TRY_AGAIN)
             doing.result()
+            del self._preparing[identity]
             return
         raise UnavailableError(f"version {view.version} is being prepared", fix="wait a moment")
 
