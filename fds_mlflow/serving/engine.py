@@ -131,6 +131,8 @@ class Engine:
         return True
 
     def _made(self, table: Table) -> State:
+        if self.state is not None and self.state.serves(table):
+            return self.state.read_again(table)
         rollout = table.routing.rollout
         champion = self._loaded(table.served(table.routing.champion), self.patience)
         canary = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,17 @@ class State:
         self.inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
         self.row_type = self._row_type()
         self.decode = msgspec.json.Decoder(self.row_type).decode
+
+    def serves(self, table: Table) -> bool:
+        """Whether this is what a table asks for, everything loaded."""
+        loaded = self.canary is not None or table.routing.rollout is None
+        return loaded and (table.routing, table.versions) == (self.table.routing, self.table.versions)
+
+    def read_again(self, table: Table) -> State:
+        """The same by a younger table: a poll that finds nothing new costs no new types and decoders."""
+        same = copy.copy(self)
+        same.table = table
+        return same
 
     def default(self, name: str) -> Any:
         """What stands for a column that a request leaves out: missing, or for one that only the canary needs, unset."""

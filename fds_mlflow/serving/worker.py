@@ -105,13 +105,18 @@ class Worker:
         """Take over the table on the shelf; whatever is wrong with it, what serves goes on serving."""
         try:
             if self.engine.follow() and self.engine.state is not None:
-                self.serving = self.engine.state, Formats(self.engine.state, limit=self.settings.row_limit)
+                self.serving = self.engine.state, self._formats(self.engine.state)
                 self.problem = None
         except Exception as error:
             said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
             if said != self.problem:
                 log.exception("the versions in service stay as they were")
             self.problem = said
+
+    def _formats(self, state: State) -> Formats:
+        if self.serving is not None and self.serving[0].row_type is state.row_type:
+            return self.serving[1]
+        return Formats(state, limit=self.settings.row_limit)
 
     def hand_over(self) -> None:
         """Put outcomes, shadows and counts on disk; while it is full they wait in memory, as many as fit."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,13 +18,25 @@ from tests.integration.faults.servers import Server
 from tests.integration.serving.registry import FIRST, MODEL, Registry, log_versions, shelved
 from tests.integration.serving.served import Served, until
 
+_WEBHOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
+"""Without these MLflow sends no webhooks to loopback."""
+
 
 @pytest.fixture(scope="session")
 def _way(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, FaultProxy]]:
     folder = tmp_path_factory.mktemp("serving")
     database = folder / "mlflow.db"
     database.write_bytes(_migrated_database.read_bytes())
-    with running(Server(sqlite(database), folder)) as server:
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in _WEBHOOKS.items():
+                patch.setenv(name, value)
+            server = stack.enter_context(running(Server(sqlite(database), folder)))
         proxy = FaultProxy(server.port)
         yield server, proxy
         proxy.down()
