@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.spool import Label
 from fds_mlflow.serving.state import State
 from fds_mlflow.serving.worker import Worker
+
+log = logging.getLogger(__name__)
 
 _WEBHOOK = "/registry-webhook"
 
@@ -93,6 +96,9 @@ class App:
             answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
         except RefusedError as refused:
             status, answer = refused.status, refused.body
+        except Exception:
+            log.exception("%s could not be answered", path)
+            status, answer = 500, RefusedError(500, "the server failed at this request", "see its log").body
         kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
         if status == 401:
@@ -192,7 +198,7 @@ class App:
         try:
             labels = _labels(sent)
             case_rows([case_of(label) for label in labels])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None

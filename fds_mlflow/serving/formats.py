@@ -16,14 +16,12 @@ from typing import Any
 import msgspec
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.serving.request import LONGEST_KEY
 from fds_mlflow.serving.state import State
 
 Row = Sequence[Any]
 
 _PLACE = re.compile(r"`\$\[(\d+)\]\[(\d+)\]`")
-
-LONGEST_KEY = 255
-"""Characters of a routing key or transaction: what the outcome store takes."""
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -84,7 +82,7 @@ class Formats:
         """
         try:
             row = msgspec.structs.astuple(self._state.decode(body))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _refused(error) from None
         return row[: self._width], self._named(row, self._key), self._named(row, self._transaction)
 
@@ -107,7 +105,7 @@ class Formats:
             if given[0] == "dataframe_records":
                 return self._of(self._records(value))
             return self._loose(msgspec.json.decode(value), given[0])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _refused(error) from None
 
     def text(self, body: bytes) -> Requests:
@@ -117,7 +115,7 @@ class Formats:
             DataError: As `invocation`.
         """
         try:
-            lines = list(csv.DictReader(io.StringIO(body.decode("utf-8"))))
+            lines = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"the rows do not read: {error}", fix="send UTF-8 with a line of column names") from None
         return self._converted(
@@ -163,10 +161,10 @@ class Formats:
         if place is None or row[place] is None or row[place] is msgspec.UNSET:
             return None
         name = str(row[place])
-        if len(name) > LONGEST_KEY or "\0" in name:
-            raise DataError(
-                f"a key or transaction has {len(name):,} characters > {LONGEST_KEY}, or a NUL", fix="send a short text"
-            )
+        if len(name) > LONGEST_KEY:
+            raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
+        if "\0" in name:
+            raise DataError("a key has the character NUL", fix="leave it out")
         return name
 
     def _check(self, rows: int) -> None:
@@ -212,7 +210,7 @@ class Formats:
         def read(data: Any) -> Requests:
             try:
                 rows = [msgspec.structs.astuple(one) for one in decode(data)]
-            except msgspec.ValidationError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise _refused(error, columns) from None
             self._check(len(rows))
             return Requests(
@@ -232,4 +230,7 @@ def _refused(error: Exception, columns: Sequence[str] = ()) -> DataError:
     found = _PLACE.search(said)
     if found is not None and int(found[2]) < len(columns):
         said = f"{said[: found.start()]}row {found[1]}, column `{columns[int(found[2])]}`"
-    return DataError(f"the request does not fit: {said}", fix="the signature of the model is at /openapi.json")
+    fix = "the signature of the model is at /openapi.json"
+    if "malformed" in said:  # Python writes NaN where JSON has no such word
+        fix = "send JSON, in which a missing number is null and not NaN"
+    return DataError(f"the request does not fit: {said}", fix=fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -164,12 +165,8 @@ def case_of(item: Label) -> CaseRecord:
 
 
 def _moment(name: str, value: str) -> datetime:
-    try:
+    with contextlib.suppress(ValueError, OverflowError):  # no time at all, or none that has a year in UTC
         moment = datetime.fromisoformat(value)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise DataError(
-            f"{name} is {value!r}, not a time with a time zone", fix="write it like 2026-03-01T12:00:00+00:00"
-        )
-    return moment
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    raise DataError(f"{name} is {value!r}, not a time with a time zone", fix="write it like 2026-03-01T12:00:00+00:00")

@@ -16,6 +16,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+LONGEST_KEY = 255
+"""Characters of a routing key or transaction: what the outcome store takes."""
+
 _CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
@@ -82,14 +85,24 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
         elif name == b"content-length":
             said.length = int(value)
         elif name == b"x-request-id":
-            said.request_id = value.decode("latin-1")[:240] or None  # the store takes 255; a row's number may follow
+            said.request_id = _text(value)[:240] or None  # the store takes 255; a row's number may follow
         elif name == b"x-routing-key":
-            said.key = value.decode("latin-1")[:255] or None
+            said.key = _text(value) or None
+            if said.key is not None and len(said.key) > LONGEST_KEY:  # cut off it would be routed as another key
+                raise RefusedError(400, f"a key has {len(said.key):,} characters > {LONGEST_KEY}", "shorten it")
         elif name == b"authorization":
             said.authorization = value
         elif name == b"x-fds-variant":
             said.pin = _pinned(value.decode("latin-1"), settings)
     return said
+
+
+def _text(value: bytes) -> str:
+    """A header's text: UTF-8 as in a body, so that a key is the same key in both; Latin-1 where it is none."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _pinned(variant: str, settings: Settings) -> str:

@@ -171,7 +171,7 @@ class Shelf:
         """A version that is ready; None where it is not here."""
         folder = self._place(version, identity)
         values = _read(folder / _VERSION)
-        if values is None:
+        if values is None or not values.keys() >= {"inputs", "native", "optional"}:  # or another release put it there
             return None
         optional = frozenset(values["optional"])
         return Prepared(version, identity, folder, values["inputs"], values["native"], optional)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -145,6 +146,8 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "two formats": ("/invocations", {"instances": [], "inputs": []}, "instances, inputs"),
     "uneven columns": ("/invocations", {"inputs": {"amount": [1, 2], "hour": [1], "channel": ["a"]}}, "one length"),
     "too few values": ("/invocations", {"instances": [[1, 2]]}, "3 values"),
+    "a key that is too long": ("/score", {**ROW, "transaction_id": "x" * 256}, "256 characters"),
+    "a key with NUL": ("/invocations", {"dataframe_records": [{**ROW, "transaction_id": "x\0"}]}, "NUL"),
     "a column twice": ("/invocations", {"dataframe_split": {"columns": [*INPUTS, "hour"], "data": []}}, "twice"),
 }
 
@@ -167,6 +170,118 @@ async def test_broken_json_and_unknown_types_are_refused(served: Served):
     assert other.status_code == 415
     assert (await served.client.get("/nothing")).status_code == 404
     assert (await served.client.get("/score")).status_code == 405
+
+
+ODD: dict[str, tuple[str, bytes, str, str]] = {
+    "NaN": ("/score", b'{"amount": NaN, "hour": 1, "channel": "web"}', "application/json", "null and not NaN"),
+    "no UTF-8": ("/score", b'{"amount": 1, "hour": 1, "channel": "\xff"}', "application/json", "utf-8"),
+    "no UTF-8 in a frame": (
+        "/invocations",
+        b'{"dataframe_split": {"columns": ["amount", "hour", "channel"], "data": [[1, 2, "\xff"]]}}',
+        "application/json",
+        "utf-8",
+    ),
+    "no UTF-8 in CSV": ("/invocations", b"amount,hour,channel\n1,2,\xff\n", "text/csv", "UTF-8"),
+    "no UTF-8 in labels": ("/labels", b'[{"transaction_id": "\xff"}]', "application/json", "utf-8"),
+    "a label before all time": (
+        "/labels",
+        b'[{"transaction_id": "T", "status": "genuine", "known_at": "0001-01-01T00:00:00+14:00"}]',
+        "application/json",
+        "known_at",
+    ),
+    "nothing": ("/score", b"", "application/json", "truncated"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_odd_bytes_are_refused_clearly(served: Served, name: str):
+    """Bytes that are no request at all are a 400 that says why, and never a failure of the server."""
+    path, sent, kind, word = ODD[name]
+    answer = await served.client.post(path, content=sent, headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert word in answer.text
+    assert served.outcomes() == []
+
+
+async def test_a_key_is_the_same_in_a_header_and_in_a_body(served: Served):
+    """A key beyond ASCII is routed by the same text from a header as from the body; one too long is refused."""
+    row = {name: ROW[name] for name in INPUTS}
+    for sent in ("käse".encode(), "käse".encode("latin-1")):
+        answer = await served.client.post("/score", json=row, headers={b"X-Routing-Key": sent})
+        assert answer.json()["key"] == "käse"
+    assert (await served.post("/score", row, **{"X-Routing-Key": "x" * 256})).status_code == 400
+
+
+async def test_a_failure_of_the_server_itself_is_an_answer(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """What nobody foresaw is a 500 in JSON that is counted like any answer."""
+    monkeypatch.setattr(served.app, "_names", _raises)
+    answer = await served.post("/score", ROW)
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    assert served.app.worker.metrics.responses["/score", 500] == 1
+
+
+async def test_a_full_spool_counts_what_it_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """When too much waits for the store requests go on; what memory cannot hold is counted, and health tells."""
+    made = Served(tmp_path, spool_limit=1)
+    made.serve()
+    worker = made.app.worker
+    async with made.client:
+        for _ in range(3):
+            assert (await made.post("/score", ROW)).status_code == 200
+            worker.hand_over()
+        assert (await made.client.get("/health")).json()["outcomes"]["buffered"] == 2
+        monkeypatch.setattr("fds_mlflow.serving.worker.ROOM", 1)
+        assert (await made.post("/score", ROW)).status_code == 200
+        worker.hand_over()
+        health = (await made.client.get("/health")).json()
+        metrics = (await made.client.get("/metrics")).text
+    assert (health["status"], health["outcomes"]["dropped"]) == ("degraded", 2)
+    assert 'fds_outcomes_dropped_total{model="fraud"} 2.0' in metrics
+
+
+async def test_fallbacks_are_counted(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """Canary requests that the champion answered are a number of their own, and nothing else is."""
+    served.serve(weight=10_000)
+    await served.post("/score", ROW)
+    canary = served.app.worker.engine.state.canary.native  # type: ignore[union-attr]
+    monkeypatch.setattr(canary, "row", _raises)
+    for _ in range(2):
+        await served.post("/score", ROW)
+    served.app.worker.hand_over()
+    assert 'fds_canary_fallbacks_total{model="fraud"} 2.0' in (await served.client.get("/metrics")).text
+
+
+async def test_counts_are_written_when_they_change(served: Served):
+    """The file that other workers read is left alone while nothing happens."""
+    await served.post("/score", ROW)
+    served.app.worker.lay_down()
+    (path,) = (served.shelf.folder / "metrics").glob("*.json")
+    path.unlink()
+    served.app.worker.lay_down()
+    assert not path.exists()
+    await served.post("/score", ROW)
+    served.app.worker.lay_down()
+    assert path.exists()
+
+
+async def test_columns_swap_under_load_without_a_mixed_row(served: Served):
+    """While versions with their columns in another order take turns, no row is read for one and scored by another."""
+    put(served.shelf, 2, inputs=dict(reversed(INPUTS.items())))
+    put(served.shelf, 3, inputs={"hour": "double", "channel": "string", "amount": "double"}, low=0.3, high=0.7)
+    ended = threading.Event()
+
+    def swap() -> None:
+        for turn in range(100):
+            served.serve(champion=1 + turn % 3)
+        ended.set()
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    expected = {1: 0.9, 2: 0.1, 3: 0.3}  # by amount 250; channel "web" is code 1; hour 3: all of the first column
+    while not ended.is_set():
+        answer = (await served.post("/score", ROW)).json()
+        assert answer["score"] == expected[answer["version"]]
+    swapping.join()
 
 
 async def test_keys_split_by_the_hash(served: Served):
@@ -266,7 +381,7 @@ async def test_a_version_that_does_not_load_never_replaces_one_that_serves(serve
 async def test_a_canary_that_does_not_load_falls_back(served: Served):
     """A rollout whose canary does not load goes on at the champion's cost, and each outcome says so."""
     with served.shelf.preparing(2, "identity2") as folder:
-        (folder / "version.json").write_text('{"inputs": {"amount": "double"}, "native": true}')
+        (folder / "version.json").write_text('{"inputs": {"amount": "double"}, "native": true, "optional": []}')
         (folder / "native.json").write_text("{")
     served.serve(weight=10_000)
     assert (await served.post("/score", ROW)).json()["version"] == 1

@@ -68,10 +68,11 @@ def test_a_damaged_table_is_none(tmp_path: Path, content: str) -> None:
 def test_a_damaged_version_is_none_and_may_be_put_again(tmp_path: Path) -> None:
     """A version whose description does not read is fetched again, and then is there."""
     there = shelf(tmp_path)
-    assert there.prepared(1, "identity1") is not None
-    (there.folder / "version-1-identity1" / "version.json").write_text("{")
-    assert there.prepared(1, "identity1") is None
-    put(there, 1)
+    for content in ("{", '{"inputs": {}}', "[]"):
+        assert there.prepared(1, "identity1") is not None
+        (there.folder / "version-1-identity1" / "version.json").write_text(content)
+        assert there.prepared(1, "identity1") is None
+        put(there, 1)
     assert there.prepared(1, "identity1") is not None
 
 
