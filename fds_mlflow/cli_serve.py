@@ -55,6 +55,9 @@ COUNT = click.IntRange(min=1)
     help="Bytes of outcomes that may wait for the store on disk.",
 )
 @click.option(
+    "--prepare-seconds", default=600.0, show_default=True, type=SECONDS, help="Seconds to fetch and check a version in."
+)
+@click.option(
     "--drain",
     default=20.0,
     show_default=True,
@@ -93,6 +96,7 @@ def serve(
     allow_pins: bool,
     no_record: bool,
     spool_limit: int,
+    prepare_seconds: float,
     drain: float,
     cache: Path,
 ) -> None:
@@ -135,6 +139,7 @@ def serve(
         Options(host, port, workers, poll, drain, connections),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
+        prepare_seconds=prepare_seconds,
         outcomes=None if no_record else partial(OutcomeStore, url),
         ready=lambda address: click.echo(f"serving {model} on {address}"),
     )

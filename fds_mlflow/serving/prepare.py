@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -35,6 +35,7 @@ class Preparation:
     tracking_uri: str | None = None
     registry_uri: str | None = None
     seconds: float = 600.0
+    _running: set[subprocess.Popen[str]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __call__(self, version: int, folder: Path) -> None:
         """Prepare a version in an empty folder.
@@ -45,16 +46,26 @@ class Preparation:
         command = [sys.executable, "-m", "fds_mlflow.serving.prepare", self.model, str(version), str(folder)]
         for option, uri in (("--tracking-uri", self.tracking_uri), ("--registry-uri", self.registry_uri)):
             command += [option, uri] if uri else []
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=self.seconds, check=False)
-        except subprocess.TimeoutExpired:
-            raise RefusedError(
-                f"version {version} of {self.model!r} was not ready after {self.seconds:g} s",
-                fix="check the artifact store, or give it longer with --prepare-seconds",
-            ) from None
-        if done.returncode != 0:
-            what, fix = _told(done.stderr, version)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            self._running.add(process)
+            try:
+                _, said = process.communicate(timeout=self.seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise RefusedError(
+                    f"version {version} of {self.model!r} was not ready after {self.seconds:g} s",
+                    fix="check the artifact store, or give it longer with --prepare-seconds",
+                ) from None
+            finally:
+                self._running.discard(process)
+        if process.returncode != 0:
+            what, fix = _told(said, version)
             raise RefusedError(what, fix=fix)
+
+    def stop(self) -> None:
+        """End what is being prepared: a server that is told to stop need not wait for it."""
+        for process in tuple(self._running):
+            process.kill()
 
 
 def _told(text: str, version: int) -> tuple[str, str]:

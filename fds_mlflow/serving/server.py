@@ -278,12 +278,16 @@ def run(
     from fds_mlflow.serving.prepare import Preparation
 
     model = settings.model
+    preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
     follower = Follower(
         model,
         MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri),
         settings.shelf(),
-        Preparation(model, tracking_uri, registry_uri, prepare_seconds),
+        preparation,
         SystemClock(),
     )
     recorder = None if outcomes is None else Recorder(model, settings.spool(), outcomes)
-    Server(settings, options, follower, recorder).run(ready)
+    try:
+        Server(settings, options, follower, recorder).run(ready)
+    finally:
+        preparation.stop()

@@ -102,6 +102,11 @@ class Served:
         return [int(name) for name in _children(self.process.pid) if b"spawn_main" in _command(name)]
 
     @property
+    def children(self) -> list[int]:
+        """Process ids of whatever it has started."""
+        return [int(name) for name in _children(self.process.pid)]
+
+    @property
     def spool(self) -> Path:
         """Where its outcomes wait."""
         return next(self.cache.glob("*/spool"))

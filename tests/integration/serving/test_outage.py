@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.registry import tags
-from tests.integration.faults.fault_proxy import FaultProxy
+from tests.integration.faults.fault_proxy import Fault, FaultProxy
 from tests.integration.serving.registry import FIRST, MODEL, SECOND, Registry
 from tests.integration.serving.served import Served, until
 from tests.integration.serving.test_traffic import ROW
@@ -99,3 +99,19 @@ def _reason(served: Served, word: str) -> str | None:
     assert {one.status_code for one in sent} == {503}
     said = sent[0].json()["message"]
     return said if word in said else None
+
+
+def test_a_server_stops_although_a_version_is_being_fetched(
+    registry: Registry, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """Told to stop while the artifact store does not answer, a server ends at once and leaves no process behind."""
+    proxy.choose = lambda call: Fault.HOLD if "get-download-uri" in call.endpoint else None
+    served = Served(tmp_path / "stopped", registry.uri, tmp_path / "cache", "--no-record")
+    try:
+        until(lambda: proxy.held, "a version that is being fetched")
+        preparing = served.children
+        assert preparing
+        assert served.stop() == 0
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in preparing), "no process")
+    finally:
+        served.kill()

@@ -60,9 +60,11 @@ _TIMES = ("time", "latency_ms")
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """Champion 1, and canary 2 with 40 % of the traffic and a column of its own."""
+    """Champion 1, and canary 2 with 40 % of the traffic, a column of its own, and scores that are none."""
     there = shelf(tmp_path_factory.mktemp("shelf"))
-    put(there, 2, low=0.2, high=0.8, inputs={"channel": "string", **INPUTS, "age": "double"})
+    put(
+        there, 2, low=0.2, high=1.5, inputs={"amount": "double", "age": "double", "channel": "string", "hour": "double"}
+    )
     there.write_table(table(weight=4_000))
     return there
 
