@@ -171,9 +171,7 @@ def load(
         )
     threshold = _threshold(model, there)
     try:
-        folder = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{model}/{version}", tracking_uri=tracking_uri, registry_uri=registry_uri
-        )
+        folder = _fetched(model, version, tracking_uri, registry_uri)
         loaded = mlflow.pyfunc.load_model(folder)
     except Exception as error:
         raise RefusedError(
@@ -186,6 +184,18 @@ def load(
     inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
     optional = frozenset(str(column.name) for column in named if not column.required)
     return Scorer(version, threshold, inputs, _example(loaded), loaded.predict, folder, loaded, optional)
+
+
+def _fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
+    """The folder with a version's artifacts, on disk."""
+    import mlflow
+
+    if tracking_uri is None and registry_uri is None:
+        return str(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model}/{version}"))
+    # MLflow 3.17 resolves models:/ at its own address whatever it is told; so we ask for the place ourselves.
+    client = mlflow.MlflowClient(tracking_uri, registry_uri)
+    place = client.get_model_version_download_uri(model, str(version))
+    return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))
 
 
 def _threshold(model: str, version: VersionView) -> float:

@@ -104,7 +104,7 @@ def _reason(served: Served, word: str) -> str | None:
 def test_a_server_stops_although_a_version_is_being_fetched(
     registry: Registry, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    """Told to stop while the artifact store does not answer, a server ends at once and leaves no process behind."""
+    """Told to stop while the registry hangs, a server ends at once and leaves no process behind."""
     proxy.choose = lambda call: Fault.HOLD if "get-download-uri" in call.endpoint else None
     served = Served(tmp_path / "stopped", registry.uri, tmp_path / "cache", "--no-record")
     try:

@@ -19,7 +19,7 @@ from fds_mlflow.serving.shelf import Shelf
 from fds_mlflow.serving.spool import Outcome
 from fds_mlflow.serving.state import State
 from fds_mlflow.serving.timed import Timed
-from tests.unit.serving.shelves import INPUTS, put, shelf, table
+from tests.unit.serving.shelves import put, shelf, table
 
 ROWS = st.lists(
     st.tuples(st.none() | st.floats(0, 500), st.none() | st.floats(0, 24), st.none() | st.sampled_from(["shop", "?"])),
