@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from fds_mlflow.serving.settings import Settings
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LONGEST_KEY = 255
@@ -153,19 +153,60 @@ async def body(said: Head, receive: Receive, settings: Settings) -> bytes:
     limit = settings.body_limit
     if said.length > limit:
         raise RefusedError(413, f"the request has {said.length:,} bytes > {limit:,}", "send fewer rows at a time")
+    coming = _Coming(receive())
+    if coming.message is not None and not coming.message.get("more_body"):
+        return _part(coming.message, 0, limit)
     parts: list[bytes] = []
     size, more = 0, True
     try:
         async with asyncio.timeout(settings.body_seconds):
+            message = await coming
             while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":  # half a request is none
-                    raise RefusedError(400, "the connection ended before the request did", "send it again")
-                parts.append(message.get("body", b""))
-                more = message.get("more_body", False)
+                parts.append(_part(message, size, limit))
                 size += len(parts[-1])
-                if size > limit:
-                    raise RefusedError(413, f"the request has more than {limit:,} bytes", "send fewer rows at a time")
+                more = message.get("more_body", False)
+                message = await receive() if more else message
     except TimeoutError:
         raise RefusedError(408, "the request did not arrive in time", "send it faster, or fewer rows") from None
     return b"".join(parts)
+
+
+def _part(message: Message, before: int, limit: int) -> bytes:
+    if message["type"] == "http.disconnect":  # half a request is none
+        raise RefusedError(400, "the connection ended before the request did", "send it again")
+    part: bytes = message.get("body", b"")
+    if before + len(part) > limit:
+        raise RefusedError(413, f"the request has more than {limit:,} bytes", "send fewer rows at a time")
+    return part
+
+
+class _Coming:
+    """A message that is mostly there already: then it is taken at once, and no time limit has to be set up for it.
+
+    A limit costs a fifth of what the rest of a request does. So the coroutine is taken to where it would wait; only
+    if it gets there, it is awaited.
+
+    Args:
+        receiving: Receives the message.
+
+    Attributes:
+        message: None while it is not there.
+    """
+
+    def __init__(self, receiving: Coroutine[Any, Any, Message]) -> None:
+        self.message: Message | None = None
+        self._receiving = receiving
+        self._waits_for: Any = None
+        try:
+            self._waits_for = receiving.send(None)
+        except StopIteration as ended:
+            self.message = ended.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        if self.message is None:
+            try:
+                yield self._waits_for
+                self.message = yield from self._receiving.__await__()
+            finally:
+                self._receiving.close()
+        return self.message
