@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 START_LIMIT = 180.0
 """Seconds a server may take to answer."""
@@ -23,6 +25,15 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this program as an exception does: with everything stopped that it has started."""
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @dataclass

@@ -49,7 +49,7 @@ from benchmarks._serving_model import (
     train,
 )
 from benchmarks._serving_others import OTHERS, NotInstalledError, bentoml, mlflow_models_serve, mlserver
-from benchmarks._serving_process import Server, free_port
+from benchmarks._serving_process import Server, end_in_order, free_port
 from benchmarks._serving_wrk import Load
 
 WEIGHT = 25
@@ -285,6 +285,7 @@ def main() -> None:
     parser.add_argument("--others", type=Path, default=OTHERS, help="folder of MLServer's and BentoML's environments")
     parser.add_argument("--only", default=",".join(NAMES), help="which servers, of these, with commas")
     options = parser.parse_args()
+    end_in_order()
     if problem := wrk.missing():
         sys.exit(problem)
     only = set(options.only.split(","))

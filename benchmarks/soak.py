@@ -28,7 +28,7 @@ from benchmarks._report import report
 from benchmarks._serving_fds import Replica, replica
 from benchmarks._serving_load import Records, identity, read, steady
 from benchmarks._serving_model import register, train
-from benchmarks._serving_process import Server, free_port
+from benchmarks._serving_process import Server, end_in_order, free_port
 
 if TYPE_CHECKING:
     from fds_mlflow import ManagedModel
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long")
     parser.add_argument("--rate", type=float, default=1_000.0, help="requests per second")
     options = parser.parse_args()
+    end_in_order()
     result = run(options.seconds, options.rate)
     rows: list[list[object]] = [["", "value"]]
     rows += [[name, str(value)] for name, value in result.items() if name != "course"]

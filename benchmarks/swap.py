@@ -33,7 +33,7 @@ from benchmarks._report import report
 from benchmarks._serving_fds import FDS, Replica, replica
 from benchmarks._serving_load import Records, read, steady
 from benchmarks._serving_model import MODEL, Model, register, train
-from benchmarks._serving_process import pss_mb
+from benchmarks._serving_process import end_in_order, pss_mb
 
 if TYPE_CHECKING:
     from fds_mlflow import ManagedModel
@@ -47,7 +47,7 @@ _COPIES = 20
 _MEMORY = """
 import sys
 from pathlib import Path
-from benchmarks._serving_process import pss_mb
+from benchmarks._serving_process import end_in_order, pss_mb
 from fds_mlflow.serving.native import NativeModel
 folder, copies = Path(sys.argv[1]), int(sys.argv[2])
 kept = [NativeModel.load(folder)]
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of load before the first swap")
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second during the swaps")
     options = parser.parse_args()
+    end_in_order()
     result = run(rounds=options.rounds, seconds=options.seconds, rate=options.rate)
     rows: list[list[object]] = [["", "value"]]
     rows += [[name, str(value)] for name, value in result.items()]
