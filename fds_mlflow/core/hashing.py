@@ -25,8 +25,8 @@ _PRIME_4 = np.uint64(0x85EBCA77C2B2AE63)
 _PRIME_5 = np.uint64(0x27D4EB2F165667C5)
 _ZERO = np.zeros(1, np.uint64)
 
-_TOGETHER = 16_384
-"""Texts that are hashed at once: their words and what is computed from them stay in the processor's cache."""
+_AT_ONCE = 16_384
+"""Texts that are gone through at once: they, their words and what is computed from them stay in the cache."""
 
 _FEW = 64
 """Below so many texts of one length the library is faster."""
@@ -44,6 +44,14 @@ def xxh64(prefix: str, texts: Sequence[str], seed: int) -> Words:
         seed: Of the hash.
     """
     start = prefix.encode()
+    found = np.empty(len(texts), np.uint64)
+    for first in range(0, len(texts), _AT_ONCE):
+        found[first : first + _AT_ONCE] = _some(start, texts[first : first + _AT_ONCE], seed)
+    return found
+
+
+def _some(start: bytes, texts: Sequence[str], seed: int) -> Words:
+    """The hashes of some texts: those of one length together."""
     data, lengths = _joined(texts)
     starts = np.cumsum(lengths) - lengths
     found = np.empty(len(texts), np.uint64)
@@ -57,9 +65,8 @@ def xxh64(prefix: str, texts: Sequence[str], seed: int) -> Words:
                 text = start + data[starts[place] : starts[place] + lengths[place]]
                 found[place] = xxhash.xxh64_intdigest(text, seed)
             continue
-        for first in range(0, count, _TOGETHER):
-            chosen = places[first : first + _TOGETHER]
-            found[chosen] = _hashed(_words(start, data, starts[chosen], length), len(start) + length, seed)
+        words = _words(start, data, starts[places], length)
+        found[places] = _hashed(words, len(start) + length, seed)
     return found
 
 
