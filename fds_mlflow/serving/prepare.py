@@ -6,7 +6,6 @@ python -m fds_mlflow.serving.prepare MODEL VERSION FOLDER [--tracking-uri URI] [
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -132,6 +131,4 @@ def main(model: str, version: int, folder: Path, tracking_uri: str | None, regis
 
 
 if __name__ == "__main__":
-    if hasattr(os, "nice"):
-        os.nice(10)  # requests are answered beside it, and go first
     main()
