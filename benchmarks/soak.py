@@ -58,7 +58,7 @@ def course(managed: ManagedModel, registry: Server, one: Replica, seconds: float
         time.sleep(max(0.0, began + at * seconds - time.monotonic()))
         start = time.monotonic()
         act()
-        one.await_health(enough, 120.0)
+        one.await_health(enough, 600.0)
         took = round(time.monotonic() - start, 2)
         told.append({"what": name, "at": round(start - began, 1), "in_force_after": took})
         _say(f"{told[-1]['at']} s: {name}, in force after {took} s")
