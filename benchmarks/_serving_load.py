@@ -40,7 +40,7 @@ _CONNECTIONS = 32
 """Per server; a request that finds none free waits, and its latency runs."""
 
 _PATIENCE = 15.0
-"""Seconds after which a request without an answer has failed."""
+"""Seconds for which answers are waited for once nothing more is sent; what is missing then has failed."""
 
 
 class _Answer(msgspec.Struct):

@@ -6,8 +6,8 @@
 `fds serve` follows an MLflow server on SQLite. On the way a canary starts, the registry's server is killed for a tenth
 of the time and started again, the canary becomes the champion, and an emergency brings the former one back. Requests
 are sent at fixed times whatever happens (`benchmarks._serving_load`); one fails that is not answered with 200 and its
-own identity within 15 s. At the end the server is told to stop, and every answered request must be in the outcome
-store exactly once.
+own identity. At the end the server is told to stop, and every answered request must be in the outcome store exactly
+once.
 """
 
 from __future__ import annotations
