@@ -165,9 +165,13 @@ class Exclusion:
             raise
         except FdsError as error:
             if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
-                self._let_go(model, turn)
+                self._give_way(model, turn)
                 raise
             raise interrupted(intent, error) from error
+        except BusyError:
+            if not turn.decided:
+                self._give_way(model, turn)
+            raise
         except BaseException:
             if not turn.decided:
                 self._let_go(model, turn)
@@ -180,6 +184,23 @@ class Exclusion:
             self._patiently(lambda: self.store.write(model, DeleteModelTag(tags.intent_name(turn.intent.id))))
         except FdsError as error:
             log.warning("the intent %s stays behind until it is settled: %s", turn.intent.id, error.what)
+
+    def _give_way(self, model: str, turn: Turn) -> None:
+        """Remove one's intent, and stop if that took so long that others may have recorded it as abandoned.
+
+        Whoever went on to report that nothing was changed, or that it was done under another name, would be
+        contradicted by the history.
+
+        Raises:
+            OutcomeUnknownError: Half of the intent's life is over.
+        """
+        self._let_go(model, turn)
+        elapsed = self.clock.monotonic() - turn.began
+        if turn.intent.event is not None and elapsed >= self.lifetime / 2:
+            raise OutcomeUnknownError(
+                f"the operation {turn.intent.id} gave way, which took {elapsed:.1f} s, half of an intent's life",
+                fix="read the history: it may say that this one was abandoned; then ask again",
+            )
 
     def _write(self, model: str, turn: Turn, write: Write, *, decisive: bool = False) -> None:
         """One write under the exclusion: each try only after a fresh check of one's own clock and intent."""

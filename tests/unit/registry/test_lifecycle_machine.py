@@ -81,8 +81,8 @@ class Model:
                 return "already"
             case Kind.ROLLBACK | Kind.EMERGENCY:
                 target = version if kind is Kind.ROLLBACK else self._latest()
-                if target == canary or target not in self.former:
-                    return "refused"
+                if target not in self.former or (kind is Kind.ROLLBACK and target == canary):
+                    return "refused"  # an emergency goes to the latest former champion, on trial or not
                 self._go_back(target)
                 self._set((target, None, None))
             case Kind.PROMOTE if canary is None:

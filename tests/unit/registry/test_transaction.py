@@ -382,6 +382,26 @@ def test_a_conflict_names_the_other_actor_and_what_they_do() -> None:
     assert world.aliases == {"champion": 1}
 
 
+def test_who_takes_too_long_to_give_way_does_not_claim_that_nothing_is_recorded() -> None:
+    """An intent removed after half its life may have been written off: the answer is "unknown", not a new attempt."""
+    world = World()
+    world.do(Kind.PROMOTE, 1)
+    store = world.watched()
+    process = world.process(store)
+
+    def zoe_comes_and_the_line_is_slow(_number: int, write: Write | None) -> None:
+        if isinstance(write, SetModelTag) and not world.history.intents:
+            _live_intent(world)
+        if isinstance(write, DeleteModelTag):
+            world.clock.seconds += 0.6 * process.lifetime
+
+    store.on_call = zoe_comes_and_the_line_is_slow
+    with pytest.raises(OutcomeUnknownError, match="gave way, which took"):
+        world.do(Kind.PROMOTE, 3, by=process)
+    assert [type(write) for write in store.writes] == [SetModelTag, DeleteModelTag]
+    assert world.aliases == {"champion": 1}
+
+
 def test_the_default_patience_sees_a_dead_operation_die() -> None:
     """Without a limit of one's own, an operation waits long enough to settle a dead one and go on."""
     world = World()
