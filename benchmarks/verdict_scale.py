@@ -140,11 +140,10 @@ def skip(store: OutcomeStore, now: datetime) -> None:
         count.matured_time, count.as_of = now - MATURITY, now
 
 
-def measured(store: OutcomeStore, size: int, spacing: timedelta, *, skipped: bool) -> dict[str, Any]:
+def measured(store: OutcomeStore, size: int, spacing: timedelta, *, bound: float, skipped: bool) -> dict[str, Any]:
     """Seconds of the first count, of verdicts, and of a recount; of verdicts only where the watermark was moved."""
     now = START + size * spacing
-    # On terms of its own everything is counted from the beginning.
-    trial = rollout(60.0 if skipped else 60.0 + size / 10**7)
+    trial = rollout(bound)
     terms = trial.plan.terms
     figures: dict[str, Any] = {}
     if skipped:
@@ -238,7 +237,9 @@ def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, ski
                 fill(store, stored + (ROUNDS * NEW if stored else 0), size, sizes[1] // 2, spacing)
                 figures[f"load_seconds_{name}"] = time.perf_counter() - began
                 _say(f"{database}: {size:,} outcomes stored after {figures[f'load_seconds_{name}']:.0f} s")
-                found = measured(store, size, spacing, skipped=skipping and stored > 0)
+                # On terms of its own everything is counted from the beginning.
+                bound = 60.0 if skipping else 60.0 + size / 10**7
+                found = measured(store, size, spacing, bound=bound, skipped=skipping and stored > 0)
                 figures[f"seconds_{name}"] = found["verdict"]
                 figures[f"counting_seconds_{name}"] = found["counting"]
                 figures[f"worst_seconds_{name}"] = found["verdict_worst"]
