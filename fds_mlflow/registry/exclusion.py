@@ -165,7 +165,10 @@ class Exclusion:
             raise
         except FdsError as error:
             if not turn.decided or (isinstance(error, NotFoundError | RefusedError) and not turn.landed):
-                self._give_way(model, turn)
+                if isinstance(error, UnavailableError):  # that promises nothing about what is recorded
+                    self._let_go(model, turn)
+                else:
+                    self._give_way(model, turn)
                 raise
             raise interrupted(intent, error) from error
         except BusyError:
