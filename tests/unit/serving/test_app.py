@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -450,6 +451,23 @@ async def test_only_the_registry_s_own_webhook_wakes_the_server(tmp_path: Path):
 async def test_no_webhook_is_taken_without_a_secret(served: Served):
     """Where no secret is set there is no such path."""
     assert (await served.post("/registry-webhook", {})).status_code == 404
+
+
+async def test_requests_that_arrive_together_are_answered_each_for_itself(served: Served):
+    """Each of many requests at once gets the answer it gets alone, also where some are wrong or given up meanwhile."""
+    served.serve(weight=2_500)
+    rows = [{**ROW, "amount": 60.0 + 4 * n, "transaction_id": f"TX{n}"} for n in range(30)]
+    alone = [(await served.post("/score", row, **{"X-Request-ID": row["transaction_id"]})).json() for row in rows]
+    tasks = [
+        asyncio.ensure_future(served.post("/score", row, **{"X-Request-ID": row["transaction_id"]})) for row in rows
+    ]
+    wrong = asyncio.ensure_future(served.post("/score", {**ROW, "amount": "much"}))
+    gone = asyncio.ensure_future(served.post("/score", ROW))
+    asyncio.get_running_loop().call_soon(gone.cancel)
+    together = [(await task).json() for task in tasks]
+    assert together == alone
+    assert {answer["variant"] for answer in together} == {"champion", "canary"}
+    assert (await wrong).status_code == 400
 
 
 async def test_an_optional_column_may_be_left_out(served: Served):
