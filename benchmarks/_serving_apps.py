@@ -15,6 +15,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from fds_mlflow.serving.server import HTTP
+
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Work = Callable[[bytes], bytes]
@@ -83,21 +85,8 @@ def main() -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", int(port)))
     listening.listen(2_048)
-    config = uvicorn.Config(
-        App(echo if kind == "echo" else bare(rest[0])),
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        limit_concurrency=1_000,
-        backlog=2_048,
-    )
+    app = App(echo if kind == "echo" else bare(rest[0]))
+    config = uvicorn.Config(app, lifespan="off", limit_concurrency=1_000, **HTTP)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(uvicorn.Server(config).serve(sockets=[listening]))
 

@@ -180,14 +180,12 @@ class Engine:
             DataError: The champion cannot score it.
         """
         began = time.perf_counter()
-        assigned = CANARY if state.weight and state.to_canary(key) else CHAMPION
+        assigned = _assigned(state, key)
         result = self._scored(state, values, assigned, pin or assigned)
         if pin is None:
             milliseconds = 1_000.0 * (time.perf_counter() - began)
             self._keep(state, values, (request_id, key, transaction_id), result, milliseconds)
-        if result.score is None:
-            raise result.error or AssertionError("no score and no error")
-        return self._told(state, request_id, key, result.loaded, result.score)
+        return self._told(state, request_id, key, result)
 
     def answers(self, state: State, rows: Sequence[Sequence[Any]], names: Sequence[Names]) -> list[Answer]:
         """Score many requests at once; as `answer`, all or none.
@@ -205,12 +203,10 @@ class Engine:
         each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
         for values, name, result in zip(rows, names, results, strict=True):
             self._keep(state, values, name, result, each)
-        answers = []
-        for (request_id, key, _), result in zip(names, results, strict=True):
-            if result.score is None:
-                raise result.error or AssertionError("no score and no error")
-            answers.append(self._told(state, request_id, key, result.loaded, result.score))
-        return answers
+        return [
+            self._told(state, request_id, key, result)
+            for (request_id, key, _), result in zip(names, results, strict=True)
+        ]
 
     def _keep(self, state: State, values: Sequence[Any], names: Names, result: _Result, milliseconds: float) -> None:
         """Keep a request's outcome, and the request itself where the canary is to score it as well."""
@@ -237,7 +233,10 @@ class Engine:
         if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
             self.shadowed.append((request_id, values, state))
 
-    def _told(self, state: State, request_id: str, key: str, loaded: Loaded, score: float) -> Answer:
+    def _told(self, state: State, request_id: str, key: str, result: _Result) -> Answer:
+        _, loaded, score, error = result
+        if score is None:
+            raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
         flagged, band = score >= loaded.threshold, self.bands(risk)
         return Answer(request_id, key, score, flagged, round(risk, 2), band, _served(state, loaded), loaded.version)
@@ -288,7 +287,7 @@ class Engine:
 
     def _all_scored(self, state: State, rows: Sequence[Sequence[Any]], keys: Sequence[str]) -> list[_Result]:
         """As `_scored`, each variant asked once for all of its rows."""
-        assigned = [CANARY if state.weight and state.to_canary(key) else CHAMPION for key in keys]
+        assigned = [_assigned(state, key) for key in keys]
         if len(rows) <= _FEW and state.inline:
             return [self._scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
         results: dict[int, _Result] = {}
@@ -317,6 +316,10 @@ class _Result(NamedTuple):
     loaded: Loaded
     score: float | None
     error: FdsError | None
+
+
+def _assigned(state: State, key: str) -> str:
+    return CANARY if state.weight and state.to_canary(key) else CHAMPION
 
 
 def _served(state: State, loaded: Loaded) -> str:

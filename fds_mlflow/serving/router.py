@@ -208,6 +208,7 @@ class Router:
 
         keys = _keys(frame, key)
         labelled_by = _keys(frame, TRANSACTION) if TRANSACTION in frame.columns else keys
+        requests = None if request_id is None else _keys(frame, request_id)
         table = self.table
         to_canary = table.to_canary(keys)
         parts = []
@@ -216,10 +217,8 @@ class Router:
         if to_canary.any():
             parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
         if self._recorder is not None and len(frame):
-            requests = [new_request() for _ in keys] if request_id is None else _keys(frame, request_id)
-            self._record(
-                self._recorder, self._outcomes(list(zip(keys, labelled_by, requests, strict=True)), parts, table)
-            )
+            names = list(zip(keys, labelled_by, requests or [new_request() for _ in keys], strict=True))
+            self._record(self._recorder, self._outcomes(names, parts, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
             index=frame.index,

@@ -14,10 +14,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import Any
 
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.serving.app import App
@@ -26,6 +27,20 @@ from fds_mlflow.serving.recorder import Recorder, Store
 from fds_mlflow.serving.settings import Settings
 
 log = logging.getLogger(__name__)
+
+HTTP: Mapping[str, Any] = {
+    "loop": "none",
+    "http": "httptools",
+    "ws": "none",
+    "access_log": False,
+    "log_config": None,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "timeout_keep_alive": 75,
+    "backlog": 2_048,
+}
+"""What uvicorn does for an application; what is compared with this server gets the same."""
 
 WAKE_SECONDS = 0.1
 """How soon a webhook of the registry is acted on, and so how often at most."""
@@ -61,19 +76,10 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     config = uvicorn.Config(
         App(settings),
-        loop="none",
-        http="httptools",
-        ws="none",
         lifespan="on",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=int(options.drain_seconds),
         limit_concurrency=options.connections,
-        backlog=2_048,
+        **HTTP,
     )
     server = uvicorn.Server(config)
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a

@@ -474,3 +474,12 @@ def test_one_transaction_without_a_key_is_refused(missing: dict[str, Any]) -> No
     with pytest.raises(DataError, match="'transaction_id' to route by"):
         setting.router().score({"amount": 0.5, **missing})
     assert setting.outcomes == []
+
+
+def test_a_column_of_request_ids_that_is_not_there_is_refused_before_any_score() -> None:
+    """A wrong name for the requests' column is said at once, also where nothing is recorded."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    with pytest.raises(DataError, match="'order'"):
+        setting.router(recorder=None).predict(FRAME, request_id="order")
+    assert setting.loaded == []
