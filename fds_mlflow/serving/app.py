@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,9 @@ class App:
         self._read: list[tuple[asyncio.Future[Answer], State, Sequence[Any], Names, str | None]] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
-        self._identity = random.Random(random.SystemRandom().getrandbits(64)).getrandbits
+        # Neighbours in the store's index are written one after the other, so identities count up.
+        self._identity = f"{secrets.token_hex(10)}{{:012x}}".format
+        self._count = itertools.count().__next__
         self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
         self._posts: Mapping[str, Callable[[Head, Receive], Awaitable[bytes]]] = {
             "/score": self._score,
@@ -199,7 +202,7 @@ class App:
 
     def _names(self, said: Head, key: str | None, transaction: str | None) -> Names:
         """Identity of a request, its routing key, and what labels are joined on; made where they are absent."""
-        request_id = said.request_id or f"{self._identity(128):032x}"
+        request_id = said.request_id or self._identity(self._count())
         key = key or said.key or request_id
         return request_id, key, transaction or key
 

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -27,6 +27,9 @@ _FEW = 4
 
 Names = tuple[str, str, str]
 """Identity of a request, its routing key, and what labels are joined on."""
+
+_Result = tuple[str, Loaded, float | None, FdsError | None]
+"""Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -182,10 +185,8 @@ class Engine:
         began = time.perf_counter()
         assigned = _assigned(state, key)
         result = self._scored(state, values, assigned, pin or assigned)
-        if pin is None:
-            milliseconds = 1_000.0 * (time.perf_counter() - began)
-            self._keep(state, values, (request_id, key, transaction_id), result, milliseconds)
-        return self._told(state, request_id, key, result)
+        milliseconds = None if pin is not None else 1_000.0 * (time.perf_counter() - began)
+        return self._told(state, values, (request_id, key, transaction_id), result, milliseconds)
 
     def answers(self, state: State, rows: Sequence[Sequence[Any]], names: Sequence[Names]) -> list[Answer]:
         """Score many requests at once; as `answer`, all or none.
@@ -201,45 +202,61 @@ class Engine:
         began = time.perf_counter()
         results = self._all_scored(state, rows, [key for _, key, _ in names])
         each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
+        answers: list[Answer] = []
+        failed: FdsError | None = None
         for values, name, result in zip(rows, names, results, strict=True):
-            self._keep(state, values, name, result, each)
-        return [
-            self._told(state, request_id, key, result)
-            for (request_id, key, _), result in zip(names, results, strict=True)
-        ]
+            try:
+                answers.append(self._told(state, values, name, result, each))
+            except FdsError as error:  # the outcomes of the others are kept all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return answers
 
-    def _keep(self, state: State, values: Sequence[Any], names: Names, result: _Result, milliseconds: float) -> None:
-        """Keep a request's outcome, and the request itself where the canary is to score it as well."""
+    def _told(
+        self, state: State, values: Sequence[Any], names: Names, result: _Result, milliseconds: float | None
+    ) -> Answer:
+        """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
+
+        Args:
+            state: The state in force.
+            values: Of the request.
+            names: Of the request.
+            result: Who answered, and how.
+            milliseconds: How long it took; None to keep nothing.
+
+        Raises:
+            DataError: There is no score.
+        """
         request_id, key, transaction_id = names
         assigned, loaded, score, error = result
-        self.outcomes.append(
-            Outcome(
-                request_id,
-                key,
-                transaction_id,
-                state.rollout_id,
-                state.step,
-                state.weight,
-                assigned,
-                _served(state, loaded),
-                loaded.version,
-                score,
-                score is not None and score >= loaded.threshold,
-                milliseconds,
-                None if error is None else error.what,
-                time.time(),
+        served = CANARY if loaded is state.canary else CHAMPION
+        flagged = score is not None and score >= loaded.threshold
+        if milliseconds is not None:
+            self.outcomes.append(
+                Outcome(
+                    request_id,
+                    key,
+                    transaction_id,
+                    state.rollout_id,
+                    state.step,
+                    state.weight,
+                    assigned,
+                    served,
+                    loaded.version,
+                    score,
+                    flagged,
+                    milliseconds,
+                    None if error is None else error.what,
+                    time.time(),
+                )
             )
-        )
-        if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
-            self.shadowed.append((request_id, values, state))
-
-    def _told(self, state: State, request_id: str, key: str, result: _Result) -> Answer:
-        _, loaded, score, error = result
+            if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
+                self.shadowed.append((request_id, values, state))
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
-        flagged, band = score >= loaded.threshold, self.bands(risk)
-        return Answer(request_id, key, score, flagged, round(risk, 2), band, _served(state, loaded), loaded.version)
+        return Answer(request_id, key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version)
 
     def fetched(self) -> list[Outcome]:
         """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""
@@ -277,13 +294,13 @@ class Engine:
         if variant == CANARY:
             try:
                 canary = _required(state)
-                return _Result(assigned, canary, canary.row(state.for_canary(values)), None)
+                return assigned, canary, canary.row(state.for_canary(values)), None
             except FdsError as failed:
                 error = failed
         try:
-            return _Result(assigned, state.champion, state.champion.row(state.for_champion(values)), error)
+            return assigned, state.champion, state.champion.row(state.for_champion(values)), error
         except FdsError as failed:
-            return _Result(assigned, state.champion, None, failed)
+            return assigned, state.champion, None, failed
 
     def _all_scored(self, state: State, rows: Sequence[Sequence[Any]], keys: Sequence[str]) -> list[_Result]:
         """As `_scored`, each variant asked once for all of its rows."""
@@ -297,33 +314,20 @@ class Engine:
             if isinstance(said, FdsError):
                 errors[place] = said
             else:
-                results[place] = _Result(CANARY, _required(state), said, None)
+                results[place] = (CANARY, _required(state), said, None)
         rest = [place for place in range(len(rows)) if place not in results]
         try:
             found = state.champion.rows([state.for_champion(rows[place]) for place in rest]).tolist() if rest else []
         except FdsError as failed:
-            results |= {place: _Result(assigned[place], state.champion, None, failed) for place in rest}
+            results |= {place: (assigned[place], state.champion, None, failed) for place in rest}
         else:
             for place, score in zip(rest, found, strict=True):
-                results[place] = _Result(assigned[place], state.champion, score, errors.get(place))
+                results[place] = (assigned[place], state.champion, score, errors.get(place))
         return [results[place] for place in range(len(rows))]
-
-
-class _Result(NamedTuple):
-    """Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
-
-    assigned: str
-    loaded: Loaded
-    score: float | None
-    error: FdsError | None
 
 
 def _assigned(state: State, key: str) -> str:
     return CANARY if state.weight and state.to_canary(key) else CHAMPION
-
-
-def _served(state: State, loaded: Loaded) -> str:
-    return CANARY if loaded is state.canary else CHAMPION
 
 
 def _required(state: State) -> Loaded:

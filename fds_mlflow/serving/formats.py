@@ -84,7 +84,8 @@ class Formats:
             row = msgspec.structs.astuple(self._state.decode(body))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _refused(error) from None
-        return row[: self._width], self._named(row, self._key), self._named(row, self._transaction)
+        key = self._named(row, self._key)
+        return row[: self._width], key, key if self._transaction == self._key else self._named(row, self._transaction)
 
     def invocation(self, body: bytes) -> Requests:
         """A call in one of MLflow's JSON formats.

@@ -71,7 +71,7 @@ class Loaded:
         if self.native is None:
             return float(self.rows([values])[0])
         try:
-            score = self.native.row(values)  # type: ignore[arg-type] # any sequence will do
+            score = self.native.row(values)
         except Exception as error:
             raise self._failed(error) from error
         if not 0.0 <= score <= 1.0:

@@ -109,7 +109,7 @@ class NativeModel:
         plain = all(column.kind == "number" for column in columns) and self._order == tuple(range(len(columns)))
         self._plain = plain and forest is None and not single
 
-    def row(self, values: list[Any]) -> float:
+    def row(self, values: Sequence[Any]) -> float:
         """The score of one row.
 
         Args:
@@ -119,10 +119,7 @@ class NativeModel:
             TypeError: A number's value is no number.
         """
         if self._plain:
-            try:
-                return self._trees.row(values)
-            except TypeError:
-                return self._trees.row([math.nan if value is None else value for value in values])
+            return self._trees.row(values)
         encoded: list[float] = []
         for position in self._order:
             _encode(self.columns[position], values[position], encoded)

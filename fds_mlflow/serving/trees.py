@@ -8,7 +8,10 @@ only scores then need not import that package, nor pandas and scikit-learn with 
 from __future__ import annotations
 
 import ctypes
+import math
+import struct
 import threading
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +94,7 @@ class Trees:
             )
         )
         self._row = (ctypes.c_double * self.columns)()
+        self._fill = struct.Struct(f"{self.columns}d").pack_into
         self._answer = ctypes.c_double(0.0)
         self._length = ctypes.c_int64(0)
         self._call = library.LGBM_BoosterPredictForMatSingleRowFast
@@ -102,18 +106,21 @@ class Trees:
         )
         self._lock = threading.Lock()
 
-    def row(self, values: list[Any]) -> float:
+    def row(self, values: Sequence[float | None]) -> float:
         """The prediction for one row.
 
         Args:
-            values: One number per column, NaN where it is missing.
+            values: One number per column; None or NaN where it is missing.
 
         Raises:
             TypeError: A value is no number.
             ValueError: There are more or fewer values than columns.
         """
         with self._lock:
-            self._row[:] = values
+            try:
+                self._fill(self._row, 0, *values)
+            except struct.error:
+                self._row[:] = [math.nan if value is None else value for value in values]
             if self._call(*self._arguments) != 0:
                 _checked(-1)
             return self._answer.value
