@@ -72,6 +72,8 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
     import uvicorn
     import uvloop
 
+    from fds_mlflow.serving.protocol import ScoreProtocol
+
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     config = uvicorn.Config(
@@ -79,7 +81,7 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
         lifespan="on",
         timeout_graceful_shutdown=int(options.drain_seconds),
         limit_concurrency=options.connections,
-        **HTTP,
+        **{**HTTP, "http": ScoreProtocol},
     )
     server = uvicorn.Server(config)
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
