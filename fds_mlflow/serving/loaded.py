@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.serving.arrays import ArrayModel
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.shelf import Prepared
 from fds_mlflow.serving.timed import Timed
@@ -38,7 +39,8 @@ class Loaded:
         self.required = frozenset(self.inputs) - prepared.optional
         self.native: NativeModel | None = None
         self._seconds = seconds
-        self._pyfunc: Timed | None = None
+        self._slow: Timed | None = None
+        self._framed = not prepared.arrays
         try:
             self._load(prepared)
         except Exception as error:
@@ -54,7 +56,8 @@ class Loaded:
         if self.native is None:
             import mlflow
 
-            self._pyfunc = Timed(mlflow.pyfunc.load_model(str(prepared.model)).predict)
+            loaded = mlflow.pyfunc.load_model(str(prepared.model))
+            self._slow = Timed(loaded.predict if self._framed else ArrayModel(loaded).matrix)
 
     def given(self, threshold: float, seconds: float) -> Loaded:
         """The same version in memory, in another role."""
@@ -100,11 +103,12 @@ class Loaded:
         return scores
 
     def _ask(self, columns: list[Any]) -> Any:
+        assert self._slow is not None
+        if not self._framed:
+            return self._slow(columns, self._seconds)
         import pandas as pd
 
-        frame = pd.DataFrame(dict(zip(self.names, columns, strict=True)))
-        assert self._pyfunc is not None
-        return self._pyfunc(frame, self._seconds)
+        return self._slow(pd.DataFrame(dict(zip(self.names, columns, strict=True))), self._seconds)
 
     def _failed(self, error: Exception) -> DataError:
         if isinstance(error, DataError):
@@ -122,10 +126,13 @@ class Loaded:
 
 def _column(values: list[Any], kind: str) -> Any:
     if kind in ("double", "float"):
-        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+        numbers = [math.nan if value is None else value for value in values]
+        return np.array(numbers, dtype=np.float64 if kind == "double" else np.float32)
     if kind in ("long", "integer"):
         whole = np.array(values, dtype=np.int64 if kind == "long" else np.int32)
         if any(value != number for value, number in zip(values, whole.tolist(), strict=True)):
             raise ValueError("a column of whole numbers holds a fraction")  # NumPy would cut it off
         return whole
+    if kind == "boolean" and any(value is None for value in values):
+        raise ValueError("a column of booleans has a gap")  # NumPy would make it false
     return np.array(values, dtype=np.bool_ if kind == "boolean" else np.object_)

@@ -28,8 +28,8 @@ class Column:
 
     Attributes:
         name: Of the input.
-        kind: `number` passes on; `scaled` imputes, centres and scales; `ordinal` gives a category's code, `one_hot`
-            a row of zeros with a one at its code.
+        kind: `number` passes on, `single` does so rounded to 32 bits; `scaled` imputes, centres and scales; `ordinal`
+            gives a category's code, `one_hot` a row of zeros with a one at its code.
         missing: What stands for a missing number.
         mean: Subtracted from a scaled number.
         scale: A scaled number is divided by it.
@@ -39,7 +39,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["number", "scaled", "ordinal", "one_hot"] = "number"
+    kind: Literal["number", "single", "scaled", "ordinal", "one_hot"] = "number"
     missing: float = math.nan
     mean: float = 0.0
     scale: float = 1.0
@@ -173,6 +173,8 @@ class NativeModel:
 def _encode(column: Column, value: Any, encoded: list[float]) -> None:
     if column.kind == "number":
         encoded.append(math.nan if value is None else value)
+    elif column.kind == "single":
+        encoded.append(math.nan if value is None else float(np.float32(value)))
     elif column.kind == "scaled":
         number = column.missing if value is None or math.isnan(value) else value
         encoded.append((number - column.mean) / column.scale)
@@ -186,8 +188,8 @@ def _encode(column: Column, value: Any, encoded: list[float]) -> None:
 
 def _encode_all(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Features of one column: shape (rows, width)."""
-    if column.kind in ("number", "scaled"):
-        numbers = np.asarray(values, dtype=np.float64)
+    if column.kind in ("number", "single", "scaled"):
+        numbers = np.asarray(values, dtype=np.float32 if column.kind == "single" else np.float64).astype(np.float64)
         if column.kind == "scaled":
             numbers = (np.where(np.isnan(numbers), column.missing, numbers) - column.mean) / column.scale
         return numbers[:, None]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.serving.arrays import ArrayModel
 from fds_mlflow.serving.native import NativeModel
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Scorer:
         folder: Where its artifacts are on disk; "" for one that was made by hand.
         loaded: MLflow's pyfunc; None for one that was made by hand.
         optional: Columns that the signature does not require.
-        native: The same scores without a frame; None where it has no native form, or was not asked for one.
+        native: The same scores without a frame; None where it has no such form, or was not asked for one.
     """
 
     version: int
@@ -41,7 +42,7 @@ class Scorer:
     folder: str = ""
     loaded: Any = None
     optional: frozenset[str] = frozenset()
-    native: NativeModel | None = None
+    native: NativeModel | ArrayModel | None = None
 
     def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         """Score rows of features: shape (rows,), float64 in [0, 1].
@@ -101,9 +102,9 @@ class Scorer:
             )
         try:
             score = self.native.row([transaction.get(name) for name in self.inputs])
-        except TypeError as error:
+        except Exception as error:
             raise DataError(
-                f"version {self.version} could not score a transaction: {error}",
+                f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",
                 fix="send a number for each column that the signature calls one",
             ) from None
         if not 0 <= score <= 1:
@@ -111,7 +112,7 @@ class Scorer:
         return score
 
 
-_EXACT = {"double": "float64", "long": "int64", "integer": "int32", "boolean": "bool"}
+_EXACT = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
 """MLflow's types whose columns become arrays as they are, and the dtype they then have."""
 
 
@@ -132,12 +133,13 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
 
 
 def accelerated(scorer: Scorer) -> Scorer:
-    """The same scorer with its native form, where it has one that gives the same scores."""
-    from fds_mlflow.serving.convert import convert
+    """The same scorer with its native form, or one that takes arrays, where it has one that gives the same scores."""
+    from fds_mlflow.serving.convert import array_model, convert
 
     if scorer.loaded is None:
         return scorer
-    return replace(scorer, native=convert(scorer.folder, scorer.loaded, scorer.example, list(scorer.inputs)))
+    native = convert(scorer.folder, scorer.loaded, scorer.example, scorer.inputs)
+    return replace(scorer, native=native or array_model(scorer.loaded, scorer.example, scorer.inputs))
 
 
 def _contract(version: int, what: str) -> DataError:

@@ -37,6 +37,7 @@ class Prepared:
         folder: Where its files are.
         inputs: Columns and MLflow's names of their types, in the order of the signature.
         native: Whether it has a native form.
+        arrays: Whether it is a scikit-learn model that takes arrays instead of frames.
         optional: Columns that a request may leave out.
     """
 
@@ -45,6 +46,7 @@ class Prepared:
     folder: Path
     inputs: Mapping[str, str]
     native: bool
+    arrays: bool = False
     optional: frozenset[str] = frozenset()
 
     @property
@@ -171,10 +173,11 @@ class Shelf:
         """A version that is ready; None where it is not here."""
         folder = self._place(version, identity)
         values = _read(folder / _VERSION)
-        if values is None or not values.keys() >= {"inputs", "native", "optional"}:  # or another release put it there
+        expected = {"inputs", "native", "arrays", "optional"}
+        if values is None or not values.keys() >= expected:  # or another release put it there
             return None
         optional = frozenset(values["optional"])
-        return Prepared(version, identity, folder, values["inputs"], values["native"], optional)
+        return Prepared(version, identity, folder, values["inputs"], values["native"], values["arrays"], optional)
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
@@ -200,9 +203,12 @@ class Shelf:
         return self.folder / f"version-{version}-{identity}"
 
 
-def describe(folder: Path, inputs: Mapping[str, str], *, native: bool, optional: Collection[str] = ()) -> None:
+def describe(
+    folder: Path, inputs: Mapping[str, str], *, native: bool, arrays: bool = False, optional: Collection[str] = ()
+) -> None:
     """Write down what a version is, as the last step of preparing it."""
-    _replace(folder / _VERSION, {"inputs": dict(inputs), "native": native, "optional": sorted(optional)})
+    values = {"inputs": dict(inputs), "native": native, "arrays": arrays, "optional": sorted(optional)}
+    _replace(folder / _VERSION, values)
 
 
 def model_folder(folder: Path) -> Path:

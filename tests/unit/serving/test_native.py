@@ -37,10 +37,16 @@ class Logged:
         self.folder = folder / f"{algorithm}-{categorical}"
         _save(fitted, self.frame.head(5).reset_index(drop=True), self.folder)
         self.loaded = mlflow.pyfunc.load_model(str(self.folder))
+        self.kinds = kinds_of(self.loaded)
 
     def convert(self) -> NativeModel | None:
         """Its native form."""
-        return convert(str(self.folder), self.loaded, self.frame.head(5), list(self.frame.columns))
+        return convert(str(self.folder), self.loaded, self.frame.head(5), self.kinds)
+
+
+def kinds_of(loaded: Any) -> dict[str, str]:
+    """Columns and MLflow's names of their types."""
+    return {column.name: column.type.name for column in loaded.metadata.signature.inputs.inputs}
 
 
 def _save(fitted: FittedScorer, example: pd.DataFrame, folder: Path) -> None:
@@ -95,7 +101,7 @@ def test_the_scores_are_those_of_pyfunc(logged: Logged):
 
 def test_those_who_embed_a_version_get_the_same_scores_sooner(logged: Logged):
     """A scorer with its native form answers frames and single transactions as the one without."""
-    kinds = {column.name: column.type.name for column in logged.loaded.metadata.signature.inputs.inputs}
+    kinds = logged.kinds
     example, folder = logged.frame.head(5), str(logged.folder)
     slow = Scorer(1, 0.5, kinds, example, logged.loaded.predict, folder, logged.loaded, frozenset({"noise"}))
     fast = accelerated(slow)
@@ -162,12 +168,12 @@ class _Lies:
 def test_a_native_form_that_disagrees_is_not_used(logged: Logged):
     """Where pyfunc scores differently, for whatever reason, there is no native form."""
     example = logged.frame.head(5)
-    assert convert(str(logged.folder), _Lies(logged.loaded), example, list(logged.frame.columns)) is None
+    assert convert(str(logged.folder), _Lies(logged.loaded), example, logged.kinds) is None
 
 
 def test_without_an_example_nothing_is_believed(logged: Logged):
     """A model that was logged without an example is left to pyfunc, since nothing shows that both agree."""
-    assert convert(str(logged.folder), logged.loaded, None, list(logged.frame.columns)) is None
+    assert convert(str(logged.folder), logged.loaded, None, logged.kinds) is None
 
 
 @pytest.mark.parametrize("max_features", [1.0, 0.5])
