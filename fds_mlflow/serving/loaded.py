@@ -39,7 +39,7 @@ class Loaded:
         self.required = frozenset(self.inputs) - prepared.optional
         self.native: NativeModel | None = None
         self._seconds = seconds
-        self._slow: Timed | None = None
+        self._pyfunc: Timed | None = None
         self._framed = not prepared.arrays
         try:
             self._load(prepared)
@@ -57,7 +57,7 @@ class Loaded:
             import mlflow
 
             loaded = mlflow.pyfunc.load_model(str(prepared.model))
-            self._slow = Timed(loaded.predict if self._framed else ArrayModel(loaded).matrix)
+            self._pyfunc = Timed(loaded.predict if self._framed else ArrayModel(loaded).matrix)
 
     def given(self, threshold: float, seconds: float) -> Loaded:
         """The same version in memory, in another role."""
@@ -103,12 +103,12 @@ class Loaded:
         return scores
 
     def _ask(self, columns: list[Any]) -> Any:
-        assert self._slow is not None
+        assert self._pyfunc is not None
         if not self._framed:
-            return self._slow(columns, self._seconds)
+            return self._pyfunc(columns, self._seconds)
         import pandas as pd
 
-        return self._slow(pd.DataFrame(dict(zip(self.names, columns, strict=True))), self._seconds)
+        return self._pyfunc(pd.DataFrame(dict(zip(self.names, columns, strict=True))), self._seconds)
 
     def _failed(self, error: Exception) -> DataError:
         if isinstance(error, DataError):

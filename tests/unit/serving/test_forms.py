@@ -82,7 +82,7 @@ def on_shelf(model: Any, folder: Path) -> tuple[Loaded, Any]:
 def test_every_type_of_column_is_scored_as_pyfunc_scores_it(
     tmp_path: Path, make: Callable[[], Any], native: bool, framed: bool
 ):
-    """Doubles, floats, whole numbers and booleans give pyfunc's scores, one by one and together, by the quickest form."""
+    """Doubles, floats, whole numbers and booleans give pyfunc's scores, singly and together, by the quickest form."""
     there, loaded = on_shelf(make(), tmp_path)
     assert (there.native is not None, there._framed) == (native, framed)
     expected = np.asarray(loaded.predict(ROWS), dtype=np.float64)
