@@ -62,7 +62,9 @@ class Replica:
             return [row[0] for row in connection.execute("SELECT request_id FROM fds_outcomes")]
 
 
-def replica(uri: str, folder: Path, name: str = "fds serve", *, outcomes: Path | None = None) -> Replica:
+def replica(
+    uri: str, folder: Path, name: str = "fds serve", *, outcomes: Path | None = None, workers: int = 1
+) -> Replica:
     """A server of the model; not started.
 
     Args:
@@ -70,9 +72,10 @@ def replica(uri: str, folder: Path, name: str = "fds serve", *, outcomes: Path |
         folder: Where its cache goes.
         name: What it is called.
         outcomes: SQLite file of the outcome store; None for one of its own.
+        workers: Processes that answer requests.
     """
     port = free_port()
     outcomes = outcomes or folder / "outcomes.db"
     command = [*FDS, "--tracking-uri", uri, "--registry-uri", uri, "--outcomes", f"sqlite:///{outcomes}"]
-    command += ["serve", MODEL, "--port", str(port), "--cache", str(folder / "cache")]
+    command += ["serve", MODEL, "--port", str(port), "--cache", str(folder / "cache"), "--workers", str(workers)]
     return Replica(Server(name, command, port, folder), outcomes)

@@ -3,13 +3,14 @@
     python -m benchmarks.serving --json                      # five rounds of eight seconds: ten minutes
     python -m benchmarks.serving --json --rounds 1 --seconds 2 --only echo,bare,fds
 
-All serve one LightGBM model (200 trees, 25 features) with one worker and get the same rows, one a request, over 16
-connections, from wrk, which takes a core of its own. The rounds go over all servers in turn, so that a drift of the
-machine hits all alike; while one is measured the others are halted. Before that each must give the scores of the
-Booster itself. Medians of the rounds are reported, and their ranges.
+All serve one LightGBM model (200 trees, 25 features) and get the same rows, one a request, over 16 connections, all but
+one of them with one worker. The load comes from wrk, which takes a core of its own. The rounds go over all servers in
+turn, so that a drift of the machine hits all alike; while one is measured the others are halted. Before that each must
+give the scores of the Booster itself. Medians of the rounds are reported, and their ranges.
 
 - `fds serve`: routing (a canary has 25 % of the keys), validation of every value, outcomes into SQLite. `/score` takes
   a transaction as it is; `/invocations` is MLflow's protocol, the same bytes as `mlflow models serve` gets, and a key.
+  With two workers as well; on two cores they share theirs with the load.
 - `mlflow models serve`, with a signature and without; MLServer with MLflow's runtime; BentoML around the Booster.
 - `echo` and `bare`: bare ASGI applications on the same server with the same settings, see `benchmarks._serving_apps`.
 
@@ -58,11 +59,11 @@ WEIGHT = 25
 ROWS = 2_000
 """Different rows; each of them is sent again under other keys."""
 
-FDS, INVOCATIONS = "fds serve", "fds serve /invocations"
+FDS, INVOCATIONS, TWO = "fds serve", "fds serve /invocations", "fds serve --workers 2"
 SIGNED, PLAIN = "mlflow models serve, signature", "mlflow models serve, no signature"
 ECHO, BARE = "echo", "bare"
-NAMES = {"echo": ECHO, "bare": BARE, "fds": FDS, "invocations": INVOCATIONS, "signed": SIGNED, "plain": PLAIN}
-NAMES |= {"mlserver": "MLServer", "bentoml": "BentoML"}
+NAMES = {"echo": ECHO, "bare": BARE, "fds": FDS, "two": TWO, "invocations": INVOCATIONS, "signed": SIGNED}
+NAMES |= {"plain": PLAIN, "mlserver": "MLServer", "bentoml": "BentoML"}
 
 
 @dataclass
@@ -86,7 +87,9 @@ class Contestant:
     loads: list[Load] = field(default_factory=list)
 
 
-def contestants(folder: Path, model: Model, ours: Replica | None, others: Path, only: set[str]) -> Iterator[Contestant]:
+def contestants(
+    folder: Path, model: Model, ours: Sequence[Replica], others: Path, only: set[str]
+) -> Iterator[Contestant]:
     """Those that can be compared here, not started; what is left out is said."""
     x = rows(ROWS)
     here = [sys.executable, "-m", "benchmarks._serving_apps"]
@@ -99,10 +102,11 @@ def contestants(folder: Path, model: Model, ours: Replica | None, others: Path, 
         port = free_port()
         bare = Server(BARE, [*here, "bare", str(port), model.booster], port, folder / "bare", environment=path)
         yield Contestant(BARE, bare, "/score", score_bodies(x), lambda answer: answer["score"])
-    if ours is not None and "fds" in only:
-        yield Contestant(FDS, ours.server, "/score", score_bodies(x), lambda answer: answer["score"])
-    if ours is not None and "invocations" in only:
-        yield Contestant(INVOCATIONS, ours.server, "/invocations", split_bodies(x, key=True), _first_prediction)
+    for name, one in zip((FDS, TWO), ours, strict=False):
+        if ("fds" if name == FDS else "two") in only:
+            yield Contestant(name, one.server, "/score", score_bodies(x), lambda answer: answer["score"])
+    if ours and "invocations" in only:
+        yield Contestant(INVOCATIONS, ours[0].server, "/invocations", split_bodies(x, key=True), _first_prediction)
     for name, saved, bodies in (
         ("signed", model.signed, split_bodies(x, key=False)),
         ("plain", model.unsigned, list_bodies(x, "inputs")),
@@ -145,21 +149,24 @@ def started(found: Iterable[Contestant], stack: ExitStack) -> Iterator[Contestan
 
 
 @contextmanager
-def canary_running(folder: Path, model: Model) -> Iterator[Replica]:
-    """`fds serve` on a registry of its own, with a rollout that gives the canary its share."""
+def canary_running(folder: Path, model: Model, *, two: bool) -> Iterator[list[Replica]]:
+    """`fds serve` on a registry of its own, with a rollout that gives the canary its share; with two workers, too."""
     from fds_mlflow import Plan
 
     folder.mkdir()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     managed = register(uri, model, folder)
     managed.canary.start(2, plan=Plan(steps=[WEIGHT, 100]), reason="benchmark")
-    ours = replica(uri, folder)
-    ours.server.start()
-    try:
-        ours.await_health(lambda health: bool(health["canary_loaded"]))
+    ours = [replica(uri, folder)]
+    if two:
+        (folder / "two").mkdir()
+        ours.append(replica(uri, folder / "two", TWO, workers=2))
+    with ExitStack() as stack:
+        for one in ours:
+            stack.callback(one.server.stop)
+            one.server.start()
+            one.await_health(lambda health: bool(health["canary_loaded"]))
         yield ours
-    finally:
-        ours.server.stop()
 
 
 def agree(contestant: Contestant, x: Rows, expected: Rows) -> None:
@@ -224,6 +231,7 @@ def ratios(servers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
         "ratio_to_echo": ratio(ECHO),
         "ratio_to_bare": ratio(BARE),
         "p99_ratio_to_mlflow": ratio(SIGNED, "p99_ms"),
+        "ratio_to_two_workers": ratio(TWO),
     }
 
 
@@ -237,9 +245,9 @@ def run(*, rounds: int, seconds: float, connections: int, others: Path, only: se
     with tempfile.TemporaryDirectory(prefix="fds-serving-") as name, ExitStack() as stack:
         folder = Path(name)
         model = train(folder)
-        ours = None
-        if only & {"fds", "invocations"}:
-            ours = stack.enter_context(canary_running(folder / "registry", model))
+        ours: list[Replica] = []
+        if only & {"fds", "two", "invocations"}:
+            ours = stack.enter_context(canary_running(folder / "registry", model, two="two" in only))
         running = list(started(contestants(folder, model, ours, others, only), stack))
         x = rows(ROWS)
         expected = scores(booster(model), x)
@@ -248,8 +256,8 @@ def run(*, rounds: int, seconds: float, connections: int, others: Path, only: se
         measure(running, folder, rounds=rounds, seconds=seconds, connections=connections)
         servers = {one.name: figures(one.loads) for one in running}
         result = {**ratios(servers), "servers": servers, "rounds": rounds, "seconds": seconds}
-        if ours is not None:
-            result |= _recorded(ours)
+        if ours:
+            result |= _recorded(ours[0])
         return {**result, "connections": connections, "machine": machine()}
 
 

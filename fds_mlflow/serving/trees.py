@@ -28,6 +28,9 @@ _ROW_MAJOR = 1
 # One thread: for a row a pool of threads costs more than the trees, and under load they would fight for the cores.
 _PARAMETERS = b"num_threads=1"
 
+_MANY = 20_000
+"""Rows from which all cores are used: no request has so many, and who scores a frame waits for it."""
+
 
 @cache
 def _library() -> Any:
@@ -143,7 +146,7 @@ class Trees:
                 ctypes.c_int(self._kind),
                 ctypes.c_int(0),
                 ctypes.c_int(-1),
-                ctypes.c_char_p(_PARAMETERS),
+                ctypes.c_char_p(_PARAMETERS if len(values) < _MANY else b""),
                 ctypes.byref(length),
                 answer.ctypes.data_as(ctypes.c_void_p),
             )
