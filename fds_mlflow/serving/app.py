@@ -141,10 +141,9 @@ class App:
             values, key, transaction = formats.one(sent)
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
-        names = self._names(said, key, transaction)
-        if state.inline:
-            return self._scored(began, state, values, names, said.pin)
-        return bytes(await self._elsewhere(self._scored, began, state, values, names, said.pin))
+        request = (state, values, self._names(said, key, transaction), said.pin)
+        answer = self._answer(*request) if state.inline else await self._elsewhere(self._answer, *request)
+        return self._counted(began, answer)
 
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
         sent = await body(said, receive, self.settings)
@@ -154,13 +153,10 @@ class App:
             requests = _read(formats, said.content_type, sent)
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
-        try:
-            if state.inline and len(requests.rows) <= _INLINE:
-                answers = self._all(state, requests, said)
-            else:
-                answers = await self._elsewhere(self._all, state, requests, said)
-        except FdsError as error:
-            raise RefusedError(503, error.what, error.fix) from None
+        if state.inline and len(requests.rows) <= _INLINE:
+            answers = self._all(state, requests, said)
+        else:
+            answers = await self._elsewhere(self._all, state, requests, said)
         seconds = (time.perf_counter() - began) / len(answers)
         for answer in answers:
             self.worker.metrics.scored(answer.variant, answer.version, seconds)
@@ -187,7 +183,7 @@ class App:
             if self._token is not None:
                 authorize(said, self._token)
             values, key, transaction = formats.one(sent)
-        except (RefusedError, DataError):
+        except Exception:  # whatever it is, the usual way says it
             return False
         if not self._read:
             asyncio.get_running_loop().call_soon(self.now)
@@ -200,7 +196,7 @@ class App:
         for asked, began, state, values, names, pin in read:
             status = 200
             try:
-                answer = self._scored(began, state, values, names, pin)
+                answer = self._counted(began, self._answer(state, values, names, pin))
             except Exception as error:
                 refused = _refusal(error, "/score")
                 status, answer = refused.status, refused.body
@@ -210,11 +206,7 @@ class App:
             except Exception:  # the others wait for theirs
                 log.exception("an answer could not be sent")
 
-    def _scored(self, began: float, state: State, values: Sequence[Any], names: Names, pin: str | None) -> bytes:
-        try:
-            answer = self._answer(state, values, names, pin)
-        except FdsError as error:
-            raise RefusedError(503, error.what, error.fix) from None
+    def _counted(self, began: float, answer: Answer) -> bytes:
         self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
         return _encode(answer)
 
@@ -304,6 +296,8 @@ def _refusal(error: Exception, path: str) -> RefusedError:
     """What is answered where a request ends in an error."""
     if isinstance(error, RefusedError):
         return error
+    if isinstance(error, FdsError):  # the champion cannot score it
+        return RefusedError(503, error.what, error.fix)
     log.error("%s could not be answered", path, exc_info=error)
     return RefusedError(500, "the server failed at this request", "see its log")
 

@@ -5,13 +5,14 @@ The request was checked against the signature while it was read, so MLflow need 
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fds_mlflow.serving.columns import check, column
 
 KINDS = frozenset({"double", "float", "long", "integer", "boolean"})
 """MLflow's types of columns that a matrix of numbers can hold."""
@@ -22,12 +23,14 @@ class ArrayModel:
 
     Args:
         loaded: A logged scikit-learn model, as MLflow's pyfunc.
+        inputs: Input columns and MLflow's names of their types, in the order of the signature.
 
     Raises:
         AttributeError: It is no scikit-learn model.
     """
 
-    def __init__(self, loaded: Any) -> None:
+    def __init__(self, loaded: Any, inputs: Mapping[str, str]) -> None:
+        self._kinds = tuple(inputs.values())
         name = loaded.metadata.flavors["python_function"].get("predict_fn", "predict")
         self._predict = getattr(loaded.get_raw_model(), name)
         # The names are left out on purpose, and scikit-learn would say so at every call.
@@ -40,11 +43,13 @@ class ArrayModel:
             values: One per column, in order; None or NaN for a missing number.
 
         Raises:
-            TypeError, ValueError: A value is no number.
+            TypeError, ValueError: A value is not of its column's type.
             Exception: Whatever the model raises.
         """
-        row = np.array([[math.nan if value is None else value for value in values]], dtype=np.float64)
-        return float(np.asarray(self._predict(row), dtype=np.float64).item())
+        for value, kind in zip(values, self._kinds, strict=True):
+            check(value, kind)
+        columns = [column([value], kind) for value, kind in zip(values, self._kinds, strict=True)]
+        return float(self.matrix(columns).item())
 
     def matrix(self, columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
         """The scores of rows given column by column: shape (rows,) or (rows, 1), float64.

@@ -69,7 +69,7 @@ def array_model(loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, 
     if not KINDS.issuperset(inputs.values()):
         return None
     try:
-        arrays = ArrayModel(loaded)
+        arrays = ArrayModel(loaded, inputs)
         return arrays if _agree(arrays, loaded, example, inputs) else None
     except Exception as error:  # somebody else's code: whatever it is, a frame will do
         log.info("no arrays: %s: %s", type(error).__name__, error)
@@ -93,7 +93,7 @@ def _agree(form: NativeModel | ArrayModel, loaded: Any, example: pd.DataFrame, i
     differences = [np.abs(form.matrix(columns).reshape(-1) - expected).max()]
     rows = [[column[i] for column in columns] for i in range(len(frame))]
     differences.append(np.abs(np.array([form.row(row) for row in rows]) - expected).max())
-    if not max(differences) <= TOLERANCE:
+    if not all(difference <= TOLERANCE for difference in differences):  # nor where one is no number
         log.warning("a quicker form is left aside: its scores differ by up to %.3g", max(differences))
         return False
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.serving.arrays import ArrayModel
+from fds_mlflow.serving.columns import EXACT, check, column
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.shelf import Prepared
 from fds_mlflow.serving.timed import Timed
@@ -37,6 +37,7 @@ class Loaded:
         self.inputs = dict(prepared.inputs)
         self.names = tuple(self.inputs)
         self.required = frozenset(self.inputs) - prepared.optional
+        self._exact = [(place, kind) for place, kind in enumerate(self.inputs.values()) if kind in EXACT]
         self.native: NativeModel | None = None
         self._seconds = seconds
         self._pyfunc: Timed | None = None
@@ -57,7 +58,7 @@ class Loaded:
             import mlflow
 
             loaded = mlflow.pyfunc.load_model(str(prepared.model))
-            self._pyfunc = Timed(loaded.predict if self._framed else ArrayModel(loaded).matrix)
+            self._pyfunc = Timed(loaded.predict if self._framed else ArrayModel(loaded, self.inputs).matrix)
 
     def given(self, threshold: float, seconds: float) -> Loaded:
         """The same version in memory, in another role."""
@@ -74,6 +75,8 @@ class Loaded:
         if self.native is None:
             return float(self.rows([values])[0])
         try:
+            for place, kind in self._exact:
+                check(values[place], kind)
             score = self.native.row(values)
         except Exception as error:
             raise self._failed(error) from error
@@ -90,7 +93,7 @@ class Loaded:
             DataError: As `row`, whichever of the rows it is about.
         """
         try:
-            columns = [_column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
+            columns = [column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
             scores = self.native.matrix(columns) if self.native is not None else self._ask(columns)
             scores = np.asarray(scores, dtype=np.float64).reshape(-1)
         except Exception as error:
@@ -122,17 +125,3 @@ class Loaded:
         """Score a row of gaps, so that the first request does not pay for what is made on first use."""
         with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
             self.row([None] * len(self.names))
-
-
-def _column(values: list[Any], kind: str) -> Any:
-    if kind in ("double", "float"):
-        numbers = [math.nan if value is None else value for value in values]
-        return np.array(numbers, dtype=np.float64 if kind == "double" else np.float32)
-    if kind in ("long", "integer"):
-        whole = np.array(values, dtype=np.int64 if kind == "long" else np.int32)
-        if any(value != number for value, number in zip(values, whole.tolist(), strict=True)):
-            raise ValueError("a column of whole numbers holds a fraction")  # NumPy would cut it off
-        return whole
-    if kind == "boolean" and any(value is None for value in values):
-        raise ValueError("a column of booleans has a gap")  # NumPy would make it false
-    return np.array(values, dtype=np.bool_ if kind == "boolean" else np.object_)

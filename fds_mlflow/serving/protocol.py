@@ -73,7 +73,7 @@ class ScoreProtocol(HttpToolsProtocol):
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
-            and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
+            and (self.limit_concurrency is None or max(len(self.connections), len(self.tasks)) < self.limit_concurrency)
         )
 
     def _go_usual_way(self) -> None:
@@ -90,7 +90,10 @@ class ScoreProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
-        self.on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self.on_response_complete()
+        else:  # a request that came after this one goes the usual way, and what follows it waits for that
+            self.server_state.total_requests += 1
 
     def send_400_response(self, msg: str) -> None:
         """Answer what was asked before, then refuse what is no HTTP."""

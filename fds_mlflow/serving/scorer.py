@@ -13,6 +13,7 @@ from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.serving.arrays import ArrayModel
+from fds_mlflow.serving.columns import EXACT, check
 from fds_mlflow.serving.native import NativeModel
 
 if TYPE_CHECKING:
@@ -100,8 +101,12 @@ class Scorer:
                 f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
                 fix="compute the features with the version's own feature specification",
             )
+        values = [transaction.get(name) for name in self.inputs]
         try:
-            score = self.native.row([transaction.get(name) for name in self.inputs])
+            for value, kind in zip(values, self.inputs.values(), strict=True):
+                if kind in EXACT:
+                    check(value, kind)
+            score = self.native.row(values)
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",

@@ -74,6 +74,9 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
 
     from fds_mlflow.serving.protocol import ScoreProtocol
 
+    # Requests are scored side by side already; pools of threads within each would fight for the cores.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     config = uvicorn.Config(

@@ -25,11 +25,13 @@ from fds_mlflow.errors import ConfigError, DataError
 _NORMAL, _RAW = 0, 1  # C_API_PREDICT_NORMAL, C_API_PREDICT_RAW_SCORE
 _FLOAT64 = 1  # C_API_DTYPE_FLOAT64
 _ROW_MAJOR = 1
-# One thread: for a row a pool of threads costs more than the trees, and under load they would fight for the cores.
-_PARAMETERS = b"num_threads=1"
+# The number of threads is one setting of the whole process, and LightGBM reads it twice in a call: where another call
+# raises it in between, the first writes past its buffers. So it is left as it is, as LightGBM's own package leaves it;
+# a process that wants one thread says so by OMP_NUM_THREADS.
+_PARAMETERS = b""
 
-_MANY = 20_000
-"""Rows from which all cores are used: no request has so many, and who scores a frame waits for it."""
+_FEW = 16
+"""Rows up to which one after the other is faster than a pool of threads."""
 
 
 @cache
@@ -124,15 +126,17 @@ class Trees:
                 self._fill(self._row, 0, *values)
             except struct.error:
                 self._row[:] = [math.nan if value is None else value for value in values]
-            if self._call(*self._arguments) != 0:
-                _checked(-1)
-            return self._answer.value
+            return self._asked()
 
     def matrix(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The predictions for rows: shape (rows, columns) to shape (rows,), float64."""
         values = np.ascontiguousarray(values, dtype=np.float64)
         answer = np.empty(len(values), dtype=np.float64)
-        if len(values) == 0:
+        if len(values) <= _FEW and values.shape[1:] == (self.columns,):  # LightGBM says what else is wrong
+            with self._lock:
+                for place in range(len(values)):
+                    ctypes.memmove(self._row, values.ctypes.data + place * values.strides[0], ctypes.sizeof(self._row))
+                    answer[place] = self._asked()
             return answer
         length = ctypes.c_int64(0)
         _checked(
@@ -146,12 +150,18 @@ class Trees:
                 ctypes.c_int(self._kind),
                 ctypes.c_int(0),
                 ctypes.c_int(-1),
-                ctypes.c_char_p(_PARAMETERS if len(values) < _MANY else b""),
+                ctypes.c_char_p(_PARAMETERS),
                 ctypes.byref(length),
                 answer.ctypes.data_as(ctypes.c_void_p),
             )
         )
         return answer
+
+    def _asked(self) -> float:
+        """The prediction for the row in the buffer."""
+        if self._call(*self._arguments) != 0:
+            _checked(-1)
+        return self._answer.value
 
     def close(self) -> None:
         """Free the model; it cannot be used any more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from mlflow.models import infer_signature
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -102,12 +105,85 @@ def test_a_float_with_more_digits_is_rounded_as_mlflow_rounds_it(tmp_path: Path)
     assert np.abs(np.array([there.row(row) for row in rows]) - expected).max() <= 1e-12
 
 
-def test_a_gap_among_booleans_is_no_false(tmp_path: Path):
-    """A missing boolean is refused where the model has no word for it, and never taken for false."""
-    there, _ = on_shelf(forest(), tmp_path)
-    row = ROWS.iloc[0].to_list()
-    with pytest.raises(DataError, match="booleans has a gap"):
-        there.row([*row[:-1], None])
+NOT_EXACT = {
+    "a gap among booleans": {"foreign": None},
+    "a gap among whole numbers": {"count": None},
+    "a fraction": {"count": 2.5},
+    "a whole number out of range": {"hour": 3e9},
+    "an endless number": {"count": float("inf")},
+}
+
+
+@pytest.fixture(scope="module", params=[booster, forest])
+def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A version in memory, in its native form or by arrays."""
+    return on_shelf(request.param(), tmp_path_factory.mktemp("there"))[0]
+
+
+@pytest.mark.parametrize("name", NOT_EXACT)
+def test_what_is_not_of_its_columns_type_is_refused(there: Loaded, name: str):
+    """A gap, a fraction or a number out of range gets no score where its type has no room for it."""
+    row = tuple({**ROWS.iloc[0].to_dict(), **NOT_EXACT[name]}.values())
+    with pytest.raises(DataError, match="could not score"):
+        there.row(row)
+    with pytest.raises(DataError, match="could not score"):
+        there.rows([row] * 20)
+
+
+@pytest.mark.parametrize("make", [booster, forest])
+def test_those_who_embed_a_version_are_refused_the_same(tmp_path: Path, make: Callable[[], Any]):
+    """A single transaction with a value that is not of its type is refused by a scorer, a number in quotes included."""
+    loaded = saved(make(), tmp_path / "model")
+    scorer = accelerated(
+        Scorer(1, 0.5, kinds_of(loaded), ROWS.head(20), loaded.predict, str(tmp_path / "model"), loaded)
+    )
+    assert scorer.native is not None
+    for wrong in ({"amount": "12.5"}, {"count": "3"}, *NOT_EXACT.values()):
+        with pytest.raises(DataError, match="could not score a transaction"):
+            scorer.row({**ROWS.iloc[0].to_dict(), **wrong})
+
+
+def test_a_single_float_is_rounded_like_a_column_of_them(tmp_path: Path):
+    """A transaction whose float has more digits scores as the frame that MLflow makes of it."""
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(ROWS, FRAUD)
+    loaded = saved(model, tmp_path / "model")
+    scorer = accelerated(
+        Scorer(1, 0.5, kinds_of(loaded), ROWS.head(20), loaded.predict, str(tmp_path / "model"), loaded)
+    )
+    assert scorer.native is not None
+    frame = ROWS.head(50).assign(ratio=np.float32(0.7))
+    expected = loaded.predict(frame)
+    chosen = [place for place in range(50) if 0 <= expected[place] <= 1]
+    assert chosen
+    singly = [scorer.row({**frame.iloc[place].to_dict(), "ratio": 0.7}) for place in chosen]
+    assert np.abs(np.array(singly) - expected[chosen]).max() <= 1e-12
+
+
+_SIDE_BY_SIDE = """
+import sys, threading
+import numpy as np
+from fds_mlflow.serving.trees import Trees
+text = open(sys.argv[1]).read()
+trees = Trees(text)
+random = np.random.default_rng(0)
+frames = [random.random((rows, trees.columns)) for rows in (40, 60, 16)]
+expected = [trees.matrix(frame) for frame in frames]
+wrong = []
+def ask(frame, scores):
+    wrong.extend(1 for _ in range(20_000) if (trees.matrix(frame) != scores).any())
+threads = [threading.Thread(target=ask, args=both) for both in zip(frames, expected)]
+[thread.start() for thread in threads]
+[Trees(text).row([0.5] * trees.columns) for _ in range(100)]
+[thread.join() for thread in threads]
+sys.exit(min(len(wrong), 100))
+"""
+
+
+def test_frames_of_any_size_may_be_scored_at_once(tmp_path: Path):
+    """Threads that score frames of all sizes, while versions are loaded, get their scores, and the process survives."""
+    booster().save_model(tmp_path / "trees.txt")
+    done = subprocess.run([sys.executable, "-c", _SIDE_BY_SIDE, str(tmp_path / "trees.txt")], check=False)
+    assert done.returncode == 0
 
 
 def test_those_who_embed_a_pipeline_get_its_scores_without_a_frame(tmp_path: Path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         """The test goes on sending."""
+
+
+class Immediate(Executor):
+    """Threads that have done their work as soon as they are asked; the loop hears of it a few rounds later."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Do it."""
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
 
 class Connection:
@@ -107,6 +121,9 @@ REQUESTS = {
     "no body": request("/score"),
     "with a query": request("/score?a=b", ROW, X_Request_ID="r4"),
     "rows": request("/invocations", {"inputs": [ROW]}, X_Request_ID="r5"),
+    "many rows": request("/invocations", {"inputs": [ROW] * 17}, X_Request_ID="rows"),
+    "labels": request("/labels", [{"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-01T00:00Z"}]),
+    "too deep": request("/score", b'{"more":' + b"[" * 1_500),
     "a question": request("/ping", method="GET"),
     "a wrong method": request("/score", method="GET"),
     "no such path": request("/scores", ROW),
@@ -124,6 +141,7 @@ def application(folder: Path, **more: Any) -> App:
     app = App(Settings("fraud", "memory:", folder, body_limit=2_000, **more))
     shelf(folder).write_table(table())
     app.worker.follow()
+    app._threads = Immediate()  # type: ignore[assignment]
     return app
 
 
@@ -156,6 +174,13 @@ def test_whatever_is_asked_is_answered_as_the_usual_way_answers(app: App, data: 
     short = asyncio.run(answered(ScoreProtocol, app, parts))
     usual = asyncio.run(answered(HttpToolsProtocol, app, parts))
     assert short == usual
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_each_request_is_answered_as_the_usual_way_answers_it(app: App, name: str):
+    """Whatever a request is about, it gets byte for byte uvicorn's answer, and so does the one behind it."""
+    parts = [(REQUESTS[name] + REQUESTS["another"], True)]
+    assert await answered(ScoreProtocol, app, parts) == await answered(HttpToolsProtocol, app, parts)
 
 
 async def test_what_is_no_http_ends_the_connection(app: App):
@@ -199,6 +224,21 @@ async def test_a_server_that_ends_answers_what_it_has_accepted(app: App):
     connection.protocol.shutdown()
     assert connection.wire.sent.startswith(b"HTTP/1.1 200 OK\r\n")
     assert connection.wire.closed
+
+
+async def test_nothing_overtakes_what_takes_a_thread(app: App):
+    """Behind a score, what takes longer is answered before what came after it, and a server that ends waits for it."""
+    for last in ("a question", "a score"):
+        connection = Connection(ScoreProtocol, app)
+        await connection.send(REQUESTS["a score"] + REQUESTS["many rows"] + REQUESTS[last], wait=False)
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert connection.wire.sent.count(b"HTTP/1.1 200 OK") == 1
+        connection.protocol.shutdown()
+        assert not connection.wire.closed
+        await connection.settle()
+        assert b'"request_id":"rows-16"' in connection.wire.sent
+        assert connection.wire.late == b""
 
 
 async def test_a_client_that_has_gone_harms_nobody(app: App):
