@@ -1,7 +1,7 @@
 """The registry's operations on real backends: many processes at once, checked; latency; emergencies; long histories.
 
     python -m benchmarks.registry_load --json                  # under a minute: SQLite directly, few operations
-    python -m benchmarks.registry_load --json --full           # three backends, 2,000 operations each: hours
+    python -m benchmarks.registry_load --json --full --lifetime 6  # three backends, 2,000 wishes each: half an hour
     python -m benchmarks.registry_load --json --backend server_postgresql --operations 200 --no-scale
     python -m benchmarks.registry_load --json --backend server_postgresql --only-scale --full
 
