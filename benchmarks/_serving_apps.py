@@ -3,8 +3,9 @@
     python -m benchmarks._serving_apps echo PORT
     python -m benchmarks._serving_apps bare PORT BOOSTER
 
-`echo` sends the body back: no ASGI application is faster on this server. `bare` decodes a transaction with msgspec, asks
-LightGBM's `Booster.predict`, and sends the score: what anybody would write first, without routing, outcomes, checks.
+`echo` sends the body back: no ASGI application is faster on this server. `bare` decodes a transaction with msgspec,
+asks LightGBM's `Booster.predict`, and sends the score: what anybody would write first, without routing, outcomes,
+checks.
 """
 
 from __future__ import annotations
