@@ -260,6 +260,19 @@ async def test_more_connections_than_allowed_are_turned_away(app: App):
     assert connection.wire.sent.startswith(b"HTTP/1.1 503 ")
 
 
+async def test_more_requests_under_way_than_allowed_turn_a_score_away(app: App):
+    """Requests of clients that have gone count until they are done: a score beyond the limit is a 503 as well."""
+    connection = Connection(ScoreProtocol, app, limit=2)
+    under_way = {asyncio.create_task(asyncio.Event().wait()) for _ in range(2)}
+    connection.server.tasks.update(under_way)  # type: ignore[arg-type]
+    connection.protocol.data_received(REQUESTS["a score"])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert connection.wire.sent.startswith(b"HTTP/1.1 503 ")
+    for task in under_way:
+        task.cancel()
+
+
 async def test_a_champion_that_fails_is_a_503_the_short_way_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Where the champion cannot score, the answer says why, in the words of the usual way."""
     app = application(tmp_path)
