@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.serving.columns import check
 from fds_mlflow.serving.trees import Trees
 
 _SPECIFICATION, _TREES = "native.json", "native.txt"
@@ -227,8 +228,7 @@ class NativeModel:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, str | bytes):
-        raise TypeError(f"{value[:50]!r} is a text where a number belongs")
+    check(value, "double")
     return math.nan if value is None else float(value)
 
 
