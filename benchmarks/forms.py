@@ -86,18 +86,16 @@ def forms(folder: Path) -> dict[str, Form]:
     """A logged model through pyfunc, and in the form in which it is served."""
     import mlflow
 
-    from fds_mlflow.serving.convert import array_model, convert
+    from fds_mlflow.serving.convert import quick_form
+    from fds_mlflow.serving.native import NativeModel
 
     loaded = mlflow.pyfunc.load_model(str(folder))
     inputs = dict.fromkeys(NAMES, "double")
     example = frame(rows(50, seed=0))
-    native = convert(str(folder), loaded, example, inputs)
-    arrays = array_model(loaded, example, inputs)
+    form = quick_form(str(folder), loaded, example, inputs)
     found: dict[str, Form] = {"pyfunc.predict": lambda row: float(loaded.predict(frame(np.array([row])))[0])}
-    if native is not None:
-        found["fds serve, native"] = native.row
-    elif arrays is not None:
-        found["fds serve, arrays"] = arrays.row
+    if form is not None:
+        found[f"fds serve, {'native' if isinstance(form, NativeModel) else 'arrays'}"] = form.row
     return found
 
 

@@ -102,9 +102,9 @@ def contestants(
         port = free_port()
         bare = Server(BARE, [*here, "bare", str(port), model.booster], port, folder / "bare", environment=path)
         yield Contestant(BARE, bare, "/score", score_bodies(x), lambda answer: answer["score"])
-    for name, one in zip((FDS, TWO), ours, strict=False):
-        if ("fds" if name == FDS else "two") in only:
-            yield Contestant(name, one.server, "/score", score_bodies(x), lambda answer: answer["score"])
+    for name, one in zip(("fds", "two"), ours, strict=False):
+        if name in only:
+            yield Contestant(NAMES[name], one.server, "/score", score_bodies(x), lambda answer: answer["score"])
     if ours and "invocations" in only:
         yield Contestant(INVOCATIONS, ours[0].server, "/invocations", split_bodies(x, key=True), _first_prediction)
     for name, saved, bodies in (

@@ -14,9 +14,6 @@ import numpy.typing as npt
 
 from fds_mlflow.serving.columns import check, column
 
-KINDS = frozenset({"double", "float", "long", "integer", "boolean"})
-"""MLflow's types of columns that a matrix of numbers can hold."""
-
 
 class ArrayModel:
     """Scores rows given as plain numbers.

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import FdsError
-from fds_mlflow.serving.arrays import KINDS, ArrayModel
+from fds_mlflow.serving.arrays import ArrayModel
+from fds_mlflow.serving.columns import DTYPES
 from fds_mlflow.serving.native import Column, ForestScore, NativeModel
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ TOLERANCE = 1e-9
 """Largest difference of two scores that count as the same; LightGBM's own are equal to the last bit."""
 
 _PROBES = 256
+
+
+def quick_form(
+    folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]
+) -> NativeModel | ArrayModel | None:
+    """The quickest form of a logged model that gives its scores, None where pyfunc is; arguments as for `convert`."""
+    return convert(folder, loaded, example, inputs) or array_model(loaded, example, inputs)
 
 
 def convert(folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]) -> NativeModel | None:
@@ -66,7 +74,7 @@ def array_model(loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, 
     """
     if "sklearn" not in loaded.metadata.flavors or example is None or len(example) == 0 or not inputs:
         return None
-    if not KINDS.issuperset(inputs.values()):
+    if not DTYPES.keys() >= set(inputs.values()):
         return None
     try:
         arrays = ArrayModel(loaded, inputs)
@@ -99,14 +107,6 @@ def _agree(form: NativeModel | ArrayModel, loaded: Any, example: pd.DataFrame, i
     return True
 
 
-_SIZES: Mapping[str, type[np.generic]] = {
-    "double": np.float64,
-    "float": np.float32,
-    "long": np.int64,
-    "integer": np.int32,
-}
-
-
 def _probes(example: pd.DataFrame, inputs: Mapping[str, str]) -> pd.DataFrame:
     """Rows of the example's values, shuffled column by column, numbers spread out, each column of its own type."""
     import pandas as pd
@@ -116,11 +116,11 @@ def _probes(example: pd.DataFrame, inputs: Mapping[str, str]) -> pd.DataFrame:
     probes: dict[str, Any] = {}
     for position, (name, kind) in enumerate(inputs.items()):
         values = example[name].to_numpy()[rows[:, position]]
-        if kind in _SIZES:
+        if kind in DTYPES and kind != "boolean":
             values = np.asarray(values, dtype=np.float64) * random.lognormal(0, 0.5, _PROBES)
             if kind in ("double", "float"):
                 values[random.random(_PROBES) < 0.05] = np.nan
-            values = values.astype(_SIZES[kind])
+            values = values.astype(DTYPES[kind])
         probes[name] = values
     return pd.concat([example[list(inputs)], pd.DataFrame(probes)], ignore_index=True)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import EXACT, check, column
+from fds_mlflow.serving.columns import check, column, exact
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.shelf import Prepared
 from fds_mlflow.serving.timed import Timed
@@ -37,7 +37,7 @@ class Loaded:
         self.inputs = dict(prepared.inputs)
         self.names = tuple(self.inputs)
         self.required = frozenset(self.inputs) - prepared.optional
-        self._exact = [(place, kind) for place, kind in enumerate(self.inputs.values()) if kind in EXACT]
+        self._exact = exact(self.inputs)
         self.native: NativeModel | None = None
         self._seconds = seconds
         self._pyfunc: Timed | None = None

@@ -93,7 +93,9 @@ def prepare(
     Raises:
         RefusedError: It does not load, or does not score its input example.
     """
-    from fds_mlflow.serving.convert import array_model, convert
+    from fds_mlflow.serving.arrays import ArrayModel
+    from fds_mlflow.serving.convert import quick_form
+    from fds_mlflow.serving.native import NativeModel
     from fds_mlflow.serving.scorer import load
 
     scorer = load(store, model, version, tracking_uri=tracking_uri, registry_uri=registry_uri)
@@ -106,11 +108,16 @@ def prepare(
             ) from None
     target = model_folder(folder)
     shutil.copytree(scorer.folder, target)
-    native = convert(str(target), scorer.loaded, scorer.example, scorer.inputs)
-    arrays = None if native is not None else array_model(scorer.loaded, scorer.example, scorer.inputs)
-    if native is not None:
-        native.save(folder)
-    describe(folder, scorer.inputs, native=native is not None, arrays=arrays is not None, optional=scorer.optional)
+    form = quick_form(str(target), scorer.loaded, scorer.example, scorer.inputs)
+    if isinstance(form, NativeModel):
+        form.save(folder)
+    describe(
+        folder,
+        scorer.inputs,
+        native=isinstance(form, NativeModel),
+        arrays=isinstance(form, ArrayModel),
+        optional=scorer.optional,
+    )
 
 
 @click.command()

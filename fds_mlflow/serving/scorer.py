@@ -13,7 +13,7 @@ from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import EXACT, check
+from fds_mlflow.serving.columns import DTYPES, check, exact
 from fds_mlflow.serving.native import NativeModel
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ class Scorer:
             )
         values = [transaction.get(name) for name in self.inputs]
         try:
-            for value, kind in zip(values, self.inputs.values(), strict=True):
-                if kind in EXACT:
-                    check(value, kind)
+            for place, kind in exact(self.inputs):
+                check(values[place], kind)
             score = self.native.row(values)
         except Exception as error:
             raise DataError(
@@ -117,10 +116,6 @@ class Scorer:
         return score
 
 
-_EXACT = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
-"""MLflow's types whose columns become arrays as they are, and the dtype they then have."""
-
-
 def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:
     """Each column as an array; None where one is missing or not exactly of its type."""
     columns = []
@@ -130,7 +125,7 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
         column = rows[name]
         if kind == "string" and column.dtype in ("object", "str"):
             columns.append(column.to_numpy(dtype=object))
-        elif str(column.dtype) == _EXACT.get(kind):
+        elif kind in DTYPES and str(column.dtype) == np.dtype(DTYPES[kind]).name:
             columns.append(column.to_numpy())
         else:
             return None
@@ -139,12 +134,11 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
 
 def accelerated(scorer: Scorer) -> Scorer:
     """The same scorer with its native form, or one that takes arrays, where it has one that gives the same scores."""
-    from fds_mlflow.serving.convert import array_model, convert
+    from fds_mlflow.serving.convert import quick_form
 
     if scorer.loaded is None:
         return scorer
-    native = convert(scorer.folder, scorer.loaded, scorer.example, scorer.inputs)
-    return replace(scorer, native=native or array_model(scorer.loaded, scorer.example, scorer.inputs))
+    return replace(scorer, native=quick_form(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
 
 
 def _contract(version: int, what: str) -> DataError:
