@@ -7,6 +7,7 @@ form); so they are small, and nothing that the registry or the store does holds 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -46,6 +47,10 @@ WAKE_SECONDS = 0.1
 """How soon a webhook of the registry is acted on, and so how often at most."""
 
 
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL")
+"""Whose pools of threads an environment variable of that name rules."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How the server runs.
@@ -74,9 +79,6 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
 
     from fds_mlflow.serving.protocol import ScoreProtocol
 
-    # Requests are scored side by side already; pools of threads within each would fight for the cores.
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     config = uvicorn.Config(
@@ -199,7 +201,8 @@ class Server:
 
     def _spawn(self) -> SpawnProcess:
         process = self._context.Process(target=work, args=(self._settings, self._options, self._socket), name="worker")
-        process.start()
+        with _one_thread_each():
+            process.start()
         return process
 
     def _revive(self) -> None:
@@ -231,6 +234,22 @@ class Server:
                 log.warning("outcomes stay on disk for the next start: %s", self._recorder.problem)
                 break
             time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let a process that is started run one thread in each library, unless the environment says otherwise.
+
+    Requests are scored side by side already; pools of threads within each would fight for the cores. Libraries read
+    this when they are loaded, and NumPy is before the first line of a worker runs.
+    """
+    added = [name for name in (f"{library}_NUM_THREADS" for library in _LIBRARIES) if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,15 @@ def test_two_workers_share_the_work(server: Served) -> None:
     for path in server.cache.glob("*/metrics/*.json"):
         counts = json.loads(path.read_text())["responses"]
         assert sum(count for name, status, count in counts if (name, status) == ("/score", 200)) > 0
+
+
+@pytest.mark.parametrize("library", ["OMP", "OPENBLAS", "MKL"])
+def test_a_worker_runs_one_thread_in_each_library(server: Served, library: str) -> None:
+    """Workers are started with one thread a library, unless the environment of the server says otherwise."""
+    name = f"{library}_NUM_THREADS"
+    for worker in server.workers:
+        said = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+        assert f"{name}={os.environ.get(name, '1')}".encode() in said
 
 
 @pytest.mark.parametrize("part", [b"", b'{"amount": 20.0, '], ids=["nothing", "half"])
