@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ulid import ULID
 
@@ -88,7 +88,7 @@ class CaseRecord:
 
 
 Record = TypeVar("Record")
-Choice = TypeVar("Choice", Variant, CaseStatus)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class _RefusedError(Exception):
@@ -221,8 +221,8 @@ def _text(name: str, value: Any, longest: int) -> str:
 
 def _choice(name: str, value: Any, allowed: type[Choice]) -> Choice:
     try:
-        return cast("Choice", allowed._value2member_map_[value])  # what the call does, less its ceremony
-    except (KeyError, TypeError):
+        return allowed(value)
+    except ValueError:
         raise _RefusedError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}") from None
 
 
