@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL, Plan
 
 
@@ -60,6 +61,7 @@ class Rollout:
         step: Index of the step in the plan; displayed statistics restart with each step.
         since: When the current step began, UTC.
         status: Active, or how it ended.
+        spelling: How keys are written, from its start to its end.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Rollout:
     step: int
     since: datetime
     status: RolloutStatus = RolloutStatus.ACTIVE
+    spelling: Spelling = Spelling.BY_COLUMN
 
     @property
     def active(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fds_mlflow.core.events import Kind, Rollout, RolloutStatus
+from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL, Plan, to_percent
 from fds_mlflow.core.state import Stage, State
 from fds_mlflow.errors import RefusedError, StaleError
@@ -212,6 +213,7 @@ def _to_start(state: State, request: Request) -> Target:
         weight=request.plan.weights[0],
         step=0,
         since=request.now,
+        spelling=Spelling.CANONICAL,
     )
     return Target(request.version, rollout)
 

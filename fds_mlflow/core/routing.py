@@ -11,6 +11,7 @@ import xxhash
 
 from fds_mlflow.core.events import Rollout
 from fds_mlflow.core.hashing import xxh64
+from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL
 from fds_mlflow.core.variant import Variant
 
@@ -46,6 +47,11 @@ class RoutingTable:
 
     champion: int
     rollout: Rollout | None = None
+
+    @property
+    def spelling(self) -> Spelling:
+        """How keys are written while this table is in force."""
+        return Spelling.CANONICAL if self.rollout is None else self.rollout.spelling
 
     def route(self, key: str) -> Route:
         """The route of one key."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+import xxhash
 from ulid import ULID
 
 from fds_mlflow.core.routing import Variant
@@ -18,6 +19,9 @@ ERROR_LENGTH = 1000
 """Characters kept of an error text: a stack trace must not cost the batch it arrives in."""
 
 _INTEGER_MAX = 2**31 - 1
+
+_SHOWN = 200
+"""Characters of a client's id that are kept for people; all of them are in the digest behind it."""
 
 
 class CaseStatus(StrEnum):
@@ -32,6 +36,17 @@ class CaseStatus(StrEnum):
 def new_request() -> str:
     """An identity for a request that came without one."""
     return str(ULID())
+
+
+def identity(request_id: str, content: bytes) -> str:
+    """The identity of one transaction's request where a client's id may stand for many: the id, and what was asked.
+
+    Args:
+        request_id: The client's id.
+        content: What tells the transaction from others under that id: its own id, else its values.
+    """
+    digest = xxhash.xxh3_128_hexdigest(request_id.encode("utf-8", "surrogateescape") + b"\0" + content)
+    return f"{request_id[:_SHOWN]}-{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from fds_mlflow.core.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import Plan, to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
 
@@ -439,6 +440,8 @@ def _rollout_values(rollout: Rollout) -> dict[str, Any]:
         "since": _time(rollout.since),
         "status": rollout.status.value,
         "plan": rollout.plan.to_dict(),
+        # Rollouts of earlier releases say nothing, and stay as they were to the letter.
+        **({} if rollout.spelling is Spelling.BY_COLUMN else {"spelling": int(rollout.spelling)}),
     }
 
 
@@ -453,6 +456,7 @@ def _rollout(values: Mapping[str, Any]) -> Rollout:
         step=int(values["step"]),
         since=_moment(values["since"]),
         status=RolloutStatus(values["status"]),
+        spelling=Spelling(values.get("spelling", Spelling.BY_COLUMN)),
     )
 
 

@@ -10,6 +10,7 @@ import itertools
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,12 +20,14 @@ from typing import Any, Protocol
 import msgspec
 
 from fds_mlflow.errors import DataError, FdsError
-from fds_mlflow.outcomes.records import case_rows
+from fds_mlflow.outcomes.records import case_rows, identity
 from fds_mlflow.serving import openapi
 from fds_mlflow.serving.engine import Answer, Names
-from fds_mlflow.serving.formats import Formats, Requests
+from fds_mlflow.serving.formats import Formats
+from fds_mlflow.serving.loose import LooseFormats
 from fds_mlflow.serving.recorder import case_of
-from fds_mlflow.serving.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.request import LONGEST_KEY, Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.rows import Piece, Requests, Row
 from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.spool import Label
 from fds_mlflow.serving.state import State
@@ -48,6 +51,9 @@ _TYPES: Mapping[str, bytes] = {
 
 _INLINE = 16
 """Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
+
+_SHORT = 2**16
+"""Bytes of a request that is read at once; a longer one is read in a thread, for the same reason."""
 
 _THREADS = 8
 """Requests of models without a native form, and large ones, that are worked on at once."""
@@ -73,7 +79,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._read: list[tuple[Asked, float, State, Sequence[Any], Names, str | None]] = []
+        self._read: list[tuple[Asked, float, State, Row, Names, Head]] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         # Neighbours in the store's index are written one after the other, so identities count up.
@@ -138,10 +144,10 @@ class App:
         state, formats = self._serving()
         began = time.perf_counter()
         try:
-            values, key, transaction = formats.one(sent)
+            values, key, transaction = formats.one(sent) if state.inline else await self._elsewhere(formats.one, sent)
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
-        request = (state, values, self._names(said, key, transaction), said.pin)
+        request = (state, values, self._names(said, key, transaction, sent), said)
         answer = self._answer(*request) if state.inline else await self._elsewhere(self._answer, *request)
         return self._counted(began, answer)
 
@@ -150,7 +156,9 @@ class App:
         state, formats = self._serving()
         began = time.perf_counter()
         try:
-            requests = _read(formats, said.content_type, sent)
+            read = _reader(formats, said.content_type)
+            plain = state.inline and len(sent) <= _SHORT and read in (formats.invocation, formats.text)
+            requests = read(sent) if plain else await self._elsewhere(read, sent)
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
         if state.inline and len(requests.rows) <= _INLINE:
@@ -187,16 +195,16 @@ class App:
             return False
         if not self._read:
             asyncio.get_running_loop().call_soon(self.now)
-        self._read.append((asked, began, state, values, self._names(said, key, transaction), said.pin))
+        self._read.append((asked, began, state, values, self._names(said, key, transaction, sent), said))
         return True
 
     def now(self) -> None:
         """Answer whatever is to be answered soon."""
         read, self._read = self._read, []
-        for asked, began, state, values, names, pin in read:
+        for asked, began, state, values, names, said in read:
             status = 200
             try:
-                answer = self._counted(began, self._answer(state, values, names, pin))
+                answer = self._counted(began, self._answer(state, values, names, said))
             except Exception as error:
                 refused = _refusal(error, "/score")
                 status, answer = refused.status, refused.body
@@ -210,30 +218,43 @@ class App:
         self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
         return _encode(answer)
 
-    def _answer(self, state: State, values: Sequence[Any], names: Names, pin: str | None) -> Answer:
+    def _answer(self, state: State, values: Row, names: Names, said: Head) -> Answer:
         request_id, key, transaction = names
-        return self.worker.engine.answer(
-            state, values, request_id=request_id, key=key, transaction_id=transaction, pin=pin
+        answer = self.worker.engine.answer(
+            state, values, request_id=request_id, key=key, transaction_id=transaction, pin=said.pin
         )
+        answer.request_id = said.request_id or answer.request_id
+        return answer
 
     def _all(self, state: State, requests: Requests, said: Head) -> list[Answer]:
-        names = [self._names(said, key, other) for key, other in zip(requests.keys, requests.transactions, strict=True)]
-        if said.request_id is not None and len(names) > 1:  # one header names many requests
-            names = [(f"{said.request_id}-{place}", key, other) for place, (_, key, other) in enumerate(names)]
+        contents = [b""] * len(requests.rows) if said.request_id is None else list(map(_content, requests.rows))
+        known = zip(requests.keys, requests.transactions, contents, strict=True)
+        names = _apart([self._names(said, *one) for one in known])
         if len(names) == 1 or said.pin is not None:
-            return [self._answer(state, row, name, said.pin) for row, name in zip(requests.rows, names, strict=True)]
-        return self.worker.engine.answers(state, requests.rows, names)
+            return [self._answer(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
+        answers = self.worker.engine.answers(state, requests.rows, names)
+        if said.request_id is not None:
+            for place, answer in enumerate(answers):
+                answer.request_id = f"{said.request_id}-{place}"
+        return answers
 
-    def _names(self, said: Head, key: str | None, transaction: str | None) -> Names:
-        """Identity of a request, its routing key, and what labels are joined on; made where they are absent."""
-        request_id = said.request_id or self._identity(self._count())
-        key = key or said.key or request_id
+    def _names(self, said: Head, key: str | None, transaction: str | None, content: bytes) -> Names:
+        """Identity of a request, its routing key, and what labels are joined on; made where they are absent.
+
+        One `X-Request-ID` may come with many transactions: a mesh gives one to all that an inbound request causes. So
+        the identity is that of the transaction under it, or of the content where the transaction has no id.
+        """
+        if said.request_id is None:
+            request_id = self._identity(self._count())
+        else:
+            request_id = identity(said.request_id, content if transaction is None else transaction.encode())
+        key = key or said.key or (said.request_id or request_id)[:LONGEST_KEY]
         return request_id, key, transaction or key
 
     async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    def _serving(self) -> tuple[State, Formats]:
+    def _serving(self) -> tuple[State, Formats | LooseFormats]:
         serving = self.worker.serving
         if serving is None:
             raise RefusedError(
@@ -302,10 +323,30 @@ def _refusal(error: Exception, path: str) -> RefusedError:
     return RefusedError(500, "the server failed at this request", "see its log")
 
 
-def _read(formats: Formats, content_type: bytes, sent: bytes) -> Requests:
+def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[bytes], Requests]:
     kind = content_type.split(b";")[0].strip().lower()
     if kind == b"application/json":
-        return formats.invocation(sent)
+        return formats.invocation
     if kind == b"text/csv":
-        return formats.text(sent)
-    raise RefusedError(415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON or text/csv")
+        return formats.text
+    if kind == b"application/vnd.apache.parquet":
+        return formats.parquet
+    raise RefusedError(
+        415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON, text/csv or Parquet"
+    )
+
+
+def _content(row: Row) -> bytes:
+    """The values of a row, to tell it from others."""
+    return repr(row.batch.taken([row.place]) if isinstance(row, Piece) else list(row)).encode("utf-8", "replace")
+
+
+def _apart(names: list[Names]) -> list[Names]:
+    """Rows of one call that say the same are requests of their own, and told apart by their place among them."""
+    seen: Counter[str] = Counter()
+    told = []
+    for request_id, key, transaction in names:
+        seen[request_id] += 1
+        count = seen[request_id]
+        told.append((request_id if count == 1 else f"{request_id}.{count}", key, transaction))
+    return told

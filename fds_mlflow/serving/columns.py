@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+
+from fds_mlflow.core.keys import EXACT
 
 DTYPES: Mapping[str, type[np.generic]] = {
     "double": np.float64,
@@ -20,11 +24,111 @@ DTYPES: Mapping[str, type[np.generic]] = {
 }
 """MLflow's types of columns that hold numbers or booleans, and how NumPy calls them."""
 
+PLAIN = frozenset(DTYPES) | {"string"}
+"""Types whose values are read one by one; requests with any other type are read by MLflow itself."""
+
+NUMBERS = frozenset({"double", "float", "long", "integer"})
+
 _EXACT = frozenset({"long", "integer", "boolean"})
 """Those in which a gap, a fraction or a number out of range has no place."""
 
 
 _SIZES = {"long": 2**63, "integer": 2**31}
+
+DECODED: Mapping[str, Any] = {
+    "double": float | None,
+    "float": float | None,
+    "string": str | None,
+    "boolean": bool,
+    **{kind: Annotated[int, msgspec.Meta(ge=-size, le=size - 1)] for kind, size in _SIZES.items()},
+}
+"""What a value of each plain type is in JSON that needs no second look."""
+
+MISSING = frozenset(
+    [
+        *["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"],
+        *["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"],
+    ]
+)
+"""Fields of CSV that say that there is no value: those of `pandas.read_csv`, by which MLflow's server reads it."""
+
+
+def from_text(field: str, kind: str) -> Any:
+    """What a field of CSV says, as JSON would, for `cell` to take."""
+    if field in MISSING:
+        return None
+    if kind == "boolean" or kind in _SIZES:
+        return {"true": True, "false": False, "1.0": 1, "0.0": 0}.get(field.strip().lower(), field)
+    return field
+
+
+def cell(value: Any, kind: str) -> Any:
+    """One value as a column of a plain type takes it: what MLflow's server makes of it, where that loses nothing.
+
+    Args:
+        value: As JSON, CSV or Parquet has it; None for a gap.
+        kind: MLflow's name of the type.
+
+    Raises:
+        ValueError: It does not fit; says why.
+    """
+    if value is None and kind not in _EXACT:
+        return None
+    try:
+        if kind in ("double", "float"):
+            return _real(value)
+        if kind == "boolean":
+            return _boolean(value)
+        return _whole(value, kind) if kind in _SIZES else _string(value)
+    except (TypeError, ValueError, ArithmeticError):  # the last is Decimal's
+        raise ValueError(f"{_shown(value)} is {_WANTED[kind]}") from None
+
+
+_WANTED = {
+    "double": "no number",
+    "float": "no number",
+    "long": "no whole number of 64 bits",
+    "integer": "no whole number of 32 bits",
+    "boolean": "neither true nor false",
+    "string": "no text",
+}
+
+
+def _shown(value: Any) -> str:
+    said = "null" if value is None else repr(value)
+    return said if len(said) <= 50 else f"{said[:50]}..."
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:
+        raise ValueError("Python takes that, and nobody else does")
+    if not isinstance(value, (int, float, str, Decimal)):
+        raise TypeError(value)
+    return float(value)
+
+
+def _whole(value: Any, kind: str) -> int:
+    if isinstance(value, str) and "_" not in value:
+        value = Decimal(value)
+    size = EXACT + 1 if isinstance(value, float) else _SIZES[kind]  # a float beyond has lost digits already
+    if not isinstance(value, (int, float, Decimal)) or not max(-size, -_SIZES[kind]) <= value < min(size, _SIZES[kind]):
+        raise ValueError(value)
+    if value != int(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, (int, float)) or value not in (0, 1):
+        raise ValueError(value)
+    return bool(value)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    value.encode()  # a lone surrogate is no text
+    return value
 
 
 def exact(inputs: Mapping[str, str]) -> list[tuple[int, str]]:

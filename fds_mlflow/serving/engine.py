@@ -10,12 +10,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.serving.loaded import Loaded
+from fds_mlflow.serving.rows import Row
 from fds_mlflow.serving.shelf import Served, Shelf, Table
 from fds_mlflow.serving.spool import Outcome, Shadow
 from fds_mlflow.serving.state import State
@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, gc=False):
     """What a request is told.
 
     Attributes:
-        request_id: Identity of the request.
+        request_id: As the client gave it, else its identity.
         key: The routing key.
         score: In [0, 1], higher = more likely fraud.
         flagged: Whether the score reaches the version's threshold.
@@ -112,7 +112,7 @@ class Engine:
     shadow: float = 0.0
     state: State | None = None
     outcomes: deque[Outcome] = field(default_factory=deque)
-    shadowed: deque[tuple[str, Sequence[Any], State]] = field(default_factory=lambda: deque(maxlen=10_000))
+    shadowed: deque[tuple[str, Row, State]] = field(default_factory=lambda: deque(maxlen=10_000))
     seen: int = 0
 
     def follow(self) -> bool:
@@ -155,14 +155,14 @@ class Engine:
         prepared = self.shelf.prepared(served.version, served.identity)
         if prepared is None:
             raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
-        return Loaded(prepared, served.threshold, seconds)
+        return Loaded.load(prepared, served.threshold, seconds)
 
     # --- one request --------------------------------------------------------------------------------------
 
     def answer(
         self,
         state: State,
-        values: Sequence[Any],
+        values: Row,
         *,
         request_id: str,
         key: str,
@@ -188,7 +188,7 @@ class Engine:
         milliseconds = None if pin is not None else 1_000.0 * (time.perf_counter() - began)
         return self._told(state, values, (request_id, key, transaction_id), result, milliseconds)
 
-    def answers(self, state: State, rows: Sequence[Sequence[Any]], names: Sequence[Names]) -> list[Answer]:
+    def answers(self, state: State, rows: Sequence[Row], names: Sequence[Names]) -> list[Answer]:
         """Score many requests at once; as `answer`, all or none.
 
         Args:
@@ -213,9 +213,7 @@ class Engine:
             raise failed
         return answers
 
-    def _told(
-        self, state: State, values: Sequence[Any], names: Names, result: _Result, milliseconds: float | None
-    ) -> Answer:
+    def _told(self, state: State, values: Row, names: Names, result: _Result, milliseconds: float | None) -> Answer:
         """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
 
         Args:
@@ -288,7 +286,7 @@ class Engine:
             found.append(Shadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
         return found
 
-    def _scored(self, state: State, values: Sequence[Any], assigned: str, variant: str) -> _Result:
+    def _scored(self, state: State, values: Row, assigned: str, variant: str) -> _Result:
         """Who answers, with which score, and what went wrong: a canary's failure costs nobody an answer."""
         error: FdsError | None = None
         if variant == CANARY:
@@ -302,7 +300,7 @@ class Engine:
         except FdsError as failed:
             return assigned, state.champion, None, failed
 
-    def _all_scored(self, state: State, rows: Sequence[Sequence[Any]], keys: Sequence[str]) -> list[_Result]:
+    def _all_scored(self, state: State, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
         """As `_scored`, each variant asked once for all of its rows."""
         assigned = [_assigned(state, key) for key in keys]
         if len(rows) <= _FEW and state.inline:
@@ -336,10 +334,10 @@ def _required(state: State) -> Loaded:
     return state.canary
 
 
-def _of_canary(state: State, rows: Sequence[Sequence[Any]]) -> list[float | FdsError]:
+def _of_canary(state: State, rows: Sequence[Row]) -> list[float | FdsError]:
     """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
     said: list[float | FdsError] = []
-    chosen: dict[int, Sequence[Any]] = {}
+    chosen: dict[int, Row] = {}
     for place, row in enumerate(rows):
         said.append(math.nan)
         try:
@@ -360,7 +358,7 @@ def _of_canary(state: State, rows: Sequence[Sequence[Any]]) -> list[float | FdsE
     return said
 
 
-def _alone(loaded: Loaded, row: Sequence[Any]) -> float | FdsError:
+def _alone(loaded: Loaded, row: Row) -> float | FdsError:
     try:
         return loaded.row(row)
     except FdsError as failed:

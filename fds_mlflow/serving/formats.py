@@ -1,34 +1,42 @@
 """From the bytes of a request to rows: MLflow's scoring protocol, and one transaction as it is.
 
-Every value is checked against the signature while it is decoded; an error names the column.
+A request that is plainly typed is decoded and checked in one go. What is not (a number in quotes, NaN, whole numbers
+written 1.0, CSV, Parquet, ...) is read value by value, as `columns.cell` takes them; an error names row and column.
 Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ (the formats of `/invocations`).
 """
 
 from __future__ import annotations
 
-import csv
 import io
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from fds_mlflow.core.keys import Spelling, spelled
+from fds_mlflow.csv_text import records
 from fds_mlflow.errors import DataError
+from fds_mlflow.serving.columns import NUMBERS, cell, from_text
+from fds_mlflow.serving.loose import LooseFormats
 from fds_mlflow.serving.request import LONGEST_KEY
+from fds_mlflow.serving.rows import Requests, Row
 from fds_mlflow.serving.state import State
-
-Row = Sequence[Any]
-
-_PLACE = re.compile(r"`\$\[(\d+)\]\[(\d+)\]`")
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
+_NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the quick way says of a request that is to be read value by value."""
 
-class _Split(msgspec.Struct):
-    columns: list[str]
+_INFLATION = 16
+"""How many times the bytes of a Parquet body its columns may take."""
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str | int]
     data: msgspec.Raw
+    index: list[Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Invocation(msgspec.Struct):
@@ -36,28 +44,56 @@ class _Invocation(msgspec.Struct):
     dataframe_records: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    params: Any = None
 
 
 _invocation = msgspec.json.Decoder(_Invocation).decode
 
 
-@dataclass
-class Requests:
-    """The rows of one call.
+class Names:
+    """Reads the routing key and the transaction of rows for one state.
 
-    Attributes:
-        rows: Values, one per column of the state each.
-        keys: Routing key of each row; None where it has none.
-        transactions: What labels are joined on; None where there is nothing.
+    Args:
+        state: It says which columns they are in, and how they are written.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    transactions: list[str | None] = field(default_factory=list)
+    def __init__(self, state: State) -> None:
+        self._spelling = state.table.routing.spelling
+        self._numbers = {name for name in (state.key, state.transaction) if state.kinds.get(name) in NUMBERS}
+
+    def __call__(self, value: Any, column: str) -> str | None:
+        """What a row is called by a column; None where it has no value there.
+
+        Raises:
+            DataError: No store takes it.
+        """
+        if value is None or value is msgspec.UNSET:
+            return None
+        if column in self._numbers:
+            value = float(value) if self._spelling is Spelling.BY_COLUMN else _number(value)
+        name = spelled(value, self._spelling)
+        if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
+            return name or None
+        if len(name) > LONGEST_KEY:
+            raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(
+                f"the key {name[:50]!r} has NUL or half a character, which no store takes", fix="leave it out"
+            )
+        return name
+
+
+def _number(value: Any) -> Any:
+    """A number that was written in quotes or in CSV, all of its digits kept."""
+    if not isinstance(value, str):
+        return value
+    number = Decimal(value)
+    whole = number.is_finite() and abs(number) < 10**LONGEST_KEY and number == number.to_integral_value()
+    return int(number) if whole else float(number)
 
 
 class Formats:
-    """Reads requests for one state.
+    """Reads requests for one state whose columns are all of plain types.
 
     Args:
         state: It says which columns there are.
@@ -69,10 +105,12 @@ class Formats:
         self._limit = limit
         self._records = msgspec.json.Decoder(list[state.row_type]).decode  # type: ignore[name-defined]
         self._by_columns: dict[tuple[str, ...], Callable[[Any], Requests]] = {}
+        self._name = Names(state)
         names = [f.encode_name for f in msgspec.structs.fields(state.row_type)]
-        self._key = names.index(state.key) if state.key in names else None
-        self._transaction = names.index(state.transaction) if state.transaction in names else None
+        self._key = names.index(state.key)
+        self._transaction = names.index(state.transaction)
         self._width = state.width
+        self._optional = [place for place, name in enumerate(state.names) if name not in state.required]
 
     def one(self, body: bytes) -> tuple[Row, str | None, str | None]:
         """One transaction as a JSON object: its values, its key, and what labels are joined on.
@@ -82,10 +120,12 @@ class Formats:
         """
         try:
             row = msgspec.structs.astuple(self._state.decode(body))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _refused(error) from None
-        key = self._named(row, self._key)
-        return row[: self._width], key, key if self._transaction == self._key else self._named(row, self._transaction)
+        except _NOT_PLAIN:
+            requests = self._cells([_parsed(body)], alone=True)
+            return requests.rows[0], requests.keys[0], requests.transactions[0]
+        key = self._name(row[self._key], self._state.key)
+        same = self._transaction == self._key
+        return row[: self._width], key, key if same else self._name(row[self._transaction], self._state.transaction)
 
     def invocation(self, body: bytes) -> Requests:
         """A call in one of MLflow's JSON formats.
@@ -95,78 +135,142 @@ class Formats:
         """
         try:
             call = _invocation(body)
-            given = [name for name in _FORMATS if getattr(call, name) is not msgspec.UNSET]
-            if len(given) != 1:
-                raise DataError(
-                    f"the request has {', '.join(given) or 'none'} of {', '.join(_FORMATS)}", fix="send exactly one"
-                )
-            value = getattr(call, given[0])
+            given = _the_format([name for name in _FORMATS if getattr(call, name) is not msgspec.UNSET], call.params)
+            value = getattr(call, given)
             if isinstance(value, _Split):
                 return self._split(value)
-            if given[0] == "dataframe_records":
-                return self._of(self._records(value))
-            return self._loose(msgspec.json.decode(value), given[0])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _refused(error) from None
+            return self._of(self._records(value))
+        except _NOT_PLAIN:
+            pass
+        sent = _parsed(body)
+        if not isinstance(sent, dict):
+            raise DataError("the request is no JSON object", fix=f"send one with {' or '.join(_FORMATS)}")
+        given = _the_format([name for name in _FORMATS if name in sent], sent.get("params"))
+        return self._cells(self._loose(sent[given], given))
 
     def text(self, body: bytes) -> Requests:
-        """Rows of comma-separated values under a line of column names; an empty field is missing.
+        """Rows of comma-separated values under a line of column names; a field that pandas takes for missing is so.
+
+        Raises:
+            DataError: As `invocation`; names the line.
+        """
+        try:
+            lines = io.StringIO(body.decode("utf-8-sig"), newline="")
+        except UnicodeDecodeError as error:
+            raise DataError(f"the rows are no UTF-8: {error}", fix="send UTF-8 with a line of column names") from None
+        _, rows = records(lines, "the request")
+        kinds = self._state.kinds
+        return self._cells(
+            {name: from_text(text, kinds.get(name, "string")) for name, text in row.items()} for _, row in rows
+        )
+
+    def parquet(self, body: bytes) -> Requests:
+        """Rows of a Parquet file, as `pandas.DataFrame.to_parquet` writes it.
 
         Raises:
             DataError: As `invocation`.
         """
-        try:
-            lines = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"the rows do not read: {error}", fix="send UTF-8 with a line of column names") from None
-        return self._converted(
-            [{name: value or None for name, value in line.items() if name is not None} for line in lines], strict=False
-        )
+        import pyarrow
+        from pyarrow import parquet
 
-    def _loose(self, value: Any, name: str) -> Requests:
-        if isinstance(value, dict):  # columns by name, each a list
+        try:
+            file = parquet.ParquetFile(pyarrow.BufferReader(body))
+            size = sum(file.metadata.row_group(place).total_byte_size for place in range(file.metadata.num_row_groups))
+            if size > max(_INFLATION * len(body), 2**20):
+                raise DataError(f"the rows take {size:,} bytes when unpacked", fix="send fewer rows at a time")
+            self._check(file.metadata.num_rows)
+            return self._cells(file.read().to_pylist())
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(f"the body is no Parquet file: {error}", fix="send what to_parquet writes") from None
+
+    # --- value by value -----------------------------------------------------------------------------------
+
+    def _loose(self, value: Any, given: str) -> list[Any]:
+        """Rows by column of one of MLflow's formats."""
+        if given == "dataframe_split":
+            return _of_split(value)
+        if isinstance(value, dict) and given != "dataframe_records":  # columns by name, each a list, or one value
+            if not any(isinstance(column, list) for column in value.values()):
+                return [value]
             lengths = {len(column) if isinstance(column, list) else None for column in value.values()}
             if len(lengths) != 1 or None in lengths:
                 raise DataError(
-                    f"the columns of {name} are not lists of one length", fix="send one value per row in each"
+                    f"the columns of {given} are not lists of one length", fix="send one value per row in each"
                 )
-            value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+            return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
         if not isinstance(value, list):
-            raise DataError(f"{name} is no list of rows", fix="send a list of objects, or of lists in signature order")
-        if value and isinstance(value[0], list):
-            names = self._state.names
-            if any(not isinstance(row, list) or len(row) != len(names) for row in value):
-                raise DataError(
-                    f"the rows of {name} do not have {len(names)} values each",
-                    fix=f"send them in this order: {', '.join(names)}",
-                )
-            value = [dict(zip(names, row, strict=True)) for row in value]
-        return self._converted(value)
+            raise DataError(f"{given} is no list of rows", fix="send a list of objects, or of lists in signature order")
+        if not value or isinstance(value[0], dict) or given == "dataframe_records":
+            return value
+        names = self._state.names
+        if len(names) == 1 and not any(isinstance(row, list) for row in value):  # one column needs no rows
+            return [{names[0]: one} for one in value]
+        if any(not isinstance(row, list) or len(row) != len(names) for row in value):
+            raise DataError(
+                f"the rows of {given} do not have {len(names)} values each",
+                fix=f"send them in this order: {', '.join(names)}",
+            )
+        return [dict(zip(names, row, strict=True)) for row in value]
 
-    def _converted(self, rows: list[Any], *, strict: bool = True) -> Requests:
-        try:
-            return self._of(msgspec.convert(rows, list[self._state.row_type], strict=strict))  # type: ignore[name-defined]
-        except msgspec.ValidationError as error:
-            raise _refused(error) from None
+    def _cells(self, rows: Iterable[Any], *, alone: bool = False) -> Requests:
+        """Every value of rows by column looked at on its own."""
+        requests, state = Requests(), self._state
+        for place, row in enumerate(rows):
+            where = "" if alone else f"row {place}, "
+            if not isinstance(row, dict):
+                raise DataError(f"{where or 'the request, '}{str(row)[:50]!r} is no object", fix="send column: value")
+            self._check(place + 1)
+            values = []
+            for name, kind in state.kinds.items():
+                if name not in row:
+                    if name in state.required:
+                        raise DataError(f"{where}the column {name} is missing", fix=_FIX)
+                    values.append(msgspec.UNSET)
+                    continue
+                try:
+                    values.append(cell(row[name], kind))
+                except ValueError as error:
+                    raise DataError(f"{where}column `{name}` ({kind}): {error}", fix=_FIX) from None
+            requests.rows.append(values)
+            for column, names in ((state.key, requests.keys), (state.transaction, requests.transactions)):
+                value = row.get(column)
+                if isinstance(value, (dict, list)):
+                    raise DataError(
+                        f"{where}column `{column}`: {str(value)[:50]} is no key", fix="send text or a number"
+                    )
+                names.append(self._name(value, column))
+        self._check(len(requests.rows))
+        return self._filled(requests)
 
     def _of(self, rows: list[Any]) -> Requests:
         self._check(len(rows))
         tuples = [msgspec.structs.astuple(row) for row in rows]
-        return Requests(
-            [row[: self._width] for row in tuples],
-            [self._named(row, self._key) for row in tuples],
-            [self._named(row, self._transaction) for row in tuples],
+        return self._filled(
+            Requests(
+                [row[: self._width] for row in tuples],
+                [self._name(row[self._key], self._state.key) for row in tuples],
+                [self._name(row[self._transaction], self._state.transaction) for row in tuples],
+            )
         )
 
-    def _named(self, row: Row, place: int | None) -> str | None:
-        if place is None or row[place] is None or row[place] is msgspec.UNSET:
-            return None
-        name = str(row[place])
-        if len(name) > LONGEST_KEY:
-            raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
-        if "\0" in name:
-            raise DataError("a key has the character NUL", fix="leave it out")
-        return name
+    def _filled(self, requests: Requests) -> Requests:
+        """A column that only some rows of a call have is a gap in the others, as in a frame of them."""
+        if len(requests.rows) == 1:
+            return requests
+        for place in self._optional:
+            there = [row[place] is not msgspec.UNSET for row in requests.rows]
+            if all(there) or not any(there):
+                continue
+            name = self._state.names[place]
+            try:
+                gap = cell(None, self._state.kinds[name])
+            except ValueError as error:
+                raise DataError(f"row {there.index(False)}, column `{name}`: {error}", fix=_FIX) from None
+            requests.rows = [
+                row if row[place] is not msgspec.UNSET else [*row[:place], gap, *row[place + 1 :]]
+                for row in requests.rows
+            ]
+        return requests
 
     def _check(self, rows: int) -> None:
         if not 0 < rows <= self._limit:
@@ -175,28 +279,27 @@ class Formats:
     # --- columns in any order -----------------------------------------------------------------------------
 
     def _split(self, split: _Split) -> Requests:
-        columns = tuple(split.columns)
+        columns = tuple(map(str, split.columns))
         read = self._by_columns.get(columns)
         if read is None:
             if len(self._by_columns) > 100:  # clients that never send the same columns twice must not fill the memory
                 self._by_columns.clear()
             read = self._by_columns[columns] = self._reader(columns)
-        return read(split.data)
+        requests = read(split.data)
+        if split.index is not msgspec.UNSET:
+            _check_index(split.index, len(requests.rows))
+        return requests
 
     def _reader(self, columns: tuple[str, ...]) -> Callable[[Any], Requests]:
         """A function that decodes the data of a frame with these columns."""
         fields = {f.encode_name: f for f in msgspec.structs.fields(self._state.row_type)}
-        missing = [name for name, f in fields.items() if f.required and name not in columns]
+        missing = [name for name in self._state.names if name in self._state.required and name not in columns]
         if missing:
-            raise DataError(
-                f"the request lacks the column {', '.join(missing)}", fix="send every column of the signature"
-            )
-        if len(set(columns)) != len(columns):
-            raise DataError("the request names a column twice", fix="send each column once")
+            raise DataError(f"the request lacks the column {', '.join(missing)}", fix=_FIX)
+        _check_columns(columns)
         row = msgspec.defstruct(
             "Row",
             [(f"c{i}", fields[name].type if name in fields else Any) for i, name in enumerate(columns)],
-            rename={f"c{i}": name for i, name in enumerate(columns)},
             array_like=True,
             forbid_unknown_fields=True,
             gc=False,
@@ -206,32 +309,83 @@ class Formats:
         key = columns.index(self._state.key) if self._state.key in columns else None
         transaction = columns.index(self._state.transaction) if self._state.transaction in columns else None
         straight = places == list(range(self._width))
-        left_out = [self._state.default(name) for name in self._state.names]
 
         def read(data: Any) -> Requests:
-            try:
-                rows = [msgspec.structs.astuple(one) for one in decode(data)]
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise _refused(error, columns) from None
+            rows = [msgspec.structs.astuple(one) for one in decode(data)]
             self._check(len(rows))
             return Requests(
                 [one[: self._width] for one in rows]
                 if straight
-                else [[b if p is None else one[p] for p, b in zip(places, left_out, strict=True)] for one in rows],
-                [self._named(one, key) for one in rows],
-                [self._named(one, transaction) for one in rows],
+                else [[msgspec.UNSET if p is None else one[p] for p in places] for one in rows],
+                [None if key is None else self._name(one[key], self._state.key) for one in rows],
+                [
+                    None if transaction is None else self._name(one[transaction], self._state.transaction)
+                    for one in rows
+                ],
             )
 
         return read
 
 
-def _refused(error: Exception, columns: Sequence[str] = ()) -> DataError:
-    """What does not fit; a place in an array is told by the column's name."""
-    said = str(error)
-    found = _PLACE.search(said)
-    if found is not None and int(found[2]) < len(columns):
-        said = f"{said[: found.start()]}row {found[1]}, column `{columns[int(found[2])]}`"
-    fix = "the signature of the model is at /openapi.json"
-    if "malformed" in said:  # Python writes NaN where JSON has no such word
-        fix = "send JSON, in which a missing number is null and not NaN"
-    return DataError(f"the request does not fit: {said}", fix=fix)
+def formats(state: State, *, limit: int) -> Formats | LooseFormats:
+    """What reads requests for a state."""
+    return LooseFormats(state, Names(state), limit=limit) if state.loose else Formats(state, limit=limit)
+
+
+_FIX = "the signature of the model is at /openapi.json"
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON as Python and MLflow's server read it: with NaN and infinities, and numbers beyond float64 infinite.
+
+    Raises:
+        DataError: It is none; names line and column.
+    """
+    try:
+        return json.loads(body.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        what = f"it is no UTF-8: {error}"
+    except json.JSONDecodeError as error:
+        what = f"line {error.lineno} column {error.colno}: {error.msg}"
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        what = "it is nested too deeply, or has a number of thousands of digits"
+    raise DataError(f"the request is no JSON: {what}", fix="send JSON in UTF-8")
+
+
+def _the_format(given: Sequence[str], params: Any) -> str:
+    if len(given) != 1:
+        raise DataError(
+            f"the request has {', '.join(given) or 'none'} of {', '.join(_FORMATS)}", fix="send exactly one"
+        )
+    if params:
+        raise DataError("the request has params, which no version takes here", fix="leave them out")
+    return given[0]
+
+
+def _of_split(value: Any) -> list[dict[str, Any]]:
+    """Rows by column of a frame that names its columns once."""
+    if not isinstance(value, dict) or not {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
+        raise DataError("dataframe_split does not have columns and data, and index at most", fix="send just these")
+    columns, data = value["columns"], value["data"]
+    if not isinstance(columns, list) or not isinstance(data, list):
+        raise DataError("columns and data of dataframe_split are not both lists", fix="send a list of rows")
+    names = [str(name) for name in columns]
+    _check_columns(names)
+    for place, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != len(names):
+            had = f"{len(row)} values" if isinstance(row, list) else "no list"
+            raise DataError(f"row {place} has {had} for {len(names)} columns", fix="send a value for each column")
+    if "index" in value:
+        _check_index(value["index"], len(data))
+    return [dict(zip(names, row, strict=True)) for row in data]
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if len(set(columns)) != len(columns):
+        raise DataError("the request names a column twice", fix="send each column once")
+
+
+def _check_index(index: Any, rows: int) -> None:
+    if not isinstance(index, list) or len(index) != rows:
+        had = f"{len(index):,} entries" if isinstance(index, list) else "no list"
+        raise DataError(f"the index of dataframe_split has {had} for {rows:,} rows", fix="send one for each row")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import check, column, exact
+from fds_mlflow.serving.columns import PLAIN, check, column, exact
 from fds_mlflow.serving.native import NativeModel
+from fds_mlflow.serving.rows import Piece, Row
 from fds_mlflow.serving.shelf import Prepared
 from fds_mlflow.serving.timed import Timed
 
@@ -22,43 +24,81 @@ class Loaded:
     """A version in memory.
 
     Args:
-        prepared: Where it is on the shelf.
+        version: Its number.
+        inputs: Columns and MLflow's names of their types, in the order of the signature; empty where it names none.
         threshold: The score from which a transaction is flagged.
         seconds: How long a model without a native form may take.
+        optional: Columns that a request may leave out.
+        native: Its native form; None where it has none.
+        model: MLflow's pyfunc, for one that has no native form.
+        arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
+        identity: Tells it from another version that once had the same number.
 
-    Raises:
-        DataError: Its files do not load.
+    Attributes:
+        loose: Whether its requests are read by MLflow itself: there is no signature with columns of plain types alone.
     """
 
-    def __init__(self, prepared: Prepared, threshold: float, seconds: float) -> None:
-        self.version = prepared.version
-        self.identity = prepared.identity
+    def __init__(
+        self,
+        version: int,
+        inputs: Mapping[str, str],
+        threshold: float,
+        seconds: float,
+        *,
+        optional: Collection[str] = (),
+        native: NativeModel | None = None,
+        model: Any = None,
+        arrays: bool = False,
+        identity: str = "",
+    ) -> None:
+        self.version = version
+        self.identity = identity
         self.threshold = threshold
-        self.inputs = dict(prepared.inputs)
+        self.inputs = dict(inputs)
         self.names = tuple(self.inputs)
-        self.required = frozenset(self.inputs) - prepared.optional
+        self.optional = frozenset(optional)
+        self.required = frozenset(self.inputs) - self.optional
+        self.loose = not self.inputs or not PLAIN.issuperset(self.inputs.values())
         self._exact = exact(self.inputs)
-        self.native: NativeModel | None = None
+        self.native = native
+        self.schema = None if model is None else model.metadata.get_input_schema()
         self._seconds = seconds
+        self._framed = not arrays
         self._pyfunc: Timed | None = None
-        self._framed = not prepared.arrays
-        try:
-            self._load(prepared)
-        except Exception as error:
-            raise DataError(
-                f"version {self.version} does not load: {type(error).__name__}: {error}",
-                fix="install the packages that the model names, or remove its folder from the cache to fetch it again",
-            ) from error
+        if native is None:
+            self._pyfunc = Timed(ArrayModel(model, self.inputs).matrix if arrays else model.predict)
         self._warm()
 
-    def _load(self, prepared: Prepared) -> None:
-        if prepared.native:
-            self.native = NativeModel.load(prepared.folder)
-        if self.native is None:
-            import mlflow
+    @classmethod
+    def load(cls, prepared: Prepared, threshold: float, seconds: float) -> Loaded:
+        """Load a version from the shelf.
 
-            loaded = mlflow.pyfunc.load_model(str(prepared.model))
-            self._pyfunc = Timed(loaded.predict if self._framed else ArrayModel(loaded, self.inputs).matrix)
+        Raises:
+            DataError: Its files do not load.
+        """
+        try:
+            native = NativeModel.load(prepared.folder) if prepared.native else None
+            model = None
+            if native is None:
+                import mlflow
+
+                model = mlflow.pyfunc.load_model(str(prepared.model))
+            return cls(
+                prepared.version,
+                prepared.inputs,
+                threshold,
+                seconds,
+                optional=prepared.optional,
+                native=native,
+                model=model,
+                arrays=prepared.arrays,
+                identity=prepared.identity,
+            )
+        except Exception as error:
+            raise DataError(
+                f"version {prepared.version} does not load: {type(error).__name__}: {error}",
+                fix="install the packages that the model names, or remove its folder from the cache to fetch it again",
+            ) from error
 
     def given(self, threshold: float, seconds: float) -> Loaded:
         """The same version in memory, in another role."""
@@ -66,17 +106,20 @@ class Loaded:
         same.threshold, same._seconds = threshold, seconds
         return same
 
-    def row(self, values: Sequence[Any]) -> float:
+    def row(self, values: Row) -> float:
         """The score of one row, given in the order of `names`.
 
         Raises:
             DataError: The model raises, takes too long, or breaks the scorer contract.
         """
-        if self.native is None:
+        if self.native is None or isinstance(values, Piece):
             return float(self.rows([values])[0])
         try:
             for place, kind in self._exact:
-                check(values[place], kind)
+                if values[place] is not msgspec.UNSET:
+                    check(values[place], kind)
+            if self.optional:
+                values = [None if value is msgspec.UNSET else value for value in values]
             score = self.native.row(values)
         except Exception as error:
             raise self._failed(error) from error
@@ -86,16 +129,14 @@ class Loaded:
             )
         return score
 
-    def rows(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+    def rows(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         """The scores of rows, each in the order of `names`: shape (rows,), float64.
 
         Raises:
             DataError: As `row`, whichever of the rows it is about.
         """
         try:
-            columns = [column([row[i] for row in rows], kind) for i, kind in enumerate(self.inputs.values())]
-            scores = self.native.matrix(columns) if self.native is not None else self._ask(columns)
-            scores = np.asarray(scores, dtype=np.float64).reshape(-1)
+            scores = np.asarray(self._ask(rows), dtype=np.float64).reshape(-1)
         except Exception as error:
             raise self._failed(error) from error
         if scores.shape != (len(rows),) or not bool(((scores >= 0) & (scores <= 1)).all()):
@@ -105,13 +146,29 @@ class Loaded:
             )
         return scores
 
-    def _ask(self, columns: list[Any]) -> Any:
-        assert self._pyfunc is not None
+    def _ask(self, rows: Sequence[Any]) -> Any:
+        if isinstance(rows[0], Piece):
+            together = rows[0].batch.taken([row.place for row in rows])
+            if self.loose and self._pyfunc is not None:
+                return self._pyfunc(together, self._seconds)
+            rows = [list(row) for row in together[list(self.names)].itertuples(index=False)]
+        columns = {
+            name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
+        }
+        if self._pyfunc is None:
+            assert self.native is not None
+            return self.native.matrix([_gaps(rows) if one is None else one for one in columns.values()])
         if not self._framed:
-            return self._pyfunc(columns, self._seconds)
+            return self._pyfunc([_gaps(rows) if one is None else one for one in columns.values()], self._seconds)
         import pandas as pd
 
-        return self._pyfunc(pd.DataFrame(dict(zip(self.names, columns, strict=True))), self._seconds)
+        # A column that nobody sent is not in the frame: a model may look whether it is there.
+        return self._pyfunc(pd.DataFrame({n: one for n, one in columns.items() if one is not None}), self._seconds)
+
+    @staticmethod
+    def _column(values: list[Any], kind: str) -> Any:
+        """A column of rows as an array; None where no row has it."""
+        return None if values[0] is msgspec.UNSET else column(values, kind)
 
     def _failed(self, error: Exception) -> DataError:
         if isinstance(error, DataError):
@@ -123,5 +180,11 @@ class Loaded:
 
     def _warm(self) -> None:
         """Score a row of gaps, so that the first request does not pay for what is made on first use."""
-        with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
-            self.row([None] * len(self.names))
+        if not self.loose:
+            with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
+                self.row([None] * len(self.names))
+
+
+def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:
+    """A column that is missing in all rows; as objects NumPy takes it for numbers and texts alike."""
+    return np.full(len(rows), None, dtype=object)

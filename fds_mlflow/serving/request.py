@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping, Sequence
+from email.message import EmailMessage
 from typing import Any
 
 import msgspec
@@ -17,6 +18,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 LONGEST_KEY = 255
 """Characters of a routing key or transaction: what the outcome store takes."""
+
+_ONCE = frozenset(
+    {b"content-type", b"content-encoding", b"x-request-id", b"x-routing-key", b"authorization", b"x-fds-variant"}
+)
+"""Headers of which a second one would say something else, and nobody knows which was meant."""
 
 _CODES = {
     400: "BAD_REQUEST",
@@ -78,12 +84,18 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
     """
     said = Head(headers=headers)
     for name, value in headers:
+        if name in _ONCE and sum(other == name for other, _ in headers) > 1:
+            raise RefusedError(400, f"the header {name.decode()} is there twice", "send it once")
         if name == b"content-type":
             said.content_type = value
+            if b";" in value:
+                _check_charset(value)
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise RefusedError(415, f"the body is encoded as {value.decode('latin-1')!r}", "send it as it is")
         elif name == b"content-length":
             said.length = int(value)
         elif name == b"x-request-id":
-            said.request_id = _text(value)[:240] or None  # the store takes 255; a row's number may follow
+            said.request_id = _text(value) or None
         elif name == b"x-routing-key":
             said.key = _text(value) or None
             if said.key is not None and len(said.key) > LONGEST_KEY:  # cut off it would be routed as another key
@@ -93,6 +105,19 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
         elif name == b"x-fds-variant":
             said.pin = _pinned(value.decode("latin-1"), settings)
     return said
+
+
+def _check_charset(content_type: bytes) -> None:
+    """Let nothing but UTF-8 pass, as which bodies are read.
+
+    Raises:
+        RefusedError: Another one is declared.
+    """
+    declared = EmailMessage()
+    declared["content-type"] = content_type.decode("latin-1")
+    charset = str(declared["content-type"].params.get("charset", "utf-8"))
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise RefusedError(415, f"the body is declared to be in {charset!r}", "send UTF-8")
 
 
 def _text(value: bytes) -> str:

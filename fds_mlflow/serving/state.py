@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +12,13 @@ import xxhash
 from fds_mlflow.core.plan import FULL
 from fds_mlflow.core.routing import SEED
 from fds_mlflow.errors import DataError
+from fds_mlflow.serving.columns import DECODED
 from fds_mlflow.serving.loaded import Loaded
+from fds_mlflow.serving.rows import Piece, Row
 from fds_mlflow.serving.shelf import Table
 
-_NUMBERS = frozenset({"double", "float", "long", "integer"})
+_KEY = str | int | float | bool | None
+"""What a routing key or transaction may be in JSON, where it is no column of the model."""
 
 
 @dataclass
@@ -49,13 +51,15 @@ class State:
         more = {name: kind for name, kind in canary.inputs.items() if name not in self.champion.inputs}
         self.kinds = {**self.champion.inputs, **more}
         self.required = (self.champion.required | canary.required) & self.champion.inputs.keys()
-        self._unset = canary.required - self.required
+        self.loose = self.champion.loose or canary.loose
         self.names = tuple(self.kinds)
         self.width = len(self.names)
         same = self.canary is None or self.canary.names == self.champion.names
         self._champion_places = None if same else [self.names.index(n) for n in self.champion.names]
         self._canary_places = None if same or self.canary is None else [self.names.index(n) for n in self.canary.names]
-        self.inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
+        self._canary_needs = [self.names.index(name) for name in canary.required - self.required]
+        inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
+        self.inline = inline and not self.loose
         self.row_type = self._row_type()
         self.decode = msgspec.json.Decoder(self.row_type).decode
 
@@ -70,24 +74,24 @@ class State:
         same.table = table
         return same
 
-    def default(self, name: str) -> Any:
-        """What stands for a column that a request leaves out: missing, or for one that only the canary needs, unset."""
-        return msgspec.UNSET if name in self._unset else None
-
     def _row_type(self) -> type[msgspec.Struct]:
-        """A type of one request, decoded and checked in one go; names that are no identifiers are renamed."""
-        types = {"boolean": bool | None, "string": str | None}
+        """A type of one request, decoded and checked in one go; names that are no identifiers are renamed.
+
+        A column that a request leaves out is unset, which is not the same as missing: a model may look for it.
+        """
         fields: list[Any] = []
         names = {}
         for place, (name, kind) in enumerate(self.kinds.items()):
             names[f"f{place}"] = name
-            kind_type = types.get(kind, float | None if kind in _NUMBERS else Any)
+            kind_type = DECODED.get(kind, Any)
+            if name in (self.key, self.transaction) and kind in ("double", "float"):
+                kind_type |= int  # as a float it would lose digits
             required = name in self.required
-            fields.append((f"f{place}", kind_type) if required else (f"f{place}", kind_type, self.default(name)))
+            fields.append((f"f{place}", kind_type) if required else (f"f{place}", kind_type, msgspec.UNSET))
         for field_name, name in (("key", self.key), ("transaction", self.transaction)):
             if name not in self.kinds and name not in names.values():
                 names[field_name] = name
-                fields.append((field_name, str | int | None, None))
+                fields.append((field_name, _KEY, None))
         return msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
 
     def to_canary(self, key: str) -> bool:
@@ -100,19 +104,20 @@ class State:
             return False
         return xxhash.xxh64_intdigest(f"shadow:{self.prefix}{key}".encode(), SEED) % FULL < share * FULL
 
-    def for_champion(self, values: Sequence[Any]) -> Sequence[Any]:
+    def for_champion(self, values: Row) -> Row:
         """The champion's columns among `names`."""
-        return values if self._champion_places is None else [values[i] for i in self._champion_places]
+        if self._champion_places is None or isinstance(values, Piece):
+            return values
+        return [values[i] for i in self._champion_places]
 
-    def for_canary(self, values: Sequence[Any]) -> Sequence[Any]:
+    def for_canary(self, values: Row) -> Row:
         """The canary's columns among `names`.
 
         Raises:
             DataError: The request lacks one.
         """
-        if self._canary_places is None:
+        if self._canary_places is None or isinstance(values, Piece):
             return values
-        chosen = [values[i] for i in self._canary_places]
-        if any(value is msgspec.UNSET for value in chosen):
+        if any(values[place] is msgspec.UNSET for place in self._canary_needs):
             raise DataError("the request lacks columns of the canary", fix="send them, or wait until callers do")
-        return chosen
+        return [values[i] for i in self._canary_places]

@@ -12,7 +12,8 @@ from typing import Any
 
 from fds_mlflow.errors import FdsError
 from fds_mlflow.serving.engine import Engine
-from fds_mlflow.serving.formats import Formats
+from fds_mlflow.serving.formats import Formats, formats
+from fds_mlflow.serving.loose import LooseFormats
 from fds_mlflow.serving.metrics import Metrics, added_up, exposition
 from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.spool import Item
@@ -45,7 +46,7 @@ class Worker:
     def __init__(self, settings: Settings, threads: Executor) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.serving: tuple[State, Formats] | None = None
+        self.serving: tuple[State, Formats | LooseFormats] | None = None
         self.problem: str | None = None
         self._threads = threads
         self._shelf = settings.shelf()
@@ -113,10 +114,10 @@ class Worker:
                 log.exception("the versions in service stay as they were")
             self.problem = said
 
-    def _formats(self, state: State) -> Formats:
+    def _formats(self, state: State) -> Formats | LooseFormats:
         if self.serving is not None and self.serving[0].row_type is state.row_type:
             return self.serving[1]
-        return Formats(state, limit=self.settings.row_limit)
+        return formats(state, limit=self.settings.row_limit)
 
     def hand_over(self) -> None:
         """Put outcomes, shadows and counts on disk; while it is full they wait in memory, as many as fit."""

@@ -76,7 +76,7 @@ def on_shelf(model: Any, folder: Path) -> tuple[Loaded, Any]:
     if native is not None:
         native.save(folder)
     describe(folder, inputs, native=native is not None, arrays=arrays is not None)
-    return Loaded(Prepared(1, "one", folder, inputs, native is not None, arrays is not None), 0.5, 30.0), loaded
+    return Loaded.load(Prepared(1, "one", folder, inputs, native is not None, arrays is not None), 0.5, 30.0), loaded
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""How a routing key or transaction id is written: one spelling, so that every way in finds the same label."""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from fds_mlflow.errors import DataError
+
+EXACT = 2**53
+"""Up to here every whole number has a float64 of its own."""
+
+
+class Spelling(IntEnum):
+    """How keys are written; a rollout keeps the one that it began with.
+
+    `CANONICAL`: text as it is; a whole number in decimal digits, all of them, however it came (1000, 1000.0 and 1e3 are
+    `1000`); another number as the shortest decimal that reads back the same; `true` and `false`.
+
+    `BY_COLUMN`, of rollouts begun by earlier releases: a server wrote what came in a column of numbers as a float
+    (`1000.0`), a router as Python writes it.
+    """
+
+    BY_COLUMN = 1
+    CANONICAL = 2
+
+
+def spelled(value: Any, spelling: Spelling = Spelling.CANONICAL) -> str | None:
+    """A key as text; None where there is none (None or NaN).
+
+    Args:
+        value: Text, a number or a boolean, of Python or NumPy; anything else is written as Python does.
+        spelling: How.
+
+    Raises:
+        DataError: It is a float beyond 2^53, where different whole numbers are one: its last digits are lost already.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value != value:  # noqa: PLR0124 - a NaN is as good as none
+        return None
+    if spelling is Spelling.CANONICAL:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, float) and math.isfinite(value):
+            if abs(value) > EXACT:
+                raise DataError(
+                    f"the key {value!r} is a float, which has not all digits of so large a number",
+                    fix="give keys as text or as whole numbers",
+                )
+            return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def other_spelling(key: str) -> str | None:
+    """The same whole number as an earlier release wrote it, or the other way round; None where there is no other.
+
+    `1000` is `1000.0` and back. Beyond 2^53 different numbers were written alike, so none of them is told.
+    """
+    digits = key.removesuffix(".0")
+    try:
+        number = int(digits)
+    except ValueError:
+        return None
+    if str(number) != digits or abs(number) > EXACT:
+        return None
+    return digits if digits != key else f"{digits}.0"
