@@ -22,7 +22,7 @@ from fds_mlflow.core.state import State
 from fds_mlflow.errors import DataError
 from fds_mlflow.identity import new_id
 from fds_mlflow.notify import Notifier, default_notifier
-from fds_mlflow.registry import transfer
+from fds_mlflow.registry import tags, transfer
 from fds_mlflow.registry.doctor import Finding, examine
 from fds_mlflow.registry.store import RegistryStore, VersionView, Write
 from fds_mlflow.registry.tags import Intent
@@ -83,7 +83,7 @@ class ManagedModel:
         self._store = store
         self.notifier = notifier or default_notifier()
         self._transactions = Transactions(store, self._clock, new_id, on_event=self.notifier.event)
-        self._scorers: dict[int, Scorer] = {}
+        self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
         self.canary = Canary(self)
         self.rollback = Rollback(self)
 
@@ -204,21 +204,25 @@ class ManagedModel:
         return self._transactions.write_alone(self.name, planned, actor=self.actor, adopt=False).state
 
     def scorer(self, version: int) -> Scorer:
-        """A version, loaded; kept for the next time.
+        """A version, loaded; kept for the next time, unless its number or its threshold means another by then.
 
         Raises:
             RefusedError: It is not READY, has no threshold, or its artifacts do not load.
             NotFoundError: It does not exist.
         """
-        if version not in self._scorers:
-            self._scorers[version] = load_scorer(
+        view = self._store.version(self.name, version)
+        there, scorer = self._scorers.get(version, (None, None))
+        same = there is not None and there.ready == view.ready and there.identity == view.identity
+        if scorer is None or not same or (there and there.tags.get(tags.THRESHOLD) != view.tags.get(tags.THRESHOLD)):
+            scorer = load_scorer(
                 self._store,
                 self.name,
                 version,
                 tracking_uri=self.tracking_uri,
                 registry_uri=self._registry_uri,
             )
-        return self._scorers[version]
+            self._scorers[version] = (view, scorer)
+        return scorer
 
     def compare(
         self,

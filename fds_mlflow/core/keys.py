@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import IntEnum
 from typing import Any
 
@@ -57,16 +58,13 @@ def spelled(value: Any, spelling: Spelling = Spelling.CANONICAL) -> str | None:
     return str(value)
 
 
-def other_spelling(key: str) -> str | None:
-    """The same whole number as an earlier release wrote it, or the other way round; None where there is no other.
+def joined(transaction_id: str) -> str:
+    """A transaction id as outcomes and labels are joined by it: a whole number that went through a float is one again.
 
-    `1000` is `1000.0` and back. Beyond 2^53 different numbers were written alike, so none of them is told.
+    Files that a float column was written to say `1000.0`, and so did servers of earlier releases. Beyond 15 digits a
+    float is not told apart from its neighbours, and stays as it is.
     """
-    digits = key.removesuffix(".0")
-    try:
-        number = int(digits)
-    except ValueError:
-        return None
-    if str(number) != digits or abs(number) > EXACT:
-        return None
-    return digits if digits != key else f"{digits}.0"
+    return transaction_id[:-2] if transaction_id.endswith(".0") and _FLOAT(transaction_id) else transaction_id
+
+
+_FLOAT = re.compile(r"(0|[1-9][0-9]{0,14})\.0", re.ASCII).fullmatch

@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from fds_mlflow.core.evidence import VariantCounts
+from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing import Variant
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus, OutcomeRecord
@@ -204,16 +205,17 @@ def cases(session: Session, transaction_ids: Sequence[str], as_of: datetime | No
     """The latest state of each transaction's case, by transaction id; without those that have none."""
     check_zone(as_of)
     found: dict[str, CaseRecord] = {}
-    for start in range(0, len(transaction_ids), _LOOKUP):
+    names = list({joined(name): None for name in transaction_ids})
+    for start in range(0, len(names), _LOOKUP):
         query = (
             select(FraudCase)
-            .where(FraudCase.transaction_id.in_(transaction_ids[start : start + _LOOKUP]))
+            .where(FraudCase.transaction_id.in_(names[start : start + _LOOKUP]))
             .order_by(FraudCase.known_at)
         )
         if as_of is not None:
             query = query.where(FraudCase.known_at <= as_of)
         found.update((row.transaction_id, _case(row)) for row in session.scalars(query))
-    return found
+    return {name: found[joined(name)] for name in transaction_ids if joined(name) in found}
 
 
 def counts(session: Session, scope: Scope) -> list[VariantCounts]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import xxhash
 from ulid import ULID
 
+from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing import Variant
 from fds_mlflow.errors import DataError
 
@@ -169,7 +170,7 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
     key = _text("key", record.key, 255)
     return _answer(record) | {
         "key": key,
-        "transaction_id": key if record.transaction_id is None else _text("transaction_id", record.transaction_id, 255),
+        "transaction_id": joined(_text("transaction_id", record.transaction_id or key, 255)),
         "rollout_id": rollout_id,
         "step": _integer("step", record.step, 0, _INTEGER_MAX),
         "weight": _integer("weight", record.weight, 0, 10_000),
@@ -210,7 +211,7 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
         )
     loss = record.loss_amount
     return {
-        "transaction_id": _text("transaction_id", record.transaction_id, 255),
+        "transaction_id": joined(_text("transaction_id", record.transaction_id, 255)),
         "status": _choice("status", record.status, CaseStatus).value,
         "fraud_type": None if record.fraud_type is None else _text("fraud_type", record.fraud_type, 64),
         "loss_amount": None if loss is None else _number("loss_amount", loss, 0.0, math.inf),

@@ -5,6 +5,7 @@ Each call of the port is one call to MLflow, and one step of every proof about i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,6 +105,12 @@ class VersionView:
     def ready(self) -> bool:
         """Whether the version can be loaded."""
         return self.status == "READY"
+
+    @property
+    def identity(self) -> str:
+        """Tells it from another version that once had the same number: a deleted one's number is given again."""
+        told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 class RegistryStore(Protocol):

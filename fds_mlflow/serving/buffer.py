@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord
+from fds_mlflow.outcomes.sink import stored
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Buffer:
                 if not batch:
                     return True
                 try:
-                    self._put(batch)
+                    self.refused += stored(self._store.record, batch)
                 except FdsError as error:
                     if self.problem is None:
                         log.warning("outcomes wait: %s", error.what)
@@ -112,18 +113,6 @@ class Buffer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _put(self, batch: list[OutcomeRecord]) -> None:
-        """Store a batch; an outcome that no store takes must not hold up the others."""
-        try:
-            self._store.record(batch)
-        except DataError as error:
-            if len(batch) > 1:
-                for outcome in batch:
-                    self._put([outcome])
-            else:
-                self.refused += 1
-                log.error("the store refused what no store takes: %s", error.what)  # noqa: TRY400 - the trace says no more
 
     def _run(self) -> None:
         while not self._closed.wait(self._seconds):

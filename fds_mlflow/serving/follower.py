@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,7 +134,7 @@ class Follower:
         return problem
 
     def _require(self, view: VersionView, *, wait: bool) -> None:
-        identity = identity_of(view)
+        identity = view.identity
         if self._shelf.prepared(view.version, identity) is not None:
             self._preparing.pop(identity, None)
             return
@@ -154,14 +153,14 @@ class Follower:
 
     def _foresee(self, champion: VersionView) -> None:
         """Prepare the version that an emergency would go back to: in that hour nothing need be fetched."""
-        identity = identity_of(champion)
+        identity = champion.identity
         if identity == self._foreseen:
             return
         try:
             target = fold(tags.history(self._store.read(self.model).tags).events).emergency_target
             if target is not None and target != champion.version:
                 view = self._store.version(self.model, target)
-                self._spare = identity_of(view)
+                self._spare = view.identity
                 self._require(view, wait=False)
         except UnavailableError:
             return  # it is being prepared, or the registry is away: the next poll asks again
@@ -199,11 +198,4 @@ def _served(view: VersionView) -> Served:
             f"version {view.version} has the threshold {value!r}, not a number in [0, 1]",
             fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
         )
-    return Served(view.version, identity_of(view), float(value))
-
-
-def identity_of(view: VersionView) -> str:
-    """Tells a version from another that once had the same number: a deleted one's number is given again."""
-    return hashlib.sha256(
-        f"{view.version} {view.created.isoformat()} {view.source} {view.run_id}".encode()
-    ).hexdigest()[:12]
+    return Served(view.version, view.identity, float(value))

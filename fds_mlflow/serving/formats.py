@@ -10,17 +10,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.csv_text import records
 from fds_mlflow.errors import DataError
-from fds_mlflow.serving.columns import NUMBERS, cell, from_text
+from fds_mlflow.serving.columns import cell, from_text
 from fds_mlflow.serving.loose import LooseFormats
-from fds_mlflow.serving.request import LONGEST_KEY
+from fds_mlflow.serving.names import Names
 from fds_mlflow.serving.rows import Requests, Row
 from fds_mlflow.serving.state import State
 
@@ -50,48 +48,6 @@ class _Invocation(msgspec.Struct):
 _invocation = msgspec.json.Decoder(_Invocation).decode
 
 
-class Names:
-    """Reads the routing key and the transaction of rows for one state.
-
-    Args:
-        state: It says which columns they are in, and how they are written.
-    """
-
-    def __init__(self, state: State) -> None:
-        self._spelling = state.table.routing.spelling
-        self._numbers = {name for name in (state.key, state.transaction) if state.kinds.get(name) in NUMBERS}
-
-    def __call__(self, value: Any, column: str) -> str | None:
-        """What a row is called by a column; None where it has no value there.
-
-        Raises:
-            DataError: No store takes it.
-        """
-        if value is None or value is msgspec.UNSET:
-            return None
-        if column in self._numbers:
-            value = float(value) if self._spelling is Spelling.BY_COLUMN else _number(value)
-        name = spelled(value, self._spelling)
-        if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
-            return name or None
-        if len(name) > LONGEST_KEY:
-            raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
-        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise DataError(
-                f"the key {name[:50]!r} has NUL or half a character, which no store takes", fix="leave it out"
-            )
-        return name
-
-
-def _number(value: Any) -> Any:
-    """A number that was written in quotes or in CSV, all of its digits kept."""
-    if not isinstance(value, str):
-        return value
-    number = Decimal(value)
-    whole = number.is_finite() and abs(number) < 10**LONGEST_KEY and number == number.to_integral_value()
-    return int(number) if whole else float(number)
-
-
 class Formats:
     """Reads requests for one state whose columns are all of plain types.
 
@@ -105,7 +61,7 @@ class Formats:
         self._limit = limit
         self._records = msgspec.json.Decoder(list[state.row_type]).decode  # type: ignore[name-defined]
         self._by_columns: dict[tuple[str, ...], Callable[[Any], Requests]] = {}
-        self._name = Names(state)
+        self._names = Names(state)
         names = [f.encode_name for f in msgspec.structs.fields(state.row_type)]
         self._key = names.index(state.key)
         self._transaction = names.index(state.transaction)
@@ -123,9 +79,8 @@ class Formats:
         except _NOT_PLAIN:
             requests = self._cells([_parsed(body)], alone=True)
             return requests.rows[0], requests.keys[0], requests.transactions[0]
-        key = self._name(row[self._key], self._state.key)
-        same = self._transaction == self._key
-        return row[: self._width], key, key if same else self._name(row[self._transaction], self._state.transaction)
+        key = self._names.key(row[self._key])
+        return row[: self._width], key, key if self._names.same else self._names.transaction(row[self._transaction])
 
     def invocation(self, body: bytes) -> Requests:
         """A call in one of MLflow's JSON formats.
@@ -232,13 +187,11 @@ class Formats:
                 except ValueError as error:
                     raise DataError(f"{where}column `{name}` ({kind}): {error}", fix=_FIX) from None
             requests.rows.append(values)
-            for column, names in ((state.key, requests.keys), (state.transaction, requests.transactions)):
-                value = row.get(column)
-                if isinstance(value, (dict, list)):
-                    raise DataError(
-                        f"{where}column `{column}`: {str(value)[:50]} is no key", fix="send text or a number"
-                    )
-                names.append(self._name(value, column))
+            key, transaction = (row.get(column) for column in self._names.columns)
+            if isinstance(key, (dict, list)) or isinstance(transaction, (dict, list)):
+                raise DataError(f"{where}the key is no text and no number", fix="send one of them")
+            requests.keys.append(self._names.key(key))
+            requests.transactions.append(self._names.transaction(transaction))
         self._check(len(requests.rows))
         return self._filled(requests)
 
@@ -248,8 +201,8 @@ class Formats:
         return self._filled(
             Requests(
                 [row[: self._width] for row in tuples],
-                [self._name(row[self._key], self._state.key) for row in tuples],
-                [self._name(row[self._transaction], self._state.transaction) for row in tuples],
+                [self._names.key(row[self._key]) for row in tuples],
+                [self._names.transaction(row[self._transaction]) for row in tuples],
             )
         )
 
@@ -317,11 +270,8 @@ class Formats:
                 [one[: self._width] for one in rows]
                 if straight
                 else [[msgspec.UNSET if p is None else one[p] for p in places] for one in rows],
-                [None if key is None else self._name(one[key], self._state.key) for one in rows],
-                [
-                    None if transaction is None else self._name(one[transaction], self._state.transaction)
-                    for one in rows
-                ],
+                [None if key is None else self._names.key(one[key]) for one in rows],
+                [None if transaction is None else self._names.transaction(one[transaction]) for one in rows],
             )
 
         return read

@@ -14,6 +14,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.serving.rows import Batch, Piece, Requests
 
 if TYPE_CHECKING:
+    from fds_mlflow.serving.names import Names
     from fds_mlflow.serving.state import State
 
 
@@ -22,14 +23,13 @@ class LooseFormats:
 
     Args:
         state: It says what the signature is.
-        name: Writes a routing key or transaction.
+        names: Writes routing keys and transactions.
         limit: Rows one call may have.
     """
 
-    def __init__(self, state: State, name: Callable[[Any, str], str | None], *, limit: int = 10_000) -> None:
+    def __init__(self, state: State, names: Names, *, limit: int = 10_000) -> None:
         self._schema = (state.champion if state.champion.loose else state.canary or state.champion).schema
-        self._columns = (state.key, state.transaction)
-        self._name = name
+        self._names = names
         self._limit = limit
 
     def one(self, body: bytes) -> tuple[Any, str | None, str | None]:
@@ -105,8 +105,12 @@ class LooseFormats:
             ) from None
         if not 0 < rows <= self._limit:
             raise DataError(f"the request has {rows:,} rows", fix=f"send 1 to {self._limit:,} at a time")
-        names = [[self._name(value, column) for value in batch.column(column)] for column in self._columns]
-        return Requests([Piece(batch, place) for place in range(rows)], *names)
+        keys, transactions = (batch.column(name) for name in self._names.columns)
+        return Requests(
+            [Piece(batch, place) for place in range(rows)],
+            list(map(self._names.key, keys)),
+            list(map(self._names.transaction, transactions)),
+        )
 
     def _batch(self, data: Any) -> Batch:
         """The data by rows; where MLflow takes arrays by name for one row, so do we."""

@@ -13,6 +13,7 @@ import msgspec
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.sink import stored
 from fds_mlflow.serving.spool import Item, Label, Outcome, Shadow, Spool
 
 log = logging.getLogger(__name__)
@@ -126,16 +127,11 @@ class Recorder:
 
     def _taken(self, take: Callable[[Any], int], record: Callable[[Any], Any], items: list[Item]) -> bool:
         try:
-            take([record(item) for item in items])
-        except DataError as error:
-            if len(items) == 1:
-                self.refused += 1
-                log.error("the store refused what no store takes: %s", error.what)  # noqa: TRY400 - nor here
-                return True
-            return all(self._taken(take, record, [item]) for item in items)
+            refused = stored(lambda some: take([record(item) for item in some]), items)
         except FdsError as error:
             return self._wait(error)
-        self.recorded += len(items)
+        self.refused += refused
+        self.recorded += len(items) - refused
         self.problem = None
         return True
 

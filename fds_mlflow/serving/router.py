@@ -6,20 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.core.routing import Route, RoutingTable, Variant
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
-from fds_mlflow.outcomes.records import OutcomeRecord, new_request
-from fds_mlflow.registry.store import RegistryStore
+from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
+from fds_mlflow.outcomes.sink import stored
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.serving import aliases
 from fds_mlflow.serving.buffer import Buffer
-from fds_mlflow.serving.scorer import Scorer
+from fds_mlflow.serving.scorer import Scorer, threshold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +122,8 @@ class Router:
         self._recorder = recorder
         self._table: RoutingTable | None = None
         self._read_at = float("-inf")
-        self._scorers: dict[int, Scorer] = {}
+        self._scorers: dict[int, tuple[str | None, Scorer]] = {}
+        self._identities: dict[int, str] = {}
         self._lock = threading.Lock()  # around the scorers
         self._reading = threading.Lock()  # held by the one thread that reads the aliases
 
@@ -153,18 +157,31 @@ class Router:
 
     def _refresh(self) -> None:
         try:
-            table = aliases.read(self._store, self.model).routing
-            if self._scorers:  # a version that does not load never replaces one that scores
-                self._scorer(table.champion)
-            self._table, self.degraded = table, None
-            in_use = {table.champion, table.rollout.canary if table.rollout else None}
+            found = aliases.read(self._store, self.model)
+            table = found.routing
             with self._lock:
-                self._scorers = {version: scorer for version, scorer in self._scorers.items() if version in in_use}
+                kept = {view.version: self._kept(view) for view in (found.champion, found.canary) if view is not None}
+                identities = {view.version: view.identity for view in (found.champion, found.canary) if view}
+            if self._scorers and kept[table.champion] is None:  # what does not load never replaces what scores
+                kept[table.champion] = (identities[table.champion], self._load(table.champion))
+            with self._lock:
+                self._identities = identities
+                self._scorers = {version: scorer for version, scorer in kept.items() if scorer is not None}
+            self._table, self.degraded = table, None
         except FdsError as error:
             self.degraded = error.what
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
             self._read_at = self._clock.monotonic()
+
+    def _kept(self, view: VersionView) -> tuple[str | None, Scorer] | None:
+        """The scorer in memory, if it is that of the version that has this number now, at its threshold of today."""
+        identity, scorer = self._scorers.get(view.version, (None, None))
+        if scorer is None or identity not in (None, view.identity):
+            return None
+        if tags.THRESHOLD in view.tags:
+            scorer = replace(scorer, threshold=threshold_of(self.model, view))
+        return view.identity, scorer
 
     def close(self) -> None:
         """Store the outcomes that wait, where they are buffered."""
@@ -206,10 +223,10 @@ class Router:
         """
         import pandas as pd
 
-        keys = _keys(frame, key)
-        labelled_by = _keys(frame, TRANSACTION) if TRANSACTION in frame.columns else keys
-        requests = None if request_id is None else _keys(frame, request_id)
         table = self.table
+        keys = _keys(frame, key, table.spelling)
+        named = _keys(frame, TRANSACTION) if TRANSACTION in frame.columns else None
+        requests = None if request_id is None else _keys(frame, request_id)
         to_canary = table.to_canary(keys)
         parts = []
         if not to_canary.all() or len(frame) == 0:
@@ -217,7 +234,8 @@ class Router:
         if to_canary.any():
             parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
         if self._recorder is not None and len(frame):
-            names = list(zip(keys, labelled_by, requests or [new_request() for _ in keys], strict=True))
+            ids = [new_request() for _ in keys] if requests is None else _identities(frame, requests, named)
+            names = list(zip(keys, named or keys, ids, strict=True))
             self._record(self._recorder, self._outcomes(names, parts, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
@@ -244,8 +262,8 @@ class Router:
             DataError: The key is missing, or the champion cannot score the transaction.
             UnavailableError: There has never been a champion to read.
         """
-        named = _key(transaction, key)
         table = self.table
+        named = _key(transaction, key, table.spelling)
         route = table.route(named)
         began = time.perf_counter()
         scorer, served, score, error = self._answered(transaction, route, table)
@@ -253,7 +271,10 @@ class Router:
         if self._recorder is not None:
             one, flags = np.array([score]), np.array([score >= scorer.threshold])
             part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
-            names = (named, str(transaction.get(TRANSACTION, named)), request_id or new_request())
+            known = spelled(transaction.get(TRANSACTION))
+            content = repr(sorted(transaction.items(), key=str)) if known is None else known
+            identified = new_request() if request_id is None else identity(request_id, content.encode())
+            names = (named, known or named, identified)
             self._record(self._recorder, self._outcomes([names], [part], table))
         return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
 
@@ -275,7 +296,12 @@ class Router:
     def _record(self, recorder: Recorder, outcomes: list[OutcomeRecord]) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
         try:
-            recorder.record(outcomes)
+            refused = stored(recorder.record, outcomes)
+            if refused:
+                self.unrecorded += refused
+                self.degraded = (
+                    f"{refused:,} of {len(outcomes):,} outcomes were not recorded: no store takes their keys"
+                )
         except FdsError as error:
             self.unrecorded += len(outcomes)
             self.degraded = error.what
@@ -310,11 +336,12 @@ class Router:
 
     def _scorer(self, version: int) -> Scorer:
         with self._lock:
-            known = self._scorers.get(version)
+            _, known = self._scorers.get(version, (None, None))
+            identity = self._identities.get(version)
         if known is None:
             known = self._load(version)
             with self._lock:
-                self._scorers[version] = known
+                self._scorers[version] = (identity, known)
         return known
 
     def _outcomes(
@@ -349,17 +376,17 @@ class Router:
 _FIRST = np.zeros(1, dtype=np.intp)
 
 
-def _key(transaction: Mapping[str, Any], key: str) -> str:
-    value = transaction.get(key)
-    if value is None or value != value:  # noqa: PLR0124 - a NaN is as good as none
+def _key(transaction: Mapping[str, Any], key: str, spelling: Spelling) -> str:
+    name = spelled(transaction.get(key), spelling)
+    if name is None:
         raise DataError(
             f"the transaction has no {key!r} to route by",
             fix=f"add it, or name the routing key with key= (there are: {', '.join(map(str, transaction))})",
         )
-    return str(value)
+    return name
 
 
-def _keys(frame: pd.DataFrame, key: str) -> list[str]:
+def _keys(frame: pd.DataFrame, key: str, spelling: Spelling = Spelling.CANONICAL) -> list[str]:
     if key not in frame.columns:
         raise DataError(
             f"the {len(frame):,} rows have no column {key!r} to route by",
@@ -372,4 +399,13 @@ def _keys(frame: pd.DataFrame, key: str) -> list[str]:
             f"the routing key {key!r} is missing in {missing:,} of {len(frame):,} rows",
             fix="give every request a key; without one the variant would be arbitrary",
         )
-    return [str(value) for value in column.tolist()]
+    return [str(spelled(value, spelling)) for value in column.tolist()]
+
+
+def _identities(frame: pd.DataFrame, requests: Sequence[str], named: Sequence[str] | None) -> list[str]:
+    """The identity of each row: its request id stands for as many outcomes as it has transactions under it."""
+    if named is None:
+        import pandas as pd
+
+        named = pd.util.hash_pandas_object(frame, index=False).astype(str).tolist()
+    return [identity(request, name.encode()) for request, name in zip(requests, named, strict=True)]

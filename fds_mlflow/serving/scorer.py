@@ -170,7 +170,7 @@ def load(
         raise RefusedError(
             f"version {version} of {model!r} is {there.status}, not READY", fix="wait until its registration has ended"
         )
-    threshold = _threshold(model, there)
+    threshold = threshold_of(model, there)
     try:
         folder = _fetched(model, version, tracking_uri, registry_uri)
         loaded = mlflow.pyfunc.load_model(folder)
@@ -199,7 +199,12 @@ def _fetched(model: str, version: int, tracking_uri: str | None, registry_uri: s
     return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))
 
 
-def _threshold(model: str, version: VersionView) -> float:
+def threshold_of(model: str, version: VersionView) -> float:
+    """The score from which a version flags a transaction.
+
+    Raises:
+        RefusedError: Its tag is missing, or no number in [0, 1].
+    """
     value = version.tags.get(tags.THRESHOLD)
     if value is None or not tags.is_threshold(value):
         raise RefusedError(

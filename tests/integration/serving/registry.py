@@ -15,7 +15,6 @@ from mlflow.models import infer_signature
 from fds_mlflow import ManagedModel
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.mlflow_store import MlflowStore
-from fds_mlflow.serving.follower import identity_of
 from fds_mlflow.serving.prepare import prepare
 from fds_mlflow.serving.shelf import Shelf
 
@@ -124,6 +123,6 @@ def shelved(uri: str, truth: str, root: Path) -> Path:
     """Prepare the versions that load, as a server would in processes of their own."""
     shelf, store = Shelf(root, MODEL, uri), MlflowStore(registry_uri=truth, tracking_uri=truth)
     for version in (FIRST, SECOND, MOODY):
-        with shelf.preparing(version, identity_of(store.version(MODEL, version))) as folder:
+        with shelf.preparing(version, store.version(MODEL, version).identity) as folder:
             prepare(store, MODEL, version, folder, tracking_uri=truth, registry_uri=truth)
     return root

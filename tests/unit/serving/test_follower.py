@@ -15,7 +15,7 @@ from fds_mlflow.identity import new_id
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, MemoryStore, ModelView, SetAlias, VersionView
 from fds_mlflow.registry.transaction import Transactions
-from fds_mlflow.serving.follower import KEPT, TRY_AGAIN, Follower, identity_of
+from fds_mlflow.serving.follower import KEPT, TRY_AGAIN, Follower
 from fds_mlflow.serving.shelf import Shelf, describe
 from tests.conftest import FakeClock
 from tests.integration.faults.registry_world import request
@@ -227,7 +227,7 @@ def test_a_disk_that_takes_nothing_is_a_problem_and_no_crash(world: World) -> No
     """Where a version does not fit on the disk the old one serves, and the table says so."""
     world.champion(1)
     world.serving()
-    place = world.shelf.folder / f"version-2-{identity_of(world.store.version(MODEL, 2))}"
+    place = world.shelf.folder / f"version-2-{world.store.version(MODEL, 2).identity}"
     place.write_text("in the way")
     world.champion(2)
     champion, _, problem = world.serving()
@@ -241,7 +241,7 @@ def test_what_an_emergency_goes_back_to_is_ready(world: World) -> None:
     world.do(Kind.PROMOTE, 2)
     world.serving()
     for _ in range(3_000):
-        if 1 in world.prepared and world.shelf.prepared(1, identity_of(world.store.version(MODEL, 1))):
+        if 1 in world.prepared and world.shelf.prepared(1, world.store.version(MODEL, 1).identity):
             break
         world.follower.poll()
         threading.Event().wait(0.01)
@@ -259,6 +259,6 @@ def test_the_shelf_keeps_what_served_lately(world: World) -> None:
     there = [
         version
         for version in range(1, 8)
-        if world.shelf.prepared(version, identity_of(world.store.version(MODEL, version)))
+        if world.shelf.prepared(version, world.store.version(MODEL, version).identity)
     ]
     assert there == list(range(8 - KEPT, 8))

@@ -11,7 +11,7 @@ from fds_mlflow.core.events import Kind
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetVersionTag
-from fds_mlflow.serving.follower import Follower, identity_of
+from fds_mlflow.serving.follower import Follower
 from fds_mlflow.serving.shelf import Shelf, describe
 from tests.unit.registry.registry_model import MODEL, World
 
@@ -67,7 +67,7 @@ def test_the_target_of_an_emergency_is_ready_before_it_is_needed(world: World, f
     follower.poll(wait=True)
     settle(follower)
     assert prepares.asked == [3, 2]
-    assert shelf.prepared(2, identity_of(world.store.version(MODEL, 2))) is not None
+    assert shelf.prepared(2, world.store.version(MODEL, 2).identity) is not None
     world.do(Kind.EMERGENCY)
     table = follower.poll()
     assert table is not None

@@ -1,0 +1,65 @@
+"""Which routing key and transaction a row has, and how they are written."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from fds_mlflow.core.keys import Spelling, spelled
+from fds_mlflow.errors import DataError
+from fds_mlflow.serving.columns import NUMBERS
+from fds_mlflow.serving.request import LONGEST_KEY
+from fds_mlflow.serving.state import State
+
+
+class Names:
+    """Writes the routing key and the transaction of rows for one state.
+
+    Args:
+        state: It says which columns they are in; its rollout, how keys are written.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.columns = (state.key, state.transaction)
+        self.same = state.key == state.transaction and state.table.routing.spelling is Spelling.CANONICAL
+        self._spelling = state.table.routing.spelling
+        self._numbers = {name for name in self.columns if state.kinds.get(name) in NUMBERS}
+
+    def key(self, value: Any) -> str | None:
+        """The routing key; None where there is none.
+
+        Raises:
+            DataError: No store takes it.
+        """
+        return self._name(value, self.columns[0], self._spelling)
+
+    def transaction(self, value: Any) -> str | None:
+        """What labels are joined on; as `key`, and not bound to the spelling of a rollout."""
+        return self._name(value, self.columns[1], Spelling.CANONICAL)
+
+    def _name(self, value: Any, column: str, spelling: Spelling) -> str | None:
+        if value is None or value is msgspec.UNSET:
+            return None
+        if column in self._numbers:
+            value = float(value) if spelling is Spelling.BY_COLUMN else _number(value)
+        name = spelled(value, spelling)
+        if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
+            return name or None
+        if len(name) > LONGEST_KEY:
+            raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(
+                f"the key {name[:50]!r} has NUL or half a character, which no store takes", fix="leave it out"
+            )
+        return name
+
+
+def _number(value: Any) -> Any:
+    """A number that was written in quotes or in CSV, all of its digits kept."""
+    if not isinstance(value, str):
+        return value
+    number = Decimal(value)
+    whole = number.is_finite() and abs(number) < 10**LONGEST_KEY and number == number.to_integral_value()
+    return int(number) if whole else float(number)
