@@ -131,6 +131,16 @@ def _string(value: Any) -> str:
     return value
 
 
+def labels(schema: Any) -> dict[str, Any]:
+    """What a signature calls the columns whose names are no text, by their name as text, which JSON has alone.
+
+    Args:
+        schema: MLflow's schema of the input; None where there is none.
+    """
+    names = schema.input_names() if schema is not None and schema.has_input_names() else []
+    return {str(name): name for name in names if not isinstance(name, str)}
+
+
 def exact(inputs: Mapping[str, str]) -> list[tuple[int, str]]:
     """Place and type of each column whose values are to be checked one by one before a row is scored."""
     return [(place, kind) for place, kind in enumerate(inputs.values()) if kind in _EXACT]

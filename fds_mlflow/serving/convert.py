@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import FdsError
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import DTYPES
+from fds_mlflow.serving.columns import DTYPES, PLAIN
 from fds_mlflow.serving.native import Column, ForestScore, NativeModel
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def quick_form(
     folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]
 ) -> NativeModel | ArrayModel | None:
     """The quickest form of a logged model that gives its scores, None where pyfunc is; arguments as for `convert`."""
+    if not PLAIN.issuperset(inputs.values()):
+        return None
     return convert(folder, loaded, example, inputs) or array_model(loaded, example, inputs)
 
 

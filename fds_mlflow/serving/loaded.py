@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import PLAIN, check, column, exact
+from fds_mlflow.serving.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.rows import Piece, Row
 from fds_mlflow.serving.shelf import Prepared
@@ -33,6 +33,7 @@ class Loaded:
         model: MLflow's pyfunc, for one that has no native form.
         arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
         identity: Tells it from another version that once had the same number.
+        warm: Score a row of gaps first, so that the first request does not pay for what is made on first use.
 
     Attributes:
         loose: Whether its requests are read by MLflow itself: there is no signature with columns of plain types alone.
@@ -50,6 +51,7 @@ class Loaded:
         model: Any = None,
         arrays: bool = False,
         identity: str = "",
+        warm: bool = True,
     ) -> None:
         self.version = version
         self.identity = identity
@@ -62,12 +64,15 @@ class Loaded:
         self._exact = exact(self.inputs)
         self.native = native
         self.schema = None if model is None else model.metadata.get_input_schema()
+        self._labels = labels(self.schema)
         self._seconds = seconds
         self._framed = not arrays
         self._pyfunc: Timed | None = None
         if native is None:
             self._pyfunc = Timed(ArrayModel(model, self.inputs).matrix if arrays else model.predict)
-        self._warm()
+        if warm and not self.loose:
+            with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
+                self.row([None] * len(self.names))
 
     @classmethod
     def load(cls, prepared: Prepared, threshold: float, seconds: float) -> Loaded:
@@ -163,7 +168,8 @@ class Loaded:
         import pandas as pd
 
         # A column that nobody sent is not in the frame: a model may look whether it is there.
-        return self._pyfunc(pd.DataFrame({n: one for n, one in columns.items() if one is not None}), self._seconds)
+        there = {self._labels.get(name, name): one for name, one in columns.items() if one is not None}
+        return self._pyfunc(pd.DataFrame(there), self._seconds)
 
     @staticmethod
     def _column(values: list[Any], kind: str) -> Any:
@@ -177,12 +183,6 @@ class Loaded:
         said = str(error).encode("utf-8", "replace").decode().replace("\0", "?")
         what = said if isinstance(error, TimeoutError) else f"{type(error).__name__}: {said}"
         return DataError(f"version {self.version} could not score: {what}", fix="look at what the message names")
-
-    def _warm(self) -> None:
-        """Score a row of gaps, so that the first request does not pay for what is made on first use."""
-        if not self.loose:
-            with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
-                self.row([None] * len(self.names))
 
 
 def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,15 @@ from typing import Any
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the latency histogram's buckets, seconds."""
+
+SCORES = frozenset({"/score", "/invocations"})
+"""Where scores are asked for."""
+
+FAILING = 0.01
+"""Share of failed requests for scores from which on health is degraded."""
+
+_MOMENTS = 6
+"""Stretches of ten seconds that are looked back on."""
 
 
 @dataclass
@@ -25,6 +35,7 @@ class Metrics:
         fallbacks: Canary requests that the champion answered.
         dropped: Outcomes, shadows among them, for which there was no room.
         shadows: Champion requests that the canary scored as well.
+        lately: By ten seconds since 1970: requests for scores, and those of them that the server failed at.
     """
 
     latencies: dict[tuple[str, int], list[float]] = field(default_factory=dict)
@@ -32,6 +43,7 @@ class Metrics:
     fallbacks: int = 0
     dropped: int = 0
     shadows: int = 0
+    lately: dict[int, list[int]] = field(default_factory=dict)
     _laid: str = field(default="", init=False, repr=False)
     _laying: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -46,6 +58,25 @@ class Metrics:
     def responded(self, path: str, status: int) -> None:
         """A response was sent."""
         self.responses[path, status] = self.responses.get((path, status), 0) + 1
+        if path in SCORES:
+            self._count(int(time.time() / 10), 1, int(status >= 500))
+
+    def _count(self, moment: int, asked: int, failed: int) -> None:
+        counts = self.lately.get(moment)
+        if counts is None:
+            counts = self.lately[moment] = [0, 0]
+            for old in [key for key in self.lately if key < moment - _MOMENTS]:
+                del self.lately[old]
+        counts[0] += asked
+        counts[1] += failed
+
+    def failing(self, now: float) -> str | None:
+        """What is wrong with scoring in the last minute; None where all is well, or nobody asked."""
+        counts = [count for moment, count in self.lately.items() if now / 10 - _MOMENTS <= moment]
+        asked, failed = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+        if failed <= FAILING * asked:
+            return None
+        return f"{failed:,} of the {asked:,} requests for scores in the last minute failed"
 
     def lay_down(self, folder: Path) -> None:
         """Write the counts where the other workers find them, if they have changed.
@@ -59,6 +90,7 @@ class Metrics:
             "fallbacks": self.fallbacks,
             "dropped": self.dropped,
             "shadows": self.shadows,
+            "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
         }
         said = json.dumps(values)
         path = folder / f"{os.getpid()}.json"
@@ -88,6 +120,8 @@ def added_up(folder: Path) -> Metrics:
         total.fallbacks += values["fallbacks"]
         total.dropped += values["dropped"]
         total.shadows += values["shadows"]
+        for moment, asked, failed in values["lately"]:
+            total._count(moment, asked, failed)
     return total
 
 

@@ -97,15 +97,15 @@ def prepare(
     from fds_mlflow.serving.convert import quick_form
     from fds_mlflow.serving.native import NativeModel
     from fds_mlflow.serving.scorer import load
+    from fds_mlflow.serving.trial import tried
 
     scorer = load(store, model, version, tracking_uri=tracking_uri, registry_uri=registry_uri)
-    if scorer.example is not None:
-        try:
+    try:
+        if scorer.example is not None:
             scorer.score(scorer.example)
-        except FdsError as error:
-            raise RefusedError(
-                f"version {version} does not score its input example: {error.what}", fix=error.fix
-            ) from None
+        tried(scorer)
+    except FdsError as error:
+        raise RefusedError(f"version {version} does not score its input example: {error.what}", fix=error.fix) from None
     target = model_folder(folder)
     shutil.copytree(scorer.folder, target)
     form = quick_form(str(target), scorer.loaded, scorer.example, scorer.inputs)

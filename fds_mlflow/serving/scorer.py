@@ -13,7 +13,7 @@ from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.serving.arrays import ArrayModel
-from fds_mlflow.serving.columns import DTYPES, check, exact
+from fds_mlflow.serving.columns import DTYPES, check, exact, labels
 from fds_mlflow.serving.native import NativeModel
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Scorer:
         Raises:
             DataError: The frame does not fit the signature, or the model breaks the scorer contract.
         """
+        if self.inputs and not all(isinstance(name, str) for name in frame.columns):
+            frame = frame.rename(columns=str)  # a signature's names are kept as text
         there = [name for name in self.inputs if name in frame.columns]
         missing = [name for name in self.inputs if name not in there and name not in self.optional]
         if missing:
@@ -181,10 +183,16 @@ def load(
         ) from error
     signature = loaded.metadata.signature
     columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
-    named = [column for column in columns if column.name]
+    named = [column for column in columns if column.name is not None]
     inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
     optional = frozenset(str(column.name) for column in named if not column.required)
-    return Scorer(version, threshold, inputs, _example(loaded), loaded.predict, folder, loaded, optional)
+    return Scorer(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional)
+
+
+def _predict(loaded: Any) -> Callable[[Any], Any]:
+    """The model's predict for frames whose columns are named by text."""
+    names = labels(loaded.metadata.get_input_schema())
+    return (lambda rows: loaded.predict(rows.rename(columns=names))) if names else loaded.predict
 
 
 def _fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
@@ -221,7 +229,7 @@ def _example(loaded: Any) -> pd.DataFrame | None:
         example = loaded.input_example
     except Exception:  # an example that does not read is as good as none: the caller reports its absence
         return None
-    return example if isinstance(example, pd.DataFrame) else None
+    return example.rename(columns=str) if isinstance(example, pd.DataFrame) else None
 
 
 @dataclass(frozen=True)
@@ -251,16 +259,9 @@ def validate(
         scorer = load_version(version)
     except FdsError as error:
         return [Check("loads", False, f"{error.what} ({error.fix})")]
-    checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}")]
-    if scorer.example is None:
-        checks.append(Check("scores its example", None, "it was logged without an input example to try"))
-    else:
-        try:
-            scores = scorer.score(scorer.example)
-            detail = f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}"
-            checks.append(Check("scores its example", True, detail))
-        except FdsError as error:
-            checks.append(Check("scores its example", False, error.what))
+    checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}"), _scores(scorer)]
+    if checks[-1].passed is not False:
+        checks.append(_answers(scorer))
     if champion is None or champion == version:
         return checks
     try:
@@ -268,6 +269,31 @@ def validate(
     except FdsError as error:
         checks.append(Check("signature fits the champion's", None, f"the champion does not load: {error.what}"))
     return checks
+
+
+def _scores(scorer: Scorer) -> Check:
+    name = "scores its example"
+    if scorer.example is None:
+        return Check(name, None, "it was logged without an input example to try")
+    try:
+        scores = scorer.score(scorer.example)
+    except FdsError as error:
+        return Check(name, False, error.what)
+    return Check(name, True, f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}")
+
+
+def _answers(scorer: Scorer) -> Check:
+    """Whether a server that is sent the example answers it: what promotion tries is what will be asked."""
+    from fds_mlflow.serving.trial import tried
+
+    name = "answers requests"
+    try:
+        rows = tried(scorer)
+    except FdsError as error:
+        return Check(name, False, error.what)
+    if rows is None:
+        return Check(name, None, "there is no input example to make a request of")
+    return Check(name, True, f"{rows} rows of its example, sent as JSON")
 
 
 def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Check:

@@ -170,9 +170,10 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """What serves, how old that knowledge is, and what is wrong."""
+        self.lay_down()
         state = self.engine.state
         total = added_up(self._shelf.folder / "metrics")
-        problem = self.problem or (state.table.problem if state else None)
+        problem = self.problem or (state.table.problem if state else None) or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
         return {
@@ -195,7 +196,6 @@ class Worker:
 
     def exposition(self) -> bytes:
         """The counts of all workers in Prometheus' text format."""
-        self.lay_down()
         said = self.health()
         gauges = {
             "weight_percent": ("Share of the traffic for the canary", float(said["weight_percent"])),
