@@ -27,7 +27,7 @@ from fds_mlflow.serving.formats import Formats
 from fds_mlflow.serving.loose import LooseFormats
 from fds_mlflow.serving.recorder import case_of
 from fds_mlflow.serving.request import LONGEST_KEY, Head, Receive, RefusedError, Send, authorize, body, head, signed
-from fds_mlflow.serving.rows import Piece, Requests, Row
+from fds_mlflow.serving.rows import Piece, RequestError, Requests, Row
 from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.spool import Label
 from fds_mlflow.serving.state import State
@@ -108,7 +108,7 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        path, status = scope["path"], 200
+        path, status, failed = scope["path"], 200, False
         try:
             said = head(scope["headers"], self.settings)
             if self._token is not None and path not in _OPEN:
@@ -117,14 +117,15 @@ class App:
             answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
         except Exception as error:
             refused = _refusal(error, path)
-            status, answer = refused.status, refused.body
+            status, answer, failed = refused.status, refused.body, _failed(error)
         kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        self.worker.metrics.responded(path if path in self._posts or path in self._gets else "other", status)
+        known = path in self._posts or path in self._gets
+        self.worker.metrics.responded(path if known else "other", status, failed=failed)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -202,13 +203,13 @@ class App:
         """Answer whatever is to be answered soon."""
         read, self._read = self._read, []
         for asked, began, state, values, names, said in read:
-            status = 200
+            status, failed = 200, False
             try:
                 answer = self._counted(began, self._answer(state, values, names, said))
             except Exception as error:
                 refused = _refusal(error, "/score")
-                status, answer = refused.status, refused.body
-            self.worker.metrics.responded("/score", status)
+                status, answer, failed = refused.status, refused.body, _failed(error)
+            self.worker.metrics.responded("/score", status, failed=failed)
             try:
                 asked.answer(status, answer)
             except Exception:  # the others wait for theirs
@@ -313,10 +314,17 @@ class App:
         return openapi.description(self.settings.model, state.kinds, state.required, self.settings.key)
 
 
+def _failed(error: Exception) -> bool:
+    """Whether the server failed at a request, which was all right."""
+    return not isinstance(error, (RefusedError, RequestError))
+
+
 def _refusal(error: Exception, path: str) -> RefusedError:
     """What is answered where a request ends in an error."""
     if isinstance(error, RefusedError):
         return error
+    if isinstance(error, RequestError):
+        return RefusedError(400, error.what, error.fix)
     if isinstance(error, FdsError):  # the champion cannot score it
         return RefusedError(503, error.what, error.fix)
     log.error("%s could not be answered", path, exc_info=error)

@@ -57,8 +57,8 @@ def from_text(field: str, kind: str) -> Any:
     """What a field of CSV says, as JSON would, for `cell` to take."""
     if field in MISSING:
         return None
-    if kind == "boolean" or kind in _SIZES:
-        return {"true": True, "false": False, "1.0": 1, "0.0": 0}.get(field.strip().lower(), field)
+    if kind == "boolean":
+        return {"true": True, "false": False, "1": 1, "0": 0, "1.0": 1, "0.0": 0}.get(field.strip().lower(), field)
     return field
 
 

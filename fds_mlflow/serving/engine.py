@@ -15,7 +15,7 @@ import msgspec
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.serving.loaded import Loaded
-from fds_mlflow.serving.rows import Row
+from fds_mlflow.serving.rows import RequestError, Row
 from fds_mlflow.serving.shelf import Served, Shelf, Table
 from fds_mlflow.serving.spool import Outcome, Shadow
 from fds_mlflow.serving.state import State
@@ -180,11 +180,13 @@ class Engine:
             pin: A variant to answer with, for tests; such a request leaves no outcome.
 
         Raises:
-            DataError: The champion cannot score it.
+            RequestError: The champion cannot score it, and the request may be why; it leaves no outcome.
+            FdsError: The champion cannot score it.
         """
         began = time.perf_counter()
         assigned = _assigned(state, key)
         result = self._scored(state, values, assigned, pin or assigned)
+        _refuse([result])
         milliseconds = None if pin is not None else 1_000.0 * (time.perf_counter() - began)
         return self._told(state, values, (request_id, key, transaction_id), result, milliseconds)
 
@@ -197,10 +199,12 @@ class Engine:
             names: Of each row.
 
         Raises:
-            DataError: The champion cannot score them.
+            RequestError: The champion cannot score them, and the request may be why; none leaves an outcome.
+            FdsError: The champion cannot score them.
         """
         began = time.perf_counter()
         results = self._all_scored(state, rows, [key for _, key, _ in names])
+        _refuse(results)
         each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
         answers: list[Answer] = []
         failed: FdsError | None = None
@@ -322,6 +326,17 @@ class Engine:
             for place, score in zip(rest, found, strict=True):
                 results[place] = (assigned[place], state.champion, score, errors.get(place))
         return [results[place] for place in range(len(rows))]
+
+
+def _refuse(results: Sequence[_Result]) -> None:
+    """Let a request that the champion could not score leave no outcome, where the request may be why: none of its rows.
+
+    Raises:
+        RequestError: It is such a request.
+    """
+    for _, _, score, error in results:
+        if score is None and isinstance(error, RequestError):
+            raise error
 
 
 def _assigned(state: State, key: str) -> str:

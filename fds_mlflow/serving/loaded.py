@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.serving.arrays import ArrayModel
 from fds_mlflow.serving.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.serving.native import NativeModel
-from fds_mlflow.serving.rows import Piece, Row
+from fds_mlflow.serving.rows import Piece, RequestError, Row
 from fds_mlflow.serving.shelf import Prepared
 from fds_mlflow.serving.timed import Timed
 
@@ -115,7 +116,9 @@ class Loaded:
         """The score of one row, given in the order of `names`.
 
         Raises:
-            DataError: The model raises, takes too long, or breaks the scorer contract.
+            DataError: The model raises or breaks the scorer contract; a `RequestError` where the request may be why:
+                no signature can say that a model takes no gaps, and a model without one says nothing at all.
+            UnavailableError: The model takes too long.
         """
         if self.native is None or isinstance(values, Piece):
             return float(self.rows([values])[0])
@@ -127,7 +130,7 @@ class Loaded:
                 values = [None if value is msgspec.UNSET else value for value in values]
             score = self.native.row(values)
         except Exception as error:
-            raise self._failed(error) from error
+            raise self._failed(error, [values]) from error
         if not 0.0 <= score <= 1.0:
             raise DataError(
                 f"version {self.version} gives the score {score}", fix="register a model that obeys the scorer contract"
@@ -143,7 +146,7 @@ class Loaded:
         try:
             scores = np.asarray(self._ask(rows), dtype=np.float64).reshape(-1)
         except Exception as error:
-            raise self._failed(error) from error
+            raise self._failed(error, rows) from error
         if scores.shape != (len(rows),) or not bool(((scores >= 0) & (scores <= 1)).all()):
             raise DataError(
                 f"version {self.version} does not give one float in [0, 1] per row",
@@ -176,13 +179,35 @@ class Loaded:
         """A column of rows as an array; None where no row has it."""
         return None if values[0] is msgspec.UNSET else column(values, kind)
 
-    def _failed(self, error: Exception) -> DataError:
-        if isinstance(error, DataError):
+    def _failed(self, error: Exception, rows: Sequence[Row]) -> FdsError:
+        if isinstance(error, FdsError):
             return error
         # What a model says about itself may hold anything; the store takes neither NUL nor lone surrogates.
         said = str(error).encode("utf-8", "replace").decode().replace("\0", "?")
-        what = said if isinstance(error, TimeoutError) else f"{type(error).__name__}: {said}"
-        return DataError(f"version {self.version} could not score: {what}", fix="look at what the message names")
+        if isinstance(error, TimeoutError):
+            return UnavailableError(f"version {self.version} could not score: {said}", fix="give it more time, or less")
+        what = f"version {self.version} could not score: {type(error).__name__}: {said}"
+        if self.loose and self.schema is None:
+            return RequestError(what, fix="send what it was logged with: it has no signature that says more")
+        gaps = self._gaps_of(rows)
+        if gaps:
+            return RequestError(f"{what} (there is no finite value in {gaps})", fix="send a value for every column")
+        return DataError(what, fix="look at what the message names")
+
+    def _gaps_of(self, rows: Sequence[Row]) -> str:
+        """The columns in which a row has nothing, or nothing finite."""
+        if isinstance(rows[0], Piece):
+            there = [rows[0].batch.column(name) for name in self.names]
+        else:
+            there = [list(column) for column in zip(*rows, strict=True)]
+        found = [name for name, values in zip(self.names, there, strict=True) if any(map(_is_gap, values))]
+        return ", ".join(found)
+
+
+def _is_gap(value: Any) -> bool:
+    if value is None or value is msgspec.UNSET or value != value:  # noqa: PLR0124 - a NaN is a gap, too
+        return True
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:

@@ -55,11 +55,11 @@ class Metrics:
         row[bisect_left(BOUNDS, seconds)] += count
         row[-1] += seconds * count
 
-    def responded(self, path: str, status: int) -> None:
-        """A response was sent."""
+    def responded(self, path: str, status: int, *, failed: bool = False) -> None:
+        """A response was sent; it may be one that the server failed at."""
         self.responses[path, status] = self.responses.get((path, status), 0) + 1
         if path in SCORES:
-            self._count(int(time.time() / 10), 1, int(status >= 500))
+            self._count(int(time.time() / 10), 1, int(failed))
 
     def _count(self, moment: int, asked: int, failed: int) -> None:
         counts = self.lately.get(moment)

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fds_mlflow.errors import DataError
+
+
+class RequestError(DataError):
+    """A request that a model raised at, and may well have: whoever sent it is to change it."""
+
 
 @dataclass(frozen=True)
 class Batch:

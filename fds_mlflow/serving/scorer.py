@@ -45,6 +45,23 @@ class Scorer:
     optional: frozenset[str] = frozenset()
     native: NativeModel | ArrayModel | None = None
 
+    @classmethod
+    def of(cls, version: int, threshold: float, loaded: Any, folder: str) -> Scorer:
+        """A loaded model, its columns as the signature has them.
+
+        Args:
+            version: Its number.
+            threshold: The score from which a transaction is flagged.
+            loaded: MLflow's pyfunc.
+            folder: Where its artifacts are on disk.
+        """
+        signature = loaded.metadata.signature
+        columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
+        named = [column for column in columns if column.name is not None]
+        inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
+        optional = frozenset(str(column.name) for column in named if not getattr(column, "required", True))
+        return cls(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional)
+
     def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         """Score rows of features: shape (rows,), float64 in [0, 1].
 
@@ -181,12 +198,7 @@ def load(
             f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
             fix="check the artifact store and the versions of the packages that the model names, or register it again",
         ) from error
-    signature = loaded.metadata.signature
-    columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
-    named = [column for column in columns if column.name is not None]
-    inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
-    optional = frozenset(str(column.name) for column in named if not column.required)
-    return Scorer(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional)
+    return Scorer.of(version, threshold, loaded, folder)
 
 
 def _predict(loaded: Any) -> Callable[[Any], Any]:

@@ -25,6 +25,11 @@ LIMIT = 60.0
 """Seconds until something that must come is given up on."""
 
 
+def client_id(request_id: str) -> str:
+    """The id that a client gave, of the identity of one transaction's request under it."""
+    return request_id.rpartition("-")[0]
+
+
 def until(found: Callable[[], T], what: str, limit: float = LIMIT) -> T:
     """Wait for a condition by asking again and again; what it found."""
     deadline = time.monotonic() + limit

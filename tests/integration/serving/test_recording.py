@@ -13,7 +13,7 @@ import msgspec
 from fds_mlflow import OutcomeStore
 from fds_mlflow.serving.spool import Spool
 from tests.integration.serving.registry import MODEL
-from tests.integration.serving.served import Crowd, Sent, Served, until
+from tests.integration.serving.served import Crowd, Sent, Served, client_id, until
 from tests.integration.serving.test_traffic import ROW
 
 Serve = Callable[..., Served]
@@ -92,7 +92,7 @@ def _waiting(server: Served) -> set[str]:
     spool, names = Spool(server.spool), set()
     for path in spool.waiting():
         try:
-            names |= {msgspec.structs.asdict(item)["request_id"] for item in spool.read(path)}
+            names |= {client_id(msgspec.structs.asdict(item)["request_id"]) for item in spool.read(path)}
         except FileNotFoundError:  # the store has it meanwhile
             continue
     return names
@@ -100,4 +100,4 @@ def _waiting(server: Served) -> set[str]:
 
 def _stored(server: Served) -> Counter[str]:
     with OutcomeStore(server.outcomes) as store:
-        return Counter(one.request_id for one in store.recent(MODEL, limit=100_000))
+        return Counter(client_id(one.request_id) for one in store.recent(MODEL, limit=100_000))
