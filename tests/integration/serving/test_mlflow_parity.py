@@ -310,6 +310,9 @@ REFUSED: dict[str, Callable[[Request], bool]] = {
 
 TAKEN: dict[str, Callable[[Request], bool]] = {
     "columns that are named by whole numbers are named by text": lambda r: 0 in r.kinds,
+    "`inputs` is one row as an object, with a column that the model does not have": lambda r: (
+        r.form == "inputs" and "extra" in r.names
+    ),
     "rows are lists in the order of the signature": lambda r: r.listed,
     "a Parquet column is of another type, and loses nothing": lambda r: r.kind == PARQUET,
     "a boolean column of CSV has both words and numbers": lambda r: r.kind == CSV and bool(r.cells("boolean")),
