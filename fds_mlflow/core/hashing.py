@@ -75,7 +75,8 @@ def _joined(texts: Sequence[str]) -> tuple[bytes, npt.NDArray[np.int64]]:
     together = "".join(texts)
     if together.isascii():  # a character is a byte
         return together.encode(), np.fromiter(map(len, texts), np.int64, len(texts))
-    encoded = list(map(str.encode, texts))
+    # A lone surrogate has no UTF-8; as half a character it has a bucket all the same, and stops nobody else's.
+    encoded = [text.encode(errors="surrogatepass") for text in texts]
     return b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(texts))
 
 

@@ -43,7 +43,7 @@ def spelled(value: Any, spelling: Spelling = Spelling.CANONICAL) -> str | None:
         return value
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or value != value:  # noqa: PLR0124 - a NaN is as good as none
+    if _missing(value):
         return None
     if spelling is Spelling.CANONICAL:
         if isinstance(value, bool):
@@ -56,6 +56,14 @@ def spelled(value: Any, spelling: Spelling = Spelling.CANONICAL) -> str | None:
                 )
             return str(int(value)) if value.is_integer() else repr(value)
     return str(value)
+
+
+def _missing(value: Any) -> bool:
+    """None, NaN, and whatever pandas has for them."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124 - a NaN is no value
+    except TypeError:  # its NA is neither equal nor unequal
+        return True
 
 
 def joined(transaction_id: str) -> str:

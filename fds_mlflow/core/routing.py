@@ -74,7 +74,7 @@ def bucket(rollout_id: str, key: str) -> int:
 
     Source: the XXH64 specification, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
     """
-    return xxhash.xxh64_intdigest(f"{rollout_id}:{key}".encode(), SEED) % FULL
+    return xxhash.xxh64_intdigest(f"{rollout_id}:{key}".encode(errors="surrogatepass"), SEED) % FULL
 
 
 def buckets(rollout_id: str, keys: Iterable[str]) -> npt.NDArray[np.uint64]:

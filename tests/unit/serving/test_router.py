@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from fds_mlflow.core.events import Kind
+from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL
 from fds_mlflow.core.routing import Route, Variant, bucket
 from fds_mlflow.errors import DataError, UnavailableError
-from fds_mlflow.outcomes.records import OutcomeRecord
+from fds_mlflow.outcomes.records import OutcomeRecord, outcome_rows
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteAlias, SetAlias, VersionView
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, VersionView
 from fds_mlflow.serving.router import Router
 from fds_mlflow.serving.scorer import Scorer
 from tests.unit.registry.registry_model import MODEL, WatchedStore, World
@@ -483,3 +484,133 @@ def test_a_column_of_request_ids_that_is_not_there_is_refused_before_any_score()
     with pytest.raises(DataError, match="'order'"):
         setting.router(recorder=None).predict(FRAME, request_id="order")
     assert setting.loaded == []
+
+
+# --- keys, identities and what changes under a router --------------------------------------------------------
+
+
+def _own_spelling(setting: Setting, weight: int = 5_000) -> str:
+    """A rollout of this release, whose keys have the canonical spelling."""
+    rollout = setting.rollout(weight)
+    named = tags.decode_rollout(setting.world.store.models[MODEL].versions[2].tags[tags.ROLLOUT])
+    assert named is not None
+    assert named.spelling is Spelling.CANONICAL
+    return rollout
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "Int64", "object", "str"])
+def test_a_number_is_routed_alike_whatever_type_carries_it(dtype: str) -> None:
+    """Whole numbers are one key as integers, floats, objects or text, and as a server writes them."""
+    setting = Setting()
+    rollout = _own_spelling(setting)
+    numbers = list(range(1_000, 1_050))
+    frame = pd.DataFrame({"card": pd.Series(numbers).astype(dtype), "amount": 0.5})
+    setting.router().predict(frame, key="card")
+    assert sorted(one.key for one in setting.outcomes) == list(map(str, numbers))
+    assert {one.key for one in setting.outcomes if one.assigned is Variant.CANARY} == {
+        str(number) for number in numbers if bucket(rollout, str(number)) < 5_000
+    }
+
+
+def test_cards_of_nineteen_digits_stay_apart() -> None:
+    """Whole numbers keep every digit; a column of floats, in which they are one, is refused before any score."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    cards = [4_111_111_111_111_111_111, 4_111_111_111_111_111_112]
+    frame = pd.DataFrame({"card": cards, "amount": 0.5})
+    setting.router().predict(frame, key="card")
+    assert [one.key for one in setting.outcomes] == list(map(str, cards))
+    with pytest.raises(DataError, match="not all digits"):
+        setting.router().predict(frame.astype({"card": "float64"}), key="card")
+    with pytest.raises(DataError, match="not all digits"):
+        setting.router().score({"card": float(cards[0]), "amount": 0.5}, key="card")
+
+
+def test_an_old_rollout_keeps_the_keys_it_began_with() -> None:
+    """In a rollout of an earlier release a float column is written as Python writes it, as it was from the start."""
+    setting = Setting()
+    setting.rollout(5_000)
+    versions = setting.world.store.models[MODEL].versions
+    named = tags.decode_rollout(versions[2].tags[tags.ROLLOUT])
+    assert named is not None
+    old = tags.encode_rollout(replace(named, spelling=Spelling.BY_COLUMN))
+    setting.world.store.write(MODEL, SetVersionTag(2, tags.ROLLOUT, old))
+    setting.router().predict(pd.DataFrame({"transaction_id": [7.0, 8.0], "amount": 0.5}))
+    assert {(one.key, one.transaction_id) for one in setting.outcomes} == {("7.0", "7"), ("8.0", "8")}
+
+
+class Picky(Recorded):
+    """A store that refuses a batch for one bad key, as a database does."""
+
+    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """All or none."""
+        outcome_rows(outcomes)
+        return super().record(outcomes)
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 400, "nul\0", "half \ud800"])
+def test_a_key_that_no_store_takes_costs_only_its_own_outcome(bad: str) -> None:
+    """Every row is answered, the outcomes of all others are kept, and the router says how many are missing."""
+    setting = Setting(outcomes=Picky())
+    setting.rollout(5_000)
+    router = setting.router()
+    keys = [*KEYS[:70], bad, *KEYS[71:]]
+    frame = FRAME.assign(transaction_id=pd.Series(keys, index=FRAME.index, dtype=object))
+    assert len(router.predict(frame)) == len(FRAME)
+    assert {one.key for one in setting.outcomes} == set(keys) - {bad}
+    assert router.unrecorded == 1
+    assert router.degraded is not None
+
+
+def test_transactions_under_one_request_id_are_outcomes_of_their_own() -> None:
+    """A request id that a mesh gives to many transactions keeps them apart, and a retry still counts once."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    router = setting.router()
+    frame = FRAME.iloc[:3].assign(call="mesh")
+    for _ in range(2):
+        router.predict(frame, request_id="call")
+        for row in frame.to_dict("records"):
+            router.score(row, request_id="mesh")
+    assert len({one.request_id for one in setting.outcomes}) == 3
+    nameless = frame.drop(columns="transaction_id").assign(customer="C1")
+    setting.outcomes.clear()
+    for _ in range(2):
+        router.predict(nameless, key="customer", request_id="call")
+    assert len({one.request_id for one in setting.outcomes}) == 3
+
+
+def test_a_changed_threshold_is_in_force_with_the_next_look() -> None:
+    """The threshold belongs to the version's tag: a new value flags by it, and a value that is none changes nothing."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    router = setting.router()
+    row = {"transaction_id": "TX1", "amount": 0.9}
+    assert router.score(row).flagged
+    for value, flagged in (("0.5", False), ("0.01", True), ("high", True)):
+        setting.world.store.write(MODEL, SetVersionTag(1, tags.THRESHOLD, value))
+        router.refresh()
+        assert router.score(row).flagged is flagged
+    assert router.degraded is not None
+    assert "threshold 'high'" in router.degraded
+    assert setting.loaded == [1]
+
+
+def test_a_version_registered_anew_under_an_old_number_is_loaded_anew() -> None:
+    """A deleted version's number may be given again: what scores is what has the number now."""
+    setting = Setting()
+    setting.world.do(Kind.PROMOTE, 1)
+    router = setting.router()
+    row = {"transaction_id": "TX1", "amount": 0.9}
+    assert router.score(row).score == pytest.approx(0.09)
+    original = setting.world.store.by_alias
+
+    def anew(model: str, alias: str) -> VersionView | None:
+        view = original(model, alias)
+        return view and replace(view, source="elsewhere")
+
+    setting.world.store.by_alias = anew  # type: ignore[method-assign]
+    setting.predict[1] = lambda rows: rows["amount"] / 2
+    router.refresh()
+    assert router.score(row).score == pytest.approx(0.45)
+    assert setting.loaded == [1, 1]
