@@ -314,9 +314,11 @@ def _the_format(given: Sequence[str], params: Any) -> str:
 
 def _of_split(value: Any) -> list[dict[str, Any]]:
     """Rows by column of a frame that names its columns once."""
-    if not isinstance(value, dict) or not {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
-        raise DataError("dataframe_split does not have columns and data, and index at most", fix="send just these")
-    columns, data = value["columns"], value["data"]
+    if not isinstance(value, dict) or not {"data"} <= value.keys() <= {"columns", "data", "index"}:
+        raise DataError("dataframe_split does not have data, and columns and index at most", fix="send just these")
+    data = value["data"]
+    first = data[0] if isinstance(data, list) and data and isinstance(data[0], list) else []
+    columns = value.get("columns", list(range(len(first))))  # as a frame without names has them
     if not isinstance(columns, list) or not isinstance(data, list):
         raise DataError("columns and data of dataframe_split are not both lists", fix="send a list of rows")
     names = [str(name) for name in columns]

@@ -72,6 +72,17 @@ class Told(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Told())
 '''
 
+
+class Told:
+    """A model whose score is a digest of all that it is given."""
+
+    @staticmethod
+    def write(path: Path) -> Path:
+        """Its code, for MLflow to log."""
+        path.write_text(_CODE)
+        return path
+
+
 PLAIN = {
     "amount": DataType.double,
     "ratio": DataType.float,
@@ -119,8 +130,7 @@ class Both:
     """MLflow's server and ours, on one model."""
 
     def __init__(self, folder: Path, signature: ModelSignature | None) -> None:
-        code = folder / "told.py"
-        code.write_text(_CODE)
+        code = Told.write(folder / "told.py")
         mlflow.pyfunc.save_model(folder / "model", python_model=str(code), signature=signature, pip_requirements=[])
         loaded = mlflow.pyfunc.load_model(str(folder / "model"))
         self.theirs = httpx.ASGITransport(scoring_server.init(loaded), raise_app_exceptions=False)

@@ -10,7 +10,7 @@ down_revision = "0002"
 _WHOLE = {
     "sqlite": "substr({0}, -2) = '.0' AND length({0}) BETWEEN 3 AND 17"
     " AND substr({0}, 1, length({0}) - 2) NOT GLOB '*[^0-9]*' AND ({0} = '0.0' OR {0} NOT LIKE '0%')",
-    "postgresql": r"{0} ~ '^(0|[1-9][0-9]{{0,14}})\\.0$'",
+    "postgresql": "{0} ~ '^(0|[1-9][0-9]{{0,14}})[.]0$'",
 }
 """What `core.keys.joined` shortens."""
 
