@@ -62,6 +62,7 @@ class Options:
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
         connections: Requests a worker works on at once; beyond, it answers 503.
+        idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +71,7 @@ class Options:
     poll_seconds: float = 2.0
     drain_seconds: float = 20.0
     connections: int = 1_000
+    idle: int = 4_000
 
 
 def work(settings: Settings, options: Options, listening: socket.socket) -> None:
@@ -77,18 +79,33 @@ def work(settings: Settings, options: Options, listening: socket.socket) -> None
     import uvicorn
     import uvloop
 
+    from fds_mlflow.serving.connections import Connections, Limits, connections_allowed
     from fds_mlflow.serving.protocol import ScoreProtocol
 
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    connections = Connections(
+        Limits(
+            requests=options.connections,
+            connections=connections_allowed(options.connections + options.idle),
+            head_seconds=settings.body_seconds,
+            idle_seconds=HTTP["timeout_keep_alive"],
+        )
+    )
+
+    async def examine() -> None:
+        connections.examine(time.monotonic())
+
     config = uvicorn.Config(
         App(settings),
         lifespan="on",
         timeout_graceful_shutdown=int(options.drain_seconds),
-        limit_concurrency=options.connections,
+        callback_notify=examine,
+        timeout_notify=0,  # each second, which is as often as uvicorn asks
         **{**HTTP, "http": ScoreProtocol},
     )
     server = uvicorn.Server(config)
+    server.server_state = connections
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
