@@ -41,8 +41,8 @@ class Connection(Protocol):
     """What is asked of one."""
 
     @property
-    def under_way(self) -> bool:
-        """Whether it has a request that is not answered yet."""
+    def works(self) -> bool:
+        """Whether it has a request that has come whole and is not answered yet."""
         ...
 
     def examine(self, now: float) -> None:
@@ -75,7 +75,7 @@ class Connections(ServerState):
         """A client has connected: where there are too many, the one that has waited longest for its own goes."""
         self._open[connection] = None
         if len(self._open) > self.limits.connections:
-            longest = next((one for one in self._open if not one.under_way), connection)
+            longest = next((one for one in self._open if not one.works), connection)
             del self._open[longest]
             longest.displace()
 

@@ -183,7 +183,12 @@ class ScoreProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on with what has waited for this answer; how long nothing comes then, `examine` watches for all."""
+        """An answer is sent, and its request takes no place any more, though its task has a step to go."""
+        self.tasks.discard(asyncio.current_task())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Turn to what has waited for the last answer; how long nothing comes then, `examine` watches for all."""
         self.server_state.total_requests += 1
         self._all.answered(self)
         if self.transport.is_closing():
@@ -210,7 +215,7 @@ class ScoreProtocol(HttpToolsProtocol):
             head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
         if self.cycle is None or self.cycle.response_complete:
-            self.on_response_complete()
+            self._go_on()
         else:  # a request that came after this one goes the usual way, and what follows it waits for that
             self.server_state.total_requests += 1
 
@@ -233,7 +238,7 @@ class ScoreProtocol(HttpToolsProtocol):
             self._withdraw(cycle)
         if said:
             self.transport.close()
-        elif not self.under_way:
+        elif not self.owes:
             self._say(refusal)
 
     def _withdraw(self, cycle: RequestResponseCycle) -> None:
@@ -262,9 +267,14 @@ class ScoreProtocol(HttpToolsProtocol):
     # --- clients that keep it waiting ----------------------------------------------------------------------
 
     @property
-    def under_way(self) -> bool:
-        """Whether there is a request that has no answer yet."""
+    def owes(self) -> bool:
+        """Whether there is a request without an answer, even if it has not come whole."""
         return self._waiting or not (self._running is None or self._running.response_complete)
+
+    @property
+    def works(self) -> bool:
+        """Whether there is one that has come whole: it does not wait for its client."""
+        return self.owes and (self._waiting or self._running is None or not self._running.more_body)
 
     def examine(self, now: float) -> None:
         """End it where its client has kept it waiting for too long.
@@ -273,7 +283,7 @@ class ScoreProtocol(HttpToolsProtocol):
             now: Seconds that only ever grow.
         """
         unsent = self.transport.get_write_buffer_size()
-        if self.under_way and not unsent:
+        if self.owes and not unsent:
             self._stood = ()
             return
         leaving = bool(unsent) or self._refusal is not None or self.transport.is_closing()
