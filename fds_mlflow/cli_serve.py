@@ -83,7 +83,7 @@ COUNT = click.IntRange(min=1)
     envvar="FDS_CACHE",
     default=CACHE,
     show_default=True,
-    help="Folder for versions, the table and outcomes on their way.",
+    help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
 @click.pass_obj
 def serve(
