@@ -76,6 +76,15 @@ def test_offers_of_other_protocols_change_no_answer(app: App, data: st.DataObjec
     assert (without_continue(sent), closed, outcomes) == expected
 
 
+@pytest.mark.parametrize("path", ["/score", "/invocations"])
+async def test_a_client_that_offers_and_closes_gets_its_answer(app: App, path: str):
+    """The last request of a connection is answered although it offers something, and nothing behind it is."""
+    last = request(path, ROW if path == "/score" else {"inputs": [ROW]}, X_Request_ID="last", Connection="close")
+    offer = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    expected = await answered(HttpToolsProtocol, app, [(last + REQUESTS["another"], True)])
+    assert await answered(ScoreProtocol, app, [(offering(last, offer) + REQUESTS["another"], True)]) == expected
+
+
 @pytest.mark.parametrize("name", ["a score", "in chunks", "rows", "labels", "a question"])
 async def test_an_offer_may_be_cut_anywhere(app: App, name: str):
     """A request that offers HTTP/2 is answered alike wherever it is cut, and the connection goes on."""
