@@ -7,12 +7,15 @@ nothing, or slowly, holds no such place; it is ended in time, and before that wh
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
+
+log = logging.getLogger(__name__)
 
 RESERVED_FILES = 128
 """File descriptors that are kept for everything but connections."""
@@ -113,7 +116,10 @@ class Connections(ServerState):
             now: Seconds that only ever grow.
         """
         for connection in list(self._open):
-            connection.examine(now)
+            try:
+                connection.examine(now)
+            except Exception:  # the others must be looked at, and the worker go on
+                log.exception("a connection could not be examined")
 
 
 def connections_allowed(wanted: int) -> int:

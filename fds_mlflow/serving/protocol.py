@@ -99,7 +99,6 @@ class ScoreProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 head += [b"\r\n", name, b": ", value]
         self.parser, self._offered = httptools.HttpRequestParser(self), False
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         return b"".join([*head, b"\r\n\r\n"])
 
     # --- what the parser reports ---------------------------------------------------------------------------
@@ -253,10 +252,12 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def _say(self, refusal: RefusedError) -> None:
         """Send the last answer."""
+        if self.transport.is_closing():
+            return
         self._count(refusal)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.body)
         self.transport.write(STATUS_LINE[refusal.status] + head + refusal.body)
-        if refusal.status == 431:  # a client that is still sending would not see it if the connection were closed now
+        if refusal.status in (431, 503):  # a client that is still sending would not see it if it were closed at once
             self.transport.write_eof()
         else:
             self.transport.close()

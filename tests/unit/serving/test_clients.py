@@ -366,9 +366,29 @@ async def test_a_body_on_its_way_makes_room_for_a_request_that_is_there(app: App
     await asking.send(REQUESTS["a score"])
     assert (asking.statuses, slower.statuses, slow.statuses) == ([200], [503], [])
     assert b'"error_code":"TEMPORARILY_UNAVAILABLE"' in slower.wire.sent
-    assert slower.wire.closed
+    assert slower.wire.ended
     await slow.send(REQUESTS["rows"][-3:])
     assert slow.statuses == [200]
+
+
+async def test_a_client_that_has_gone_is_told_nothing(app: App, server: Connections):
+    """Where a request has to make room whose client has just gone, nothing is sent to it, and the other is answered."""
+    gone, there = (Connection(ScoreProtocol, app, server=server) for _ in range(2))
+    for connection in (gone, there):
+        await connection.send(REQUESTS["rows"][:-3])
+    gone.wire.close()
+    asking = Connection(ScoreProtocol, app, server=server)
+    await asking.send(REQUESTS["rows"])
+    assert (asking.statuses, gone.wire.late) == ([200], b"")
+
+
+async def test_a_connection_that_cannot_be_examined_harms_no_other(app: App, server: Connections):
+    """Whatever is wrong with one connection, the others are looked after."""
+    broken, idle = (Connection(ScoreProtocol, app, server=server) for _ in range(2))
+    broken.wire.get_write_buffer_size = lambda: 1 // 0  # type: ignore[method-assign]
+    for _ in seconds(server, 0, 76):
+        pass
+    assert (broken.wire.closed, idle.wire.closed) == (False, True)
 
 
 async def test_more_requests_than_allowed_are_refused_in_our_words(app: App, server: Connections):
