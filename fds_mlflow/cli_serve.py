@@ -36,9 +36,22 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--patience", default=5.0, show_default=True, type=SECONDS, help="The same for a champion.")
 @click.option("--body-limit", default=8 * 2**20, show_default=True, type=COUNT, help="Bytes a request may have.")
-@click.option("--body-seconds", default=10.0, show_default=True, type=SECONDS, help="Seconds it may take to arrive.")
+@click.option(
+    "--body-seconds",
+    default=10.0,
+    show_default=True,
+    type=SECONDS,
+    help="Seconds it may take to arrive, and so may its head.",
+)
 @click.option("--row-limit", default=10_000, show_default=True, type=COUNT, help="Rows a request may have.")
 @click.option("--connections", default=1_000, show_default=True, type=COUNT, help="Requests a worker works on at once.")
+@click.option(
+    "--idle-connections",
+    default=4_000,
+    show_default=True,
+    type=COUNT,
+    help="Connections a worker may have beside them; beyond, the one that has waited longest is closed.",
+)
 @click.option("--token", envvar="FDS_SERVE_TOKEN", help="Bearer token that requests must show.")
 @click.option(
     "--webhook-secret",
@@ -70,7 +83,7 @@ COUNT = click.IntRange(min=1)
     envvar="FDS_CACHE",
     default=CACHE,
     show_default=True,
-    help="Folder for versions, the table and outcomes on their way.",
+    help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
 @click.pass_obj
 def serve(
@@ -91,6 +104,7 @@ def serve(
     body_seconds: float,
     row_limit: int,
     connections: int,
+    idle_connections: int,
     token: str | None,
     webhook_secret: str | None,
     allow_pins: bool,
@@ -136,7 +150,7 @@ def serve(
             record=not no_record,
             spool_limit=spool_limit,
         ),
-        Options(host, port, workers, poll, drain, connections),
+        Options(host, port, workers, poll, drain, connections, idle_connections),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
         prepare_seconds=prepare_seconds,

@@ -32,6 +32,7 @@ _CODES = {
     408: "REQUEST_TIMEOUT",
     413: "REQUEST_TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
+    431: "REQUEST_HEADER_FIELDS_TOO_LARGE",
     503: "TEMPORARILY_UNAVAILABLE",
 }
 """MLflow's own names of errors, where it has one."""

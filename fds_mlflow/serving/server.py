@@ -24,6 +24,7 @@ from typing import Any
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.serving.app import App
 from fds_mlflow.serving.follower import Follower
+from fds_mlflow.serving.ownership import Ownership
 from fds_mlflow.serving.recorder import Recorder, Store
 from fds_mlflow.serving.settings import Settings
 
@@ -62,6 +63,7 @@ class Options:
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
         connections: Requests a worker works on at once; beyond, it answers 503.
+        idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
     """
 
     host: str = "127.0.0.1"
@@ -70,25 +72,48 @@ class Options:
     poll_seconds: float = 2.0
     drain_seconds: float = 20.0
     connections: int = 1_000
+    idle: int = 4_000
 
 
-def work(settings: Settings, options: Options, listening: socket.socket) -> None:
-    """One worker, until it is told to stop."""
+def work(settings: Settings, options: Options, listening: socket.socket, ownership: Ownership) -> None:  # noqa: ARG001
+    """One worker, until it is told to stop.
+
+    Args:
+        settings: Of the worker.
+        options: Of the server.
+        listening: Where clients connect.
+        ownership: Of the shelf: nobody else's while this process lives.
+    """
     import uvicorn
     import uvloop
 
+    from fds_mlflow.serving.connections import Connections, Limits, connections_allowed
     from fds_mlflow.serving.protocol import ScoreProtocol
 
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    connections = Connections(
+        Limits(
+            requests=options.connections,
+            connections=connections_allowed(options.connections + options.idle),
+            head_seconds=settings.body_seconds,
+            idle_seconds=HTTP["timeout_keep_alive"],
+        )
+    )
+
+    async def examine() -> None:
+        connections.examine(time.monotonic())
+
     config = uvicorn.Config(
         App(settings),
         lifespan="on",
         timeout_graceful_shutdown=int(options.drain_seconds),
-        limit_concurrency=options.connections,
+        callback_notify=examine,
+        timeout_notify=0,  # each second, which is as often as uvicorn asks
         **{**HTTP, "http": ScoreProtocol},
     )
     server = uvicorn.Server(config)
+    server.server_state = connections
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -111,9 +136,20 @@ class Server:
         options: Of the server.
         follower: Keeps the shelf up to date.
         recorder: Moves outcomes; None to leave them on disk.
+        ownership: Of the shelf; the workers share it.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
     """
 
-    def __init__(self, settings: Settings, options: Options, follower: Follower, recorder: Recorder | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        follower: Follower,
+        recorder: Recorder | None,
+        ownership: Ownership,
+    ) -> None:
         self._settings = settings
         self._options = options
         self._follower = follower
@@ -121,6 +157,7 @@ class Server:
         self._stopping = threading.Event()
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
+        self._ownership = ownership
         self._socket = _listen(options)
         self._recording: threading.Thread | None = None
         self._looked = threading.Event()
@@ -143,8 +180,7 @@ class Server:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        for path in (self._settings.shelf().folder / "metrics").glob("*.json"):
-            path.unlink(missing_ok=True)
+        self._settings.shelf().tidy()
         self._settings.spool().tidy()
         if self._settings.shelf().table() is not None:
             self._looked.set()
@@ -200,7 +236,8 @@ class Server:
     # --- the workers ---------------------------------------------------------------------------------------
 
     def _spawn(self) -> SpawnProcess:
-        process = self._context.Process(target=work, args=(self._settings, self._options, self._socket), name="worker")
+        shared = (self._settings, self._options, self._socket, self._ownership)
+        process = self._context.Process(target=work, args=shared, name="worker")
         with _one_thread_each():
             process.start()
         return process
@@ -301,13 +338,15 @@ def run(
         ready: Called with the address once requests are answered.
 
     Raises:
-        ConfigError: The address cannot be listened on, or the cache cannot be written.
+        ConfigError: The address cannot be listened on, or the cache cannot be written or is another server's.
     """
     from fds_mlflow.clock import SystemClock
     from fds_mlflow.registry.mlflow_store import MlflowStore
     from fds_mlflow.serving.prepare import Preparation
 
     model = settings.model
+    # Before the address: workers of a server that was killed have both until they end.
+    ownership = Ownership(settings.shelf().folder)
     preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
     follower = Follower(
         model,
@@ -318,6 +357,7 @@ def run(
     )
     recorder = None if outcomes is None else Recorder(model, settings.spool(), outcomes)
     try:
-        Server(settings, options, follower, recorder).run(ready)
+        Server(settings, options, follower, recorder, ownership).run(ready)
     finally:
         preparation.stop()
+        ownership.release()

@@ -25,7 +25,7 @@ class Settings:
         patience: The same for a champion.
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
-        body_seconds: How long a client may take to send its request.
+        body_seconds: How long a client may take to send the head of its request, and its body.
         token: Bearer token that requests must show; None for none.
         webhook_secret: With which the registry signs its webhooks; None to take none.
         pins: Whether a header may choose the variant.

@@ -199,6 +199,17 @@ class Shelf:
             if not folder.suffix and not any(folder.name.endswith(f"-{identity}") for identity in identities):
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def tidy(self) -> None:
+        """Remove the counts of an earlier server, and what processes that were killed left half prepared or written.
+
+        Only for the owner of the folder, while nobody else writes.
+        """
+        for path in self.folder.glob("metrics/*"):
+            path.unlink(missing_ok=True)
+        for path in self.folder.glob("*.*"):
+            if path.suffix[1:].isdecimal():  # the process that wrote it
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
     def _place(self, version: int, identity: str) -> Path:
         return self.folder / f"version-{version}-{identity}"
 

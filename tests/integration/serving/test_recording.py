@@ -13,7 +13,7 @@ import msgspec
 from fds_mlflow import OutcomeStore
 from fds_mlflow.serving.spool import Spool
 from tests.integration.serving.registry import MODEL
-from tests.integration.serving.served import Crowd, Sent, Served, client_id, until
+from tests.integration.serving.served import LIMIT, Crowd, Sent, Served, client_id, until
 from tests.integration.serving.test_traffic import ROW
 
 Serve = Callable[..., Served]
@@ -81,6 +81,25 @@ def test_a_killed_server_leaves_no_worker_behind_and_its_outcomes_to_the_next(se
     again = serve("again", outcomes=outcomes, cache=server.cache).ready()
     until(lambda: not _waiting(again), "everything moved")
     assert _stored(again) == dict.fromkeys(names, 1)
+
+
+def test_a_folder_has_one_server(serve: Serve) -> None:
+    """A second server on a cache is refused and disturbs nothing; after `kill -9` the next one starts without more."""
+    first = serve("first").ready()
+    assert first.score(**ROW).status_code == 200
+    counted = f'fds_responses_total{{model="{MODEL}",path="/score",status="200"}}'
+    assert until(lambda: first.metric(counted), "the count") == 1
+    second = serve("second", cache=first.cache)
+    assert second.process.wait(LIMIT) == 1
+    folder = first.spool.parent
+    assert f"the folder {folder} is in use by another server: process {first.process.pid} on " in second.said
+    assert "--cache" in second.said
+    assert "Traceback" not in second.said
+    assert first.score(**ROW).status_code == 200
+    assert until(lambda: first.metric(counted) == 2, "the next count")
+    first.process.kill()
+    third = serve("third", cache=first.cache).ready()
+    assert third.metric(counted) == 0
 
 
 def _names(sent: Iterable[Sent]) -> set[str]:
