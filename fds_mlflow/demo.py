@@ -35,7 +35,7 @@ MODEL = "fraud"
 MARKER = ".fds-demo"
 BATCH = 2_000
 LABEL_MATURITY = timedelta(days=1)
-DAYS = 16
+DAYS = 30
 """How many batches, each a day's traffic, are played for one canary at most; the live rows are replayed for it."""
 FIRST_WEEKS = 0.6
 """Share of the training period that the first champion learns from; the retraining learns from all of it."""
@@ -209,8 +209,8 @@ def _train_and_promote(story: _Story) -> None:
         story.model.stage(boosting, reason="trained")
         story.model.promote(champion, reason=f"first champion: {comparison.reason}"[:900])
     names = ("average_precision", "recall", "false_positive_rate", "roc_auc", "f1")
-    rows = [(v, a, *(t.metrics[name] for name in names), t.threshold) for v, (a, t) in made.items()]
-    columns = ("version", "algorithm", *names, "threshold")
+    rows = [(v, a.replace("_", " "), *(t.metrics[name] for name in names), t.threshold) for v, (a, t) in made.items()]
+    columns = ("version", "algorithm", "average precision", "recall", "FPR", "ROC AUC", "F1", "threshold")
     story.console.print(render.table("Both models on the holdout", columns, rows, right=columns[2:]))
     story.console.print(render.comparison(comparison, f"version {forest}", f"version {boosting}"))
 

@@ -59,10 +59,11 @@ def compare(
     """
     frame = _frame(data)
     labels = _labels(frame, label)
+    rows = frame.drop(columns=label)  # a version without a signature would be given the truth
     return compare_scores(
         labels,
-        baseline.score(frame) if known is None else known,
-        candidate.score(frame),
+        baseline.score(rows) if known is None else known,
+        candidate.score(rows),
         thresholds=(baseline.threshold, candidate.threshold),
         random=np.random.default_rng(seed),
         rounds=rounds,
@@ -129,31 +130,30 @@ class Admission:
     def _compared(self, champion: int, version: int) -> tuple[Comparison | None, str]:
         """The comparison, if there can be one, and what to say about it."""
         if self._data is not None:
-            frame, rows = _frame(self._data), "the given"
-            _labels(
-                frame, LABEL, fix=f"add it, 1 = fraud, or compare on the rows that were logged with version {version}"
-            )
-        else:
-            rows = f"version {version}'s own test"
-            try:
-                found = self._own_test_set(champion, version)
-            except Exception as error:  # whatever the artifact store raises: a promotion does not depend on it
-                log.info("the test set of version %s could not be read", version, exc_info=True)
-                return None, f"the test set of version {version} cannot be read ({type(error).__name__})"
-            if isinstance(found, str):
-                return None, found
-            frame = found
+            return self._compared_on(_frame(self._data), "the given", champion, version)
+        try:
+            found = self._own_test_set(champion, version)
+        except Exception as error:  # whatever the artifact store raises: a promotion does not depend on it
+            log.info("the test set of version %s could not be read", version, exc_info=True)
+            return None, f"the test set of version {version} cannot be read ({type(error).__name__})"
+        if isinstance(found, str):
+            return None, found
+        try:
+            return self._compared_on(found, f"version {version}'s own test", champion, version)
+        except DataError as error:
+            return None, error.what
+
+    def _compared_on(
+        self, frame: pd.DataFrame, rows: str, champion: int, version: int
+    ) -> tuple[Comparison | None, str]:
+        """The comparison on these rows, or that the champion cannot score them; what else is wrong with them raises."""
+        _labels(frame, LABEL, fix=f"add it, 1 = fraud, or compare on the rows that were logged with version {version}")
         try:
             baseline = self._model.scorer(champion)
-            known = baseline.score(frame)
+            known = baseline.score(frame.drop(columns=LABEL))
         except FdsError as error:
             return None, f"champion {champion} cannot score these rows ({error.what})"
-        try:
-            made = compare(baseline, self._model.scorer(version), frame, known=known)
-        except DataError as error:
-            if self._data is not None:
-                raise
-            return None, error.what
+        made = compare(baseline, self._model.scorer(version), frame, known=known)
         return made, f"champion {champion} {_described(made, rows)}"
 
     def _own_test_set(self, champion: int, version: int) -> pd.DataFrame | str:

@@ -113,7 +113,7 @@ def require_reason(state: State, request: Request, reason: str) -> None:
 def _asks_why(state: State, request: Request) -> str | None:
     """What about a request needs a reason; None for what is ordinary."""
     if request.force:
-        return f"force ({request.kind})"
+        return "force"
     if request.kind in _NEED_REASON:
         return _NEED_REASON[request.kind]
     rollout, weight = state.rollout, request.weight

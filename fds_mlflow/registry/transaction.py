@@ -437,7 +437,7 @@ def said(event: Event) -> str:
     """What an event did, in one sentence."""
     version, rollout = event.to_version, event.rollout
     weight = f"{to_percent(rollout.weight):g} %" if rollout is not None else ""
-    return {
+    done = {
         Kind.STAGE: f"version {version} is a candidate now (Staging)",
         Kind.PROMOTE: f"version {version} is the champion now",
         Kind.START: f"version {version} is the canary now and gets {weight}",
@@ -449,3 +449,4 @@ def said(event: Event) -> str:
         Kind.RETIRE: f"version {version} is out of the running now (Archived)",
         Kind.ADOPT: f"the history now says what a hand did: champion {version}",
     }[event.kind]
+    return f"{done}, by force" if event.forced else done
