@@ -117,7 +117,7 @@ def _asks_why(state: State, request: Request) -> str | None:
     if request.kind in _NEED_REASON:
         return _NEED_REASON[request.kind]
     rollout, weight = state.rollout, request.weight
-    if request.kind is not Kind.ADVANCE or rollout is None or weight == rollout.weight:
+    if request.kind not in (Kind.ADVANCE, Kind.COMPLETE) or rollout is None or weight == rollout.weight:
         return None
     if weight not in (None, rollout.next_weight):
         return f"a weight of {to_percent(weight):g} %, which is not the plan's next step,"

@@ -16,7 +16,7 @@ from fds_mlflow.core.verdict import Status
 
 @pytest.mark.slow
 def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The good canary is better than its champion by every metric, labels take part in its PASS, and the bad one fails."""
+    """The good canary is better than its champion by every metric, labels take part in its PASS, the bad one fails."""
     ids = iter(("01JD0000000000000000000001", "01JD0000000000000000000002"))
     monkeypatch.setattr(canary, "new_id", lambda: next(ids))  # the salt of the split, so that it is the same each time
     monkeypatch.chdir(tmp_path)

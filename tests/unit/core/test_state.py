@@ -208,11 +208,12 @@ def test_the_plans_next_step_is_open_to_a_person_also_behind_a_gate(state: State
     assert isinstance(target, Target)
     assert target.rollout is not None
     assert (target.rollout.weight, target.forced) == (rollout.next_weight, False)
-    if rollout.weight in rollout.plan.gated:
-        with pytest.raises(RefusedError, match=r"opening the gate .* needs a reason"):
-            require_reason(state, request, "")
-    else:
-        require_reason(state, request, "")
+    for kind in (Kind.ADVANCE, Kind.COMPLETE):
+        if rollout.weight in rollout.plan.gated:
+            with pytest.raises(RefusedError, match=r"opening the gate .* needs a reason"):
+                require_reason(state, replace(request, kind=kind), "")
+        else:
+            require_reason(state, replace(request, kind=kind), "")
 
 
 BLANK = ["", " ", "\n\t", "\u00a0", "\u200b", " \u2003\ufeff"]
