@@ -104,7 +104,10 @@ class Admission:
         """
         target = self._validated(view, target)
         champion, version = view.champion_alias, target.version
-        if version is None or champion in (None, version):
+        if version is None or champion == version:
+            return target
+        if champion is None:
+            self._last = (None, "there is no champion to compare with" if self._data is not None else "")
             return target
         if champion not in self._made:  # a try that met somebody else is made again, the comparison is not
             self._made[champion] = self._compared(champion, version)

@@ -22,6 +22,7 @@ from fds_mlflow.cli import main
 from fds_mlflow.core.events import Kind
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry.transaction import Result
+from fds_mlflow.training import simulate
 from fds_mlflow.training.test_set import FILE
 from tests.conftest import FakeClock
 from tests.unit import tiny_models
@@ -32,6 +33,8 @@ WIDE = f"{tiny_models.GOOD} * rows['device_age']"
 FIT = {
     "better": (BETTER, tiny_models.EXAMPLE),
     "worse": (WORSE, tiny_models.EXAMPLE),
+    "large": ("(1 - 1 / (1 + rows['amount'])).to_numpy()", tiny_models.EXAMPLE[["amount"]]),
+    "small": ("(1 / (1 + rows['amount'])).to_numpy()", tiny_models.EXAMPLE[["amount"]]),
     "narrow": (BETTER, tiny_models.EXAMPLE[["amount"]]),
     "wide": (WIDE, tiny_models.EXAMPLE.assign(device_age=1.0)),
 }
@@ -315,6 +318,20 @@ def test_the_command_line_compares_too(offline: Offline, monkeypatch: pytest.Mon
     value = json.loads(done.stdout)
     assert value["event"]["forced"] is True
     assert value["comparison"]["frauds"] == 60
+
+
+def test_the_command_line_compares_on_data_that_a_person_names(offline: Offline) -> None:
+    """The test part of the named transactions takes the place of the version's own test set."""
+    offline.register("large")
+    offline.register("small")
+    simulate.sample().to_csv("sample.csv", index=False)
+    data = ("--data", "sample.csv", "--schema", "sample")
+    first = _fds("promote", MODEL, "1", *data)
+    assert "not compared offline: there is no champion to compare with" in " ".join(first.stdout.split())
+    for words in (("promote", MODEL, "2"), ("canary", "start", MODEL, "2")):
+        refused = _fds(*words, *data, "--json")
+        assert refused.exit_code == 1
+        assert "clearly worse than champion 1 on the given rows" in json.loads(refused.stdout)["error"]
 
 
 def test_data_is_described_only_where_it_is_given(offline: Offline) -> None:
