@@ -199,7 +199,7 @@ def wish(random: Random, kind: Kind | None = None) -> Request:
     if kind is Kind.START:
         request = replace(request, plan=PLAN, rollout_id=new_id())
     if kind is Kind.ADVANCE and random.random() < 0.3:
-        request = replace(request, weight=random.randrange(0, FULL + 1, 500))
+        request = replace(request, weight=random.randrange(0, FULL + 1, 500), force=True)
     if kind is Kind.COMPLETE:
         request = replace(request, force=random.random() < 0.7)
     return request

@@ -254,7 +254,7 @@ def _allowed(state: State, event: Event) -> bool:
         # It may have overtaken operations that are recorded before it, and that it could not see when it chose.
         return event.to_version in (*state.former, state.champion)
     wish: dict[Kind, dict[str, Any]] = {
-        Kind.ADVANCE: {"weight": rollout.weight if rollout else None},
+        Kind.ADVANCE: {"weight": asked_weight(state, event), "force": event.forced},
         Kind.START: {"version": event.to_version, "plan": rollout.plan if rollout else None},
         Kind.COMPLETE: {"force": event.forced},
         Kind.ABORT: {},
@@ -267,7 +267,15 @@ def _allowed(state: State, event: Event) -> bool:
     except FdsError:
         return False
     moved = event.from_version == state.champion or event.kind in (Kind.STAGE, Kind.RETIRE)
-    return moved and target == Target(event.to_version, rollout)
+    return moved and target == Target(event.to_version, rollout, event.forced)
+
+
+def asked_weight(state: State, event: Event) -> int | None:
+    """The weight that led from a state to an advance; None where it is the plan's next step, taken without force."""
+    if event.rollout is None or state.rollout is None:
+        return None
+    planned = event.rollout.weight == state.rollout.next_weight and not event.forced
+    return None if planned else event.rollout.weight
 
 
 def _explained(history: tags.History, table: Table) -> str | None:

@@ -111,7 +111,7 @@ def _transitions(record: Record) -> Iterator[str]:
             allowed = event.to_version in (*state.former, state.champion)
         else:
             moved = event.from_version == state.champion or event.kind in (Kind.STAGE, Kind.RETIRE)
-            allowed = moved and _decided(state, owner) == Target(event.to_version, event.rollout)
+            allowed = moved and _decided(state, owner) == Target(event.to_version, event.rollout, event.forced)
         if not allowed:
             yield f"the state before {_said(event)} does not lead there: champion {state.champion}, {state.rollout}"
 

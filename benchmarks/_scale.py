@@ -196,7 +196,7 @@ def _event(sequence: int, request: Request, target: Target, state: State) -> Eve
         from_version=state.champion if about_champion else None,
         to_version=target.version,
         rollout=target.rollout,
-        forced=request.force,
+        forced=target.forced,
     )
 
 

@@ -80,7 +80,7 @@ def beginning(requests: Iterable[Request]) -> MemoryStore:
     store.add(MODEL, versions=4)
     setup = alone(store, "Z", Transactions)
     for request in requests:
-        setup.run(MODEL, request, actor="setup", reason="")
+        setup.run(MODEL, request, actor="setup", reason="set up")
     return store
 
 
@@ -90,7 +90,7 @@ def writer(letter: str, request: Request, make: type[Transactions]) -> Program:
     def body(port: Port) -> Result:
         transactions = make(port, port, port.new_id, random=FixedRandom(), time_to_live=LIFETIME)
         take_over = request.kind is Kind.EMERGENCY
-        return transactions.run(MODEL, request, actor=letter, reason="", take_over=take_over)
+        return transactions.run(MODEL, request, actor=letter, reason="asked for", take_over=take_over)
 
     version = "" if request.version is None else f" {request.version}"
     return Program(f"{letter} ({request.kind}{version})", letter, body, takes_over=request.kind is Kind.EMERGENCY)

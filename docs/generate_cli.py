@@ -35,7 +35,7 @@ EXAMPLES = {
     "notify test": "fds notify test fraud",
     "plan check": "fds plan check plan.yaml --traffic 50/s --rate missed_fraud=0.002",
     "plan template": "fds plan template --output plan.yaml",
-    "promote": 'fds promote fraud 1 --reason "first model"',
+    "promote": 'fds promote fraud 2 --data transactions.parquet --schema schema.yaml --reason "better on last month"',
     "retire": 'fds retire fraud 3 --reason "trained on wrong labels"',
     "retrain": "fds retrain fraud --data transactions.parquet --schema schema.yaml --target-fpr 0.01",
     "rollback candidates": "fds rollback candidates fraud",

@@ -16,6 +16,7 @@ from fds_mlflow.core.settings import from_duration
 from fds_mlflow.core.watch import watch_plan
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.identity import new_id
+from fds_mlflow.offline import Admission
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.reports import CanaryStatus
 
@@ -35,17 +36,38 @@ class Canary:
         self._model = model
 
     def start(
-        self, version: int, *, plan: Plan | None = None, reason: str = "", allow_new_columns: bool = False
+        self,
+        version: int,
+        *,
+        plan: Plan | None = None,
+        reason: str = "",
+        allow_new_columns: bool = False,
+        data: pd.DataFrame | FeatureTable | None = None,
+        force: bool = False,
     ) -> Result:
         """Start a rollout of a version against the champion, at the plan's first weight (10 % by default).
 
+        The two are compared offline first, where labelled rows are at hand. The result says what came of it.
+
+        Args:
+            version: The version.
+            plan: The plan; None for the default one.
+            reason: Why, at most 1,000 bytes.
+            allow_new_columns: It may need columns that the champion does not: callers send them already.
+            data: Rows with both versions' feature columns and `label`, 1 = fraud, to compare on; None for the test set
+                that was logged with the version's run.
+            force: Try it though it is clearly worse than the champion; needs a reason.
+
         Raises:
-            RefusedError: There is no champion, the version is the champion, a rollout is active, or the version may
-                not serve.
+            RefusedError: There is no champion, the version is the champion, a rollout is active, the version may not
+                serve, or it is clearly worse than the champion and `force` is not set.
+            DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: The version does not exist.
         """
-        request = Request(Kind.START, version, plan=plan or Plan(), rollout_id=new_id(), now=self._model.now())
-        return self._model.run(request, reason, self._model.validated(allow_new_columns))
+        admission = Admission(self._model, allow_new_columns=allow_new_columns, data=data, force=force)
+        now = self._model.now()
+        request = Request(Kind.START, version, plan=plan or Plan(), force=force, rollout_id=new_id(), now=now)
+        return admission.told(self._model.run(request, reason, admission))
 
     def rollout(self) -> Rollout:
         """The active rollout.
@@ -77,21 +99,29 @@ class Canary:
         recommendation = next_step(rollout, judgement, now)
         return CanaryStatus(rollout, step.control, step.judged, judgement.verdicts, recommendation)
 
-    def advance(self, to: float | None = None, *, reason: str = "") -> Result:
+    def advance(self, to: float | None = None, *, reason: str = "", force: bool = False) -> Result:
         """Move on to the next step of the plan, or to a given percentage; displayed statistics restart.
 
+        Args:
+            to: Percentage; None for the plan's next step.
+            reason: Why, at most 1,000 bytes. The plan's next step needs none, unless it leads through a gate.
+            force: Go beyond the next step, past a gate, or to 100 %; needs a reason, and the history says so.
+
         Raises:
-            RefusedError: There is no active rollout, or it is at its last step.
+            RefusedError: There is no active rollout, it is at its last step, the percentage is ahead of the plan and
+                `force` is not set, or a reason is missing.
             ConfigError: The percentage is not one.
         """
         weight = None if to is None else to_basis_points(to)
-        return self._model.run(Request(Kind.ADVANCE, weight=weight, now=self._model.now()), reason)
+        request = Request(Kind.ADVANCE, weight=weight, force=force, now=self._model.now())
+        return self._model.run(request, reason)
 
     def complete(self, *, reason: str = "", force: bool = False) -> Result:
         """Make the canary the champion; the former champion goes to Archived.
 
         Raises:
-            RefusedError: There is no active rollout, or it is below its last step and `force` is not set.
+            RefusedError: There is no active rollout, it is below its last step and `force` is not set, or it is set and
+                no reason is given.
         """
         return self._model.run(Request(Kind.COMPLETE, force=force), reason)
 
@@ -188,6 +218,6 @@ class Canary:
         """Stop the canary: all traffic goes to the champion at once, and the version stays in Staging.
 
         Raises:
-            RefusedError: There is no active rollout.
+            RefusedError: There is no active rollout, or no reason.
         """
         return self._model.run(Request(Kind.ABORT), reason)

@@ -5,11 +5,9 @@ Exit codes: 0 done, 1 refused (the message names the fix), 2 wrong usage.
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +15,11 @@ from fds_mlflow.cli_canary import canary
 from fds_mlflow.cli_notify import notify
 from fds_mlflow.cli_options import (
     Settings,
+    admission_of,
+    admission_options,
     as_json_option,
+    data_options,
     model_argument,
-    new_columns_option,
     reason_option,
     show_result,
     show_value,
@@ -34,8 +34,6 @@ from fds_mlflow.errors import FdsError
 
 if TYPE_CHECKING:
     from fds_mlflow.workflows import Source
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Main(click.Group):
@@ -96,13 +94,15 @@ def stage(settings: Settings, model: str, version: int, reason: str, as_json: bo
 @model_argument
 @version_argument
 @reason_option(required=False)
-@new_columns_option
+@admission_options
 @as_json_option
 @click.pass_obj
-def promote(settings: Settings, model: str, version: int, reason: str, allow_new_columns: bool, as_json: bool) -> None:
-    """Make VERSION the champion; the former champion goes to Archived."""
-    result = settings.model(model).promote(version, reason=reason, allow_new_columns=allow_new_columns)
-    show_result(as_json, result)
+def promote(settings: Settings, /, model: str, version: int, reason: str, as_json: bool, **admission: Any) -> None:
+    """Make VERSION the champion; the former champion goes to Archived.
+
+    Where labelled rows are at hand, the two are compared offline first.
+    """
+    show_result(as_json, settings.model(model).promote(version, reason=reason, **admission_of(admission)))
 
 
 @main.command()
@@ -299,34 +299,6 @@ def rollback_validate(settings: Settings, model: str, version: int, as_json: boo
 # --- data and training --------------------------------------------------------------------------------------
 
 
-def _data_options(command: F) -> F:
-    """Options that say where transactions come from; the command gets them as one `source`."""
-
-    @functools.wraps(command)
-    def with_source(
-        *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
-    ) -> Any:
-        from fds_mlflow.workflows import Source
-
-        # An empty text is how `mlflow run` says "not given".
-        return command(*args, source=Source(data, schema or None, table or None, query or None), **options)
-
-    made = with_source
-    for option in (
-        click.option("--query", default=None, help="Query to read, where --data is a database URL."),
-        click.option("--table", default=None, help="Table to read, where --data is a database URL."),
-        click.option("--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."),
-        click.option(
-            "--data",
-            default="simulator:50000",
-            show_default=True,
-            help="CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS.",
-        ),
-    ):
-        made = option(made)
-    return cast(F, made)
-
-
 _split = click.option(
     "--split",
     type=click.Choice(["time", "stratified"]),
@@ -363,7 +335,7 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
     show_default=True,
     help="With labels to learn from, or by what stands apart.",
 )
-@_data_options
+@data_options()
 @_split
 @_target_fpr
 @_seed
@@ -411,7 +383,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @model_argument
 @click.argument("baseline", type=click.IntRange(min=1))
 @click.argument("candidate", type=click.IntRange(min=1))
-@_data_options
+@data_options()
 @_split
 @click.option("--rounds", default=500, show_default=True, help="Bootstrap rounds.")
 @_seed
@@ -439,7 +411,7 @@ def compare(
 
 @main.command()
 @model_argument
-@_data_options
+@data_options()
 @_split
 @_target_fpr
 @_seed

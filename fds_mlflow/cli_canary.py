@@ -6,15 +6,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fds_mlflow.cli_options import (
     Settings,
+    admission_of,
+    admission_options,
     as_json_option,
     model_argument,
-    new_columns_option,
     reason_option,
     show_result,
     show_value,
@@ -51,29 +52,32 @@ def canary() -> None:
 )
 @click.option("--steps", default=None, help="Weights in percent, strictly rising, instead of the default plan's.")
 @reason_option(required=False)
-@new_columns_option
+@admission_options
 @as_json_option
 @click.pass_obj
 def canary_start(
     settings: Settings,
+    /,
     model: str,
     version: int,
     plan_file: Path | None,
     steps: str | None,
     reason: str,
-    allow_new_columns: bool,
     as_json: bool,
+    **admission: Any,
 ) -> None:
-    """Start a rollout of VERSION against the champion."""
+    """Start a rollout of VERSION against the champion.
+
+    Where labelled rows are at hand, the two are compared offline first.
+    """
     from fds_mlflow.core.plan import STEPS, Plan
     from fds_mlflow.plan_file import load_plan
 
     if plan_file is not None and steps is not None:
         raise click.UsageError("--plan and --steps exclude each other: write the steps into the plan")
     plan = load_plan(plan_file) if plan_file is not None else Plan(STEPS if steps is None else _percentages(steps))
-    managed = settings.model(model)
-    result = managed.canary.start(version, plan=plan, reason=reason, allow_new_columns=allow_new_columns)
-    show_result(as_json, result)
+    canary = settings.model(model).canary
+    show_result(as_json, canary.start(version, plan=plan, reason=reason, **admission_of(admission)))
 
 
 def _percentages(steps: str) -> list[float]:
@@ -100,17 +104,21 @@ def canary_status(settings: Settings, model: str, as_json: bool) -> None:
 @canary.command("advance")
 @model_argument
 @click.option("--to", type=float, default=None, help="A given percentage instead of the plan's next step.")
+@click.option("--force", is_flag=True, help="Go beyond the next step, past a gate, or to 100 %; needs --reason.")
 @reason_option(required=False)
 @as_json_option
 @click.pass_obj
-def canary_advance(settings: Settings, model: str, to: float | None, reason: str, as_json: bool) -> None:
-    """Give the canary more traffic; displayed statistics restart."""
-    show_result(as_json, settings.model(model).canary.advance(to, reason=reason))
+def canary_advance(settings: Settings, model: str, to: float | None, force: bool, reason: str, as_json: bool) -> None:
+    """Give the canary more traffic; displayed statistics restart.
+
+    The plan's next step needs no reason. A gate, and any other percentage, do.
+    """
+    show_result(as_json, settings.model(model).canary.advance(to, reason=reason, force=force))
 
 
 @canary.command("complete")
 @model_argument
-@click.option("--force", is_flag=True, help="Complete below the last step of the plan.")
+@click.option("--force", is_flag=True, help="Complete below the last step of the plan; needs --reason.")
 @reason_option(required=False)
 @as_json_option
 @click.pass_obj

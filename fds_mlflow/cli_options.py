@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
     from fds_mlflow.lifecycle import ManagedModel
+    from fds_mlflow.workflows import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,13 +77,65 @@ def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
 
 def show_result(as_json: bool, result: Any) -> None:
     """Print what became of a request."""
-    show_value(
-        as_json, {"changed": result.changed, "message": result.message, "event": result.event}, lambda: result.message
-    )
+    value = {"changed": result.changed, "message": result.message, "event": result.event}
+    if result.comparison is not None:
+        value["comparison"] = result.comparison
+    show_value(as_json, value, lambda: result.message)
 
 
 model_argument = click.argument("model")
 version_argument = click.argument("version", type=click.IntRange(min=1))
-new_columns_option = click.option(
-    "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
-)
+
+
+def data_options(
+    default: str = "simulator:50000", what: str = "CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS."
+) -> Callable[[F], F]:
+    """Options that say where transactions come from; the command gets them as one `source`, None without --data."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def with_source(
+            *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
+        ) -> Any:
+            from fds_mlflow.workflows import Source
+
+            # An empty text is how `mlflow run` says "not given".
+            if not data and (schema or table or query):
+                raise click.UsageError("--schema, --table and --query describe --data, which is missing")
+            source = Source(data, schema or None, table or None, query or None) if data else None
+            return command(*args, source=source, **options)
+
+        made = with_source
+        for option in (
+            click.option("--query", default=None, help="Query to read, where --data is a database URL."),
+            click.option("--table", default=None, help="Table to read, where --data is a database URL."),
+            click.option("--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."),
+            click.option("--data", default=default, show_default=bool(default), help=what),
+        ):
+            made = option(made)
+        return cast(F, made)
+
+    return decorate
+
+
+def admission_options(command: F) -> F:
+    """Options of the verbs that give a version traffic; the command passes them on by `admission_of`."""
+    for option in (
+        click.option("--force", is_flag=True, help="Go on though VERSION is clearly worse offline; needs --reason."),
+        data_options("", "Labelled data whose test part to compare on, instead of the version's own test set."),
+        click.option(
+            "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def admission_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `promote` and `canary.start` that the options of `admission_options` stand for."""
+    source: Source | None = given.pop("source")
+    if source is None:
+        return given
+    from fds_mlflow import workflows
+
+    return {**given, "data": workflows.prepare(source).test}

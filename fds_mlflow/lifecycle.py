@@ -10,23 +10,20 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fds_mlflow.canary import Canary
 from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.comparison import Comparison
-from fds_mlflow.core.comparison import compare as compare_scores
 from fds_mlflow.core.events import Event, Kind
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.state import State
-from fds_mlflow.errors import DataError
 from fds_mlflow.identity import new_id
 from fds_mlflow.notify import Notifier, default_notifier
+from fds_mlflow.offline import Admission, compare
 from fds_mlflow.registry import tags, transfer
 from fds_mlflow.registry.doctor import Finding, examine
 from fds_mlflow.registry.store import RegistryStore, VersionView, Write
 from fds_mlflow.registry.tags import Intent
-from fds_mlflow.registry.transaction import Clock, Result, Transactions
+from fds_mlflow.registry.transaction import Check, Clock, Result, Transactions
 from fds_mlflow.registry.view import View
 from fds_mlflow.reports import Overview, Validation
 from fds_mlflow.rollback import Rollback
@@ -111,19 +108,35 @@ class ManagedModel:
         self._store.version(self.name, version)
         return self.run(Request(Kind.STAGE, version), reason)
 
-    def promote(self, version: int, *, reason: str = "", allow_new_columns: bool = False) -> Result:
+    def promote(
+        self,
+        version: int,
+        *,
+        reason: str = "",
+        allow_new_columns: bool = False,
+        data: pd.DataFrame | FeatureTable | None = None,
+        force: bool = False,
+    ) -> Result:
         """Make a version the champion; the former champion goes to Archived.
+
+        The two are compared offline first, where labelled rows are at hand. The result says what came of it.
 
         Args:
             version: The version.
             reason: Why, at most 1,000 bytes.
             allow_new_columns: It may need columns that today's champion does not: callers send them already.
+            data: Rows with both versions' feature columns and `label`, 1 = fraud, to compare on; None for the test set
+                that was logged with the version's run.
+            force: Promote it though it is clearly worse than the champion; needs a reason.
 
         Raises:
-            RefusedError: A rollout is active, or the version may not serve.
+            RefusedError: A rollout is active, the version may not serve, or it is clearly worse than the champion and
+                `force` is not set.
+            DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: It does not exist.
         """
-        return self.run(Request(Kind.PROMOTE, version), reason, self.validated(allow_new_columns))
+        admission = Admission(self, allow_new_columns=allow_new_columns, data=data, force=force)
+        return admission.told(self.run(Request(Kind.PROMOTE, version, force=force), reason, admission))
 
     def retire(self, version: int, *, reason: str = "") -> Result:
         """Take a candidate out of the running (stage Archived).
@@ -247,19 +260,8 @@ class ManagedModel:
         Raises:
             DataError: A column is missing, a label is not 0 or 1, or one class is missing.
         """
-        import pandas as pd
-
-        frame = data if isinstance(data, pd.DataFrame) else data.frame
-        labels = _labels(frame, label)
-        first, second = self.scorer(baseline), self.scorer(candidate)
-        return compare_scores(
-            labels,
-            first.score(frame),
-            second.score(frame),
-            thresholds=(first.threshold, second.threshold),
-            random=np.random.default_rng(seed),
-            rounds=rounds,
-        )
+        scorers = self.scorer(baseline), self.scorer(candidate)
+        return compare(*scorers, data, label=label, rounds=rounds, seed=seed)
 
     def router(self, *, poll_seconds: float = 2.0, record: bool = True, buffered: bool = False) -> Router:
         """A router that follows the aliases, for those who score in their own process.
@@ -289,7 +291,7 @@ class ManagedModel:
         self,
         request: Request,
         reason: str,
-        check: Callable[[View, Target], None] | None = None,
+        check: Check | None = None,
         *,
         take_over: bool = False,
         on_moved: Callable[[int], None] | None = None,
@@ -342,29 +344,14 @@ class ManagedModel:
         checks = validate(self.scorer, version, champion, allow_new_columns=allow_new_columns)
         return Validation(version, tuple(checks), ())
 
-    def validated(self, allow_new_columns: bool = False) -> Callable[[View, Target], None]:
+    def validated(self, allow_new_columns: bool = False) -> Check:
         """A check that refuses a target which may not serve."""
 
-        def check(view: View, target: Target) -> None:
+        def check(view: View, target: Target) -> Target:
             if target.version is not None:
                 self._store.version(self.name, target.version)  # a version that does not exist is its own error
                 validation = self.checks(target.version, view.champion_alias, allow_new_columns=allow_new_columns)
                 validation.require()
+            return target
 
         return check
-
-
-def _labels(frame: pd.DataFrame, label: str) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
-    if label not in frame.columns:
-        raise DataError(
-            f"the {len(frame):,} rows have no label column {label!r}",
-            fix=f"name it with label= (there are: {', '.join(map(str, frame.columns))})",
-        )
-    values = frame[label].to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~np.isin(values, (0.0, 1.0))
-    if wrong.any():
-        raise DataError(
-            f"the label column {label!r} holds {int(wrong.sum()):,} values other than 0 and 1 in {len(frame):,} rows",
-            fix="leave out the rows whose truth is not known yet",
-        )
-    return values.astype(np.int8)

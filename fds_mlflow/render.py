@@ -21,6 +21,7 @@ from fds_mlflow.core.judge import Status
 from fds_mlflow.core.plan import Plan, to_percent
 from fds_mlflow.core.words import percent
 from fds_mlflow.registry.doctor import Finding, Severity
+from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
 
@@ -109,7 +110,14 @@ def _weight(event: Event) -> str:
 def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
     """Both versions on the same rows."""
     rows = [
-        (d.metric, d.baseline, d.candidate, f"{d.difference:+.4f}", f"{d.low:+.4f} … {d.high:+.4f}", d.change)
+        (
+            d.metric.replace("_", " "),
+            d.baseline,
+            d.candidate,
+            f"{d.difference:+.4f}",
+            f"{d.low:+.4f} … {d.high:+.4f}",
+            d.change,
+        )
         for d in made.deltas
     ]
     columns = ("metric", baseline, candidate, "difference", "95 % interval", "change")
@@ -174,19 +182,23 @@ def overview(model: Overview) -> Table:
             v.tags.get(ALGORITHM),
             _number(v.tags.get(THRESHOLD)),
             v.created,
-            v.description.split("\n")[0],
         )
         for v in model.versions
     ]
-    columns = ("version", "role", "stage", "status", "algorithm", "threshold", "created (UTC)", "description")
+    columns = ("version", "role", "stage", "status", "algorithm", "threshold", "created (UTC)")
     made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
     notes = []
     if not model.agrees:
         notes.append("the history does not explain the aliases; the next operation records what a hand did")
     notes.extend(f"in flight since {i.time:%Y-%m-%d %H:%M:%S} UTC by {i.actor} ({i.id})" for i in model.pending)
-    made.caption = Text("\n".join(notes), style="yellow") if notes else None
+    made.caption = Text("\n").join([Text(note, style="yellow") for note in notes] + _descriptions(model.versions))
     made.caption_justify = "left"
     return made
+
+
+def _descriptions(versions: Iterable[VersionView | Candidate]) -> list[Text]:
+    """What each version says of itself, in a line of its own: beside seven columns it would have no room."""
+    return [Text(f"version {v.version}: {line}") for v in versions if (line := v.description.split("\n")[0])]
 
 
 def _number(value: str | None) -> str | None:
@@ -208,7 +220,6 @@ def candidates(found: Sequence[Candidate]) -> Table:
             c.metrics.get("average_precision"),
             c.metrics.get("recall"),
             c.metrics.get("false_positive_rate"),
-            c.description.split("\n")[0],
         )
         for c in found
     ]
@@ -220,9 +231,11 @@ def candidates(found: Sequence[Candidate]) -> Table:
         "average precision",
         "recall",
         "FPR",
-        "description",
     )
-    return table("Rollback candidates", columns, rows, right=("version", "average precision", "recall", "FPR"))
+    made = table("Rollback candidates", columns, rows, right=("version", "average precision", "recall", "FPR"))
+    made.caption = Text("\n").join(_descriptions(found))
+    made.caption_justify = "left"
+    return made
 
 
 def validation(made: Validation) -> Table:

@@ -38,7 +38,7 @@ class Rollback:
                 flight, the call goes on until that one cannot write any more.
 
         Raises:
-            RefusedError: There is no former champion to go back to, or it may not serve.
+            RefusedError: There is no former champion to go back to, it may not serve, or no reason is given.
         """
         check = self._model.validated(allow_new_columns=True) if validate else None
         return self._model.run(Request(Kind.EMERGENCY), reason, check, take_over=True, on_moved=on_moved)
@@ -47,7 +47,7 @@ class Rollback:
         """Roll back to a given former champion; ends an active rollout.
 
         Raises:
-            RefusedError: The version was never champion, is the canary, or may not serve.
+            RefusedError: The version was never champion, is the canary, or may not serve, or no reason is given.
             NotFoundError: It does not exist.
         """
         check = self._model.validated(allow_new_columns=True)

@@ -29,7 +29,7 @@ class Request:
         version: The version it is about; None for the kinds that find it in the state.
         weight: For an advance: the wished weight in basis points; None for the next step of the plan.
         plan: For a start.
-        force: Complete below the last step of the plan.
+        force: Go past a guard that a person may override. It needs a reason.
         rollout_id: For a start: ULID of the new rollout.
         now: For rollouts: when the step begins, UTC.
         seen: Sequence number of the last event that the wish is based on: refused once the history has gone on. None
@@ -53,10 +53,12 @@ class Target:
     Attributes:
         version: The version the operation is about.
         rollout: The rollout after the operation, where it starts, changes or ends one.
+        forced: A guard spoke against it, and was overridden.
     """
 
     version: int | None
     rollout: Rollout | None = None
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,61 @@ def decide(state: State, request: Request) -> Target | Already:
     done = _already(state, request)
     if done is not None:
         return done
-    for guard in REFUSALS[request.kind]:
-        refusal = guard(state, request)
-        if refusal is not None:
-            raise RefusedError(refusal[0], fix=refusal[1])
-    return _TARGET[request.kind](state, request)
+    refusal = _refusal(state, request)
+    if refusal is not None:
+        raise RefusedError(refusal[0], fix=refusal[1])
+    forced = request.force and _refusal(state, replace(request, force=False)) is not None
+    return replace(_TARGET[request.kind](state, request), forced=forced)
+
+
+def require_reason(state: State, request: Request, reason: str) -> None:
+    """Refuse a request without a reason where the history has to tell why.
+
+    Emergencies, rollbacks, aborts and force always need one; so do a weight other than the plan's next step, and a gate
+    that a person opens.
+
+    Raises:
+        RefusedError: The reason is empty or blank.
+    """
+    if any(char.isprintable() and not char.isspace() for char in reason):
+        return
+    if reason:
+        raise RefusedError("the reason is blank", fix="say why, or leave it out where none is needed")
+    what = _asks_why(state, request)
+    if what is not None:
+        raise RefusedError(
+            f"{what} needs a reason, and none was given",
+            fix="say why (`--reason` on the command line, reason= in Python)",
+        )
+
+
+def _asks_why(state: State, request: Request) -> str | None:
+    """What about a request needs a reason; None for what is ordinary."""
+    if request.force:
+        return "force"
+    if request.kind in _NEED_REASON:
+        return _NEED_REASON[request.kind]
+    rollout, weight = state.rollout, request.weight
+    if request.kind not in (Kind.ADVANCE, Kind.COMPLETE) or rollout is None or weight == rollout.weight:
+        return None
+    if weight not in (None, rollout.next_weight):
+        return f"a weight of {to_percent(weight):g} %, which is not the plan's next step,"
+    if rollout.weight in rollout.plan.gated:
+        return f"opening the gate at {to_percent(rollout.weight):g} %"
+    return None
+
+
+_NEED_REASON: Mapping[Kind, str] = {
+    Kind.ABORT: "an abort",
+    Kind.EMERGENCY: "an emergency",
+    Kind.ROLLBACK: "a rollback",
+}
+
+
+def _refusal(state: State, request: Request) -> Refusal | None:
+    """What forbids the request, and the fix; None where nothing does."""
+    said = (guard(state, request) for guard in REFUSALS[request.kind])
+    return next((refusal for refusal in said if refusal is not None), None)
 
 
 def _already(state: State, request: Request) -> Already | None:
@@ -171,6 +223,26 @@ def _weight_out_of_plan(state: State, request: Request) -> Refusal | None:
     return "the rollout is at the last step of its plan", "complete it (`canary complete`) or abort it"
 
 
+def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
+    """A weight that a person names gets ahead of the plan by force only; without one, the plan's next step follows."""
+    rollout, weight = state.rollout, request.weight
+    if rollout is None or weight is None or weight <= rollout.weight or request.force:
+        return None
+    following = rollout.next_weight
+    fix = "go step by step (`canary advance` without a weight), or use force with a reason"
+    to = f"{to_percent(weight):g} %"
+    if following is None:
+        return f"{to} is beyond the plan's last step of {to_percent(rollout.plan.weights[-1]):g} %", fix
+    if weight > following:
+        return f"{to} is beyond the plan's next step of {to_percent(following):g} %", fix
+    if weight == FULL:
+        return f"{to} leaves no champion to compare the canary with", fix
+    if rollout.weight in rollout.plan.gated:
+        gate = f"{to} is past the gate at {to_percent(rollout.weight):g} %"
+        return gate, "open the gate (`canary advance` without a weight, with a reason), or use force with a reason"
+    return None
+
+
 def _below_last_step(state: State, request: Request) -> Refusal | None:
     rollout = state.rollout
     if rollout is None or rollout.can_complete or request.force:
@@ -178,7 +250,7 @@ def _below_last_step(state: State, request: Request) -> Refusal | None:
     last = next((w for w in reversed(rollout.plan.weights) if w < FULL), FULL)
     return (
         f"the canary gets {to_percent(rollout.weight):g} %, below the plan's last step of {to_percent(last):g} %",
-        "advance it first (`canary advance`), or complete with force",
+        "advance it first (`canary advance`), or complete with force and a reason",
     )
 
 
@@ -186,7 +258,7 @@ REFUSALS: Mapping[Kind, tuple[Guard, ...]] = {
     Kind.STAGE: (_is_champion, _is_canary),
     Kind.PROMOTE: (_active_rollout,),
     Kind.START: (_no_champion, _active_rollout, _is_champion),
-    Kind.ADVANCE: (_no_rollout, _weight_out_of_plan),
+    Kind.ADVANCE: (_no_rollout, _weight_out_of_plan, _ahead_of_plan),
     Kind.COMPLETE: (_no_rollout, _below_last_step),
     Kind.ABORT: (_no_rollout,),
     Kind.EMERGENCY: (_no_emergency_target,),

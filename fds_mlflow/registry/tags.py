@@ -340,8 +340,10 @@ def checked_reason(reason: str) -> str:
     """The reason, if it may stand in a tag.
 
     Raises:
-        ConfigError: It is longer than 1,000 bytes, or has control characters.
+        ConfigError: It is no text, is longer than 1,000 bytes, or has control characters.
     """
+    if not isinstance(reason, str):
+        raise ConfigError(f"the reason is {reason!r}, not a text", fix="say why in words, or leave it out")
     return _checked_text(reason, "the reason", MAX_REASON)
 
 

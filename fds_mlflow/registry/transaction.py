@@ -9,8 +9,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
-from fds_mlflow.core.operations import Already, Request, Target, decide
+from fds_mlflow.core.operations import Already, Request, Target, decide, require_reason
 from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.state import Stage, State, fold
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
@@ -20,7 +21,10 @@ from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, Set
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
 
-__all__ = ["Clock", "Result", "Transactions"]
+__all__ = ["Check", "Clock", "Result", "Transactions"]
+
+Check = Callable[[View, Target], Target]
+"""Asked before anything is written: refuses by raising, or answers the target, marked where a guard was overridden."""
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +35,13 @@ class Result:
 
     Attributes:
         event: The event that records it; None where there was nothing to do.
-        message: One sentence for people.
+        message: One sentence for people; for a version that was to get traffic, also what comparing it offline said.
+        comparison: With the champion of that moment; None where nothing was compared.
     """
 
     event: Event | None
     message: str
+    comparison: Comparison | None = None
 
     @property
     def changed(self) -> bool:
@@ -65,7 +71,7 @@ class Transactions(Exclusion):
         *,
         actor: str,
         reason: str,
-        check: Callable[[View, Target], None] | None = None,
+        check: Check | None = None,
         patience: float | None = None,
         take_over: bool = False,
         on_moved: Callable[[int], None] | None = None,
@@ -77,13 +83,13 @@ class Transactions(Exclusion):
             request: What is wanted.
             actor: Who wants it.
             reason: Why.
-            check: Called with the view and the target before anything is written; may refuse.
+            check: Called with the view and the target before anything is written.
             patience: Seconds to wait for other operations; None for long enough to see a dead one die.
             take_over: For an emergency: do not wait for live operations.
             on_moved: Called with the new champion as soon as its alias has moved.
 
         Raises:
-            RefusedError: The state does not allow it; nothing was changed.
+            RefusedError: The state does not allow it, or a reason is missing; nothing was changed.
             ConflictError: Another operation stayed in flight; nothing was changed.
             OutcomeUnknownError: The operation was interrupted; the history will tell.
             UnavailableError: The registry cannot be reached; nothing was changed.
@@ -101,11 +107,12 @@ class Transactions(Exclusion):
             if not past and self._housekeep(model, view, actor):
                 return None
             state = writes.as_live(view) if past else view.state
+            require_reason(state, request, reason)
             target = decide(self._known(model, state) if request.kind is Kind.EMERGENCY else state, request)
             if isinstance(target, Already):
                 return Result(None, target.why)
             if check is not None:
-                check(view, target)
+                target = check(view, target)
             event = self._event(view, request, target, actor, reason)
             done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             if done.outcome is not Outcome.DONE:
@@ -195,7 +202,7 @@ class Transactions(Exclusion):
             from_version=view.champion_alias if about_champion else None,
             to_version=target.version,
             rollout=target.rollout,
-            forced=request.force,
+            forced=target.forced,
         )
 
     def _operate(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None = None) -> Event:
@@ -430,7 +437,7 @@ def said(event: Event) -> str:
     """What an event did, in one sentence."""
     version, rollout = event.to_version, event.rollout
     weight = f"{to_percent(rollout.weight):g} %" if rollout is not None else ""
-    return {
+    done = {
         Kind.STAGE: f"version {version} is a candidate now (Staging)",
         Kind.PROMOTE: f"version {version} is the champion now",
         Kind.START: f"version {version} is the canary now and gets {weight}",
@@ -442,3 +449,4 @@ def said(event: Event) -> str:
         Kind.RETIRE: f"version {version} is out of the running now (Archived)",
         Kind.ADOPT: f"the history now says what a hand did: champion {version}",
     }[event.kind]
+    return f"{done}, by force" if event.forced else done

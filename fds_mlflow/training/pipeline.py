@@ -15,6 +15,7 @@ from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.training import evaluation, gradient_boosting, isolation_forest
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.scorer import Curve, FittedScorer, log_scorer
+from fds_mlflow.training.test_set import log_test_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,9 +64,10 @@ def train(
 
     Logged are parameters, the three parts as datasets with digest, source and period, test metrics under
     their plain names (``average_precision``) and validation metrics with the prefix ``val_``, curves
-    (``curve_…``, one step per tree or iteration), feature importance, plots, the features' declaration and
-    the model with signature and input example. An active run becomes the parent; a run handed over by
-    ``mlflow run`` is filled. On any failure the run is marked FAILED and none is left active.
+    (``curve_…``, one step per tree or iteration), feature importance, plots, the features' declaration, the
+    labelled test rows (features and label, at most 25,000) and the model with signature and input example. An
+    active run becomes the parent; a run handed over by ``mlflow run`` is filled. On any failure the run is marked
+    FAILED and none is left active.
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
@@ -119,6 +121,8 @@ def train(
         _log_data_and_metrics(split, metrics, info.model_id)
         _log_curves(run.info.run_id, scorer.curves)
         _log_artifacts(split, scorer, scores["test"], threshold)
+        if split.labelled:
+            log_test_set(split.test, seed)
         version = None
         if model_name is not None:
             version = _register(model_name, info, run.info.run_id, own, _describe(scorer, metrics, split))

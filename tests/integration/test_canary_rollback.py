@@ -151,7 +151,9 @@ class TestCanaryDeployment:
         model.canary.start(2, reason="try it")
         with pytest.raises(RefusedError, match="below the plan's last step"):
             model.canary.complete(reason="too early")
-        model.canary.advance(100, reason="all in")
+        with pytest.raises(RefusedError, match="100 % is beyond the plan's next step of 25 %"):
+            model.canary.advance(100, reason="all in")
+        model.canary.advance(100, reason="all in", force=True)
         model.canary.complete(reason="it is good")
         assert _aliases(setup_models.uri) == {"champion": 2}
         assert (_stage(setup_models.uri, 1), _stage(setup_models.uri, 2)) == ("Archived", "Production")

@@ -9,12 +9,14 @@ from random import Random
 import pytest
 
 from benchmarks._clients import ALREADY, CONFLICT, DONE, REFUSED, Attempt, Crowd, all_attempts, prepare, together
+from benchmarks._invariants import asked_weight
 from benchmarks._linear import Record, violations
 from benchmarks._scale import emergencies, long_history
 from benchmarks._servers import BACKENDS, missing, registry
 from benchmarks.registry_load import checked
 from fds_mlflow.core.events import Kind
 from fds_mlflow.core.operations import Request
+from fds_mlflow.core.state import fold
 
 LIFETIME = 12.0
 """Seconds an intent lives; far above twice the longest write, which each test that relies on it asserts."""
@@ -64,7 +66,7 @@ def lived() -> Record:
             request=Request(
                 event.kind,
                 event.to_version if event.kind not in (Kind.ADVANCE, Kind.COMPLETE, Kind.ABORT) else None,
-                weight=event.rollout.weight if event.rollout and event.kind is Kind.ADVANCE else None,
+                weight=asked_weight(fold(events[:place]), event) if event.kind is Kind.ADVANCE else None,
                 plan=event.rollout.plan if event.rollout and event.kind is Kind.START else None,
                 force=event.forced,
                 rollout_id=event.rollout.id if event.rollout else None,
@@ -77,7 +79,7 @@ def lived() -> Record:
             start=float(event.sequence),
             end=event.sequence + 0.5,
         )
-        for event in events
+        for place, event in enumerate(events)
     ]
     return Record(events, attempts)
 

@@ -221,7 +221,7 @@ def test_mlflow_s_own_webhooks_fire_for_our_operations(server: str, http: HttpRe
     model = ManagedModel(MODEL, actor="ann")
     model.run(Request(Kind.PROMOTE, 1), "first model")
     model.run(Request(Kind.START, 2, plan=PLAN, rollout_id=new_id(), now=model.now()), "")
-    model.run(Request(Kind.ABORT), "")
+    model.run(Request(Kind.ABORT), "heard enough")
     # Champion set, rollout tag, canary set, canary deleted, rollout tag; MLflow promises no order.
     heard = [json.loads(got.body) for got in http.wait_for(5)]
     aliases = {(one["action"], one["data"]["alias"]) for one in heard if one["entity"] == "model_version_alias"}

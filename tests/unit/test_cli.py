@@ -173,6 +173,18 @@ def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     assert answer("settle", "fraud") == {"settled": True}
 
 
+def test_a_canary_does_not_get_ahead_of_its_plan_without_force(fraud: MlflowStore) -> None:
+    """The command line holds what Python holds: beyond the next step, and to 100 %, by force and with a reason."""
+    answer("promote", "fraud", "1")
+    answer("canary", "start", "fraud", "2")
+    for to in ("26", "50", "100"):
+        refused = fds("canary", "advance", "fraud", "--to", to, "--reason", "hurry")
+        assert (refused.exit_code, "beyond the plan's next step" in refused.stderr) == (1, True)
+    done = answer("canary", "advance", "fraud", "--to", "100", "--force", "--reason", "known good")
+    assert (done["event"]["forced"], done["event"]["rollout"]["weight"]) == (True, 10_000)
+    assert "advance (forced) 100 %" in " ".join(fds("history", "fraud").output.replace("│", " ").split())
+
+
 def test_a_lifecycle_in_tables(fraud: MlflowStore) -> None:
     """People get tables: roles, weights, reasons and names, and nothing is cut off."""
     reason = "a reason long enough to be folded, with [brackets] and a backslash \\\\ " * 2
@@ -258,6 +270,13 @@ REFUSED: list[tuple[list[str], str, str]] = [
     (["promote", "fraud", "1", "--reason", "x" * 1_001], "1,001 bytes", "shorten"),
     (["canary", "start", "fraud", "1", "--steps", "50,10"], "do not rise", "rising"),
     (["canary", "advance", "fraud", "--to", "120"], "not a percentage", "0 to 100"),
+    (["canary", "abort", "fraud", "--reason", ""], "an abort needs a reason", "--reason"),
+    (["rollback", "emergency", "fraud", "--reason", " "], "the reason is blank", "say why"),
+    (["rollback", "to", "fraud", "1", "--reason", ""], "a rollback needs a reason", "--reason"),
+    (["canary", "complete", "fraud", "--force"], "force needs a reason", "--reason"),
+    (["canary", "advance", "fraud", "--to", "100", "--force"], "force needs a reason", "--reason"),
+    (["promote", "fraud", "1", "--force"], "force needs a reason", "--reason"),
+    (["canary", "start", "fraud", "1", "--force"], "force needs a reason", "--reason"),
     (["train", "fraud", "--data", "simulator:many"], "how many rows", "simulator:50000"),
     (["train", "fraud", "--data", "nothing.csv"], "nothing.csv", ""),
     (["simulate", "x.xlsx"], "neither .parquet nor .csv", "choose"),

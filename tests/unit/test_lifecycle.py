@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -180,6 +181,71 @@ def test_completing_below_the_last_step_needs_force(world: World, memory: Manage
     memory.canary.complete(force=True, reason="known good")
     assert memory.history()[0].forced
     assert memory.overview().champion == 2
+
+
+def test_getting_ahead_of_the_plan_needs_force_and_a_reason(world: World, memory: ManagedModel) -> None:
+    """A step may be skipped, a gate passed and all traffic sent by who insists and says why; the history tells."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.START, 2, plan=Plan([10, 25, 50, 100], gates=[10]))
+    for to, says in ((50, "beyond the plan's next step of 25 %"), (100, "beyond"), (20, "past the gate at 10 %")):
+        with pytest.raises(RefusedError, match=says) as refused:
+            memory.canary.advance(to, reason="hurry")
+        assert "force" in refused.value.fix
+    with pytest.raises(RefusedError, match="reason"):
+        memory.canary.advance(50, force=True)
+    with pytest.raises(RefusedError, match="opening the gate at 10 % needs a reason"):
+        memory.canary.advance()
+    assert world.routing() == (1, 2, 1_000)
+    assert memory.canary.advance(50, reason="known good", force=True).message == "canary 2 gets 50 % now, by force"
+    assert memory.history()[0].forced
+    with pytest.raises(RefusedError, match="100 % leaves no champion to compare the canary with"):
+        memory.canary.advance(100, reason="hurry")
+    memory.canary.advance(5, reason="alerts rise")
+    assert not memory.history()[0].forced
+    memory.canary.advance()
+    assert world.routing() == (1, 2, 1_000)
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "\n", "\u200b"])
+def test_no_way_in_takes_an_empty_reason_where_one_is_asked_for(
+    world: World, memory: ManagedModel, reason: str
+) -> None:
+    """Abort, rollback, emergency, forced completion and jumps: refused before anything moves or loads."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.PROMOTE, 3)
+    world.do(Kind.START, 2)
+    wishes = [
+        lambda: memory.canary.abort(reason=reason),
+        lambda: memory.rollback.emergency(reason=reason, validate=False),
+        lambda: memory.rollback.emergency(reason=reason),
+        lambda: memory.rollback.to(1, reason=reason),
+        lambda: memory.canary.complete(reason=reason, force=True),
+        lambda: memory.canary.advance(100, reason=reason, force=True),
+        lambda: memory.canary.advance(0, reason=reason),
+    ]
+    for wish in wishes:
+        with pytest.raises(RefusedError, match="reason"):
+            wish()
+    assert world.routing() == (3, 2, 1_000)
+    assert len(memory.history()) == 3
+
+
+def test_histories_with_empty_reasons_stay_readable(world: World, memory: ManagedModel) -> None:
+    """What earlier releases recorded without a reason, or as a jump without force, is told as it was."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.START, 2)
+    world.do(Kind.ADVANCE, weight=10_000, force=True)
+    world.do(Kind.ABORT)
+    there = world.store.models[MODEL].tags
+    for name, value in there.items():
+        if name.startswith("fds.event."):
+            there[name] = json.dumps(
+                {k: "" if k == "reason" else v for k, v in json.loads(value).items() if k != "forced"}
+            )
+    assert [(e.kind, e.reason, e.forced) for e in memory.history()] == [
+        (kind, "", False) for kind in (Kind.ABORT, Kind.ADVANCE, Kind.START, Kind.PROMOTE)
+    ]
+    assert world.history.damaged == ()
 
 
 def test_status_without_a_rollout_is_refused(memory: ManagedModel) -> None:

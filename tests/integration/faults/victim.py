@@ -91,7 +91,7 @@ def operate(uri: str, model: str, name: str, journal: Path, pipe: int) -> None:
         ids.clear()
         try:
             done = process.run(
-                model, request(kind, version, clock), actor=name, reason="", take_over=kind is Kind.EMERGENCY
+                model, request(kind, version, clock), actor=name, reason="chance", take_over=kind is Kind.EMERGENCY
             )
             operation = done.event.operation if done.event else None
             told = Told("done" if operation else "already", tuple(ids), operation)

@@ -163,6 +163,20 @@ def test_scores_of_other_rows_are_refused() -> None:
         compare(np.array([0, 1], dtype=np.int8), np.zeros(2), np.zeros(3), thresholds=(0.5, 0.5), random=_random())
 
 
+@pytest.mark.parametrize(("frauds", "clearly"), [(1, False), (4, False), (5, True), (200, True), (396, False)])
+def test_clearly_worse_is_an_interval_below_zero_on_enough_rows_of_each_class(frauds: int, clearly: bool) -> None:
+    """A reversed ranking is clearly worse by average precision, unless so few rows say so that chance would, too."""
+    labels = np.zeros(400, dtype=np.int8)
+    labels[:frauds] = 1
+    scores = np.linspace(1, 0, 400)
+    made = compare(labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=_random(), rounds=100)
+    assert made.ranking.high < 0
+    assert made.clearly_worse is clearly
+    assert made.in_short.startswith("clearly worse" if clearly else "too few rows")
+    back = compare(labels, scores[::-1].copy(), scores, thresholds=(0.5, 0.5), random=_random(), rounds=100)
+    assert not back.clearly_worse
+
+
 def _delta(metric: str, change: Change, difference: float) -> Delta:
     return Delta(metric, 0.5, 0.5 + difference, 0.0, 0.0, change)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.events import Event, Kind, Outcome
-from fds_mlflow.core.operations import REFUSALS, Already, Request, Target, decide
+from fds_mlflow.core.operations import REFUSALS, Already, Request, Target, decide, require_reason
 from fds_mlflow.core.plan import FULL, Plan, Watch
 from fds_mlflow.core.state import Stage, State, fold
 from fds_mlflow.errors import RefusedError, StaleError
@@ -150,13 +150,108 @@ def test_every_kind_that_can_be_asked_for_is_in_the_table() -> None:
 
 
 def test_an_advance_may_go_anywhere_a_person_wants() -> None:
-    """A given weight overrides the plan: down, between the steps, or to nothing, and each counts as a new step."""
+    """A given weight overrides the plan: down, between the steps, or to nothing, and each counts as a new step.
+
+    What is ahead of the plan takes force, and is marked as forced; what is not is never marked.
+    """
     rollout = STATES["rollout"].rollout
     assert rollout is not None
-    for weight in (0, 500, 3_300, FULL):
-        target = decide(STATES["rollout"], Request(Kind.ADVANCE, weight=weight, now=NOON))
+    for weight, ahead in ((0, False), (500, False), (1_700, False), (2_500, False), (3_300, True), (FULL, True)):
+        target = decide(STATES["rollout"], Request(Kind.ADVANCE, weight=weight, force=True, now=NOON))
         assert isinstance(target, Target)
         assert target.rollout == replace(rollout, weight=weight, step=1, since=NOON)
+        assert target.forced is ahead
+
+
+weights = st.integers(0, FULL // 100).map(lambda percent: percent * 100)
+
+
+@st.composite
+def under_way(draw: st.DrawFn) -> State:
+    """A rollout at any weight under any steps and gates."""
+    steps = draw(st.lists(st.integers(1, 100), min_size=1, max_size=5, unique=True).map(sorted))
+    gates = draw(st.lists(st.sampled_from(steps), unique=True))
+    rollout = STATES["rollout"].rollout
+    assert rollout is not None
+    on_plan = st.sampled_from([step * 100 for step in steps])
+    weight = draw(st.one_of(on_plan, weights))
+    return replace(STATES["rollout"], rollout=replace(rollout, plan=Plan(steps, gates=gates), weight=weight))
+
+
+@given(under_way(), weights)
+def test_no_weight_gets_ahead_of_the_plan_without_force(state: State, weight: int) -> None:
+    """Without force a named weight never skips a step, passes a gate or sends all traffic; with force it may."""
+    rollout = state.rollout
+    assert rollout is not None
+    steps = [step for step in rollout.plan.weights if rollout.weight < step]
+    skipped = [step for step in steps if step < weight]
+    gates = [gate for gate in rollout.plan.gated if rollout.weight <= gate < weight]
+    ahead = weight > rollout.weight and bool(skipped or gates or weight == FULL or not steps)
+    request = Request(Kind.ADVANCE, weight=weight, now=NOON)
+    answer = _answer(state, request)
+    assert isinstance(answer, str) is ahead
+    forced = decide(state, replace(request, force=True))
+    assert isinstance(forced, Already) if weight == rollout.weight else isinstance(forced, Target)
+    assert not isinstance(forced, Target) or forced.forced is ahead
+
+
+@given(under_way())
+def test_the_plans_next_step_is_open_to_a_person_also_behind_a_gate(state: State) -> None:
+    """Without a weight a person goes on one step, whatever the step; only a gate asks why."""
+    rollout = state.rollout
+    assert rollout is not None
+    request = Request(Kind.ADVANCE, now=NOON)
+    if rollout.at_last_step:
+        assert "last step" in str(_answer(state, request))
+        return
+    target = decide(state, request)
+    assert isinstance(target, Target)
+    assert target.rollout is not None
+    assert (target.rollout.weight, target.forced) == (rollout.next_weight, False)
+    for kind in (Kind.ADVANCE, Kind.COMPLETE):
+        if rollout.weight in rollout.plan.gated:
+            with pytest.raises(RefusedError, match=r"opening the gate .* needs a reason"):
+                require_reason(state, replace(request, kind=kind), "")
+        else:
+            require_reason(state, replace(request, kind=kind), "")
+
+
+BLANK = ["", " ", "\n\t", "\u00a0", "\u200b", " \u2003\ufeff"]
+
+
+@pytest.mark.parametrize("reason", BLANK)
+def test_what_the_history_must_explain_needs_a_reason(reason: str) -> None:
+    """Emergencies, rollbacks, aborts, force of any kind and weights off the plan are refused without one."""
+    state = STATES["rollout"]
+    always = [Request(kind, 1, now=NOON) for kind in (Kind.ABORT, Kind.EMERGENCY, Kind.ROLLBACK)]
+    forced = [Request(kind, 1, plan=Plan(), rollout_id="R", now=NOON, force=True) for kind in REFUSALS]
+    off_plan = [Request(Kind.ADVANCE, weight=weight, now=NOON) for weight in (0, 500, 1_200, 3_300, FULL)]
+    for request in (*always, *forced, *off_plan):
+        with pytest.raises(RefusedError, match="reason") as refused:
+            require_reason(state, request, reason)
+        assert "say why" in refused.value.fix
+        require_reason(state, request, "because")
+
+
+@pytest.mark.parametrize("reason", BLANK)
+def test_what_is_ordinary_needs_no_reason_but_no_blank_one_either(reason: str) -> None:
+    """Stage, promote, start, next step and completion may be left unexplained; a blank reason explains nothing."""
+    ordinary = [Request(kind, 3) for kind in (Kind.STAGE, Kind.PROMOTE, Kind.START, Kind.COMPLETE, Kind.RETIRE)]
+    steps = [Request(Kind.ADVANCE), Request(Kind.ADVANCE, weight=2_500), Request(Kind.ADVANCE, weight=1_000)]
+    for request in (*ordinary, *steps):
+        if not reason:
+            require_reason(STATES["rollout"], request, reason)
+            continue
+        with pytest.raises(RefusedError, match="reason is blank"):
+            require_reason(STATES["rollout"], request, reason)
+
+
+def test_force_that_overrides_nothing_is_not_recorded_as_force() -> None:
+    """At the last step a completion is forced by nobody, whatever was passed; below it, it is."""
+    for name, forced in (("last step", False), ("rollout", True)):
+        target = decide(STATES[name], Request(Kind.COMPLETE, force=True))
+        assert isinstance(target, Target)
+        assert target.forced is forced
 
 
 def test_an_advance_to_the_same_weight_is_nothing_to_do() -> None:

@@ -248,7 +248,7 @@ SCENARIOS = [
     Scenario("promotion", _champion, Kind.PROMOTE, 2),
     Scenario("start", _two_champions, Kind.START, 3),
     Scenario("advance", _rollout, Kind.ADVANCE),
-    Scenario("advance to 50 %", _rollout, Kind.ADVANCE, None, {"weight": 5_000}),
+    Scenario("advance to 50 %", _rollout, Kind.ADVANCE, None, {"weight": 5_000, "force": True}),
     Scenario("complete", _rollout, Kind.COMPLETE, None, {"force": True}),
     Scenario("abort", _rollout, Kind.ABORT),
     Scenario("emergency", _two_champions, Kind.EMERGENCY),

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.training import evaluation
+from fds_mlflow.training import evaluation, test_set
 from fds_mlflow.training.pipeline import ALGORITHMS, Trained, train
 from fds_mlflow.training.split import Split, by_time
+from fds_mlflow.training.test_set import read_test_set
 from tests.unit.training.tables import table
 
 QUICK: dict[str, dict[str, object]] = {"lightgbm": {"n_estimators": 40}, "isolation_forest": {"n_estimators": 20}}
@@ -256,3 +257,35 @@ def test_parts_of_different_tables_are_refused(mlflow_uri: str):
 def test_algorithms_are_the_two_of_the_house():
     """The names people pass are these."""
     assert set(ALGORITHMS) == {"lightgbm", "isolation_forest"}
+
+
+def test_the_labelled_test_rows_are_kept_with_the_run(done: Done) -> None:
+    """Features and label of the very rows that the test figures come from, without keys and times."""
+    mlflow.set_tracking_uri(done.uri)
+    for name, trained in done.trained.items():
+        rows = read_test_set(done.client, trained.run_id)
+        assert rows is not None
+        scores = mlflow.pyfunc.load_model(trained.model_uri).predict(rows.drop(columns="label"))
+        found = evaluation.metrics(rows["label"].to_numpy(), np.asarray(scores).ravel(), trained.threshold)
+        assert found["average_precision"] == pytest.approx(trained.metrics["average_precision"]), name
+        assert set(rows.columns) == {*done.split.test.features, "label"} - (
+            set(done.split.test.categorical) if name == "lightgbm" else set()
+        )
+
+
+def test_no_more_test_rows_are_kept_than_a_promotion_can_wait_for(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a larger test part a sample is kept, the same for the same seed; a run without one has none."""
+    monkeypatch.setattr(test_set, "MOST_ROWS", 50)
+    part, kept = by_time(table()).test, []
+    for seed in (1, 1, 2):
+        with mlflow.start_run() as run:
+            assert read_test_set(mlflow.MlflowClient(), run.info.run_id) is None
+            test_set.log_test_set(part, seed)
+        rows = read_test_set(mlflow.MlflowClient(), run.info.run_id)
+        assert rows is not None
+        assert len(rows) == 50
+        kept.append(rows)
+    assert kept[0].equals(kept[1])
+    assert not kept[0].equals(kept[2])
