@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,14 @@ class ManagedModel:
 
         given = self._outcomes or os.environ.get("FDS_OUTCOMES_URI") or DEFAULT_URL
         return OutcomeStore(given) if isinstance(given, str) else given
+
+    @property
+    def knows_outcomes(self) -> bool:
+        """Whether an outcome store is named, or the default one is there: one that is made only now knows nothing."""
+        from fds_mlflow.outcomes.engine import DEFAULT_URL
+
+        named = self._outcomes or os.environ.get("FDS_OUTCOMES_URI")
+        return bool(named) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
 
     # --- stages ----------------------------------------------------------------------------------------------
 

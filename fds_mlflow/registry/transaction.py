@@ -196,6 +196,7 @@ class Transactions(Exclusion):
             to_version=target.version,
             rollout=target.rollout,
             forced=request.force,
+            basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
         )
 
     def _operate(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None = None) -> Event:
@@ -332,7 +333,7 @@ class Transactions(Exclusion):
             return
         named = tags.decode_rollout(there.tags.get(tags.ROLLOUT))
         if named is not None and named.active and named.id == rollout.id:
-            ended = tags.encode_rollout(named.ended(status))
+            ended = tags.encode_rollout(named.ended(status), event if over else None)
             self._write_if_there(model, turn, SetVersionTag(there.version, tags.ROLLOUT, ended))
 
     def _adoption(self, view: View, actor: str) -> Event:
