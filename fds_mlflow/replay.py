@@ -90,6 +90,11 @@ class Arm:
         return missed
 
     @cached_property
+    def prices_frauds(self) -> bool:
+        """Whether any fraud is known, with money: else nobody can say what was lost."""
+        return bool((self.amounts[self.labels == 1] > 0).any())
+
+    @cached_property
     def false(self) -> Bools:
         """Genuine requests that are flagged."""
         false: Bools = (self.labels == 0) & self.flagged
