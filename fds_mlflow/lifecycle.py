@@ -17,6 +17,7 @@ from fds_mlflow.canary import Canary
 from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.comparison import compare as compare_scores
+from fds_mlflow.core.decision import decisions
 from fds_mlflow.core.events import Event, Kind
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.state import State
@@ -156,6 +157,7 @@ class ManagedModel:
             agrees=view.agrees,
             pending=view.history.intents,
             versions=tuple(self._store.versions(self.name)),
+            decisions=decisions(view.history.events),
         )
 
     def history(self) -> list[Event]:

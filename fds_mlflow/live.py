@@ -17,6 +17,7 @@ from rich.text import Text
 
 from fds_mlflow import render
 from fds_mlflow.core.arms import added
+from fds_mlflow.core.decision import decision, who
 from fds_mlflow.core.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.guardrail import Metric
 from fds_mlflow.core.judge import Status, Verdict
@@ -318,7 +319,8 @@ def _how_it_ended(tick: Tick) -> str:
     if event is None or event.rollout is None:
         return ""
     about = event.rollout
-    return f"; the last one, of version {about.canary}, is {about.status} by {event.actor}: {event.reason}"
+    told = f"; the last one, of version {about.canary}: {decision(event)} ({who(event)})"
+    return f"{told}: {event.reason}" if event.reason else told
 
 
 def values(tick: Tick) -> dict[str, Any]:

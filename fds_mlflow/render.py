@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
+from fds_mlflow.core.decision import ended
 from fds_mlflow.core.events import Event, Outcome
 from fds_mlflow.core.evidence import EventKind, Tally, Terms, VariantCounts
 from fds_mlflow.core.judge import Status
@@ -90,7 +91,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
             e.sequence,
             e.time,
             e.actor,
-            e.kind.value + (" (forced)" if e.forced else "") + _weight(e),
+            _kind(e),
             e.from_version,
             e.to_version,
             e.outcome,
@@ -102,9 +103,14 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
 
 
-def _weight(event: Event) -> str:
+def _kind(event: Event) -> str:
+    """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
+    decided = ended(event)
+    if decided is not None and event.outcome is Outcome.DONE:
+        return f"{event.kind} ({decided})"
     rollout = event.rollout
-    return f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+    weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+    return event.kind.value + (" (forced)" if event.forced else "") + weight
 
 
 def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
@@ -165,11 +171,11 @@ def overview(model: Overview) -> Table:
     """A model's versions with aliases, stages and what they carry."""
 
     def role(version: int) -> str:
-        if version == model.champion:
-            return "champion"
         if model.rollout is not None and version == model.rollout.canary:
             return f"canary {to_percent(model.rollout.weight):g} %"
-        return ""
+        said = "champion" if version == model.champion else ""
+        decided = model.decisions.get(version)
+        return said if decided is None else f"{said} ({decided})".strip()
 
     rows = [
         (
@@ -274,6 +280,8 @@ def plain(value: Any) -> Any:
             fields.update({name: getattr(value, name) for name in rates})
             if not value.labelled:
                 fields.update(dict.fromkeys(_TRUTHS))
+        elif isinstance(value, Event):
+            fields["decision"] = plain(ended(value))
         elif isinstance(value, CanaryStatus):
             for name in ("champion", "canary"):
                 fields[name] |= _known(getattr(value, name), value.rollout.plan.terms)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from fds_mlflow.core.events import Basis, Event, Kind, RolloutStatus
+from fds_mlflow.core.events import Basis, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.evidence import Evidence
 from fds_mlflow.core.guardrail import NEEDS_LABELS
 from fds_mlflow.core.verdict import Judgement, Status
@@ -24,6 +24,8 @@ class Decision(StrEnum):
     UNDER_WAY = "under way"
     PASSED = "passed"
     WITHOUT_PASS = "completed by hand without a PASS"
+    BY_HAND = "completed by hand"
+    """Of an older release, which kept no verdict: nobody knows whether there was a PASS."""
     FORCED = "forced"
     FAILED = "aborted by the judge"
     UNDECIDED = "aborted undecided"
@@ -78,14 +80,20 @@ def decision(event: Event, last: Status | None = None) -> Decision | None:
         return None
     judged, status = by_judge(event), event.rollout.status
     if status is RolloutStatus.COMPLETED:
-        passed = overall(event, last) is Status.PASS or (judged and event.basis is None)
-        return Decision.FORCED if event.forced else Decision.PASSED if passed else Decision.WITHOUT_PASS
+        return Decision.FORCED if event.forced else _completed(event, last)
     if status is RolloutStatus.ABORTED and judged:
         failed = Decision.FAILED if overall(event, last) is Status.FAIL else Decision.UNDECIDED
         return Decision.WATCHED if event.rollout.plan.control else failed
     if status is RolloutStatus.ROLLED_BACK and judged:
         return Decision.REVERTED
     return _ENDS[status]
+
+
+def _completed(event: Event, last: Status | None) -> Decision:
+    said = overall(event, last)
+    if said is Status.PASS or (event.basis is None and by_judge(event)):  # the judge completes with nothing else
+        return Decision.PASSED
+    return Decision.BY_HAND if said is None and event.basis is None else Decision.WITHOUT_PASS
 
 
 _ENDS: Mapping[RolloutStatus, Decision] = {
@@ -96,6 +104,21 @@ _ENDS: Mapping[RolloutStatus, Decision] = {
     RolloutStatus.ABANDONED: Decision.ABANDONED,
 }
 """What a status means where the judge had no hand in it."""
+
+
+def ended(event: Event) -> Decision | None:
+    """What an event decided about a rollout that it ended; None where it ended none."""
+    return None if event.rollout is None or event.rollout.active else decision(event)
+
+
+def decisions(events: Iterable[Event]) -> dict[int, Decision]:
+    """What was decided about the last rollout of each version, a watch of another one left out; by number."""
+    found: dict[int, Decision] = {}
+    for event in events:
+        decided = ended(event) if event.outcome is Outcome.DONE else None
+        if decided is not None and event.rollout is not None and not event.rollout.plan.control:
+            found[event.rollout.canary] = decided
+    return found
 
 
 def who(event: Event) -> str:

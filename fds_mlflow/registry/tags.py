@@ -15,7 +15,7 @@ from typing import Any
 
 import xxhash
 
-from fds_mlflow.core.decision import decision, who
+from fds_mlflow.core.decision import decision, ended, who
 from fds_mlflow.core.events import Basis, Event, Kind, Outcome, Rollout, RolloutStatus
 from fds_mlflow.core.plan import Plan, to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
@@ -332,8 +332,10 @@ def digest(value: str | None) -> str:
 
 
 def export_line(event: Event) -> dict[str, Any]:
-    """An event as plain values, for JSON output."""
-    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event)}
+    """An event as plain values, for JSON output; what ended a rollout also says what was decided."""
+    decided = ended(event)
+    said = {} if decided is None else {"decision": decided.value}
+    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event), **said}
 
 
 def import_line(values: Mapping[str, Any]) -> Event:

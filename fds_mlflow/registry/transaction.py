@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from fds_mlflow.core.decision import decision
 from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.operations import Already, Request, Target, decide
 from fds_mlflow.core.plan import to_percent
@@ -436,7 +437,7 @@ def said(event: Event) -> str:
         Kind.PROMOTE: f"version {version} is the champion now",
         Kind.START: f"version {version} is the canary now and gets {weight}",
         Kind.ADVANCE: f"canary {version} gets {weight} now",
-        Kind.COMPLETE: f"the canary, version {version}, is the champion now",
+        Kind.COMPLETE: f"the canary, version {version}, is the champion now ({decision(event)})",
         Kind.ABORT: f"canary {version} is stopped; version {event.from_version} gets all traffic",
         Kind.EMERGENCY: f"version {version} is the champion again",
         Kind.ROLLBACK: f"version {version} is the champion again",

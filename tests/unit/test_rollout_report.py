@@ -99,7 +99,10 @@ def test_an_ended_rollout_says_what_was_decided_by_whom_when_and_why() -> None:
     trial.later(60).ending(Kind.ABORT, Status.PASS, Status.FAIL, reason="alerts 4 % against 2 %")
     ended = again(trial, dict(story.series), dict(story.tags))  # type: ignore[arg-type]
     said = summary(ended)
-    assert said.startswith("Version 4 was stopped at 10 %; version 3 stays champion. Decided by autopilot of ann on")
+    assert said.startswith(
+        "Version 4 was aborted by the judge at 10 %, as harmful; version 3 stays champion."
+        " Decided by autopilot of ann on"
+    )
     assert "3 h 1 min in: alerts 4 % against 2 %." in said
     assert "Verdicts at the end: FAIL: alert_rate; PASS: split, error_rate." in said
     assert "Recommendation" not in said
@@ -109,13 +112,13 @@ def test_an_ended_rollout_says_what_was_decided_by_whom_when_and_why() -> None:
     ("kind", "opening"),
     [
         (Kind.COMPLETE, "Version 4 passed its trial and replaced version 3 as champion."),
-        (Kind.ABORT, "Version 4 was stopped at 10 %; version 3 stays champion."),
+        (Kind.ABORT, "Version 4 was aborted undecided at 10 %, as its plan says; version 3 stays champion."),
     ],
 )
 def test_each_end_has_its_own_words(kind: Kind, opening: str) -> None:
     """The first sentence is the decision."""
     trial = Trial(SMALL)
-    trial.ending(kind)
+    trial.ending(kind, *([Status.PASS] * 2 if kind is Kind.COMPLETE else []))
     assert summary(again(trial, {}, {})).startswith(opening)
 
 
@@ -124,10 +127,13 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
     trial = Trial(SMALL)
     trial.world.by_hand(SetAlias("champion", 6))
     trial.model.settle()
-    assert summary(again(trial, {}, {})).startswith("A hand in the registry ended the trial of version 4 against 3.")
-    story = again(trial, {}, {})
-    back = replace(story, rollout=story.rollout.ended(RolloutStatus.ROLLED_BACK))
-    assert summary(back).startswith("A rollback to version 6 ended the trial of version 4.")
+    assert summary(again(trial, {}, {})).startswith(
+        "Overtaken: a hand in the registry ended the trial of version 4 against 3. Noticed by ann on"
+    )
+    *before, last = again(trial, {}, {}).events
+    rolled = replace(last, kind=Kind.ROLLBACK, rollout=last.rollout.ended(RolloutStatus.ROLLED_BACK))  # type: ignore[union-attr]
+    back = build(MODEL, [*before, rolled], {}, {}, trial.model.now())
+    assert summary(back).startswith("A rollback by hand to version 6 ended the trial of version 4.")
 
 
 def test_a_watch_is_told_from_the_champion_s_side() -> None:
@@ -327,4 +333,4 @@ def test_every_metric_has_a_name_for_people() -> None:
         plan = Plan([10, 100], guardrails=[Guardrail(metric, margin=0.1, **options)], label_maturity="1d")
         section = sections(again(Trial(plan), {}, {}))[0]
         assert section.title
-        assert (section.status, section.champion, section.interval) == ("", "-", "-")
+        assert (section.status, section.champion, section.interval) == ("", "–", "–")  # noqa: RUF001
