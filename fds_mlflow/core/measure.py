@@ -216,7 +216,7 @@ class Scores:
         if difference is None or binned is None:
             return found
         moved = difference - binned
-        return Interval(max(-1.0, found.low + moved), min(1.0, found.high + moved))
+        return Interval(*(max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high)))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
         total, keys = 0.0, 0
