@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fds_mlflow.core.controller import Action, Recommendation, next_step
+from fds_mlflow.core.decision import AUTOPILOT, basis
 from fds_mlflow.core.events import Event, Kind, Rollout
 from fds_mlflow.core.evidence import Evidence, Terms
 from fds_mlflow.core.judge import Judgement, judge
@@ -116,7 +117,7 @@ class Autopilot:
     @property
     def actor(self) -> str:
         """Who its events name."""
-        return clipped(f"autopilot of {self._model.actor}", MAX_ACTOR)
+        return clipped(f"{AUTOPILOT}{self._model.actor}", MAX_ACTOR)
 
     def tick(self) -> Tick:
         """Judge the rollout once and do what follows.
@@ -181,7 +182,8 @@ class Autopilot:
             kind = KINDS.get(recommendation.action)
             if kind is None:
                 return tick
-            request = Request(kind, now=tick.time, seen=view.state.sequence)
+            decided_on = basis(judgement, evidence, judged=True)
+            request = Request(kind, now=tick.time, seen=view.state.sequence, basis=decided_on)
             applied = model.run(request, clipped(recommendation.reason, MAX_REASON), actor=self.actor)
             return replace(tick, applied=applied, **_after(applied, tick.time))
         except FdsError as error:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.core.arms import arms_of_step
 from fds_mlflow.core.controller import next_step
-from fds_mlflow.core.events import Kind, Rollout
+from fds_mlflow.core.decision import basis
+from fds_mlflow.core.events import Basis, Kind, Rollout
 from fds_mlflow.core.evidence import Evidence
-from fds_mlflow.core.judge import judge
+from fds_mlflow.core.judge import Judgement, judge
 from fds_mlflow.core.operations import Request
 from fds_mlflow.core.plan import Plan, to_basis_points
 from fds_mlflow.core.settings import from_duration
 from fds_mlflow.core.watch import watch_plan
-from fds_mlflow.errors import RefusedError
+from fds_mlflow.errors import FdsError, RefusedError
 from fds_mlflow.identity import new_id
 from fds_mlflow.offline import Admission
 from fds_mlflow.registry.transaction import Result
@@ -91,13 +92,28 @@ class Canary:
             RefusedError: There is no active rollout.
             ConfigError: The evidence was counted on other terms.
         """
-        rollout, now = self.rollout(), self._model.now()
-        if evidence is None:
-            evidence = self._model.outcomes.evidence(self._model.name, rollout.id, rollout.plan.terms, as_of=now)
-        judgement = judge(evidence, rollout)
-        step = arms_of_step(evidence, rollout.step, rollout.weight, control=False)
-        recommendation = next_step(rollout, judgement, now)
+        rollout, known, judgement = self._judged(evidence)
+        step = arms_of_step(known, rollout.step, rollout.weight, control=False)
+        recommendation = next_step(rollout, judgement, self._model.now())
         return CanaryStatus(rollout, step.control, step.judged, judgement.verdicts, recommendation)
+
+    def _judged(self, evidence: Evidence | None = None) -> tuple[Rollout, Evidence, Judgement]:
+        """The active rollout, what is known about it, and what the judge says."""
+        rollout = self.rollout()
+        if evidence is None:
+            now = self._model.now()
+            evidence = self._model.outcomes.evidence(self._model.name, rollout.id, rollout.plan.terms, as_of=now)
+        return rollout, evidence, judge(evidence, rollout)
+
+    def _basis(self) -> Basis:
+        """What the judge says, for the record of what a person decides; a judge that cannot be asked stops nobody."""
+        if not self._model.knows_outcomes:
+            return Basis()
+        try:
+            _, evidence, judgement = self._judged()
+        except FdsError:
+            return Basis()
+        return basis(judgement, evidence, judged=False)
 
     def advance(self, to: float | None = None, *, reason: str = "", force: bool = False) -> Result:
         """Move on to the next step of the plan, or to a given percentage; displayed statistics restart.
@@ -119,11 +135,13 @@ class Canary:
     def complete(self, *, reason: str = "", force: bool = False) -> Result:
         """Make the canary the champion; the former champion goes to Archived.
 
+        The history keeps what the judge says at that moment, where an outcome store is at hand.
+
         Raises:
             RefusedError: There is no active rollout, it is below its last step and `force` is not set, or it is set and
                 no reason is given.
         """
-        return self._model.run(Request(Kind.COMPLETE, force=force), reason)
+        return self._model.run(Request(Kind.COMPLETE, force=force, basis=self._basis()), reason)
 
     def rehearse(
         self,

@@ -8,11 +8,13 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fds_mlflow.canary import Canary
 from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.comparison import Comparison
+from fds_mlflow.core.decision import decisions
 from fds_mlflow.core.events import Event, Kind
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.state import State
@@ -96,6 +98,14 @@ class ManagedModel:
         given = self._outcomes or os.environ.get("FDS_OUTCOMES_URI") or DEFAULT_URL
         return OutcomeStore(given) if isinstance(given, str) else given
 
+    @property
+    def knows_outcomes(self) -> bool:
+        """Whether an outcome store is named, or the default one is there: one that is made only now knows nothing."""
+        from fds_mlflow.outcomes.engine import DEFAULT_URL
+
+        named = self._outcomes or os.environ.get("FDS_OUTCOMES_URI")
+        return bool(named) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
+
     # --- stages ----------------------------------------------------------------------------------------------
 
     def stage(self, version: int, *, reason: str = "") -> Result:
@@ -160,6 +170,7 @@ class ManagedModel:
             agrees=view.agrees,
             pending=view.history.intents,
             versions=tuple(self._store.versions(self.name)),
+            decisions=decisions(view.history.events),
         )
 
     def history(self) -> list[Event]:

@@ -16,10 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fds_mlflow import render
-from fds_mlflow.core.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.arms import added
+from fds_mlflow.core.decision import decision, who
+from fds_mlflow.core.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.guardrail import Metric
 from fds_mlflow.core.judge import Status, Verdict
+from fds_mlflow.core.labels import known
 from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.routing import Variant
+from fds_mlflow.core.words import UNKNOWN
 
 if TYPE_CHECKING:
     from fds_mlflow.autopilot import OnTick, Tick
@@ -181,7 +186,7 @@ def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table
         keys = sum(tally.keys for tally in step)
         name = "control" if rollout.plan.control and variant is Variant.CANARY else variant.value
         row = [f"{name} {version}", f"{share:g} %", f"{sum(t.requests for t in step):,}", f"{keys:,}"]
-        row += [_share(sum(t.events.get(kind, 0) for t in step), keys) for _, kind in kinds]
+        row += [_rate(added(variant, step), kind, rollout.plan.terms) for _, kind in kinds]
         row += [_coverage(step)] if labels else []
         row += [f"{sum(t.keys for t in everything):,}"]
         made.add_row(*row)
@@ -189,7 +194,14 @@ def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table
 
 
 def _share(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.2f} %" if whole else "-"
+    return f"{100 * count / whole:.2f} %" if whole else UNKNOWN
+
+
+def _rate(tally: Tally, kind: EventKind, terms: Terms) -> str:
+    """The share of keys with an event, of those whose labels are due where it needs labels."""
+    count = known(tally, kind, terms)
+    late = kind in (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
+    return UNKNOWN if count is None else _share(count, tally.matured if late else tally.keys)
 
 
 def _coverage(tallies: list[Tally]) -> str:
@@ -223,7 +235,7 @@ def guardrails(verdicts: Iterable[Verdict], *, control: bool = False, wide: bool
             _estimate(verdict, wide=wide),
             evidence_bar(verdict.fail_evidence, verdict.pass_evidence, verdict.threshold, cells),
             render.text(verdict.status),
-            "-" if verdict.requests_to_go is None else f"{verdict.requests_to_go:,}",
+            UNKNOWN if verdict.requests_to_go is None else f"{verdict.requests_to_go:,}",
         )
     return made
 
@@ -257,13 +269,17 @@ def _eighths(evidence: float | None, threshold: float | None, cells: int) -> int
 
 def _number(verdict: Verdict, value: float | None) -> str:
     if value is None:
-        return "-"
-    return f"{value:.4f}" if _is_difference(verdict) else f"{100 * value:.3g} %"
+        return UNKNOWN
+    about = "≈ " if verdict.approximate else ""
+    metric = verdict.guardrail.metric if verdict.guardrail else None
+    if metric is Metric.MONEY_LOST:
+        return f"{about}{value:,.2f}"
+    return f"{about}{value:.4f}" if _is_difference(verdict) else f"{100 * value:.3g} %"
 
 
 def _estimate(verdict: Verdict, *, wide: bool) -> Text:
     if verdict.estimate is None:
-        return Text("-")
+        return Text(UNKNOWN)
     made = Text(f"{verdict.estimate:+.4f}" if _is_difference(verdict) else f"{verdict.estimate:.2f}")
     if not wide:
         return made
@@ -303,7 +319,8 @@ def _how_it_ended(tick: Tick) -> str:
     if event is None or event.rollout is None:
         return ""
     about = event.rollout
-    return f"; the last one, of version {about.canary}, is {about.status} by {event.actor}: {event.reason}"
+    told = f"; the last one, of version {about.canary}: {decision(event)} ({who(event)})"
+    return f"{told}: {event.reason}" if event.reason else told
 
 
 def values(tick: Tick) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fds_mlflow.core.controller import Action
 from fds_mlflow.core.guardrail import Metric
-from fds_mlflow.core.words import percent
+from fds_mlflow.core.words import UNKNOWN, percent
 from fds_mlflow.render import table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def plan_check(found: PlanCheck) -> Group:
     rows = [
         (
             price.metric.value,
-            "-" if price.rate is None else percent(price.rate),
+            UNKNOWN if price.rate is None else percent(price.rate),
             _count(price.passes),
             _days(price.pass_days),
             _harm(price.metric, price.harm),
@@ -44,10 +44,12 @@ def plan_check(found: PlanCheck) -> Group:
 
 def rehearsal(found: Rehearsal) -> Group:
     """What a rehearsal found."""
+    frauds = UNKNOWN if found.fraud_rate is None else percent(found.fraud_rate)
+    ours, theirs = (UNKNOWN, UNKNOWN) if found.lost is None else (f"{lost:,.0f}" for lost in found.lost)
     head = [
         Text(
             f"{found.replays:,} replays of {found.rows:,} requests in {found.days:.1f} days;"
-            f" {percent(found.fraud_rate)} are frauds; the champion flags {percent(found.alert_rates[0])}, the canary"
+            f" {frauds} are frauds; the champion flags {percent(found.alert_rates[0])}, the canary"
             f" {percent(found.alert_rates[1])}."
         ),
         Text(
@@ -57,8 +59,8 @@ def rehearsal(found: Rehearsal) -> Group:
             + (f" Stopped by {', '.join(f'{c} {s:.0%}' for c, s in found.causes.items())}." if found.causes else "")
         ),
         Text(
-            f"Frauds that it lets pass until then take {found.lost[0]:,.0f} on average; of the same requests the"
-            f" champion would have let pass {found.lost[1]:,.0f}."
+            f"Frauds that it lets pass until then take {ours} on average; of the same requests the"
+            f" champion would have let pass {theirs}."
         ),
         Text(
             f"False abort (the champion as its own canary): {found.false_abort:.1%} +- {found.false_abort_error:.1%},"
@@ -72,7 +74,7 @@ def rehearsal(found: Rehearsal) -> Group:
             f"{s.through:.0%}",
             _days(s.days),
             _days(s.days_90),
-            "-" if s.requests is None else _count(s.requests),
+            UNKNOWN if s.requests is None else _count(s.requests),
         )
         for s in found.steps
     ]
@@ -83,9 +85,9 @@ def rehearsal(found: Rehearsal) -> Group:
             catch.metric.value,
             ", ".join(f"x{ratio:g}: {share:.0%}" for ratio, share in catch.caught.items()) or "too few events",
             "none" if catch.smallest is None else f"x{catch.smallest:g}",
-            "-" if catch.requests is None else _count(catch.requests),
+            UNKNOWN if catch.requests is None else _count(catch.requests),
             _days(catch.days),
-            "-" if catch.lost is None else _count(catch.lost),
+            UNKNOWN if catch.lost is None else _count(catch.lost),
         )
         for catch in found.catches
     ]
@@ -108,7 +110,7 @@ def _count(value: float | None) -> str:
 
 
 def _days(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
+    return UNKNOWN if value is None else f"{value:,.2f}"
 
 
 def _harm(metric: Metric, harm: float) -> str:

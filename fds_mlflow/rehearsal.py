@@ -116,7 +116,7 @@ class Rehearsal:
         replays: Rollouts replayed per question.
         rows: Requests of the history.
         days: Its length.
-        fraud_rate: Share of frauds among the labelled requests.
+        fraud_rate: Share of frauds among the labelled requests; None where none is labelled.
         alert_rates: Share of requests that champion and canary flag.
         outcomes: Share of the replays of this canary by how they ended.
         causes: Share of the replays that were aborted or held, by the check that decided.
@@ -135,12 +135,12 @@ class Rehearsal:
     replays: int
     rows: int
     days: float
-    fraud_rate: float
+    fraud_rate: float | None
     alert_rates: tuple[float, float]
     outcomes: Mapping[Action, float]
     causes: Mapping[str, float]
     days_to_end: float
-    lost: tuple[float, float]
+    lost: tuple[float, float] | None
     false_abort: float
     false_abort_error: float
     completes: float
@@ -204,7 +204,7 @@ def rehearse(
         replays=replays,
         rows=traffic.rows,
         days=traffic.span / 86_400,
-        fraud_rate=float(known.mean()) if len(known) else 0.0,
+        fraud_rate=float(known.mean()) if len(known) else None,
         alert_rates=(float(champion.flagged.mean()), float(canary.flagged.mean())),
         outcomes=_shares(course.action for course in mine),
         causes=_shares_of(mine),
@@ -212,7 +212,9 @@ def rehearse(
         lost=(
             float(np.mean([course.lost for course in mine])),
             per_request * float(np.mean([course.requests for course in mine])),
-        ),
+        )
+        if champion.prices_frauds
+        else None,
         false_abort=false_abort,
         false_abort_error=float(np.sqrt(false_abort * (1 - false_abort) / replays)),
         completes=_share(same, lambda course: course.action is Action.COMPLETE),
@@ -360,7 +362,7 @@ def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random
             smallest, aborted = ratio, [course for course in courses if course.action is Action.ABORT]
     champion = stage.champion
     per_request = float(champion.amounts[champion.missed].sum()) / stage.traffic.rows
-    counts_money = guardrail.metric in (Metric.MISSED_FRAUD, Metric.MONEY_LOST)
+    counts_money = guardrail.metric in (Metric.MISSED_FRAUD, Metric.MONEY_LOST) and champion.prices_frauds
     return Catch(
         metric=guardrail.metric,
         caught=caught,

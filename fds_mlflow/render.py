@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fds_mlflow.core.comparison import Advice, Change, Comparison
+from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
+from fds_mlflow.core.decision import ended
 from fds_mlflow.core.events import Event, Outcome
-from fds_mlflow.core.evidence import EventKind, Tally, VariantCounts
+from fds_mlflow.core.evidence import EventKind, Tally, Terms, VariantCounts
 from fds_mlflow.core.judge import Status
+from fds_mlflow.core.labels import known
 from fds_mlflow.core.plan import Plan, to_percent
-from fds_mlflow.core.words import percent
+from fds_mlflow.core.words import UNKNOWN, percent
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
@@ -66,8 +68,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 def text(value: object) -> Text:
     """One cell: never read as markup, whatever a person wrote."""
-    if value is None:
-        return Text("-")
+    if value is None or value != value:  # noqa: PLR0124 - no number
+        return Text(UNKNOWN)
     if isinstance(value, Enum) and value in _COLOURS:
         return Text(value.value, style=_COLOURS[value])
     if isinstance(value, bool):
@@ -90,7 +92,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
             e.sequence,
             e.time,
             e.actor,
-            e.kind.value + (" (forced)" if e.forced else "") + _weight(e),
+            _kind(e),
             e.from_version,
             e.to_version,
             e.outcome,
@@ -102,24 +104,19 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
 
 
-def _weight(event: Event) -> str:
+def _kind(event: Event) -> str:
+    """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
+    decided = ended(event)
+    if decided is not None and event.outcome is Outcome.DONE:
+        return f"{event.kind} ({decided})"
     rollout = event.rollout
-    return f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+    weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+    return event.kind.value + (" (forced)" if event.forced else "") + weight
 
 
 def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
     """Both versions on the same rows."""
-    rows = [
-        (
-            d.metric.replace("_", " "),
-            d.baseline,
-            d.candidate,
-            f"{d.difference:+.4f}",
-            f"{d.low:+.4f} … {d.high:+.4f}",
-            d.change,
-        )
-        for d in made.deltas
-    ]
+    rows = [(d.metric.replace("_", " "), d.baseline, d.candidate, *_compared(d), d.change) for d in made.deltas]
     columns = ("metric", baseline, candidate, "difference", "95 % interval", "change")
     title = f"Comparison on the same {made.rows:,} rows ({made.frauds:,} frauds)"
     result = table(title, columns, rows, right=columns[1:5])
@@ -128,24 +125,32 @@ def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
     return result
 
 
+def _compared(delta: Delta) -> tuple[str | None, str | None]:
+    """The difference and its interval; unknown where a metric is, such as the precision of no alerts."""
+    interval = None if math.isnan(delta.low) else f"{delta.low:+.4f} … {delta.high:+.4f}"
+    return (None if math.isnan(delta.difference) else f"{delta.difference:+.4f}"), interval
+
+
 def canary_status(status: CanaryStatus) -> Table:
     """Both variants' numbers in the current step, the verdicts and the recommendation."""
     rollout = status.rollout
 
     def row(tally: Tally, version: int) -> tuple[object, ...]:
-        def share(count: int, whole: int) -> str:
-            return percent(count / whole) if whole else "-"
+        events = {kind: known(tally, kind, rollout.plan.terms) for kind in EventKind}
+
+        def share(count: int | None, whole: int) -> str | None:
+            return percent(count / whole) if count is not None and whole else None
 
         return (
             tally.variant.value,
             version,
             tally.requests,
             tally.keys,
-            share(tally.events.get(EventKind.ERROR, 0), tally.keys),
-            share(tally.events.get(EventKind.ALERT, 0), tally.keys),
+            share(events[EventKind.ERROR], tally.keys),
+            share(events[EventKind.ALERT], tally.keys),
             share(tally.labelled, tally.matured),
-            tally.events.get(EventKind.FALSE_POSITIVE, 0),
-            tally.events.get(EventKind.MISSED_FRAUD, 0),
+            events[EventKind.FALSE_POSITIVE],
+            events[EventKind.MISSED_FRAUD],
         )
 
     columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
@@ -167,11 +172,11 @@ def overview(model: Overview) -> Table:
     """A model's versions with aliases, stages and what they carry."""
 
     def role(version: int) -> str:
-        if version == model.champion:
-            return "champion"
         if model.rollout is not None and version == model.rollout.canary:
             return f"canary {to_percent(model.rollout.weight):g} %"
-        return ""
+        said = "champion" if version == model.champion else ""
+        decided = model.decisions.get(version)
+        return said if decided is None else f"{said} ({decided})".strip()
 
     rows = [
         (
@@ -257,6 +262,19 @@ def findings(found: Sequence[Finding]) -> Table | str:
     return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
 
 
+_TRUTHS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+
+
+def _known(tally: Tally, terms: Terms) -> dict[str, Any]:
+    """What JSON says of a tally's events and labels: null where nobody looked."""
+    found: dict[str, Any] = {"events": {kind.value: known(tally, kind, terms) for kind in EventKind}}
+    if not tally.matured:
+        found |= dict.fromkeys(("matured", "labelled", "matured_alerts"))
+    if not tally.reviewed_alerts:
+        found |= dict.fromkeys(("reviewed_alerts", "false_alerts"))
+    return found
+
+
 def plain(value: Any) -> Any:
     """Plain values for JSON: dataclasses as objects with their public fields, times as ISO 8601."""
     if isinstance(value, Plan):
@@ -266,6 +284,13 @@ def plain(value: Any) -> Any:
         if isinstance(value, VariantCounts):
             rates = ("success_rate", "error_rate", "flag_rate", "coverage", "mean_score", "mean_latency_ms")
             fields.update({name: getattr(value, name) for name in rates})
+            if not value.labelled:
+                fields.update(dict.fromkeys(_TRUTHS))
+        elif isinstance(value, Event):
+            fields["decision"] = plain(ended(value))
+        elif isinstance(value, CanaryStatus):
+            for name in ("champion", "canary"):
+                fields[name] |= _known(getattr(value, name), value.rollout.plan.terms)
         return fields
     if isinstance(value, Enum):
         return value.value

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fds_mlflow.core.controller import Action, next_step
 from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.evidence import LOSS_BINS, SCORE_BINS, EventKind, Evidence, Pairs, Tally
+from fds_mlflow.core.evidence import LOSS_BINS, LOSS_EDGES, SCORE_BINS, EventKind, Evidence, Pairs, Tally
 from fds_mlflow.core.judge import Judgement, judge
 from fds_mlflow.core.plan import Plan
 from fds_mlflow.core.routing import buckets
@@ -88,6 +88,11 @@ class Arm:
         """Frauds that are let pass."""
         missed: Bools = (self.labels == 1) & ~self.flagged
         return missed
+
+    @cached_property
+    def prices_frauds(self) -> bool:
+        """Whether any fraud is known, with money: else nobody can say what was lost."""
+        return bool((self.amounts[self.labels == 1] > 0).any())
 
     @cached_property
     def false(self) -> Bools:
@@ -324,9 +329,6 @@ def score_bins(scores: Floats) -> Ints:
     return np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
 
 
-_LOSS_EDGES = 2.0 ** (np.arange(LOSS_BINS - 1) / 2)
-
-
 def loss_bins(amounts: Floats) -> Ints:
     """The bin of every amount of money: shape (rows,), int64."""
-    return np.searchsorted(_LOSS_EDGES, amounts, side="left").astype(np.int64)
+    return np.searchsorted(LOSS_EDGES, amounts, side="left").astype(np.int64)

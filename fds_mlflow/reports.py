@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from fds_mlflow.core.controller import Recommendation
+from fds_mlflow.core.decision import Decision
 from fds_mlflow.core.events import Rollout
 from fds_mlflow.core.evidence import Tally
 from fds_mlflow.core.judge import Verdict
@@ -100,6 +102,7 @@ class Overview:
         agrees: Whether the history explains the live aliases.
         pending: Operations in flight, or left behind by a process that died.
         versions: All versions, the newest first.
+        decisions: What was decided about the last rollout of each version that had one, by number.
     """
 
     name: str
@@ -108,3 +111,4 @@ class Overview:
     agrees: bool
     pending: tuple[Intent, ...]
     versions: tuple[VersionView, ...]
+    decisions: Mapping[int, Decision] = field(default_factory=lambda: MappingProxyType({}))

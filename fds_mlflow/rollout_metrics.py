@@ -11,7 +11,10 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow.core.arms import added
 from fds_mlflow.core.events import Event, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.evidence import EventKind, Evidence
+from fds_mlflow.core.labels import caught, known
 from fds_mlflow.core.plan import FULL, to_percent
 from fds_mlflow.core.routing import Variant
 from fds_mlflow.core.settings import from_duration
@@ -20,12 +23,17 @@ from fds_mlflow.notification import Notification
 
 if TYPE_CHECKING:
     from fds_mlflow.autopilot import Tick
-    from fds_mlflow.core.evidence import Evidence
 
 ROLLOUT_ID = "fds.rollout_id"
 """Tag by which the run of a rollout is found again."""
 
 STATUS = "fds.status"
+DECISION = "fds.decision"
+"""Tag of a run whose rollout has ended: what was decided, a `core.decision.Decision`."""
+
+LOST = "fds.ticks_lost"
+"""Tag of a run that some ticks are missing from: how many."""
+
 VERDICT = "fds.verdict"
 RECOMMENDATION = "fds.recommendation"
 KNOWN = "fds.known"
@@ -81,7 +89,7 @@ def metrics(tick: Tick) -> dict[str, float]:
     if tick.rollout is not None:
         found |= {WEIGHT: to_percent(tick.rollout.weight), "rollout/step": tick.rollout.step + 1}
     if tick.evidence is not None:
-        found |= _traffic(tick.evidence)
+        found |= _traffic(tick.evidence) | truths(tick.evidence)
     for verdict in tick.judgement.verdicts if tick.judgement is not None else ():
         name = slug(verdict)
         found |= {
@@ -105,6 +113,25 @@ def _traffic(evidence: Evidence) -> dict[str, int]:
         tallies = [tally for tally in evidence.tallies if tally.variant is variant]
         found[f"rollout/{variant}_requests"] = sum(tally.requests for tally in tallies)
         found[f"rollout/{variant}_keys"] = sum(tally.keys for tally in tallies)
+    return found
+
+
+def truths(evidence: Evidence) -> dict[str, float | None]:
+    """What labels say of each variant in the whole rollout: keys, frauds and money; None where nobody looked."""
+    found: dict[str, float | None] = {}
+    for variant in Variant:
+        whole = added(variant, [tally for tally in evidence.tallies if tally.variant is variant])
+        values: dict[str, float | None] = {
+            "matured": whole.matured or None,
+            "labelled": whole.labelled if whole.matured else None,
+            "frauds_caught": caught(whole),
+            "frauds_missed": known(whole, EventKind.MISSED_FRAUD, evidence.terms),
+            "false_positives": known(whole, EventKind.FALSE_POSITIVE, evidence.terms),
+            "losses_known": sum(whole.losses) or None,
+            "money_missed": sum(whole.loss_sums) if whole.loss_sums else None,
+            "money_caught": whole.caught_money,
+        }
+        found |= {f"rollout/{variant}_{name}": value for name, value in values.items()}
     return found
 
 
@@ -234,22 +261,13 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def run_status(rollout: Rollout, verdict: str | None) -> str:
-    """MLflow's status of a run whose rollout has ended.
-
-    FINISHED: it was completed, or a watch ran its time. FAILED: the evidence ended it, or an emergency. KILLED: a
-    person, or the plan's `undecided`, ended it without evidence against the canary.
+def run_status(tags: Mapping[str, str]) -> str:
+    """MLflow's status of a run whose rollout has ended: whether the record is whole, whatever was decided.
 
     Args:
-        rollout: The rollout, ended.
-        verdict: The overall verdict's tag, as `tags` made it.
+        tags: Of the run.
     """
-    failed = (verdict or "").startswith(Status.FAIL.value)
-    if rollout.status is RolloutStatus.COMPLETED:
-        return "FINISHED"
-    if rollout.status is RolloutStatus.ROLLED_BACK or failed:
-        return "FAILED"
-    return "FINISHED" if rollout.plan.control and rollout.status is RolloutStatus.ABORTED else "KILLED"
+    return "FAILED" if LOST in tags else "FINISHED"
 
 
 def weight_after(rollout: Rollout) -> int:

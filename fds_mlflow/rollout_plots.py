@@ -8,14 +8,18 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 Series: TypeAlias = Sequence[tuple[datetime, float]]
 """A metric over time, in order of time."""
+
+FEW = 30
+"""Points up to which each one is marked."""
 
 SHOWN = 400
 """Points a line is drawn with; the last one is always among them."""
@@ -30,6 +34,12 @@ _CSS = {
     _LIMIT: "var(--limit)",
 }
 _SIZE = (5.0, 2.3)
+_ROOM = 30 / 86_400
+"""Days around what lasted no time: half a minute."""
+
+_LABEL = 0.07
+"""Share of the axis of time that a label takes."""
+
 _PERCENT = "{:.3g} %"
 
 
@@ -42,14 +52,18 @@ def weight(name: str, values: Series, marks: Sequence[tuple[datetime, str]]) -> 
         marks: When something happened, and what.
     """
     figure, axes = _canvas((10.0, 2.3))
-    times, heights = _thin(values)
-    if times:
-        axes.step(times, heights, where="post", color=_CANARY, lw=1.8)
-        axes.fill_between(times, heights, step="post", color=_CANARY, alpha=0.15, lw=0)
-    for time, label in marks:
-        (day,) = _days([time])
+    kept = _chosen(values)  # by place: two steps at one moment are two
+    days, heights = _days([time for time, _ in kept]), [height for _, height in kept]
+    if days:
+        axes.step(days, heights, where="post", color=_CANARY, lw=1.8, **_marker(days))
+        axes.fill_between(days, heights, step="post", color=_CANARY, alpha=0.15, lw=0)
+    left, right = _frame(axes, days)
+    free = left
+    for day, (_, label) in zip(_days([time for time, _ in marks]), marks, strict=True):
         axes.axvline(day, color=_GRID, lw=1)
-        axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha="left", va="bottom")
+        if day >= free:  # a label over another one is none
+            axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha="left", va="bottom")
+            free = day + (right - left) * _LABEL
     axes.set(ylim=(0, 102), ylabel="canary, % of traffic")
     said = f"The canary's share of the traffic, from {_said(values, _PERCENT)}"
     return _svg(figure, name, "Share of the traffic", said)
@@ -79,14 +93,16 @@ def rates(
     lines = ((called[0], champion, _CHAMPION, "-"), (called[1], canary, _CANARY, "--"))
     for label, values, colour, style in lines:
         times, heights = _thin(values)
-        axes.plot(times, [scale * height for height in heights], style, color=colour, lw=1.8, label=label)
+        shown = [scale * height for height in heights]
+        axes.plot(times, shown, style, color=colour, lw=1.8, label=label, **_marker(times))
+    _frame(axes, _days([time for _, values, _, _ in lines for time, _ in values]))
     if limit is not None:
         axes.axhline(scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("%" if percent else "value")
     _legend(axes)
-    shown = _PERCENT if percent else "{:.4g}"
-    said = "; ".join(f"{label} from {_said(values, shown, scale)}" for label, values, _, _ in lines)
+    form = _PERCENT if percent else "{:.4g}"
+    said = "; ".join(f"{label} from {_said(values, form, scale)}" for label, values, _, _ in lines)
     return _svg(figure, name, f"{called[0].capitalize()} and {called[1]}", said)
 
 
@@ -119,8 +135,11 @@ def interval(
         floor = [max(bottom, lower.get(time, bottom)) for time in times]
         ceiling = [min(top, upper.get(time, top)) for time in times]
         axes.fill_between(_days(times), floor, ceiling, step="post", color=_CANARY, alpha=0.22, lw=0, label="interval")
+        if _marker(times):  # an area without width is not seen
+            axes.vlines(_days(times), floor, ceiling, color=_CANARY, lw=3, alpha=0.45)
+    _frame(axes, _days(times))
     moments, heights = _thin([(time, value) for time, value in estimate if bottom <= value <= top])
-    axes.plot(moments, heights, color=_CANARY, lw=1.8, ls="--", label="estimate")
+    axes.plot(moments, heights, color=_CANARY, lw=1.8, ls="--", label="estimate", **_marker(moments))
     for number, boundary in enumerate(boundaries):
         axes.axhline(boundary, color=_LIMIT, lw=1.2, ls=":", label="_" if number else "tolerated")
     axes.axhline(1.0 if relative else 0.0, color=_GRID, lw=1)
@@ -153,7 +172,9 @@ def evidence(name: str, fail: Series, passes: Series) -> str:
     lines = [line for line in both if line[1]]  # the split can only fail
     for label, values, colour, style in lines:
         times, heights = _thin(values)
-        axes.plot(times, [max(-1.0, min(2.0, height)) for height in heights], style, color=colour, lw=1.8, label=label)
+        shown = [max(-1.0, min(2.0, height)) for height in heights]
+        axes.plot(times, shown, style, color=colour, lw=1.8, label=label, **_marker(times))
+    _frame(axes, _days([time for _, values, _, _ in lines for time, _ in values]))
     axes.axhline(1.0, color=_INK, lw=1.2, ls=":", label="decided")
     axes.axhline(0.0, color=_GRID, lw=1)
     highest = max((value for values in (fail, passes) for _, value in values), default=1.0)
@@ -186,6 +207,22 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _marker(times: Sequence[Any]) -> dict[str, Any]:
+    """How few points are drawn: a line through one of them is not seen."""
+    return {"marker": "o", "ms": 4} if len(times) <= FEW else {}
+
+
+def _frame(axes: Axes, days: Sequence[float]) -> tuple[float, float]:
+    """Set the axis of time to what is shown, with a little room: by itself it shows years around a single point."""
+    ends = (min(days), max(days)) if days else (0.0, 0.0)
+    room = 0.02 * (ends[1] - ends[0]) or _ROOM
+    left, right = ends[0] - room, ends[1] + room
+    axes.set_xlim(left, right)
+    if not days:
+        axes.set_xticks([], [])
+    return left, right
+
+
 def _legend(axes: Axes) -> None:
     axes.legend(
         loc="lower center",
@@ -198,10 +235,10 @@ def _legend(axes: Axes) -> None:
     )
 
 
-def _chosen(times: Sequence[datetime]) -> list[datetime]:
-    if len(times) <= SHOWN:
-        return list(times)
-    return [times[round(place * (len(times) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
+def _chosen(values: Sequence[T]) -> list[T]:
+    if len(values) <= SHOWN:
+        return list(values)
+    return [values[round(place * (len(values) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
 
 
 def _thin(values: Series) -> tuple[list[float], list[float]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from fds_mlflow import rollout_metrics as naming
+from fds_mlflow.core.decision import who
 from fds_mlflow.core.events import Event, Kind, Rollout
 from fds_mlflow.core.plan import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from fds_mlflow.autopilot import Tick
     from fds_mlflow.lifecycle import ManagedModel
-    from fds_mlflow.rollout_report import Story
+    from fds_mlflow.rollout_story import Story, VersionFacts
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +136,6 @@ class RolloutRecorder:
             NotFoundError: The history has no such rollout.
             UnavailableError: Tracking or the registry did not answer.
         """
-        from fds_mlflow.rollout_report import build
-
         events = self._model.look().history.events
         known = list(naming.rollouts(events))
         chosen = rollout_id or (known[-1] if known else None)
@@ -146,10 +145,39 @@ class RolloutRecorder:
                 f"the history of {self._model.name!r} has {missing}",
                 fix=f"give one of these: {', '.join(known[-5:])}" if known else "start one (`canary start VERSION`)",
             )
-        run = self.runs.find(chosen)
+        return self._told(self.runs.find(chosen), naming.about(events, chosen))
+
+    def _told(self, run: Run | None, events: tuple[Event, ...]) -> Story:
+        """What is known about a rollout by its events, its run, the registry, and the outcome store."""
+        from fds_mlflow.rollout_story import build
+
         series = self.runs.series(run) if run is not None else {}
         tags = dict(run.data.tags) if run is not None else {}
-        return build(self._model.name, naming.about(events, chosen), series, tags, self._model.now())
+        rollout = next(event.rollout for event in events if event.rollout is not None)
+        facts = [self._facts(version) for version in (rollout.canary, rollout.champion)]
+        now, truths = self._model.now(), self._truths(rollout)
+        return build(self._model.name, events, series, tags, now, versions=facts, truths=truths)
+
+    def _facts(self, version: int) -> VersionFacts:
+        from fds_mlflow.rollout_story import VersionFacts, version_facts
+
+        try:
+            return version_facts(self._model.version(version), self._model.metrics(version))
+        except NotFoundError:
+            return VersionFacts(version)
+
+    def _truths(self, rollout: Rollout) -> dict[str, float]:
+        """What labels say by now, where an outcome store is at hand: most come after the rollout has ended."""
+        if not self._model.knows_outcomes:
+            return {}
+        try:
+            found = self._model.outcomes.evidence(
+                self._model.name, rollout.id, rollout.plan.terms, as_of=self._model.now()
+            )
+        except FdsError as error:
+            log.warning("a report of %r goes without what labels say by now: %s", self._model.name, error.what)
+            return {}
+        return {name: value for name, value in naming.truths(found).items() if value is not None}
 
     def _open(self, rollout: Rollout) -> Run:
         """The run of a rollout, complete with its parameters."""
@@ -182,25 +210,25 @@ class RolloutRecorder:
 
     def _send(self, waiting: _Waiting, run: Run) -> None:
         if waiting.lost:
-            waiting.tags["fds.ticks_lost"] = str(waiting.lost)
+            waiting.tags[naming.LOST] = str(waiting.lost)
         self.runs.log(run, tuple(waiting.points), waiting.tags)
         del self._waiting[waiting.rollout.id]
 
     def _close(self, run: Run, events: tuple[Event, ...]) -> None:
         """The end of a rollout: its steps as metrics, what was decided as tags, the report, and the run's end."""
-        from fds_mlflow.rollout_report import build, render, summary
+        from fds_mlflow.rollout_report import render, summary
 
-        story = build(self._model.name, events, self.runs.series(run), dict(run.data.tags), self._model.now())
+        story = self._told(run, events)
         tags = {
             naming.STATUS: story.rollout.status.value,
-            "fds.ended_by": story.last.actor,
+            naming.DECISION: story.decision.value,
+            "fds.ended_by": who(story.last),
             "fds.reason": story.last.reason,
             naming.NOTE: summary(story),
         }
         self.runs.log(run, _weights(story.done), {name: value[: naming.MAX_TAG] for name, value in tags.items()})
         self.runs.report(run, render(story))
-        verdict = run.data.tags.get(naming.VERDICT)
-        self.runs.close(run, naming.run_status(story.rollout, verdict), story.last.time)
+        self.runs.close(run, naming.run_status(run.data.tags), story.last.time)
 
     def _report(self, error: FdsError) -> None:
         log.warning("a rollout of %r could not be recorded, and goes on: %s", self._model.name, error.what)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow import rollout_metrics as naming
 from fds_mlflow import rollout_plots as plots
-from fds_mlflow.core.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow import rollout_words as words
+from fds_mlflow.core.events import Event
 from fds_mlflow.core.harm import boundaries
 from fds_mlflow.core.plan import Guardrail, Metric, to_percent
 from fds_mlflow.core.sequential import Side
-from fds_mlflow.core.verdict import SEVERITY, Status
+from fds_mlflow.core.words import UNKNOWN
 from fds_mlflow.rollout_plots import Series
+from fds_mlflow.rollout_story import Story, VersionFacts, build
+from fds_mlflow.rollout_words import lasting, summary
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+__all__ = ["Section", "Step", "Story", "asks", "build", "lasting", "render", "sections", "steps", "summary"]
 
 _ABSOLUTE = (Metric.SCORE_SHIFT, Metric.MONEY_LOST)
 """Metrics whose two numbers are no shares."""
@@ -33,47 +37,6 @@ _NAMES = {
     Metric.ALERT_PRECISION: "Precision of alerts",
     Metric.MONEY_LOST: "Money lost",
 }
-
-
-@dataclass(frozen=True)
-class Story:
-    """What is known about one rollout.
-
-    Attributes:
-        model: Registered model.
-        rollout: The rollout as it was last.
-        events: The events about it, in order, those that did not take effect included.
-        series: What was measured over time, by name of the metric; empty where no tick was recorded.
-        tags: Tags of its tracking run; empty where there is none.
-        made: When this was put together, UTC.
-    """
-
-    model: str
-    rollout: Rollout
-    events: tuple[Event, ...]
-    series: Mapping[str, Series]
-    tags: Mapping[str, str]
-    made: datetime
-
-    @property
-    def first(self) -> Event:
-        """The event that began it."""
-        return self.done[0]
-
-    @property
-    def last(self) -> Event:
-        """The last event that took effect."""
-        return self.done[-1]
-
-    @cached_property
-    def done(self) -> tuple[Event, ...]:
-        """The events that took effect."""
-        return tuple(event for event in self.events if event.outcome is Outcome.DONE)
-
-    @property
-    def ended(self) -> datetime | None:
-        """When it ended; None while it is under way."""
-        return None if self.rollout.active else self.last.time
 
 
 @dataclass(frozen=True)
@@ -130,74 +93,9 @@ class Section:
     plots: tuple[str, ...]
 
 
-def build(
-    model: str, events: Sequence[Event], series: Mapping[str, Series], tags: Mapping[str, str], made: datetime
-) -> Story:
-    """Put together what is known about a rollout.
-
-    Args:
-        model: Registered model.
-        events: The events about one rollout, in order; at least one took effect.
-        series: Metrics of its tracking run over time.
-        tags: Tags of its tracking run.
-        made: Now, UTC.
-    """
-    rollout = [e.rollout for e in events if e.outcome is Outcome.DONE and e.rollout is not None][-1]
-    return Story(model, rollout, tuple(events), series, tags, made)
-
-
-def summary(story: Story) -> str:
-    """What was decided, by whom and why, in a few sentences."""
-    return " ".join(sentences(story))
-
-
-def sentences(story: Story) -> list[str]:
-    """The sentences of the summary."""
-    first, last, rollout = story.first, story.last, story.rollout
-    about = f": {_stop(first.reason)}" if first.reason else "."
-    found = [_outcome(story)]
-    if story.ended is not None:
-        why = f": {_stop(last.reason)}" if last.reason else ", without a reason given."
-        found.append(f"Decided by {last.actor} on {clock(last.time)}, {lasting(last.time - first.time)} in{why}")
-    found.append(f"Started by {first.actor} on {clock(first.time)} at {to_percent(rollout.plan.weights[0]):g} %{about}")
-    statuses = _statuses(story)
-    if statuses:
-        by_status = {s: [name for name, status in statuses.items() if status == s] for s in reversed(SEVERITY)}
-        said = "; ".join(f"{status}: {', '.join(names)}" for status, names in by_status.items() if names)
-        found.append(f"Verdicts {'so far' if rollout.active else 'at the end'}: {said}.")
-    else:
-        found.append("No tick of an autopilot was recorded, so there are no verdicts here.")
-    if rollout.active and naming.RECOMMENDATION in story.tags:
-        found.append(f"Recommendation: {_stop(story.tags[naming.RECOMMENDATION])}")
-    return found
-
-
-def _outcome(story: Story) -> str:
-    rollout, last = story.rollout, story.last
-    canary, champion, weight = rollout.canary, rollout.champion, f"{to_percent(rollout.weight):g} %"
-    if rollout.plan.control:
-        return {
-            RolloutStatus.ACTIVE: f"Champion {champion} is watched: version {canary} keeps {weight} as its control.",
-            RolloutStatus.ABORTED: f"The watch of champion {champion} against its control {canary} is over.",
-            RolloutStatus.ROLLED_BACK: f"Champion {champion} was rolled back; version {last.to_version} serves.",
-        }.get(rollout.status, f"The watch of champion {champion} ended: {rollout.status}.")
-    return {
-        RolloutStatus.ACTIVE: f"Version {canary} is on trial against champion {champion}, at {weight} of the traffic.",
-        RolloutStatus.COMPLETED: f"Version {canary} passed its trial and replaced version {champion} as champion.",
-        RolloutStatus.ABORTED: f"Version {canary} was stopped at {weight}; version {champion} stays champion.",
-        RolloutStatus.ROLLED_BACK: f"A rollback to version {last.to_version} ended the trial of version {canary}.",
-        RolloutStatus.OVERTAKEN: f"A hand in the registry ended the trial of version {canary} against {champion}.",
-    }.get(rollout.status, f"The trial of version {canary} against {champion} ended: {rollout.status}.")
-
-
-def _statuses(story: Story) -> dict[str, Status]:
-    known = naming.Known.decode(story.tags.get(naming.KNOWN))
-    return {name: Status(status) for name, status in known.statuses.items()}
-
-
 def steps(story: Story) -> list[Step]:
     """The steps as they went, each until the next one or the end."""
-    moved = [e for e in story.done if e.kind in (Kind.START, Kind.ADVANCE) and e.rollout is not None]
+    moved = [e for e in story.done if e.rollout is not None and e.rollout.active]
     ends = [*(event.time for event in moved[1:]), story.ended or story.made]
     return [
         Step(e.rollout.step + 1, to_percent(e.rollout.weight), e.time, end - e.time, e.actor, e.reason)
@@ -209,29 +107,31 @@ def steps(story: Story) -> list[Step]:
 def sections(story: Story) -> list[Section]:
     """One section per check: the plan's guardrails, after whatever else was judged (such as the split itself)."""
     guardrails = {guardrail.metric.value: guardrail for guardrail in story.rollout.plan.guardrails}
-    others = [name for name in _statuses(story) if name not in guardrails]
+    others = [name for name in story.statuses if name not in guardrails]
     return [_section(story, name, guardrails.get(name)) for name in (*others, *guardrails)]
 
 
 def _section(story: Story, name: str, guardrail: Guardrail | None) -> Section:
     status, _, reason = story.tags.get(f"{naming.VERDICT}.{name}", "").partition(": ")
+    decided = story.statuses.get(name, status)
+    reason = reason if decided == status else ""  # the run's sentence is of an earlier look
     metric = guardrail.metric if guardrail else None
     percent = metric not in _ABSOLUTE
-    low, high = (_last(story, f"{name}/interval_{end}") for end in ("low", "high"))
+    low, high = (story.latest(f"{name}/interval_{end}") for end in ("low", "high"))
     known = low is not None or high is not None
     times = " times" if guardrail and guardrail.relative else ""
     return Section(
         name=name,
         title=_NAMES[metric] if metric else name.replace("_", " ").capitalize(),
         asks=asks(guardrail) if guardrail else "That the traffic was split as the weights say.",
-        status=status,
+        status=decided,
         reason=reason,
-        champion=_number(_last(story, f"{name}/champion"), percent=percent),
-        canary=_number(_last(story, f"{name}/canary"), percent=percent),
-        interval=f"{_number(low)} to {_number(high, unknown='∞')}{times}" if known else "-",
-        fail=_number(_last(story, f"{name}/fail_evidence"), percent=True, digits=0),
-        passes=_number(_last(story, f"{name}/pass_evidence"), percent=True, digits=0),
-        coverage=_number(_last(story, f"{name}/coverage"), percent=True, digits=1),
+        champion=_number(story.latest(f"{name}/champion"), percent=percent),
+        canary=_number(story.latest(f"{name}/canary"), percent=percent),
+        interval=f"{_number(low)} to {_number(high, unknown='∞')}{times}" if known else UNKNOWN,
+        fail=_number(story.latest(f"{name}/fail_evidence"), percent=True, digits=0),
+        passes=_number(story.latest(f"{name}/pass_evidence"), percent=True, digits=0),
+        coverage=_number(story.latest(f"{name}/coverage"), percent=True, digits=1),
         plots=_plots(story, name, guardrail, percent=percent),
     )
 
@@ -280,12 +180,17 @@ _ENDS = ("champion", "canary", "interval_low", "interval_high", "estimate", "fai
 
 def render(story: Story) -> str:
     """The report as one HTML page: nothing in it is fetched from anywhere, and it works without JavaScript."""
-    marks = [(event.time, event.kind.value) for event in story.done]
-    weights = story.series.get(naming.WEIGHT) or _weights(story)
+    weights = _weights(story)
+    marks = [(time, event.kind.value) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
     context: dict[str, Any] = {
         "story": story,
         "title": f"{naming.run_name(story.rollout).capitalize()} of {story.model}",
-        "sentences": sentences(story),
+        "decision": story.decision,
+        "sentences": words.sentences(story),
+        "alarm": words.alarm(story),
+        "versions": _versions(story),
+        "frauds": words.frauds(story),
+        "verdicts": words.verdicts(story),
         "steps": steps(story),
         "second": "control" if story.rollout.plan.control else "canary",
         "sections": sections(story),
@@ -296,17 +201,34 @@ def render(story: Story) -> str:
     return _environment().get_template("rollout.html.j2").render(context)
 
 
+def _about_weight(story: Story) -> list[Event]:
+    return [event for event in story.done if event.rollout is not None]
+
+
 def _weights(story: Story) -> Series:
-    """The weight over time by the events alone, for a rollout whose ticks nobody recorded."""
-    found = [(e.time, to_percent(naming.weight_after(e.rollout))) for e in story.done if e.rollout is not None]
-    return found if not story.rollout.active else [*found, (story.made, found[-1][1])]
+    """The weight after every event of the history, which knows each step, as no tick does.
+
+    The order is the history's: times are of several clocks, and never go back here.
+    """
+    found: list[tuple[datetime, float]] = []
+    for event in _about_weight(story):
+        time = max(event.time, found[-1][0]) if found else event.time
+        found.append((time, to_percent(naming.weight_after(event.rollout)) if event.rollout else 0.0))
+    return [*found, (max(story.made, found[-1][0]), found[-1][1])] if story.rollout.active else found
+
+
+def _versions(story: Story) -> list[tuple[str, VersionFacts]]:
+    """Both versions by their part: the one on trial first."""
+    rollout = story.rollout
+    parts = (("control" if rollout.plan.control else "canary", rollout.canary), ("champion", rollout.champion))
+    return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
 
 
 def _traffic(story: Story) -> list[tuple[str, str, str]]:
     """Requests and distinct keys, by variant."""
     rows = []
     for variant in ("champion", "canary"):
-        requests, keys = (_last(story, f"rollout/{variant}_{what}") for what in ("requests", "keys"))
+        requests, keys = (story.latest(f"rollout/{variant}_{what}") for what in ("requests", "keys"))
         if requests is not None and keys is not None:
             rows.append((variant, f"{requests:,.0f}", f"{keys:,.0f}"))
     return rows
@@ -326,33 +248,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": clock, "lasting": lasting}
+    made.filters |= {"clock": words.clock, "lasting": words.lasting}
     return made
 
 
-def clock(time: datetime) -> str:
-    """A moment, for people."""
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def lasting(duration: timedelta) -> str:
-    """A duration, for people: its two largest units."""
-    seconds = max(0, round(duration.total_seconds()))
-    parts = [(seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
-    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
-
-
-def _stop(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _last(story: Story, name: str) -> float | None:
-    values = story.series.get(name)
-    return values[-1][1] if values else None
-
-
-def _number(value: float | None, *, percent: bool = False, digits: int | None = None, unknown: str = "-") -> str:
+def _number(value: float | None, *, percent: bool = False, digits: int | None = None, unknown: str = UNKNOWN) -> str:
     if value is None:
         return unknown
     shown = 100 * value if percent else value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fds_mlflow.core.evidence import EventKind, Evidence, Tally
 from fds_mlflow.core.plan import FULL
 from fds_mlflow.core.variant import Variant
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Arms:
     weight: float
     judged: Tally
     control: Tally
+
+    def of(self, variant: Variant) -> Tally:
+        """One variant's outcomes."""
+        return self.judged if self.judged.variant is variant else self.control
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,10 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         first=min(starts, default=None),
         last=max(ends, default=None),
         scores=_bins([tally.scores for tally in listed]),
+        score_sum=_sum([tally.score_sum for tally in listed if any(tally.scores)]),
         losses=_bins([tally.losses for tally in listed]),
+        loss_sums=_bins([t.loss_sums for t in listed]) if all(t.loss_sums or not any(t.losses) for t in listed) else (),
+        caught_money=_sum([t.caught_money for t in listed if t.caught_money is not None]),
         latencies=_bins([tally.latencies for tally in listed]),
         requests=sum(tally.requests for tally in listed),
         keys=sum(tally.keys for tally in listed),
@@ -113,6 +123,12 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
     )
 
 
-def _bins(histograms: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum of what is known; None where a part is unknown, or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _bins(histograms: Iterable[tuple[N, ...]]) -> tuple[N, ...]:
     held = [histogram for histogram in histograms if histogram]
     return tuple(map(sum, zip(*held, strict=True))) if held else ()

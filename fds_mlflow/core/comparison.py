@@ -43,9 +43,9 @@ class Delta:
 
     Attributes:
         metric: Its name.
-        baseline: The baseline's value, in [0, 1].
-        candidate: The candidate's value, in [0, 1].
-        low: Lower end of the 95 % bootstrap interval of candidate - baseline.
+        baseline: The baseline's value, in [0, 1]; NaN where there is none, such as the precision of no alerts.
+        candidate: The candidate's value, likewise.
+        low: Lower end of the 95 % bootstrap interval of candidate - baseline; NaN where that is unknown.
         high: Upper end of it.
         change: What the interval says; unclear while it contains 0.
     """
@@ -151,7 +151,9 @@ def compare(
         if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
             samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)
             done += 1
-    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    known = np.isfinite(samples).any(axis=0)  # without an alert there is no precision
+    low, high = np.full((2, len(METRICS)), np.nan)
+    low[known], high[known] = np.nanquantile(samples[:, known], [0.025, 0.975], axis=0)
     deltas = tuple(
         Delta(
             metric=name,
@@ -168,7 +170,7 @@ def compare(
 
 
 def _change(metric: str, low: float, high: float) -> Change:
-    if low <= 0 <= high:
+    if not (low > 0 or high < 0):  # unknown ends included
         return Change.UNCLEAR
     return Change.IMPROVED if (low > 0) != (metric in LOWER_IS_BETTER) else Change.WORSE
 
@@ -209,7 +211,7 @@ class _Weighted:
         caught = fraud[self._flagged].sum()
         flagged = weights[self._flagged].sum()
         recall = caught / frauds
-        precision = caught / flagged if flagged else 0.0
+        precision = caught / flagged if flagged else np.nan
         return np.array(
             [
                 recall,

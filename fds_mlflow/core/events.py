@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL, Plan
+from fds_mlflow.core.verdict import Status
 
 
 class Kind(StrEnum):
@@ -100,6 +104,47 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Basis:
+    """Who decided about a rollout, and on what evidence, as it was known then.
+
+    Attributes:
+        judged: The judge decided, by way of an autopilot; else a person did.
+        overall: The overall verdict then; None where nobody asked the judge.
+        statuses: Status by check; empty where nobody asked.
+        keys: Distinct keys that had met the canary; None where nobody asked.
+        labelled: Keys of both variants with a label that a guardrail looked at; None where nobody asked.
+    """
+
+    judged: bool = False
+    overall: Status | None = None
+    statuses: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))
+    keys: int | None = None
+    labelled: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `from_dict` takes them; what nobody asked is left out."""
+        values: dict[str, Any] = {"by": "judge" if self.judged else "person"}
+        if self.overall is not None:
+            statuses = {check: status.value for check, status in self.statuses.items()}
+            values |= {
+                "overall": self.overall.value,
+                "statuses": statuses,
+                "keys": self.keys,
+                "labelled": self.labelled,
+            }
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Basis:
+        """Read plain values; raises ValueError, LookupError or TypeError where they are none of `to_dict`'s."""
+        judged = values["by"] == "judge"
+        if "overall" not in values:
+            return cls(judged)
+        statuses = {str(check): Status(status) for check, status in values["statuses"].items()}
+        return cls(judged, Status(values["overall"]), statuses, int(values["keys"]), int(values["labelled"]))
+
+
+@dataclass(frozen=True)
 class Event:
     """One thing that happened to a model's lifecycle.
 
@@ -115,6 +160,7 @@ class Event:
         rollout: The rollout after the event, where the event is about one.
         outcome: Whether it took effect.
         forced: A person overrode a check that can be overridden.
+        basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
     """
 
     sequence: int
@@ -128,3 +174,4 @@ class Event:
     rollout: Rollout | None = None
     outcome: Outcome = Outcome.DONE
     forced: bool = False
+    basis: Basis | None = None

@@ -114,6 +114,9 @@ SCORE_BINS = 64
 LOSS_BINS = 48
 """Bins of money: bin 0 holds up to 1, bin b from above 2^((b-1)/2) up to 2^(b/2), the last everything above."""
 
+LOSS_EDGES = tuple(2 ** (edge / 2) for edge in range(LOSS_BINS - 1))
+"""The upper edge of every bin of money but the last, which has none."""
+
 LATENCY_BINS = 48
 """Bins of milliseconds: bin 0 holds up to 0.125, bin b up to 0.125 * 2^(b/2), the last everything above."""
 
@@ -148,7 +151,10 @@ class Tally:
         labelled: Of those, keys with a truth at the maturity age.
         events: First events per key, by kind.
         scores: Keys by bin of the score of their first scored request; `SCORE_BINS` long, or empty.
+        score_sum: Sum of the scores that are in the bins; None where an older release counted some without it.
         losses: Keys with a missed fraud, by bin of the money that the first one lost; `LOSS_BINS` long, or empty.
+        loss_sums: Sum of the money in each bin of `losses`; empty where an older release counted some without it.
+        caught_money: Money that the labels of `reviewed_alerts` name for frauds; None where they name none.
         matured_alerts: Keys whose first alert has matured, whether it has a truth or not.
         reviewed_alerts: Of those, keys whose first alert has a truth.
         false_alerts: Of those with a truth, keys whose first alert was genuine.
@@ -166,7 +172,10 @@ class Tally:
     labelled: int = 0
     events: Mapping[EventKind, int] = field(default_factory=lambda: MappingProxyType({}))
     scores: tuple[int, ...] = ()
+    score_sum: float | None = None
     losses: tuple[int, ...] = ()
+    loss_sums: tuple[float, ...] = ()
+    caught_money: float | None = None
     matured_alerts: int = 0
     reviewed_alerts: int = 0
     false_alerts: int = 0

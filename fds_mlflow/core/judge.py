@@ -13,17 +13,17 @@ from math import isfinite
 
 from fds_mlflow.core.arms import Arms, Counts, arms_of_step, counts
 from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.evidence import Evidence, Pairs, Tally
+from fds_mlflow.core.evidence import Evidence, Pairs, Tally, Terms
 from fds_mlflow.core.guardrail import Guardrail, Metric
 from fds_mlflow.core.harm import Rate, boundaries, fails, passes
-from fds_mlflow.core.labels import AMONG_ALERTS, coverage, label_fault
-from fds_mlflow.core.measure import Measure, Paired, exposed, mean_loss, mean_score, measure, precision_of
+from fds_mlflow.core.labels import AMONG_ALERTS, coverage, known, label_fault
+from fds_mlflow.core.measure import Measure, Paired, approximate, exposed, mean_loss, mean_score, measure, precision_of
 from fds_mlflow.core.plan import SRM_ALPHA
 from fds_mlflow.core.sequential import Segment, srm_evidence
 from fds_mlflow.core.variant import Variant
 from fds_mlflow.core.verdict import SEVERITY, Judgement, Status, Verdict, worst
 from fds_mlflow.core.wealth import log_threshold
-from fds_mlflow.core.words import percent, ratio
+from fds_mlflow.core.words import UNKNOWN, percent, ratio
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["SEVERITY", "SPLIT", "Judgement", "Status", "Verdict", "judge", "worst"]
@@ -53,7 +53,9 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     step = arms_of_step(evidence, rollout.step, rollout.weight, control=plan.control)
     split = _split(both)
     cases = [
-        _Case(guardrail, plan.alpha_each, both, step, _pairs(evidence, guardrail, control=plan.control), split)
+        _Case(
+            guardrail, plan.alpha_each, both, step, _pairs(evidence, guardrail, control=plan.control), split, plan.terms
+        )
         for guardrail in plan.guardrails
     ]
     canary = [tally for tally in evidence.tallies if tally.variant is Variant.CANARY]
@@ -110,6 +112,7 @@ class _Case:
     step: Arms
     pairs: Pairs | None
     split: Verdict
+    terms: Terms
 
     def verdict(self, *, detail: bool) -> Verdict:
         measured, fault, own, missing = self._measure(), self._fault(), self._own(), self._missing()
@@ -145,6 +148,9 @@ class _Case:
             threshold=threshold,
             requests_to_go=wait,
             coverage=coverage(self.guardrail.metric, self.both.whole.judged) if self._late else None,
+            approximate=any(
+                self._approximate(arms, variant) for arms in (self.step, self.both.whole) for variant in Variant
+            ),
         )
         why = fault if status is Status.ERROR else missing[1] if missing and status is missing[0] else None
         return replace(made, reason=self._reason(made, why))
@@ -189,8 +195,7 @@ class _Case:
 
     def _number(self, arms: Arms, variant: Variant) -> float | None:
         """One variant's number."""
-        tally = arms.judged if arms.judged.variant is variant else arms.control
-        metric = self.guardrail.metric
+        tally, metric = arms.of(variant), self.guardrail.metric
         if metric is Metric.SCORE_SHIFT:
             return mean_score(tally)
         if metric is Metric.ALERT_PRECISION:
@@ -199,7 +204,14 @@ class _Case:
         if metric is Metric.MONEY_LOST:
             return mean_loss(tally, self.guardrail.bound or 0.0)
         keys = exposed(metric, tally)
-        return tally.events.get(metric.kind, 0) / keys if metric.kind and keys else None
+        events = known(tally, metric.kind, self.terms) if metric.kind else None
+        return None if events is None or not keys else events / keys
+
+    def _approximate(self, arms: Arms, variant: Variant) -> bool:
+        return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
+
+    def _about(self, arms: Arms, variant: Variant) -> str:
+        return "about " if self._approximate(arms, variant) else ""
 
     def _reason(self, verdict: Verdict, why: str | None) -> str:
         """One sentence: what speaks for the status, then both numbers of the whole rollout."""
@@ -208,7 +220,8 @@ class _Case:
             guardrail.metric, "matured keys" if self._late else "keys"
         )
         both = ", ".join(
-            f"{tally.variant} {self._said(self._number(whole, tally.variant))} of {exposed(guardrail.metric, tally):,}"
+            f"{tally.variant} {self._about(whole, tally.variant)}{self._said(self._number(whole, tally.variant))}"
+            f" of {exposed(guardrail.metric, tally):,}"
             for tally in (whole.judged, whole.control)
         )
         both += f" {units}"
@@ -232,7 +245,7 @@ class _Case:
 
     def _said(self, number: float | None) -> str:
         if number is None:
-            return "nothing"
+            return UNKNOWN
         return f"{number:.4g}" if self.guardrail.metric in (Metric.SCORE_SHIFT, Metric.MONEY_LOST) else percent(number)
 
 

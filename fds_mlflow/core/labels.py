@@ -13,7 +13,7 @@ Two kinds of transactions get their labels in two ways, and each is compared onl
 from __future__ import annotations
 
 from fds_mlflow.core.arms import Counts
-from fds_mlflow.core.evidence import EventKind, Tally
+from fds_mlflow.core.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.guardrail import Metric
 from fds_mlflow.core.plan import COVERAGE_ALPHA
 from fds_mlflow.core.sequential import Segment, ratio_evidence
@@ -36,6 +36,27 @@ def coverage(metric: Metric, tally: Tally) -> float | None:
     if metric in AMONG_ALERTS:
         return tally.reviewed_alerts / tally.matured_alerts if tally.matured_alerts else None
     return tally.labelled / tally.matured if tally.matured else None
+
+
+def known(tally: Tally, kind: EventKind, terms: Terms) -> int | None:
+    """How many keys an event happened to; None where nobody could see it: no request, no bound, or no label.
+
+    A fraud that was let pass shows only where something that was let pass has a label, and a false positive only where
+    an alert was reviewed: without one, nobody looked.
+    """
+    count = tally.events.get(kind, 0)
+    if kind is EventKind.MISSED_FRAUD:
+        looked = tally.labelled > tally.reviewed_alerts
+    elif kind is EventKind.FALSE_POSITIVE:
+        looked = tally.reviewed_alerts > 0 or (tally.labelled > 0 and not tally.matured_alerts)
+    else:
+        looked = tally.requests > 0 and (kind is not EventKind.SLOW or terms.latency_bound is not None)
+    return count if count or looked else None
+
+
+def caught(tally: Tally) -> int | None:
+    """Keys whose first alert was a fraud, as far as alerts are reviewed; None where none is."""
+    return tally.reviewed_alerts - tally.false_alerts if tally.reviewed_alerts else None
 
 
 def label_fault(metric: Metric, counts: Counts) -> str | None:

@@ -6,6 +6,7 @@ below a boundary, where it probably lies, and how long it will take to know.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
@@ -14,7 +15,7 @@ from typing import Protocol
 from fds_mlflow.core import bounded, sequential, shares
 from fds_mlflow.core.arms import Arms, Counts
 from fds_mlflow.core.bounded import WeightedSegment
-from fds_mlflow.core.evidence import LOSS_BINS, SCORE_BINS, EventKind, Pairs, Tally
+from fds_mlflow.core.evidence import LOSS_BINS, LOSS_EDGES, SCORE_BINS, EventKind, Pairs, Tally
 from fds_mlflow.core.guardrail import Metric
 from fds_mlflow.core.sequential import Interval, Segment
 from fds_mlflow.core.shares import Trials
@@ -144,11 +145,13 @@ class Money:
         segments: Losses by weight, as shares of the cap.
         keys: Keys of the judged variant whose labels have matured.
         control_keys: Keys of its control.
+        losses: What both lost in all, the judged variant first, as shares of the cap.
     """
 
     segments: Sequence[WeightedSegment]
     keys: int
     control_keys: int
+    losses: tuple[float, float]
 
     def evidence(self, boundary: float, *, above: bool) -> float:
         """See `bounded.weighted_ratio_evidence`."""
@@ -160,15 +163,22 @@ class Money:
 
     def estimate(self) -> float | None:
         """The ratio of the losses per key; None without any loss."""
-        judged = sum(_dot(s.values, s.canary) for s in self.segments) / max(1, self.keys)
-        control = sum(_dot(s.values, s.champion) for s in self.segments) / max(1, self.control_keys)
-        if not control:
-            return inf if judged else None
-        return judged / control
+        return self._ratio(*self.losses)
 
     def interval(self, alpha: float) -> Interval:
-        """See `bounded.weighted_ratio_interval`."""
-        return bounded.weighted_ratio_interval(self.segments, alpha)
+        """See `bounded.weighted_ratio_interval`; moved by what the bins do to the ratio."""
+        found = bounded.weighted_ratio_interval(self.segments, alpha)
+        judged = sum(_dot(segment.values, segment.canary) for segment in self.segments)
+        control = sum(_dot(segment.values, segment.champion) for segment in self.segments)
+        ratio, binned = self.estimate(), self._ratio(judged, control)
+        if not ratio or not binned or inf in (ratio, binned):
+            return found
+        return Interval(found.low * ratio / binned, found.high * ratio / binned)
+
+    def _ratio(self, judged: float, control: float) -> float | None:
+        if not control:
+            return inf if judged else None
+        return (judged / max(1, self.keys)) / (control / max(1, self.control_keys))
 
 
 @dataclass(frozen=True)
@@ -177,9 +187,11 @@ class Scores:
 
     Attributes:
         segments: Keys by weight and bin of their first score.
+        means: Mean scores under each of these weights, the judged variant's first; None without keys.
     """
 
     segments: Sequence[WeightedSegment]
+    means: Sequence[tuple[float | None, float | None]]
 
     def evidence(self, boundary: float, *, above: bool) -> float:
         """See `bounded.mean_difference_evidence`."""
@@ -194,18 +206,25 @@ class Scores:
 
     def estimate(self) -> float | None:
         """Difference of the means within each weight, weighed by the judged variant's keys."""
-        total, keys = 0.0, 0
-        for segment in self.segments:
-            judged, control = sum(segment.canary), sum(segment.champion)
-            if judged and control:
-                means = _dot(segment.values, segment.canary) / judged, _dot(segment.values, segment.champion) / control
-                total += judged * (means[0] - means[1])
-                keys += judged
-        return total / keys if keys else None
+        return self._difference(self.means)
 
     def interval(self, alpha: float) -> Interval:
-        """See `bounded.mean_difference_interval`."""
-        return bounded.mean_difference_interval(self.segments, alpha)
+        """See `bounded.mean_difference_interval`; moved by what the bins do to the difference."""
+        found = bounded.mean_difference_interval(self.segments, alpha)
+        difference = self.estimate()
+        binned = self._difference([(_binned(s.values, s.canary), _binned(s.values, s.champion)) for s in self.segments])
+        if difference is None or binned is None:
+            return found
+        moved = difference - binned
+        return Interval(*(max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high)))
+
+    def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
+        total, keys = 0.0, 0
+        for segment, (judged, control) in zip(self.segments, means, strict=True):
+            if judged is not None and control is not None:
+                total += sum(segment.canary) * (judged - control)
+                keys += sum(segment.canary)
+        return total / keys if keys else None
 
 
 @dataclass(frozen=True)
@@ -267,7 +286,8 @@ def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) 
     """
     compared, whole = counts.by_weight, counts.compared
     if metric is Metric.SCORE_SHIFT:
-        return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores))
+        means = [(mean_score(each.judged), mean_score(each.control)) for each in compared]
+        return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores), means)
     if metric is Metric.ALERT_PRECISION:
         return Shares(precision_of(whole.judged), precision_of(whole.control), whole.judged.matured)
     if metric is Metric.MONEY_LOST:
@@ -275,7 +295,8 @@ def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) 
             raise TypeError("a guardrail of money has a cap")
         values = [min(value, bound) / bound for value in LOSS_VALUES]
         segments = _weighted(compared, values, lambda tally: tally.losses)
-        return Money(segments, whole.judged.matured, whole.control.matured)
+        losses = (_lost(whole.judged, bound) / bound, _lost(whole.control, bound) / bound)
+        return Money(segments, whole.judged.matured, whole.control.matured, losses)
     kind = metric.kind
     if kind is None:
         raise TypeError(f"{metric} is measured otherwise")
@@ -303,16 +324,42 @@ def precision_of(tally: Tally) -> Trials:
 
 
 def mean_score(tally: Tally) -> float | None:
-    """Mean score over keys, by bins."""
-    keys = sum(tally.scores)
-    return _dot(SCORE_VALUES, tally.scores) / keys if keys else None
+    """Mean score over keys; by bins where their sum is not known (see `approximate`)."""
+    if tally.score_sum is None:
+        return _binned(SCORE_VALUES, tally.scores)
+    return tally.score_sum / sum(tally.scores)
 
 
 def mean_loss(tally: Tally, cap: float) -> float | None:
-    """Money lost per key whose labels have matured, each loss capped."""
-    if not tally.matured:
-        return None
-    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False)) / tally.matured
+    """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
+
+    None where nobody looked: without a label of what was let pass, or an amount of the frauds among it.
+    """
+    missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
+    looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts
+    return _lost(tally, cap) / tally.matured if tally.matured and looked else None
+
+
+def approximate(metric: Metric, tally: Tally, cap: float | None) -> bool:
+    """Whether a mean of the metric can only be read off bins, be it because an older release counted without sums."""
+    if metric is Metric.SCORE_SHIFT:
+        return tally.score_sum is None and any(tally.scores)
+    if metric is not Metric.MONEY_LOST or not any(tally.losses):
+        return False
+    straddling = bisect_left(LOSS_EDGES, cap) if cap is not None and cap not in LOSS_EDGES else LOSS_BINS
+    return not tally.loss_sums or (straddling < LOSS_BINS and tally.losses[straddling] > 1)
+
+
+def _lost(tally: Tally, cap: float) -> float:
+    """Money lost in all, each loss capped: each bin's own mean stands for its losses, else its middle."""
+    if tally.loss_sums:
+        return sum(min(total, n * cap) for total, n in zip(tally.loss_sums, tally.losses, strict=True))
+    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False))
+
+
+def _binned(values: Sequence[float], counts: Sequence[int]) -> float | None:
+    keys = sum(counts)
+    return _dot(values, counts) / keys if keys else None
 
 
 def _weighted(

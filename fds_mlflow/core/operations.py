@@ -7,10 +7,10 @@ with a refusal that names the fix. `REFUSALS` is the transition table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from fds_mlflow.core.events import Kind, Rollout, RolloutStatus
+from fds_mlflow.core.events import Basis, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import FULL, Plan, to_percent
 from fds_mlflow.core.state import Stage, State
@@ -34,6 +34,7 @@ class Request:
         now: For rollouts: when the step begins, UTC.
         seen: Sequence number of the last event that the wish is based on: refused once the history has gone on. None
             for a wish that holds whatever has happened since.
+        basis: For what moves or ends a rollout: who decided, and on what evidence.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Request:
     rollout_id: str | None = None
     now: datetime | None = None
     seen: int | None = None
+    basis: Basis = field(default_factory=Basis)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Verdict:
         requests_to_go: About how many more requests of the judged variant until it is decided, if they are like those
             so far (scored by both versions, where it is paired); None if never, or nothing is left to decide.
         coverage: Share of the judged variant's matured keys, or alerts, whose truth is known; None without labels.
+        approximate: The numbers are means that can only be read off bins: counted by an older release, or losses in
+            the one bin that the cap divides.
     """
 
     status: Status
@@ -58,6 +60,7 @@ class Verdict:
     threshold: float | None = None
     requests_to_go: int | None = None
     coverage: float | None = None
+    approximate: bool = False
 
     @property
     def matters(self) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
+UNKNOWN = "–"  # noqa: RUF001 - a dash, as tables have it
+"""What stands where nobody looked, or nothing is known: never a zero."""
+
 
 def percent(share: float) -> str:
     """A share as a percentage with two decimals, with more where it is small."""

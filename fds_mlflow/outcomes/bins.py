@@ -9,15 +9,12 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Double, Integer, case, literal_column
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fds_mlflow.core.evidence import LATENCY_BINS, LOSS_BINS, SCORE_BINS
+from fds_mlflow.core.evidence import LATENCY_BINS, LOSS_EDGES, SCORE_BINS
 
 Number: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 SCORE_EDGES = tuple(edge / SCORE_BINS for edge in range(1, SCORE_BINS))
 """The edge between every two bins of scores; it belongs to the upper one."""
-
-LOSS_EDGES = tuple(2 ** (edge / 2) for edge in range(LOSS_BINS - 1))
-"""The upper edge of every bin of money but the last, which has none."""
 
 LATENCY_EDGES = tuple(0.125 * 2 ** (edge / 2) for edge in range(LATENCY_BINS - 1))
 """The upper edge of every bin of milliseconds but the last, which has none."""

@@ -17,7 +17,14 @@ from fds_mlflow.outcomes.tables import CellCount, Count
 PAIR = "pair"
 """The kind of `FirstEvent` that says which request of a key both versions scored first."""
 
-_BINS = {"scores": SCORE_BINS, "losses": LOSS_BINS, "latencies": LATENCY_BINS}
+_BINS = {
+    "scores": SCORE_BINS,
+    "losses": LOSS_BINS,
+    "latencies": LATENCY_BINS,
+    "score_sum": 2,  # how many scores, and their sum
+    "loss_sums": LOSS_BINS,
+    "caught_money": 3,  # how many frauds, how many of them with an amount, and its sum
+}
 _PLAIN = ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
 
 Cell = Sequence[Any]
@@ -67,7 +74,7 @@ class Cells:
             self._rows[place], self._numbers[place] = row, {}
         row.first, row.last = min(row.first, earliest), max(row.last, latest)
 
-    def add(self, cell: Cell, name: str, by: int, *, at: int | None = None) -> None:
+    def add(self, cell: Cell, name: str, by: float, *, at: int | None = None) -> None:
         """Add to a number of a cell, or to bin `at` of a histogram."""
         if not by:
             return
@@ -108,6 +115,11 @@ def _copied(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
+    """The tally of a cell; sums only where they cover all that was counted, since older releases kept none."""
+    scores, losses = tuple(numbers.get("scores", ())), tuple(numbers.get("losses", ()))
+    summed, total = numbers.get("score_sum", (0, 0.0))
+    frauds, priced, money = numbers.get("caught_money", (0, 0, 0.0))
+    caught = numbers.get("reviewed_alerts", 0) - numbers.get("false_alerts", 0)
     return Tally(
         variant=Variant(row.assigned),
         step=row.step,
@@ -115,8 +127,11 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         events=MappingProxyType({kind: numbers[kind] for kind in EventKind if kind in numbers}),
         first=row.first,
         last=row.last,
-        scores=tuple(numbers.get("scores", ())),
-        losses=tuple(numbers.get("losses", ())),
+        scores=scores,
+        score_sum=total if scores and summed == sum(scores) else None,
+        losses=losses,
+        loss_sums=tuple(numbers["loss_sums"]) if losses and numbers.get("losses_summed") == sum(losses) else (),
+        caught_money=money if priced and frauds == caught else None,
         latencies=tuple(numbers.get("latencies", ())),
         **{name: numbers.get(name, 0) for name in _PLAIN},
     )

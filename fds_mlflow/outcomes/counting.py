@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, literal, null, or_, select, text
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, literal, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from fds_mlflow.core.evidence import EventKind, Evidence, Terms
 from fds_mlflow.core.routing import Variant
 from fds_mlflow.errors import DataError, RefusedError
-from fds_mlflow.outcomes.bins import latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.bins import Number, latency_bin, loss_bin, score_bin
 from fds_mlflow.outcomes.cells import PAIR, Cells
 from fds_mlflow.outcomes.marks import Marks
 from fds_mlflow.outcomes.operations import KEEP_COUNT, changed, check_maturity, check_zone, insert_for, shifted
@@ -345,32 +345,41 @@ class _Counting:
             Outcome.assigned,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
-            case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("score"),
+            case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
+            Outcome.score,
             _flag(self._is_first()).label("first"),
         ).subquery()
-        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.latency, inner.c.score]
-        numbers = [func.count(), func.sum(inner.c.first), func.min(inner.c.time), func.max(inner.c.time)]
-        for *cell, latency, score, requests, keys, earliest, latest in self._session.execute(
+        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.latency, inner.c.bin]
+        times = [func.min(inner.c.time), func.max(inner.c.time)]
+        numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
+        for *cell, latency, bin_, requests, keys, score, earliest, latest in self._session.execute(
             select(*groups, *numbers).group_by(*groups)
         ):
             self._cells.seen(cell, earliest, latest)
             self._cells.add(cell, "requests", requests)
             self._cells.add(cell, "keys", keys)
             self._cells.add(cell, "latencies", requests, at=latency)
-            if score is not None:
-                self._cells.add(cell, "scores", requests, at=score)
+            if bin_ is not None:
+                self._cells.add(cell, "scores", requests, at=bin_)
+                self._cells.add(cell, "score_sum", requests, at=0)
+                self._cells.add(cell, "score_sum", score, at=1)
 
     def _first_events(self, kind: EventKind, happened: _Rows, *, by_time: bool = False) -> None:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
         if not self._remember(kind.value, happened, by_time=by_time):
             return
         first = happened.where(self._happened_first(kind.value))
+        if kind is not EventKind.MISSED_FRAUD:
+            for *cell, keys in self._by_cell(first):
+                self._cells.add(cell, kind.value, keys)
+            return
         lost = FraudCase.loss_amount
-        loss = case((lost.is_not(None), loss_bin(lost))) if kind is EventKind.MISSED_FRAUD else null()
-        for *cell, bin_, keys in self._by_cell(first, loss):
+        for *cell, bin_, keys, money in self._by_cell(first, case((lost.is_not(None), loss_bin(lost))), money=lost):
             self._cells.add(cell, kind.value, keys)
             if bin_ is not None:
                 self._cells.add(cell, "losses", keys, at=bin_)
+                self._cells.add(cell, "losses_summed", keys)
+                self._cells.add(cell, "loss_sums", money, at=bin_)
 
     def _remember(self, kind: str, happened: _Rows, *, by_time: bool = False) -> int:
         """Write down where each key's first event happened, where none is written down yet; how many were new."""
@@ -392,10 +401,14 @@ class _Counting:
                 self._cells.add(cell, "matured", keys * is_first)
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
         known = self._with_truth(outcomes)
-        for *cell, is_first, is_alert, is_fraud, keys in self._by_cell(known, first, first_alert, _flag(fraud)):
+        amount = FraudCase.loss_amount
+        told = [first, first_alert, _flag(fraud), _flag(amount.is_not(None))]
+        for *cell, is_first, is_alert, is_fraud, priced, keys, money in self._by_cell(known, *told, money=amount):
             self._cells.add(cell, "labelled", keys * is_first)
             self._cells.add(cell, "reviewed_alerts", keys * is_alert)
             self._cells.add(cell, "false_alerts", keys * is_alert * (1 - is_fraud))
+            for at, value in enumerate((keys, keys * priced, money or 0.0)):
+                self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
         self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
         self._first_events(EventKind.FALSE_POSITIVE, known.where(~fraud, flagged), by_time=True)
         if self._cells.has_pairs:
@@ -424,12 +437,15 @@ class _Counting:
             self._cells.add_pair(cell, EventKind.MISSED_FRAUD, misses, keys)
             self._cells.add_pair(cell, EventKind.FALSE_POSITIVE, falses, keys)
 
-    def _by_cell(self, rows: _Rows, *also: ColumnElement[Any]) -> Sequence[Any]:
-        """Step, weight, variant, then what `also` says, and how many outcomes."""
+    def _by_cell(self, rows: _Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
+        """Step, weight, variant, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
         named = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
-        inner = rows.select(Outcome.step, Outcome.weight, Outcome.assigned, *named).subquery()
-        return self._session.execute(select(*inner.c, func.count()).group_by(*inner.c)).all()
+        groups = [Outcome.step, Outcome.weight, Outcome.assigned, *named]
+        summed = [] if money is None else [money.label("money")]
+        inner = rows.select(*groups, *summed).subquery()
+        by, sums = inner.c[: len(groups)], inner.c[len(groups) :]
+        return self._session.execute(select(*by, func.count(), *map(func.sum, sums)).group_by(*by)).all()
 
 
 def _flag(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import xxhash
 
-from fds_mlflow.core.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.decision import decision, ended, who
+from fds_mlflow.core.events import Basis, Event, Kind, Outcome, Rollout, RolloutStatus
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.plan import Plan, to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
@@ -294,13 +295,18 @@ def _unpacked(value: str) -> tuple[Event, ...]:
     return tuple(_event(row, int(row["sequence"]), _text(row["operation"])) for row in rows)
 
 
-def encode_rollout(rollout: Rollout) -> str:
+def encode_rollout(rollout: Rollout, end: Event | None = None) -> str:
     """Value of the canary version's rollout tag; the weight is in basis points.
+
+    Args:
+        rollout: The rollout.
+        end: The event that ended it: for people who read the version's page, what was decided and by whom comes first.
 
     Raises:
         ConfigError: The value would be longer than a tag may be.
     """
-    return _fits(_dump(_rollout_values(rollout)), "the rollout's plan")
+    said = {} if end is None else {"decision": decision(end), "by": who(end)}
+    return _fits(_dump(said | _rollout_values(rollout)), "the rollout's plan")
 
 
 def decode_rollout(value: str | None) -> Rollout | None:
@@ -327,8 +333,10 @@ def digest(value: str | None) -> str:
 
 
 def export_line(event: Event) -> dict[str, Any]:
-    """An event as plain values, for JSON output."""
-    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event)}
+    """An event as plain values, for JSON output; what ended a rollout also says what was decided."""
+    decided = ended(event)
+    said = {} if decided is None else {"decision": decided.value}
+    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event), **said}
 
 
 def import_line(values: Mapping[str, Any]) -> Event:
@@ -387,11 +395,13 @@ def _event_values(event: Event) -> dict[str, Any]:
         values["rollout"] = _rollout_values(event.rollout)
     if event.forced:
         values["forced"] = True
+    if event.basis is not None:
+        values["basis"] = event.basis.to_dict()
     return values
 
 
 def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
-    rollout = values.get("rollout")
+    rollout, basis = values.get("rollout"), values.get("basis")
     return Event(
         sequence=sequence,
         operation=operation,
@@ -404,6 +414,7 @@ def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
         rollout=None if rollout is None else _rollout(rollout),
         outcome=Outcome(values["outcome"]),
         forced=bool(values.get("forced", False)),
+        basis=None if basis is None else Basis.from_dict(basis),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fds_mlflow.core.comparison import Comparison
+from fds_mlflow.core.decision import decision
 from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.operations import Already, Request, Target, decide, require_reason
 from fds_mlflow.core.plan import to_percent
@@ -203,6 +204,7 @@ class Transactions(Exclusion):
             to_version=target.version,
             rollout=target.rollout,
             forced=target.forced,
+            basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
         )
 
     def _operate(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None = None) -> Event:
@@ -339,7 +341,7 @@ class Transactions(Exclusion):
             return
         named = tags.decode_rollout(there.tags.get(tags.ROLLOUT))
         if named is not None and named.active and named.id == rollout.id:
-            ended = tags.encode_rollout(named.ended(status))
+            ended = tags.encode_rollout(named.ended(status), event if over else None)
             self._write_if_there(model, turn, SetVersionTag(there.version, tags.ROLLOUT, ended))
 
     def _adoption(self, view: View, actor: str) -> Event:
@@ -442,7 +444,7 @@ def said(event: Event) -> str:
         Kind.PROMOTE: f"version {version} is the champion now",
         Kind.START: f"version {version} is the canary now and gets {weight}",
         Kind.ADVANCE: f"canary {version} gets {weight} now",
-        Kind.COMPLETE: f"the canary, version {version}, is the champion now",
+        Kind.COMPLETE: f"the canary, version {version}, is the champion now ({decision(event)})",
         Kind.ABORT: f"canary {version} is stopped; version {event.from_version} gets all traffic",
         Kind.EMERGENCY: f"version {version} is the champion again",
         Kind.ROLLBACK: f"version {version} is the champion again",

@@ -43,7 +43,7 @@ def after(view: View, event: Event) -> list[Write]:
     writes: list[Write] = []
     rollout = event.rollout
     if rollout is not None and not rollout.active:
-        writes.append(SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout)))
+        writes.append(SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout, event)))
     awake = view.rollout is not None and view.rollout.champion == event.to_version
     if event.kind in MOVES_CHAMPION and view.canary_alias is not None and not awake:
         writes.append(DeleteAlias(tags.CANARY))

@@ -75,8 +75,8 @@ def metrics(
     Returns:
         ``accuracy``, ``precision``, ``recall``, ``f1``, ``false_positive_rate``, ``flagged_rate``,
         ``roc_auc``, ``average_precision``, ``recall_at_fpr_1pct``, ``recall_at_fpr_2pct``, ``threshold``,
-        and ``card_precision_at_100`` where customers and times are given. Precision is 0 where nothing is
-        flagged. Figures that need both classes are left out where only one is there.
+        and ``card_precision_at_100`` where customers and times are given. Precision is left out where nothing
+        is flagged, and figures that need both classes where only one is there.
 
     Raises:
         DataError: No rows, lengths that differ, or a score that is NaN.
@@ -93,13 +93,14 @@ def metrics(
     missed = positives - true_positives
     result = {
         "accuracy": (true_positives + negatives - false_positives) / len(labels),
-        "precision": _ratio(true_positives, true_positives + false_positives),
         "flagged_rate": float(flagged.mean()),
         "threshold": float(threshold),
     }
+    if flagged.any():
+        result["precision"] = true_positives / int(flagged.sum())
     if positives:
         result["recall"] = true_positives / positives
-        result["f1"] = _ratio(2 * true_positives, 2 * true_positives + false_positives + missed)
+        result["f1"] = 2 * true_positives / (2 * true_positives + false_positives + missed)
     if negatives:
         result["false_positive_rate"] = false_positives / negatives
     if positives and negatives:
@@ -160,10 +161,6 @@ def card_precision(y: ArrayLike, score: ArrayLike, customer: ArrayLike, time: Ar
         daily.append(float(called["fraud"].mean()) if len(called) else 0.0)
         found.update(called.loc[called["fraud"], "customer"])
     return float(np.mean(daily))
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 def _check(labels: NDArray[np.generic], scores: NDArray[np.float64]) -> None:

@@ -22,6 +22,7 @@ from fds_mlflow.cli import main
 from fds_mlflow.core.events import Kind
 from fds_mlflow.core.guardrail import Guardrail
 from fds_mlflow.core.operations import Request
+from fds_mlflow.core.verdict import Status
 from fds_mlflow.lifecycle import new_id
 from fds_mlflow.notify import Hook, Notifier
 from fds_mlflow.rollout_recorder import RolloutRecorder
@@ -74,14 +75,14 @@ def fds(*words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("canary", "status", "verdict", "said"),
+    ("canary", "decision", "verdict", "said"),
     [
-        (Rates(), "FINISHED", "PASS", "Version 2 passed its trial and replaced version 1 as champion."),
-        (Rates(error=0.25), "FAILED", "FAIL", "Version 2 was stopped at 10 %; version 1 stays champion."),
+        (Rates(), "passed", "PASS", "Version 2 passed its trial and replaced version 1 as champion."),
+        (Rates(error=0.25), "aborted by the judge", "FAIL", "Version 2 was aborted by the judge at 10 %, as harmful;"),
     ],
 )
 def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
-    mlflow_uri: str, canary: Rates, status: str, verdict: str, said: str
+    mlflow_uri: str, canary: Rates, decision: str, verdict: str, said: str
 ) -> None:
     """From the first look to the end: rates, evidence and weight over time, the verdict, and the decision in words."""
     release = Release({1: Rates(), 2: canary})
@@ -104,7 +105,7 @@ def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
     assert last.ended
     run = RolloutRuns(MODEL).find(rollout.id)
     assert run is not None
-    assert run.info.status == status
+    assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", decision)
     assert run.data.tags["fds.verdict.error_rate"].startswith(verdict)
     series = RolloutRuns(MODEL).series(run)
     for name in ("champion", "canary", "estimate", "interval_low", "fail_evidence", "pass_evidence"):
@@ -115,7 +116,7 @@ def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
     assert said in page
     assert "Decided by autopilot of ann" in page
     assert notifier.flush(30)
-    assert ("lifecycle.complete" if status == "FINISHED" else "lifecycle.abort") in told
+    assert ("lifecycle.complete" if decision == "passed" else "lifecycle.abort") in told
     assert told[-1] == "rollout.verdict"  # why it ended
 
 
@@ -133,7 +134,7 @@ def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: M
     assert "flags too many customers" in page.read_text(encoding="utf-8")
     run = RolloutRuns(MODEL).find(answer["rollout"])
     assert run is not None
-    assert run.info.status == "KILLED"
+    assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", "aborted by hand")
     again = fds("canary", "report", MODEL, "--rollout", answer["rollout"])
     assert f"The report is in rollout-{answer['rollout']}.html" in again.stdout.replace("\n", " ")
 
@@ -239,7 +240,7 @@ def test_a_rollout_is_recorded_through_a_server(server: str, capsys: pytest.Capt
     trial = Trial(tracking_uri=server)
     recorder = RolloutRecorder(trial.model)
     recorder.on_tick(trial.later().tick())
-    recorder.on_tick(trial.later().ending(Kind.COMPLETE))
+    recorder.on_tick(trial.later().ending(Kind.COMPLETE, *[Status.PASS] * 4))
     assert capsys.readouterr().out == ""
     run = recorder.runs.find(trial.model.history()[0].rollout.id)  # type: ignore[union-attr]
     assert run is not None

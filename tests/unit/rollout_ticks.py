@@ -10,6 +10,7 @@ from datetime import timedelta
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.autopilot import Tick
 from fds_mlflow.core.controller import Action, Recommendation
+from fds_mlflow.core.decision import basis
 from fds_mlflow.core.events import Kind, Rollout
 from fds_mlflow.core.evidence import Evidence, Tally
 from fds_mlflow.core.guardrail import Guardrail, Metric
@@ -98,7 +99,12 @@ class Trial:
         """A look that ended the rollout."""
         action = {Kind.COMPLETE: Action.COMPLETE, Kind.ABORT: Action.ABORT, Kind.EMERGENCY: Action.ROLLBACK}[kind]
         tick = self.tick(*statuses, action=action, reason=reason)
-        request = Request(kind, force=kind is Kind.COMPLETE)
+        assert tick.judgement is not None
+        assert tick.evidence is not None
+        if kind is Kind.COMPLETE:
+            weight = self.rollout.plan.weights[-2]
+            self.run(Request(Kind.ADVANCE, weight=weight, now=self.model.now()), "on it goes", actor="autopilot of ann")
+        request = Request(kind, basis=basis(tick.judgement, tick.evidence, judged=True))
         applied = self.model.run(request, reason, actor="autopilot of ann")
         return replace(tick, applied=applied, ended=True, last=applied.event)
 

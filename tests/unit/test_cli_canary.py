@@ -89,7 +89,7 @@ def test_a_tick_that_aborts_tells_the_shell(release: Release) -> None:
     assert fds("canary", "tick", "fraud").exit_code == 3
     after = fds("canary", "tick", "fraud")
     assert after.exit_code == 0
-    assert "is aborted by autopilot of ann" in after.stdout
+    assert "aborted by the judge (autopilot of ann)" in after.stdout
 
 
 def test_a_tick_that_needs_a_person_tells_the_shell(release: Release) -> None:

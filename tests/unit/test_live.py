@@ -123,7 +123,7 @@ def test_a_rollout_that_somebody_else_ended_says_who() -> None:
     """The last numbers stay on the screen, with who ended it and why; nothing is looked at any more."""
     last = _event(Kind.ABORT, ROLLOUT.ended(RolloutStatus.ABORTED))
     seen = _seen(TICK, Tick("fraud", NOON, ended=True, last=last))
-    assert "no active rollout; the last one, of version 4, is aborted by ann: second thoughts" in seen
+    assert "no active rollout; the last one, of version 4: aborted by hand (ann): second thoughts" in seen
     assert "◉ 10 %" in seen
     assert "last look" not in seen
 
@@ -215,7 +215,8 @@ def test_a_log_gets_one_line_per_look() -> None:
     last = _event(Kind.ABORT, ROLLOUT.ended(RolloutStatus.ABORTED))
     ended = line(Tick("fraud", NOON, ended=True, last=last))
     assert ended == (
-        "2026-01-01 12:00:00 fraud: no active rollout; the last one, of version 4, is aborted by ann: second thoughts"
+        "2026-01-01 12:00:00 fraud: no active rollout;"
+        " the last one, of version 4: aborted by hand (ann): second thoughts"
     )
     assert line(Tick("fraud", NOON, ended=True)) == "2026-01-01 12:00:00 fraud: no active rollout"
     started = Tick("fraud", NOON, applied=Result(None, "version 3 is the canary now and gets 5 %"))

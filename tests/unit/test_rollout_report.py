@@ -19,8 +19,10 @@ from fds_mlflow.core.guardrail import Guardrail, Metric
 from fds_mlflow.core.operations import Request
 from fds_mlflow.core.plan import Watch
 from fds_mlflow.core.verdict import Status
-from fds_mlflow.registry.store import SetAlias
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import SetAlias, SetVersionTag, VersionView
 from fds_mlflow.rollout_report import Story, asks, build, lasting, render, sections, steps, summary
+from fds_mlflow.rollout_story import VersionFacts, version_facts
 from tests.unit.registry.registry_model import MODEL
 from tests.unit.rollout_ticks import DAY, ROLLOUT, SMALL, Trial
 
@@ -99,7 +101,10 @@ def test_an_ended_rollout_says_what_was_decided_by_whom_when_and_why() -> None:
     trial.later(60).ending(Kind.ABORT, Status.PASS, Status.FAIL, reason="alerts 4 % against 2 %")
     ended = again(trial, dict(story.series), dict(story.tags))  # type: ignore[arg-type]
     said = summary(ended)
-    assert said.startswith("Version 4 was stopped at 10 %; version 3 stays champion. Decided by autopilot of ann on")
+    assert said.startswith(
+        "Version 4 was aborted by the judge at 10 %, as harmful; version 3 stays champion."
+        " Decided by autopilot of ann on"
+    )
     assert "3 h 1 min in: alerts 4 % against 2 %." in said
     assert "Verdicts at the end: FAIL: alert_rate; PASS: split, error_rate." in said
     assert "Recommendation" not in said
@@ -109,13 +114,13 @@ def test_an_ended_rollout_says_what_was_decided_by_whom_when_and_why() -> None:
     ("kind", "opening"),
     [
         (Kind.COMPLETE, "Version 4 passed its trial and replaced version 3 as champion."),
-        (Kind.ABORT, "Version 4 was stopped at 10 %; version 3 stays champion."),
+        (Kind.ABORT, "Version 4 was aborted undecided at 10 %, as its plan says; version 3 stays champion."),
     ],
 )
 def test_each_end_has_its_own_words(kind: Kind, opening: str) -> None:
     """The first sentence is the decision."""
     trial = Trial(SMALL)
-    trial.ending(kind)
+    trial.ending(kind, *([Status.PASS] * 2 if kind is Kind.COMPLETE else []))
     assert summary(again(trial, {}, {})).startswith(opening)
 
 
@@ -124,10 +129,13 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
     trial = Trial(SMALL)
     trial.world.by_hand(SetAlias("champion", 6))
     trial.model.settle()
-    assert summary(again(trial, {}, {})).startswith("A hand in the registry ended the trial of version 4 against 3.")
-    story = again(trial, {}, {})
-    back = replace(story, rollout=story.rollout.ended(RolloutStatus.ROLLED_BACK))
-    assert summary(back).startswith("A rollback to version 6 ended the trial of version 4.")
+    assert summary(again(trial, {}, {})).startswith(
+        "Overtaken: a hand in the registry ended the trial of version 4 against 3. Noticed by ann on"
+    )
+    *before, last = again(trial, {}, {}).events
+    rolled = replace(last, kind=Kind.ROLLBACK, rollout=last.rollout.ended(RolloutStatus.ROLLED_BACK))  # type: ignore[union-attr]
+    back = build(MODEL, [*before, rolled], {}, {}, trial.model.now())
+    assert summary(back).startswith("A rollback by hand to version 6 ended the trial of version 4.")
 
 
 def test_a_watch_is_told_from_the_champion_s_side() -> None:
@@ -313,6 +321,92 @@ def test_plots_take_nothing_one_point_and_thousands(count: int) -> None:
         assert len(svg) < 60_000
 
 
+def points(svg: str, colour: str) -> int:
+    """Points that are marked in a colour, the legend's left out."""
+    return len(re.findall(rf'^     <use .*style="fill: var\(--{colour}\); stroke: var', svg, re.MULTILINE))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 5.0, 90.0])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: float, count: int) -> None:
+    """A trial of five seconds, or of one look, shows what was seen: no empty chart, and no years around it."""
+    values = line(*[0.01] * count, apart=seconds)
+    charts = {
+        "champion": [rollout_plots.rates("r", values, (), percent=True)],
+        "canary": [
+            rollout_plots.weight("w", values, []),
+            rollout_plots.interval("i", values, values, values, [0.5], relative=False),
+        ],
+        "limit": [rollout_plots.evidence("e", values, ())],
+    }
+    seen = count if seconds else 1
+    for colour, svgs in charts.items():
+        for svg in svgs:
+            assert points(svg, colour) >= seen
+            assert not re.search(r">(19|20)[0-9]{2}(-[A-Z][a-z]{2})?<", svg)  # a tick of a year, or of a month
+
+
+@pytest.mark.parametrize("apart", [0.01, 3_600.0])
+def test_the_chart_of_steps_shows_every_step_of_the_history(apart: float) -> None:
+    """Ticks come every half minute; steps by hand in one second, or many, are all there."""
+    weights = [100 * step for step in range(11, 101)]
+    trial = Trial(Plan([10, 100], guardrails=SMALL.guardrails))
+    for weight in weights:
+        trial.later(apart).run(Request(Kind.ADVANCE, weight=weight, now=trial.model.now(), force=True), "on")
+    ticks = {naming.WEIGHT: [(START, 10.0), (trial.model.now(), 100.0)]}
+    html = render(again(trial, ticks, {}))
+    (figure,) = re.findall(r'<svg role="img" aria-labelledby="weight-title.*?</svg>', html, re.DOTALL)
+    path = max(re.findall(r'<path d="([^"]*)"[^>]*stroke: var\(--canary\)', figure), key=len)
+    heights = {line.split()[2] for line in path.strip().splitlines()}
+    assert len(heights) == 1 + len(weights)
+    assert len(steps(again(trial, ticks, {}))) == 1 + len(weights)
+
+
+def test_steps_at_one_moment_are_several_steps() -> None:
+    """Two clocks, or one that stands, make no step disappear."""
+    assert points(rollout_plots.weight("w", [(START, 10.0), (START, 25.0), (START, 100.0)], []), "canary") == 3
+
+
+def test_a_step_that_a_hand_in_the_registry_made_is_a_step() -> None:
+    """A weight that somebody wrote into the canary's tag was in force, and is shown."""
+    trial = Trial(SMALL)
+    changed = tags.encode_rollout(replace(trial.rollout, weight=3_000))
+    trial.later(60).world.by_hand(SetVersionTag(4, tags.ROLLOUT, changed))
+    trial.model.settle()
+    assert [step.weight for step in steps(again(trial, {}, {}))] == [10.0, 30.0]
+
+
+def test_the_report_says_what_the_versions_are_before_any_statistic() -> None:
+    """Algorithm, data, period, threshold and test metrics of both; a version that is gone says so."""
+    found = VersionView(
+        version=4,
+        status="READY",
+        stage="Staging",
+        tags={
+            "fds.algorithm": "lightgbm",
+            "fds.digest": "9c1d02a3b4c5d6e7",
+            "fds.source": "payments.parquet",
+            "fds.period": "2026-01-01T00:00:00/2026-03-01T12:00:00",
+            "fds.threshold": "0.2134",
+        },
+        run_id="r",
+        source="models:/m-1",
+        created=START,
+        description="lightgbm, 120 trees\nmore",
+    )
+    facts = version_facts(found, {"average_precision": 0.73123, "recall": 0.7, "split_rows": 9.0})
+    trial = Trial(SMALL)
+    story = build(MODEL, again(trial, {}, {}).events, {}, {}, START, versions=[facts, VersionFacts(3)])
+    text = Page(render(story)).text
+    for words in (
+        "Canary 4 lightgbm payments.parquet, digest 9c1d02a3b4c5 2026-01-01 to 2026-03-01 0.2134",
+        "average precision 0.7312, recall 0.7 lightgbm, 120 trees",
+        "no longer in the registry",
+    ):
+        assert words in text
+    assert text.index("Versions") < text.index("Frauds and money") < text.index("Verdicts")
+
+
 def test_an_interval_of_infinite_or_tiny_ends_stays_readable() -> None:
     """The axis shows the boundary and the latest interval, whatever the first looks said."""
     svg = rollout_plots.interval("i", line(1e-300, 0.9), line(1e300, 1.4), line(1.0, 1.1), [1.5], relative=True)
@@ -327,4 +421,4 @@ def test_every_metric_has_a_name_for_people() -> None:
         plan = Plan([10, 100], guardrails=[Guardrail(metric, margin=0.1, **options)], label_maturity="1d")
         section = sections(again(Trial(plan), {}, {}))[0]
         assert section.title
-        assert (section.status, section.champion, section.interval) == ("", "-", "-")
+        assert (section.status, section.champion, section.interval) == ("", "–", "–")  # noqa: RUF001

@@ -234,26 +234,27 @@ def test_another_model_s_rollouts_are_another_experiment(trial: Trial, recorder:
 
 
 @pytest.mark.parametrize(
-    ("kind", "verdicts", "status"),
+    ("kind", "verdicts", "decision"),
     [
-        (Kind.COMPLETE, [Status.PASS] * 2, "FINISHED"),
-        (Kind.ABORT, [Status.PASS, Status.FAIL], "FAILED"),
-        (Kind.ABORT, [Status.PASS], "KILLED"),
+        (Kind.COMPLETE, [Status.PASS] * 2, "passed"),
+        (Kind.ABORT, [Status.PASS, Status.FAIL], "aborted by the judge"),
+        (Kind.ABORT, [Status.PASS], "aborted undecided"),
     ],
 )
-def test_a_run_ends_as_its_rollout_did_and_keeps_the_report(
+def test_a_run_says_what_was_decided_and_keeps_the_report(
     trial: Trial,
     recorder: RolloutRecorder,
     kind: Kind,
     verdicts: list[Status],
-    status: str,
+    decision: str,
 ) -> None:
-    """FINISHED: completed. FAILED: by the evidence. KILLED: without. Time, actor and reason are the event's."""
+    """The decision is a tag; the run's status says that the record is whole. Time, actor and reason are the event's."""
     recorder.on_tick(trial.later().tick())
     recorder.on_tick(trial.later().ending(kind, *verdicts, reason="because of 4 % against 2 %"))
     run = found(trial)
     ended = trial.model.look().history.events[-1].time
-    assert (run.info.status, run.info.end_time) == (status, ended.timestamp() * 1_000)
+    assert (run.info.status, run.info.end_time) == ("FINISHED", ended.timestamp() * 1_000)
+    assert run.data.tags["fds.decision"] == decision
     assert run.data.tags["fds.status"] == ("completed" if kind is Kind.COMPLETE else "aborted")
     assert run.data.tags["fds.ended_by"] == "autopilot of ann"
     assert run.data.tags["fds.reason"] == "because of 4 % against 2 %"
@@ -263,17 +264,18 @@ def test_a_run_ends_as_its_rollout_did_and_keeps_the_report(
 
 
 def test_a_rollout_that_a_person_ended_is_closed_at_the_next_look(trial: Trial, recorder: RolloutRecorder) -> None:
-    """An emergency by hand ends the run as FAILED, with that person's reason."""
+    """An abort by hand is told as one, with that person's name."""
     recorder.on_tick(trial.later().tick())
     trial.run(Request(Kind.PROMOTE, 3), "nothing to do")
     trial.run(Request(Kind.ABORT), "customers complain", actor="bob")
     recorder.on_tick(trial.later().over())
     run = found(trial)
-    assert (run.info.status, run.data.tags["fds.ended_by"]) == ("KILLED", "bob")
+    assert (run.info.status, run.data.tags["fds.ended_by"]) == ("FINISHED", "bob")
+    assert run.data.tags["fds.decision"] == "aborted by hand"
 
 
-def test_a_rollout_that_an_emergency_ended_has_failed(mlflow_uri: str) -> None:
-    """A rollback in the middle of a trial is a failed run."""
+def test_a_rollout_that_an_emergency_ended_says_so(mlflow_uri: str) -> None:
+    """A rollback in the middle of a trial is the decision; the record of it is whole."""
     trial = Trial(SMALL, tracking_uri=mlflow_uri)
     trial.run(Request(Kind.ABORT), "again")
     trial.run(Request(Kind.PROMOTE, 5), "")
@@ -283,7 +285,8 @@ def test_a_rollout_that_an_emergency_ended_has_failed(mlflow_uri: str) -> None:
     recorder.on_tick(trial.later().tick())
     trial.run(Request(Kind.EMERGENCY), "all is wrong")
     recorder.on_tick(trial.later().over())
-    assert found(trial, start.rollout_id or "").info.status == "FAILED"
+    run = found(trial, start.rollout_id or "")
+    assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", "rolled back by hand")
 
 
 def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: RolloutRecorder) -> None:
@@ -293,7 +296,9 @@ def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: Rollout
     trial.model.settle()
     recorder.on_tick(trial.later().over())
     run = found(trial)
-    assert (run.info.status, run.data.tags["fds.status"]) == ("KILLED", "overtaken")
+    assert (run.info.status, run.data.tags["fds.status"]) == ("FINISHED", "overtaken")
+    assert run.data.tags["fds.decision"] == "overtaken"
+    assert run.data.tags["fds.ended_by"] == "a hand in the registry, noticed by ann"
 
 
 def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: RolloutRecorder) -> None:
@@ -303,7 +308,7 @@ def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: Ro
     start = Request(Kind.START, 5, plan=SMALL, rollout_id="01M82CR80VRNQ6NZSEN29F2K49", now=trial.model.now())
     trial.run(start, "the next one")
     RolloutRecorder(trial.model).on_tick(trial.later().tick())
-    assert found(trial).info.status == "KILLED"
+    assert found(trial).info.status == "FINISHED"
     assert list(RolloutRuns(MODEL).running()) == [start.rollout_id]
 
 
@@ -355,7 +360,7 @@ def test_an_end_during_an_outage_is_caught_up(trial: Trial, recorder: RolloutRec
     assert found(trial).info.status == "RUNNING"
     recorder.on_tick(trial.later().over())
     run = found(trial)
-    assert run.info.status == "FAILED"
+    assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", "aborted by the judge")
     assert [step for step, _ in history(run, "alert_rate/canary")] == [30, 60]
 
 
@@ -370,14 +375,14 @@ def test_an_end_during_an_outage_is_caught_up_while_the_next_rollout_runs(
     start = Request(Kind.START, 5, plan=SMALL, rollout_id="01M82CR80VRNQ6NZSEN29F2K49", now=trial.model.now())
     trial.run(start, "the next one")
     recorder.on_tick(trial.later().tick())
-    assert found(trial).info.status == "KILLED"
+    assert found(trial).info.status == "FINISHED"
     assert list(RolloutRuns(MODEL).running()) == [start.rollout_id]
 
 
 def test_an_outage_that_lasts_keeps_the_newest_ticks_and_counts_the_lost(
     trial: Trial, recorder: RolloutRecorder, server: Broken, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Memory is bounded: the oldest ticks are given up, and the run says how many."""
+    """Memory is bounded: the oldest ticks are given up, the run says how many, and that it is not whole: FAILED."""
     caplog.set_level(logging.ERROR)
     server.off = True
     tick = trial.tick()
@@ -391,6 +396,8 @@ def test_an_outage_that_lasts_keeps_the_newest_ticks_and_counts_the_lost(
     server.off = False
     recorder.on_tick(trial.later(DAY).tick())
     assert found(trial).data.tags["fds.ticks_lost"] == "3"
+    recorder.on_tick(trial.later(DAY).ending(Kind.ABORT))
+    assert found(trial).info.status == "FAILED"
 
 
 def test_who_asks_is_told_that_tracking_is_down(trial: Trial, recorder: RolloutRecorder, server: Broken) -> None:

@@ -45,7 +45,8 @@ def test_metrics_are_scikit_learns(rows: tuple[Labels, Floats, npt.NDArray[np.in
     flagged = (scores >= threshold).astype(int)
     true_negatives, false_positives, _, _ = confusion_matrix(labels, flagged, labels=[0, 1]).ravel()
     assert found["recall"] == pytest.approx(recall_score(labels, flagged))
-    assert found["precision"] == pytest.approx(precision_score(labels, flagged, zero_division=0))
+    expected = precision_score(labels, flagged, zero_division=np.nan)  # without an alert there is none
+    assert found["precision"] == pytest.approx(expected, nan_ok=True)
     assert found["f1"] == pytest.approx(f1_score(labels, flagged, zero_division=0))
     assert found["false_positive_rate"] == pytest.approx(false_positives / (false_positives + true_negatives))
     assert found["average_precision"] == pytest.approx(average_precision_score(labels, scores))
@@ -59,7 +60,18 @@ def test_a_weight_counts_as_so_many_copies(rows: tuple[Labels, Floats, npt.NDArr
     if not 0 < repeated.sum() < len(repeated):
         return
     weighted = of(labels, scores, 0.5, weights.astype(float))
-    assert weighted == pytest.approx(of(repeated, again, 0.5, np.ones(len(repeated))))
+    assert weighted == pytest.approx(of(repeated, again, 0.5, np.ones(len(repeated))), nan_ok=True)
+
+
+def test_a_version_that_flags_nothing_has_no_precision() -> None:
+    """It is unknown, neither 0 nor worse: only what can be seen is compared."""
+    labels, scores = _simulated(2.0, seed=1)
+    made = compare(labels, scores, scores, thresholds=(0.5, 1.1), random=_random(), rounds=50)
+    found = {delta.metric: delta for delta in made.deltas}
+    assert np.isnan([found["precision"].candidate, found["precision"].low, found["precision"].high]).all()
+    assert found["precision"].change is Change.UNCLEAR
+    assert found["recall"].change is Change.WORSE
+    assert found["recall"].candidate == 0
 
 
 def _simulated(separation: float, *, seed: int, n: int = 4_000, other: Floats | None = None) -> tuple[Labels, Floats]:

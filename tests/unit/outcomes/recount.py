@@ -38,6 +38,10 @@ class Board:
     def __init__(self) -> None:
         self.numbers: dict[Cell, Counter[str]] = defaultdict(Counter)
         self.bins: dict[Cell, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+        self.sums: dict[Cell, dict[str, dict[int, float]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(float))
+        )
+        self.caught: dict[Cell, list[float]] = defaultdict(list)
         self.times: dict[Cell, list[datetime]] = defaultdict(list)
         self.first: dict[str, dict[str, OutcomeRecord]] = defaultdict(dict)
         self.pairs: dict[EventKind, Counter[tuple[bool, bool]]] = defaultdict(Counter)
@@ -61,6 +65,7 @@ class Board:
         self.bins[cell]["latencies"][log_bin(outcome.latency_ms, 0.125, LATENCY_BINS)] += 1
         if outcome.score is not None and self.once("scored", outcome):
             self.bins[cell]["scores"][min(int(outcome.score * SCORE_BINS), SCORE_BINS - 1)] += 1
+            self.sums[cell]["score"][0] += outcome.score
         if outcome.error is not None:
             self.event(EventKind.ERROR, outcome)
         if outcome.flagged:
@@ -80,9 +85,13 @@ class Board:
         if self.first[EventKind.ALERT].get(outcome.key) is outcome:
             numbers["reviewed_alerts"] += 1
             numbers["false_alerts"] += not fraud
+            if fraud and state.loss_amount is not None:
+                self.caught[cell_of(outcome)].append(state.loss_amount)
         if fraud and not outcome.flagged:
             if self.event(EventKind.MISSED_FRAUD, outcome) and state.loss_amount is not None:
-                self.bins[cell_of(outcome)]["losses"][log_bin(state.loss_amount, 1.0, LOSS_BINS)] += 1
+                at = log_bin(state.loss_amount, 1.0, LOSS_BINS)
+                self.bins[cell_of(outcome)]["losses"][at] += 1
+                self.sums[cell_of(outcome)]["loss"][at] += state.loss_amount
         elif not fraud and outcome.flagged:
             self.event(EventKind.FALSE_POSITIVE, outcome)
 
@@ -134,6 +143,9 @@ class Board:
             events={kind: numbers[kind] for kind in EventKind if numbers[kind]},
             first=min(self.times[cell]),
             last=max(self.times[cell]),
+            score_sum=self.sums[cell]["score"][0] if "scores" in histograms else None,
+            loss_sums=tuple(self.sums[cell]["loss"][at] for at in range(LOSS_BINS)) if "losses" in histograms else (),
+            caught_money=sum(self.caught[cell]) if self.caught[cell] else None,
             **plain,
             **histograms,
         )
