@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.redaction import redacted
 from fds_mlflow.training.schema import Schema
 
 if TYPE_CHECKING:
@@ -31,13 +32,7 @@ def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | 
         return "the DataFrame"
     if not is_url(source):
         return str(source)
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        safe = make_url(str(source)).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "the database URL"
+    safe = redacted(str(source))
     return f"{safe} (table {table})" if table else f"{safe} (query {' '.join((query or '').split())[:60]!r})"
 
 
@@ -177,20 +172,24 @@ def _from_parquet(path: Path, schema: Schema) -> Iterator[pa.Table]:
 
 def _from_sql(url: str, schema: Schema, table: str | None, query: str | None) -> Iterator[pa.Table]:
     from sqlalchemy import create_engine
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    from fds_mlflow import databases
 
     name = describe(url, table, query)
+    address = databases.parse(url, named="the address of the data")
     try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        engine = create_engine(address)
+    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
         raise DataError(
             f"{name} cannot be used: {error}",
             fix="write dialect+driver://user:password@host/database, and install the driver it names",
         ) from None
+    databases.strict(engine, address)
     try:
         with engine.connect().execution_options(stream_results=True) as connection:
             yield from _rows(connection, _statement(engine, schema, table, query, name), schema, name)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise DataError(
             f"cannot read {name}: {reason}", fix="check the database, the table or query, and your rights"
