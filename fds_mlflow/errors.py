@@ -54,3 +54,7 @@ class OutcomeUnknownError(FdsError):
 
 class UnavailableError(FdsError):
     """A server or database could not be reached in time; nothing more was tried."""
+
+
+class UnexpectedError(FdsError):
+    """A library failed where no failure was foreseen."""

@@ -23,6 +23,7 @@ from fds_mlflow.core.words import percent
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
+from fds_mlflow.streams import answers
 
 _COLOURS = {
     Change.IMPROVED: "green",
@@ -47,8 +48,8 @@ _COLOURS = {
 
 def console(*, stderr: bool = False) -> Console:
     """A console; where the output is no terminal, wide enough that no cell is cut."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False, emoji=False)
+    stream = sys.stderr if stderr else answers()
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

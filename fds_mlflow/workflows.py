@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow import mlflow_client
 from fds_mlflow.core.comparison import Advice, Comparison
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle import ManagedModel
@@ -155,8 +156,14 @@ def retrain(
 
     parts = prepare(source, split=split, seed=seed)
     run = mlflow.active_run()
-    experiment = pipeline.experiment_id(f"fds/{model.name}", given=None) if run is None else None
-    with mlflow.start_run(experiment_id=experiment, run_name="retrain", nested=run is not None):
+    with (
+        mlflow_client.tracking(f"retraining of {model.name!r}"),
+        mlflow.start_run(
+            experiment_id=pipeline.experiment_id(f"fds/{model.name}", given=None) if run is None else None,
+            run_name="retrain",
+            nested=run is not None,
+        ),
+    ):
         made = {
             name: train(parts, model.name, algorithm=name, target_fpr=target_fpr, seed=seed)
             for name in pipeline.ALGORITHMS
