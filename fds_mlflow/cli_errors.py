@@ -76,10 +76,12 @@ class Edge(click.Group):
             mended = self._moved(error.option_name, ctx.command, list(args))
             if mended is not None:
                 return f"write it in its place: {shlex.join(['fds', *mended])}"
-        if isinstance(error, click.NoSuchCommand):
-            named = [words for words in _paths(self, "fds") if words.endswith(f" {error.command_name}")]
-            if named:
-                return f"write {' or '.join(named)}"
+        unknown = getattr(error, "command_name", None)  # since click 8.4
+        named = [words for words in _paths(self, "fds") if words.split()[-1] == unknown]
+        if named:
+            return f"write {' or '.join(named)}"
+        if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+            return f"give another value: {ctx.command_path} --help tells what it takes"
         usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
         return f"write {usage}; {ctx.command_path} --help tells more"
 
@@ -121,10 +123,9 @@ def _foreseen(error: Exception) -> FdsError:
     said = str(error).strip().splitlines()[:1] or [""]
     if isinstance(error, UnicodeError):
         return DataError(f"a text is not what its encoding allows: {said[0]}", fix="save the file as UTF-8")
-    if isinstance(error, OSError) and error.filename is not None:
-        return UnavailableError(
-            f"{error.filename}: {error.strerror}", fix="check the path, its permissions and the space on its disk"
-        )
+    if isinstance(error, OSError):
+        what = said[0] if error.filename is None else f"{error.filename}: {error.strerror}"
+        return UnavailableError(what, fix="check the path, its permissions and the space on its disk")
     return UnexpectedError(
         f"{type(error).__name__}: {said[0][:300]}",
         fix=f"try again; if it stays, report it with the traceback that {TRACEBACK}=1 shows",
