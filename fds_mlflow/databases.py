@@ -19,6 +19,9 @@ EXAMPLE = "sqlite:///file.db or postgresql://user:password@host/database"
 _WAITING = {"sqlite": "timeout", "postgresql": "connect_timeout"}
 """Backend -> the driver's option for how many seconds it waits."""
 
+_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""Module -> the package that brings it, where the two differ."""
+
 _RAW = re.compile(r"://[^/@]*(@|\s)[^/]*@")
 
 
@@ -63,19 +66,22 @@ def usable(url: URL) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{shown} needs the Python package {error.name!r}, which is not installed",
-            fix="pip install 'psycopg[binary]'" if error.name == "psycopg" else f"pip install {error.name}",
+            fix=f"pip install {_PACKAGES.get(error.name or '', error.name)}",
         ) from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(f"{shown} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
 
 
 def strict(engine: Engine, url: URL) -> None:
-    """Have an engine refuse options that its driver does not know: a driver itself raises a bare TypeError."""
+    """Have an engine refuse options that its driver does not know; what drivers raise then is no database's error."""
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
         with usable(url):
-            return dialect.connect(*arguments, **options)
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.ProgrammingError as error:
+                raise ValueError(str(error)) from None
 
 
 def reason(error: BaseException) -> str:

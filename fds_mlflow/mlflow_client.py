@@ -63,7 +63,7 @@ def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float
     except (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"{shown} cannot be used as a registry: {databases.reason(error)[:300].strip()}",
-            fix=f"give a tracking URI such as {EXAMPLE}",
+            fix=f"give a tracking URI such as {EXAMPLE}, by --tracking-uri before the verb or MLFLOW_TRACKING_URI",
         ) from None
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -10,12 +11,24 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import IO, Any, TextIO
 
+from fds_mlflow.redaction import redacted
+
 _ANSWERS: ContextVar[TextIO | None] = ContextVar("answers", default=None)
 
 
 def answers() -> TextIO:
     """Where answers go: standard output as it was before `answers_only`."""
     return _ANSWERS.get() or sys.stdout
+
+
+class _Aside(io.TextIOBase):
+    """Standard error, for what was meant for standard output: MLflow prints its address, password included."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(redacted(text))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -33,7 +46,7 @@ def answers_only() -> Iterator[None]:
             stdout = stack.enter_context(open(kept, "w", encoding=stdout.encoding, errors=stdout.errors))  # noqa: PTH123
             stack.callback(os.dup2, kept, number)
             os.dup2(sys.stderr.fileno(), number)
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        stack.enter_context(contextlib.redirect_stdout(_Aside()))
         stack.callback(_ANSWERS.reset, _ANSWERS.set(stdout))
         yield
 

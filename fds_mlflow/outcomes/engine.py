@@ -128,7 +128,7 @@ def translated(url: URL) -> Iterator[None]:
             f"{shown(url)} refused a value: {error.orig}", fix="correct the value; nothing was written"
         ) from error
     except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
-        if isinstance(error, exc.ProgrammingError) and error.statement is not None and not _forbidden(error):
+        if isinstance(error, exc.ProgrammingError) and not _forbidden(error):
             raise  # a defect of ours, not a state of the database
         raise UnavailableError(
             f"the outcome store {shown(url)} is not available: {databases.reason(error)}",
