@@ -354,7 +354,8 @@ def _labels(frame: pd.DataFrame, label: str) -> np.ndarray[tuple[int], np.dtype[
     if label not in frame.columns:
         raise DataError(
             f"the {len(frame):,} rows have no label column {label!r}",
-            fix=f"name it with label= (there are: {', '.join(map(str, frame.columns))})",
+            fix="name it with label=, or the data's under 'label' in the schema (there are: "
+            f"{', '.join(map(str, frame.columns))})",
         )
     values = frame[label].to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = ~np.isin(values, (0.0, 1.0))

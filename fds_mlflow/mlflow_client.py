@@ -106,7 +106,7 @@ def translated(error: Exception, address: str, *, about: str, what: str = "regis
             f"the {what} at {address} did not answer: {text}",
             fix="check that the server runs and the tracking URI is right, then try again",
         )
-    return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "mend what the message names"))
+    return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "correct what the message names"))
 
 
 @contextmanager

@@ -231,7 +231,8 @@ def validation(made: Validation) -> Table:
     marks = {True: ("passed", "green"), False: ("failed", "red"), None: ("warning", "yellow")}
     result = table(f"Version {made.version}", ("check", "answer", "detail"), ())
     for check in made.checks:
-        result.add_row(check.name, Text(*marks[check.passed]), text(check.detail))
+        detail = f"{check.detail} (fix: {check.fix})" if check.fix else check.detail
+        result.add_row(check.name, Text(*marks[check.passed]), text(detail))
     for warning in made.warnings:
         result.add_row("metrics", Text(*marks[None]), text(warning))
     return result

@@ -49,6 +49,16 @@ class Form:
     encoding: str
 
 
+def absent(path: Path) -> str | None:
+    """Why there is no file at a path, in words; None where there is one."""
+    try:
+        if path.is_file():
+            return None
+        return f"{path} is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+    except OSError as error:  # such as a name that is too long
+        return f"there is no file {path}: {error.strerror}"
+
+
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet, by its name or by how it begins."""
     if path.name.lower().endswith(PARQUET_SUFFIXES):

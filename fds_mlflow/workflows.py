@@ -11,7 +11,7 @@ from fds_mlflow import mlflow_client
 from fds_mlflow.core.comparison import Advice, Comparison
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle import ManagedModel
-from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES
+from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent
 from fds_mlflow.training import features, pipeline, readers, simulate
 from fds_mlflow.training.data import Transactions, load
 from fds_mlflow.training.feature_spec import default_spec
@@ -73,16 +73,17 @@ def recognise(data: str) -> str:
         raise ConfigError(f"no schema was given for {data}", fix=f"pass one (--schema): a YAML file, or {_SHIPPED}")
     path = Path(data)
     beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")
-    if beside.is_file():
+    if absent(beside) is None:
         return str(beside)
     columns = set(readers.column_names(path))
     fitting = [name for name in SHIPPED if set(Schema.load(name).columns().values()) <= columns]
     if len(fitting) == 1:
         return fitting[0]
+    describe = f"describe the columns in a YAML file and pass it as the schema (--schema), or put it at {beside}"
     raise ConfigError(
         f"no schema was given for {data}, and {len(fitting)} of the shipped ones fit its columns"
         f" ({', '.join(sorted(columns))})",
-        fix=f"describe the columns in a YAML file and pass it as the schema (--schema), or put it at {beside}",
+        fix=f"choose one: --schema {' or --schema '.join(fitting)}" if fitting else describe,
     )
 
 

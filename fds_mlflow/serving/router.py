@@ -118,6 +118,7 @@ class Router:
         self._poll_seconds = poll_seconds
         self._recorder = recorder
         self._table: RoutingTable | None = None
+        self._fix = ""
         self._read_at = float("-inf")
         self._scorers: dict[int, Scorer] = {}
         self._lock = threading.Lock()  # around the scorers
@@ -142,7 +143,7 @@ class Router:
         if self._table is None:
             raise UnavailableError(
                 f"model {self.model!r} cannot be served: {self.degraded}",
-                fix="promote a version (`fds promote MODEL VERSION`) and check the tracking URI",
+                fix=self._fix,
             )
         return self._table
 
@@ -161,7 +162,7 @@ class Router:
             with self._lock:
                 self._scorers = {version: scorer for version, scorer in self._scorers.items() if version in in_use}
         except FdsError as error:
-            self.degraded = error.what
+            self.degraded, self._fix = error.what, error.fix
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
             self._read_at = self._clock.monotonic()

@@ -204,7 +204,7 @@ def _threshold(model: str, version: VersionView) -> float:
     if value is None or not tags.is_threshold(value):
         raise RefusedError(
             f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
-            fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
+            fix=tags.threshold_fix(version.version, model),
         )
     return float(value)
 
@@ -227,11 +227,13 @@ class Check:
         name: The question.
         passed: Yes, no, or None for a warning.
         detail: One sentence.
+        fix: What mends it, where it failed.
     """
 
     name: str
     passed: bool | None
     detail: str
+    fix: str = ""
 
 
 def validate(
@@ -245,7 +247,7 @@ def validate(
     try:
         scorer = load_version(version)
     except FdsError as error:
-        return [Check("loads", False, f"{error.what} ({error.fix})")]
+        return [Check("loads", False, error.what, error.fix)]
     checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}")]
     if scorer.example is None:
         checks.append(Check("scores its example", None, "it was logged without an input example to try"))
@@ -255,7 +257,7 @@ def validate(
             detail = f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}"
             checks.append(Check("scores its example", True, detail))
         except FdsError as error:
-            checks.append(Check("scores its example", False, error.what))
+            checks.append(Check("scores its example", False, error.what, error.fix))
     if champion is None or champion == version:
         return checks
     try:
@@ -276,9 +278,10 @@ def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Ch
         if column in champion.inputs and champion.inputs[column] != kind
     ]
     if types:
-        return Check(name, False, f"column types differ from version {champion.version}'s: {', '.join(types)}")
+        said = f"column types differ from version {champion.version}'s: {', '.join(types)}"
+        return Check(name, False, said, "register a version whose columns have the champion's types")
     if new:
         said = f"it needs columns that version {champion.version} does not: {', '.join(new)}"
-        passed = None if allow_new_columns else False
-        return Check(name, passed, said if allow_new_columns else f"{said} (allow_new_columns if callers send them)")
+        fix = "if callers send them already, say so: --allow-new-columns, or allow_new_columns=True in Python"
+        return Check(name, None, said) if allow_new_columns else Check(name, False, said, fix)
     return Check(name, True, f"{len(scorer.inputs)} columns, as version {champion.version} takes them")

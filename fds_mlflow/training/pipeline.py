@@ -178,7 +178,8 @@ def experiment_id(name: str, *, given: str | None) -> str | None:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError(
-            f"the experiment {name!r} is deleted", fix="restore it in MLflow, or give another name with experiment="
+            f"the experiment {name!r} is deleted",
+            fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
         )
     return str(found.experiment_id)
 

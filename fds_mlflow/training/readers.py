@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.redaction import redacted
-from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, form, is_parquet, misencoded, undecodable
+from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent, form, is_parquet, misencoded, undecodable
 from fds_mlflow.training.schema import Schema
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def chunks(
         return _from_frame(source, schema)
     if is_url(source):
         if (table is None) == (query is None):
-            raise ConfigError("a database URL needs a table or a query", fix="give exactly one of table= and query=")
+            raise ConfigError(
+                "a database URL needs a table or a query",
+                fix="give exactly one of table= and query= (--table, --query)",
+            )
         return _from_sql(str(source), schema, table, query)
     path = Path(source)
     return _from_parquet(path, schema) if _is_parquet(path) else _from_csv(path, schema)
@@ -85,9 +88,8 @@ def column_names(path: Path) -> list[str]:
 
 def _is_parquet(path: Path) -> bool:
     """Whether a file is Parquet; it is there, and CSV by its name otherwise."""
-    if not path.is_file():
-        what = f"{path} is a folder, not a file" if path.is_dir() else f"there is no file {path}"
-        raise DataError(what, fix="check the path")
+    if (lack := absent(path)) is not None:
+        raise DataError(lack, fix="check the path")
     if is_parquet(path):
         return True
     if path.name.lower().endswith(CSV_SUFFIXES):
