@@ -146,7 +146,7 @@ class Autopilot:
         """
         tick = self._look()
         if tick.ended and tick.applied is None:
-            raise RefusedError("there is no active rollout", fix="start one (`canary start VERSION`)")
+            raise RefusedError("there is no active rollout", fix="start one (`fds canary start MODEL VERSION`)")
         if tick.error is not None and not isinstance(tick.error, PASSING):
             raise tick.error
         self._tell(tick)

@@ -78,7 +78,7 @@ class Canary:
         """
         rollout = self._model.look().rollout
         if rollout is None:
-            raise RefusedError("there is no active rollout", fix="start one (`canary start VERSION`)")
+            raise RefusedError("there is no active rollout", fix="start one (`fds canary start MODEL VERSION`)")
         return rollout
 
     def status(self, evidence: Evidence | None = None) -> CanaryStatus:

@@ -1,4 +1,4 @@
-"""The command line: each verb parses, calls and prints; one place maps errors to exit codes.
+"""The command line: each verb parses, calls and prints; `cli_errors` maps errors to exit codes.
 
 Exit codes: 0 done, 1 refused (the message names the fix), 2 wrong usage.
 """
@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from fds_mlflow.cli_canary import canary
+from fds_mlflow.cli_errors import Edge
 from fds_mlflow.cli_notify import notify
 from fds_mlflow.cli_options import (
     Settings,
@@ -30,28 +31,12 @@ from fds_mlflow.cli_plan import plan
 from fds_mlflow.cli_rehearse import canary_rehearse
 from fds_mlflow.cli_report import canary_report
 from fds_mlflow.cli_serve import serve
-from fds_mlflow.errors import FdsError
 
 if TYPE_CHECKING:
     from fds_mlflow.workflows import Source
 
 
-class _Main(click.Group):
-    """Maps our errors to exit code 1, in one place."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except FdsError as error:
-            if ctx.meta.get("fds.json"):
-                click.echo(json.dumps({"error": error.what, "fix": error.fix, "type": type(error).__name__}))
-            else:
-                click.secho(f"Error: {error.what}", fg="red", err=True)
-                click.secho(f"Fix: {error.fix}", err=True)
-            ctx.exit(error.exit_code)
-
-
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Edge, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; MLflow's default if unset.")
 @click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI", help="MLflow registry URI; the tracking URI if unset.")
 @click.option("--outcomes", envvar="FDS_OUTCOMES_URI", help="SQLAlchemy URL of the outcome store.")

@@ -65,7 +65,7 @@ def _send(notifications: Sequence[Notification], as_json: bool) -> None:
             raise UnavailableError(
                 f"sent {sent} of {len(notifications)}; {notification.type} {notification.id} was not delivered: "
                 + "; ".join(f"{failure.receiver}: {failure.why}" for failure in failures),
-                fix="mend the receiver, then send again: doubles have the same id",
+                fix="repair the receiver, then send again: doubles have the same id",
             )
     value = {"sent": len(notifications), "receivers": names}
     show_value(as_json, value, lambda: f"sent {len(notifications)} to {', '.join(names)}")

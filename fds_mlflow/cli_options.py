@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+from fds_mlflow import streams
 
 if TYPE_CHECKING:
     from fds_mlflow.lifecycle import ManagedModel
@@ -49,13 +50,22 @@ class Settings:
 
 
 def as_json_option(command: F) -> F:
-    """`--json`: the answer, and any error, as one JSON value; the command gets it as `as_json`."""
+    """`--json`: the answer, and any error, as one JSON value; the command gets it as `as_json`.
+
+    With or without it, nothing else reaches standard output.
+    """
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
         ctx.meta["fds.json"] = value
         return value
 
-    return click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")(command)
+    @functools.wraps(command)
+    def answering(*args: Any, **options: Any) -> Any:
+        with streams.answers_only():
+            return command(*args, **options)
+
+    option = click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")
+    return cast(F, option(answering))
 
 
 def reason_option(*, required: bool) -> Callable[[F], F]:
@@ -70,7 +80,7 @@ def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
     from fds_mlflow import render
 
     if as_json:
-        click.echo(json.dumps(render.plain(value), ensure_ascii=False))
+        streams.say(render.plain(value))
     else:
         render.console().print(shown())
 

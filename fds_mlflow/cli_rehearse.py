@@ -125,12 +125,20 @@ def _numbers(text: str) -> tuple[float, float]:
 
 def _read(data: str) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow
 
-    from fds_mlflow.errors import DataError
+    from fds_mlflow import text_file
+    from fds_mlflow.errors import DataError, NotFoundError
 
+    path = Path(data)
     try:
-        return pd.read_parquet(data) if Path(data).suffix == ".parquet" else pd.read_csv(data)
-    except (OSError, ValueError) as error:
+        if text_file.is_parquet(path):
+            return pd.read_parquet(path)
+        with text_file.opened(path) as file:
+            return pd.read_csv(file)
+    except NotFoundError as error:
+        raise DataError(error.what, fix=error.fix) from None
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{data} cannot be read: {error}", fix="name a CSV or Parquet file") from error
 
 

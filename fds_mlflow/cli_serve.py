@@ -121,7 +121,7 @@ def serve(
     """
     import mlflow
 
-    from fds_mlflow.outcomes.engine import DEFAULT_URL
+    from fds_mlflow.outcomes.engine import DEFAULT_URL, parse
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.serving.engine import Bands
     from fds_mlflow.serving.server import Options, logging_setup, run
@@ -130,6 +130,7 @@ def serve(
     settings.connect()
     logging_setup()
     url = settings.outcomes or DEFAULT_URL
+    parse(url)  # an address that cannot work is said now; a store that is away is waited for
     run(
         AppSettings(
             model,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from fds_mlflow.redaction import redacted
+
 
 class FdsError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
-        what: One sentence: what is wrong, with the numbers or names that show it.
+        what: One sentence: what is wrong, with the numbers or names that show it. Passwords in addresses are hidden.
         fix: One sentence: what the reader can do about it.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, fix: str) -> None:
-        super().__init__(what, fix)
-        self.what = what
+        self.what = redacted(what)
+        super().__init__(self.what, fix)
         self.fix = fix
 
     def __str__(self) -> str:
@@ -52,3 +54,7 @@ class OutcomeUnknownError(FdsError):
 
 class UnavailableError(FdsError):
     """A server or database could not be reached in time; nothing more was tried."""
+
+
+class UnexpectedError(FdsError):
+    """A library failed where no failure was foreseen."""

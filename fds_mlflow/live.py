@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fds_mlflow import render
+from fds_mlflow import render, streams
 from fds_mlflow.core.arms import added
 from fds_mlflow.core.decision import decision, who
 from fds_mlflow.core.evidence import EventKind, Evidence, Tally, Terms
@@ -364,7 +363,7 @@ def showing(
         console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     if as_json:
-        yield lambda tick: say(json.dumps(values(tick), ensure_ascii=False))
+        yield lambda tick: streams.say(values(tick), console.file)
     elif not console.is_terminal:
         yield lambda tick: say(line(tick))
     else:

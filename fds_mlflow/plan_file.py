@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow import text_file
 from fds_mlflow.core.plan import Plan
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, FdsError
 
 TEMPLATE = """\
 # How a rollout proceeds, and what is asked of the canary. Every key has the default shown here; to use one that is
@@ -75,9 +76,12 @@ def load_plan(path: Path | str) -> Plan:
         ConfigError: The file cannot be read, is no YAML, has unknown or repeated keys, or a value is out of range.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the plan {path} cannot be read: {error}", fix="name a YAML file") from error
+        with text_file.opened(Path(path)) as file:
+            text = file.read()
+    except FdsError as error:
+        raise ConfigError(
+            f"the plan cannot be read: {error.what}", fix=f"{error.fix}; `fds plan template` prints a plan"
+        ) from None
     return parse_plan(text)
 
 

@@ -235,12 +235,13 @@ def _traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic
     if missing:
         raise DataError(
             f"the history has no column {', '.join(missing)}",
-            fix=f"name its columns; there are {', '.join(map(str, history.columns))}",
+            fix="name its columns (--scores, --key, --time, --label, --amount, or columns=); there are "
+            f"{', '.join(map(str, history.columns))}",
         )
     if len(history) < 100 * looks:
         raise DataError(
             f"the history has {len(history):,} rows, fewer than 100 for each of {looks} looks",
-            fix="give a longer history, or look less often",
+            fix="give a longer history, or, in Python, fewer looks=",
         )
     times = pd.to_datetime(history[names.time], utc=True).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
     if (np.diff(times) < 0).any():

@@ -26,6 +26,7 @@ from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
 from fds_mlflow.reports import CanaryStatus, Candidate, Overview, Validation
+from fds_mlflow.streams import answers
 
 _COLOURS = {
     Change.IMPROVED: "green",
@@ -50,8 +51,8 @@ _COLOURS = {
 
 def console(*, stderr: bool = False) -> Console:
     """A console; where the output is no terminal, wide enough that no cell is cut."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False, emoji=False)
+    stream = sys.stderr if stderr else answers()
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -248,7 +249,8 @@ def validation(made: Validation) -> Table:
     marks = {True: ("passed", "green"), False: ("failed", "red"), None: ("warning", "yellow")}
     result = table(f"Version {made.version}", ("check", "answer", "detail"), ())
     for check in made.checks:
-        result.add_row(check.name, Text(*marks[check.passed]), text(check.detail))
+        detail = f"{check.detail} (fix: {check.fix})" if check.fix else check.detail
+        result.add_row(check.name, Text(*marks[check.passed]), text(detail))
     for warning in made.warnings:
         result.add_row("metrics", Text(*marks[None]), text(warning))
     return result

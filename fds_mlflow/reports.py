@@ -64,11 +64,12 @@ class Validation:
         Raises:
             RefusedError: Names every failed check.
         """
-        failed = [f"{check.name}: {check.detail}" for check in self.checks if check.passed is False]
+        failed = [check for check in self.checks if check.passed is False]
         if failed:
+            said = "; ".join(f"{check.name}: {check.detail}" for check in failed)
             raise RefusedError(
-                f"version {self.version} may not serve: {'; '.join(failed)}",
-                fix="register a mended version; `rollback validate` shows all checks",
+                f"version {self.version} may not serve: {said}",
+                fix="; ".join(dict.fromkeys(check.fix for check in failed)),
             )
 
 

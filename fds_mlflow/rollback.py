@@ -80,8 +80,9 @@ class Rollback:
         view = self._model.look()
         loaded = self._model.checks(version, view.champion_alias, allow_new_columns=True)
         former = version in view.state.former
-        detail = "a former champion by the history" if former else "never champion: use promote"
-        checks = (Check("was champion", former, detail), *loaded.checks)
+        detail = "a former champion by the history" if former else "never champion"
+        fix = "" if former else "promote it (`fds promote MODEL VERSION`)"
+        checks = (Check("was champion", former, detail, fix), *loaded.checks)
         return Validation(version, checks, tuple(self._warnings(version, view)))
 
     def _warnings(self, version: int, view: View) -> list[str]:

@@ -143,7 +143,9 @@ class RolloutRecorder:
             missing = f"no rollout {chosen}" if chosen else "no rollout yet"
             raise NotFoundError(
                 f"the history of {self._model.name!r} has {missing}",
-                fix=f"give one of these: {', '.join(known[-5:])}" if known else "start one (`canary start VERSION`)",
+                fix=f"give one of these: {', '.join(known[-5:])}"
+                if known
+                else "start one (`fds canary start MODEL VERSION`)",
             )
         return self._told(self.runs.find(chosen), naming.about(events, chosen))
 

@@ -150,7 +150,8 @@ class Webhook:
             tried = attempts.statistics.get("attempt_number", 1)
             raise UnavailableError(
                 f"the {self.name} did not take {notification.type} {notification.id} in {tried} attempts: {error}",
-                fix="see that the receiver answers with 2xx, then send it again (`fds notify resend`)",
+                fix="see that the receiver answers with 2xx, then send it again "
+                "(`fds notify resend MODEL --since NUMBER`)",
             ) from None  # the error under it may show the URL
 
     def _post(self, message: str, body: str) -> None:
@@ -179,7 +180,8 @@ class Webhook:
             raise _AgainError(said, _seconds(asked, now))
         raise UnavailableError(
             f"the {self.name} refused {message}: {said}",
-            fix="mend the receiver or FDS_WEBHOOK_URL (redirects are not followed), then `fds notify resend`",
+            fix="repair the receiver or FDS_WEBHOOK_URL (redirects are not followed), then "
+            "`fds notify resend MODEL --since NUMBER`",
         )
 
     def _connected(self) -> httpx.Client:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow import mlflow_client
 from fds_mlflow.core.comparison import Advice, Comparison
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle import ManagedModel
-from fds_mlflow.training import features, pipeline, simulate
+from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent
+from fds_mlflow.training import features, pipeline, readers, simulate
 from fds_mlflow.training.data import Transactions, load
 from fds_mlflow.training.feature_spec import default_spec
 from fds_mlflow.training.schema import Schema
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHIPPED = ("simulator", "sample", "handbook", "ulb")
+_SHIPPED = "simulator, sample, handbook or ulb"
 
 
 @dataclass(frozen=True)
@@ -63,33 +66,25 @@ def recognise(data: str) -> str:
     """The schema of a file without one: `NAME.schema.yaml` beside it, or the one shipped schema that fits.
 
     Raises:
-        ConfigError: None or several fit.
+        ConfigError: None or several fit, or the data are in a database.
+        DataError: There is no such file, or it cannot be read.
     """
+    if readers.is_url(data):
+        raise ConfigError(f"no schema was given for {data}", fix=f"pass one (--schema): a YAML file, or {_SHIPPED}")
     path = Path(data)
     beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")
-    if beside.is_file():
+    if absent(beside) is None:
         return str(beside)
-    columns = _columns(path)
-    fitting = [name for name in SHIPPED if columns and set(Schema.load(name).columns().values()) <= columns]
+    columns = set(readers.column_names(path))
+    fitting = [name for name in SHIPPED if set(Schema.load(name).columns().values()) <= columns]
     if len(fitting) == 1:
         return fitting[0]
+    describe = f"describe the columns in a YAML file and pass it as the schema (--schema), or put it at {beside}"
     raise ConfigError(
         f"no schema was given for {data}, and {len(fitting)} of the shipped ones fit its columns"
-        f" ({', '.join(sorted(columns)) or 'none could be read'})",
-        fix=f"describe the columns in a YAML file and pass it as the schema, or put it at {beside}",
+        f" ({', '.join(sorted(columns))})",
+        fix=f"choose one: --schema {' or --schema '.join(fitting)}" if fitting else describe,
     )
-
-
-def _columns(path: Path) -> set[str]:
-    if not path.is_file():
-        return set()
-    import duckdb
-
-    reader = "read_parquet" if ".parquet" in path.suffixes else "read_csv_auto"
-    try:
-        return {row[0] for row in duckdb.execute(f"DESCRIBE SELECT * FROM {reader}(?)", [str(path)]).fetchall()}
-    except duckdb.Error:
-        return set()
 
 
 def prepare(source: Source, *, split: str = "time", seed: int = 42) -> Split:
@@ -155,8 +150,14 @@ def retrain(
 
     parts = prepare(source, split=split, seed=seed)
     run = mlflow.active_run()
-    experiment = pipeline.experiment_id(f"fds/{model.name}", given=None) if run is None else None
-    with mlflow.start_run(experiment_id=experiment, run_name="retrain", nested=run is not None):
+    with (
+        mlflow_client.tracking(f"retraining of {model.name!r}"),
+        mlflow.start_run(
+            experiment_id=pipeline.experiment_id(f"fds/{model.name}", given=None) if run is None else None,
+            run_name="retrain",
+            nested=run is not None,
+        ),
+    ):
         made = {
             name: train(parts, model.name, algorithm=name, target_fpr=target_fpr, seed=seed)
             for name in pipeline.ALGORITHMS
@@ -187,16 +188,17 @@ def _put_forward(model: ManagedModel, parts: Split, made: Mapping[str, pipeline.
 
 
 def write_simulation(output: Path, *, rows: int, days: float, fraud_rate: float, seed: int) -> pd.DataFrame:
-    """Write simulated transactions to a .parquet or .csv file.
+    """Write simulated transactions to a .parquet (.pq), .csv or .csv.gz file.
 
     Raises:
         ConfigError: The file's ending is neither.
     """
-    if output.suffix not in (".parquet", ".csv"):
+    name = output.name.lower()
+    if not name.endswith((*CSV_SUFFIXES, *PARQUET_SUFFIXES)):
         raise ConfigError(f"{output} ends in neither .parquet nor .csv", fix="choose one of the two")
     frame = simulate.transactions(rows, days=days, fraud_rate=fraud_rate, seed=seed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".csv":
+    if name.endswith(CSV_SUFFIXES):
         frame.to_csv(output, index=False)
     else:
         frame.to_parquet(output, index=False)

@@ -154,25 +154,28 @@ def _already(state: State, request: Request) -> Already | None:
     return None
 
 
+_END_IT = "complete it (`fds canary complete MODEL`) or abort it (`fds canary abort MODEL --reason WHY`) first"
+
+
 def _active_rollout(state: State, request: Request) -> Refusal | None:
     if state.rollout is None:
         return None
     return (
         f"a rollout of version {state.rollout.canary} is active at {to_percent(state.rollout.weight):g} %",
-        "complete or abort it first (`canary complete`, `canary abort`)",
+        _END_IT,
     )
 
 
 def _no_rollout(state: State, request: Request) -> Refusal | None:
     if state.rollout is not None:
         return None
-    return f"there is no active rollout to {request.kind}", "start one first (`canary start VERSION`)"
+    return f"there is no active rollout to {request.kind}", "start one first (`fds canary start MODEL VERSION`)"
 
 
 def _no_champion(state: State, request: Request) -> Refusal | None:
     if state.champion is not None:
         return None
-    return "there is no champion to try a canary against", "promote a first version (`promote VERSION`)"
+    return "there is no champion to try a canary against", "promote a first version (`fds promote MODEL VERSION`)"
 
 
 def _is_champion(state: State, request: Request) -> Refusal | None:
@@ -191,17 +194,18 @@ def _is_canary(state: State, request: Request) -> Refusal | None:
         return None
     return (
         f"version {request.version} is the canary of the active rollout",
-        "complete or abort it first (`canary complete`, `canary abort`)",
+        _END_IT,
     )
 
 
 def _not_former_champion(state: State, request: Request) -> Refusal | None:
     if request.version in state.former:
         return None
-    names = ", ".join(str(v) for v in reversed(state.former)) or "none yet"
+    names = ", ".join(str(v) for v in reversed(state.former))
+    choose = f"choose a former champion ({names}), or " if names else ""
     return (
         f"version {request.version} was never champion, so there is nothing to roll back to",
-        f"choose a former champion ({names}), or use `promote`",
+        f"{choose}promote it (`fds promote MODEL VERSION`)",
     )
 
 
@@ -212,9 +216,9 @@ def _no_emergency_target(state: State, request: Request) -> Refusal | None:
         names = ", ".join(str(v) for v in reversed(state.former))
         return (
             f"every former champion ({names}) was itself rolled back from",
-            "name one (`rollback to VERSION`), or promote another version",
+            "name one (`fds rollback to MODEL VERSION --reason WHY`), or promote another version",
         )
-    return "there is no former champion to go back to", "promote another version (`promote VERSION`)"
+    return "there is no former champion to go back to", "promote another version (`fds promote MODEL VERSION`)"
 
 
 def _weight_out_of_plan(state: State, request: Request) -> Refusal | None:
@@ -222,7 +226,10 @@ def _weight_out_of_plan(state: State, request: Request) -> Refusal | None:
         return None
     if not state.rollout.at_last_step:
         return None
-    return "the rollout is at the last step of its plan", "complete it (`canary complete`) or abort it"
+    return (
+        "the rollout is at the last step of its plan",
+        "complete it (`fds canary complete MODEL`) or abort it (`fds canary abort MODEL --reason WHY`)",
+    )
 
 
 def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
@@ -252,7 +259,7 @@ def _below_last_step(state: State, request: Request) -> Refusal | None:
     last = next((w for w in reversed(rollout.plan.weights) if w < FULL), FULL)
     return (
         f"the canary gets {to_percent(rollout.weight):g} %, below the plan's last step of {to_percent(last):g} %",
-        "advance it first (`canary advance`), or complete with force and a reason",
+        "advance it first (`fds canary advance MODEL`), or force it (`fds canary complete MODEL --force --reason WHY`)",
     )
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from fds_mlflow import databases
 from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
+from fds_mlflow.redaction import redacted
 
 DEFAULT_URL = "sqlite:///fds-outcomes.db"
 
@@ -33,13 +35,7 @@ def parse(url: str | URL) -> URL:
     Raises:
         ConfigError: It is not a database URL, or its database is neither SQLite nor PostgreSQL.
     """
-    try:
-        parsed = make_url(url)
-    except exc.ArgumentError:
-        raise ConfigError(
-            "the outcome store's address is not a database URL",
-            fix="write it like sqlite:///outcomes.db or postgresql://user:password@host/database",
-        ) from None
+    parsed = databases.parse(url, named="the outcome store's address")
     if parsed.get_backend_name() not in DRIVERS:
         raise ConfigError(
             f"outcomes cannot be kept in {parsed.get_backend_name()!r}: their counts rely on case-sensitive "
@@ -51,8 +47,7 @@ def parse(url: str | URL) -> URL:
 
 def shown(url: URL) -> str:
     """The URL for people: without any password."""
-    secret = {name for name in url.query if "password" in name.lower()}
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
+    return redacted(url.render_as_string(hide_password=True))
 
 
 def in_memory(url: URL) -> bool:
@@ -65,7 +60,7 @@ def in_memory(url: URL) -> bool:
 def sync_engine(url: URL, timeout: float) -> Engine:
     """An engine for `url`, whichever driver it names; `timeout` in seconds, for locks and connecting."""
     url = _with_driver(url, asynchronous=False)
-    with _driver_installed(url):
+    with databases.usable(url):
         engine = create_engine(url, **_options(url, timeout))
     return _tuned(engine, url, timeout)
 
@@ -73,7 +68,7 @@ def sync_engine(url: URL, timeout: float) -> Engine:
 def async_engine(url: URL, timeout: float) -> AsyncEngine:
     """The async twin of `sync_engine`."""
     url = _with_driver(url, asynchronous=True)
-    with _driver_installed(url):
+    with databases.usable(url):
         engine = create_async_engine(url, **_options(url, timeout))
     _tuned(engine.sync_engine, url, timeout)
     return engine
@@ -135,9 +130,8 @@ def translated(url: URL) -> Iterator[None]:
     except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
         if isinstance(error, exc.ProgrammingError) and not _forbidden(error):
             raise  # a defect of ours, not a state of the database
-        reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
         raise UnavailableError(
-            f"the outcome store {shown(url)} is not available: {reason.splitlines()[0]}",
+            f"the outcome store {shown(url)} is not available: {databases.reason(error)}",
             fix="check that it can be reached and written, has space left and is not locked by a long "
             "transaction, then do the same again: what was stored already is not stored twice",
         ) from error
@@ -170,23 +164,8 @@ def _options(url: URL, timeout: float) -> dict[str, Any]:
     return options | {"pool_timeout": timeout, "connect_args": {"timeout": timeout}}
 
 
-@contextlib.contextmanager
-def _driver_installed(url: URL) -> Iterator[None]:
-    try:
-        yield
-    except exc.NoSuchModuleError:
-        raise ConfigError(
-            f"{shown(url)} names a driver that SQLAlchemy does not know",
-            fix=f"leave it out: {url.get_backend_name()}://...",
-        ) from None
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{shown(url)} needs the Python package {error.name!r}, which is not installed",
-            fix="pip install 'psycopg[binary]'" if error.name == "psycopg" else f"pip install {error.name}",
-        ) from None
-
-
 def _tuned(engine: Engine, url: URL, timeout: float) -> Engine:
+    databases.strict(engine, url)
     if engine.dialect.name == "postgresql":
         _wait_at_most(engine, timeout)
     elif not in_memory(url):

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow import text_file
 from fds_mlflow.errors import DataError, NotFoundError
 from fds_mlflow.outcomes.records import CaseRecord
 from fds_mlflow.outcomes.store import OutcomeStore
@@ -27,21 +28,21 @@ def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
 
     Args:
         store: Where to.
-        path: A CSV file with a header, or a Parquet file. Columns `transaction_id`, `status` and `known_at` (with a
-            time zone), and whichever other fields of `CaseRecord` are known; empty means not known.
+        path: A CSV file with a header, in UTF-8 or UTF-16, compressed with gzip or not, or a Parquet file. Columns
+            `transaction_id`, `status` and `known_at` (with a time zone), and whichever other fields of `CaseRecord`
+            are known; empty means not known.
 
     Returns:
         How many rows the file has, and how many of them were new or changed.
 
     Raises:
         NotFoundError: There is no such file.
-        DataError: A column is missing or unknown, or a value is not valid; the rows before its batch are stored.
+        DataError: The file cannot be read, a column is missing or unknown, or a value is not valid; the rows before
+            its batch are stored.
         UnavailableError: The database is locked, full or gone; as before.
     """
-    if not path.is_file():
-        raise NotFoundError(f"there is no file {path}", fix="give the path of a CSV or Parquet file")
     rows, changed = 0, 0
-    read = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    read = _parquet(path) if text_file.is_parquet(path) else _csv(path)
     while batch := list(islice(read, BATCH)):
         try:
             changed += store.label([_case(row) for row in batch])
@@ -55,7 +56,7 @@ def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with text_file.opened(path) as file:
         reader = csv.DictReader(file, restkey="")
         _check(path, reader.fieldnames or ())
         for row in reader:
@@ -72,13 +73,14 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
+        with parquet.ParquetFile(path) as file:
+            _check(path, file.schema_arrow.names)
+            for batch in file.iter_batches(BATCH):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}", fix="check the path") from None
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is no Parquet file: {error}", fix="write it again, or give a CSV file") from None
-    with file:
-        _check(path, file.schema_arrow.names)
-        for batch in file.iter_batches(BATCH):
-            yield from batch.to_pylist()
 
 
 def _check(path: Path, columns: Any) -> None:

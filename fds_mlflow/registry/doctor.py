@@ -49,8 +49,8 @@ class Finding:
     writes: tuple[Write, ...] = ()
 
 
-BY_FIX = "`doctor --fix`, or the next operation"
-BY_TIDYING = "`doctor --fix`"
+BY_FIX = "`fds doctor MODEL --fix`, or the next operation"
+BY_TIDYING = "`fds doctor MODEL --fix`"
 BY_HAND = "a person"
 
 
@@ -80,7 +80,7 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
                 Severity.DANGER,
                 "no version has the champion alias",
                 "running routers keep their last good version and report degraded; fresh ones answer nothing",
-                "`promote VERSION` or `rollback to VERSION`",
+                "`fds promote MODEL VERSION` or `fds rollback to MODEL VERSION --reason WHY`",
             )
         )
     for alias in (tags.CHAMPION, tags.CANARY):
@@ -94,7 +94,9 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
         if not tags.is_threshold(value := version.tags.get(tags.THRESHOLD)):
             lack = f"no tag {tags.THRESHOLD}" if value is None else f"the threshold {value!r}, not a number in [0, 1]"
             what = f"the {alias} (version {version.version}) has {lack}"
-            found.append(Finding(Severity.DANGER, what, "it cannot be loaded for scoring", BY_HAND))
+            found.append(
+                Finding(Severity.DANGER, what, "it cannot be loaded for scoring", tags.threshold_fix(version.version))
+            )
     if view.canary_alias is not None and view.rollout is None:
         found.append(_inert_canary(view))
     return found
@@ -180,7 +182,9 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
     if missing:
         what = f"{len(missing)} events are missing from the history: {', '.join(map(str, missing[:10]))}"
         means = "their tags were deleted or made unreadable by hand"
-        found.append(Finding(Severity.WARNING, what, means, "import them from a backup (`history import`)"))
+        found.append(
+            Finding(Severity.WARNING, what, means, "import them from a backup (`fds history import MODEL FILE`)")
+        )
     for name in view.history.damaged:
         if tags.is_intent(name):
             found.append(_unreadable_intent(view, name))

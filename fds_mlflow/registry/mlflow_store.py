@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow import mlflow_client
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -31,19 +31,6 @@ HTTP_TIMEOUT = 10.0
 SQLITE_BUSY = 20.0
 """Seconds a write to SQLite may wait for the lock: MLflow sets this as `PRAGMA busy_timeout`."""
 
-_AGAIN = frozenset(
-    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock. ENDPOINT_NOT_FOUND is how
-    # its client reads a 404 that is no answer of MLflow's: a load balancer without a server behind it.
-    (
-        "BAD_REQUEST",
-        "ENDPOINT_NOT_FOUND",
-        "RESOURCE_EXHAUSTED",
-        "INTERNAL_ERROR",
-        "TEMPORARILY_UNAVAILABLE",
-        "REQUEST_LIMIT_EXCEEDED",
-        "DEADLINE_EXCEEDED",
-    )
-)
 _HTTP_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(HTTP_TIMEOUT)),
@@ -59,19 +46,8 @@ class MlflowStore:
     """
 
     def __init__(self, registry_uri: str | None = None, tracking_uri: str | None = None) -> None:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
-            self.uri: str = str(self._client._registry_uri)
-            self._client._get_registry_client()  # opens the store, which checks the address
-        except (MlflowException, ValueError, ImportError) as error:
-            address = _without_password(str(registry_uri or tracking_uri or "the default address"))
-            raise ConfigError(
-                f"{address} cannot be used as a registry: {str(error).splitlines()[0][:300]}",
-                fix="give a tracking URI such as sqlite:///mlflow.db or http://127.0.0.1:5000",
-            ) from error
+        self._client = mlflow_client.client(tracking_uri, registry_uri, timeout=SQLITE_BUSY)
+        self.uri: str = str(self._client._registry_uri)
         self.write_limit = SQLITE_BUSY if self.uri.startswith("sqlite") else HTTP_TIMEOUT
         # Unity Catalog refuses stages; everything works on aliases alone there.
         self._has_stages = not self.uri.startswith(("databricks-uc", "uc:"))
@@ -85,22 +61,21 @@ class MlflowStore:
 
     def version(self, model: str, version: int) -> VersionView:
         """One version."""
-        return _view(self._call(lambda: self._client.get_model_version(model, str(version)), model))
+        return self._call(lambda: _view(self._client.get_model_version(model, str(version))), model)
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
         """The version an alias points at; only MLflow's own "alias not found" means absent."""
         from mlflow.exceptions import MlflowException
 
-        def look() -> Any:
+        def look() -> VersionView | None:
             try:
-                return self._client.get_model_version_by_alias(model, alias)
+                return _view(self._client.get_model_version_by_alias(model, alias))
             except MlflowException as error:
                 if error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower():
                     return None
                 raise
 
-        found = self._call(look, model)
-        return None if found is None else _view(found)
+        return self._call(look, model)
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""
@@ -161,12 +136,13 @@ class MlflowStore:
 
     def _call(self, call: Callable[[], T], model: str) -> T:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with short_requests():
                 return call()
-        except MlflowException as error:
-            raise _translated(error, model, self.uri) from error
+        except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:  # ValueError: no answer of MLflow's
+            raise mlflow_client.translated(error, self.uri, about=f"model {model!r}") from None
 
 
 def _absent_is_fine(call: Callable[[], None]) -> None:
@@ -177,33 +153,6 @@ def _absent_is_fine(call: Callable[[], None]) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST" or "tag" not in str(error).lower():
             raise
-
-
-def _translated(error: Any, model: str, uri: str) -> FdsError:
-    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
-    code, text = error.error_code, (lines or [""])[0][:400]
-    text = text.replace(uri, _without_password(uri))
-    if code == "RESOURCE_DOES_NOT_EXIST":
-        return NotFoundError(
-            f"the registry does not know it (model {model!r}): {text}",
-            fix="see what there is with `fds list` and `fds show MODEL`",
-        )
-    if code in _AGAIN:
-        return UnavailableError(
-            f"the registry at {_without_password(uri)} did not answer: {text}",
-            fix="check that the server runs and the tracking URI is right, then try again",
-        )
-    return RefusedError(f"the registry refused ({code}): {text}", fix="mend what the message names")
-
-
-def _without_password(uri: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except ArgumentError:
-        return uri
 
 
 def _view(version: Any) -> VersionView:

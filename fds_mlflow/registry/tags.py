@@ -319,6 +319,14 @@ def decode_rollout(value: str | None) -> Rollout | None:
         return None
 
 
+def threshold_fix(version: int, model: str = "MODEL") -> str:
+    """What gives a version its threshold."""
+    return (
+        "set the score from which a transaction is flagged, such as 0.5: mlflow.MlflowClient()."
+        f"set_model_version_tag({model!r}, '{version}', '{THRESHOLD}', '0.5')"
+    )
+
+
 def is_threshold(value: str | None) -> bool:
     """Whether a threshold tag holds a number in [0, 1]."""
     try:
@@ -362,7 +370,9 @@ def checked_actor(actor: str) -> str:
         ConfigError: It is empty, longer than 200 bytes, or has control characters.
     """
     if not actor.strip():
-        raise ConfigError("the actor is empty", fix="set FDS_ACTOR, or pass actor=, to who is acting")
+        raise ConfigError(
+            "the actor is empty", fix="set FDS_ACTOR or --actor before the verb, or pass actor=, to who is acting"
+        )
     return _checked_text(actor, "the actor", MAX_ACTOR)
 
 

@@ -33,15 +33,15 @@ def parse(lines: Iterable[str]) -> list[Event]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"line {number} is no exported event: {type(error).__name__}: {error}",
-                fix="use the file as `history export` wrote it",
+                fix="use the file as `fds history export MODEL FILE` wrote it",
             ) from error
         if events[-1].sequence != len(events):
             raise DataError(
                 f"line {number} has the sequence {events[-1].sequence} where {len(events)} was to come",
-                fix="use the whole file as `history export` wrote it, in its order",
+                fix="use the whole file as `fds history export MODEL FILE` wrote it, in its order",
             )
     if not events:
-        raise DataError("there are no events to import", fix="use a file that `history export` wrote")
+        raise DataError("there are no events to import", fix="use a file that `fds history export MODEL FILE` wrote")
     return events
 
 

@@ -42,7 +42,9 @@ def read(store: RegistryStore, model: str) -> Aliases:
         champion = store.by_alias(model, tags.CHAMPION)
         if champion is None or not champion.ready:
             state = "no champion" if champion is None else f"a champion that is {champion.status}"
-            raise UnavailableError(f"model {model!r} has {state}", fix="promote a version that is READY")
+            raise UnavailableError(
+                f"model {model!r} has {state}", fix="promote a version that is READY (`fds promote MODEL VERSION`)"
+            )
         rollout = _rollout(champion, canary)
         # The champion may have moved away and back in between, a canary started or ended: both reads must agree.
         if rollout == _rollout(champion, store.by_alias(model, tags.CANARY)):

@@ -196,6 +196,6 @@ def _served(view: VersionView) -> Served:
     if value is None or not tags.is_threshold(value):
         raise UnavailableError(
             f"version {view.version} has the threshold {value!r}, not a number in [0, 1]",
-            fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
+            fix=tags.threshold_fix(view.version),
         )
     return Served(view.version, view.identity, float(value))

@@ -6,6 +6,7 @@ python -m fds_mlflow.serving.prepare MODEL VERSION FOLDER [--tracking-uri URI] [
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,12 @@ class Preparation:
             RefusedError: It does not load, does not score its example, or takes too long.
         """
         command = [sys.executable, "-m", "fds_mlflow.serving.prepare", self.model, str(version), str(folder)]
-        for option, uri in (("--tracking-uri", self.tracking_uri), ("--registry-uri", self.registry_uri)):
-            command += [option, uri] if uri else []
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        # Not as arguments: everybody on the machine sees those, and an address may hold a password.
+        uris = {"MLFLOW_TRACKING_URI": self.tracking_uri, "MLFLOW_REGISTRY_URI": self.registry_uri}
+        environment = os.environ | {name: uri for name, uri in uris.items() if uri}
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
             self._running.add(process)
             try:
                 _, said = process.communicate(timeout=self.seconds)
@@ -124,8 +128,8 @@ def prepare(
 @click.argument("model")
 @click.argument("version", type=int)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--tracking-uri")
-@click.option("--registry-uri")
+@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI")
+@click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI")
 def main(model: str, version: int, folder: Path, tracking_uri: str | None, registry_uri: str | None) -> None:
     """Prepare a version; an error is one line of JSON, last on standard error."""
     from fds_mlflow.registry.mlflow_store import MlflowStore

@@ -121,6 +121,7 @@ class Router:
         self._poll_seconds = poll_seconds
         self._recorder = recorder
         self._table: RoutingTable | None = None
+        self._fix = ""
         self._read_at = float("-inf")
         self._scorers: dict[int, tuple[str | None, Scorer]] = {}
         self._identities: dict[int, str] = {}
@@ -146,7 +147,7 @@ class Router:
         if self._table is None:
             raise UnavailableError(
                 f"model {self.model!r} cannot be served: {self.degraded}",
-                fix="promote a version (`fds promote MODEL VERSION`) and check the tracking URI",
+                fix=self._fix,
             )
         return self._table
 
@@ -169,7 +170,7 @@ class Router:
                 self._scorers = {version: scorer for version, scorer in kept.items() if scorer is not None}
             self._table, self.degraded = table, None
         except FdsError as error:
-            self.degraded = error.what
+            self.degraded, self._fix = error.what, error.fix
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
             self._read_at = self._clock.monotonic()

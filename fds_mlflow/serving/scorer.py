@@ -229,7 +229,7 @@ def threshold_of(model: str, version: VersionView) -> float:
     if value is None or not tags.is_threshold(value):
         raise RefusedError(
             f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
-            fix=f"set its tag {tags.THRESHOLD} to the score from which a transaction is flagged",
+            fix=tags.threshold_fix(version.version, model),
         )
     return float(value)
 
@@ -252,11 +252,13 @@ class Check:
         name: The question.
         passed: Yes, no, or None for a warning.
         detail: One sentence.
+        fix: What mends it, where it failed.
     """
 
     name: str
     passed: bool | None
     detail: str
+    fix: str = ""
 
 
 def validate(
@@ -270,7 +272,7 @@ def validate(
     try:
         scorer = load_version(version)
     except FdsError as error:
-        return [Check("loads", False, f"{error.what} ({error.fix})")]
+        return [Check("loads", False, error.what, error.fix)]
     checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}"), _scores(scorer)]
     if checks[-1].passed is not False:
         checks.append(_answers(scorer))
@@ -290,7 +292,7 @@ def _scores(scorer: Scorer) -> Check:
     try:
         scores = scorer.score(scorer.example)
     except FdsError as error:
-        return Check(name, False, error.what)
+        return Check(name, False, error.what, error.fix)
     return Check(name, True, f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}")
 
 
@@ -302,7 +304,7 @@ def _answers(scorer: Scorer) -> Check:
     try:
         rows = tried(scorer)
     except FdsError as error:
-        return Check(name, False, error.what)
+        return Check(name, False, error.what, error.fix)
     if rows is None:
         return Check(name, None, "there is no input example to make a request of")
     return Check(name, True, f"{rows} rows of its example, sent as JSON")
@@ -319,9 +321,10 @@ def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Ch
         if column in champion.inputs and champion.inputs[column] != kind
     ]
     if types:
-        return Check(name, False, f"column types differ from version {champion.version}'s: {', '.join(types)}")
+        said = f"column types differ from version {champion.version}'s: {', '.join(types)}"
+        return Check(name, False, said, "register a version whose columns have the champion's types")
     if new:
         said = f"it needs columns that version {champion.version} does not: {', '.join(new)}"
-        passed = None if allow_new_columns else False
-        return Check(name, passed, said if allow_new_columns else f"{said} (allow_new_columns if callers send them)")
+        fix = "if callers send them already, say so: --allow-new-columns, or allow_new_columns=True in Python"
+        return Check(name, None, said) if allow_new_columns else Check(name, False, said, fix)
     return Check(name, True, f"{len(scorer.inputs)} columns, as version {champion.version} takes them")

@@ -299,7 +299,8 @@ def _listen(options: Options) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigError(
-            f"{options.host}:{options.port} cannot be listened on: {error.strerror}", fix="choose another --port"
+            f"{options.host}:{options.port} cannot be listened on: {error.strerror}",
+            fix="choose another --port or --host",
         ) from error
     listening.set_inheritable(True)
     return listening

@@ -65,7 +65,7 @@ _NATIVE = {
 
 _RESERVED = {
     "objective": "leave it out: the scorer contract needs a probability",
-    "random_state": "give seed= to the training instead",
+    "random_state": "give seed= (--seed) to the training instead",
     "importance_type": "leave it out: gain is logged",
     "class_weight": "use scale_pos_weight or is_unbalance",
     "metric": "leave it out: early stopping watches average precision",

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, object] = {
 }
 
 _RESERVED = {
-    "random_state": "give seed= to the training instead",
+    "random_state": "give seed= (--seed) to the training instead",
     "warm_start": "leave it out: the training grows the forest step by step itself",
     "verbose": "leave it out",
     "contamination": "leave it out: the threshold comes from the target false positive rate",

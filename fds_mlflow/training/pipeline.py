@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.mlflow_client import tracking
+from fds_mlflow.registry.mlflow_store import short_requests
 from fds_mlflow.training import evaluation, gradient_boosting, isolation_forest
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.scorer import Curve, FittedScorer, log_scorer
@@ -86,6 +88,8 @@ def train(
     Raises:
         ConfigError: An unknown algorithm or parameter, a target outside (0, 1), a deleted experiment.
         DataError: Data that the algorithm cannot learn from.
+        UnavailableError: The tracking server does not answer.
+        RefusedError: It does not let this user in.
     """
     import mlflow
 
@@ -98,6 +102,7 @@ def train(
     facts = _facts(split, algorithm)
     given = dict(tags or {})
     with (
+        tracking(f"training of {model_name!r}"),
         run_facts(facts),
         mlflow.start_run(
             experiment_id=experiment_id(experiment or f"fds/{model_name or 'training'}", given=experiment),
@@ -166,7 +171,8 @@ def experiment_id(name: str, *, given: str | None) -> str | None:
     if os.environ.get("MLFLOW_RUN_ID"):
         return None
     client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(name)
+    with short_requests():  # a server that is not there is found out now, not after MLflow's minutes of retries
+        found = client.get_experiment_by_name(name)
     if found is None:
         try:
             return str(client.create_experiment(name))
@@ -176,7 +182,8 @@ def experiment_id(name: str, *, given: str | None) -> str | None:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError(
-            f"the experiment {name!r} is deleted", fix="restore it in MLflow, or give another name with experiment="
+            f"the experiment {name!r} is deleted",
+            fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
         )
     return str(found.experiment_id)
 

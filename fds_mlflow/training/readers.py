@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.redaction import redacted
+from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent, form, is_parquet, misencoded, undecodable
 from fds_mlflow.training.schema import Schema
 
 if TYPE_CHECKING:
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import Select
     from sqlalchemy.sql.elements import TextClause
 
-CSV_SUFFIXES = (".csv", ".csv.gz")
-PARQUET_SUFFIXES = (".parquet", ".pq")
 _CSV_BLOCK = 32 * 2**20  # bytes of text per stretch
 _PARQUET_ROWS = 500_000
 _SQL_ROWS = 100_000
@@ -31,13 +32,7 @@ def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | 
         return "the DataFrame"
     if not is_url(source):
         return str(source)
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        safe = make_url(str(source)).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "the database URL"
+    safe = redacted(str(source))
     return f"{safe} (table {table})" if table else f"{safe} (query {' '.join((query or '').split())[:60]!r})"
 
 
@@ -67,16 +62,38 @@ def chunks(
         return _from_frame(source, schema)
     if is_url(source):
         if (table is None) == (query is None):
-            raise ConfigError("a database URL needs a table or a query", fix="give exactly one of table= and query=")
+            raise ConfigError(
+                "a database URL needs a table or a query",
+                fix="give exactly one of table= and query= (--table, --query)",
+            )
         return _from_sql(str(source), schema, table, query)
     path = Path(source)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}", fix="check the path")
-    name = path.name.lower()
-    if name.endswith(CSV_SUFFIXES):
-        return _from_csv(path, schema)
-    if name.endswith(PARQUET_SUFFIXES):
-        return _from_parquet(path, schema)
+    return _from_parquet(path, schema) if _is_parquet(path) else _from_csv(path, schema)
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a CSV or Parquet file.
+
+    Raises:
+        DataError: There is no such file, or it cannot be read.
+    """
+    from pyarrow import parquet
+
+    if not _is_parquet(path):
+        with _csv_read(path):
+            return _header(path)
+    with _parquet_read(path), parquet.ParquetFile(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet; it is there, and CSV by its name otherwise."""
+    if (lack := absent(path)) is not None:
+        raise DataError(lack, fix="check the path")
+    if is_parquet(path):
+        return True
+    if path.name.lower().endswith(CSV_SUFFIXES):
+        return False
     raise DataError(
         f"{path} is neither CSV nor Parquet by its name",
         fix=f"rename it to one of {', '.join((*CSV_SUFFIXES, *PARQUET_SUFFIXES))}, or convert it",
@@ -124,25 +141,36 @@ def _array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
         return pa.array(series.map(lambda value: None if pd.isna(value) else str(value)), from_pandas=True)
 
 
+def _stream(path: Path) -> tuple[pa.NativeFile, str]:
+    """A CSV file's bytes, and their encoding."""
+    found = form(path)
+    return pa.input_stream(str(path), compression="gzip" if found.compressed else None), found.encoding
+
+
+def _header(path: Path) -> list[str]:
+    """The header of a CSV file, alone and first: a missing column is the commonest mistake, with its own message."""
+    from pyarrow import csv
+
+    stream, encoding = _stream(path)
+    with stream:
+        names = csv.open_csv(stream, read_options=csv.ReadOptions(block_size=2**20, encoding=encoding)).schema.names
+    other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
+    if other is not None:
+        raise DataError(f"{path} is separated by {other!r}, not by commas", fix="write it with commas, or as Parquet")
+    return list(names)
+
+
 def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
     from pyarrow import csv
 
-    try:
-        # The header alone, first: a missing column is the commonest mistake and deserves its own message.
-        with pa.input_stream(str(path), compression="gzip" if path.name.lower().endswith(".gz") else None) as stream:
-            head = csv.open_csv(stream, read_options=csv.ReadOptions(block_size=2**20))
-            names = head.schema.names
-        other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
-        if other is not None:
-            raise DataError(
-                f"{path} is separated by {other!r}, not by commas", fix="write it with commas, or as Parquet"
-            )
-        require_columns(names, schema, str(path))
+    with _csv_read(path):
+        require_columns(_header(path), schema, str(path))
         wanted = _wanted(schema)
+        stream, encoding = _stream(path)
         # Everything as text: types are the schema's business, and codes such as 007 must survive.
         reader = csv.open_csv(
-            path,
-            read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
+            stream,
+            read_options=csv.ReadOptions(block_size=_CSV_BLOCK, encoding=encoding),
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 include_columns=wanted,
@@ -150,47 +178,65 @@ def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
                 strings_can_be_null=False,
             ),
         )
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        with stream:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _csv_read(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         if reason == "Empty CSV file":
             raise DataError(f"{path} is empty: not even a header", fix="check how the file was written") from None
+        if "utf" in reason.lower() and (where := undecodable(path)) is not None:
+            raise misencoded(path, where) from None
         raise DataError(
             f"cannot read {path} as CSV: {reason}",
-            fix="it must be UTF-8, comma-separated, with one header line and the same number of fields in each row",
+            fix="it must be UTF-8 or UTF-16, comma-separated, with one header line and as many fields in each row",
         ) from None
 
 
 def _from_parquet(path: Path, schema: Schema) -> Iterator[pa.Table]:
     from pyarrow import parquet
 
+    with _parquet_read(path), parquet.ParquetFile(path) as file:
+        require_columns(file.schema_arrow.names, schema, str(path))
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=_wanted(schema)):
+            yield pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _parquet_read(path: Path) -> Iterator[None]:
     try:
-        with parquet.ParquetFile(path) as file:
-            require_columns(file.schema_arrow.names, schema, str(path))
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=_wanted(schema)):
-                yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError) as error:
+        yield
+    except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"cannot read {path} as Parquet: {reason}", fix="check how the file was written") from None
 
 
 def _from_sql(url: str, schema: Schema, table: str | None, query: str | None) -> Iterator[pa.Table]:
     from sqlalchemy import create_engine
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    from fds_mlflow import databases
 
     name = describe(url, table, query)
+    address = databases.parse(url, named="the address of the data")
     try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        engine = create_engine(address)
+    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
         raise DataError(
             f"{name} cannot be used: {error}",
             fix="write dialect+driver://user:password@host/database, and install the driver it names",
         ) from None
+    databases.strict(engine, address)
     try:
         with engine.connect().execution_options(stream_results=True) as connection:
             yield from _rows(connection, _statement(engine, schema, table, query, name), schema, name)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise DataError(
             f"cannot read {name}: {reason}", fix="check the database, the table or query, and your rights"

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from fds_mlflow.errors import ConfigError
+from fds_mlflow import text_file
+from fds_mlflow.errors import ConfigError, FdsError
 
 SHIPPED = Path(__file__).parent / "schemas"
 FEATURES_SUFFIX = ".features.yaml"
@@ -95,12 +96,11 @@ def read_yaml(source: str | Path, *, suffix: str, what: str) -> tuple[dict[str, 
             )
         path = SHIPPED / f"{source}{suffix}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the {what} {path}: {error.strerror}", fix="check the path and its permissions"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with text_file.opened(path) as file:
+            content = yaml.safe_load(file.read())
+    except FdsError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.what}", fix=error.fix) from None
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is not YAML: {reason}", fix="correct the file; see docs/data.md") from None
     if not isinstance(content, dict):

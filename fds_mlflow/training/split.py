@@ -107,7 +107,12 @@ def by_time(
         late = masks[part] & _unknown_at(table.frame, boundary)
         masks[part] &= ~late
         facts[f"split_{part}_late_labels"] = str(int(late.sum()))
-    return _cut(table, masks, facts, "move the dates or fractions, shorten the gap, or bring a longer period")
+    return _cut(
+        table,
+        masks,
+        facts,
+        "bring a longer period, cut at random (--split stratified), or, in Python, move dates, fractions or gap",
+    )
 
 
 def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 42) -> Split:
@@ -132,7 +137,7 @@ def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2)
     if "label" not in table.frame.columns:
         raise DataError(
             "a stratified split needs labels and the table has none",
-            fix="name the label column in the schema, or split by time",
+            fix="name the label column in the schema, or split by time (--split time)",
         )
     rng = np.random.default_rng(seed)
     labels = table.y
@@ -210,7 +215,7 @@ def _boundaries(
         period = f"from {time[0]} to {time[-1]}" if rows else "without a time"
         raise DataError(
             f"{rows:,} rows {period} leave nothing beside two gaps of {gap / np.timedelta64(1, 'D'):g} days",
-            fix="shorten the gap, or bring a longer period",
+            fix="bring a longer period, cut at random (--split stratified), or, in Python, shorten the gap",
         )
     return time[first], time[second]
 

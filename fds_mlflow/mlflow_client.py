@@ -1,0 +1,126 @@
+"""MLflow's client at the edge: addresses checked before it tries them for minutes, and its errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fds_mlflow import databases
+from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXAMPLE = "sqlite:///mlflow.db or http://127.0.0.1:5000"
+
+TRANSIENT = frozenset(
+    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock. ENDPOINT_NOT_FOUND is how
+    # its client reads a 404 that is no answer of MLflow's: a load balancer without a server behind it.
+    (
+        "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
+        "RESOURCE_EXHAUSTED",
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+        "REQUEST_LIMIT_EXCEEDED",
+        "DEADLINE_EXCEEDED",
+    )
+)
+_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+_FIXES = {
+    "UNAUTHENTICATED": f"set {_LOGIN}, to who may",
+    "PERMISSION_DENIED": f"ask who runs the server for the right to do this, or set {_LOGIN}, to who may",
+}
+
+
+def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float) -> MlflowClient:
+    """MLflow's client, with both its stores open.
+
+    Args:
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        timeout: Seconds to wait for a database.
+
+    Raises:
+        ConfigError: An address is malformed, of no known kind, or its driver is not installed.
+        UnavailableError: A database cannot be reached, or is none.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    tracking = tracking_uri or mlflow.get_tracking_uri()
+    shown = registry_uri or tracking
+    try:
+        _check(tracking, timeout)
+        made = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+        shown = str(made._registry_uri)
+        if shown != tracking:
+            _check(shown, timeout)
+        made._get_registry_client()  # opens the store, which checks the address
+    except (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{shown} cannot be used as a registry: {databases.reason(error)[:300].strip()}",
+            fix=f"give a tracking URI such as {EXAMPLE}, by --tracking-uri before the verb or MLFLOW_TRACKING_URI",
+        ) from None
+    return made
+
+
+def _check(address: str, timeout: float) -> None:
+    """Refuse an address that cannot work; MLflow would try a database ten times, for minutes."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    scheme = address.partition("://")[0].partition("+")[0].lower()
+    if scheme in DATABASE_ENGINES:
+        databases.reach(address, named="the MLflow database", timeout=timeout)
+    elif scheme in ("http", "https"):
+        try:
+            there = bool(urlsplit(address).hostname and urlsplit(address).port != 0)
+        except ValueError:  # an open bracket, or a port that is no number: the text quotes what may be a password
+            there = False
+        if not there:
+            raise ValueError("it does not name a host, or its port is no number")
+
+
+def translated(error: Exception, address: str, *, about: str, what: str = "registry") -> FdsError:
+    """What MLflow's client says, as one of our errors.
+
+    Args:
+        error: From MLflow, or from a library below it.
+        address: Where the request went.
+        about: What was asked for, such as `model 'fraud'`.
+        what: Which of the two was asked: the registry, or tracking.
+    """
+    code = getattr(error, "error_code", "INTERNAL_ERROR")
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
+    text = (lines or [type(error).__name__])[0][:400]
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        return NotFoundError(
+            f"the {what} does not know it ({about}): {text}",
+            fix="see what there is with `fds list` and `fds show MODEL`",
+        )
+    if code in TRANSIENT:
+        return UnavailableError(
+            f"the {what} at {address} did not answer: {text}",
+            fix="check that the server runs and the tracking URI is right, then try again",
+        )
+    return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "correct what the message names"))
+
+
+@contextmanager
+def tracking(about: str) -> Iterator[None]:
+    """Turn what MLflow raises about tracking into our errors; ours go through.
+
+    Raises:
+        FdsError: The tracking server cannot be reached, does not know it, or refuses.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # artifacts are uploaded past MLflow's own errors
+        raise translated(error, mlflow.get_tracking_uri(), about=about, what="tracking server") from None

@@ -1,0 +1,155 @@
+"""Files as people have them: text in UTF-8 or UTF-16, compressed with gzip or not, or Parquet, by what they hold."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TextIO, cast
+
+from fds_mlflow.errors import DataError, NotFoundError
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"SQLite format 3": "an SQLite database",
+}
+_MARKS = (  # the longer ones first: UTF-16's is how UTF-32's begins
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a text file is to be read.
+
+    Attributes:
+        compressed: With gzip.
+        encoding: Python's name of it.
+    """
+
+    compressed: bool
+    encoding: str
+
+
+def absent(path: Path) -> str | None:
+    """Why there is no file at a path, in words; None where there is one."""
+    try:
+        if path.is_file():
+            return None
+        return f"{path} is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+    except OSError as error:  # such as a name that is too long
+        return f"there is no file {path}: {error.strerror}"
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its name or by how it begins."""
+    if path.name.lower().endswith(PARQUET_SUFFIXES):
+        return True
+    with _readable(path):
+        return _head(path) == _PARQUET
+
+
+def form(path: Path) -> Form:
+    """How to read a text file, by how it begins.
+
+    Raises:
+        NotFoundError: There is no such file.
+        DataError: It cannot be read, or is no text.
+    """
+    with _readable(path):
+        compressed = _head(path).startswith(_GZIP)
+        head = b""
+        # What is damaged is said by whoever reads on.
+        with _bytes(path, compressed=compressed) as file, suppress(gzip.BadGzipFile, EOFError, zlib.error):
+            head = file.read(16)
+    for mark, what in _NO_TEXT.items():
+        if head.startswith(mark):
+            raise DataError(f"{path} is {what}", fix="save it as CSV, as it is or compressed with gzip, or as Parquet")
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return Form(compressed, encoding)
+    # Without a mark, a first sign of ASCII still tells: its other byte is zero.
+    bare = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
+    zeros = tuple(byte == 0 for byte in head[:2])
+    return Form(compressed, bare.get(cast("tuple[bool, bool]", zeros), "utf-8"))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file for reading, line ends as they are; errors of the file while it is read are told as ours.
+
+    Raises:
+        NotFoundError: There is no such file.
+        DataError: It cannot be read, is no text, is damaged, or is in another encoding; names line and column.
+    """
+    found = form(path)
+    with _readable(path, found), _bytes(path, compressed=found.compressed) as file:
+        yield io.TextIOWrapper(file, encoding=found.encoding, newline="")
+
+
+def undecodable(path: Path) -> str | None:
+    """Where a file stops to be UTF-8, in words; None where it does not."""
+    with _readable(path), _bytes(path, compressed=_head(path).startswith(_GZIP)) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                column = len(line[: error.start].decode()) + 1
+                return f"line {number:,}, column {column:,} has the byte 0x{line[error.start]:02x}"
+    return None
+
+
+def misencoded(path: Path, where: str) -> DataError:
+    """The error of a file in another encoding."""
+    return DataError(
+        f"{path} is not UTF-8: {where}",
+        fix="save it as UTF-8, such as by `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE`; which encoding it has "
+        "cannot be told from the file",
+    )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET))
+
+
+def _bytes(path: Path, *, compressed: bool) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
+
+
+@contextmanager
+def _readable(path: Path, found: Form | None = None) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}", fix="check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder", fix="give the path of one file in it") from None
+    except UnicodeDecodeError as error:
+        if found is not None and found.encoding.startswith("utf-8"):
+            raise misencoded(path, undecodable(path) or str(error)) from None
+        raise DataError(f"{path} is damaged: {error}", fix="get it once more, or save it as UTF-8") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}", fix="get it once more") from None
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}", fix="check the path and its permissions"
+        ) from None
