@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from fds_mlflow import text_file
+from fds_mlflow.core.keys import spelled
+from fds_mlflow.csv_text import records
 from fds_mlflow.errors import DataError, NotFoundError
-from fds_mlflow.outcomes.records import CaseRecord
+from fds_mlflow.outcomes.records import CaseRecord, case_rows
 from fds_mlflow.outcomes.store import OutcomeStore
 
 BATCH = 10_000
@@ -21,6 +23,9 @@ BATCH = 10_000
 COLUMNS = tuple(field.name for field in fields(CaseRecord))
 REQUIRED = ("transaction_id", "status", "known_at")
 _TIMES = ("known_at", "occurred_at", "reported_at", "resolved_at")
+
+_Read = tuple[str, Mapping[str, Any]]
+"""Where a row stands in its file, and its values by column."""
 
 
 def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
@@ -45,38 +50,50 @@ def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
     read = _parquet(path) if text_file.is_parquet(path) else _csv(path)
     while batch := list(islice(read, BATCH)):
         try:
-            changed += store.label([_case(row) for row in batch])
+            cases = [_case(where, row) for where, row in batch]
+            changed += store.label(cases)
         except DataError as error:
             raise DataError(
-                f"{path}, rows {rows + 1:,} to {rows + len(batch):,}: {error.what}",
-                fix=f"{error.fix}; the rows before these are stored, and the file can be loaded again",
+                f"{path}: {_found(batch) or error.what}",
+                fix=f"{error.fix}; {rows:,} rows before it are stored, and the file can be loaded again",
             ) from None
         rows += len(batch)
     return rows, changed
 
 
-def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
+def _found(batch: Sequence[_Read]) -> str | None:
+    """The first row that no store takes, and why."""
+    for where, row in batch:
+        try:
+            case_rows([_case(where, row)])
+        except DataError as error:
+            return error.what if error.what.startswith(where) else f"{where}: {error.what.partition(': ')[2]}"
+    return None
+
+
+def _csv(path: Path) -> Iterator[_Read]:
     with text_file.opened(path) as file:
-        reader = csv.DictReader(file, restkey="")
-        _check(path, reader.fieldnames or ())
-        for row in reader:
-            if "" in row or None in row.values():
+        names, rows = records(file, str(path))
+        _check(path, names)
+        for line, row in rows:
+            if any("\n" in value or "\r" in value for value in row.values()):
                 raise DataError(
-                    f"line {reader.line_num} of {path} has not the {len(reader.fieldnames or ())} fields of its header",
-                    fix="correct the line",
+                    f"line {line} of {path} ends a field that goes over several lines: a quote is open",
+                    fix="close each quote, and double a quote inside a quoted value",
                 )
-            yield row
+            yield f"line {line}", row
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+def _parquet(path: Path) -> Iterator[_Read]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             _check(path, file.schema_arrow.names)
+            numbers = count(1)
             for batch in file.iter_batches(BATCH):
-                yield from batch.to_pylist()
+                yield from ((f"row {next(numbers)}", row) for row in batch.to_pylist())
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}", fix="check the path") from None
     except (pyarrow.ArrowException, OSError) as error:
@@ -92,25 +109,32 @@ def _check(path: Path, columns: Any) -> None:
         raise DataError(f"{path} {' and '.join(wrong)}", fix=f"name the columns as here: {', '.join(COLUMNS)}")
 
 
-def _case(row: Mapping[str, Any]) -> CaseRecord:
+def _case(where: str, row: Mapping[str, Any]) -> CaseRecord:
     values: dict[str, Any] = {name: None if value == "" else value for name, value in row.items()}
+    try:
+        values["transaction_id"] = spelled(values["transaction_id"])
+    except DataError as error:
+        raise DataError(f"{where}: {error.what}", fix=error.fix) from None
     for name, value in values.items():
         if isinstance(value, str) and name in _TIMES:
-            values[name] = _time(name, value)
+            values[name] = _time(where, name, value)
         elif isinstance(value, str) and name == "loss_amount":
-            values[name] = _amount(value)
+            values[name] = _amount(where, value)
     return CaseRecord(**values)
 
 
-def _time(name: str, written: str) -> datetime:
-    try:
-        return datetime.fromisoformat(written)
-    except ValueError:
-        raise DataError(f"{name} is {written!r}", fix="write times like 2026-03-01T12:00:00+00:00") from None
+def _time(where: str, name: str, written: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(written)
+        if moment.tzinfo is not None:
+            return moment
+    raise DataError(
+        f"{where}: {name} is {written!r}, not a time with a time zone", fix="write times like 2026-03-01T12:00:00+00:00"
+    )
 
 
-def _amount(written: str) -> float:
+def _amount(where: str, written: str) -> float:
     try:
         return float(written)
     except ValueError:
-        raise DataError(f"loss_amount is {written!r}", fix="write amounts like 123.45") from None
+        raise DataError(f"{where}: loss_amount is {written!r}", fix="write amounts like 123.45") from None

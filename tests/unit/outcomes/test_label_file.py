@@ -61,13 +61,22 @@ def test_a_parquet_file(memory: OutcomeStore, tmp_path: Path) -> None:
     [
         ("transaction_id,status\nTX1,confirmed\n", "lacks known_at"),
         (CSV.replace("fraud_type", "kind"), "unknown columns 'kind'"),
-        (CSV.replace("genuine", "innocent"), "rows 1 to 2.*innocent"),
-        (CSV.replace("Z,,", ",,"), "rows 1 to 2.*time zone"),
+        (CSV.replace("genuine", "innocent"), "line 3: status is 'innocent'"),
+        (CSV.replace("Z,,", ",,"), "line 3: known_at .* time zone"),
         (CSV.replace("99.5", "much"), "loss_amount is 'much'"),
         (CSV.replace("2026-03-08T12:00:00Z", "Sunday"), "known_at is 'Sunday'"),
         (CSV + "TX3,genuine\n", "line 4"),
         (CSV + "TX3,genuine,2026-03-08T12:00:00Z,1,card,more\n", "line 4"),
-        ("", "lacks transaction_id"),
+        ("", "no line of column names"),
+        (CSV + 'TX3,genuine,2026-03-08T12:00:00Z,1,"card\n', "line 4 .* never closed"),
+        (
+            CSV + 'TX3,genuine,2026-03-08T12:00:00Z,1,"card\nTX4,genuine,2026-03-08T12:00:00Z,1,card"\n',
+            "line 5 .* quote",
+        ),
+        (CSV + 'TX3,"genuine"ly,2026-03-08T12:00:00Z,1,card\n', "line 4"),
+        (CSV.replace("loss_amount", "status"), "two columns named 'status'"),
+        (CSV.replace("TX2", ""), "line 3: transaction_id"),
+        (CSV.replace("TX2", "x" * 256), "line 3: transaction_id has 256 characters"),
     ],
 )
 def test_a_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, text: str, what: str) -> None:
