@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from fds_mlflow.csv_text import records
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.redaction import redacted
-from fds_mlflow.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent, form, is_parquet, misencoded, undecodable
+from fds_mlflow.text_file import (
+    CSV_SUFFIXES,
+    PARQUET_SUFFIXES,
+    absent,
+    form,
+    is_parquet,
+    misencoded,
+    opened,
+    undecodable,
+)
 from fds_mlflow.training.schema import Schema
 
 if TYPE_CHECKING:
@@ -165,6 +175,8 @@ def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
 
     with _csv_read(path):
         require_columns(_header(path), schema, str(path))
+        if _quotes(path):  # about which Arrow is lenient
+            _require_strict(path)
         wanted = _wanted(schema)
         stream, encoding = _stream(path)
         # Everything as text: types are the schema's business, and codes such as 007 must survive.
@@ -183,6 +195,23 @@ def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch])
 
 
+def _quotes(path: Path) -> bool:
+    stream, _ = _stream(path)
+    with stream:  # in every encoding that is read a quote has this byte
+        return any(b'"' in block for block in iter(lambda: stream.read(_CSV_BLOCK), b""))
+
+
+def _require_strict(path: Path) -> None:
+    """Read a CSV file for its faults alone.
+
+    Raises:
+        DataError: A quote is open, or a row has more or fewer fields than the header; names the line.
+    """
+    with opened(path) as file:
+        for _ in records(file, str(path))[1]:
+            pass
+
+
 @contextmanager
 def _csv_read(path: Path) -> Iterator[None]:
     try:
@@ -193,6 +222,7 @@ def _csv_read(path: Path) -> Iterator[None]:
             raise DataError(f"{path} is empty: not even a header", fix="check how the file was written") from None
         if "utf" in reason.lower() and (where := undecodable(path)) is not None:
             raise misencoded(path, where) from None
+        _require_strict(path)
         raise DataError(
             f"cannot read {path} as CSV: {reason}",
             fix="it must be UTF-8 or UTF-16, comma-separated, with one header line and as many fields in each row",

@@ -50,6 +50,24 @@ def database(frame: pd.DataFrame, path: Path) -> str:
     return url
 
 
+BROKEN = {
+    "an open quote": ('e,2026-01-02,"x,1,0\n', "line 6 of .* never closed"),
+    "text behind a quote": ('e,2026-01-02,"x"y,1,0\n', "line 6 of .* does not parse"),
+    "a comma too many": ("e,2026-01-02,x,1,0,\n", "line 6 of .* has 6 fields where its header has 5"),
+    "a short row": ("e,2026-01-02\n", "line 6 of .* has 2 fields"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_csv_file_is_refused_with_its_line(name: str, tmp_path: Path) -> None:
+    """A quote or a comma out of place is no transaction and shifts no column: the error names the line."""
+    text, words = BROKEN[name]
+    file = tmp_path / "x.csv"
+    file.write_text(frame()[["id", "t", "cust", "eur", "y"]].to_csv(index=False) + text)
+    with pytest.raises(DataError, match=words):
+        load(file, **LABELLED)
+
+
 class TestSources:
     def test_every_source_gives_the_same_transactions(self, simulated: pd.DataFrame, tmp_path: Path) -> None:
         """CSV, compressed CSV, Parquet, a frame and a database give the same frame and the same digest."""
@@ -283,9 +301,9 @@ class TestRefusals:
             "none.csv": "there is no file",
             "x.txt": "neither CSV nor Parquet",
             "semi.csv": "is separated by ';', not by commas",
-            "ragged.csv": "cannot read .* as CSV",
+            "ragged.csv": "line 2 of .*ragged.csv has 2 fields",
             "x.parquet": "cannot read .* as Parquet",
-            "x.csv.gz": "cannot read .* as CSV",
+            "x.csv.gz": "line 2 of .*ragged.csv has 2 fields",
         }.items():
             with pytest.raises(DataError, match=message):
                 load(tmp_path / name, **ROLES)
