@@ -413,7 +413,7 @@ async def test_an_answered_request_takes_no_place(app: App):
 
 
 async def test_more_requests_than_allowed_are_refused_in_our_words(app: App, server: Connections):
-    """Beyond the limit of requests one is answered 503 and told what to do, then all is as before; no leaver helps it."""
+    """Beyond the limit of requests one is answered 503 and told what to do; then all is as before."""
     gone = Connection(ScoreProtocol, app, server=server)
     await gone.send(REQUESTS["rows"][:-3])
     gone.protocol.connection_lost(None)
