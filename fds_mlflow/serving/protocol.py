@@ -46,8 +46,7 @@ class ScoreProtocol(HttpToolsProtocol):
         self._held: list[bytes] | None = None  # the body so far of a request that may go the short way
         self._waiting = False  # for an answer that comes the short way
         self._offered = False  # another protocol, by the request that is being read
-        self._headed: object = None  # the scope of the last request whose head was there,
-        self._whole: object = None  # and of the last one that was there whole
+        self._whole: object = None  # the scope of the last request that was there whole
         self._latest = 0  # bytes that came last,
         self._stalled = 0  # and all those since a head, a part of a body or a message was last completed
         self._head: list[tuple[bytes, bytes]] = []
@@ -112,7 +111,7 @@ class ScoreProtocol(HttpToolsProtocol):
             return
         if self._may_be_large() and self._head_bytes() > self._limits.head_bytes:
             raise _too_large(self._limits.head_bytes)
-        self._stalled, self._headed = 0, self.scope
+        self._stalled = 0
         self._head, self.headers = self.headers, []  # what comes behind the body is no header
         if self._is_plain():
             self._held = []
@@ -295,9 +294,9 @@ class ScoreProtocol(HttpToolsProtocol):
         elif now - self._since >= (self._limits.idle_seconds if idle else self._limits.head_seconds):
             if leaving:
                 self.transport.abort()
-            elif idle or self._headed is self.scope:  # the rest of a request that has its answer need not come
+            elif idle:
                 self.transport.close()
-            else:
+            else:  # where it is the rest of a body whose request has its answer, nothing more is said
                 self._refuse(RefusedError(408, "the request's head did not arrive in time", "send it faster"))
 
     def displace(self) -> None:

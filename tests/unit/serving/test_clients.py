@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,11 +210,20 @@ async def test_a_head_that_is_too_large_is_refused_however_it_arrives(app: App, 
 
 async def test_a_body_that_is_no_body_is_refused_once(app: App):
     """A body that breaks its encoding gets the refusal for an answer, and no other one; its request leaves nothing."""
+    for wait in (True, False):
+        connection = Connection(ScoreProtocol, app)
+        await connection.send(REQUESTS["many rows"] + POST + b"5\r\nabc", wait=wait)
+        await connection.send(b"dexyz")
+        assert (connection.statuses, connection.wire.closed) == ([200, 400], True)
+        assert not connection.server.tasks
+
+
+async def test_a_request_has_one_answer(app: App):
+    """Where a body breaks its encoding whose request has been refused already, the connection ends without a word."""
     connection = Connection(ScoreProtocol, app)
-    await connection.send(REQUESTS["many rows"] + POST + b"5\r\nabc")
-    await connection.send(b"dexyz")
-    assert (connection.statuses, connection.wire.closed) == ([200, 400], True)
-    assert not connection.server.tasks
+    await connection.send(POST + b"bb8\r\n" + b" " * 3_000)
+    await connection.send(b"xyz")
+    assert (connection.statuses, connection.wire.closed) == ([413], True)
 
 
 async def test_requests_that_wait_for_their_turn_keep_further_ones_out(app: App):
@@ -315,7 +325,7 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for(app: App, server: Co
         assert not connection.wire.closed
         await connection.send(b"1\r\n \r\n")
     server.examine(10)
-    assert connection.wire.closed
+    assert (connection.statuses, connection.wire.closed) == ([413], True)
 
 
 async def test_a_body_in_chunks_that_trickles_has_its_time(tmp_path: Path):
@@ -391,8 +401,23 @@ async def test_a_connection_that_cannot_be_examined_harms_no_other(app: App, ser
     assert (broken.wire.closed, idle.wire.closed) == (False, True)
 
 
+async def test_an_answered_request_takes_no_place(app: App):
+    """As soon as an answer is sent its place is free: clients who take turns never stand in each other's way."""
+    server = Connections(replace(LIMITS, requests=1))
+    first, second = (Connection(ScoreProtocol, app, server=server) for _ in range(2))
+    await first.send(REQUESTS["many rows"], wait=False)
+    while not first.statuses:
+        await asyncio.sleep(0)
+    await second.send(REQUESTS["rows"])
+    assert second.statuses == [200]
+
+
 async def test_more_requests_than_allowed_are_refused_in_our_words(app: App, server: Connections):
-    """Beyond the limit of requests one is answered 503 and says what to do; afterwards all is as before."""
+    """Beyond the limit of requests one is answered 503 and told what to do; then all is as before."""
+    gone = Connection(ScoreProtocol, app, server=server)
+    await gone.send(REQUESTS["rows"][:-3])
+    gone.protocol.connection_lost(None)
+    await gone.settle()
     busy = [Connection(ScoreProtocol, app, server=server) for _ in range(2)]
     for connection in busy:
         await connection.send(REQUESTS["many rows"], wait=False)
