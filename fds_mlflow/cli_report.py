@@ -42,6 +42,7 @@ def canary_report(
     value = {
         "rollout": story.rollout.id,
         "status": story.rollout.status.value,
+        "decision": story.decision.value,
         "summary": said,
         "file": str(path),
         "recorded": touched,

@@ -92,10 +92,10 @@ def metrics(tick: Tick) -> dict[str, float]:
         found |= _traffic(tick.evidence) | truths(tick.evidence)
     for verdict in tick.judgement.verdicts if tick.judgement is not None else ():
         name = slug(verdict)
+        numbers = {"champion": verdict.champion, "canary": verdict.canary, "estimate": verdict.estimate}
+        if not verdict.approximate:  # a mean, or nothing: a curve cannot say "about"
+            found |= {f"{name}/{what}": value for what, value in numbers.items()}
         found |= {
-            f"{name}/champion": verdict.champion,
-            f"{name}/canary": verdict.canary,
-            f"{name}/estimate": verdict.estimate,
             f"{name}/interval_low": verdict.interval.low if verdict.interval else None,
             f"{name}/interval_high": verdict.interval.high if verdict.interval else None,
             f"{name}/fail_evidence": _share(verdict.fail_evidence, verdict.threshold),

@@ -62,7 +62,8 @@ def weight(name: str, values: Series, marks: Sequence[tuple[datetime, str]]) -> 
     for day, (_, label) in zip(_days([time for time, _ in marks]), marks, strict=True):
         axes.axvline(day, color=_GRID, lw=1)
         if day >= free:  # a label over another one is none
-            axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha="left", va="bottom")
+            side = "right" if day > right - (right - left) * _LABEL else "left"
+            axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha=side, va="bottom")
             free = day + (right - left) * _LABEL
     axes.set(ylim=(0, 102), ylabel="canary, % of traffic")
     said = f"The canary's share of the traffic, from {_said(values, _PERCENT)}"

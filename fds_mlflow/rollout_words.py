@@ -82,7 +82,7 @@ def _variant(story: Story, variant: Variant, name: str) -> str:
     if missed is not None:
         passed = f"it missed {_counted(missed, 'fraud')}{_took(missed, value('losses_known'), value('money_missed'))}"
     wrong = "" if false is None else f"; {_counted(false, 'false alarm')}"
-    known = f"of {due:,.0f} keys whose labels are due, the truth of {labelled:,.0f} is known"
+    known = f"of {_counted(due, 'key')} whose labels are due, the truth of {labelled:,.0f} is known"
     return f"{name}: {known}; {said}; {passed}{wrong}."
 
 

@@ -55,8 +55,10 @@ def known(tally: Tally, kind: EventKind, terms: Terms) -> int | None:
 
 
 def caught(tally: Tally) -> int | None:
-    """Keys whose first alert was a fraud, as far as alerts are reviewed; None where none is."""
-    return tally.reviewed_alerts - tally.false_alerts if tally.reviewed_alerts else None
+    """Keys whose first alert was a fraud, as far as alerts are reviewed; None where there are some, and none is."""
+    if not tally.reviewed_alerts and (tally.matured_alerts or not tally.labelled):
+        return None
+    return tally.reviewed_alerts - tally.false_alerts
 
 
 def label_fault(metric: Metric, counts: Counts) -> str | None:

@@ -129,7 +129,7 @@ def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: M
     page = tmp_path / "report.html"
     answer = json.loads(fds("canary", "report", MODEL, "-o", str(page), "--record", "--json").stdout)
     assert answer["recorded"] == [answer["rollout"]]
-    assert (answer["status"], answer["file"]) == ("aborted", str(page))
+    assert (answer["status"], answer["decision"], answer["file"]) == ("aborted", "aborted by hand", str(page))
     assert "flags too many customers" in answer["summary"]
     assert "flags too many customers" in page.read_text(encoding="utf-8")
     run = RolloutRuns(MODEL).find(answer["rollout"])

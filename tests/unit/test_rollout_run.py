@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from fds_mlflow import Plan
+from fds_mlflow import ManagedModel, OutcomeStore, Plan
 from fds_mlflow import rollout_metrics as naming
 from fds_mlflow.autopilot import Tick
 from fds_mlflow.core.controller import Action
@@ -23,8 +23,10 @@ from fds_mlflow.errors import UnavailableError
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.rollout_recorder import DENSITY, WAITING, RolloutRecorder
 from fds_mlflow.rollout_run import REPORT, Point, RolloutRuns
+from fds_mlflow.rollout_words import frauds
+from tests.unit.outcomes.samples import case, outcome
 from tests.unit.registry.registry_model import MODEL
-from tests.unit.rollout_ticks import DAY, ROLLOUT, SMALL, Trial
+from tests.unit.rollout_ticks import DAY, PLAN, ROLLOUT, SMALL, Trial
 
 
 @pytest.fixture
@@ -321,6 +323,34 @@ def test_rollouts_by_hand_get_their_runs_when_somebody_catches_up(trial: Trial, 
     assert run.info.status == "FINISHED"
     assert history(run, "rollout/weight") == [(0, 10.0), (60, 50.0), (120, 100.0)]
     assert recorder.catch_up() == []
+
+
+def test_the_report_tells_what_labels_say_by_now(trial: Trial) -> None:
+    """Most labels come after the end: a report that is made later has them, for a rollout by hand too."""
+    plan = Plan([10, 100], guardrails=PLAN.guardrails, label_maturity="1h")
+    trial = Trial(plan, tracking_uri=trial.model.tracking_uri)
+    with OutcomeStore("sqlite://") as outcomes:
+        model = ManagedModel(
+            MODEL,
+            store=trial.world.store,
+            clock=trial.world.clock,
+            outcomes=outcomes,
+            tracking_uri=trial.model.tracking_uri,
+        )
+        key = {"key": "K", "rollout_id": ROLLOUT, "assigned": "canary", "time": trial.model.now()}
+        outcomes.record([outcome(**key)])
+        trial.run(Request(Kind.ABORT), "enough")
+        assert "is not known" in frauds(RolloutRecorder(model).story())[0]
+        outcomes.label([case(transaction_id="K", known_at=trial.model.now(), loss_amount=12.5)])
+        trial.later(DAY)
+        assert frauds(RolloutRecorder(model).story())[0] == (
+            "Canary 4: of 1 key whose labels are due, the truth of 1 is known; it caught 0 frauds; it missed 1 fraud,"
+            " which took 12.50; 0 false alarms."
+        )
+    trial.world.store.delete_version(MODEL, 4)
+    facts = RolloutRecorder(trial.model).story().versions
+    assert facts[4].description == "no longer in the registry"
+    assert facts[3].version == 3
 
 
 def test_a_watch_that_ran_its_time_is_finished(mlflow_uri: str) -> None:
