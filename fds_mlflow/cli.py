@@ -342,7 +342,7 @@ def train(
     from fds_mlflow import render, workflows
 
     given = _parameters(params)
-    settings.connect()
+    settings.model(model)  # opens the registry: an address that cannot work is said before the data are read
     parts = workflows.prepare(source, split=split, seed=seed)
     trained = workflows.train(parts, model, algorithm=algorithm, params=given, target_fpr=target_fpr, seed=seed)
     rows = sorted(trained.metrics.items())

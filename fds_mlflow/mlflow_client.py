@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fds_mlflow import databases
@@ -28,6 +28,9 @@ TRANSIENT = frozenset(
         "DEADLINE_EXCEEDED",
     )
 )
+DATABASE_TIMEOUT = 20.0
+"""Seconds to wait for a database: as long as MLflow's own connections wait for an SQLite file's lock."""
+
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _FIXES = {
     "UNAUTHENTICATED": f"set {_LOGIN}, to who may",
@@ -35,7 +38,7 @@ _FIXES = {
 }
 
 
-def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float) -> MlflowClient:
+def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float = DATABASE_TIMEOUT) -> MlflowClient:
     """MLflow's client, with both its stores open.
 
     Args:
@@ -84,6 +87,17 @@ def _check(address: str, timeout: float) -> None:
             raise ValueError("it does not name a host, or its port is no number")
 
 
+def named(name: str, found: Any) -> Any:
+    """What MLflow answered about a model or an experiment.
+
+    Raises:
+        ConnectionError: It is about another one: a proxy's empty answer is no model without versions.
+    """
+    if found.name != name:
+        raise ConnectionError(f"the answer is not about {name!r}, so it is not MLflow's")
+    return found
+
+
 def translated(error: Exception, address: str, *, about: str, what: str = "registry") -> FdsError:
     """What MLflow's client says, as one of our errors.
 
@@ -111,15 +125,17 @@ def translated(error: Exception, address: str, *, about: str, what: str = "regis
 
 @contextmanager
 def tracking(about: str) -> Iterator[None]:
-    """Turn what MLflow raises about tracking into our errors; ours go through.
+    """Check MLflow's addresses, then turn what it raises about tracking into our errors; ours go through.
 
     Raises:
+        ConfigError: An address cannot work.
         FdsError: The tracking server cannot be reached, does not know it, or refuses.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    client(None, None)
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:  # artifacts are uploaded past MLflow's own errors

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fds_mlflow import rollout_metrics as naming
 from fds_mlflow.core.events import Event, Rollout
 from fds_mlflow.errors import ConfigError, UnavailableError
+from fds_mlflow.mlflow_client import named
 from fds_mlflow.registry.mlflow_store import short_requests
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class RolloutRuns:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             return None
-        if found.lifecycle_stage != "active":
+        if named(name, found).lifecycle_stage != "active":
             raise ConfigError(
                 f"the experiment {name!r} was deleted",
                 fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",

@@ -54,7 +54,7 @@ class MlflowStore:
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
-        found = self._call(lambda: self._client.get_registered_model(model), model)
+        found = self._call(lambda: mlflow_client.named(model, self._client.get_registered_model(model)), model)
         # int on a direct store, str over REST
         aliases = {alias: int(version) for alias, version in dict(found.aliases).items()}
         return ModelView(aliases, dict(found.tags))

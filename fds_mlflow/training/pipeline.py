@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.mlflow_client import tracking
+from fds_mlflow.mlflow_client import named, tracking
 from fds_mlflow.registry.mlflow_store import short_requests
 from fds_mlflow.training import evaluation, gradient_boosting, isolation_forest
 from fds_mlflow.training.reproducibility import code_tags, run_facts
@@ -180,7 +180,7 @@ def experiment_id(name: str, *, given: str | None) -> str | None:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
-    if found.lifecycle_stage != "active":
+    if named(name, found).lifecycle_stage != "active":
         raise ConfigError(
             f"the experiment {name!r} is deleted",
             fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
