@@ -238,7 +238,7 @@ def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
     if rollout is None or weight is None or weight <= rollout.weight or request.force:
         return None
     following = rollout.next_weight
-    fix = "go step by step (`canary advance` without a weight), or use force with a reason"
+    fix = "go step by step (`fds canary advance MODEL`), or force it (`fds canary advance MODEL --to PERCENT --force --reason WHY`)"
     to = f"{to_percent(weight):g} %"
     if following is None:
         return f"{to} is beyond the plan's last step of {to_percent(rollout.plan.weights[-1]):g} %", fix
@@ -248,7 +248,7 @@ def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
         return f"{to} leaves no champion to compare the canary with", fix
     if rollout.weight in rollout.plan.gated:
         gate = f"{to} is past the gate at {to_percent(rollout.weight):g} %"
-        return gate, "open the gate (`canary advance` without a weight, with a reason), or use force with a reason"
+        return gate, "open the gate (`fds canary advance MODEL --reason WHY`), or use force with a reason"
     return None
 
 
