@@ -63,10 +63,10 @@ HEAD = """\
   model's code prints goes to standard error. Errors, wrong usage included, become `{"error", "fix", "type"}`. Where
   standard output is not UTF-8, the JSON is in ASCII, and tables show an escape for a sign that is missing.
 - Exit code 0: done. 1: refused, and the message names the fix. 2: wrong usage.
-- The options below stand before the verb, a verb's own behind it. One in the wrong place is answered with the right call.
-- Errors of MLflow, databases and files are told like ours. `FDS_TRACEBACK=1` shows the traceback of one that nobody foresaw.
-- Passwords in addresses are hidden wherever an address is shown. In a database address, write `%40` for an `@` and `%20`
-  for a space in a password.
+- The options below stand before the verb, a verb's own behind it; the right call answers a wrong one.
+- Errors of MLflow, databases and files are told like ours; `FDS_TRACEBACK=1` shows the traceback of an unforeseen one.
+- Passwords are hidden wherever an address is shown. In the password of a database address, write `%40` for an `@` and
+  `%20` for a space.
 """
 
 
