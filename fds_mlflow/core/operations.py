@@ -238,7 +238,7 @@ def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
     if rollout is None or weight is None or weight <= rollout.weight or request.force:
         return None
     following = rollout.next_weight
-    fix = "go step by step (`fds canary advance MODEL`), or force it (`fds canary advance MODEL --to PERCENT --force --reason WHY`)"
+    fix = "go step by step (`fds canary advance MODEL`), or force it (add `--force --reason WHY`)"
     to = f"{to_percent(weight):g} %"
     if following is None:
         return f"{to} is beyond the plan's last step of {to_percent(rollout.plan.weights[-1]):g} %", fix

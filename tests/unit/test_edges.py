@@ -295,6 +295,16 @@ def test_what_a_model_prints_is_no_answer(mlflow_uri: str, tmp_path: Path) -> No
     assert done.stderr.count("noise") >= 2
 
 
+def test_a_password_in_what_mlflow_prints_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    """MLflow prints the address of a run with all that is in it: it goes to standard error, without its password."""
+    with streams.answers_only():
+        print(f"View run at: http://ann:{PASSWORD}@127.0.0.1:5000/#/experiments/1")
+        streams.say({"version": 1})
+    captured = capsys.readouterr()
+    assert captured.err == "View run at: http://ann:***@127.0.0.1:5000/#/experiments/1\n"
+    assert captured.out == '{"version": 1}\n'
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_of_standard_output(encoding: str, mlflow_uri: str, tmp_path: Path) -> None:
     """Where standard output is not UTF-8, tables lose no row, and JSON means the same."""
