@@ -117,7 +117,7 @@ class Admission:
         if not self._force:
             raise RefusedError(
                 f"version {version} is {comparison.in_short} {said}",
-                fix="train a better version (`fds compare MODEL BASELINE CANDIDATE` shows all metrics), or go on by"
+                fix="train a better version (`fds compare MODEL VERSION VERSION` shows all metrics), or go on by"
                 " force with a reason (`--force --reason WHY`, in Python force=True)",
             )
         return replace(target, forced=True)
