@@ -57,9 +57,9 @@ class Replica:
             time.sleep(0.05)
 
     def recorded(self) -> list[str]:
-        """Identities of the requests in its outcome store."""
+        """The clients' ids of the requests in its outcome store."""
         with closing(sqlite3.connect(self.outcomes)) as connection:
-            return [row[0] for row in connection.execute("SELECT request_id FROM fds_outcomes")]
+            return [row[0].rpartition("-")[0] for row in connection.execute("SELECT request_id FROM fds_outcomes")]
 
 
 def replica(
