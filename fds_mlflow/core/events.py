@@ -117,7 +117,7 @@ class Basis:
 
     judged: bool = False
     overall: Status | None = None
-    statuses: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))
+    statuses: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     keys: int | None = None
     labelled: int | None = None
 

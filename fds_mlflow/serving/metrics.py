@@ -64,9 +64,8 @@ class Metrics:
     def _count(self, moment: int, asked: int, failed: int) -> None:
         counts = self.lately.get(moment)
         if counts is None:
+            self.lately = {key: value for key, value in self.lately.items() if key >= moment - _MOMENTS}
             counts = self.lately[moment] = [0, 0]
-            for old in [key for key in self.lately if key < moment - _MOMENTS]:
-                del self.lately[old]
         counts[0] += asked
         counts[1] += failed
 

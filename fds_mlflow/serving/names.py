@@ -44,7 +44,7 @@ class Names:
             return None
         if column in self._numbers:
             value = float(value) if spelling is Spelling.BY_COLUMN else _number(value)
-        name = spelled(value, spelling)
+        name = value if type(value) is str else spelled(value, spelling)
         if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
             return name or None
         if len(name) > LONGEST_KEY:

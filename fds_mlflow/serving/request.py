@@ -83,10 +83,12 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
     Raises:
         RefusedError: It chooses a variant where that is not allowed, or one that does not exist.
     """
-    said = Head(headers=headers)
+    said, seen = Head(headers=headers), set()
     for name, value in headers:
-        if name in _ONCE and sum(other == name for other, _ in headers) > 1:
-            raise RefusedError(400, f"the header {name.decode()} is there twice", "send it once")
+        if name in _ONCE:
+            if name in seen:
+                raise RefusedError(400, f"the header {name.decode()} is there twice", "send it once")
+            seen.add(name)
         if name == b"content-type":
             said.content_type = value
             if b";" in value:

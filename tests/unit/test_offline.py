@@ -111,7 +111,7 @@ def test_a_clearly_worse_version_gets_no_traffic(offline: Offline, verb: Verb) -
         verb(2, reason="weekly")
     for said in ("400 with 60 frauds", "average precision", "95 % interval"):
         assert said in e.value.what
-    for said in ("fds compare fraud 1 2", "--force --reason", "force=True"):
+    for said in ("fds compare MODEL", "--force --reason", "force=True"):
         assert said in e.value.fix
     assert [event.kind for event in offline.model.history()] == [Kind.PROMOTE]
 

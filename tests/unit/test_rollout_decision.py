@@ -257,7 +257,7 @@ def last_event(made: Release) -> Event:
 def test_a_person_s_completion_keeps_what_the_judge_said_of_it(release: Release) -> None:
     """Pushed to the end without traffic: NODATA, no keys, no labels; a history that says so, not that it passed."""
     model = release.model
-    release.world.do(Kind.ADVANCE, weight=10_000)
+    release.world.do(Kind.ADVANCE, weight=5_000)
     model.canary.complete(reason="the boss wants it")
     event = last_event(release)
     assert event.basis is not None

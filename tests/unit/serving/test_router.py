@@ -61,7 +61,7 @@ class Setting:
         self.world.do(Kind.PROMOTE, 1)
         self.world.do(Kind.START, 2)
         if weight != 1_000:
-            self.world.do(Kind.ADVANCE, weight=weight)
+            self.world.do(Kind.ADVANCE, weight=weight, force=True)
         rollout = tags.decode_rollout(self.world.store.models[MODEL].versions[2].tags[tags.ROLLOUT])
         assert rollout is not None
         return rollout.id
