@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from fds_mlflow.errors import DataError
 
 EXACT = 2**53
-"""Up to here every whole number has a float64 of its own."""
+"""Below, every whole number has a float64 of its own."""
 
 
 class Spelling(IntEnum):
@@ -37,33 +37,50 @@ def spelled(value: Any, spelling: Spelling = Spelling.CANONICAL) -> str | None:
         spelling: How.
 
     Raises:
-        DataError: It is a float beyond 2^53, where different whole numbers are one: its last digits are lost already.
+        DataError: It is a float from 2^53 on, where different whole numbers are one: its last digits are lost already.
     """
     if type(value) is str:
         return value
-    if isinstance(value, np.generic):
-        value = value.item()
     if _missing(value):
         return None
-    if spelling is Spelling.CANONICAL:
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, float) and math.isfinite(value):
-            if abs(value) > EXACT:
-                raise DataError(
-                    f"the key {value!r} is a float, which has not all digits of so large a number",
-                    fix="give keys as text or as whole numbers",
-                )
-            return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)
+    if spelling is Spelling.BY_COLUMN:
+        return str(value)
+    exact = _EXACT.get(type(value), EXACT)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if abs(value) >= exact:
+            raise DataError(
+                f"the key {value!r} is a float, which has not all digits of so large a number",
+                fix="give keys as text or as whole numbers",
+            )
+        return str(int(value)) if value.is_integer() else repr(value)
+    return _decimal(value) if isinstance(value, Decimal) else str(value)
+
+
+_EXACT = {np.float32: 2**24, np.float16: 2**11}
+
+
+def _decimal(value: Decimal) -> str:
+    if not value.is_finite() or abs(value.adjusted()) > _DIGITS:
+        raise DataError(f"the key {value} has more digits than a key may have", fix="give keys as text")
+    return f"{value:f}" if value != value.to_integral_value() else str(int(value))
+
+
+_DIGITS = 300
+"""Digits of a decimal key, which is more than any store takes."""
 
 
 def _missing(value: Any) -> bool:
     """None, NaN, and whatever pandas has for them."""
     try:
         return value is None or bool(value != value)  # noqa: PLR0124 - a NaN is no value
-    except TypeError:  # its NA is neither equal nor unequal
+    except TypeError:  # pandas' NA is neither equal nor unequal
         return True
+    except (ValueError, ArithmeticError):  # an array, or a signalling NaN: no value that is one
+        raise DataError(f"{value!r} is no key", fix="give text or a number") from None
 
 
 def joined(transaction_id: str) -> str:

@@ -6,6 +6,7 @@ A plain request for a score comes from `serving.protocol` without ASGI.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -163,9 +164,9 @@ class App:
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
         if state.inline and len(requests.rows) <= _INLINE:
-            answers = self._all(state, requests, said)
+            answers = self._all(state, requests, said, sent)
         else:
-            answers = await self._elsewhere(self._all, state, requests, said)
+            answers = await self._elsewhere(self._all, state, requests, said, sent)
         seconds = (time.perf_counter() - began) / len(answers)
         for answer in answers:
             self.worker.metrics.scored(answer.variant, answer.version, seconds)
@@ -227,8 +228,8 @@ class App:
         answer.request_id = said.request_id or answer.request_id
         return answer
 
-    def _all(self, state: State, requests: Requests, said: Head) -> list[Answer]:
-        contents = [b""] * len(requests.rows) if said.request_id is None else list(map(_content, requests.rows))
+    def _all(self, state: State, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
+        contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
         if len(names) == 1 or said.pin is not None:
@@ -315,8 +316,8 @@ class App:
 
 
 def _failed(error: Exception) -> bool:
-    """Whether the server failed at a request, which was all right."""
-    return not isinstance(error, (RefusedError, RequestError))
+    """Whether scoring failed: the server, or a model at a request that may be why; many of these are nobody's slip."""
+    return not isinstance(error, RefusedError)
 
 
 def _refusal(error: Exception, path: str) -> RefusedError:
@@ -344,9 +345,12 @@ def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[b
     )
 
 
-def _content(row: Row) -> bytes:
-    """The values of a row, to tell it from others."""
-    return repr(row.batch.taken([row.place]) if isinstance(row, Piece) else list(row)).encode("utf-8", "replace")
+def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:
+    """What tells each row from others: its values, or where those are MLflow's, the whole body and its place in it."""
+    if not isinstance(rows[0], Piece):
+        return [repr(tuple(cast("Sequence[Any]", row))).encode("utf-8", "replace") for row in rows]
+    whole = hashlib.sha256(sent).digest()
+    return [whole + b"%d" % place for place in range(len(rows))]
 
 
 def _apart(names: list[Names]) -> list[Names]:

@@ -110,8 +110,8 @@ def _real(value: Any) -> float:
 def _whole(value: Any, kind: str) -> int:
     if isinstance(value, str) and "_" not in value:
         value = Decimal(value)
-    size = EXACT + 1 if isinstance(value, float) else _SIZES[kind]  # a float beyond has lost digits already
-    if not isinstance(value, (int, float, Decimal)) or not max(-size, -_SIZES[kind]) <= value < min(size, _SIZES[kind]):
+    size = min(EXACT, _SIZES[kind]) if isinstance(value, float) else _SIZES[kind]  # beyond it has lost digits already
+    if not isinstance(value, (int, float, Decimal)) or not -size <= value < size:
         raise ValueError(value)
     if value != int(value):
         raise ValueError(value)

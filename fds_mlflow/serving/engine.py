@@ -15,7 +15,7 @@ import msgspec
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.serving.loaded import Loaded
-from fds_mlflow.serving.rows import RequestError, Row
+from fds_mlflow.serving.rows import RequestError, Row, UnfitError
 from fds_mlflow.serving.shelf import Served, Shelf, Table
 from fds_mlflow.serving.spool import Outcome, Shadow
 from fds_mlflow.serving.state import State
@@ -24,6 +24,9 @@ CHAMPION, CANARY = "champion", "canary"
 
 _FEW = 4
 """Rows that a native form scores faster one by one."""
+
+_CALLS = 256
+"""Times that a model is asked for the rows of one request, at most."""
 
 Names = tuple[str, str, str]
 """Identity of a request, its routing key, and what labels are joined on."""
@@ -234,7 +237,7 @@ class Engine:
         assigned, loaded, score, error = result
         served = CANARY if loaded is state.canary else CHAMPION
         flagged = score is not None and score >= loaded.threshold
-        if milliseconds is not None:
+        if milliseconds is not None and not isinstance(error, UnfitError):
             self.outcomes.append(
                 Outcome(
                     request_id,
@@ -283,6 +286,8 @@ class Engine:
             began, score, error = time.perf_counter(), None, None
             try:
                 score = canary.row(state.for_canary(values))
+            except UnfitError:
+                continue
             except FdsError as failed:
                 error = failed.what
             milliseconds = 1_000.0 * (time.perf_counter() - began)
@@ -318,13 +323,12 @@ class Engine:
             else:
                 results[place] = (CANARY, _required(state), said, None)
         rest = [place for place in range(len(rows)) if place not in results]
-        try:
-            found = state.champion.rows([state.for_champion(rows[place]) for place in rest]).tolist() if rest else []
-        except FdsError as failed:
-            results |= {place: (assigned[place], state.champion, None, failed) for place in rest}
-        else:
-            for place, score in zip(rest, found, strict=True):
-                results[place] = (assigned[place], state.champion, score, errors.get(place))
+        scores = _each(state.champion, [state.for_champion(rows[place]) for place in rest])
+        for place, said in zip(rest, scores, strict=True):
+            if isinstance(said, FdsError):
+                results[place] = (assigned[place], state.champion, None, said)
+            else:
+                results[place] = (assigned[place], state.champion, said, errors.get(place))
         return [results[place] for place in range(len(rows))]
 
 
@@ -362,15 +366,29 @@ def _of_canary(state: State, rows: Sequence[Row]) -> list[float | FdsError]:
             said[place] = failed
     if not chosen:
         return said
-    canary = _required(state)
-    try:
-        scores: Sequence[float | FdsError] = canary.rows(list(chosen.values())).tolist()
-    except FdsError as failed:
-        # One by one costs a native form little; a model that takes its time is not asked again for each.
-        scores = [failed if canary.native is None else _alone(canary, row) for row in chosen.values()]
-    for place, score in zip(chosen, scores, strict=True):
+    for place, score in zip(chosen, _each(_required(state), list(chosen.values())), strict=True):
         said[place] = score
     return said
+
+
+def _each(loaded: Loaded, rows: Sequence[Row], calls: list[None] | None = None) -> list[float | FdsError]:
+    """The score of each row; what fails is halved until the rows at which it fails stand alone.
+
+    A model that takes too long is not asked again for its rows, and one that fails again and again not for ever.
+    """
+    calls = [] if calls is None else calls
+    calls.append(None)
+    if len(rows) <= 1:
+        return [_alone(loaded, row) for row in rows]
+    try:
+        return list(loaded.rows(rows).tolist())
+    except UnavailableError as failed:
+        return [failed] * len(rows)
+    except FdsError as failed:
+        if len(calls) >= _CALLS:
+            return [failed] * len(rows)
+    middle = len(rows) // 2
+    return _each(loaded, rows[:middle], calls) + _each(loaded, rows[middle:], calls)
 
 
 def _alone(loaded: Loaded, row: Row) -> float | FdsError:

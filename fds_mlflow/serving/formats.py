@@ -19,6 +19,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.serving.columns import cell, from_text
 from fds_mlflow.serving.loose import LooseFormats
 from fds_mlflow.serving.names import Names
+from fds_mlflow.serving.parquet import parquet_rows
 from fds_mlflow.serving.rows import Requests, Row
 from fds_mlflow.serving.state import State
 
@@ -27,14 +28,11 @@ _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the quick way says of a request that is to be read value by value."""
 
-_INFLATION = 16
-"""How many times the bytes of a Parquet body its columns may take."""
-
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
     columns: list[str | int]
     data: msgspec.Raw
-    index: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    index: list[Any] | None = None
 
 
 class _Invocation(msgspec.Struct):
@@ -66,7 +64,7 @@ class Formats:
         self._key = names.index(state.key)
         self._transaction = names.index(state.transaction)
         self._width = state.width
-        self._optional = [place for place, name in enumerate(state.names) if name not in state.required]
+        self._optional = [place for place, name in enumerate(state.champion.names) if name not in state.required]
 
     def one(self, body: bytes) -> tuple[Row, str | None, str | None]:
         """One transaction as a JSON object: its values, its key, and what labels are joined on.
@@ -125,18 +123,7 @@ class Formats:
         Raises:
             DataError: As `invocation`.
         """
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            file = parquet.ParquetFile(pyarrow.BufferReader(body))
-            size = sum(file.metadata.row_group(place).total_byte_size for place in range(file.metadata.num_row_groups))
-            if size > max(_INFLATION * len(body), 2**20):
-                raise DataError(f"the rows take {size:,} bytes when unpacked", fix="send fewer rows at a time")
-            self._check(file.metadata.num_rows)
-            return self._cells(file.read().to_pylist())
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"the body is no Parquet file: {error}", fix="send what to_parquet writes") from None
+        return self._cells(parquet_rows(body, {*self._state.kinds, *self._names.columns}, self._limit))
 
     # --- value by value -----------------------------------------------------------------------------------
 
@@ -183,13 +170,11 @@ class Formats:
                     values.append(msgspec.UNSET)
                     continue
                 try:
-                    values.append(cell(row[name], kind))
+                    values.append(cell(row[name], kind) if name in state.champion.inputs else row[name])
                 except ValueError as error:
                     raise DataError(f"{where}column `{name}` ({kind}): {error}", fix=_FIX) from None
             requests.rows.append(values)
             key, transaction = (row.get(column) for column in self._names.columns)
-            if isinstance(key, (dict, list)) or isinstance(transaction, (dict, list)):
-                raise DataError(f"{where}the key is no text and no number", fix="send one of them")
             requests.keys.append(self._names.key(key))
             requests.transactions.append(self._names.transaction(transaction))
         self._check(len(requests.rows))
@@ -211,18 +196,17 @@ class Formats:
         if len(requests.rows) == 1:
             return requests
         for place in self._optional:
-            there = [row[place] is not msgspec.UNSET for row in requests.rows]
-            if all(there) or not any(there):
+            lacking = [number for number, row in enumerate(requests.rows) if row[place] is msgspec.UNSET]
+            if not lacking or len(lacking) == len(requests.rows):
                 continue
             name = self._state.names[place]
             try:
                 gap = cell(None, self._state.kinds[name])
             except ValueError as error:
-                raise DataError(f"row {there.index(False)}, column `{name}`: {error}", fix=_FIX) from None
-            requests.rows = [
-                row if row[place] is not msgspec.UNSET else [*row[:place], gap, *row[place + 1 :]]
-                for row in requests.rows
-            ]
+                raise DataError(f"row {lacking[0]}, column `{name}`: {error}", fix=_FIX) from None
+            for number in lacking:
+                row = requests.rows[number] = list(requests.rows[number])
+                row[place] = gap
         return requests
 
     def _check(self, rows: int) -> None:
@@ -239,7 +223,7 @@ class Formats:
                 self._by_columns.clear()
             read = self._by_columns[columns] = self._reader(columns)
         requests = read(split.data)
-        if split.index is not msgspec.UNSET:
+        if split.index is not None:
             _check_index(split.index, len(requests.rows))
         return requests
 
@@ -327,7 +311,7 @@ def _of_split(value: Any) -> list[dict[str, Any]]:
         if not isinstance(row, list) or len(row) != len(names):
             had = f"{len(row)} values" if isinstance(row, list) else "no list"
             raise DataError(f"row {place} has {had} for {len(names)} columns", fix="send a value for each column")
-    if "index" in value:
+    if value.get("index") is not None:
         _check_index(value["index"], len(data))
     return [dict(zip(names, row, strict=True)) for row in data]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.serving.arrays import ArrayModel
 from fds_mlflow.serving.columns import PLAIN, check, column, exact, labels
+from fds_mlflow.serving.loose import framed
 from fds_mlflow.serving.native import NativeModel
 from fds_mlflow.serving.rows import Piece, RequestError, Row
 from fds_mlflow.serving.shelf import Prepared
@@ -120,7 +121,7 @@ class Loaded:
                 no signature can say that a model takes no gaps, and a model without one says nothing at all.
             UnavailableError: The model takes too long.
         """
-        if self.native is None or isinstance(values, Piece):
+        if self.native is None or not isinstance(values, Sequence):
             return float(self.rows([values])[0])
         try:
             for place, kind in self._exact:
@@ -156,10 +157,11 @@ class Loaded:
 
     def _ask(self, rows: Sequence[Any]) -> Any:
         if isinstance(rows[0], Piece):
-            together = rows[0].batch.taken([row.place for row in rows])
-            if self.loose and self._pyfunc is not None:
-                return self._pyfunc(together, self._seconds)
-            rows = [list(row) for row in together[list(self.names)].itertuples(index=False)]
+            assert self._pyfunc is not None
+            return self._pyfunc(rows[0].batch.taken([row.place for row in rows]), self._seconds)
+        if isinstance(rows[0], dict):
+            assert self._pyfunc is not None
+            return self._pyfunc(framed(rows, self.schema), self._seconds)
         columns = {
             name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
         }
@@ -176,8 +178,10 @@ class Loaded:
 
     @staticmethod
     def _column(values: list[Any], kind: str) -> Any:
-        """A column of rows as an array; None where no row has it."""
-        return None if values[0] is msgspec.UNSET else column(values, kind)
+        """A column of rows as an array; None where no row has it, a gap where one lacks what others have."""
+        if all(value is msgspec.UNSET for value in values):
+            return None
+        return column([None if value is msgspec.UNSET else value for value in values], kind)
 
     def _failed(self, error: Exception, rows: Sequence[Row]) -> FdsError:
         if isinstance(error, FdsError):
@@ -197,17 +201,20 @@ class Loaded:
     def _gaps_of(self, rows: Sequence[Row]) -> str:
         """The columns in which a row has nothing, or nothing finite."""
         if isinstance(rows[0], Piece):
-            there = [rows[0].batch.column(name) for name in self.names]
+            there = [rows[0].batch.column(name, msgspec.UNSET) for name in self.names]
         else:
-            there = [list(column) for column in zip(*rows, strict=True)]
+            there = [list(column) for column in zip(*(_values(row) for row in rows), strict=True)]
         found = [name for name, values in zip(self.names, there, strict=True) if any(map(_is_gap, values))]
         return ", ".join(found)
 
 
 def _is_gap(value: Any) -> bool:
-    if value is None or value is msgspec.UNSET or value != value:  # noqa: PLR0124 - a NaN is a gap, too
-        return True
-    return isinstance(value, float) and math.isinf(value)
+    """Whether there is nothing, or nothing finite; a column that is left out is no gap."""
+    return value is None or str(value) == "NaT" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _values(row: Any) -> list[Any]:
+    return list(row.values() if isinstance(row, dict) else row)
 
 
 def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:

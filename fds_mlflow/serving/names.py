@@ -25,6 +25,7 @@ class Names:
         self.columns = (state.key, state.transaction)
         self.same = state.key == state.transaction and state.table.routing.spelling is Spelling.CANONICAL
         self._spelling = state.table.routing.spelling
+        self._booleans = {name for name in self.columns if state.kinds.get(name) == "boolean"}
         self._numbers = {name for name in self.columns if state.kinds.get(name) in NUMBERS}
 
     def key(self, value: Any) -> str | None:
@@ -42,8 +43,12 @@ class Names:
     def _name(self, value: Any, column: str, spelling: Spelling) -> str | None:
         if value is None or value is msgspec.UNSET:
             return None
+        if type(value) is not str and hasattr(value, "__len__") and not isinstance(value, bytes):
+            raise DataError("a key is no text and no number", fix="send one of them")
         if column in self._numbers:
-            value = float(value) if spelling is Spelling.BY_COLUMN else _number(value)
+            value = _float(value) if spelling is Spelling.BY_COLUMN else _number(value)
+        elif column in self._booleans and value in (0, 1):
+            value = bool(value)
         name = value if type(value) is str else spelled(value, spelling)
         if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
             return name or None
@@ -56,10 +61,20 @@ class Names:
         return name
 
 
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError("a key has more digits than any number here", fix="send it as text") from None
+
+
 def _number(value: Any) -> Any:
     """A number that was written in quotes or in CSV, all of its digits kept."""
+    if isinstance(value, bool):
+        return int(value)
     if not isinstance(value, str):
         return value
-    number = Decimal(value)
-    whole = number.is_finite() and abs(number) < 10**LONGEST_KEY and number == number.to_integral_value()
-    return int(number) if whole else float(number)
+    try:
+        return Decimal(value)
+    except ArithmeticError:
+        return float(value)

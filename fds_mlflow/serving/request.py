@@ -117,8 +117,11 @@ def _check_charset(content_type: bytes) -> None:
         RefusedError: Another one is declared.
     """
     declared = EmailMessage()
-    declared["content-type"] = content_type.decode("latin-1")
-    charset = str(declared["content-type"].params.get("charset", "utf-8"))
+    try:
+        declared["content-type"] = content_type.decode("latin-1")
+        charset = str(declared["content-type"].params.get("charset", "utf-8"))
+    except Exception:  # the parser of mail headers raises whatever it stumbles over
+        charset = content_type.decode("latin-1")
     if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
         raise RefusedError(415, f"the body is declared to be in {charset!r}", "send UTF-8")
 

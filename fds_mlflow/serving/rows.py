@@ -13,6 +13,10 @@ class RequestError(DataError):
     """A request that a model raised at, and may well have: whoever sent it is to change it."""
 
 
+class UnfitError(RequestError):
+    """A row that does not fit the columns of one version; that version is not to blame."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What MLflow reads in one request.
@@ -28,7 +32,7 @@ class Batch:
     def __len__(self) -> int:
         if self.whole:
             return 1
-        return min(map(len, self.data.values()), default=0) if isinstance(self.data, dict) else len(self.data)
+        return len(next(iter(self.data.values()), ())) if isinstance(self.data, dict) else len(self.data)
 
     def taken(self, places: Sequence[int]) -> Any:
         """Some of its rows, in the same form."""
@@ -40,14 +44,14 @@ class Batch:
             return [self.data[place] for place in places]
         return self.data.iloc[list(places)] if hasattr(self.data, "iloc") else self.data[list(places)]
 
-    def column(self, name: str) -> list[Any]:
-        """The values of a column; None in each row where there is none."""
+    def column(self, name: str, absent: Any = None) -> list[Any]:
+        """The values of a column; `absent` in each row where there is none."""
         if isinstance(self.data, list):
-            return [row.get(name) if isinstance(row, dict) else None for row in self.data]
+            return [row.get(name, absent) if isinstance(row, dict) else absent for row in self.data]
         there = isinstance(self.data, dict) or hasattr(self.data, "iloc")
-        values = self.data[name] if there and name in self.data else None
-        if values is None:
-            return [None] * len(self)
+        if not there or name not in self.data:
+            return [absent] * len(self)
+        values = self.data[name]
         return [values] if self.whole else list(values.tolist())
 
 
@@ -59,8 +63,8 @@ class Piece:
     place: int
 
 
-Row = Sequence[Any] | Piece
-"""Values in the order of a state's columns, or a row of a request that MLflow has read."""
+Row = Sequence[Any] | Piece | dict[str, Any]
+"""Values in the order of columns, a row of a request that MLflow has read, or values by column for MLflow to read."""
 
 
 @dataclass

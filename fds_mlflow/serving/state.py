@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,9 @@ import xxhash
 from fds_mlflow.core.plan import FULL
 from fds_mlflow.core.routing import SEED
 from fds_mlflow.errors import DataError
-from fds_mlflow.serving.columns import DECODED
+from fds_mlflow.serving.columns import DECODED, cell
 from fds_mlflow.serving.loaded import Loaded
-from fds_mlflow.serving.rows import Piece, Row
+from fds_mlflow.serving.rows import Piece, Row, UnfitError
 from fds_mlflow.serving.shelf import Table
 
 _KEY = str | int | float | bool | None
@@ -47,19 +48,18 @@ class State:
         self.prefix = f"{rollout.id}:" if rollout else ""
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
-        canary = self.canary or self.champion
-        more = {name: kind for name, kind in canary.inputs.items() if name not in self.champion.inputs}
-        self.kinds = {**self.champion.inputs, **more}
-        self.required = (self.champion.required | canary.required) & self.champion.inputs.keys()
-        self.loose = self.champion.loose or canary.loose
+        # What the champion's callers may send, and how it is read, does not change with a canary.
+        own, canary = self.champion.inputs, self.canary or self.champion
+        self.kinds = {**own, **{name: kind for name, kind in canary.inputs.items() if name not in own}}
+        self.required = self.champion.required
+        self.loose = self.champion.loose
         self.names = tuple(self.kinds)
         self.width = len(self.names)
-        same = self.canary is None or self.canary.names == self.champion.names
-        self._champion_places = None if same else [self.names.index(n) for n in self.champion.names]
-        self._canary_places = None if same or self.canary is None else [self.names.index(n) for n in self.canary.names]
-        self._canary_needs = [self.names.index(name) for name in canary.required - self.required]
+        self._needed = canary.required - self.champion.required
+        self._same = not self._needed and canary.inputs == own and canary.loose == self.loose
+        self._canary_names = canary.names or self.champion.names
         inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
-        self.inline = inline and not self.loose
+        self.inline = inline and not self.loose and not canary.loose
         self.row_type = self._row_type()
         self.decode = msgspec.json.Decoder(self.row_type).decode
 
@@ -83,8 +83,8 @@ class State:
         names = {}
         for place, (name, kind) in enumerate(self.kinds.items()):
             names[f"f{place}"] = name
-            kind_type = DECODED.get(kind, Any)
-            if name in (self.key, self.transaction) and kind in ("double", "float"):
+            kind_type = DECODED.get(kind, Any) if name in self.champion.inputs else Any  # a canary's are its own affair
+            if name in (self.key, self.transaction) and kind_type == DECODED["double"]:
                 kind_type |= int  # as a float it would lose digits
             required = name in self.required
             fields.append((f"f{place}", kind_type) if required else (f"f{place}", kind_type, msgspec.UNSET))
@@ -105,19 +105,45 @@ class State:
         return xxhash.xxh64_intdigest(f"shadow:{self.prefix}{key}".encode(), SEED) % FULL < share * FULL
 
     def for_champion(self, values: Row) -> Row:
-        """The champion's columns among `names`."""
-        if self._champion_places is None or isinstance(values, Piece):
+        """The champion's columns among `names`, which are the first."""
+        if self._same or not isinstance(values, Sequence):
             return values
-        return [values[i] for i in self._champion_places]
+        return values[: len(self.champion.names)]
 
     def for_canary(self, values: Row) -> Row:
         """The canary's columns among `names`.
 
         Raises:
+            UnfitError: A value does not fit a column of the canary's.
             DataError: The request lacks one.
         """
-        if self._canary_places is None or isinstance(values, Piece):
+        if self._same or self.canary is None:
             return values
-        if any(values[place] is msgspec.UNSET for place in self._canary_needs):
-            raise DataError("the request lacks columns of the canary", fix="send them, or wait until callers do")
-        return [values[i] for i in self._canary_places]
+        if isinstance(values, Piece):
+            if self.canary.loose:
+                return values
+            batch, place = values.batch, values.place
+            given = {name: batch.column(name, msgspec.UNSET)[place] for name in self._canary_names}
+        else:
+            assert isinstance(values, Sequence)
+            given = {name: values[self.names.index(name)] for name in self._canary_names}
+        lacking = [name for name in self._needed if given.get(name, msgspec.UNSET) is msgspec.UNSET]
+        if lacking:
+            raise DataError(
+                f"the request lacks columns of the canary: {', '.join(sorted(lacking))}",
+                fix="send them, or wait until callers do",
+            )
+        if self.canary.loose:
+            return {name: value for name, value in given.items() if value is not msgspec.UNSET}
+        return [self._fitted(name, value) for name, value in given.items()]
+
+    def _fitted(self, name: str, value: Any) -> Any:
+        """A value as the canary's column takes it."""
+        assert self.canary is not None
+        kind = self.canary.inputs[name]
+        if value is msgspec.UNSET or self.champion.inputs.get(name) == kind:
+            return value
+        try:
+            return cell(value, kind)
+        except ValueError as error:
+            raise UnfitError(f"column `{name}` ({kind}): {error}", fix="send what the canary takes") from None

@@ -46,14 +46,14 @@ def test_a_key_is_written_in_one_way(value: Any, text: str | None) -> None:
 def test_whole_numbers_keep_every_digit(number: int) -> None:
     """A whole number is written with all of its digits, and so is a float that holds it."""
     assert spelled(number) == str(number)
-    if abs(number) <= EXACT:
+    if abs(number) < EXACT:
         assert spelled(float(number)) == str(number)
     else:
         with pytest.raises(DataError, match="not all digits"):
             spelled(float(number))
 
 
-@given(st.floats(-EXACT, EXACT))
+@given(st.floats(-EXACT, EXACT, exclude_min=True, exclude_max=True))
 def test_different_numbers_have_different_keys(number: float) -> None:
     """What is written reads back as the same number."""
     text = spelled(number)
