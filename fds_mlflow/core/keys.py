@@ -66,7 +66,7 @@ _EXACT = {np.float32: 2**24, np.float16: 2**11}
 def _decimal(value: Decimal) -> str:
     if not value.is_finite() or abs(value.adjusted()) > _DIGITS:
         raise DataError(f"the key {value} has more digits than a key may have", fix="give keys as text")
-    return f"{value:f}" if value != value.to_integral_value() else str(int(value))
+    return f"{value.normalize():f}" if value != value.to_integral_value() else str(int(value))
 
 
 _DIGITS = 300

@@ -46,7 +46,7 @@ def identity(request_id: str, content: bytes) -> str:
         request_id: The client's id.
         content: What tells the transaction from others under that id: its own id, else its values.
     """
-    digest = xxhash.xxh3_128_hexdigest(request_id.encode("utf-8", "surrogateescape") + b"\0" + content)
+    digest = xxhash.xxh3_128_hexdigest(request_id.encode("utf-8", "surrogatepass") + b"\0" + content)
     return f"{request_id[:_SHOWN]}-{digest}"
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 from fds_mlflow.outcomes.sink import stored
@@ -152,7 +153,7 @@ def case_of(item: Label) -> CaseRecord:
         for name in ("known_at", "occurred_at", "reported_at", "resolved_at")
     }
     return CaseRecord(
-        transaction_id=item.transaction_id,
+        transaction_id=spelled(item.transaction_id) or "",
         status=item.status,
         fraud_type=item.fraud_type,
         loss_amount=item.loss_amount,

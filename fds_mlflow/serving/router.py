@@ -226,7 +226,7 @@ class Router:
 
         table = self.table
         keys = _keys(frame, key, table.spelling)
-        named = _keys(frame, TRANSACTION) if TRANSACTION in frame.columns else None
+        named = _names(frame, TRANSACTION) if TRANSACTION in frame.columns else None
         requests = None if request_id is None else _keys(frame, request_id)
         to_canary = table.to_canary(keys)
         parts = []
@@ -236,7 +236,8 @@ class Router:
             parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else _identities(frame, requests, named)
-            names = list(zip(keys, named or keys, ids, strict=True))
+            labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
+            names = list(zip(keys, labelled_by, ids, strict=True))
             self._record(self._recorder, self._outcomes(names, parts, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
@@ -274,7 +275,7 @@ class Router:
             part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
-            identified = new_request() if request_id is None else identity(request_id, content.encode())
+            identified = new_request() if request_id is None else identity(str(request_id), _bytes(content))
             names = (named, known or named, identified)
             self._record(self._recorder, self._outcomes([names], [part], table))
         return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
@@ -393,20 +394,33 @@ def _keys(frame: pd.DataFrame, key: str, spelling: Spelling = Spelling.CANONICAL
             f"the {len(frame):,} rows have no column {key!r} to route by",
             fix=f"add it, or name the routing key's column with key= (there are: {', '.join(map(str, frame.columns))})",
         )
-    column = frame[key]
-    missing = int(column.isna().sum())
+    names = _names(frame, key, spelling)
+    missing = names.count(None)
     if missing:
         raise DataError(
             f"the routing key {key!r} is missing in {missing:,} of {len(frame):,} rows",
             fix="give every request a key; without one the variant would be arbitrary",
         )
-    return [str(spelled(value, spelling)) for value in column.tolist()]
+    return [str(name) for name in names]
 
 
-def _identities(frame: pd.DataFrame, requests: Sequence[str], named: Sequence[str] | None) -> list[str]:
+def _names(frame: pd.DataFrame, column: str, spelling: Spelling = Spelling.CANONICAL) -> list[str | None]:
+    """What each row is called by a column; None where it has no value there."""
+    if list(frame.columns).count(column) > 1:
+        raise DataError(f"the rows have two columns {column!r}", fix="rename one of them")
+    values: list[Any] = frame[column].tolist()
+    if frame[column].dtype in ("float32", "float16"):  # which says how many digits there are
+        values = [frame[column].dtype.type(value) for value in values]
+    return [spelled(value, spelling) for value in values]
+
+
+def _identities(frame: pd.DataFrame, requests: Sequence[str], named: Sequence[str | None] | None) -> list[str]:
     """The identity of each row: its request id stands for as many outcomes as it has transactions under it."""
-    if named is None:
-        import pandas as pd
+    if named is None or None in named:
+        rows = map(repr, frame.itertuples(index=False, name=None))
+        named = [name or row for name, row in zip(named or [None] * len(frame), rows, strict=True)]
+    return [identity(request, _bytes(str(name))) for request, name in zip(requests, named, strict=True)]
 
-        named = pd.util.hash_pandas_object(frame, index=False).astype(str).tolist()
-    return [identity(request, name.encode()) for request, name in zip(requests, named, strict=True)]
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")

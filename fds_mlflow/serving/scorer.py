@@ -120,10 +120,12 @@ class Scorer:
                 f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
                 fix="compute the features with the version's own feature specification",
             )
-        values = [transaction.get(name) for name in self.inputs]
+        names = list(self.inputs)
+        values = [transaction.get(name) for name in names]
         try:
             for place, kind in exact(self.inputs):
-                check(values[place], kind)
+                if names[place] in transaction:
+                    check(values[place], kind)
             score = self.native.row(values)
         except Exception as error:
             raise DataError(
@@ -314,7 +316,8 @@ def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Ch
     name = "signature fits the champion's"
     if not champion.inputs or not scorer.inputs:
         return Check(name, None, "one of the two was logged without a signature")
-    new = sorted(column for column in scorer.inputs if column not in champion.inputs and column not in scorer.optional)
+    sent = champion.inputs.keys() - champion.optional  # what callers may leave out, they may not be relied on to send
+    new = sorted(column for column in scorer.inputs if column not in sent and column not in scorer.optional)
     types = [
         f"{column} ({champion.inputs[column]} -> {kind})"
         for column, kind in scorer.inputs.items()

@@ -49,7 +49,7 @@ class Shadow(msgspec.Struct, array_like=True, gc=False):
 class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What is known about a transaction; the fields of `outcomes.records.CaseRecord`, times in ISO 8601."""
 
-    transaction_id: str
+    transaction_id: str | int | float
     status: str
     known_at: str
     fraud_type: str | None = None

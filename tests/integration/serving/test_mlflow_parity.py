@@ -29,7 +29,7 @@ from fds_mlflow.serving.app import App
 from fds_mlflow.serving.scorer import Scorer
 from fds_mlflow.serving.settings import Settings
 from fds_mlflow.serving.shelf import Served, Table, describe, model_folder
-from tests.unit.serving.shelves import NOW
+from tests.unit.serving.shelves import NOW, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
 
@@ -464,3 +464,81 @@ def test_a_column_left_out_is_not_a_column_without_a_value(plain: Both) -> None:
     (first, theirs), (second, others) = plain.ask([(absent, JSON), (null, JSON)])
     assert (first.scores, second.scores) == (theirs.scores, others.scores)
     assert first.scores != second.scores
+
+
+# --- a canary beside it --------------------------------------------------------------------------------------
+
+CANARIES = {
+    "no signature": None,
+    "nested": SIGNATURES["nested"],
+    "a date more": columns(PLAIN, at=DataType.datetime),
+    "columns more": columns(PLAIN | {"new": DataType.long}, age=DataType.long),
+    "an optional column required": columns(PLAIN | {"age": DataType.double}),
+}
+
+
+def _app(folder: Path, versions: dict[int, ModelSignature | None], weight: int | None) -> App:
+    """A server of these versions: 1 is the champion, 2 the canary."""
+    settings = Settings("fraud", "memory:", folder / "cache", record=False)
+    shelf = settings.shelf()
+    for number, signature in versions.items():
+        source = folder / f"model{number}"
+        code = Told.write(folder / f"told{number}.py")
+        mlflow.pyfunc.save_model(source, python_model=str(code), signature=signature, pip_requirements=[])
+        given = Scorer.of(number, 0.5, mlflow.pyfunc.load_model(str(source)), str(source))
+        with shelf.preparing(number, f"identity{number}") as place:
+            shutil.copytree(source, model_folder(place))
+            describe(place, given.inputs, native=False, optional=given.optional)
+    shelf.write_table(table(weight=weight))
+    app = App(settings)
+    app.worker.follow()
+    assert app.worker.problem is None
+    return app
+
+
+@pytest.mark.parametrize("champion", ["plain", "no signature"])
+@pytest.mark.parametrize("canary", CANARIES)
+def test_a_canary_changes_nothing_for_who_asks_the_champion(tmp_path: Path, champion: str, canary: str) -> None:
+    """Whatever the canary's signature, the champion's callers get the scores and refusals that they got without it."""
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "beside").mkdir()
+    alone = _app(tmp_path / "alone", {1: SIGNATURES[champion]}, None)
+    beside = _app(tmp_path / "beside", {1: SIGNATURES[champion], 2: CANARIES[canary]}, 0)
+    maker = Generator("plain")
+    sent = [maker.request(form) for form in (*FORMS, CSV, PARQUET) for _ in range(8)]
+
+    async def asked() -> list[tuple[Answer, Answer]]:
+        async with (
+            httpx.AsyncClient(transport=httpx.ASGITransport(alone), base_url="http://fds") as one,
+            httpx.AsyncClient(transport=httpx.ASGITransport(beside), base_url="http://fds") as other,
+        ):
+            return [
+                (await _posted(one, each.body, each.kind), await _posted(other, each.body, each.kind)) for each in sent
+            ]
+
+    for request, (one, other) in zip(sent, asyncio.run(asked()), strict=True):
+        assert (one.status, one.scores) == (other.status, other.scores), f"{request.body!r}: {one.text} {other.text}"
+
+
+@pytest.mark.parametrize("champion", ["plain", "no signature"])
+@pytest.mark.parametrize("canary", CANARIES)
+def test_who_is_the_canarys_is_answered_and_the_caller_is_not_charged_to_it(
+    tmp_path: Path, champion: str, canary: str
+) -> None:
+    """What the champion answers is answered; what does not fit the canary's columns leaves no error of the canary's."""
+    app = _app(tmp_path, {1: SIGNATURES[champion], 2: CANARIES[canary]}, 10_000)
+    maker = Generator("plain", seed=1)
+    row = {"amount": 1.5, "ratio": 0.5, "count": 3, "hour": 4, "foreign": True, "channel": "web"}
+    odd = [{**row, **more} for more in ({"age": "old"}, {"new": "much"}, {"at": "soon"}, {"age": None}, {"age": 2.5})]
+    bodies = [_json(dataframe_records=[one]) for one in (row, *odd)]
+    bodies += [one.body for one in (maker.request(form) for form in FORMS for _ in range(5))]
+
+    async def asked() -> list[Answer]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://fds") as client:
+            return [await _posted(client, body, JSON) for body in bodies]
+
+    answers = asyncio.run(asked())
+    assert {answer.status for answer in answers} <= {200, 400}
+    assert [answer.status for answer in answers[:6]] == [200, 400 if champion == "plain" else 200, 200, 200, 200, 200]
+    errors = {one.error for one in app.worker.engine.fetched() if one.error}
+    assert all("lacks columns of the canary" in str(error) for error in errors), errors

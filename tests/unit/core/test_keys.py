@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,19 @@ def test_a_rollout_of_an_earlier_release_keeps_its_spelling() -> None:
 def test_a_transaction_that_went_through_a_float_is_joined_as_what_it_was(text: str, name: str) -> None:
     """Digits with .0 behind them are the number; anything else, and what a float cannot tell apart, stays as it is."""
     assert joined(text) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(Decimal("1000.00"), "1000"), (Decimal("1E+3"), "1000"), (Decimal("12.50"), "12.5"), (np.float32(7.0), "7")],
+)
+def test_a_decimal_and_a_short_float_are_the_numbers_they_are(value: Any, text: str) -> None:
+    """What a database or a column of 32 bits gives is the same key."""
+    assert spelled(value) == text
+
+
+@pytest.mark.parametrize("value", [np.float32(2**24), float("inf"), Decimal("1e999999"), np.array([1, 2]), 2.0**53])
+def test_what_cannot_be_told_from_others_is_no_key(value: Any) -> None:
+    """A number whose digits are lost, or an endless one, or an array, is refused with what to give instead."""
+    with pytest.raises(DataError):
+        spelled(value)

@@ -413,3 +413,90 @@ def test_a_worker_reads_requests_of_an_old_table_by_its_own_state(tmp_path: Path
             return [first, (await made.post("/score", {"amount": 1, "card": 7})).json()["key"]]
 
     assert asyncio.run(asked()) == ["7", "7.0"]
+
+
+# --- a canary's own columns ----------------------------------------------------------------------------------
+
+
+async def test_a_value_that_does_not_fit_the_canary_alone_is_charged_to_nobody(tmp_path: Path):
+    """Callers who sent what the champion ignores go on; their row is the champion's, and no error of the canary's."""
+    made = Served(tmp_path, {"amount": "double"})
+    put(made.shelf, 2, inputs={"amount": "double", "age": "long"}, optional=["age"])
+    made.serve(table(weight=10_000))
+    rows = [{"amount": 250.0, "transaction_id": f"TX{n}", "age": age} for n, age in enumerate([3, None, "old", 2.5, 4])]
+    async with made.client:
+        alone = [(await made.post("/score", row)).json() for row in rows]
+        kept = made.outcomes()
+        batch = (await made.post("/invocations", {"dataframe_records": rows})).json()
+        assert [one["variant"] for one in alone] == ["canary", "champion", "champion", "champion", "canary"]
+        assert [one["score"] for one in alone] == batch["predictions"] == [0.9] * 5
+        assert [(one.served, one.error) for one in kept] == [("canary", None)] * 2
+        assert [(one.served, one.error) for one in made.outcomes()] == [("canary", None)] * 2
+
+
+async def test_what_the_champion_lets_out_a_canary_cannot_demand(tmp_path: Path):
+    """A column that is optional for the champion stays so for its callers, whatever the canary requires."""
+    made = Served(tmp_path, {"amount": "double", "age": "double"})
+    put(made.shelf, 3, inputs={"amount": "double", "age": "double"}, optional=["age"])
+    made.serve(table(weight=1, champion=3))
+    async with made.client:
+        assert (await made.post("/score", {"amount": 250.0, "transaction_id": "TX1"})).status_code == 200
+
+
+@pytest.mark.parametrize("who", ["champion", "canary"])
+async def test_one_bad_row_is_charged_alone(tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch):
+    """Where a version fails at one row of a frame, the others have their scores, and one outcome an error."""
+    made = Served(tmp_path, {"amount": "double"})
+    made.serve(table(weight=10_000 if who == "canary" else 0))
+    state = made.app.worker.engine.state
+    assert state is not None
+    loaded = getattr(state, who)
+    row, matrix = loaded.native.row, loaded.native.matrix
+
+    def one(values: Any) -> float:
+        return 1 / 0 if values[0] == 666.0 else row(values)
+
+    def many(columns: Any) -> Any:
+        return 1 / 0 if (columns[0] == 666.0).any() else matrix(columns)
+
+    monkeypatch.setattr(loaded.native, "row", one)
+    monkeypatch.setattr(loaded.native, "matrix", many)
+    rows = [{"amount": 666.0 if n == 77 else 1.0, "transaction_id": f"TX{n}"} for n in range(200)]
+    async with made.client:
+        answer = await made.post("/invocations", {"dataframe_records": rows})
+    assert answer.status_code == (200 if who == "canary" else 503)
+    assert [one.transaction_id for one in made.outcomes() if one.error] == ["TX77"]
+
+
+HUGE = {
+    "an exponent": "1e9999999",
+    "an exponent beyond any": "1e9999999999999999999",
+    "an infinite number": "Infinity",
+    "four hundred digits": "9" * 400,
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("weight", [None, 5_000])
+async def test_a_key_that_is_no_number_one_could_write_is_refused(tmp_path: Path, name: str, weight: int | None):
+    """In a column of numbers it is a 400, as text or as a number, also in a rollout of an earlier release."""
+    made = Served(tmp_path, {"amount": "double", "card": "double"}, key="card", transaction="card")
+    made.serve(table(weight=weight))
+    async with made.client:
+        for written in (HUGE[name], f'"{HUGE[name]}"'):
+            answer = await made.post("/score", f'{{"amount": 1, "card": {written}}}'.encode())
+            assert answer.status_code in ((400,) if weight is None else (200, 400)), answer.text
+
+
+async def test_a_parquet_body_is_bounded_by_what_it_unpacks_to(served: Served):
+    """A text of 100 kB in each of 5,000 rows is small in a file and large in memory: refused, or passed over."""
+    frame = pd.DataFrame([ROW] * 5_000)
+    held = io.BytesIO()
+    frame.assign(more="x" * 100_000).to_parquet(held)
+    assert len(held.getvalue()) < 300_000
+    good = await served.client.post("/invocations", content=held.getvalue(), headers={"content-type": PARQUET})
+    assert good.status_code == 200, good.text[:300]
+    held = io.BytesIO()
+    frame.assign(channel="x" * 100_000).to_parquet(held)
+    bad = await served.client.post("/invocations", content=held.getvalue(), headers={"content-type": PARQUET})
+    assert (bad.status_code, "unpacked" in bad.json()["message"]) == (400, True)
