@@ -86,10 +86,11 @@ def _missing(value: Any) -> bool:
 def joined(transaction_id: str) -> str:
     """A transaction id as outcomes and labels are joined by it: a whole number that went through a float is one again.
 
-    Files that a float column was written to say `1000.0`, and so did servers of earlier releases. Beyond 15 digits a
-    float is not told apart from its neighbours, and stays as it is.
+    Files that a float column was written to say `1000.0`, and so did servers of earlier releases. From 2^53 on a float
+    is not told apart from its neighbours, and stays as it is.
     """
-    return transaction_id[:-2] if transaction_id.endswith(".0") and _FLOAT(transaction_id) else transaction_id
+    whole = _FLOAT(transaction_id) if transaction_id.endswith(".0") else None
+    return whole[1] if whole and int(whole[1]) < EXACT else transaction_id
 
 
-_FLOAT = re.compile(r"(0|[1-9][0-9]{0,14})\.0", re.ASCII).fullmatch
+_FLOAT = re.compile(r"(0|[1-9][0-9]{0,15})\.0", re.ASCII).fullmatch

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fds_mlflow import text_file
 from fds_mlflow.core.keys import spelled
@@ -17,12 +19,18 @@ from fds_mlflow.errors import DataError, NotFoundError
 from fds_mlflow.outcomes.records import CaseRecord, case_rows
 from fds_mlflow.outcomes.store import OutcomeStore
 
+if TYPE_CHECKING:
+    import pyarrow
+
 BATCH = 10_000
 """Rows that are stored together."""
 
 COLUMNS = tuple(field.name for field in fields(CaseRecord))
 REQUIRED = ("transaction_id", "status", "known_at")
 _TIMES = ("known_at", "occurred_at", "reported_at", "resolved_at")
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__").fullmatch
+"""What pandas calls the index of a frame that was filtered."""
 
 _Read = tuple[str, Mapping[str, Any]]
 """Where a row stands in its file, and its values by column."""
@@ -76,11 +84,6 @@ def _csv(path: Path) -> Iterator[_Read]:
         names, rows = records(file, str(path))
         _check(path, names)
         for line, row in rows:
-            if any("\n" in value or "\r" in value for value in row.values()):
-                raise DataError(
-                    f"line {line} of {path} ends a field that goes over several lines: a quote is open",
-                    fix="close each quote, and double a quote inside a quoted value",
-                )
             yield f"line {line}", row
 
 
@@ -90,17 +93,44 @@ def _parquet(path: Path) -> Iterator[_Read]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            _check(path, file.schema_arrow.names)
-            numbers = count(1)
-            for batch in file.iter_batches(BATCH):
-                yield from ((f"row {next(numbers)}", row) for row in batch.to_pylist())
+            names = _wanted(file.schema_arrow)
+            _check(path, names)
+            before = 0
+            for batch in file.iter_batches(BATCH, columns=names):
+                yield from ((f"row {before + place}", row) for place, row in enumerate(_values(path, batch, before), 1))
+                before += batch.num_rows
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}", fix="check the path") from None
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # a name or note in it may be no text
         raise DataError(f"{path} is no Parquet file: {error}", fix="write it again, or give a CSV file") from None
 
 
-def _check(path: Path, columns: Any) -> None:
+def _wanted(schema: pyarrow.Schema) -> list[str]:
+    """The columns, without an index that pandas wrote along."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name in COLUMNS or not (name in index or _UNNAMED_INDEX(name))]
+
+
+def _values(path: Path, batch: pyarrow.RecordBatch, before: int) -> list[dict[str, Any]]:
+    """The rows of a batch, in Python's types, which hold less than Parquet's."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return cast("list[dict[str, Any]]", batch.to_pylist())
+    for place in range(batch.num_rows):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column[place].as_py()
+            except (ValueError, OverflowError) as error:
+                raise DataError(
+                    f"{path}: row {before + place + 1}: {name} cannot be read: {error}",
+                    fix="write texts in UTF-8, and times of the years 1 to 9999",
+                ) from None
+    raise ValueError("a row cannot be read")
+
+
+def _check(path: Path, columns: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} has two columns named {twice[0]!r}", fix="write each column once")
     missing = [name for name in REQUIRED if name not in columns]
     unknown = [name for name in columns if name not in COLUMNS]
     if missing or unknown:

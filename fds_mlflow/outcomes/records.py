@@ -259,7 +259,7 @@ def _number(name: str, value: Any, least: float, most: float) -> float:
         return value
     try:
         number = float(value) if not isinstance(value, (str, bool)) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and least <= number <= most):
         bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
@@ -283,7 +283,12 @@ def _moment(name: str, value: Any) -> datetime:
             f"{name} is {value!r}, which has no time zone",
             "attach one: datetime.now(timezone.utc), or .replace(tzinfo=timezone.utc) if the time is in UTC",
         )
-    utc = value.astimezone(UTC)
+    try:
+        utc = value.astimezone(UTC)
+    except (OverflowError, ValueError):  # the first or last hours of the calendar, elsewhere
+        raise _RefusedError(
+            f"{name} is {value!r}, which is no time in UTC", "give a time of the years 1 to 9999"
+        ) from None
     if type(utc) is datetime:
         return utc
     # A pandas Timestamp is a datetime too, with nanoseconds that no driver stores: keep the microseconds.

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyarrow import parquet
 
 from fds_mlflow.cli import main
 from fds_mlflow.core.evidence import Terms
@@ -73,6 +75,8 @@ def test_a_parquet_file(memory: OutcomeStore, tmp_path: Path) -> None:
             CSV + 'TX3,genuine,2026-03-08T12:00:00Z,1,"card\nTX4,genuine,2026-03-08T12:00:00Z,1,card"\n',
             "line 5 .* quote",
         ),
+        (CSV + 'TX3",genuine,2026-03-08T12:00:00Z,1,card\n', "line 4 .* quote"),
+        (CSV.replace("2026-03-08T12:00:00Z", "0001-01-01T00:00:00+14:00"), "line 3: known_at is .* no time in UTC"),
         (CSV + 'TX3,"genuine"ly,2026-03-08T12:00:00Z,1,card\n', "line 4"),
         (CSV.replace("loss_amount", "status"), "two columns named 'status'"),
         (CSV.replace("TX2", ""), "line 3: transaction_id"),
@@ -84,6 +88,40 @@ def test_a_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, text: str, w
     with pytest.raises(DataError, match=what):
         import_labels(memory, _written(tmp_path, text))
     assert memory.cases(["TX1"]) == {}
+
+
+ROW: dict[str, Any] = {"transaction_id": "TX1", "status": "confirmed", "known_at": NOON}
+
+UNREADABLE = {
+    "no UTF-8": ("fraud_type", pa.array([b"\xff"]).view(pa.string()), "row 1: fraud_type cannot be read"),
+    "a time after all": ("reported_at", pa.array([2**62]).cast(pa.timestamp("us", "UTC")), "row 1: reported_at"),
+    "a time of no year": ("reported_at", pa.array([2**62]).cast(pa.timestamp("ms", "UTC")), "row 1: reported_at"),
+    "a date after all": ("reported_at", pa.array([2**30], pa.int32()).view(pa.date32()), "row 1: reported_at"),
+    "a date": ("reported_at", pa.array([1], pa.int32()).view(pa.date32()), "row 1: reported_at .* no time zone"),
+    "a column twice": ("transaction_id", pa.array(["TX2"]), "two columns named 'transaction_id'"),
+    "an unknown column": ("kind", pa.array(["card"]), "unknown columns 'kind'"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_parquet_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, name: str) -> None:
+    """What Python has no value for, and a column that is there twice, is refused with its place."""
+    column, values, what = UNREADABLE[name]
+    table = pa.Table.from_pylist([ROW]).append_column(column, values)
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    with pytest.raises(DataError, match=what):
+        import_labels(memory, tmp_path / "labels.parquet")
+    assert memory.cases(["TX1", "TX2"]) == {}
+
+
+@pytest.mark.parametrize("index", [None, "row", "transaction_id"])
+def test_a_frame_that_was_filtered(memory: OutcomeStore, tmp_path: Path, index: str | None) -> None:
+    """The index that pandas writes along is no column, unless it is one of a label's."""
+    frame = pd.DataFrame([ROW, ROW | {"transaction_id": "TX2"}, ROW | {"transaction_id": "TX3"}])
+    frame = frame.set_index(index) if index in frame else frame.rename_axis(index)
+    frame.iloc[[0, 2]].to_parquet(tmp_path / "labels.parquet")
+    assert import_labels(memory, tmp_path / "labels.parquet") == (2, 2)
+    assert memory.cases(["TX1", "TX2", "TX3"]).keys() == {"TX1", "TX3"}
 
 
 def test_no_parquet_and_no_file(memory: OutcomeStore, tmp_path: Path) -> None:

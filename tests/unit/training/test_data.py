@@ -68,6 +68,13 @@ def test_a_broken_csv_file_is_refused_with_its_line(name: str, tmp_path: Path) -
         load(file, **LABELLED)
 
 
+def test_free_text_in_a_csv_file_is_kept(tmp_path: Path) -> None:
+    """A line break or an inch mark in a text is part of it: texts that people typed are data."""
+    file = tmp_path / "x.csv"
+    file.write_text('id,t,cust,eur,y\na,2026-01-02,"two\nlines",1,0\nb,2026-01-03,15" screen,1,1\n')
+    assert list(load(file, **LABELLED).frame["customer"]) == ["two\nlines", '15" screen']
+
+
 class TestSources:
     def test_every_source_gives_the_same_transactions(self, simulated: pd.DataFrame, tmp_path: Path) -> None:
         """CSV, compressed CSV, Parquet, a frame and a database give the same frame and the same digest."""
