@@ -132,8 +132,16 @@ class Admission:
 
     def _compared(self, champion: int, version: int) -> tuple[Comparison | None, str]:
         """The comparison, if there can be one, and what to say about it."""
-        if self._data is not None:
-            return self._compared_on(_frame(self._data), "the given", champion, version)
+        if self._data is None:
+            return self._compared_on_own(champion, version)
+        made, said = self._compared_on(_frame(self._data), "the given", champion, version)
+        if made is not None:
+            return made, said
+        own, more = self._compared_on_own(champion, version)  # rows that fit no champion must not open the way
+        return own, more if own is not None else f"{said}; {more}"
+
+    def _compared_on_own(self, champion: int, version: int) -> tuple[Comparison | None, str]:
+        """As `_compared`, on the rows that were logged with the version's run."""
         try:
             found = self._own_test_set(champion, version)
         except Exception as error:  # whatever the artifact store raises: a promotion does not depend on it
@@ -151,6 +159,9 @@ class Admission:
     ) -> tuple[Comparison | None, str]:
         """The comparison on these rows, or that the champion cannot score them; what else is wrong with them raises."""
         _labels(frame, LABEL, fix=f"add it, 1 = fraud, or compare on the rows that were logged with version {version}")
+        if frame.empty:
+            raise DataError("there are no rows to compare on", fix="give some, or leave them out")
+        self._model.scorer(version).score(frame.drop(columns=LABEL).head(1))  # what it needs is asked of the rows first
         try:
             baseline = self._model.scorer(champion)
             known = baseline.score(frame.drop(columns=LABEL))
@@ -192,11 +203,14 @@ def _frame(data: pd.DataFrame | FeatureTable) -> pd.DataFrame:
 
 def _labels(frame: pd.DataFrame, label: str, *, fix: str = "name it with label=") -> Labels:
     if label not in frame.columns:
+        shown = ", ".join(map(str, frame.columns[:20])) + (", ..." if len(frame.columns) > 20 else "")
+        raise DataError(f"the {len(frame):,} rows have no label column {label!r}", fix=f"{fix} (there are: {shown})")
+    try:
+        values = frame[label].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
         raise DataError(
-            f"the {len(frame):,} rows have no label column {label!r}",
-            fix=f"{fix} (there are: {', '.join(map(str, frame.columns))})",
-        )
-    values = frame[label].to_numpy(dtype=np.float64, na_value=np.nan)
+            f"the label column {label!r} holds no numbers: {error}", fix="write 1 for a fraud, 0 for none"
+        ) from None
     wrong = ~np.isin(values, (0.0, 1.0))
     if wrong.any():
         raise DataError(

@@ -65,7 +65,7 @@ def test_the_lifecycle_runs_in_the_local_environment() -> None:
     assert told == [
         ("emergency", 1, "drill"),
         ("complete", 2, "it's good; $(no shell) reads this"),
-        ("advance", 2, "mlflow run"),
+        ("advance", 2, ""),
         ("start", 2, "mlflow run"),
         ("promote", 1, "first model"),
     ]

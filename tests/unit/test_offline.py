@@ -339,3 +339,27 @@ def test_data_is_described_only_where_it_is_given(offline: Offline) -> None:
     offline.register("better")
     assert _fds("promote", MODEL, "1", "--schema", "sample").exit_code == 2
     assert _fds("promote", MODEL, "1", "--data", "", "--schema", "").exit_code == 0
+
+
+def test_rows_that_cannot_be_used_do_not_open_the_way(offline: Offline, verb: Verb) -> None:
+    """Given rows that are empty, lack a column of the version's or have no numbers for labels are an error."""
+    offline.register("better")
+    offline.register("worse", labelled())
+    offline.model.promote(1, reason="first")
+    for rows, words in (
+        (labelled().iloc[:0], "no rows"),
+        (labelled().drop(columns="amount"), "amount"),
+        (labelled().assign(label="no"), "no numbers"),
+    ):
+        with pytest.raises(DataError, match=words):
+            verb(2, data=rows, reason="new")
+    assert offline.model.overview().champion == 1
+
+
+def test_rows_that_fit_no_champion_leave_the_version_s_own(offline: Offline, verb: Verb) -> None:
+    """Where only the champion cannot score the given rows, the version's own test rows are compared on."""
+    offline.register("wide")
+    offline.register("worse", labelled(device_age=1.0))
+    offline.model.promote(1, reason="first")
+    with pytest.raises(RefusedError, match="own test rows"):
+        verb(2, data=labelled(), reason="new")
