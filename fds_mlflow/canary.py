@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.core.arms import arms_of_step
 from fds_mlflow.core.controller import next_step
-from fds_mlflow.core.decision import basis
+from fds_mlflow.core.decision import basis, pushed
 from fds_mlflow.core.events import Basis, Kind, Rollout
 from fds_mlflow.core.evidence import Evidence
 from fds_mlflow.core.judge import Judgement, judge
@@ -141,7 +142,8 @@ class Canary:
             RefusedError: There is no active rollout, it is below its last step and `force` is not set, or it is set and
                 no reason is given.
         """
-        return self._model.run(Request(Kind.COMPLETE, force=force, basis=self._basis()), reason)
+        known = replace(self._basis(), pushed=pushed(reversed(self._model.history())))
+        return self._model.run(Request(Kind.COMPLETE, force=force, basis=known), reason)
 
     def rehearse(
         self,

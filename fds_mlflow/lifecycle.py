@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fds_mlflow.canary import Canary
 from fds_mlflow.clock import SystemClock
 from fds_mlflow.core.comparison import Comparison
-from fds_mlflow.core.decision import decisions
+from fds_mlflow.core.decision import crowned, decisions
 from fds_mlflow.core.events import Event, Kind
 from fds_mlflow.core.operations import Request, Target
 from fds_mlflow.core.state import State
@@ -171,6 +171,8 @@ class ManagedModel:
             pending=view.history.intents,
             versions=tuple(self._store.versions(self.name)),
             decisions=decisions(view.history.events),
+            crowned=crowned(view.history.events) if view.champion_alias == view.state.champion else None,
+            withdrawn=tuple(sorted(version for version in view.state.withdrawn if version is not None)),
         )
 
     def history(self) -> list[Event]:

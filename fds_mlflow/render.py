@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
-from fds_mlflow.core.decision import ended
+from fds_mlflow.core.decision import done, ended
 from fds_mlflow.core.events import Event, Outcome
 from fds_mlflow.core.evidence import EventKind, Tally, Terms, VariantCounts
 from fds_mlflow.core.judge import Status
 from fds_mlflow.core.labels import known
 from fds_mlflow.core.plan import Plan, to_percent
-from fds_mlflow.core.words import UNKNOWN, percent
+from fds_mlflow.core.words import UNKNOWN, percent, short
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
@@ -93,7 +93,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
             e.sequence,
             e.time,
             e.actor,
-            _kind(e),
+            done(e),
             e.from_version,
             e.to_version,
             e.outcome,
@@ -103,16 +103,6 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     ]
     columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
     return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
-
-
-def _kind(event: Event) -> str:
-    """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
-    decided = ended(event)
-    if decided is not None and event.outcome is Outcome.DONE:
-        return f"{event.kind} ({decided})"
-    rollout = event.rollout
-    weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
-    return event.kind.value + (" (forced)" if event.forced else "") + weight
 
 
 def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
@@ -175,9 +165,13 @@ def overview(model: Overview) -> Table:
     def role(version: int) -> str:
         if model.rollout is not None and version == model.rollout.canary:
             return f"canary {to_percent(model.rollout.weight):g} %"
-        said = "champion" if version == model.champion else ""
+        if version == model.champion and model.crowned is not None:
+            return f"champion ({model.crowned})"
         decided = model.decisions.get(version)
-        return said if decided is None else f"{said} ({decided})".strip()
+        said = "champion" if version == model.champion else "rolled back from" if version in model.withdrawn else ""
+        if decided is None or version in model.withdrawn:
+            return said
+        return "; ".join(filter(None, (said, f"last trial: {decided}")))
 
     rows = [
         (
@@ -186,7 +180,7 @@ def overview(model: Overview) -> Table:
             v.stage,
             v.status,
             v.tags.get(ALGORITHM),
-            _number(v.tags.get(THRESHOLD)),
+            None if (threshold := v.tags.get(THRESHOLD)) is None else short(threshold),
             v.created,
         )
         for v in model.versions
@@ -205,14 +199,6 @@ def overview(model: Overview) -> Table:
 def _descriptions(versions: Iterable[VersionView | Candidate]) -> list[Text]:
     """What each version says of itself, in a line of its own: beside seven columns it would have no room."""
     return [Text(f"version {v.version}: {line}") for v in versions if (line := v.description.split("\n")[0])]
-
-
-def _number(value: str | None) -> str | None:
-    """A number from a tag, short; what is no number as it stands."""
-    try:
-        return None if value is None else f"{float(value):.6g}"
-    except ValueError:
-        return value
 
 
 def candidates(found: Sequence[Candidate]) -> Table:
@@ -292,7 +278,9 @@ def plain(value: Any) -> Any:
             fields["decision"] = plain(ended(value))
         elif isinstance(value, CanaryStatus):
             for name in ("champion", "canary"):
-                fields[name] |= _known(getattr(value, name), value.rollout.plan.terms)
+                tally = getattr(value, name)
+                fields[name] |= _known(tally, value.rollout.plan.terms)
+                fields[name]["weight"] = tally.weight or value.rollout.weight  # no outcome has told it yet
         return fields
     if isinstance(value, Enum):
         return value.value

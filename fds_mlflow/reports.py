@@ -104,6 +104,8 @@ class Overview:
         pending: Operations in flight, or left behind by a process that died.
         versions: All versions, the newest first.
         decisions: What was decided about the last rollout of each version that had one, by number.
+        crowned: What was decided about the rollout that made the champion; None where none did.
+        withdrawn: Versions that were rolled back from and not promoted since.
     """
 
     name: str
@@ -113,3 +115,5 @@ class Overview:
     pending: tuple[Intent, ...]
     versions: tuple[VersionView, ...]
     decisions: Mapping[int, Decision] = field(default_factory=lambda: MappingProxyType({}))
+    crowned: Decision | None = None
+    withdrawn: tuple[int, ...] = ()

@@ -250,7 +250,8 @@ def _note(tick: Tick) -> str:
         steps = f"step {rollout.step + 1} of {len(rollout.plan.weights)}"
         lines = [f"**{to_percent(rollout.weight):g} %** of the traffic, {steps}. {lines[0]}"]
     if decided is not None:
-        lines += ["", f"**{decided.action}**: {_cell(decided.reason)}"]
+        opening, bracket, verdict = _cell(decided.reason).partition(" (")
+        lines += ["", f"**{opening}**{bracket}{verdict}"]
     if judgement is not None:
         lines += ["", "| check | verdict | why |", "|---|---|---|"]
         lines += [f"| {slug(v)} | **{v.status}** | {_cell(v.reason)} |" for v in judgement.verdicts]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fds_mlflow import rollout_metrics as naming
 from fds_mlflow import rollout_plots as plots
 from fds_mlflow import rollout_words as words
+from fds_mlflow.core.decision import done
 from fds_mlflow.core.events import Event
 from fds_mlflow.core.harm import boundaries
 from fds_mlflow.core.plan import Guardrail, Metric, to_percent
@@ -248,7 +249,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clock": words.clock, "lasting": words.lasting}
+    made.filters |= {"clock": words.clock, "lasting": words.lasting, "done": done}
     return made
 
 

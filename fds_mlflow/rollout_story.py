@@ -12,7 +12,7 @@ from fds_mlflow import rollout_metrics as naming
 from fds_mlflow.core.decision import Decision, decision
 from fds_mlflow.core.events import Event, Outcome, Rollout
 from fds_mlflow.core.verdict import Status
-from fds_mlflow.core.words import UNKNOWN
+from fds_mlflow.core.words import UNKNOWN, short
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, DIGEST, THRESHOLD
 from fds_mlflow.rollout_plots import Series
@@ -156,7 +156,7 @@ def version_facts(found: VersionView, metrics: Mapping[str, float]) -> VersionFa
         algorithm=found.tags.get(ALGORITHM, UNKNOWN),
         data=", ".join(data) or UNKNOWN,
         period=period or UNKNOWN,
-        threshold=found.tags.get(THRESHOLD, UNKNOWN),
+        threshold=short(found.tags.get(THRESHOLD, UNKNOWN)),
         tested=", ".join(tested) or UNKNOWN,
         description=found.description.split("\n")[0] or UNKNOWN,
     )

@@ -27,7 +27,7 @@ def sentences(story: Story) -> list[str]:
     if story.ended is not None:
         found += [_decided(story), *_evidence(story)]
     found.append(f"Started by {first.actor} on {clock(first.time)} at {to_percent(rollout.plan.weights[0]):g} %{about}")
-    return found + [_forced(event) for event in story.done if event.forced and event.kind is Kind.ADVANCE]
+    return found + [_forced(event) for event in story.done if event.forced and event.kind in (Kind.START, Kind.ADVANCE)]
 
 
 def verdicts(story: Story) -> list[str]:
@@ -42,7 +42,7 @@ def verdicts(story: Story) -> list[str]:
     else:
         found.append("No tick of an autopilot was recorded, so there are no verdicts here.")
     if story.rollout.active and naming.RECOMMENDATION in story.tags:
-        found.append(f"Recommendation: {stop(story.tags[naming.RECOMMENDATION])}")
+        found.append(f"Recommendation: {stop(story.tags[naming.RECOMMENDATION].partition(': ')[2])}")
     return found
 
 
@@ -117,8 +117,13 @@ def _why(story: Story) -> str:
 def _decision(story: Story) -> str:
     rollout, last = story.rollout, story.last
     canary, champion, weight = rollout.canary, rollout.champion, f"{to_percent(rollout.weight):g} %"
+    hand = "" if by_judge(last) else ", by hand after a PASS"
     if rollout.plan.control:
+        replaced = f"version {canary}, its control, replaced it as champion"
+        completed = (Decision.WITHOUT_PASS, Decision.BY_HAND, Decision.FORCED)
         return {
+            Decision.PASSED: f"The control of champion {champion} passed: {replaced}{hand}.",
+            **{each: f"The watch of champion {champion} ended: {each}: {replaced}." for each in completed},
             Decision.UNDER_WAY: f"Champion {champion} is watched: version {canary} keeps {weight} as its control.",
             Decision.WATCHED: f"The watch of champion {champion} against its control {canary} is over.",
             Decision.STOPPED: f"The watch of champion {champion} against its control {canary} was ended by hand.",
@@ -126,7 +131,6 @@ def _decision(story: Story) -> str:
             Decision.ROLLED_BACK: f"Champion {champion} was rolled back by hand; version {last.to_version} serves.",
             Decision.OVERTAKEN: f"A hand in the registry ended the watch of champion {champion}.",
         }.get(story.decision, f"The watch of champion {champion} ended: {story.decision}.")
-    hand = "" if by_judge(last) else ", by hand after a PASS"
     return {
         Decision.UNDER_WAY: f"Version {canary} is on trial against champion {champion}, at {weight} of the traffic.",
         Decision.PASSED: f"Version {canary} passed its trial and replaced version {champion} as champion{hand}.",
@@ -184,7 +188,8 @@ def _labelled(story: Story) -> bool:
 
 def _forced(event: Event) -> str:
     weight = f" to {to_percent(event.rollout.weight):g} %" if event.rollout else ""
-    return f"Forced{weight} by {who(event)} on {clock(event.time)}{f': {stop(event.reason)}' if event.reason else '.'}"
+    what = "Started although clearly worse offline" if event.kind is Kind.START else f"Forced{weight}"
+    return f"{what} by {who(event)} on {clock(event.time)}{f': {stop(event.reason)}' if event.reason else '.'}"
 
 
 def clock(time: datetime) -> str:

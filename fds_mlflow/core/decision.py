@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from fds_mlflow.core.events import Basis, Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.events import MOVES_CHAMPION, Basis, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.evidence import Evidence
 from fds_mlflow.core.guardrail import NEEDS_LABELS
+from fds_mlflow.core.plan import to_percent
 from fds_mlflow.core.verdict import Judgement, Status
 
 AUTOPILOT = "autopilot of "
@@ -80,7 +81,8 @@ def decision(event: Event, last: Status | None = None) -> Decision | None:
         return None
     judged, status = by_judge(event), event.rollout.status
     if status is RolloutStatus.COMPLETED:
-        return Decision.FORCED if event.forced else _completed(event, last)
+        pushed = event.basis is not None and event.basis.pushed and not judged
+        return Decision.FORCED if event.forced or pushed else _completed(event, last)
     if status is RolloutStatus.ABORTED and judged:
         failed = Decision.FAILED if overall(event, last) is Status.FAIL else Decision.UNDECIDED
         return Decision.WATCHED if event.rollout.plan.control else failed
@@ -119,6 +121,33 @@ def decisions(events: Iterable[Event]) -> dict[int, Decision]:
         if decided is not None and event.rollout is not None and not event.rollout.plan.control:
             found[event.rollout.canary] = decided
     return found
+
+
+def crowned(events: Iterable[Event]) -> Decision | None:
+    """What was decided about the rollout whose completion made today's champion; None where none did."""
+    found = None
+    for event in events:
+        moves = event.kind in MOVES_CHAMPION or (event.kind is Kind.ADOPT and event.from_version != event.to_version)
+        if moves and event.outcome is Outcome.DONE:
+            found = ended(event) if event.kind is Kind.COMPLETE else None
+    return found
+
+
+def pushed(events: Iterable[Event]) -> bool:
+    """Whether a step of the last rollout of a history was forced."""
+    about = [e for e in events if e.rollout is not None and e.outcome is Outcome.DONE]
+    last = about[-1].rollout if about else None
+    return any(e.forced and e.kind is Kind.ADVANCE and e.rollout and last and e.rollout.id == last.id for e in about)
+
+
+def done(event: Event) -> str:
+    """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
+    decided = ended(event)
+    if decided is not None and event.outcome is Outcome.DONE:
+        return f"{event.kind} ({decided})"
+    rollout = event.rollout
+    weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
+    return event.kind.value + (" (forced)" if event.forced else "") + weight
 
 
 def who(event: Event) -> str:

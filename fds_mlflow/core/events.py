@@ -113,6 +113,7 @@ class Basis:
         statuses: Status by check; empty where nobody asked.
         keys: Distinct keys that had met the canary; None where nobody asked.
         labelled: Keys of both variants with a label that a guardrail looked at; None where nobody asked.
+        pushed: A step of the rollout had been forced, so that a person's completion is forced too.
     """
 
     judged: bool = False
@@ -120,10 +121,13 @@ class Basis:
     statuses: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     keys: int | None = None
     labelled: int | None = None
+    pushed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` takes them; what nobody asked is left out."""
         values: dict[str, Any] = {"by": "judge" if self.judged else "person"}
+        if self.pushed:
+            values["pushed"] = True
         if self.overall is not None:
             statuses = {check: status.value for check, status in self.statuses.items()}
             values |= {
@@ -137,11 +141,12 @@ class Basis:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Basis:
         """Read plain values; raises ValueError, LookupError or TypeError where they are none of `to_dict`'s."""
-        judged = values["by"] == "judge"
+        judged, pushed = values["by"] == "judge", bool(values.get("pushed", False))
         if "overall" not in values:
-            return cls(judged)
+            return cls(judged, pushed=pushed)
         statuses = {str(check): Status(status) for check, status in values["statuses"].items()}
-        return cls(judged, Status(values["overall"]), statuses, int(values["keys"]), int(values["labelled"]))
+        overall, keys, labelled = Status(values["overall"]), int(values["keys"]), int(values["labelled"])
+        return cls(judged, overall, statuses, keys, labelled, pushed)
 
 
 @dataclass(frozen=True)

@@ -16,3 +16,11 @@ def percent(share: float) -> str:
 def ratio(value: float) -> str:
     """A ratio with three digits."""
     return "infinite" if value == inf else f"{value:.3g}"
+
+
+def short(number: str) -> str:
+    """A number from a tag with six digits at most; what is no number as it stands."""
+    try:
+        return f"{float(number):.6g}"
+    except ValueError:
+        return number

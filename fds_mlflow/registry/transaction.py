@@ -451,4 +451,4 @@ def said(event: Event) -> str:
         Kind.RETIRE: f"version {version} is out of the running now (Archived)",
         Kind.ADOPT: f"the history now says what a hand did: champion {version}",
     }[event.kind]
-    return f"{done}, by force" if event.forced else done
+    return f"{done}, by force" if event.forced and event.kind is not Kind.COMPLETE else done

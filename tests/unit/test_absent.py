@@ -119,6 +119,12 @@ def test_tables_show_a_dash_where_nobody_looked(plan: Plan) -> None:
     assert [[str(cell) for cell in column.cells] for column in looked.columns][-2:] == [["0", "0"]] * 2
 
 
+def test_json_has_the_weight_before_any_outcome_has_told_it() -> None:
+    """A rollout at 10 % whose canary nobody has asked is at 10 %, not at 0."""
+    found = render.plain(status(NO_LABELS, weight=0, requests=0, keys=0, matured=0, matured_alerts=0))
+    assert (found["champion"]["weight"], found["canary"]["weight"]) == (1_000, 1_000)
+
+
 def test_json_says_null_where_nobody_looked() -> None:
     """Not 0: a machine that adds it up must see that there is nothing."""
     found = render.plain(status(NO_LABELS, matured=0, matured_alerts=0))

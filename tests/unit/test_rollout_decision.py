@@ -18,6 +18,7 @@ from fds_mlflow.core.verdict import Status
 from fds_mlflow.notification import of_event
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias
+from fds_mlflow.registry.transaction import said
 from fds_mlflow.rollout_report import Story, build
 from fds_mlflow.rollout_report import render as page
 from fds_mlflow.rollout_words import alarm, summary
@@ -121,6 +122,20 @@ ENDINGS = {
     ),
     "a watch runs out": Ending(
         judge(Kind.ABORT), Decision.WATCHED, Decision.WATCHED, "The watch of champion 3", WATCH, AUTO
+    ),
+    "a watch's control, nobody looked": Ending(
+        hand(Kind.COMPLETE, force=True),
+        Decision.WITHOUT_PASS,
+        Decision.BY_HAND,
+        "version 4, its control, replaced it",
+        WATCH,
+    ),
+    "a watch's control, after a PASS": Ending(
+        hand(Kind.COMPLETE, LOOKED, force=True),
+        Decision.PASSED,
+        Decision.BY_HAND,
+        "version 4, its control, replaced it",
+        WATCH,
     ),
     "a watch ended by hand": Ending(hand(Kind.ABORT), Decision.STOPPED, Decision.STOPPED, "was ended by hand", WATCH),
 }
@@ -238,6 +253,53 @@ def test_steps_that_were_forced_are_told() -> None:
     assert "Forced to 100 % by bob on 2026-01-01 00:00:00 UTC: hurry." in summary(told(trial))
 
 
+def test_a_start_that_was_forced_is_told() -> None:
+    """A canary that was started although it is clearly worse offline says so in the summary."""
+    trial = Trial(SMALL)
+    story = told(trial)
+    forced = replace(story, events=(replace(story.first, forced=True), *story.events[1:]))
+    assert "Started although clearly worse offline by ann on" in summary(forced)
+    assert "offline" not in summary(story)
+
+
+def test_a_forced_completion_says_so_once() -> None:
+    """The message of an operation names the force one time."""
+    trial = Trial(SMALL)
+    hand(Kind.COMPLETE, force=True)(trial)
+    assert said(told(trial).last) == "the canary, version 4, is the champion now (forced)"
+
+
+# --- the role of a version ------------------------------------------------------------------------------------------
+
+
+def roles(trial: Trial) -> dict[str, str]:
+    """What `fds show` says of each version."""
+    columns = render.overview(trial.model.overview()).columns
+    return {str(version): str(role) for version, role in zip(columns[0].cells, columns[1].cells, strict=True)}
+
+
+def test_a_champion_has_the_decision_that_made_it_one_and_no_other() -> None:
+    """A promotion past a failed trial is no failed championship; a completion is what it was."""
+    trial = Trial(SMALL)
+    judge(Kind.ABORT, Status.FAIL)(trial)
+    assert roles(trial)["4"] == "last trial: aborted by the judge"
+    trial.run(Request(Kind.PROMOTE, 4), "I know better")
+    assert roles(trial)["4"] == "champion; last trial: aborted by the judge"
+    passed = Trial(SMALL)
+    judge(Kind.COMPLETE, *PASSED)(passed)
+    assert roles(passed)["4"] == "champion (passed)"
+
+
+def test_a_version_that_was_rolled_back_from_is_called_so() -> None:
+    """Having passed once is not what counts of a version that was taken out of service."""
+    trial = Trial(SMALL)
+    judge(Kind.COMPLETE, *PASSED)(trial)
+    trial.run(Request(Kind.EMERGENCY), "it is on fire")
+    assert (roles(trial)["3"], roles(trial)["4"]) == ("champion", "rolled back from")
+    trial.run(Request(Kind.PROMOTE, 4), "mended")
+    assert roles(trial)["4"] == "champion; last trial: passed"
+
+
 # --- who decided, from real operations ------------------------------------------------------------------------------
 
 
@@ -264,6 +326,26 @@ def test_a_person_s_completion_keeps_what_the_judge_said_of_it(release: Release)
     assert (event.basis.judged, event.basis.overall) == (False, Status.NODATA)
     assert (event.basis.keys, event.basis.labelled) == (0, 0)
     assert decision(event) is Decision.WITHOUT_PASS
+    release.outcomes.close()
+
+
+@pytest.mark.parametrize("jump", [False, True])
+def test_a_person_who_forced_a_step_has_forced_the_completion(release: Release, jump: bool) -> None:
+    """A jump ahead of the plan and a completion right after it are no passed trial, whatever the judge says."""
+    said_pass = Basis(overall=Status.PASS, keys=500, labelled=0)
+    canary = release.model.canary
+    canary._basis = lambda: said_pass  # type: ignore[method-assign]
+    if jump:
+        canary.advance(100, force=True, reason="hurry")
+    else:
+        release.world.do(Kind.ADVANCE, weight=5_000)
+    canary.complete()
+    event = last_event(release)
+    assert decision(event) is (Decision.FORCED if jump else Decision.PASSED)
+    assert tags.import_line(json.loads(json.dumps(tags.export_line(event)))) == event
+    value = json.loads(release.model.version(2).tags[tags.ROLLOUT])
+    assert value["decision"] == decision(event)
+    assert not event.forced
     release.outcomes.close()
 
 

@@ -90,7 +90,7 @@ def test_an_active_rollout_is_summed_up_with_its_recommendation() -> None:
         "Version 4 is on trial against champion 3, at 10 % of the traffic. "
         "Started by ann on 2026-01-01 00:00:00 UTC at 10 %: weekly retrain. "
         "Verdicts so far: INCONCLUSIVE: alert_rate, score_shift, missed_fraud; PASS: split, error_rate. "
-        "Recommendation: wait: wait at 10 %: 2.1 % against 2 %."
+        "Recommendation: wait at 10 %: 2.1 % against 2 %."
     )
 
 
@@ -387,7 +387,7 @@ def test_the_report_says_what_the_versions_are_before_any_statistic() -> None:
             "fds.digest": "9c1d02a3b4c5d6e7",
             "fds.source": "payments.parquet",
             "fds.period": "2026-01-01T00:00:00/2026-03-01T12:00:00",
-            "fds.threshold": "0.2134",
+            "fds.threshold": "0.21340482010624377",
         },
         run_id="r",
         source="models:/m-1",
@@ -399,12 +399,34 @@ def test_the_report_says_what_the_versions_are_before_any_statistic() -> None:
     story = build(MODEL, again(trial, {}, {}).events, {}, {}, START, versions=[facts, VersionFacts(3)])
     text = Page(render(story)).text
     for words in (
-        "Canary 4 lightgbm payments.parquet, digest 9c1d02a3b4c5 2026-01-01 to 2026-03-01 0.2134",
+        "Canary 4 lightgbm payments.parquet, digest 9c1d02a3b4c5 2026-01-01 to 2026-03-01 0.213405",
         "average precision 0.7312, recall 0.7 lightgbm, 120 trees",
         "no longer in the registry",
+        "Period of the data",
     ):
         assert words in text
     assert text.index("Versions") < text.index("Frauds and money") < text.index("Verdicts")
+
+
+def test_events_are_told_as_the_history_tells_them() -> None:
+    """A step with its weight, and an end with what was decided."""
+    trial = Trial(SMALL)
+    trial.run(Request(Kind.ADVANCE, weight=3_000, now=trial.model.now()), "go on")
+    trial.ending(Kind.COMPLETE, *[Status.PASS] * 2)
+    text = Page(render(again(trial, {}, {}))).text
+    for words in ("start 10 % ann", "advance 30 % ann", "complete (passed) autopilot of ann"):
+        assert words in text
+
+
+def test_a_verdict_without_a_sentence_is_still_a_verdict() -> None:
+    """Beside a badge the report never says that no verdict was recorded."""
+    trial = Trial(SMALL)
+    assert render(again(trial, {}, {})).count("No verdict was recorded.") == len(SMALL.guardrails)
+    trial.ending(Kind.ABORT, *[Status.NODATA] * len(SMALL.guardrails))
+    story = again(trial, {}, {})
+    judged = [section for section in sections(story) if section.status]
+    assert judged
+    assert render(story).count("No verdict was recorded.") == len(sections(story)) - len(judged)
 
 
 def test_an_interval_of_infinite_or_tiny_ends_stays_readable() -> None:

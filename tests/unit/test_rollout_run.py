@@ -141,6 +141,7 @@ def test_verdicts_and_recommendation_are_tags_and_the_description_says_them(
     assert tags["fds.recommendation"] == "abort: abort at 10 %: 4 % | 2 %"
     note = tags["mlflow.note.content"]
     assert "**10 %** of the traffic, step 1 of 3" in note
+    assert "\n**abort at 10 %: 4 % \\| 2 %**\n" in note
     assert "| alert_rate | **FAIL** | alert_rate: 4 % \\| 2 % |" in note
 
 
