@@ -62,7 +62,7 @@ def transactions(
     Raises:
         ConfigError: An option is outside its range.
     """
-    _check(n=n, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
+    _check(n=n, seed=seed, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
     begin = pd.Timestamp(start)
     begin = begin.tz_convert("UTC").tz_localize(None) if begin.tzinfo else begin
     population = customers or max(50, round(n / (_ORDERS_PER_CUSTOMER_AND_DAY * days)))
@@ -102,9 +102,12 @@ def sample(seed: int = 42) -> pd.DataFrame:
     return history.iloc[np.sort(rows)].reset_index(drop=True)
 
 
-def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float) -> None:
+def _check(
+    *, n: int, seed: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float
+) -> None:
     rules = {
-        "n": (n, n >= 1, "at least 1"),
+        "the number of transactions": (n, n >= 1, "at least 1"),
+        "seed": (seed, seed >= 0, "at least 0"),
         "days": (days, days >= 1, "at least 1"),
         "fraud_rate": (fraud_rate, 0 <= fraud_rate <= 0.5, "from 0 to 0.5"),
         "customers": (customers, customers is None or customers >= 50, "at least 50"),
@@ -113,7 +116,7 @@ def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, dri
     }
     for name, (value, fine, words) in rules.items():
         if not fine:
-            raise ConfigError(f"{name} is {value}", fix=f"give {name} {words}")
+            raise ConfigError(f"{name} is {value}", fix=f"choose {words}")
 
 
 def _frame(
