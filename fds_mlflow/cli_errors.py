@@ -81,7 +81,7 @@ class Edge(click.Group):
         if named:
             return f"write {' or '.join(named)}"
         words, group = self._reached(args)
-        if isinstance(group, click.Group):
+        if isinstance(group, click.Group) and not isinstance(error, click.BadParameter | click.BadOptionUsage):
             return f"name a verb behind {words}: {', '.join(group.commands)}; {words} --help tells more"
         if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
             return f"give another value: {ctx.command_path} --help tells what it takes"
@@ -89,7 +89,10 @@ class Edge(click.Group):
         return f"write {usage}; {ctx.command_path} --help tells more"
 
     def _moved(self, name: str, command: click.Command, args: list[str]) -> list[str] | None:
-        """The same call with an option where it belongs: before the verb, or behind all; None if it is unknown or no verb is named."""
+        """The same call with an option where it belongs: before the verb, or behind all.
+
+        None if no verb has it, or none is named.
+        """
         ours = {option: param for param in self.params for option in param.opts}
         before = command is not self and name in ours
         param = ours[name] if before else _of_a_verb(command, name)

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.training import simulated_world as shop
 from fds_mlflow.training.simulated_fraud import KINDS, frauds
@@ -62,7 +63,8 @@ def transactions(
     Raises:
         ConfigError: An option is outside its range.
     """
-    _check(n=n, seed=seed, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
+    check_seed(seed)
+    _check(n=n, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
     begin = pd.Timestamp(start)
     begin = begin.tz_convert("UTC").tz_localize(None) if begin.tzinfo else begin
     population = customers or max(50, round(n / (_ORDERS_PER_CUSTOMER_AND_DAY * days)))
@@ -102,12 +104,9 @@ def sample(seed: int = 42) -> pd.DataFrame:
     return history.iloc[np.sort(rows)].reset_index(drop=True)
 
 
-def _check(
-    *, n: int, seed: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float
-) -> None:
+def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float) -> None:
     rules = {
         "the number of transactions": (n, n >= 1, "at least 1"),
-        "seed": (seed, seed >= 0, "at least 0"),
         "days": (days, days >= 1, "at least 1"),
         "fraud_rate": (fraud_rate, 0 <= fraud_rate <= 0.5, "from 0 to 0.5"),
         "customers": (customers, customers is None or customers >= 50, "at least 50"),
