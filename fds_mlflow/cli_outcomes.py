@@ -26,7 +26,7 @@ def stats(settings: Settings, as_json: bool) -> None:
     """Show how much is stored about each model."""
     from fds_mlflow import render
 
-    with _store(settings, kept=True) as store:
+    with _store(settings) as store:
         found = store.stats()
     columns = ("model", "outcomes", "shadows", "rollouts", "counted", "oldest", "newest")
     rows = [tuple(getattr(entry, name) for name in columns) for entry in found]
@@ -49,7 +49,7 @@ def prune(settings: Settings, model: str, older_than: str, uncounted: bool, as_j
     from fds_mlflow.core.settings import to_duration
 
     before = SystemClock().now() - to_duration("--older-than", older_than)
-    with _store(settings, kept=True) as store:
+    with _store(settings) as store:
         rows = store.prune(model, older_than=before, uncounted=uncounted)
     value = {"deleted": rows, "before": before}
     show_value(as_json, value, lambda: f"{rows:,} rows from before {before:%Y-%m-%d %H:%M} UTC deleted")
@@ -78,18 +78,8 @@ def label_import(settings: Settings, file: Path, as_json: bool) -> None:
     show_value(as_json, {"rows": rows, "changed": changed}, lambda: f"{rows:,} labels read, {changed:,} new or changed")
 
 
-def _store(settings: Settings, *, kept: bool = False) -> OutcomeStore:
-    """The store; `kept` refuses one that nobody made yet, where a mistyped address would answer for the right one."""
-    from fds_mlflow.errors import NotFoundError
-    from fds_mlflow.outcomes import engine
+def _store(settings: Settings) -> OutcomeStore:
+    from fds_mlflow.outcomes.engine import DEFAULT_URL
     from fds_mlflow.outcomes.store import OutcomeStore
 
-    address = settings.outcomes or os.environ.get("FDS_OUTCOMES_URI") or engine.DEFAULT_URL
-    url = engine.parse(address)
-    lite = url.get_backend_name() == "sqlite" and not engine.in_memory(url) and "uri" not in url.query
-    if kept and lite and not Path(str(url.database)).exists():
-        raise NotFoundError(
-            f"there is no store of outcomes at {engine.shown(url)}",
-            fix="check the address (--outcomes before the verb, or FDS_OUTCOMES_URI); the first outcome makes it",
-        )
-    return OutcomeStore(address)
+    return OutcomeStore(settings.outcomes or os.environ.get("FDS_OUTCOMES_URI") or DEFAULT_URL)
