@@ -15,6 +15,7 @@ from fds_mlflow.cli_canary import canary
 from fds_mlflow.cli_errors import Edge
 from fds_mlflow.cli_notify import notify
 from fds_mlflow.cli_options import (
+    COUNT,
     Settings,
     admission_of,
     admission_options,
@@ -22,6 +23,7 @@ from fds_mlflow.cli_options import (
     data_options,
     model_argument,
     reason_option,
+    seed_option,
     show_result,
     show_value,
     version_argument,
@@ -292,15 +294,14 @@ _split = click.option(
     help="Cut by time, or at random with the same share of fraud in each part.",
 )
 _target_fpr = click.option("--target-fpr", default=0.02, show_default=True, help="False positive rate aimed at.")
-_seed = click.option("--seed", default=42, show_default=True, help="Seed of everything random.")
 
 
 @main.command()
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--rows", default=100_000, show_default=True, help="Transactions to simulate.")
+@click.option("--rows", type=COUNT, default=100_000, show_default=True, help="Transactions to simulate.")
 @click.option("--days", default=90.0, show_default=True, help="Length of the period.")
 @click.option("--fraud-rate", default=0.01, show_default=True, help="Share of frauds.")
-@_seed
+@seed_option
 @as_json_option
 def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int, as_json: bool) -> None:
     """Write simulated transactions to OUTPUT (.parquet or .csv)."""
@@ -323,7 +324,7 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
 @data_options()
 @_split
 @_target_fpr
-@_seed
+@seed_option
 @click.option("--param", "params", multiple=True, help="Parameter of the algorithm: name=value. Repeatable.")
 @as_json_option
 @click.pass_obj
@@ -370,8 +371,8 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("candidate", type=click.IntRange(min=1))
 @data_options()
 @_split
-@click.option("--rounds", default=500, show_default=True, help="Bootstrap rounds.")
-@_seed
+@click.option("--rounds", type=COUNT, default=500, show_default=True, help="Bootstrap rounds.")
+@seed_option
 @as_json_option
 @click.pass_obj
 def compare(
@@ -399,7 +400,7 @@ def compare(
 @data_options()
 @_split
 @_target_fpr
-@_seed
+@seed_option
 @as_json_option
 @click.pass_obj
 def retrain(
@@ -440,8 +441,8 @@ def retrain(
 )
 @click.option("--data", default=None, help="Your own CSV or Parquet file instead of simulated transactions.")
 @click.option("--schema", default=None, help="Its schema: a YAML file, or simulator, sample, handbook or ulb.")
-@click.option("--rows", default=60_000, show_default=True, help="Transactions to simulate.")
-@_seed
+@click.option("--rows", type=COUNT, default=60_000, show_default=True, help="Transactions to simulate.")
+@seed_option
 def demo(output: Path, data: str | None, schema: str | None, rows: int, seed: int) -> None:
     """Tell the whole story: train, compare, promote, a good and a harmful canary, a rollback."""
     from fds_mlflow.demo import run

@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import click
 from click.exceptions import Abort, Exit, NoArgsIsHelpError
@@ -80,13 +80,19 @@ class Edge(click.Group):
         named = [words for words in _paths(self, "fds") if words.split()[-1] == unknown]
         if named:
             return f"write {' or '.join(named)}"
+        words, group = self._reached(args)
+        if isinstance(group, click.Group) and not isinstance(error, click.BadParameter | click.BadOptionUsage):
+            return f"name a verb behind {words}: {', '.join(group.commands)}; {words} --help tells more"
         if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
             return f"give another value: {ctx.command_path} --help tells what it takes"
         usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
         return f"write {usage}; {ctx.command_path} --help tells more"
 
     def _moved(self, name: str, command: click.Command, args: list[str]) -> list[str] | None:
-        """The same call with an option where it belongs: before the verb, or behind all; None if it is unknown."""
+        """The same call with an option where it belongs: before the verb, or behind all.
+
+        None if no verb has it, or none is named.
+        """
         ours = {option: param for param in self.params for option in param.opts}
         before = command is not self and name in ours
         param = ours[name] if before else _of_a_verb(command, name)
@@ -96,7 +102,18 @@ class Edge(click.Group):
         takes = not getattr(param, "is_flag", False) and args[place] == name
         moved = args[place : place + 1 + takes]
         rest = args[:place] + args[place + 1 + takes :]
+        if isinstance(self._reached(rest)[1], click.Group):
+            return None
         return moved + rest if before else rest + moved
+
+    def _reached(self, args: Sequence[str]) -> tuple[str, click.Command]:
+        """The verb that a call names, or the group where it names none, with the words that lead there."""
+        path, command = ["fds"], cast(click.Command, self)
+        for word in args:
+            if isinstance(command, click.Group) and word in command.commands:
+                path.append(word)
+                command = command.commands[word]
+        return " ".join(path), command
 
 
 def _paths(command: click.Command, words: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from fds_mlflow import streams
+from fds_mlflow.core.settings import MOST_SEED
 
 if TYPE_CHECKING:
     from fds_mlflow.lifecycle import ManagedModel
@@ -93,7 +94,17 @@ def show_result(as_json: bool, result: Any) -> None:
     show_value(as_json, value, lambda: result.message)
 
 
-model_argument = click.argument("model")
+def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
+
+
+COUNT = click.IntRange(min=1)
+model_argument = click.argument("model", callback=_named)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=42, show_default=True, help="Seed of everything random."
+)
 version_argument = click.argument("version", type=click.IntRange(min=1))
 
 

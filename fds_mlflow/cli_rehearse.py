@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli_options import Settings, as_json_option, show_value
+from fds_mlflow.cli_options import Settings, as_json_option, seed_option, show_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--amount", default="amount", show_default=True, help='Column of money at risk; "" for none.')
 @click.option("--replays", type=click.IntRange(min=20), default=200, show_default=True, help="Rollouts per question.")
 @click.option("--error-rate", default=0.001, show_default=True, help="Share of requests that fail with either version.")
-@click.option("--seed", default=42, show_default=True, help="Seed of everything random.")
+@seed_option
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the plot here (PNG)."
 )

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from fds_mlflow.cli_options import Settings, model_argument
+from fds_mlflow.cli_options import COUNT, Settings, model_argument
 
 CACHE = Path("~/.cache/fds-mlflow")
 SECONDS = click.FloatRange(min=0, min_open=True)
-COUNT = click.IntRange(min=1)
 
 
 @click.command()

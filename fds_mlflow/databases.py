@@ -22,7 +22,8 @@ _WAITING = {"sqlite": "timeout", "postgresql": "connect_timeout"}
 _PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Module -> the package that brings it, where the two differ."""
 
-_RAW = re.compile(r"://[^/@]*(@|\s)[^/]*@")
+_RAW = re.compile(r"://(?!/)(?:[^@]*\s[^@]*@|[^@]*@(?:(?!\?[\w.-]+=).)*@)", re.DOTALL)
+"""A space before the host, or a second @ before the query, which may have some."""
 
 
 def parse(address: str | URL, *, named: str) -> URL:

@@ -17,7 +17,9 @@ from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.decision import crowned, decisions
 from fds_mlflow.core.events import Event, Kind
 from fds_mlflow.core.operations import Request, Target
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.core.state import State
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.identity import new_id
 from fds_mlflow.notify import Notifier, default_notifier
 from fds_mlflow.offline import Admission, compare
@@ -55,6 +57,9 @@ class ManagedModel:
         clock: Another clock than the machine's.
         notifier: Who is told of each event this process writes; None for the webhook and the hooks that the
             environment names.
+
+    Raises:
+        ConfigError: The name is empty.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class ManagedModel:
         clock: Clock | None = None,
         notifier: Notifier | None = None,
     ) -> None:
+        if not name.strip():
+            raise ConfigError("the name of the model is empty", fix="name it (`fds list` shows which there are)")
         self.name = name
         self.actor = actor or os.environ.get("FDS_ACTOR") or f"{getpass.getuser()}@{socket.gethostname()}"
         self.tracking_uri = tracking_uri
@@ -271,8 +278,10 @@ class ManagedModel:
             seed: Seed of the bootstrap.
 
         Raises:
+            ConfigError: There is no round, or the seed is out of range.
             DataError: A column is missing, a label is not 0 or 1, or one class is missing.
         """
+        check_seed(seed)
         scorers = self.scorer(baseline), self.scorer(candidate)
         return compare(*scorers, data, label=label, rounds=rounds, seed=seed)
 

@@ -9,12 +9,15 @@ import re
 
 _HIDDEN = "***"
 
-# Up to the *last* @ of the word: in `://me:p@ss@host` the password is `p@ss`, and whatever a parser makes of an
-# address that is written wrongly, nothing before the host is shown. A path after `///` has no user.
-_PASSWORD = re.compile(r"(?<=://)(?!/)([^\s:/@]*):\S*@")
+# Up to the *last* @ of the line, before another address: in `://me:p@ss w@host` the password is `p@ss w`, and whatever
+# a parser makes of an address that is written wrongly, nothing before the host is shown; rather a word too few than
+# half a password. Only what looks like a port ends with its word. A path after `///` has no user.
+_PORT = r"\d{2,5}(?![^\s/,;.'\")\]])"
+_ANOTHER = r"\s\W{0,3}(?:[\w.+-]{1,30}://|models:/)"
+_PASSWORD = re.compile(rf"(?<=://)(?!/)([^\s:/]*):(?:(?!{_PORT})(?:(?!{_ANOTHER})[^\n])*|\S*)@")
 _TOKEN = re.compile(r"\b(https?://)[^\s:/@]+@", re.IGNORECASE)
 _PARAMETER = re.compile(
-    r"([?&;][^\s=&?]*(?:password|passwd|pwd|secret|token|signature|credential|odbc_connect|api_?key|sig)=)[^\s&'\"]*",
+    r"([?&;][^\s=&?]*(?:password|passwd|pwd|secret|token|signature|credential|odbc_connect|(?:api|access)[-_]?key|passphrase|sig)=)[^\s&'\"]*",
     re.IGNORECASE,
 )
 

@@ -20,6 +20,7 @@ import numpy as np
 from fds_mlflow.core.controller import Action
 from fds_mlflow.core.guardrail import Guardrail, Metric
 from fds_mlflow.core.plan import Plan, to_percent
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.errors import DataError
 from fds_mlflow.replay import Arm, Bools, Course, Floats, Ints, Shorts, Traffic, hashed, replay, score_bins
 
@@ -177,9 +178,11 @@ def rehearse(
         progress: Called with how many replays are done, and of how many.
 
     Raises:
+        ConfigError: The seed is out of range.
         DataError: A column is missing or holds what it should not, or there are too few rows.
     """
     names = columns or Columns()
+    check_seed(seed)
     random = np.random.default_rng(seed)
     traffic, labels, amounts = _traffic(history, names, looks)
     champion, canary = (

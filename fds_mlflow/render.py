@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -55,9 +56,43 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False)
 
 
+class _Table(Table):
+    """A table whose words stay whole where its width allows it; rich breaks them in every column that is narrow."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render, in columns as wide as their longest word, or as their longest cell if there is room."""
+        sizes = [
+            [
+                Measurement.get(console, options.update(max_width=10_000), cell)
+                for cell in (column.header, *column.cells)
+            ]
+            for column in self.columns
+        ]
+        words = [max((size.minimum for size in cells), default=1) for cells in sizes]
+        whole = [max((size.maximum for size in cells), default=1) for cells in sizes]
+        borders = len(sizes) + 1
+        room = options.max_width - borders - 2 * len(sizes)
+        if sum(words) > room:
+            self.padding, room = (0, 0), options.max_width - borders
+        least = _within(room, words, [1] * len(words))
+        for column, width in zip(self.columns, _within(room, whole, least), strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+
+def _within(room: int, wished: Sequence[int], least: Sequence[int]) -> list[int]:
+    """Widths that fit together: the widest are cut first, none below its least."""
+    made = list(least)
+    for most in range(max(wished, default=0), 0, -1):
+        made = [max(low, min(wish, most)) for wish, low in zip(wished, least, strict=True)]
+        if sum(made) <= room:
+            break
+    return made
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
     """A table; columns named in `right` hold numbers."""
-    made = Table(
+    made = _Table(
         title=Text(title, style="bold"), title_justify="left", title_style="bold", header_style="bold", expand=False
     )
     for column in columns:

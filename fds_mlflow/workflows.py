@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fds_mlflow import mlflow_client
+from fds_mlflow import databases, mlflow_client
 from fds_mlflow.core.comparison import Advice, Comparison
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle import ManagedModel
@@ -70,6 +70,7 @@ def recognise(data: str) -> str:
         DataError: There is no such file, or it cannot be read.
     """
     if readers.is_url(data):
+        databases.parse(data, named="the address of the data")
         raise ConfigError(f"no schema was given for {data}", fix=f"pass one (--schema): a YAML file, or {_SHIPPED}")
     path = Path(data)
     beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import ConfigError, DataError
 
 Floats = npt.NDArray[np.float64]
 
@@ -128,8 +128,11 @@ def compare(
         rounds: Bootstrap rounds.
 
     Raises:
+        ConfigError: There is no round.
         DataError: The shapes differ, or one of the two classes is missing.
     """
+    if rounds < 1:
+        raise ConfigError(f"the bootstrap has {rounds} rounds", fix="give at least 1 (--rounds, rounds=)")
     if not labels.shape == baseline.shape == candidate.shape:
         raise DataError(
             f"{labels.shape} labels, {baseline.shape} baseline scores and {candidate.shape} candidate scores",

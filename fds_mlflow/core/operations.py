@@ -103,14 +103,14 @@ def require_reason(state: State, request: Request, reason: str) -> None:
     """
     if any(char.isprintable() and not char.isspace() for char in reason):
         return
-    if reason:
-        raise RefusedError("the reason is blank", fix="say why, or leave it out where none is needed")
     what = _asks_why(state, request)
     if what is not None:
         raise RefusedError(
-            f"{what} needs a reason, and none was given",
+            f"{what} needs a reason, and {'the given one is blank' if reason else 'none was given'}",
             fix="say why (`--reason` on the command line, reason= in Python)",
         )
+    if reason:
+        raise RefusedError("the reason is blank", fix="say why, or leave it out: none is needed here")
 
 
 def _asks_why(state: State, request: Request) -> str | None:
@@ -248,7 +248,7 @@ def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
         return f"{to} leaves no champion to compare the canary with", fix
     if rollout.weight in rollout.plan.gated:
         gate = f"{to} is past the gate at {to_percent(rollout.weight):g} %"
-        return gate, "open the gate (`fds canary advance MODEL --reason WHY`), or use force with a reason"
+        return gate, "open the gate (`fds canary advance MODEL --reason WHY`), or force it (add `--force --reason WHY`)"
     return None
 
 

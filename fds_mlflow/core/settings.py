@@ -51,6 +51,20 @@ def from_duration(value: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+MOST_SEED = 2**31 - 1
+"""What every library takes for a seed."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that some library does not take.
+
+    Raises:
+        ConfigError: It is negative, or above `MOST_SEED`.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise ConfigError(f"the seed is {seed}", fix=f"choose a whole number from 0 to {MOST_SEED}")
+
+
 def check_keys(what: str, given: Iterable[Any], known: Collection[str]) -> None:
     """Refuse unknown keys, and name the known key that was probably meant.
 

@@ -131,6 +131,9 @@ def _check(path: Path, columns: Sequence[str]) -> None:
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise DataError(f"{path} has two columns named {twice[0]!r}", fix="write each column once")
+    between = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
+    if between is not None:
+        raise DataError(f"{path} has {between!r} between its columns", fix="write commas between the columns")
     missing = [name for name in REQUIRED if name not in columns]
     unknown = [name for name in columns if name not in COLUMNS]
     if missing or unknown:

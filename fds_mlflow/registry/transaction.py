@@ -108,8 +108,8 @@ class Transactions(Exclusion):
             if not past and self._housekeep(model, view, actor):
                 return None
             state = writes.as_live(view) if past else view.state
-            require_reason(state, request, reason)
             target = decide(self._known(model, state) if request.kind is Kind.EMERGENCY else state, request)
+            require_reason(state, request, reason)
             if isinstance(target, Already):
                 return Result(None, target.why)
             if check is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.mlflow_client import named, tracking
 from fds_mlflow.registry.mlflow_store import short_requests
@@ -86,13 +87,15 @@ def train(
         The run, the model and its figures on test and validation.
 
     Raises:
-        ConfigError: An unknown algorithm or parameter, a target outside (0, 1), a deleted experiment.
+        ConfigError: An unknown algorithm or parameter, a target outside (0, 1), a seed out of range, a deleted
+            experiment.
         DataError: Data that the algorithm cannot learn from.
         UnavailableError: The tracking server does not answer.
         RefusedError: It does not let this user in.
     """
     import mlflow
 
+    check_seed(seed)
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"the algorithm {algorithm!r} is unknown", fix=f"choose one of {', '.join(ALGORITHMS)}")
     if not 0 < target_fpr < 1:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.training import simulated_world as shop
 from fds_mlflow.training.simulated_fraud import KINDS, frauds
@@ -62,6 +63,7 @@ def transactions(
     Raises:
         ConfigError: An option is outside its range.
     """
+    check_seed(seed)
     _check(n=n, days=days, fraud_rate=fraud_rate, customers=customers, drift=drift, maturity=maturity)
     begin = pd.Timestamp(start)
     begin = begin.tz_convert("UTC").tz_localize(None) if begin.tzinfo else begin
@@ -104,7 +106,7 @@ def sample(seed: int = 42) -> pd.DataFrame:
 
 def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, drift: float, maturity: float) -> None:
     rules = {
-        "n": (n, n >= 1, "at least 1"),
+        "the number of transactions": (n, n >= 1, "at least 1"),
         "days": (days, days >= 1, "at least 1"),
         "fraud_rate": (fraud_rate, 0 <= fraud_rate <= 0.5, "from 0 to 0.5"),
         "customers": (customers, customers is None or customers >= 50, "at least 50"),
@@ -113,7 +115,7 @@ def _check(*, n: int, days: float, fraud_rate: float, customers: int | None, dri
     }
     for name, (value, fine, words) in rules.items():
         if not fine:
-            raise ConfigError(f"{name} is {value}", fix=f"give {name} {words}")
+            raise ConfigError(f"{name} is {value}", fix=f"choose {words}")
 
 
 def _frame(

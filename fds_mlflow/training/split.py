@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fds_mlflow.core.settings import check_seed
 from fds_mlflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -130,9 +131,10 @@ def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2)
         The parts, rows in the table's order, with ``facts``.
 
     Raises:
-        ConfigError: Fractions that do not sum to 1.
+        ConfigError: Fractions that do not sum to 1, or a seed out of range.
         DataError: No labels, or a part without fraud or without genuine transactions.
     """
+    check_seed(seed)
     fractions = _checked_fractions(fractions)
     if "label" not in table.frame.columns:
         raise DataError(

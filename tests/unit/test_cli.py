@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from fds_mlflow import render
 from fds_mlflow.cli import main
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.mlflow_store import MlflowStore
@@ -270,17 +273,34 @@ REFUSED: list[tuple[list[str], str, str]] = [
     (["promote", "fraud", "1", "--reason", "x" * 1_001], "1,001 bytes", "shorten"),
     (["canary", "start", "fraud", "1", "--steps", "50,10"], "do not rise", "rising"),
     (["canary", "advance", "fraud", "--to", "120"], "not a percentage", "0 to 100"),
-    (["canary", "abort", "fraud", "--reason", ""], "an abort needs a reason", "--reason"),
-    (["rollback", "emergency", "fraud", "--reason", " "], "the reason is blank", "say why"),
-    (["rollback", "to", "fraud", "1", "--reason", ""], "a rollback needs a reason", "--reason"),
-    (["canary", "complete", "fraud", "--force"], "force needs a reason", "--reason"),
-    (["canary", "advance", "fraud", "--to", "100", "--force"], "force needs a reason", "--reason"),
+    (["canary", "abort", "fraud", "--reason", ""], "no active rollout", "canary start"),
+    (["rollback", "emergency", "fraud", "--reason", " "], "no former champion", "promote"),
+    (["rollback", "to", "fraud", "1", "--reason", ""], "never champion", "promote"),
+    (["canary", "complete", "fraud", "--force"], "no active rollout", "canary start"),
+    (["canary", "advance", "fraud", "--to", "100", "--force"], "no active rollout", "canary start"),
     (["promote", "fraud", "1", "--force"], "force needs a reason", "--reason"),
-    (["canary", "start", "fraud", "1", "--force"], "force needs a reason", "--reason"),
+    (["promote", "fraud", "1", "--reason", " "], "the reason is blank", "leave it out"),
+    (["canary", "start", "fraud", "1", "--force"], "no champion", "promote"),
     (["train", "fraud", "--data", "simulator:many"], "how many rows", "simulator:50000"),
     (["train", "fraud", "--data", "nothing.csv"], "nothing.csv", ""),
     (["simulate", "x.xlsx"], "neither .parquet nor .csv", "choose"),
 ]
+
+
+def test_words_of_a_table_stay_whole_at_80_columns() -> None:
+    """The widest table breaks lines between words only, and loses none of them."""
+    columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
+    row = ("champion", 1, 12_345, 12_000, "0.12 %", "2.5 %", "88 %", 123, 12)
+    for width in (80, 100, 160):
+        shown = io.StringIO()
+        Console(file=shown, width=width).print(render.table("Canary", columns, [row], right=columns[1:]))
+        text = shown.getvalue()
+        words = " ".join(map(str, (*columns, *row))).split()
+        assert not [word for word in words if word not in text], text
+        assert max(map(len, text.splitlines())) <= width
+    shown = io.StringIO()
+    Console(file=shown, width=30).print(render.table("Narrow", columns, [row]))
+    assert all(shown.getvalue().count(letter) >= "champion".count(letter) for letter in "champion")
 
 
 def test_what_is_refused_exits_1_with_the_fix(fraud: MlflowStore) -> None:

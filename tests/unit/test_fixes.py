@@ -238,6 +238,58 @@ def test_an_option_in_the_wrong_place(words: list[str], value: str | None, fraud
     assert done.exit_code == 0 or (value is not None and value in done.output), done.output
 
 
+@pytest.mark.parametrize("words", [["canary", "--json"], ["--json", "canary"], ["canary", "--actor", "ann"]], ids=str)
+def test_a_call_without_a_verb_is_told_the_verbs(words: list[str], mlflow_uri: str) -> None:
+    """An option cannot be put in its place before a verb is named: the fix names them all."""
+    said = fds(*words)
+    assert said.exit_code == 2
+    fix = said.stderr.split("Fix: ")[1]
+    assert "in its place" not in fix
+    assert all(verb in fix for verb in main.commands["canary"].commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("weight", ["100", "40"])
+def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str, fraud: None) -> None:
+    """A weight beyond the plan: the options that the fix names at once are all that is missing."""
+    for call in (PROMOTE, ["canary", "start", "fraud", "2", "--steps", "10,30,100"]):
+        assert fds(*call).exit_code == 0
+    words = ["canary", "advance", "fraud", "--to", weight]
+    assert "--force --reason WHY" in refused(words)
+    assert fds(*words, "--force", "--reason", "because").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "fraud", "1", "2", "--rounds", "0"],
+        ["simulate", "y.csv", "--seed", "-1"],
+        ["simulate", "y.csv", "--rows", "0"],
+        ["train", "fraud", "--seed", "-1"],
+        ["show", ""],
+    ],
+    ids=str,
+)
+def test_a_value_that_nothing_works_with_is_wrong_usage(words: list[str], mlflow_uri: str) -> None:
+    """A negative seed, no rounds, no rows or an empty name: exit code 2, and the parameter is named."""
+    said = fds(*words)
+    assert said.exit_code == 2
+    assert "Invalid value for" in said.stderr
+
+
+def test_such_values_are_refused_in_python_too() -> None:
+    """Without the command line, the same values are a ConfigError that says what to choose."""
+    from fds_mlflow.training.simulate import transactions
+
+    calls: list[Callable[[], Any]] = [
+        lambda: transactions(0),
+        lambda: transactions(100, seed=-1),
+        lambda: fds_mlflow.ManagedModel(" "),
+    ]
+    for call in calls:
+        with pytest.raises(fds_mlflow.errors.ConfigError):
+            call()
+
+
 @pytest.mark.parametrize(
     ("words", "fix"),
     [

@@ -36,6 +36,12 @@ def test_no_part_of_a_password_is_shown(password: str, scheme: str, around: str)
         ("postgresql://ann@host/db", "postgresql://ann@host/db"),
         ("sqlite:////tmp/a@b.db", "sqlite:////tmp/a@b.db"),
         ("models:/fraud@champion", "models:/fraud@champion"),
+        ("http://u:p@ss w@host/x", "http://u:***@host/x"),
+        ("no schema for postgresql://u:my secret@h/d", "no schema for postgresql://u:***@h/d"),
+        ("a http://u:p q@h and http://u:x@g", "a http://u:***@h and http://u:***@g"),
+        ("at http://h:5000 for models:/fraud@champion", "at http://h:5000 for models:/fraud@champion"),
+        ("'http://h:5000/x', mail ann@example.com", "'http://h:5000/x', mail ann@example.com"),
+        ("http://h/x?api-key=abc", "http://h/x?api-key=***"),
         ("http://h/x?sig=abc&rows=1", "http://h/x?sig=***&rows=1"),
         ("postgresql://h/d?sslpassword=abc&sslmode=require", "postgresql://h/d?sslpassword=***&sslmode=require"),
         ("mssql+pyodbc:///?odbc_connect=PWD%3Dabc", "mssql+pyodbc:///?odbc_connect=***"),
@@ -53,7 +59,7 @@ def test_every_error_of_the_package_is_without_passwords() -> None:
     assert "ter2" not in f"{error} {error.what} {error!r} {error.args}"
 
 
-@pytest.mark.parametrize("password", ["hun@ter2", "hun ter2", "@hunter2", "h@nt@er"])
+@pytest.mark.parametrize("password", ["hun@ter2", "hun ter2", "@hunter2", "h@nt@er", "h@/nt@r", "h/n@ter", "h@?ter"])
 def test_a_database_address_that_would_be_read_wrongly_is_refused(password: str) -> None:
     """A raw @ or space in a password is refused with its encoding, since drivers take the rest for the host."""
     with pytest.raises(ConfigError) as refused:

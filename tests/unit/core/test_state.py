@@ -230,6 +230,7 @@ def test_what_the_history_must_explain_needs_a_reason(reason: str) -> None:
         with pytest.raises(RefusedError, match="reason") as refused:
             require_reason(state, request, reason)
         assert "say why" in refused.value.fix
+        assert "leave it out" not in refused.value.fix
         require_reason(state, request, "because")
 
 

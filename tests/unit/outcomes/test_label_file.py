@@ -63,6 +63,7 @@ def test_a_parquet_file(memory: OutcomeStore, tmp_path: Path) -> None:
     [
         ("transaction_id,status\nTX1,confirmed\n", "lacks known_at"),
         (CSV.replace("fraud_type", "kind"), "unknown columns 'kind'"),
+        (CSV.replace(",", ";"), "has ';' between its columns"),
         (CSV.replace("genuine", "innocent"), "line 3: status is 'innocent'"),
         (CSV.replace("Z,,", ",,"), "line 3: known_at .* time zone"),
         (CSV.replace("99.5", "much"), "loss_amount is 'much'"),
