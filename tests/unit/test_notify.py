@@ -217,6 +217,16 @@ def test_no_secret_reaches_the_log(
     assert not [secret for secret in HIDDEN if secret in shown]
 
 
+def test_two_webhooks_hide_each_other_s_secrets(http: HttpReceiver, log: pytest.LogCaptureFixture) -> None:
+    """A webhook whose path is the beginning of another one's does not undo what that one hides."""
+    other = Webhook(http.url.partition("/hooks")[0] + "/hook", SECRET, patience=FAST)
+    http.answer(204)
+    notifier = Notifier([Webhook(http.url, SECRET, patience=FAST)])
+    notifier.send(notification())
+    assert notifier.flush(30)
+    assert not [secret for secret in HIDDEN if secret in log.text + repr(other)]
+
+
 # --- hooks ---------------------------------------------------------------------------------------------------------
 
 
