@@ -38,8 +38,9 @@ SERVERS = ("serve", "demo")
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes at once; after an hour of it, a person presses Ctrl-C."""
+def _patience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Time passes at once; after an hour of it, a person presses Ctrl-C. A server has a folder of its own."""
+    monkeypatch.setenv("FDS_CACHE", str(tmp_path / "cache"))
     slept = [0.0]
     monotonic = SystemClock.monotonic
 
