@@ -121,7 +121,7 @@ class Loaded:
                 no signature can say that a model takes no gaps, and a model without one says nothing at all.
             UnavailableError: The model takes too long.
         """
-        if self.native is None or not isinstance(values, Sequence):
+        if self.native is None or isinstance(values, (Piece, dict)):
             return float(self.rows([values])[0])
         try:
             for place, kind in self._exact:

@@ -106,7 +106,7 @@ class State:
 
     def for_champion(self, values: Row) -> Row:
         """The champion's columns among `names`, which are the first."""
-        if self._same or not isinstance(values, Sequence):
+        if self._same or isinstance(values, (Piece, dict)):
             return values
         return values[: len(self.champion.names)]
 
