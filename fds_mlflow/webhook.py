@@ -209,10 +209,13 @@ class Webhook:
 
     def _hide(self, record: logging.LogRecord) -> bool:
         """A filter that never drops a record, and takes this webhook's URL out of it."""
-        if isinstance(record.args, tuple) and any(part in str(a) for a in record.args for part in self._hidden):
-            # A text where another webhook has taken its own part out of the URL before.
-            shown = (str, type(self._url))
-            record.args = tuple(self._safe(str(a)) if isinstance(a, shown) else a for a in record.args)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                f"{a.scheme}://{a.netloc.decode()}…"
+                if isinstance(a, type(self._url)) and a.netloc == self._url.netloc
+                else a
+                for a in record.args
+            )
         return True
 
 

@@ -51,8 +51,8 @@ def from_duration(value: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
-MOST_SEED = 2**31 - 1
-"""What every library takes for a seed."""
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy's generators all take."""
 
 
 def check_seed(seed: int) -> None:

@@ -56,7 +56,8 @@ class State:
         self.names = tuple(self.kinds)
         self.width = len(self.names)
         self._needed = canary.required - self.champion.required
-        self._same = not self._needed and canary.inputs == own and canary.loose == self.loose
+        in_order = list(canary.inputs.items()) == list(own.items())
+        self._same = not self._needed and in_order and canary.loose == self.loose
         self._canary_names = canary.names or self.champion.names
         inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
         self.inline = inline and not self.loose and not canary.loose

@@ -500,3 +500,15 @@ async def test_a_parquet_body_is_bounded_by_what_it_unpacks_to(served: Served):
     frame.assign(channel="x" * 100_000).to_parquet(held)
     bad = await served.client.post("/invocations", content=held.getvalue(), headers={"content-type": PARQUET})
     assert (bad.status_code, "unpacked" in bad.json()["message"]) == (400, True)
+
+
+async def test_a_canary_with_the_same_columns_in_another_order_gets_them_in_its_own(tmp_path: Path):
+    """What a column is called decides, not where it stands: the canary's score is its own, alone and in a frame."""
+    made = Served(tmp_path, {"amount": "double", "hour": "double"})
+    put(made.shelf, 2, inputs={"hour": "double", "amount": "double"})
+    made.serve(table(weight=10_000))
+    row = {"amount": 250.0, "hour": 3.0, "transaction_id": "TX1"}  # a stump of its first column: the hour is small
+    async with made.client:
+        assert (await made.post("/score", row)).json()["score"] == 0.1
+        batch = await made.post("/invocations", {"dataframe_records": [row] * 20})
+        assert batch.json()["predictions"] == [0.1] * 20
