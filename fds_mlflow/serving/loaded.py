@@ -165,11 +165,12 @@ class Loaded:
         columns = {
             name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
         }
-        if self._pyfunc is None:
+        if self._pyfunc is None or not self._framed:
+            arrays = [_gaps(rows) if one is None else one for one in columns.values()]
+            if self._pyfunc is not None:
+                return self._pyfunc(arrays, self._seconds)
             assert self.native is not None
-            return self.native.matrix([_gaps(rows) if one is None else one for one in columns.values()])
-        if not self._framed:
-            return self._pyfunc([_gaps(rows) if one is None else one for one in columns.values()], self._seconds)
+            return self.native.matrix(arrays)
         import pandas as pd
 
         # A column that nobody sent is not in the frame: a model may look whether it is there.

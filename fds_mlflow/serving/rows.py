@@ -28,6 +28,7 @@ class Batch:
 
     data: Any
     whole: bool = False
+    _columns: dict[str, list[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         if self.whole:
@@ -51,8 +52,10 @@ class Batch:
         there = isinstance(self.data, dict) or hasattr(self.data, "iloc")
         if not there or name not in self.data:
             return [absent] * len(self)
-        values = self.data[name]
-        return [values] if self.whole else list(values.tolist())
+        if name not in self._columns:  # each row asks for its own value
+            values = self.data[name]
+            self._columns[name] = [values] if self.whole else list(values.tolist())
+        return self._columns[name]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class State:
         self._needed = canary.required - self.champion.required
         in_order = list(canary.inputs.items()) == list(own.items())
         self._same = not self._needed and in_order and canary.loose == self.loose
-        self._canary_names = canary.names or self.champion.names
+        self._canary_places = {name: self.names.index(name) for name in canary.names or self.champion.names}
         inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
         self.inline = inline and not self.loose and not canary.loose
         self.row_type = self._row_type()
@@ -124,10 +124,10 @@ class State:
             if not self.canary.names:  # no signature that names columns: it takes what the champion takes
                 return values
             batch, place = values.batch, values.place
-            given = {name: batch.column(name, msgspec.UNSET)[place] for name in self._canary_names}
+            given = {name: batch.column(name, msgspec.UNSET)[place] for name in self._canary_places}
         else:
             assert isinstance(values, Sequence)
-            given = {name: values[self.names.index(name)] for name in self._canary_names}
+            given = {name: values[there] for name, there in self._canary_places.items()}
         lacking = [name for name in self._needed if given.get(name, msgspec.UNSET) is msgspec.UNSET]
         if lacking:
             raise DataError(
