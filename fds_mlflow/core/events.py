@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from fds_mlflow.core.keys import Spelling
@@ -118,7 +117,7 @@ class Basis:
 
     judged: bool = False
     overall: Status | None = None
-    statuses: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    statuses: Mapping[str, Status] = field(default_factory=dict, hash=False)  # a dict: events travel between processes
     keys: int | None = None
     labelled: int | None = None
     pushed: bool = False

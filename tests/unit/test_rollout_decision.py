@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -381,3 +382,12 @@ def test_a_judge_that_cannot_be_asked_stops_nobody(release: Release, monkeypatch
     release.model.canary.complete(reason="fine", force=True)
     assert last_event(release).basis == Basis()
     release.outcomes.close()
+
+
+def test_what_happened_travels_between_processes() -> None:
+    """An event can be sent to another process and is the same there, with what it rests on or nothing."""
+    trial = Trial()
+    trial.run(Request(Kind.ABORT, basis=LOOKED), "enough", actor="bob")
+    events = trial.model.history()
+    assert [event.basis for event in events[:2]] == [LOOKED, None]
+    assert pickle.loads(pickle.dumps(events)) == events

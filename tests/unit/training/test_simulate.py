@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fds_mlflow.core.settings import MOST_SEED
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.training import simulate
 from fds_mlflow.training.data import load
@@ -27,7 +28,7 @@ class TestShape:
     @settings(max_examples=30, deadline=None)
     @given(
         n=st.integers(1, 400),
-        seed=st.integers(0, 2**32),
+        seed=st.integers(0, MOST_SEED),
         days=st.sampled_from([1, 1.5, 7, 90]),
         rate=st.sampled_from([0.0, 0.01, 0.2, 0.5]),
         drift=st.sampled_from([0.0, 1.0, 2.0]),
