@@ -12,15 +12,16 @@ from random import Random
 from threading import Barrier
 from typing import Any
 
-from fds_mlflow.clock import SystemClock
-from fds_mlflow.core.events import Kind
-from fds_mlflow.core.operations import Request
-from fds_mlflow.core.plan import FULL, Plan
+from fds_mlflow.core.lifecycle.events import Kind
+from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import ConflictError, FdsError, OutcomeUnknownError, RefusedError, UnavailableError
-from fds_mlflow.lifecycle import new_id
 from fds_mlflow.registry.mlflow_store import MlflowStore
 from fds_mlflow.registry.store import Write
 from fds_mlflow.registry.transaction import Transactions
+from fds_mlflow.runtime.clock import SystemClock
+from fds_mlflow.runtime.identity import new_id
 
 MODEL = "fraud"
 VERSIONS = 10

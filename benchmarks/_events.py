@@ -7,8 +7,8 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.core.sequential import log_factors, log_threshold, ratio_bets
-from fds_mlflow.core.wealth import log_mixture
+from fds_mlflow.core.statistics.sequential import log_factors, log_threshold, ratio_bets
+from fds_mlflow.core.statistics.wealth import log_mixture
 
 Counts = npt.NDArray[np.int64]
 

@@ -36,7 +36,7 @@ from typing import Any, Protocol
 
 from benchmarks._interned import Read, Registry, born
 from benchmarks._programs import Call, Ended, Process, Program, Sleep
-from fds_mlflow.core.events import Rollout
+from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.errors import UnavailableError
 from fds_mlflow.registry.store import Write
 

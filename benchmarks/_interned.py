@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from fds_mlflow.core import state as folded
+from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.registry import exclusion, tags
 from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion, ModelView, VersionView, Write

@@ -10,9 +10,9 @@ from typing import Any
 from benchmarks._explorer import Table, show_table
 from benchmarks._interned import LIFETIME, MODEL, Registry, Walker
 from benchmarks._programs import NOW, Call, Ended, FixedRandom
-from fds_mlflow.core.events import Event, Kind, Outcome
-from fds_mlflow.core.operations import Request, Target, decide
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.operations import Request, Target, decide
+from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import FdsError
 from fds_mlflow.registry import tags, transaction, writes
 from fds_mlflow.registry.store import RegistryStore

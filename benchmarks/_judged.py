@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.evidence import LOSS_BINS, EventKind, Evidence, Tally
-from fds_mlflow.core.judge import Status, judge
-from fds_mlflow.core.plan import Guardrail, Metric, Plan
-from fds_mlflow.core.variant import Variant
+from fds_mlflow.core.evidence.bins import LOSS_BINS
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.judge.judge import Status, judge
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ERRORS, FRAUDS, CAUGHT, FALSE_ALERTS = 0.005, 0.01, 0.6, 0.02

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks._clients import ALREADY, DONE, REFUSED, UNKNOWN, Attempt, say
-from fds_mlflow.core.events import Event, Kind, Outcome
-from fds_mlflow.core.operations import Already, Target, decide
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.operations import Already, Target, decide
+from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import RefusedError
 
 

@@ -1,4 +1,4 @@
-"""Where the stakes of the event test lie: the search behind `fds_mlflow.core.sequential.KNOTS`.
+"""Where the stakes of the event test lie: the search behind `fds_mlflow.core.statistics.sequential.KNOTS`.
 
 The mean waiting time under a mixture is computed exactly, event by event, and the log density of the stakes over
 g - 1 at eight knots is moved (Nelder and Mead) until the worst of the means, measured against Wald's limit, is
@@ -14,8 +14,8 @@ from math import log
 import numpy as np
 
 from benchmarks._events import chance, divergence
-from fds_mlflow.core.sequential import EVEN, KNOTS, log_factors, spread_stakes
-from fds_mlflow.core.wealth import Floats, log_mixture
+from fds_mlflow.core.statistics.sequential import EVEN, KNOTS, log_factors, spread_stakes
+from fds_mlflow.core.statistics.wealth import Floats, log_mixture
 
 ALPHA = 0.05
 CELLS = (

@@ -12,16 +12,15 @@ from unittest.mock import patch
 
 from benchmarks._explorer import Limits
 from benchmarks._scenarios import Code, Scenario
-from fds_mlflow.core.events import Event, Kind, Outcome, Rollout
-from fds_mlflow.core.routing import RoutingTable, effective_rollout
+from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout
+from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
-from fds_mlflow.registry import exclusion, tags, writes
+from fds_mlflow.registry import aliases, exclusion, tags, writes
+from fds_mlflow.registry.aliases import Aliases
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
 from fds_mlflow.registry.tags import Found, History, Intent
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.registry.view import View
-from fds_mlflow.serving import aliases
-from fds_mlflow.serving.aliases import Aliases
 
 
 @dataclass(frozen=True)

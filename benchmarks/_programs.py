@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, cast, get_args
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from benchmarks._interned import LIFETIME, Asking, Read
-from fds_mlflow.core import state as folded
-from fds_mlflow.core.events import Event, Rollout
-from fds_mlflow.core.operations import Request, Target
-from fds_mlflow.core.routing import RoutingTable
+from fds_mlflow.core.lifecycle import state as folded
+from fds_mlflow.core.lifecycle.events import Event, Rollout
+from fds_mlflow.core.lifecycle.operations import Request, Target
+from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import FdsError, OutcomeUnknownError
 from fds_mlflow.registry import exclusion, tags
 from fds_mlflow.registry.store import ModelView, VersionView, Write

@@ -18,7 +18,7 @@ def report(title: str, rows: Iterable[Sequence[object]], result: Mapping[str, An
     """
     from rich.table import Table
 
-    from fds_mlflow.render import console
+    from fds_mlflow.cli.output.tables import console
 
     headings, *body = [[_text(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left")

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks._events import Limits
-from fds_mlflow.core.sequential import log_factors, ratio_bets
-from fds_mlflow.core.wealth import log_mixture
+from fds_mlflow.core.statistics.sequential import log_factors, ratio_bets
+from fds_mlflow.core.statistics.wealth import log_mixture
 
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer]

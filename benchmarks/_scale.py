@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks._clients import DONE, PLAN, UNKNOWN, Attempt, Client, TimedStore, prepare, wish
-from fds_mlflow.clock import SystemClock
-from fds_mlflow.core.events import Event, Kind
-from fds_mlflow.core.operations import Request, Target, decide
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.lifecycle.events import Event, Kind
+from fds_mlflow.core.lifecycle.operations import Request, Target, decide
+from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import RefusedError
-from fds_mlflow.lifecycle import new_id
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias, SetModelTag, SetStage, Write
+from fds_mlflow.runtime.clock import SystemClock
+from fds_mlflow.runtime.identity import new_id
 
 SHORT_LIFE = 3.0
 """Lifetime of intents for emergencies that one process measures alone on SQLite."""

@@ -13,14 +13,13 @@ from benchmarks._explorer import Found, Limits, Search
 from benchmarks._interned import LIFETIME, MODEL, Registry, quick_reading
 from benchmarks._invariants import HAND, Lifecycle, alone
 from benchmarks._programs import NOW, FixedRandom, Port, Program
-from fds_mlflow.core.events import Kind
-from fds_mlflow.core.operations import Request
-from fds_mlflow.core.plan import Plan
-from fds_mlflow.core.routing import RoutingTable
-from fds_mlflow.registry import tags
+from fds_mlflow.core.lifecycle.events import Kind
+from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.registry import aliases, tags
 from fds_mlflow.registry.store import DeleteAlias, MemoryStore, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.transaction import Result, Transactions
-from fds_mlflow.serving import aliases
 
 PLAN = Plan([10, 100])
 OPERATIONS = (

@@ -36,7 +36,7 @@ from benchmarks._rollouts import (
     traffic,
     z_test,
 )
-from fds_mlflow.core.sequential import log_threshold
+from fds_mlflow.core.statistics.sequential import log_threshold
 
 ALPHA = 0.05
 RATES = (0.002, 0.02, 0.04, 0.1)
@@ -178,7 +178,7 @@ def quadrupled(random: np.random.Generator, rollouts: int) -> dict[str, Any]:
 def judged(rollouts: int) -> dict[str, Any]:
     """Whole rollouts through the judge, 30 % of the champion's alerts reviewed, and as many or more of the canary's."""
     from benchmarks._judged import rollout
-    from fds_mlflow.core.variant import Variant
+    from fds_mlflow.core.evidence.variant import Variant
 
     parts: dict[str, Any] = {}
     random = np.random.default_rng(20261123)

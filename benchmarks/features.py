@@ -31,9 +31,9 @@ def once(rows: int, *, file: bool, memory: str) -> dict[str, Any]:
     """One run in this process: rows, seconds, peak memory and the number of features."""
     import resource
 
-    from fds_mlflow.training import simulate
-    from fds_mlflow.training.data import Schema, load
-    from fds_mlflow.training.features import compute, compute_file, default_spec
+    from fds_mlflow.data.transactions import Schema, load
+    from fds_mlflow.features.table import compute, compute_file, default_spec
+    from fds_mlflow.simulator import simulate
 
     spec = default_spec(Schema.load("simulator"))
     frame = simulate.transactions(rows)

@@ -43,8 +43,8 @@ def isolation_forest(folder: Path) -> dict[str, Form]:
     """This project's pipeline, fitted on rows without labels."""
     import pandas as pd
 
-    from fds_mlflow.training import isolation_forest as algorithm
-    from fds_mlflow.training.features import FeatureSpec, FeatureTable
+    from fds_mlflow.features.table import FeatureSpec, FeatureTable
+    from fds_mlflow.training.algorithms import isolation_forest as algorithm
     from fds_mlflow.training.split import by_time
 
     data = frame(rows(5_000, seed=0)).assign(
@@ -86,8 +86,8 @@ def forms(folder: Path) -> dict[str, Form]:
     """A logged model through pyfunc, and in the form in which it is served."""
     import mlflow
 
-    from fds_mlflow.serving.convert import quick_form
-    from fds_mlflow.serving.native import NativeModel
+    from fds_mlflow.scoring.compiled import NativeModel
+    from fds_mlflow.scoring.convert import quick_form
 
     loaded = mlflow.pyfunc.load_model(str(folder))
     inputs = dict.fromkeys(NAMES, "double")

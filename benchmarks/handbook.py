@@ -28,9 +28,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._report import report
-from fds_mlflow.training import gradient_boosting, isolation_forest
+from fds_mlflow.features.table import FeatureTable, Window, compute, handbook_spec
+from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
 from fds_mlflow.training.evaluation import metrics
-from fds_mlflow.training.features import FeatureTable, Window, compute, handbook_spec
 from fds_mlflow.training.split import Split
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "handbook"
@@ -113,7 +113,7 @@ def published_features(folder: Path = DATA) -> FeatureTable:
 
 def own_features(folder: Path = DATA, further: tuple[Window, ...] = ()) -> FeatureTable:
     """The same columns from the raw transactions by our engine, over all their weeks, and further ones."""
-    from fds_mlflow.training.data import load
+    from fds_mlflow.data.transactions import load
 
     spec = handbook_spec()
     return compute(load(folder / RAW, "handbook"), spec.model_copy(update={"windows": (*spec.windows, *further)}))

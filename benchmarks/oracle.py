@@ -44,8 +44,8 @@ def handbook_order(raw: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
 
 def compare(raw: pd.DataFrame, oracle: pd.DataFrame) -> tuple[dict[str, float], int]:
     """The largest absolute difference of each column, and the number of rows where any is too large."""
-    from fds_mlflow.training.data import load
-    from fds_mlflow.training.features import compute, handbook_spec
+    from fds_mlflow.data.transactions import load
+    from fds_mlflow.features.table import compute, handbook_spec
 
     table = compute(load(raw, "handbook"), handbook_spec())
     found = table.frame.set_index("transaction_id").loc[list(oracle["TRANSACTION_ID"].astype(str))]

@@ -20,10 +20,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from benchmarks._report import report
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.plan import Plan
-from fds_mlflow.core.routing import RoutingTable, Variant
-from fds_mlflow.serving.state import State
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.routing.routing import RoutingTable, Variant
+from fds_mlflow.scoring.state import State
 
 WEIGHT = 2_500
 ROLLOUT = Rollout("01JGFJJZ000000000000000000", 1, 2, Plan(), WEIGHT, 0, datetime(2026, 1, 1, tzinfo=UTC))

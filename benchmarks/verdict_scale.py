@@ -28,9 +28,9 @@ from sqlalchemy import Table, func, select, text
 
 from benchmarks._report import report
 from benchmarks._servers import missing, postgresql
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.judge import judge
-from fds_mlflow.core.plan import Guardrail, Metric, Plan
+from fds_mlflow.core.judge.judge import judge
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fds_mlflow.cli import main
+from fds_mlflow.cli.main import main
 
 TARGET = Path(__file__).with_name("cli.md")
 

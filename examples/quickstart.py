@@ -13,7 +13,7 @@ import mlflow
 import pandas as pd
 
 from fds_mlflow import CaseRecord, Guardrail, ManagedModel, Plan
-from fds_mlflow.workflows import Source, prepare, train
+from fds_mlflow.workflows.retrain import Source, prepare, train
 
 MODEL = "fraud"
 
@@ -50,7 +50,7 @@ def serve(fraud: ManagedModel, transactions: pd.DataFrame, day: int) -> None:
     requests = transactions.assign(transaction_id=transactions["transaction_id"] + f"/{day}")
     fraud.router(poll_seconds=0).predict(requests, key="transaction_id")
     labels = zip(requests["transaction_id"], requests["label"], strict=True)
-    known_at = fraud.now()
+    known_at = fraud.session.now()
     fraud.outcomes.label(
         [
             CaseRecord(transaction_id=key, status="confirmed" if label else "genuine", known_at=known_at)

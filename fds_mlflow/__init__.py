@@ -6,28 +6,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fds_mlflow.core.plan import Guardrail as Guardrail
-    from fds_mlflow.core.plan import Plan as Plan
-    from fds_mlflow.core.plan import Watch as Watch
-    from fds_mlflow.core.routing import Route as Route
-    from fds_mlflow.errors import FdsError as FdsError
-    from fds_mlflow.lifecycle import ManagedModel as ManagedModel
-    from fds_mlflow.outcomes.records import CaseRecord as CaseRecord
-    from fds_mlflow.outcomes.records import OutcomeRecord as OutcomeRecord
-    from fds_mlflow.outcomes.store import OutcomeStore as OutcomeStore
-    from fds_mlflow.serving.router import Router as Router
+    from fds_mlflow.core.plan.plan import Guardrail, Plan, Watch
+    from fds_mlflow.core.routing.routing import Route
+    from fds_mlflow.errors import FdsError
+    from fds_mlflow.model import ManagedModel
+    from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
+    from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.serving.router import Router
 
 _HOMES = {
     "CaseRecord": "fds_mlflow.outcomes.records",
     "FdsError": "fds_mlflow.errors",
-    "Guardrail": "fds_mlflow.core.plan",
-    "ManagedModel": "fds_mlflow.lifecycle",
+    "Guardrail": "fds_mlflow.core.plan.plan",
+    "ManagedModel": "fds_mlflow.model",
     "OutcomeRecord": "fds_mlflow.outcomes.records",
     "OutcomeStore": "fds_mlflow.outcomes.store",
-    "Plan": "fds_mlflow.core.plan",
-    "Route": "fds_mlflow.core.routing",
+    "Plan": "fds_mlflow.core.plan.plan",
+    "Route": "fds_mlflow.core.routing.routing",
     "Router": "fds_mlflow.serving.router",
-    "Watch": "fds_mlflow.core.plan",
+    "Watch": "fds_mlflow.core.plan.plan",
 }
 
 __all__ = list(_HOMES)

@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest.register_assert_rewrite("tests.integration.faults.crowd", "tests.integration.faults.registry_world")
+pytest.register_assert_rewrite("tests.support.crowd", "tests.support.registry_world")
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
 settings.register_profile("no deadline", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("no deadline")

@@ -12,11 +12,11 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from fds_mlflow.clock import SystemClock
-from fds_mlflow.core.evidence import Evidence, Terms, VariantCounts
-from fds_mlflow.outcomes import operations, retention
-from fds_mlflow.outcomes.counting import Question
-from fds_mlflow.outcomes.engine import (
+from fds_mlflow.core.evidence.evidence import Evidence, Terms
+from fds_mlflow.outcomes import retention, statements
+from fds_mlflow.outcomes.counting.counting import Question
+from fds_mlflow.outcomes.counting.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
     async_engine,
@@ -27,7 +27,6 @@ from fds_mlflow.outcomes.engine import (
     translated,
     upgrade,
 )
-from fds_mlflow.outcomes.operations import By, Scope
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -37,7 +36,9 @@ from fds_mlflow.outcomes.records import (
     shadow_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
-from fds_mlflow.outcomes.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.statements import By, Scope
+from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.runtime.clock import SystemClock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,15 +76,15 @@ class AsyncOutcomeStore:
 
     async def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
         """Store a batch of outcomes, all of them or none; returns how many were new."""
-        return await self._write(operations.record, outcome_rows(outcomes))
+        return await self._write(statements.record, outcome_rows(outcomes))
 
     async def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; returns how many were new."""
-        return await self._write(operations.record_shadows, shadow_rows(shadows))
+        return await self._write(statements.record_shadows, shadow_rows(shadows))
 
     async def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store a batch of labels, all of them or none; returns how many were new or changed."""
-        return await self._write(operations.label, case_rows(cases))
+        return await self._write(statements.label, case_rows(cases))
 
     async def counts(
         self,
@@ -97,7 +98,7 @@ class AsyncOutcomeStore:
     ) -> list[VariantCounts]:
         """Both variants' outcomes, counted: champion first, zeros where nothing happened."""
         scope = Scope(model=model, rollout=rollout, step=step, by=by, as_of=as_of, maturity=maturity)
-        return await self._read(operations.counts, scope)
+        return await self._read(statements.counts, scope)
 
     async def counts_by_step(
         self,
@@ -110,7 +111,7 @@ class AsyncOutcomeStore:
     ) -> list[VariantCounts]:
         """The outcomes per step, weight in force and variant, in that order."""
         scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
-        return await self._read(operations.counts_by_step, scope)
+        return await self._read(statements.counts_by_step, scope)
 
     async def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
         """What a judge knows about a rollout: counts what is new since the last call, and adds it up."""
@@ -119,7 +120,7 @@ class AsyncOutcomeStore:
 
     async def prune(self, model: str, *, older_than: datetime, uncounted: bool = False) -> int:
         """Delete what is old and counted; returns how many rows."""
-        operations.check_zone(older_than)
+        statements.check_zone(older_than)
         return await self._follow(pruned(model, older_than, uncounted=uncounted))
 
     async def stats(self) -> list[ModelStats]:
@@ -128,11 +129,11 @@ class AsyncOutcomeStore:
 
     async def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
-        return await self._read(operations.recent, model, rollout, limit)
+        return await self._read(statements.recent, model, rollout, limit)
 
     async def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
-        return await self._read(operations.cases, transaction_ids, as_of)
+        return await self._read(statements.cases, transaction_ids, as_of)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:

@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fds_mlflow import text_file
 from fds_mlflow.core.keys import spelled
-from fds_mlflow.csv_text import records
 from fds_mlflow.errors import DataError, NotFoundError
 from fds_mlflow.outcomes.records import CaseRecord, case_rows
 from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.runtime import text_file
+from fds_mlflow.runtime.csv_text import records
 
 if TYPE_CHECKING:
     import pyarrow

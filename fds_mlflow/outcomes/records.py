@@ -13,7 +13,7 @@ import xxhash
 from ulid import ULID
 
 from fds_mlflow.core.keys import joined
-from fds_mlflow.core.routing import Variant
+from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.errors import DataError
 
 ERROR_LENGTH = 1000

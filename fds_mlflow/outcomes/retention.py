@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from fds_mlflow.core.evidence import Terms
-from fds_mlflow.outcomes.counting import terms_from
-from fds_mlflow.outcomes.operations import KEEP_COUNT, changed
+from fds_mlflow.core.evidence.evidence import Terms
+from fds_mlflow.outcomes.counting.counting import terms_from
+from fds_mlflow.outcomes.statements import KEEP_COUNT, changed
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, Shadow
 
 CHUNK = 10_000

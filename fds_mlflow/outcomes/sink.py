@@ -1,16 +1,37 @@
-"""Into a store, all but what no store takes: one bad record costs no other record its place."""
+"""Where outcomes go: what a store takes, and how a batch gets in but for what no store takes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+
+
+class OutcomeSink(Protocol):
+    """Takes outcomes: the store, synchronous, or a buffer before it."""
+
+    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
+        """Store a batch, all or none; how many were new."""
+        ...
+
+
+class Sink(OutcomeSink, Protocol):
+    """Takes all that a server records."""
+
+    def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
+        """Store shadows, all or none; how many were new."""
+        ...
+
+    def label(self, cases: Sequence[CaseRecord]) -> int:
+        """Store labels, all or none; how many were new or changed."""
+        ...
 
 
 def stored(take: Callable[[Sequence[Item]], Any], items: Sequence[Item]) -> int:

@@ -12,11 +12,11 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from fds_mlflow.clock import SystemClock
-from fds_mlflow.core.evidence import Evidence, Terms, VariantCounts
-from fds_mlflow.outcomes import operations, retention
-from fds_mlflow.outcomes.counting import Question
-from fds_mlflow.outcomes.engine import (
+from fds_mlflow.core.evidence.evidence import Evidence, Terms
+from fds_mlflow.outcomes import retention, statements
+from fds_mlflow.outcomes.counting.counting import Question
+from fds_mlflow.outcomes.counting.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
     in_memory,
@@ -27,7 +27,6 @@ from fds_mlflow.outcomes.engine import (
     translated,
     upgrade,
 )
-from fds_mlflow.outcomes.operations import By, Scope
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -37,7 +36,9 @@ from fds_mlflow.outcomes.records import (
     shadow_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
-from fds_mlflow.outcomes.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.statements import By, Scope
+from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.runtime.clock import SystemClock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class OutcomeStore:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The database is locked, full or gone.
         """
-        return self._write(operations.record, outcome_rows(outcomes))
+        return self._write(statements.record, outcome_rows(outcomes))
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; a request that has one is skipped.
@@ -101,7 +102,7 @@ class OutcomeStore:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The database is locked, full or gone.
         """
-        return self._write(operations.record_shadows, shadow_rows(shadows))
+        return self._write(statements.record_shadows, shadow_rows(shadows))
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store a batch of labels, all of them or none.
@@ -116,7 +117,7 @@ class OutcomeStore:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The database is locked, full or gone.
         """
-        return self._write(operations.label, case_rows(cases))
+        return self._write(statements.label, case_rows(cases))
 
     def counts(
         self,
@@ -143,7 +144,7 @@ class OutcomeStore:
             UnavailableError: The database is locked or gone.
         """
         scope = Scope(model=model, rollout=rollout, step=step, by=by, as_of=as_of, maturity=maturity)
-        return self._read(operations.counts, scope)
+        return self._read(statements.counts, scope)
 
     def counts_by_step(
         self,
@@ -159,7 +160,7 @@ class OutcomeStore:
         Within an entry a key counts once per kind; a key seen in two steps counts in both.
         """
         scope = Scope(model=model, rollout=rollout, by=by, as_of=as_of, maturity=maturity)
-        return self._read(operations.counts_by_step, scope)
+        return self._read(statements.counts_by_step, scope)
 
     def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
         """What a judge knows about a rollout: counts what is new since the last call, and adds it up.
@@ -199,7 +200,7 @@ class OutcomeStore:
             DataError: `older_than` has no time zone.
             UnavailableError: The database is locked or gone; what is deleted by then is deleted.
         """
-        operations.check_zone(older_than)
+        statements.check_zone(older_than)
         return self._follow(pruned(model, older_than, uncounted=uncounted))
 
     def stats(self) -> list[ModelStats]:
@@ -208,11 +209,11 @@ class OutcomeStore:
 
     def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
-        return self._read(operations.recent, model, rollout, limit)
+        return self._read(statements.recent, model, rollout, limit)
 
     def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
-        return self._read(operations.cases, transaction_ids, as_of)
+        return self._read(statements.cases, transaction_ids, as_of)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:

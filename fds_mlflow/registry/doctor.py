@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fds_mlflow.core.events import Rollout, RolloutStatus
-from fds_mlflow.core.plan import to_percent
-from fds_mlflow.core.state import Stage
+from fds_mlflow.core.lifecycle.events import Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.state import Stage
+from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import (
     DeleteAlias,

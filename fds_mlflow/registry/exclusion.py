@@ -11,15 +11,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from random import Random
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from fds_mlflow.core.events import Event
-from fds_mlflow.core.routing import effective_rollout
-from fds_mlflow.core.state import fold
+from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.state import fold
+from fds_mlflow.core.routing.routing import effective_rollout
 from fds_mlflow.errors import (
     ConflictError,
     FdsError,
@@ -32,26 +31,11 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteModelTag, RegistryStore, SetModelTag, Write
 from fds_mlflow.registry.tags import History, Intent
 from fds_mlflow.registry.view import View
+from fds_mlflow.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """Time as an argument."""
-
-    def now(self) -> datetime:
-        """The time for people, UTC and timezone-aware."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that only ever grow."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
 
 
 class BusyError(Exception):

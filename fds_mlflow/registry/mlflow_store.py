@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from fds_mlflow import mlflow_client
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -22,19 +18,14 @@ from fds_mlflow.registry.store import (
     VersionView,
     Write,
 )
+from fds_mlflow.runtime import mlflow_client
+from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT, short_requests
 
 T = TypeVar("T")
 
-HTTP_TIMEOUT = 10.0
-"""Seconds one HTTP request may take. MLflow's own 120 s would make a dead operation look alive for minutes."""
 
 SQLITE_BUSY = 20.0
 """Seconds a write to SQLite may wait for the lock: MLflow sets this as `PRAGMA busy_timeout`."""
-
-_HTTP_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(HTTP_TIMEOUT)),
-}
 
 
 class MlflowStore:
@@ -166,34 +157,3 @@ def _view(version: Any) -> VersionView:
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
         description=version.description or "",
     )
-
-
-_settings_lock = threading.Lock()
-_settings_users = 0
-_settings_before: dict[str, str | None] = {}
-
-
-@contextmanager
-def short_requests() -> Iterator[None]:
-    """Turn MLflow's own HTTP retries and its long timeout off while registry calls are under way.
-
-    They are settings of the process in MLflow, so users are counted, and the last one puts them back.
-    """
-    global _settings_users  # noqa: PLW0603
-    with _settings_lock:
-        if _settings_users == 0:
-            for name, value in _HTTP_SETTINGS.items():
-                _settings_before[name] = os.environ.get(name)
-                os.environ[name] = value
-        _settings_users += 1
-    try:
-        yield
-    finally:
-        with _settings_lock:
-            _settings_users -= 1
-            if _settings_users == 0:
-                for name, before in _settings_before.items():
-                    if before is None:
-                        os.environ.pop(name, None)
-                    else:
-                        os.environ[name] = before

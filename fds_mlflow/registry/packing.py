@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fds_mlflow.core.events import Event
+from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
 from fds_mlflow.registry.tags import History

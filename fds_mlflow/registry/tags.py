@@ -15,10 +15,11 @@ from typing import Any
 
 import xxhash
 
-from fds_mlflow.core.decision import decision, ended, who
-from fds_mlflow.core.events import Basis, Event, Kind, Outcome, Rollout, RolloutStatus
 from fds_mlflow.core.keys import Spelling
-from fds_mlflow.core.plan import Plan, to_basis_points, to_percent
+from fds_mlflow.core.lifecycle.decision import decision, ended, who
+from fds_mlflow.core.lifecycle.events import Basis, Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.weight import to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
 
 CHAMPION = "champion"

@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fds_mlflow.core.comparison import Comparison
-from fds_mlflow.core.decision import decision
-from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
-from fds_mlflow.core.operations import Already, Request, Target, decide, require_reason
-from fds_mlflow.core.plan import to_percent
-from fds_mlflow.core.state import Stage, State, fold
+from fds_mlflow.core.lifecycle.decision import decision
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
+from fds_mlflow.core.lifecycle.state import Stage, State, fold
+from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import packing, tags, writes
-from fds_mlflow.registry.exclusion import BusyError, Clock, Exclusion, Turn, interrupted
+from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn, interrupted
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
+from fds_mlflow.runtime.clock import Clock
 
 __all__ = ["Check", "Clock", "Result", "Transactions"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from fds_mlflow.core.events import Event
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write

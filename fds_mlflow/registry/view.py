@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.plan import to_percent
-from fds_mlflow.core.state import State
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.lifecycle.state import State
+from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import ModelView, VersionView
 from fds_mlflow.registry.tags import Found, History

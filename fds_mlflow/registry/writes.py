@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fds_mlflow.core.events import MOVES_CHAMPION, Event, Kind, Outcome
-from fds_mlflow.core.state import State, fold
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.tags import Intent

@@ -7,24 +7,16 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Self
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord
-from fds_mlflow.outcomes.sink import stored
+from fds_mlflow.outcomes.sink import OutcomeSink, stored
 
 log = logging.getLogger(__name__)
 
 BATCH = 5_000
 """Outcomes that go into the store at once."""
-
-
-class Store(Protocol):
-    """Where outcomes end up."""
-
-    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
-        """Store a batch, all or none; how many were new."""
-        ...
 
 
 class Buffer:
@@ -43,7 +35,7 @@ class Buffer:
         problem: Why the last batch did not go through; None when all is well.
     """
 
-    def __init__(self, store: Store, *, seconds: float = 0.5, limit: int = 200_000) -> None:
+    def __init__(self, store: OutcomeSink, *, seconds: float = 0.5, limit: int = 200_000) -> None:
         self.refused = 0
         self.problem: str | None = None
         self._store = store

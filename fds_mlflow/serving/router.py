@@ -7,22 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.keys import Spelling, spelled
-from fds_mlflow.core.routing import Route, RoutingTable, Variant
+from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
-from fds_mlflow.outcomes.sink import stored
-from fds_mlflow.registry import tags
+from fds_mlflow.outcomes.sink import OutcomeSink, stored
+from fds_mlflow.registry import aliases, tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
-from fds_mlflow.serving import aliases
+from fds_mlflow.runtime.clock import Clock
+from fds_mlflow.scoring.scorer import Scorer, threshold_of
 from fds_mlflow.serving.buffer import Buffer
-from fds_mlflow.serving.scorer import Scorer, threshold_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,26 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRANSACTION = "transaction_id"
-
-
-class RouterClock(Protocol):
-    """Time as an argument."""
-
-    def now(self) -> datetime:
-        """The time that outcomes carry, UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that only ever grow."""
-        ...
-
-
-class Recorder(Protocol):
-    """Where outcomes go."""
-
-    def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
-        """Store a batch; how many were new."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -108,9 +87,9 @@ class Router:
         store: RegistryStore,
         load: Callable[[int], Scorer],
         *,
-        clock: RouterClock,
+        clock: Clock,
         poll_seconds: float = 2.0,
-        recorder: Recorder | None = None,
+        recorder: OutcomeSink | None = None,
     ) -> None:
         self.model = model
         self.degraded: str | None = None
@@ -295,7 +274,7 @@ class Router:
         scorer = self._scorer(table.champion)
         return scorer, Variant.CHAMPION, scorer.row(transaction), error
 
-    def _record(self, recorder: Recorder, outcomes: list[OutcomeRecord]) -> None:
+    def _record(self, recorder: OutcomeSink, outcomes: list[OutcomeRecord]) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
         try:
             refused = stored(recorder.record, outcomes)

@@ -15,7 +15,7 @@ from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.types.schema import ColSpec, Schema
 
 if TYPE_CHECKING:
-    from fds_mlflow.training.features import FeatureTable
+    from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.training.split import Split
 
 _CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fds_mlflow.core.settings import check_seed
+from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.mlflow_client import named, tracking
-from fds_mlflow.registry.mlflow_store import short_requests
-from fds_mlflow.training import evaluation, gradient_boosting, isolation_forest
+from fds_mlflow.features.test_set import log_test_set
+from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
+from fds_mlflow.training import evaluation
+from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
+from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
 from fds_mlflow.training.reproducibility import code_tags, run_facts
-from fds_mlflow.training.scorer import Curve, FittedScorer, log_scorer
-from fds_mlflow.training.test_set import log_test_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fds_mlflow.training.features import FeatureTable
+    from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.training.split import Split
 
 ALGORITHMS = {"lightgbm": gradient_boosting.fit, "isolation_forest": isolation_forest.fit}
@@ -166,29 +166,14 @@ def _declaration(table: FeatureTable) -> str:
 def experiment_id(name: str, *, given: str | None) -> str | None:
     """The experiment to start the run in; None where a parent or a handed-over run decides."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     active = mlflow.active_run()
     if active is not None and given is None:
         return str(active.info.experiment_id)
     if os.environ.get("MLFLOW_RUN_ID"):
         return None
-    client = mlflow.MlflowClient()
     with short_requests():  # a server that is not there is found out now, not after MLflow's minutes of retries
-        found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:  # another process was faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if named(name, found).lifecycle_stage != "active":
-        raise ConfigError(
-            f"the experiment {name!r} is deleted",
-            fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
-        )
-    return str(found.experiment_id)
+        return ensured_experiment(mlflow.MlflowClient(), name)
 
 
 def _metrics(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold: float) -> dict[str, float]:

@@ -15,8 +15,7 @@ from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 
-#: JSON object of tags that a parent process hands to the runs of its children.
-ENVIRONMENT_VARIABLE = "FDS_RUN_CONTEXT"
+from fds_mlflow.runtime import environment
 
 #: Looked for at the root of the code, in this order; the first one there pins the environment.
 LOCK_FILES = ("requirements.lock", "uv.lock", "poetry.lock", "pdm.lock", "conda-lock.yml")
@@ -45,7 +44,7 @@ def current_facts() -> dict[str, str] | None:
     facts = _facts.get()
     if facts is not None:
         return dict(facts)
-    text = os.environ.get(ENVIRONMENT_VARIABLE)
+    text = environment.setting(environment.RUN_CONTEXT)
     if not text:
         return None
     try:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fds_mlflow.core.settings import check_seed
+from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fds_mlflow.training.features import FeatureTable
+    from fds_mlflow.features.table import FeatureTable
 
 PARTS = ("train", "validation", "test")
 

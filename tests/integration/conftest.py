@@ -14,9 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from fds_mlflow import ManagedModel, OutcomeStore
+from fds_mlflow.data.transactions import load
+from fds_mlflow.features.spec import default_spec
+from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.outcomes.aio import AsyncOutcomeStore
-from fds_mlflow.training import data, features, pipeline, simulate
-from fds_mlflow.training.feature_spec import default_spec
+from fds_mlflow.simulator import simulate
+from fds_mlflow.training import pipeline
 from fds_mlflow.training.split import Split, stratified
 
 MODEL = "fraud"
@@ -67,14 +70,14 @@ def sample_training_data() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def sample_features(sample_training_data: pd.DataFrame) -> features.FeatureTable:
+def sample_features(sample_training_data: pd.DataFrame) -> FeatureTable:
     """The sample's features."""
-    transactions = data.load(sample_training_data, "sample")
-    return features.compute(transactions, default_spec(transactions.schema))
+    transactions = load(sample_training_data, "sample")
+    return compute(transactions, default_spec(transactions.schema))
 
 
 @pytest.fixture(scope="session")
-def sample_split(sample_features: features.FeatureTable) -> Split:
+def sample_split(sample_features: FeatureTable) -> Split:
     """The sample, cut stratified into 60 % training, 20 % validation and 20 % test."""
     return stratified(sample_features, (0.6, 0.2, 0.2))
 

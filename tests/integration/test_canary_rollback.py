@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fds_mlflow import OutcomeRecord, Plan
-from fds_mlflow.core.controller import Action
-from fds_mlflow.core.events import Rollout
-from fds_mlflow.core.judge import Status
-from fds_mlflow.core.plan import Guardrail, Metric
-from fds_mlflow.core.routing import RoutingTable, Variant
+from fds_mlflow.core.judge.judge import Status
+from fds_mlflow.core.lifecycle.controller import Action
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.plan import Guardrail, Metric
+from fds_mlflow.core.routing.routing import RoutingTable, Variant
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.aio import AsyncOutcomeStore
 from fds_mlflow.outcomes.tables import Outcome

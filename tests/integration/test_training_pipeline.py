@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from fds_mlflow import ManagedModel, OutcomeStore
 from fds_mlflow.core.comparison import METRICS, Change
+from fds_mlflow.features.table import FeatureTable
 from fds_mlflow.outcomes.records import CaseRecord
 from fds_mlflow.outcomes.tables import FraudCase
-from fds_mlflow.training import features, pipeline
+from fds_mlflow.training import pipeline
 from fds_mlflow.training.split import Split, stratified
 
 from .conftest import MODEL, Setup
@@ -48,7 +49,7 @@ class TestIsolationForestPipeline:
         self,
         sync_db_session: Session,
         sample_training_data: pd.DataFrame,
-        sample_features: features.FeatureTable,
+        sample_features: FeatureTable,
         mlflow_uri: str,
     ) -> None:
         """An Isolation Forest trains on the sample, flags more than 10 % of it, and reloads to the same scores."""
@@ -76,7 +77,7 @@ class TestLightGBMPipeline:
         self,
         sync_outcomes: OutcomeStore,
         sync_db_session: Session,
-        sample_features: features.FeatureTable,
+        sample_features: FeatureTable,
         mlflow_uri: str,
     ) -> None:
         """LightGBM stops early, reports metrics in [0, 1] and importances, and reloads to the same scores."""
@@ -112,7 +113,7 @@ class TestLightGBMPipeline:
         confirmed = select(FraudCase).where(FraudCase.status == "confirmed")
         assert len(sync_db_session.scalars(confirmed).all()) == 40
 
-    def test_train_test_ratio_is_80_to_20(self, sample_features: features.FeatureTable) -> None:
+    def test_train_test_ratio_is_80_to_20(self, sample_features: FeatureTable) -> None:
         """The stratified split cuts the sample 80:20 exactly, with the same share of fraud on both sides."""
         split = stratified(sample_features, (0.7, 0.1, 0.2))
         learning = len(split.train.frame) + len(split.validation.frame)

@@ -1,0 +1,1 @@
+"""The command line: each file a noun; each verb parses, calls and prints."""

@@ -1,0 +1,163 @@
+"""What the verbs of the command line share: settings, options, and how they answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from fds_mlflow.core.text.checks import MOST_SEED
+from fds_mlflow.runtime import streams
+
+if TYPE_CHECKING:
+    from fds_mlflow.model import ManagedModel
+    from fds_mlflow.workflows.retrain import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Settings:
+    """Options of the whole command line, and the model they lead to."""
+
+    def __init__(self, tracking_uri: str | None, registry_uri: str | None, outcomes: str | None, actor: str | None):
+        self.tracking_uri = tracking_uri
+        self.registry_uri = registry_uri
+        self.outcomes = outcomes
+        self.actor = actor
+
+    def connect(self) -> None:
+        """Make MLflow's own functions use the same URIs."""
+        import mlflow
+
+        if self.tracking_uri:
+            mlflow.set_tracking_uri(self.tracking_uri)
+        if self.registry_uri:
+            mlflow.set_registry_uri(self.registry_uri)
+
+    def model(self, name: str) -> ManagedModel:
+        """The model a verb is about."""
+        from fds_mlflow.model import ManagedModel
+
+        self.connect()
+        return ManagedModel(
+            name,
+            tracking_uri=self.tracking_uri,
+            registry_uri=self.registry_uri,
+            outcomes=self.outcomes,
+            actor=self.actor,
+        )
+
+
+def as_json_option(command: F) -> F:
+    """`--json`: the answer, and any error, as one JSON value; the command gets it as `as_json`.
+
+    With or without it, nothing else reaches standard output.
+    """
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.meta["fds.json"] = value
+        return value
+
+    @functools.wraps(command)
+    def answering(*args: Any, **options: Any) -> Any:
+        with streams.answers_only():
+            return command(*args, **options)
+
+    option = click.option("--json", "as_json", is_flag=True, callback=remember, help="Print JSON for machines.")
+    return cast(F, option(answering))
+
+
+def reason_option(*, required: bool) -> Callable[[F], F]:
+    """`--reason`: why, for the history."""
+    if required:  # a default, even None, would make click take it for given
+        return click.option("--reason", required=True, help="Why; for the history.")
+    return click.option("--reason", default="", help="Why; for the history.")
+
+
+def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
+    """Print a value as JSON, or as what `shown` makes of it for people."""
+    from fds_mlflow.cli.output import tables
+    from fds_mlflow.cli.output.plain import plain
+
+    if as_json:
+        streams.say(plain(value))
+    else:
+        tables.console().print(shown())
+
+
+def show_result(as_json: bool, result: Any) -> None:
+    """Print what became of a request."""
+    value = {"changed": result.changed, "message": result.message, "event": result.event}
+    if result.comparison is not None:
+        value["comparison"] = result.comparison
+    show_value(as_json, value, lambda: result.message)
+
+
+def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty")
+    return value
+
+
+COUNT = click.IntRange(min=1)
+model_argument = click.argument("model", callback=_named)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), default=42, show_default=True, help="Seed of everything random."
+)
+version_argument = click.argument("version", type=click.IntRange(min=1))
+
+
+def data_options(
+    default: str = "simulator:50000", what: str = "CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS."
+) -> Callable[[F], F]:
+    """Options that say where transactions come from; the command gets them as one `source`, None without --data."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def with_source(
+            *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
+        ) -> Any:
+            from fds_mlflow.workflows.retrain import Source
+
+            # An empty text is how `mlflow run` says "not given".
+            if not data and (schema or table or query):
+                raise click.UsageError("--schema, --table and --query describe --data, which is missing")
+            source = Source(data, schema or None, table or None, query or None) if data else None
+            return command(*args, source=source, **options)
+
+        made = with_source
+        for option in (
+            click.option("--query", default=None, help="Query to read, where --data is a database URL."),
+            click.option("--table", default=None, help="Table to read, where --data is a database URL."),
+            click.option("--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."),
+            click.option("--data", default=default, show_default=bool(default), help=what),
+        ):
+            made = option(made)
+        return cast(F, made)
+
+    return decorate
+
+
+def admission_options(command: F) -> F:
+    """Options of the verbs that give a version traffic; the command passes them on by `admission_of`."""
+    for option in (
+        click.option("--force", is_flag=True, help="Go on though VERSION is clearly worse offline; needs --reason."),
+        data_options("", "Labelled data whose test part to compare on, instead of the version's own test set."),
+        click.option(
+            "--allow-new-columns", is_flag=True, help="The version may need columns that the champion does not."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def admission_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `promote` and `canary.start` that the options of `admission_options` stand for."""
+    source: Source | None = given.pop("source")
+    if source is None:
+        return given
+    from fds_mlflow.workflows import retrain
+
+    return {**given, "data": retrain.prepare(source).test}

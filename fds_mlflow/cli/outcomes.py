@@ -1,0 +1,85 @@
+"""The verbs about stored outcomes and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fds_mlflow.cli.options import Settings, as_json_option, model_argument, show_value
+from fds_mlflow.runtime import environment
+
+if TYPE_CHECKING:
+    from fds_mlflow.outcomes.store import OutcomeStore
+
+
+@click.group()
+def outcomes() -> None:
+    """Look after the store of outcomes."""
+
+
+@outcomes.command()
+@as_json_option
+@click.pass_obj
+def stats(settings: Settings, as_json: bool) -> None:
+    """Show how much is stored about each model."""
+    from fds_mlflow.cli.output import tables
+
+    with _store(settings) as store:
+        found = store.stats()
+    columns = ("model", "outcomes", "shadows", "rollouts", "counted", "oldest", "newest")
+    rows = [tuple(getattr(entry, name) for name in columns) for entry in found]
+    show_value(as_json, found, lambda: tables.table(f"Outcomes in {store.url}", columns, rows, right=columns[1:5]))
+
+
+@outcomes.command()
+@model_argument
+@click.option("--older-than", required=True, help="Age beyond which outcomes go, such as 90d or 12h.")
+@click.option("--uncounted", is_flag=True, help="Also rollouts that nobody ever asked for evidence about.")
+@as_json_option
+@click.pass_obj
+def prune(settings: Settings, model: str, older_than: str, uncounted: bool, as_json: bool) -> None:
+    """Delete MODEL's old outcomes, with their shadows and labels; no verdict changes.
+
+    A rollout's outcomes go together, once all of them are older and their labels are mature and counted. What was
+    counted stays for ever.
+    """
+    from fds_mlflow.core.text.duration import to_duration
+    from fds_mlflow.runtime.clock import SystemClock
+
+    before = SystemClock().now() - to_duration("--older-than", older_than)
+    with _store(settings) as store:
+        rows = store.prune(model, older_than=before, uncounted=uncounted)
+    value = {"deleted": rows, "before": before}
+    show_value(as_json, value, lambda: f"{rows:,} rows from before {before:%Y-%m-%d %H:%M} UTC deleted")
+
+
+@click.group()
+def label() -> None:
+    """Tell what turned out to be fraud."""
+
+
+@label.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@as_json_option
+@click.pass_obj
+def label_import(settings: Settings, file: Path, as_json: bool) -> None:
+    """Store the labels of FILE, CSV with a header or Parquet.
+
+    Columns: transaction_id, status (suspected, confirmed, false_positive or genuine) and known_at (a time with a
+    zone); fraud_type, loss_amount, occurred_at, reported_at and resolved_at where they are known. A file can be
+    loaded twice: nothing is stored twice.
+    """
+    from fds_mlflow.outcomes.label_file import import_labels
+
+    with _store(settings) as store:
+        rows, changed = import_labels(store, file)
+    show_value(as_json, {"rows": rows, "changed": changed}, lambda: f"{rows:,} labels read, {changed:,} new or changed")
+
+
+def _store(settings: Settings) -> OutcomeStore:
+    from fds_mlflow.outcomes.database import DEFAULT_URL
+    from fds_mlflow.outcomes.store import OutcomeStore
+
+    return OutcomeStore(settings.outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL)

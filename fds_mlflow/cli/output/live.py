@@ -1,0 +1,367 @@
+"""A rollout as it is watched: a live view for terminals, a line per tick for logs, a value per tick for machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fds_mlflow.cli.output import tables
+from fds_mlflow.cli.output.plain import plain
+from fds_mlflow.core.evidence.arms import added
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.judge.judge import Status, Verdict
+from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.lifecycle.decision import decision, who
+from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.core.text.duration import describe_duration
+from fds_mlflow.core.text.numbers import UNKNOWN
+from fds_mlflow.core.weight import to_percent
+from fds_mlflow.runtime import streams
+
+if TYPE_CHECKING:
+    from fds_mlflow.core.lifecycle.events import Rollout
+    from fds_mlflow.rollouts.tick import OnTick, Tick
+    from fds_mlflow.runtime.clock import Clock
+
+WIDE = 112
+"""Columns of a terminal from which intervals are shown too."""
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_COUNTED = (
+    ("errors", EventKind.ERROR),
+    ("alerts", EventKind.ALERT),
+    ("slow", EventKind.SLOW),
+    ("missed", EventKind.MISSED_FRAUD),
+    ("false pos.", EventKind.FALSE_POSITIVE),
+)
+
+
+class LiveView:
+    """What a terminal shows of a rollout: the last tick, and the time that has passed since.
+
+    Args:
+        clock: Time.
+        interval: Seconds between two ticks; None where nobody keeps one.
+    """
+
+    def __init__(self, clock: Clock, interval: float | None = None) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._tick: Tick | None = None
+        self._shown: Tick | None = None  # the last tick that could judge
+        self._actions: list[str] = []
+
+    def __call__(self, tick: Tick) -> None:
+        """Take a tick: a hook of the autopilot."""
+        self._tick = tick
+        if tick.rollout is not None and tick.error is None:
+            self._shown = tick
+        if tick.applied is not None and tick.applied.changed:
+            self._actions.append(f"{tick.time:%H:%M:%S}  {tick.applied.message}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._panel(wide=options.max_width >= WIDE)
+
+    def _panel(self, *, wide: bool) -> Panel:
+        tick, shown = self._tick, self._shown
+        if tick is None:
+            return Panel("looking …")
+        parts: list[Any] = []
+        title = f"{tick.model}"
+        if shown is not None and shown.rollout is not None:
+            rollout = shown.rollout
+            title = _title(tick.model, rollout)
+            parts += [steps(rollout), Text(), times(rollout, self._clock.now()), Text()]
+            if shown.evidence is not None:
+                parts += [numbers(rollout, shown.evidence, wide=wide), Text()]
+            if shown.judgement is not None:
+                verdicts = shown.judgement.verdicts
+                parts += [guardrails(verdicts, control=shown.rollout.plan.control, wide=wide), Text()]
+        parts += self._closing(tick)
+        return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", padding=(1, 2 if wide else 1))
+
+    def _closing(self, tick: Tick) -> Iterable[Text]:
+        if tick.error is not None:
+            yield Text.assemble(("ERROR", "bold red"), f"  {tick.error.what}  Nothing was done; trying again.")
+        elif tick.recommendation is not None:
+            decision, opening, numbers = tick.recommendation.reason.partition(" (")
+            yield Text.assemble((decision, "bold"), opening, numbers)
+        elif tick.ended:
+            yield Text.assemble(("no active rollout", "bold"), _how_it_ended(tick))
+        for action in self._actions[-3:]:
+            yield Text.assemble(("done  ", "dim"), action)
+        if not tick.ended:
+            passed = (self._clock.now() - tick.time).total_seconds()
+            every = "" if self._interval is None else f", one every {self._interval:g} s"
+            yield Text(f"last look {max(0.0, passed):.0f} s ago{every}", style="dim")
+
+
+def _title(model: str, rollout: Rollout) -> str:
+    if rollout.plan.control:
+        return f" {model}: watch of champion {rollout.champion} against its control, version {rollout.canary} "
+    return f" {model}: canary {rollout.canary} against champion {rollout.champion} "
+
+
+def steps(rollout: Rollout) -> Text:
+    """The plan's steps in a row: what is behind, where the rollout stands, what is to come, and where a gate stands."""
+    made = Text()
+    ahead = False
+    for weight in rollout.plan.weights:
+        if made:
+            made.append(" ── ", style="dim")
+        here = not ahead and weight >= rollout.weight
+        name = f"{to_percent(weight):g} %"
+        gate = " (gate)" if weight in rollout.plan.gated else ""
+        if here and weight == rollout.weight:
+            made.append(f"◉ {name}{gate}", style="bold cyan")
+        elif here:  # a person chose a weight between two steps
+            made.append(f"◉ {to_percent(rollout.weight):g} %", style="bold cyan")
+            made.append(" ── ", style="dim").append(f"○ {name}{gate}", style="dim")
+        elif ahead:
+            made.append(f"○ {name}{gate}", style="dim")
+        else:
+            made.append(f"● {name}{gate}", style="green")
+        ahead = ahead or here
+    return made
+
+
+def times(rollout: Rollout, now: datetime) -> Text:
+    """How long the step has lasted, and what its plan still asks for or allows."""
+    passed = now - rollout.since
+    parts = [f"in this step for {describe_duration(passed)}"]
+    if passed < rollout.plan.bake_time:
+        parts.append(f"bakes for another {describe_duration(rollout.plan.bake_time - passed)}")
+    if rollout.plan.max_step_time is not None:
+        left = rollout.plan.max_step_time - passed
+        over = "the step's time is over" if left <= timedelta(0) else f"{describe_duration(left)} left"
+        parts.append(over)
+    return Text("   ".join(parts))
+
+
+def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table:
+    """Both variants' numbers in this step, and the keys of the whole rollout beside them.
+
+    Args:
+        rollout: The rollout.
+        evidence: What is known about it.
+        wide: Show the rates of all events too; those of the guardrails stand with them.
+    """
+    labels = rollout.plan.label_maturity is not None
+    kinds = [
+        (name, kind)
+        for name, kind in (_COUNTED if wide else ())
+        if kind in (EventKind.ERROR, EventKind.ALERT)
+        or (kind is EventKind.SLOW and rollout.plan.terms.latency_bound is not None)
+        or (labels and kind in (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE))
+    ]
+    columns = ["", "traffic", "requests", "keys", *(name for name, _ in kinds)]
+    columns += ["labelled"] if labels else []
+    columns += ["keys in all"]
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        made.add_column(column, justify="right" if column else "left")
+    weight = to_percent(rollout.weight)
+    for variant, version, share in (
+        (Variant.CHAMPION, rollout.champion, 100 - weight),
+        (Variant.CANARY, rollout.canary, weight),
+    ):
+        everything = [tally for tally in evidence.tallies if tally.variant is variant]
+        step = [tally for tally in everything if tally.step == rollout.step]
+        keys = sum(tally.keys for tally in step)
+        name = "control" if rollout.plan.control and variant is Variant.CANARY else variant.value
+        row = [f"{name} {version}", f"{share:g} %", f"{sum(t.requests for t in step):,}", f"{keys:,}"]
+        row += [_rate(added(variant, step), kind, rollout.plan.terms) for _, kind in kinds]
+        row += [_coverage(step)] if labels else []
+        row += [f"{sum(t.keys for t in everything):,}"]
+        made.add_row(*row)
+    return made
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.2f} %" if whole else UNKNOWN
+
+
+def _rate(tally: Tally, kind: EventKind, terms: Terms) -> str:
+    """The share of keys with an event, of those whose labels are due where it needs labels."""
+    count = known(tally, kind, terms)
+    late = kind in (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
+    return UNKNOWN if count is None else _share(count, tally.matured if late else tally.keys)
+
+
+def _coverage(tallies: list[Tally]) -> str:
+    matured, labelled = sum(t.matured for t in tallies), sum(t.labelled for t in tallies)
+    return _share(labelled, matured)
+
+
+def guardrails(verdicts: Iterable[Verdict], *, control: bool = False, wide: bool = True) -> Table:
+    """Each guardrail: both numbers, the interval, its evidence between FAIL and PASS, and what it still needs.
+
+    Args:
+        verdicts: One per guardrail.
+        control: The rollout is a watch: the canary is the champion's control.
+        wide: Show the intervals, and longer bars.
+    """
+    cells = 12 if wide else 5
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    made.add_column("guardrail", no_wrap=True)
+    made.add_column("champion", justify="right", no_wrap=True)
+    made.add_column("control" if control else "canary", justify="right", no_wrap=True)
+    made.add_column("estimate", no_wrap=True)
+    ends = Text.assemble(("FAIL", "red"), " " * (2 * cells - 7), ("PASS", "green"))
+    made.add_column(ends, no_wrap=True, min_width=2 * cells + 1)
+    made.add_column("", no_wrap=True)
+    made.add_column("to go", justify="right", no_wrap=True)
+    for verdict in verdicts:
+        made.add_row(
+            verdict.check,
+            _number(verdict, verdict.champion),
+            _number(verdict, verdict.canary),
+            _estimate(verdict, wide=wide),
+            evidence_bar(verdict.fail_evidence, verdict.pass_evidence, verdict.threshold, cells),
+            tables.text(verdict.status),
+            UNKNOWN if verdict.requests_to_go is None else f"{verdict.requests_to_go:,}",
+        )
+    return made
+
+
+def evidence_bar(fails: float | None, passes: float | None, threshold: float | None, cells: int = 12) -> Text:
+    """A bar that grows from the middle: red to the left towards FAIL, green to the right towards PASS.
+
+    Args:
+        fails: Evidence for FAIL so far, as a logarithm.
+        passes: Evidence for PASS so far, as a logarithm.
+        threshold: The logarithm that decides.
+        cells: Cells from the middle to an end.
+    """
+    left, right = _eighths(fails, threshold, cells), _eighths(passes, threshold, cells)
+    made = Text()
+    full, part = divmod(left, 8)
+    made.append("·" * (cells - full - (part > 0)), style="dim")
+    if part:  # a cell that is filled from the right: what is not filled of it in reverse
+        made.append(_EIGHTHS[8 - part], style="red reverse")
+    made.append("█" * full, style="red").append("│")
+    full, part = divmod(right, 8)
+    made.append("█" * full + (_EIGHTHS[part] if part else ""), style="green")
+    return made.append("·" * (cells - full - (part > 0)), style="dim")
+
+
+def _eighths(evidence: float | None, threshold: float | None, cells: int) -> int:
+    if evidence is None or threshold is None or math.isnan(evidence) or threshold <= 0:
+        return 0
+    return int(min(1.0, max(0.0, evidence / threshold)) * cells * 8)
+
+
+def _number(verdict: Verdict, value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    about = "≈ " if verdict.approximate else ""
+    metric = verdict.guardrail.metric if verdict.guardrail else None
+    if metric is Metric.MONEY_LOST:
+        return f"{about}{value:,.2f}"
+    return f"{about}{value:.4f}" if _is_difference(verdict) else f"{100 * value:.3g} %"
+
+
+def _estimate(verdict: Verdict, *, wide: bool) -> Text:
+    if verdict.estimate is None:
+        return Text(UNKNOWN)
+    made = Text(f"{verdict.estimate:+.4f}" if _is_difference(verdict) else f"{verdict.estimate:.2f}")
+    if not wide:
+        return made
+    made.append("" if _is_difference(verdict) else " times")
+    if verdict.interval is not None:
+        digits = 4 if _is_difference(verdict) else 2
+        low, high = (_bound(end, digits) for end in (verdict.interval.low, verdict.interval.high))
+        made.append(f"  [{low}, {high}]", style="dim")
+    return made
+
+
+def _bound(value: float, digits: int) -> str:
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
+def _is_difference(verdict: Verdict) -> bool:
+    return verdict.guardrail is not None and not verdict.guardrail.relative
+
+
+def line(tick: Tick) -> str:
+    """A tick in one line, for logs."""
+    when = f"{tick.time:%Y-%m-%d %H:%M:%S} {tick.model}:"
+    if tick.error is not None:
+        return f"{when} ERROR {tick.error.what}; fix: {tick.error.fix}"
+    if tick.ended and tick.rollout is None:
+        return f"{when} no active rollout{_how_it_ended(tick)}"
+    done = f" => {tick.applied.message}" if tick.applied is not None else ""
+    if tick.rollout is None or tick.recommendation is None:
+        return f"{when}{done}"
+    rollout = tick.rollout
+    where = f"{'control' if rollout.plan.control else 'canary'} {rollout.canary} at {to_percent(rollout.weight):g} %"
+    return f"{when} {where}: {tick.recommendation.reason}{done}"
+
+
+def _how_it_ended(tick: Tick) -> str:
+    event = tick.last
+    if event is None or event.rollout is None:
+        return ""
+    about = event.rollout
+    told = f"; the last one, of version {about.canary}: {decision(event)} ({who(event)})"
+    return f"{told}: {event.reason}" if event.reason else told
+
+
+def values(tick: Tick) -> dict[str, Any]:
+    """A tick as plain values for JSON; of the evidence its sums, since every verdict repeats its own numbers."""
+    judgement, error = tick.judgement, tick.error
+    found = {
+        "model": tick.model,
+        "time": tick.time,
+        "rollout": tick.rollout,
+        "requests": _requests(tick.evidence),
+        "verdicts": judgement.verdicts if judgement else None,
+        "overall": judgement.overall.status if judgement else (Status.ERROR if error else None),
+        "recommendation": tick.recommendation,
+        "applied": tick.applied,
+        "error": {"error": error.what, "fix": error.fix, "type": type(error).__name__} if error else None,
+        "ended": tick.ended,
+    }
+    return dict(plain(found))
+
+
+def _requests(evidence: Evidence | None) -> dict[str, int] | None:
+    if evidence is None:
+        return None
+    return {variant: sum(t.requests for t in evidence.tallies if t.variant is variant) for variant in Variant}
+
+
+@contextmanager
+def showing(
+    clock: Clock, console: Console, *, interval: float | None = None, as_json: bool = False
+) -> Iterator[OnTick]:
+    """A hook that shows every tick: a live view on a terminal, else one line, or one JSON value, per tick.
+
+    Args:
+        clock: Time.
+        console: Where to show it.
+        interval: Seconds between two ticks; None where nobody keeps one.
+        as_json: One JSON value per line, also on a terminal.
+    """
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+    if as_json:
+        yield lambda tick: streams.say(values(tick), console.file)
+    elif not console.is_terminal:
+        yield lambda tick: say(line(tick))
+    else:
+        view = LiveView(clock, interval)
+        with Live(view, console=console, refresh_per_second=2):
+            yield view

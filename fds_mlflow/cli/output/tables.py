@@ -1,0 +1,297 @@
+"""What people read: tables for a terminal, and plain values for JSON."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
+from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.judge.judge import Status
+from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.lifecycle.decision import done
+from fds_mlflow.core.lifecycle.events import Event, Outcome
+from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
+from fds_mlflow.core.weight import to_percent
+from fds_mlflow.lifecycle.reports import CanaryStatus, Candidate, Overview, Validation
+from fds_mlflow.registry.doctor import Finding, Severity
+from fds_mlflow.registry.store import VersionView
+from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
+from fds_mlflow.runtime.streams import answers
+
+_COLOURS = {
+    Change.IMPROVED: "green",
+    Change.WORSE: "red",
+    Change.UNCLEAR: "dim",
+    Status.PASS: "green",
+    Status.FAIL: "red",
+    Status.ERROR: "red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.NODATA: "yellow",
+    Advice.PROMOTE: "green",
+    Advice.KEEP: "yellow",
+    Advice.UNDECIDED: "yellow",
+    Outcome.DONE: "green",
+    Outcome.ABANDONED: "yellow",
+    Outcome.OVERTAKEN: "yellow",
+    Severity.NOTE: "dim",
+    Severity.WARNING: "yellow",
+    Severity.DANGER: "red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console; where the output is no terminal, wide enough that no cell is cut."""
+    stream = sys.stderr if stderr else answers()
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False)
+
+
+class _Table(Table):
+    """A table whose words stay whole where its width allows it; rich breaks them in every column that is narrow."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render, in columns as wide as their longest word, or as their longest cell if there is room."""
+        sizes = [
+            [
+                Measurement.get(console, options.update(max_width=10_000), cell)
+                for cell in (column.header, *column.cells)
+            ]
+            for column in self.columns
+        ]
+        words = [max((size.minimum for size in cells), default=1) for cells in sizes]
+        whole = [max((size.maximum for size in cells), default=1) for cells in sizes]
+        borders = len(sizes) + 1
+        room = options.max_width - borders - 2 * len(sizes)
+        if sum(words) > room:
+            self.padding, room = (0, 0), options.max_width - borders
+        least = _within(room, words, [1] * len(words))
+        for column, width in zip(self.columns, _within(room, whole, least), strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+
+def _within(room: int, wished: Sequence[int], least: Sequence[int]) -> list[int]:
+    """Widths that fit together: the widest are cut first, none below its least."""
+    made = list(least)
+    for most in range(max(wished, default=0), 0, -1):
+        made = [max(low, min(wish, most)) for wish, low in zip(wished, least, strict=True)]
+        if sum(made) <= room:
+            break
+    return made
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table; columns named in `right` hold numbers."""
+    made = _Table(
+        title=Text(title, style="bold"), title_justify="left", title_style="bold", header_style="bold", expand=False
+    )
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(text(cell) for cell in row))
+    return made
+
+
+def text(value: object) -> Text:
+    """One cell: never read as markup, whatever a person wrote."""
+    if value is None or value != value:  # noqa: PLR0124 - no number
+        return Text(UNKNOWN)
+    if isinstance(value, Enum) and value in _COLOURS:
+        return Text(value.value, style=_COLOURS[value])
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, float):
+        return Text(f"{value:.4f}")
+    if isinstance(value, datetime):
+        return Text(f"{value:%Y-%m-%d %H:%M:%S}")
+    return Text(str(value))
+
+
+def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
+    """The history, the newest first; operations that hang stand above it."""
+    hanging = [
+        ("…", i.time, i.actor, i.event.kind.value if i.event else "housekeeping", None, None, "pending", "")
+        for i in pending
+    ]
+    rows = [
+        (
+            e.sequence,
+            e.time,
+            e.actor,
+            done(e),
+            e.from_version,
+            e.to_version,
+            e.outcome,
+            e.reason,
+        )
+        for e in history
+    ]
+    columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
+    return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
+
+
+def comparison(made: Comparison, baseline: str, candidate: str) -> Table:
+    """Both versions on the same rows."""
+    rows = [(d.metric.replace("_", " "), d.baseline, d.candidate, *_compared(d), d.change) for d in made.deltas]
+    columns = ("metric", baseline, candidate, "difference", "95 % interval", "change")
+    title = f"Comparison on the same {made.rows:,} rows ({made.frauds:,} frauds)"
+    result = table(title, columns, rows, right=columns[1:5])
+    result.caption = Text.assemble("recommendation: ", text(made.advice), f" - {made.reason}")
+    result.caption_justify = "left"
+    return result
+
+
+def _compared(delta: Delta) -> tuple[str | None, str | None]:
+    """The difference and its interval; unknown where a metric is, such as the precision of no alerts."""
+    interval = None if math.isnan(delta.low) else f"{delta.low:+.4f} … {delta.high:+.4f}"
+    return (None if math.isnan(delta.difference) else f"{delta.difference:+.4f}"), interval
+
+
+def canary_status(status: CanaryStatus) -> Table:
+    """Both variants' numbers in the current step, the verdicts and the recommendation."""
+    rollout = status.rollout
+
+    def row(tally: Tally, version: int) -> tuple[object, ...]:
+        events = {kind: known(tally, kind, rollout.plan.terms) for kind in EventKind}
+
+        def share(count: int | None, whole: int) -> str | None:
+            return percent(count / whole) if count is not None and whole else None
+
+        return (
+            tally.variant.value,
+            version,
+            tally.requests,
+            tally.keys,
+            share(events[EventKind.ERROR], tally.keys),
+            share(events[EventKind.ALERT], tally.keys),
+            share(tally.labelled, tally.matured),
+            events[EventKind.FALSE_POSITIVE],
+            events[EventKind.MISSED_FRAUD],
+        )
+
+    columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
+    weights = " -> ".join(f"{step:g} %" for step in rollout.plan.steps)
+    made = table(
+        f"Canary {rollout.canary} against champion {rollout.champion} at {to_percent(rollout.weight):g} %"
+        f" (plan {weights})",
+        columns,
+        [row(status.champion, rollout.champion), row(status.canary, rollout.canary)],
+        right=columns[1:],
+    )
+    lines = [part for v in status.verdicts for part in (text(v.status), f" {v.reason}\n")]
+    made.caption = Text.assemble(*lines, "recommendation: ", (status.recommendation.action.value, "bold"))
+    made.caption_justify = "left"
+    return made
+
+
+def overview(model: Overview) -> Table:
+    """A model's versions with aliases, stages and what they carry."""
+
+    def role(version: int) -> str:
+        if model.rollout is not None and version == model.rollout.canary:
+            return f"canary {to_percent(model.rollout.weight):g} %"
+        if version == model.champion and model.crowned is not None:
+            return f"champion ({model.crowned})"
+        decided = model.decisions.get(version)
+        said = "champion" if version == model.champion else "rolled back from" if version in model.withdrawn else ""
+        if decided is None or version in model.withdrawn:
+            return said
+        return "; ".join(filter(None, (said, f"last trial: {decided}")))
+
+    rows = [
+        (
+            v.version,
+            role(v.version),
+            v.stage,
+            v.status,
+            v.tags.get(ALGORITHM),
+            None if (threshold := v.tags.get(THRESHOLD)) is None else short(threshold),
+            v.created,
+        )
+        for v in model.versions
+    ]
+    columns = ("version", "role", "stage", "status", "algorithm", "threshold", "created (UTC)")
+    made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
+    notes = []
+    if not model.agrees:
+        notes.append("the history does not explain the aliases; the next operation records what a hand did")
+    notes.extend(f"in flight since {i.time:%Y-%m-%d %H:%M:%S} UTC by {i.actor} ({i.id})" for i in model.pending)
+    made.caption = Text("\n").join([Text(note, style="yellow") for note in notes] + _descriptions(model.versions))
+    made.caption_justify = "left"
+    return made
+
+
+def _descriptions(versions: Iterable[VersionView | Candidate]) -> list[Text]:
+    """What each version says of itself, in a line of its own: beside seven columns it would have no room."""
+    return [Text(f"version {v.version}: {line}") for v in versions if (line := v.description.split("\n")[0])]
+
+
+def candidates(found: Sequence[Candidate]) -> Table:
+    """Former champions, the latest first."""
+    rows = [
+        (
+            c.version,
+            c.champion_since,
+            c.retired_at,
+            c.withdrawn,
+            c.metrics.get("average_precision"),
+            c.metrics.get("recall"),
+            c.metrics.get("false_positive_rate"),
+        )
+        for c in found
+    ]
+    columns = (
+        "version",
+        "champion since",
+        "stepped down",
+        "rolled back from",
+        "average precision",
+        "recall",
+        "FPR",
+    )
+    made = table("Rollback candidates", columns, rows, right=("version", "average precision", "recall", "FPR"))
+    made.caption = Text("\n").join(_descriptions(found))
+    made.caption_justify = "left"
+    return made
+
+
+def validation(made: Validation) -> Table:
+    """Every check of a version, and its warnings."""
+    marks = {True: ("passed", "green"), False: ("failed", "red"), None: ("warning", "yellow")}
+    result = table(f"Version {made.version}", ("check", "answer", "detail"), ())
+    for check in made.checks:
+        detail = f"{check.detail} (fix: {check.fix})" if check.fix else check.detail
+        result.add_row(check.name, Text(*marks[check.passed]), text(detail))
+    for warning in made.warnings:
+        result.add_row("metrics", Text(*marks[None]), text(warning))
+    return result
+
+
+def findings(found: Sequence[Finding]) -> Table | str:
+    """What a doctor found."""
+    if not found:
+        return "aliases, stages, tags and history agree"
+    rows = [(f.severity, f.what, f.means, f.fix) for f in found]
+    return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
+
+
+_TRUTHS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+
+
+def _known(tally: Tally, terms: Terms) -> dict[str, Any]:
+    """What JSON says of a tally's events and labels: null where nobody looked."""
+    found: dict[str, Any] = {"events": {kind.value: known(tally, kind, terms) for kind in EventKind}}
+    if not tally.matured:
+        found |= dict.fromkeys(("matured", "labelled", "matured_alerts"))
+    if not tally.reviewed_alerts:
+        found |= dict.fromkeys(("reviewed_alerts", "false_alerts"))
+    return found

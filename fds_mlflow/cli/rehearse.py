@@ -1,0 +1,163 @@
+"""The verb that rehearses a rollout on labelled history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fds_mlflow.cli.options import Settings, as_json_option, seed_option, show_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command("rehearse")
+@click.option("--plan", "plan_file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="YAML file.")
+@click.option("--data", required=True, help="CSV or Parquet file of labelled history, in order of time.")
+@click.option("--model", default=None, help="Score the history with versions of this model; else it holds scores.")
+@click.option("--version", type=click.IntRange(min=1), default=None, help="The canary, with --model.")
+@click.option("--champion", type=click.IntRange(min=1), default=None, help="The champion; today's without.")
+@click.option("--schema", default=None, help="Schema of the history, with --model.")
+@click.option("--scores", default="champion_score,canary_score", show_default=True, help="Columns of the two scores.")
+@click.option("--thresholds", default="0.5,0.5", show_default=True, help="The two thresholds, with --scores.")
+@click.option("--key", default="transaction_id", show_default=True, help="Column of the routing key.")
+@click.option("--time", "time_column", default="time", show_default=True, help="Column of the time.")
+@click.option("--label", default="label", show_default=True, help="Column of the label; empty where nobody knows.")
+@click.option("--amount", default="amount", show_default=True, help='Column of money at risk; "" for none.')
+@click.option("--replays", type=click.IntRange(min=20), default=200, show_default=True, help="Rollouts per question.")
+@click.option("--error-rate", default=0.001, show_default=True, help="Share of requests that fail with either version.")
+@seed_option
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the plot here (PNG)."
+)
+@as_json_option
+@click.pass_obj
+def canary_rehearse(
+    settings: Settings,
+    plan_file: Path,
+    data: str,
+    model: str | None,
+    version: int | None,
+    champion: int | None,
+    schema: str | None,
+    scores: str,
+    thresholds: str,
+    key: str,
+    time_column: str,
+    label: str,
+    amount: str,
+    replays: int,
+    error_rate: float,
+    seed: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay labelled history through a plan, before the release.
+
+    Tells how long each step would take at this traffic, the chance of a false abort, the smallest regression that
+    would be caught and after how many requests, and the money at risk.
+    """
+    from fds_mlflow.cli.output import plans
+    from fds_mlflow.rollouts.plan.file import load_plan
+    from fds_mlflow.rollouts.rehearsal.rehearsal import Columns, rehearse
+
+    plan = load_plan(plan_file)
+    names = _pair(scores, "--scores")
+    limits = _numbers(thresholds)
+    if model is not None:
+        if version is None:
+            raise click.UsageError("--model needs --version: which of its versions is the canary")
+        history, limits = _scored(settings, model, (champion, version), data, schema)
+        names = ("champion_score", "canary_score")
+    else:
+        history = _read(data)
+    columns = Columns(names[0], names[1], key, time_column, label, amount or None)
+    with _bar(as_json) as progress:
+        found = rehearse(
+            history,
+            plan,
+            limits,
+            columns=columns,
+            replays=replays,
+            error_rate=error_rate,
+            seed=seed,
+            progress=progress,
+        )
+    if plot is not None:
+        from fds_mlflow.rollouts.rehearsal.plot import draw
+
+        draw(found, Path(data).name).savefig(plot, dpi=150)
+    show_value(as_json, found, lambda: plans.rehearsal(found))
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error."""
+    if quiet:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("replaying")
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    first, comma, second = text.partition(",")
+    if not comma or not first or not second:
+        raise click.BadParameter(f"{text!r} is no pair such as a,b", param_hint=option)
+    return first.strip(), second.strip()
+
+
+def _numbers(text: str) -> tuple[float, float]:
+    pair = _pair(text, "--thresholds")
+    try:
+        return float(pair[0]), float(pair[1])
+    except ValueError:
+        raise click.BadParameter(f"{text!r} holds no numbers", param_hint="--thresholds") from None
+
+
+def _read(data: str) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+
+    from fds_mlflow.errors import DataError, NotFoundError
+    from fds_mlflow.runtime import text_file
+
+    path = Path(data)
+    try:
+        if text_file.is_parquet(path):
+            return pd.read_parquet(path)
+        with text_file.opened(path) as file:
+            return pd.read_csv(file)
+    except NotFoundError as error:
+        raise DataError(error.what, fix=error.fix) from None
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{data} cannot be read: {error}", fix="name a CSV or Parquet file") from error
+
+
+def _scored(
+    settings: Settings, name: str, versions: tuple[int | None, int], data: str, schema: str | None
+) -> tuple[pd.DataFrame, tuple[float, float]]:
+    """The history with both versions' scores, and their thresholds."""
+    from fds_mlflow.errors import RefusedError
+    from fds_mlflow.features.spec import default_spec
+    from fds_mlflow.features.table import compute
+    from fds_mlflow.workflows.retrain import Source
+
+    model = settings.model(name)
+    champion = versions[0] or model.overview().champion
+    if champion is None:
+        raise RefusedError("there is no champion to rehearse against", fix="name one with --champion")
+    transactions = Source(data, schema).read()
+    frame = compute(transactions, default_spec(transactions.schema)).frame
+    frame = frame.sort_values("time", kind="stable", ignore_index=True)
+    scorers = model.scorer(champion), model.scorer(versions[1])
+    scored = {f"{role}_score": s.score(frame) for role, s in zip(("champion", "canary"), scorers, strict=True)}
+    return frame.assign(**scored), (scorers[0].threshold, scorers[1].threshold)

@@ -1,0 +1,160 @@
+"""`fds serve`: its options, and where a server keeps what it needs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from fds_mlflow.cli.options import COUNT, Settings, model_argument
+from fds_mlflow.runtime import environment
+
+CACHE = Path("~/.cache/fds-mlflow")
+SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@model_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
+@click.option("--poll", default=2.0, show_default=True, type=SECONDS, help="Seconds between two reads of the aliases.")
+@click.option("--key", default="transaction_id", show_default=True, help="Column of the routing key.")
+@click.option("--transaction", default="transaction_id", show_default=True, help="Column that labels are joined on.")
+@click.option("--step-up", default=50.0, show_default=True, help="Risk from which a second factor is asked for.")
+@click.option("--block", default=80.0, show_default=True, help="Risk from which a transaction is blocked.")
+@click.option(
+    "--shadow",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Percent of the champion's requests the canary scores.",
+)
+@click.option(
+    "--budget", default=0.25, show_default=True, type=SECONDS, help="Seconds a canary without a native form may take."
+)
+@click.option("--patience", default=5.0, show_default=True, type=SECONDS, help="The same for a champion.")
+@click.option("--body-limit", default=8 * 2**20, show_default=True, type=COUNT, help="Bytes a request may have.")
+@click.option(
+    "--body-seconds",
+    default=10.0,
+    show_default=True,
+    type=SECONDS,
+    help="Seconds it may take to arrive, and so may its head.",
+)
+@click.option("--row-limit", default=10_000, show_default=True, type=COUNT, help="Rows a request may have.")
+@click.option("--connections", default=1_000, show_default=True, type=COUNT, help="Requests a worker works on at once.")
+@click.option(
+    "--idle-connections",
+    default=4_000,
+    show_default=True,
+    type=COUNT,
+    help="Connections a worker may have beside them; beyond, the one that has waited longest is closed.",
+)
+@click.option("--token", envvar=environment.SERVE_TOKEN, help="Bearer token that requests must show.")
+@click.option(
+    "--webhook-secret",
+    envvar=environment.SERVE_WEBHOOK_SECRET,
+    help="Take MLflow's webhooks at /registry-webhook, signed with this, and read the aliases at once.",
+)
+@click.option("--allow-pins", is_flag=True, help="Let the header X-FDS-Variant choose the variant, for tests.")
+@click.option("--no-record", is_flag=True, help="Keep no outcomes.")
+@click.option(
+    "--spool-limit",
+    default=2**30,
+    show_default=True,
+    type=COUNT,
+    help="Bytes of outcomes that may wait for the store on disk.",
+)
+@click.option(
+    "--prepare-seconds", default=600.0, show_default=True, type=SECONDS, help="Seconds to fetch and check a version in."
+)
+@click.option(
+    "--drain",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds to finish in when told to stop.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=environment.CACHE,
+    default=CACHE,
+    show_default=True,
+    help="Folder for versions, the table and outcomes on their way; one server's own.",
+)
+@click.pass_obj
+def serve(
+    settings: Settings,
+    model: str,
+    host: str,
+    port: int,
+    workers: int,
+    poll: float,
+    key: str,
+    transaction: str,
+    step_up: float,
+    block: float,
+    shadow: float,
+    budget: float,
+    patience: float,
+    body_limit: int,
+    body_seconds: float,
+    row_limit: int,
+    connections: int,
+    idle_connections: int,
+    token: str | None,
+    webhook_secret: str | None,
+    allow_pins: bool,
+    no_record: bool,
+    spool_limit: int,
+    prepare_seconds: float,
+    drain: float,
+    cache: Path,
+) -> None:
+    """Serve MODEL over HTTP: MLflow's scoring protocol and /score, following the aliases.
+
+    It loads what the aliases point at, splits traffic by the routing key, and swaps versions without a pause. While
+    the registry is away it goes on with what it has. Outcomes go to the outcome store by way of the cache folder.
+    """
+    import mlflow
+
+    from fds_mlflow.outcomes.database import DEFAULT_URL, parse
+    from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.serving.host.server import Options, logging_setup, run
+    from fds_mlflow.serving.worker.engine import Bands
+    from fds_mlflow.serving.worker.settings import Settings as AppSettings
+
+    settings.connect()
+    logging_setup()
+    url = settings.outcomes or DEFAULT_URL
+    parse(url)  # an address that cannot work is said now; a store that is away is waited for
+    run(
+        AppSettings(
+            model,
+            str(settings.registry_uri or mlflow.get_registry_uri()),
+            cache.expanduser(),
+            key=key,
+            transaction=transaction,
+            bands=Bands(step_up, block),
+            budget=budget,
+            patience=patience,
+            body_limit=body_limit,
+            body_seconds=body_seconds,
+            row_limit=row_limit,
+            token=token,
+            webhook_secret=webhook_secret,
+            pins=allow_pins,
+            shadow=shadow / 100,
+            record=not no_record,
+            spool_limit=spool_limit,
+        ),
+        Options(host, port, workers, poll, drain, connections, idle_connections),
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.registry_uri,
+        prepare_seconds=prepare_seconds,
+        outcomes=None if no_record else partial(OutcomeStore, url),
+        ready=lambda address: click.echo(f"serving {model} on {address}"),
+    )

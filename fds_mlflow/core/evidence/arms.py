@@ -1,0 +1,134 @@
+"""The two arms of a trial: what is judged, and what it is judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.weight import FULL
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Both variants' outcomes under one weight, or of several added up.
+
+    Attributes:
+        weight: Share of the judged variant, in [0, 1]; the last one where several are added up.
+        judged: Outcomes of the variant that is judged.
+        control: Outcomes of the variant it is judged against.
+    """
+
+    weight: float
+    judged: Tally
+    control: Tally
+
+    def of(self, variant: Variant) -> Tally:
+        """One variant's outcomes."""
+        return self.judged if self.judged.variant is variant else self.control
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Everything that is known of both variants.
+
+    Attributes:
+        by_weight: Both arms, one per weight under which both got traffic, in order of the weight.
+        compared: These added up: for shares of one variant alone, never for comparing the two.
+        whole: All outcomes added up, those under a weight of 0 % and 100 % included.
+    """
+
+    by_weight: tuple[Arms, ...]
+    compared: Arms
+    whole: Arms
+
+
+def counts(evidence: Evidence, *, control: bool) -> Counts:
+    """Both arms of a rollout.
+
+    Args:
+        evidence: What is known.
+        control: The champion is judged, and the canary is its control (a watch).
+    """
+    weights = sorted({tally.weight for tally in evidence.tallies})
+    arms = tuple(
+        _arms([tally for tally in evidence.tallies if tally.weight == weight], weight, control=control)
+        for weight in weights
+    )
+    compared = tuple(each for each in arms if 0 < each.weight < 1)
+    return Counts(compared, _together(compared, control=control), _together(arms, control=control))
+
+
+def arms_of_step(evidence: Evidence, step: int, weight: int, *, control: bool) -> Arms:
+    """Both arms of one step, for display.
+
+    Args:
+        evidence: What is known.
+        step: The step.
+        weight: The weight in force now, in basis points.
+        control: The champion is judged, and the canary is its control (a watch).
+    """
+    return _arms([tally for tally in evidence.tallies if tally.step == step], weight, control=control)
+
+
+def _together(arms: Sequence[Arms], *, control: bool) -> Arms:
+    judged, other = (Variant.CHAMPION, Variant.CANARY) if control else (Variant.CANARY, Variant.CHAMPION)
+    return Arms(
+        arms[-1].weight if arms else 0.0,
+        added(judged, [each.judged for each in arms]),
+        added(other, [each.control for each in arms]),
+    )
+
+
+def _arms(tallies: Sequence[Tally], weight: int, *, control: bool) -> Arms:
+    by_variant = [added(variant, [t for t in tallies if t.variant is variant]) for variant in Variant]
+    champion, canary = by_variant
+    if control:
+        return Arms((FULL - weight) / FULL, champion, canary)
+    return Arms(weight / FULL, canary, champion)
+
+
+def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
+    """Tallies of one variant added up; step and weight are those of the last."""
+    listed = list(tallies)
+    if len(listed) == 1:
+        return listed[0]
+    last = listed[-1] if listed else Tally(variant=variant, step=0, weight=0)
+    starts = [tally.first for tally in listed if tally.first is not None]
+    ends = [tally.last for tally in listed if tally.last is not None]
+    return Tally(
+        variant=variant,
+        step=last.step,
+        weight=last.weight,
+        events={kind: sum(tally.events.get(kind, 0) for tally in listed) for kind in EventKind},
+        first=min(starts, default=None),
+        last=max(ends, default=None),
+        scores=_bins([tally.scores for tally in listed]),
+        score_sum=_sum([tally.score_sum for tally in listed if any(tally.scores)]),
+        losses=_bins([tally.losses for tally in listed]),
+        loss_sums=_bins([t.loss_sums for t in listed]) if all(t.loss_sums or not any(t.losses) for t in listed) else (),
+        caught_money=_sum([t.caught_money for t in listed if t.caught_money is not None]),
+        latencies=_bins([tally.latencies for tally in listed]),
+        requests=sum(tally.requests for tally in listed),
+        keys=sum(tally.keys for tally in listed),
+        matured=sum(tally.matured for tally in listed),
+        labelled=sum(tally.labelled for tally in listed),
+        matured_alerts=sum(tally.matured_alerts for tally in listed),
+        reviewed_alerts=sum(tally.reviewed_alerts for tally in listed),
+        false_alerts=sum(tally.false_alerts for tally in listed),
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum of what is known; None where a part is unknown, or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _bins(histograms: Iterable[tuple[N, ...]]) -> tuple[N, ...]:
+    held = [histogram for histogram in histograms if histogram]
+    return tuple(map(sum, zip(*held, strict=True))) if held else ()

@@ -1,0 +1,102 @@
+"""What outcomes add up to: the numbers a judge reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.statistics.paired import Pairs
+
+
+class EventKind(StrEnum):
+    """What can go wrong with a request. Rare, and counted at most once per routing key, kind and rollout."""
+
+    ERROR = "error"
+    ALERT = "alert"
+    SLOW = "slow"
+    MISSED_FRAUD = "missed_fraud"
+    FALSE_POSITIVE = "false_positive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms outcomes are counted; they belong to a plan, and other terms are other counts.
+
+    Attributes:
+        latency_bound: Milliseconds above which a request is `SLOW`; None where nobody asks.
+        maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
+    """
+
+    latency_bound: float | None = None
+    maturity: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """The outcomes assigned to one variant in one step under one weight, counted over the distinct keys of a rollout.
+
+    A key counts where it was first seen in the rollout, and its first event of each kind counts where that event
+    happened, with the weight in force then: so tallies of several steps may be added up, and no key counts twice.
+
+    Attributes:
+        variant: Variant assigned.
+        step: The rollout's step.
+        weight: The canary's weight in force, in basis points.
+        requests: Requests, retries included.
+        keys: Distinct keys first seen here.
+        matured: Keys whose first matured request lies here (zero without `Terms.maturity`).
+        labelled: Of those, keys with a truth at the maturity age.
+        events: First events per key, by kind.
+        scores: Keys by bin of the score of their first scored request; `SCORE_BINS` long, or empty.
+        score_sum: Sum of the scores that are in the bins; None where an older release counted some without it.
+        losses: Keys with a missed fraud, by bin of the money that the first one lost; `LOSS_BINS` long, or empty.
+        loss_sums: Sum of the money in each bin of `losses`; empty where an older release counted some without it.
+        caught_money: Money that the labels of `reviewed_alerts` name for frauds; None where they name none.
+        matured_alerts: Keys whose first alert has matured, whether it has a truth or not.
+        reviewed_alerts: Of those, keys whose first alert has a truth.
+        false_alerts: Of those with a truth, keys whose first alert was genuine.
+        latencies: Requests by bin of their latency; `LATENCY_BINS` long, or empty.
+        first: Time of the earliest request, UTC; None without requests.
+        last: Time of the latest request, UTC; None without requests.
+    """
+
+    variant: Variant
+    step: int
+    weight: int
+    requests: int = 0
+    keys: int = 0
+    matured: int = 0
+    labelled: int = 0
+    events: Mapping[EventKind, int] = field(default_factory=lambda: MappingProxyType({}))
+    scores: tuple[int, ...] = ()
+    score_sum: float | None = None
+    losses: tuple[int, ...] = ()
+    loss_sums: tuple[float, ...] = ()
+    caught_money: float | None = None
+    matured_alerts: int = 0
+    reviewed_alerts: int = 0
+    false_alerts: int = 0
+    latencies: tuple[int, ...] = ()
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything a judge knows about a rollout.
+
+    Attributes:
+        terms: On which it was counted.
+        as_of: When it was counted, UTC.
+        tallies: One per step, weight and variant that has any outcome.
+        pairs: Shadow evidence by kind; empty where no request was scored by both.
+    """
+
+    terms: Terms
+    as_of: datetime
+    tallies: tuple[Tally, ...] = ()
+    pairs: Mapping[EventKind, Pairs] = field(default_factory=lambda: MappingProxyType({}))

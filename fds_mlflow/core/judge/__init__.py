@@ -1,0 +1,1 @@
+"""What the evidence says about a plan: measures, labels, harm, verdicts."""

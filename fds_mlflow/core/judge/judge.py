@@ -1,0 +1,275 @@
+"""Evidence + rollout -> verdicts. A judge does no I/O, may be asked at any time, and every verdict says both numbers.
+
+One verdict per guardrail, and before them one on the evidence itself: do keys split as the weights say? Alpha is split
+evenly over the guardrails for the whole rollout; evidence carries over from step to step, and only the displayed
+numbers restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
+from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
+from fds_mlflow.core.judge.labels import AMONG_ALERTS, coverage, known, label_fault
+from fds_mlflow.core.judge.measure import (
+    Measure,
+    Paired,
+    approximate,
+    exposed,
+    mean_loss,
+    mean_score,
+    measure,
+    precision_of,
+)
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.lifecycle.verdict import SEVERITY, Judgement, Status, Verdict, worst
+from fds_mlflow.core.plan.guardrail import Guardrail
+from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.plan.plan import SRM_ALPHA
+from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.core.statistics.sequential import Segment, srm_evidence
+from fds_mlflow.core.statistics.wealth import log_threshold
+from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
+from fds_mlflow.errors import ConfigError
+
+__all__ = ["SEVERITY", "SPLIT", "Judgement", "Status", "Verdict", "judge", "worst"]
+
+SPLIT = "split"
+"""The check that comes first: whether keys split as the weights say."""
+
+
+def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judgement:
+    """Judge a rollout by everything that is known about it.
+
+    Args:
+        evidence: Counted on the terms of the rollout's plan.
+        rollout: Its plan, and where it stands.
+        detail: Also find estimates, intervals and the requests to go, which take most of the time.
+
+    Raises:
+        ConfigError: The evidence was counted on other terms.
+    """
+    plan = rollout.plan
+    if evidence.terms != plan.terms:
+        raise ConfigError(
+            f"the evidence was counted on {evidence.terms}, the plan asks for {plan.terms}",
+            fix="ask for the evidence with the plan's own terms",
+        )
+    both = counts(evidence, control=plan.control)
+    step = arms_of_step(evidence, rollout.step, rollout.weight, control=plan.control)
+    split = _split(both)
+    cases = [
+        _Case(
+            guardrail, plan.alpha_each, both, step, _pairs(evidence, guardrail, control=plan.control), split, plan.terms
+        )
+        for guardrail in plan.guardrails
+    ]
+    canary = [tally for tally in evidence.tallies if tally.variant is Variant.CANARY]
+    keys = sum(tally.keys for tally in canary)
+    requests = sum(tally.requests for tally in canary if tally.step == rollout.step)
+    return Judgement((split, *(case.verdict(detail=detail) for case in cases)), min(requests, keys), keys)
+
+
+def _split(both: Counts) -> Verdict:
+    """Whether the keys of both variants are as many as the recorded weights say."""
+    compared = both.by_weight
+    segments = [Segment(each.weight, each.judged.keys, each.control.keys) for each in compared]
+    judged, keys = sum(s.canary for s in segments), sum(s.canary + s.champion for s in segments)
+    threshold = log_threshold(SRM_ALPHA)
+    if not keys:
+        return Verdict(Status.NODATA, SPLIT, "0 keys under a weight above 0 % and below 100 %", threshold=threshold)
+    expected = sum(s.weight * (s.canary + s.champion) for s in segments) / keys
+    evidence = srm_evidence(segments)
+    said = (
+        f"{percent(judged / keys)} of {keys:,} keys went to the {compared[0].judged.variant} where the weights say"
+        f" {percent(expected)}"
+    )
+    canary_share, canary_expected = judged / keys, expected
+    if compared[0].judged.variant is Variant.CHAMPION:
+        canary_share, canary_expected = 1 - canary_share, 1 - canary_expected
+    broken = evidence >= threshold
+    return Verdict(
+        Status.ERROR if broken else Status.PASS,
+        SPLIT,
+        f"{said}, and not by chance: outcomes are lost, or routed otherwise" if broken else said,
+        champion=1 - canary_share,
+        canary=canary_share,
+        estimate=canary_share / canary_expected,
+        fail_evidence=evidence,
+        threshold=threshold,
+    )
+
+
+def _pairs(evidence: Evidence, guardrail: Guardrail, *, control: bool) -> Pairs | None:
+    """Shadow evidence of a paired guardrail, the judged variant as the canary; None where it is not paired."""
+    if not guardrail.paired or guardrail.metric.kind is None:
+        return None
+    pairs = evidence.pairs.get(guardrail.metric.kind, Pairs())
+    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if control else pairs
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One guardrail, and what is known about it."""
+
+    guardrail: Guardrail
+    alpha: float
+    both: Counts
+    step: Arms
+    pairs: Pairs | None
+    split: Verdict
+    terms: Terms
+
+    def verdict(self, *, detail: bool) -> Verdict:
+        measured, fault, own, missing = self._measure(), self._fault(), self._own(), self._missing()
+        trusted = None if fault or (missing and missing[0] is Status.NODATA) else measured
+        harm, assurance = fails(self.guardrail, trusted, own), passes(self.guardrail, trusted, own)
+        threshold = log_threshold(self.alpha)
+        harmful, harmless = harm.evidence, assurance.evidence
+        if harmful >= threshold:
+            status = Status.FAIL
+        elif fault:
+            status = Status.ERROR
+        elif missing:
+            status = missing[0]
+        else:
+            status = Status.PASS if harmless >= threshold else Status.INCONCLUSIVE
+        estimate = measured.estimate() if detail else None
+        interval = measured.interval(self.alpha) if detail else None
+        wait: int | None = None
+        if detail and status is Status.INCONCLUSIVE and not missing:
+            waits = [test.until(self.alpha) for test in (harm, assurance)]
+            wait = min((w for w in waits if w is not None), default=None)
+        made = Verdict(
+            status=status,
+            check=self.guardrail.metric.value,
+            reason="",
+            guardrail=self.guardrail,
+            champion=self._number(self.step, Variant.CHAMPION),
+            canary=self._number(self.step, Variant.CANARY),
+            estimate=estimate,
+            interval=interval,
+            fail_evidence=harmful if isfinite(harmful) else None,
+            pass_evidence=harmless if isfinite(harmless) else None,
+            threshold=threshold,
+            requests_to_go=wait,
+            coverage=coverage(self.guardrail.metric, self.both.whole.judged) if self._late else None,
+            approximate=any(
+                self._approximate(arms, variant) for arms in (self.step, self.both.whole) for variant in Variant
+            ),
+        )
+        why = fault if status is Status.ERROR else missing[1] if missing and status is missing[0] else None
+        return replace(made, reason=self._reason(made, why))
+
+    @property
+    def _late(self) -> bool:
+        return self.guardrail.metric.needs_labels
+
+    def _measure(self) -> Measure:
+        if self.pairs is not None:
+            return Paired(self.pairs)
+        return measure(self.guardrail.metric, self.both, self.step.weight, self.guardrail.bound)
+
+    def _own(self) -> Rate:
+        """Events of the judged variant, at whatever weight."""
+        metric, tally = self.guardrail.metric, self.both.whole.judged
+        keys = exposed(metric, tally)
+        return Rate(min(keys, tally.events.get(metric.kind, 0) if metric.kind else 0), keys)
+
+    def _fault(self) -> str | None:
+        """Why the comparison with the control cannot be trusted."""
+        if self.guardrail.margin is None:
+            return None
+        if self.split.status is Status.ERROR and self.pairs is None:
+            return f"the split is broken: {self.split.reason.partition(', and')[0]}"
+        return label_fault(self.guardrail.metric, self.both) if self._late else None
+
+    def _missing(self) -> tuple[Status, str] | None:
+        """What keeps anybody from judging, and how severe that is: waiting is no fault, silence is."""
+        metric, whole = self.guardrail.metric, self.both.whole
+        if self.pairs is not None:
+            seen = self.pairs.both + self.pairs.canary_only + self.pairs.champion_only + self.pairs.neither
+            return None if seen else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
+        compared = self.both.compared
+        sides = [compared.judged, compared.control] if self.guardrail.margin is not None else [whole.judged]
+        for tally in sides:
+            if not tally.requests:
+                return Status.NODATA, f"the {tally.variant} has 0 outcomes, at least 1 is needed"
+            if metric is Metric.SCORE_SHIFT and not sum(tally.scores):
+                return Status.NODATA, f"the {tally.variant} has 0 scores in {tally.requests:,} requests"
+        return _missing_labels(metric, sides) if self._late else None
+
+    def _number(self, arms: Arms, variant: Variant) -> float | None:
+        """One variant's number."""
+        tally, metric = arms.of(variant), self.guardrail.metric
+        if metric is Metric.SCORE_SHIFT:
+            return mean_score(tally)
+        if metric is Metric.ALERT_PRECISION:
+            trials = precision_of(tally)
+            return trials.successes / trials.total if trials.total else None
+        if metric is Metric.MONEY_LOST:
+            return mean_loss(tally, self.guardrail.bound or 0.0)
+        keys = exposed(metric, tally)
+        events = known(tally, metric.kind, self.terms) if metric.kind else None
+        return None if events is None or not keys else events / keys
+
+    def _approximate(self, arms: Arms, variant: Variant) -> bool:
+        return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
+
+    def _about(self, arms: Arms, variant: Variant) -> str:
+        return "about " if self._approximate(arms, variant) else ""
+
+    def _reason(self, verdict: Verdict, why: str | None) -> str:
+        """One sentence: what speaks for the status, then both numbers of the whole rollout."""
+        guardrail, whole = self.guardrail, self.both.whole
+        units = {Metric.ALERT_PRECISION: "reviewed alerts"}.get(
+            guardrail.metric, "matured keys" if self._late else "keys"
+        )
+        both = ", ".join(
+            f"{tally.variant} {self._about(whole, tally.variant)}{self._said(self._number(whole, tally.variant))}"
+            f" of {exposed(guardrail.metric, tally):,}"
+            for tally in (whole.judged, whole.control)
+        )
+        both += f" {units}"
+        parts = [f"{why} ({both})" if why else both]
+        if why is None:
+            parts += [self._compared(verdict)] if guardrail.margin is not None else []
+            parts += [f"limit {percent(guardrail.limit)}"] if guardrail.limit is not None else []
+            parts += [f"negligible below {percent(guardrail.negligible)}"] if guardrail.negligible is not None else []
+        if verdict.coverage is not None:
+            among = "alerts reviewed" if guardrail.metric in AMONG_ALERTS else "matured keys labelled"
+            parts.append(f"{percent(verdict.coverage)} of {among}")
+        return f"{guardrail.metric.value.replace('_', ' ')}: {'; '.join(parts)}"
+
+    def _compared(self, verdict: Verdict) -> str:
+        name = "ratio" if self.guardrail.relative else "difference"
+        limits = " or ".join(f"{ratio(b)}" for b, _ in boundaries(self.guardrail))
+        found = "unknown" if verdict.estimate is None else ratio(verdict.estimate)
+        if verdict.interval is not None:
+            found += f" (between {ratio(verdict.interval.low)} and {ratio(verdict.interval.high)})"
+        return f"{name} {found} against {limits} allowed"
+
+    def _said(self, number: float | None) -> str:
+        if number is None:
+            return UNKNOWN
+        return f"{number:.4g}" if self.guardrail.metric in (Metric.SCORE_SHIFT, Metric.MONEY_LOST) else percent(number)
+
+
+def _missing_labels(metric: Metric, sides: Sequence[Tally]) -> tuple[Status, str] | None:
+    if any(not tally.matured for tally in sides):
+        return Status.INCONCLUSIVE, "no label has reached its maturity yet"
+    if metric in AMONG_ALERTS:
+        for tally in sides:
+            if tally.matured_alerts and not tally.reviewed_alerts:
+                return (
+                    Status.NODATA,
+                    f"0 of {tally.matured_alerts:,} matured alerts of the {tally.variant} are reviewed",
+                )
+    if not any(tally.labelled for tally in sides):
+        return Status.NODATA, f"0 of {sum(tally.matured for tally in sides):,} matured keys are labelled"
+    return None

@@ -1,0 +1,182 @@
+"""What can happen to a model's lifecycle, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from fds_mlflow.core.keys import Spelling
+from fds_mlflow.core.lifecycle.verdict import Status
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.weight import FULL
+
+
+class Kind(StrEnum):
+    """The operations of the lifecycle; an event carries the kind of its operation."""
+
+    STAGE = "stage"
+    PROMOTE = "promote"
+    START = "start"
+    ADVANCE = "advance"
+    COMPLETE = "complete"
+    ABORT = "abort"
+    EMERGENCY = "emergency"
+    ROLLBACK = "rollback"
+    RETIRE = "retire"
+    ADOPT = "adopt"
+
+
+MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.ROLLBACK})
+"""Kinds whose one decisive write is the champion alias."""
+
+
+class Outcome(StrEnum):
+    """How an operation ended: it took effect, it died before it did, or a hand moved the alias meanwhile."""
+
+    DONE = "done"
+    ABANDONED = "abandoned"
+    OVERTAKEN = "overtaken"
+
+
+class RolloutStatus(StrEnum):
+    """Whether a rollout is under way, or how it ended."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    ROLLED_BACK = "rolled_back"
+    OVERTAKEN = "overtaken"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One trial of one canary against one champion.
+
+    Attributes:
+        id: ULID; it salts the routing hash.
+        champion: Version the canary is tried against.
+        canary: Version on trial.
+        plan: The plan it follows.
+        weight: Share of the traffic, in basis points, in [0, 10000].
+        step: Index of the step in the plan; displayed statistics restart with each step.
+        since: When the current step began, UTC.
+        status: Active, or how it ended.
+        spelling: How keys are written, from its start to its end.
+    """
+
+    id: str
+    champion: int
+    canary: int
+    plan: Plan
+    weight: int
+    step: int
+    since: datetime
+    status: RolloutStatus = RolloutStatus.ACTIVE
+    spelling: Spelling = Spelling.BY_COLUMN
+
+    @property
+    def active(self) -> bool:
+        """Whether the rollout is under way."""
+        return self.status is RolloutStatus.ACTIVE
+
+    @property
+    def at_last_step(self) -> bool:
+        """Whether the weight has reached the last one of the plan."""
+        return self.weight >= self.plan.weights[-1]
+
+    @property
+    def next_weight(self) -> int | None:
+        """The plan's next weight, in basis points; None at its last step."""
+        return next((weight for weight in self.plan.weights if weight > self.weight), None)
+
+    @property
+    def can_complete(self) -> bool:
+        """Whether nothing of the plan is left but the completion: all traffic has no control, so it is no step."""
+        return self.next_weight in (None, FULL)
+
+    def ended(self, status: RolloutStatus) -> Rollout:
+        """The same rollout, ended in the given way."""
+        return replace(self, status=status)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Who decided about a rollout, and on what evidence, as it was known then.
+
+    Attributes:
+        judged: The judge decided, by way of an autopilot; else a person did.
+        overall: The overall verdict then; None where nobody asked the judge.
+        statuses: Status by check; empty where nobody asked.
+        keys: Distinct keys that had met the canary; None where nobody asked.
+        labelled: Keys of both variants with a label that a guardrail looked at; None where nobody asked.
+        pushed: A step of the rollout had been forced, so that a person's completion is forced too.
+    """
+
+    judged: bool = False
+    overall: Status | None = None
+    statuses: Mapping[str, Status] = field(default_factory=dict, hash=False)  # a dict: events travel between processes
+    keys: int | None = None
+    labelled: int | None = None
+    pushed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `from_dict` takes them; what nobody asked is left out."""
+        values: dict[str, Any] = {"by": "judge" if self.judged else "person"}
+        if self.pushed:
+            values["pushed"] = True
+        if self.overall is not None:
+            statuses = {check: status.value for check, status in self.statuses.items()}
+            values |= {
+                "overall": self.overall.value,
+                "statuses": statuses,
+                "keys": self.keys,
+                "labelled": self.labelled,
+            }
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Basis:
+        """Read plain values; raises ValueError, LookupError or TypeError where they are none of `to_dict`'s."""
+        judged, pushed = values["by"] == "judge", bool(values.get("pushed", False))
+        if "overall" not in values:
+            return cls(judged, pushed=pushed)
+        statuses = {str(check): Status(status) for check, status in values["statuses"].items()}
+        overall, keys, labelled = Status(values["overall"]), int(values["keys"]), int(values["labelled"])
+        return cls(judged, overall, statuses, keys, labelled, pushed)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to a model's lifecycle.
+
+    Attributes:
+        sequence: Place in the model's history, from 1 without gaps. It is the only order.
+        operation: ULID of the operation.
+        kind: What was done.
+        actor: Who did it.
+        reason: Why, at most 1,000 bytes of UTF-8.
+        time: When, UTC, by the actor's clock. For people; never used for order.
+        from_version: Champion before, for kinds that can move it; else the version's own former place is implied.
+        to_version: Version the operation is about: the new champion, the canary, the staged or retired one.
+        rollout: The rollout after the event, where the event is about one.
+        outcome: Whether it took effect.
+        forced: A person overrode a check that can be overridden.
+        basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
+    """
+
+    sequence: int
+    operation: str
+    kind: Kind
+    actor: str
+    reason: str
+    time: datetime
+    from_version: int | None = None
+    to_version: int | None = None
+    rollout: Rollout | None = None
+    outcome: Outcome = Outcome.DONE
+    forced: bool = False
+    basis: Basis | None = None

@@ -1,0 +1,1 @@
+"""A rollout's plan: steps, guardrails and what they measure."""

@@ -1,0 +1,147 @@
+"""A guardrail: one thing that a canary must not do much worse than the champion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fds_mlflow.core.plan.metric import CAN_BE_PAIRED, DIFFERENCES, NEEDS_BOUND, SIDE, Metric
+from fds_mlflow.core.statistics.sequential import Side
+from fds_mlflow.core.text.checks import check_keys, to_enum
+from fds_mlflow.core.text.numbers import whole
+from fds_mlflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """One thing that a canary must not do much worse than the champion.
+
+    Harmful is a canary whose metric lies beyond the margin, unless it is negligible, or beyond the limit. FAIL means it
+    was shown to be harmful, PASS that it was shown not to be.
+
+    Attributes:
+        metric: What is measured; a text such as "error_rate" is taken too.
+        margin: How much worse than the champion is tolerated. Relative for rates and money (0.5: up to 1.5 times the
+            champion's), absolute for `SCORE_SHIFT` and `ALERT_PRECISION` (0.05: up to 0.05). None: no comparison
+            with the champion, only the limit.
+        limit: Rate of the canary, in (0, 1), from which it is harmful whatever the champion does. Event rates only.
+        negligible: Rate of the canary, in (0, 1), below which it is harmless whatever the ratio says: so that "no
+            errors at all" can pass. Event rates of which only a higher one harms.
+        required: Whether completion needs its PASS.
+        side: Which deviation harms; None for the metric's own. `ALERT_RATE` and `SCORE_SHIFT` only.
+        bound: `LATENCY`: milliseconds above which a request is slow. `MONEY_LOST`: cap of one loss.
+        paired: Judge by requests that both versions scored (shadow evidence) instead of the split traffic.
+
+    Raises:
+        ConfigError: A value is out of range, missing, or means nothing for the metric.
+    """
+
+    metric: Metric
+    margin: float | None = None
+    limit: float | None = None
+    negligible: float | None = None
+    required: bool = True
+    side: Side | None = None
+    bound: float | None = None
+    paired: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metric", to_enum(Metric, "the guardrail's metric", self.metric))
+        if self.side is not None:
+            object.__setattr__(self, "side", to_enum(Side, f"{self.metric}: side", self.side))
+        for name in ("margin", "limit", "negligible", "bound"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, self._number(name, value))
+        for name in ("required", "paired"):
+            if not isinstance(getattr(self, name), bool):
+                raise self._wrong(f"{name} is {getattr(self, name)!r}", "write true or false")
+        self._check_margin()
+        self._check_rates()
+        self._check_rest()
+
+    @property
+    def harms(self) -> Side:
+        """Which deviation of the canary harms."""
+        return self.side or SIDE.get(self.metric, Side.HIGHER)
+
+    @property
+    def relative(self) -> bool:
+        """Whether the margin is relative: the boundary is a ratio of 1 + margin."""
+        return self.metric not in DIFFERENCES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values without the metric; defaults are left out."""
+        values: dict[str, Any] = {}
+        for name in _OPTIONS:
+            value = getattr(self, name)
+            if value != getattr(Guardrail, name):
+                values[name] = value.value if isinstance(value, StrEnum) else whole(value)
+        return values
+
+    @classmethod
+    def from_dict(cls, metric: str, values: Any) -> Guardrail:
+        """Read a guardrail from plain values.
+
+        Raises:
+            ConfigError: A key is unknown, or a value is out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"the guardrail {metric} is {values!r}, not a mapping", fix=f"write {metric}: {{margin: 0.5}}"
+            )
+        check_keys(f"the guardrail {metric}", values, _OPTIONS)
+        return cls(metric=to_enum(Metric, "the guardrail's metric", metric), **values)
+
+    def _check_margin(self) -> None:
+        if self.margin is None and self.limit is None:
+            raise self._wrong("neither a margin nor a limit is given", "add margin: 0.5 (or a limit)")
+        if self.margin is None:
+            return
+        if self.relative and not 0 <= self.margin <= 1_000:
+            raise self._wrong(f"margin is {self.margin:g}, not in [0, 1000]", "0.5 tolerates half as much again")
+        if not self.relative and not 0 < self.margin < 1:
+            raise self._wrong(f"margin is {self.margin:g}, not in (0, 1)", "it is a difference: 0.05 tolerates 0.05")
+
+    def _check_rates(self) -> None:
+        for name in ("limit", "negligible"):
+            rate = getattr(self, name)
+            if rate is None:
+                continue
+            if self.metric.kind is None:
+                raise self._wrong(f"{name} means nothing for it", f"leave {name} out; event rates have one")
+            if not 0 < rate < 1:
+                raise self._wrong(f"{name} is {rate:g}, not a rate in (0, 1)", "give a rate such as 0.01")
+        if self.negligible is not None and self.harms is not Side.HIGHER:
+            raise self._wrong(f"negligible is given where {self.harms} harms", "add side: higher, or leave it out")
+        if self.negligible is not None and self.margin is None:
+            raise self._wrong("negligible is given without a margin", "add a margin, or leave negligible out")
+        if self.negligible is not None and self.limit is not None and self.negligible >= self.limit:
+            raise self._wrong(
+                f"negligible {self.negligible:g} is not below the limit {self.limit:g}", "lower it, or raise the limit"
+            )
+
+    def _check_rest(self) -> None:
+        means = NEEDS_BOUND.get(self.metric)
+        if means is None and self.bound is not None:
+            raise self._wrong("bound means nothing for it", f"leave it out; {' and '.join(NEEDS_BOUND)} have one")
+        if means is not None and (self.bound is None or self.bound <= 0):
+            raise self._wrong(f"bound is {self.bound!r}", f"give a number above 0: the {means}")
+        if self.side is not None and self.metric not in (Metric.ALERT_RATE, Metric.SCORE_SHIFT):
+            raise self._wrong(f"side cannot be chosen: {SIDE.get(self.metric, Side.HIGHER)} harms", "leave side out")
+        if self.paired and self.metric not in CAN_BE_PAIRED:
+            raise self._wrong("it cannot be paired", f"leave paired out; {', '.join(sorted(CAN_BE_PAIRED))} can")
+
+    def _number(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._wrong(f"{name} is {value!r}", "give a number")
+        return float(value)
+
+    def _wrong(self, what: str, fix: str) -> ConfigError:
+        return ConfigError(f"guardrail {self.metric}: {what}", fix=fix)
+
+
+_OPTIONS = ("margin", "limit", "negligible", "required", "side", "bound", "paired")

@@ -1,0 +1,100 @@
+"""Sequential tests of pairs: requests that both versions scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, log_factors, ratio_bets
+from fds_mlflow.core.statistics.wealth import (
+    Floats,
+    Interval,
+    check_count,
+    log_mixture,
+    log_threshold,
+    ratios_between,
+    steps_until,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Distinct keys whose request both versions scored, by which of them the event happened to.
+
+    Attributes:
+        both: To both.
+        champion_only: To the champion alone.
+        canary_only: To the canary alone.
+        neither: To neither.
+    """
+
+    both: int = 0
+    champion_only: int = 0
+    canary_only: int = 0
+    neither: int = 0
+
+
+def paired_evidence(pairs: Pairs, boundary: float, *, above: bool) -> float:
+    """Evidence on the ratio of rates where both versions scored the same requests.
+
+    With c and h whether the event happened to the canary and to the champion, c - b h has an expected value of at most
+    0 while the ratio is at most b. The bet on g b multiplies the stake by
+
+        1 + (g - 1) (c - b h) / (g b + 1)
+
+    (betting on a bounded mean: Waudby-Smith and Ramdas, JRSS B 86, 2024, section 4). At b = 1 pairs in which both
+    or neither had the event change nothing, and the factors are the likelihood ratios of a coin that falls on the
+    canary's side with g/(g + 1) against a fair one: McNemar's test (Psychometrika 12, 1947), made sequential.
+
+    Args:
+        pairs: Distinct keys by which of the versions the event happened to.
+        boundary: The ratio of rates to compare with: 1 + margin.
+        above: True: evidence against "the ratio is at most the boundary". False: against "at least".
+
+    Returns:
+        Log of the test martingale; 0 without pairs.
+
+    Raises:
+        ConfigError: The boundary is not a positive, finite number, or a count is wrong.
+    """
+    ratios, shares = ratio_bets(boundary, above=above)
+    return float(log_mixture(_paired_log_stakes(pairs, boundary, ratios), shares))
+
+
+def paired_interval(pairs: Pairs, alpha: float) -> Interval:
+    """Anytime confidence interval of the ratio of rates from pairs, as `ratio_interval` makes it.
+
+    Raises:
+        ConfigError: Alpha does not lie strictly between 0 and 1, or a count is wrong.
+    """
+
+    def evidence(ratio: float, above: bool) -> float:
+        ratios = ratio * TILTS if above else ratio / TILTS
+        return float(log_mixture(_paired_log_stakes(pairs, ratio, ratios), LOG_SHARES))
+
+    return ratios_between(evidence, alpha)
+
+
+def _paired_log_stakes(pairs: Pairs, boundary: float, ratios: Floats) -> Floats:
+    for name in ("both", "champion_only", "canary_only", "neither"):
+        check_count(name, getattr(pairs, name))
+    canary, champion = log_factors(0.5, boundary, ratios)
+    # 1 + (g - 1)(1 - b)/(g b + 1) = (g + b)/(g b + 1), with r = g b
+    both: Floats = np.log((ratios / boundary + boundary) / (ratios + 1))
+    return pairs.canary_only * canary + pairs.champion_only * champion + pairs.both * both
+
+
+def paired_requests_until(pairs: Pairs, boundary: float, *, above: bool, alpha: float) -> int | None:
+    """About how many more pairs it takes until the evidence reaches log(1/alpha), if they are like those so far.
+
+    Returns:
+        Pairs, 0 if the evidence is there; None without pairs, or if like this it never will be.
+
+    Raises:
+        ConfigError: Boundary, alpha or a count are wrong.
+    """
+    ratios, shares = ratio_bets(boundary, above=above)
+    stakes = _paired_log_stakes(pairs, boundary, ratios)
+    seen = pairs.both + pairs.champion_only + pairs.canary_only + pairs.neither
+    return steps_until(stakes, shares, stakes / max(seen, 1), log_threshold(alpha))

@@ -1,0 +1,317 @@
+"""Always-valid tests and intervals for rates of rare events: functions of counts, to be looked at whenever you like.
+
+The hash assigns keys, so while the canary's rate is r times the champion's, an event under weight w is the canary's
+with probability
+
+    p(r) = w r / (w r + 1 - w),
+
+whatever the base rate is and however it moves. Against the hypothesis "r <= b" each event multiplies the stake of
+a bet on r = g b, g > 1, by the likelihood ratio: p(g b) / p(b) if it is the canary's, (1 - p(g b)) / (1 - p(b)) if not.
+Its expected value is 1 at r = b and less below, under every weight.
+
+Which arm the next event belongs to is the test of Lindon and Malek (Anytime-valid inference for multinomial count data,
+NeurIPS 2022, on inhomogeneous Bernoulli and Poisson processes); the likelihood ratio is that of Wald's test of two
+binomials by their odds ratio (Sequential Analysis, 1947, chapter 6); to mix it over g is Robbins' method of mixtures
+(Annals of Mathematical Statistics 41, 1970). See `wealth` for why peeking costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+
+import numpy as np
+
+from fds_mlflow.core.statistics.wealth import (
+    Floats,
+    Interval,
+    check_boundary,
+    check_count,
+    check_share,
+    log_mixture,
+    log_threshold,
+    ratios_between,
+    steps_until,
+)
+from fds_mlflow.errors import ConfigError
+
+__all__ = [
+    "Interval",
+    "Segment",
+    "Side",
+    "log_threshold",
+    "rate_evidence",
+    "rate_interval",
+    "ratio_bets",
+    "ratio_evidence",
+    "ratio_interval",
+    "requests_until",
+    "spread_stakes",
+    "srm_evidence",
+]
+
+
+class Side(StrEnum):
+    """Which deviation of the canary harms."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Events of one kind that happened under one weight.
+
+    Attributes:
+        weight: The canary's share of the traffic then, in [0, 1]. At 0 and 1 there is no control: such
+            a segment is no evidence and is left out.
+        canary: Events of keys assigned to the canary.
+        champion: Events of keys assigned to the champion.
+
+    Raises:
+        ConfigError: The weight is not a share, or a count is not a whole number of at least 0.
+    """
+
+    weight: float
+    canary: int
+    champion: int
+
+    def __post_init__(self) -> None:
+        check_share("weight", self.weight)
+        check_count("canary", self.canary)
+        check_count("champion", self.champion)
+
+
+KNOTS = ((0.1, -1.1), (0.22, 1.0), (0.4, 1.8), (0.8, 0.0), (1.6, 1.5), (3.2, 1.85), (8.0, 0.2), (30.0, -1.4))
+"""Log density of the stakes at g - 1, rounded from what `benchmarks/_mixture.py` finds: the one that keeps the worst of
+the mean waiting times small at ratios from 1.25 to 10 and weights from 1 to 50 %, measured against Wald's limit."""
+
+EVEN = 0.08
+"""Share of the stakes that is spread evenly, so that tiny and huge deviations are found as well."""
+
+
+def spread_stakes(
+    knots: Sequence[tuple[float, float]], even: float, first: float = 0.002, last: float = 200.0, number: int = 53
+) -> tuple[Floats, Floats]:
+    """Bets on an excess g - 1 of the ratio, spaced evenly in logs, and the log of each one's share of the stake.
+
+    Args:
+        knots: Excess and log density there, rising; straight between them, falling beyond.
+        even: Share of the stake that every bet gets alike, in [0, 1].
+        first: Smallest excess.
+        last: Largest excess.
+        number: How many bets.
+
+    Returns:
+        The bets g and their log shares, each of shape (number,), float64.
+    """
+    excess = np.geomspace(first, last, number)
+    at, heights = np.log([knot[0] for knot in knots]), [knot[1] for knot in knots]
+    density = np.interp(np.log(excess), at, heights)
+    density += np.minimum(0, 1.5 * (np.log(excess) - at[0])) - np.maximum(0, np.log(excess) - at[-1])
+    shares = np.exp(density)
+    shares = (1 - even) * shares / shares.sum() + even / number
+    return 1 + excess, np.asarray(np.log(shares), dtype=np.float64)
+
+
+TILTS, LOG_SHARES = spread_stakes(KNOTS, EVEN)
+"""The bets g, 53 from 1.002 to 201 with g - 1 spaced evenly in logs, and the logs of their shares."""
+
+_AT_ONE = 0.8
+"""Share that a PASS stakes on a ratio of exactly 1: what a good canary has."""
+
+
+def ratio_bets(boundary: float, *, above: bool) -> tuple[Floats, Floats]:
+    """The ratios that are bet on, and the logs of their shares.
+
+    A bet that the ratio is above the boundary b is spread over b g, one that it is below over b / g. Where a ratio of
+    exactly 1 lies on that side (a PASS with a margin), most of the stake is on it: good canaries are like that, and
+    better ones lose little by it.
+
+    Returns:
+        Ratios and log shares, each of shape (bets,), float64.
+    """
+    check_boundary(boundary)
+    ratios = boundary * TILTS if above else boundary / TILTS
+    if (boundary >= 1) if above else (boundary <= 1):
+        return ratios, LOG_SHARES
+    return np.append(ratios, 1.0), np.append(LOG_SHARES + np.log1p(-_AT_ONE), np.log(_AT_ONE))
+
+
+def log_factors(weight: float, boundary: float, ratios: Floats) -> tuple[Floats, Floats]:
+    """By how much, in logs, each bet's stake grows at an event of the canary and at one of the champion.
+
+    log p(r)/p(b) and log (1 - p(r))/(1 - p(b)), with p(r)/p(b) = (r/b) (w b + 1 - w) / (w r + 1 - w).
+
+    Returns:
+        Two arrays like `ratios`.
+    """
+    champion = -np.log1p(weight * (ratios - boundary) / (weight * boundary + 1 - weight))
+    return np.log(ratios / boundary) + champion, champion
+
+
+def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool) -> float:
+    """Evidence that the canary's rate lies above, or below, `boundary` times the champion's.
+
+    Args:
+        segments: Events by weight; segments may be split or joined at will.
+        boundary: The ratio of rates to compare with: 1 + margin.
+        above: True: evidence against "the ratio is at most the boundary". False: against "at least".
+
+    Returns:
+        Log of the test martingale; 0 without events. Reject from log(1/alpha) on, at any time.
+
+    Raises:
+        ConfigError: The boundary is not a positive, finite number.
+    """
+    ratios, shares = ratio_bets(boundary, above=above)
+    return _evidence(segments, boundary, ratios, shares)
+
+
+def ratio_interval(segments: Iterable[Segment], alpha: float) -> Interval:
+    """Anytime confidence interval of the canary's rate divided by the champion's.
+
+    All ratios that neither one-sided test at alpha/2 rejects. Both tests are monotone in the boundary (each bet's
+    factors are), so the set is an interval and its ends are found by bisection.
+
+    Returns:
+        (0, inf) without events, 0 or inf at an end that nothing bounds.
+
+    Raises:
+        ConfigError: Alpha does not lie strictly between 0 and 1.
+    """
+    kept = tuple(segments)
+
+    def evidence(ratio: float, above: bool) -> float:
+        return _evidence(kept, ratio, ratio * TILTS if above else ratio / TILTS, LOG_SHARES)
+
+    return ratios_between(evidence, alpha)
+
+
+def _evidence(segments: Iterable[Segment], boundary: float, ratios: Floats, log_shares: Floats) -> float:
+    return float(log_mixture(_log_stakes(segments, boundary, ratios), log_shares))
+
+
+def _log_stakes(segments: Iterable[Segment], boundary: float, ratios: Floats) -> Floats:
+    total = np.zeros_like(ratios)
+    for segment in segments:
+        if 0 < segment.weight < 1:
+            canary, champion = log_factors(segment.weight, boundary, ratios)
+            total += segment.canary * canary + segment.champion * champion
+    return total
+
+
+def rate_evidence(successes: int, trials: int, boundary: float, *, above: bool) -> float:
+    """Evidence that one rate lies above, or below, a fixed one.
+
+    A success has odds b/(1 - b) at the boundary and g times these under a bet: the event test with weight b.
+    Each trial's chance of a success, given the past, must lie on the tested side; it need not be constant.
+
+    Args:
+        successes: Trials that were a success.
+        trials: All of them.
+        boundary: The rate to compare with, strictly between 0 and 1.
+        above: True: evidence against "the rate is at most the boundary". False: against "at least".
+
+    Returns:
+        Log of the test martingale; 0 without trials.
+
+    Raises:
+        ConfigError: A count is wrong, or the boundary does not lie strictly between 0 and 1.
+    """
+    segment = _trials(successes, trials, boundary)
+    return _evidence([segment], 1.0, TILTS if above else 1 / TILTS, LOG_SHARES)
+
+
+def rate_interval(successes: int, trials: int, alpha: float) -> Interval:
+    """Anytime confidence interval of one rate: all rates that neither one-sided test at alpha/2 rejects.
+
+    Returns:
+        (0, 1) without trials.
+
+    Raises:
+        ConfigError: A count is wrong, or alpha does not lie strictly between 0 and 1.
+    """
+    _trials(successes, trials, 0.5)
+
+    def evidence(odds: float, above: bool) -> float:
+        return rate_evidence(successes, trials, odds / (1 + odds), above=above)
+
+    odds = ratios_between(evidence, alpha)
+    return Interval(odds.low / (1 + odds.low), odds.high / (1 + odds.high) if isfinite(odds.high) else 1.0)
+
+
+def _trials(successes: int, trials: int, boundary: float) -> Segment:
+    check_count("trials", trials)
+    check_count("successes", successes)
+    if successes > trials:
+        raise ConfigError(f"{successes} successes of {trials} trials", fix="count each success among the trials")
+    if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary < 1:
+        raise ConfigError(f"the rate {boundary!r} is not strictly between 0 and 1", fix="give a rate such as 0.02")
+    return Segment(boundary, successes, trials - successes)
+
+
+SRM_TILTS: Floats = 1 + np.geomspace(1e-4, 20.0, 41)
+"""Bets of the sample-ratio test: a broken split can be off by very little, and there are many keys."""
+
+
+def srm_evidence(segments: Iterable[Segment]) -> float:
+    """Evidence that keys are not split as the recorded weights say (sample-ratio mismatch).
+
+    The event test with "a key was seen" as the event, against a ratio of exactly 1, staked half on more canary keys
+    and half on fewer, evenly over the logs of the deviation. Lindon and Malek (NeurIPS 2022) test the same with a
+    Dirichlet mixture.
+
+    Args:
+        segments: Distinct keys first seen, by the weight in force then.
+
+    Returns:
+        Log of the test martingale; 0 without keys.
+    """
+    ratios = np.concatenate([SRM_TILTS, 1 / SRM_TILTS])
+    return _evidence(segments, 1.0, ratios, np.full(len(ratios), -np.log(len(ratios))))
+
+
+def requests_until(
+    segments: Sequence[Segment],
+    boundary: float,
+    *,
+    above: bool,
+    alpha: float,
+    weight: float,
+    champion_rate: float,
+    canary_rate: float,
+) -> int | None:
+    """About how many more canary requests it takes until the evidence reaches log(1/alpha), at these rates.
+
+    Every bet is carried on from what it has made so far at its expected growth (see `wealth.steps_until`): about the
+    mean over many rollouts; half of them take less.
+
+    Args:
+        segments: Events so far.
+        boundary: The ratio of rates to compare with: 1 + margin.
+        above: Which test, as in `ratio_evidence`.
+        alpha: What the test may spend.
+        weight: The canary's share of the traffic from now on, in [0, 1].
+        champion_rate: Events per champion request, in [0, 1].
+        canary_rate: Events per canary request, in [0, 1].
+
+    Returns:
+        Canary requests, 0 if the evidence is there; None if at these rates it never will be.
+
+    Raises:
+        ConfigError: A rate or weight is not a share, or boundary or alpha are wrong.
+    """
+    for name, share in (("weight", weight), ("champion_rate", champion_rate), ("canary_rate", canary_rate)):
+        check_share(name, share)
+    level = log_threshold(alpha)
+    ratios, shares = ratio_bets(boundary, above=above)
+    stakes = _log_stakes(segments, boundary, ratios)
+    growth = np.zeros_like(ratios)
+    if 0 < weight < 1:
+        canary, champion = log_factors(weight, boundary, ratios)
+        growth = canary_rate * canary + champion_rate * (1 - weight) / weight * champion
+    return steps_until(stakes, shares, growth, level)

@@ -1,0 +1,58 @@
+"""What people write, checked: known keys, names, seeds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from fds_mlflow.errors import ConfigError
+
+E = TypeVar("E", bound=StrEnum)
+
+
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy's generators all take."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that some library does not take.
+
+    Raises:
+        ConfigError: It is negative, or above `MOST_SEED`.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise ConfigError(f"the seed is {seed}", fix=f"choose a whole number from 0 to {MOST_SEED}")
+
+
+def check_keys(what: str, given: Iterable[Any], known: Collection[str]) -> None:
+    """Refuse unknown keys, and name the known key that was probably meant.
+
+    Raises:
+        ConfigError: A key is not among the known ones.
+    """
+    unknown = sorted({str(key) for key in given} - set(known))
+    if not unknown:
+        return
+    meant = [f"{close[0]} instead of {key}" for key in unknown if (close := difflib.get_close_matches(key, known, 1))]
+    fix = f"use {', '.join(meant)}; " if meant else ""
+    raise ConfigError(
+        f"{what} has unknown keys: {', '.join(unknown)}", fix=f"{fix}known are {', '.join(sorted(known))}"
+    )
+
+
+def to_enum(kind: type[E], what: str, value: Any) -> E:
+    """A member from its value.
+
+    Raises:
+        ConfigError: There is no such member; names the closest one.
+    """
+    names = [member.value for member in kind]
+    if isinstance(value, str) and value in names:
+        return kind(value)
+    close = difflib.get_close_matches(str(value), names, 1)
+    raise ConfigError(
+        f"{what} is {value!r}, which is unknown",
+        fix=f"use {close[0]}" if close else f"use one of {', '.join(names)}",
+    )

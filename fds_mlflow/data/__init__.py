@@ -1,0 +1,1 @@
+"""What a transaction is, wherever it comes from: schemas and readers."""

@@ -1,0 +1,181 @@
+"""Transactions in: a file, a frame or a database becomes one canonical frame."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from fds_mlflow.data import readers
+from fds_mlflow.data.canonical import Where, canonical
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.errors import ConfigError, DataError
+
+__all__ = ["Digest", "Schema", "Transactions", "as_schema", "digest", "load"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """Transactions in canonical columns.
+
+    Attributes:
+        frame: One row per transaction, in the source's order (which decides ties in time). Columns:
+            ``transaction_id`` (str), ``time`` (datetime64[us], UTC, naive), ``amount`` (float64, currency units),
+            one str column per entity role, ``label`` (int8, 1 = fraud) and ``label_known_at`` (datetime64[us], NaT =
+            never) where the schema gives them, numeric extras (float64), categorical extras (str).
+        schema: The schema it was read with.
+        source: Where it came from, for people; without password.
+        digest: 32 hex digits that stand for the content, whatever the row order or file format.
+        period: First and last time (UTC, aware).
+    """
+
+    frame: pd.DataFrame
+    schema: Schema
+    source: str
+    digest: str
+    period: tuple[datetime, datetime]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def load(
+    source: str | Path | pd.DataFrame,
+    schema: Schema | str | Path | Mapping[str, Any] | None = None,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    **roles: Any,
+) -> Transactions:
+    """Read transactions from a CSV or Parquet file, a DataFrame, or a database.
+
+    Args:
+        source: Path of a ``.csv``, ``.csv.gz`` or ``.parquet`` file, a DataFrame, or a SQLAlchemy URL.
+        schema: A `Schema`, the name of a shipped one, the path of a YAML file, or a mapping.
+        table: With a URL: the table to read, ordered by time and id.
+        query: With a URL: the query to run instead; its order decides ties in time.
+        **roles: The schema as keyword arguments, instead of `schema`.
+
+    Returns:
+        The transactions, in the source's order.
+
+    Raises:
+        ConfigError: The schema is not valid.
+        DataError: The data does not fit it; the message names the column, the row count and the fix.
+    """
+    found = as_schema(schema, roles)
+    name = readers.describe(source, table, query)
+    tables = list(readers.chunks(source, found, table=table, query=query))
+    whole = _concat(tables, name)
+    del tables
+    frame = canonical(whole, found, Where(name, whole.num_rows))
+    del whole
+    _refuse_duplicates(frame["transaction_id"], found, name)
+    return Transactions(frame, found, name, digest(frame), period(frame["time"]))
+
+
+def as_schema(schema: Schema | str | Path | Mapping[str, Any] | None, roles: Mapping[str, Any] | None = None) -> Schema:
+    """Accept a schema in any of the forms that `load` takes.
+
+    Raises:
+        ConfigError: None or two are given, or it is not valid.
+    """
+    if (schema is None) != bool(roles):
+        raise ConfigError(
+            "give the schema once: as `schema`, or as keyword arguments",
+            fix="load(source, 'simulator') or load(source, transaction_id='id', time='t', amount='a', ...)",
+        )
+    if schema is None:
+        return Schema.of(**(roles or {}))
+    if isinstance(schema, Schema):
+        return schema
+    return Schema.of(**schema) if isinstance(schema, Mapping) else Schema.load(schema)
+
+
+def period(time: pd.Series[pd.Timestamp]) -> tuple[datetime, datetime]:
+    """First and last time of a non-empty datetime64 column, as aware UTC datetimes."""
+    first, last = time.min(), time.max()
+    return first.to_pydatetime().replace(tzinfo=UTC), last.to_pydatetime().replace(tzinfo=UTC)
+
+
+class Digest:
+    """The digest of canonical content, fed a stretch of rows at a time.
+
+    Each row is hashed to 64 bits (pandas' column hash, folded over the columns); the digest is made of the number of
+    rows, the sum of the row hashes and the sum of a mix of them, modulo 2**64: sums, because they do not depend on
+    the order of the rows. It notices any accidental change; it is no protection against a forger.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] | None = None
+        self._rows = 0
+        self._sums = [0, 0]
+
+    def update(self, frame: pd.DataFrame) -> None:
+        """Add rows in canonical columns, always the same columns in the same order."""
+        self._names = list(frame.columns)
+        self._rows += len(frame)
+        rows = np.zeros(len(frame), dtype=np.uint64)
+        for name in frame.columns:
+            rows = _mix(rows + _GOLDEN) ^ _column_hash(frame[name])
+        rows = _mix(rows)
+        for i, values in enumerate((rows, _mix(rows ^ _GOLDEN))):
+            self._sums[i] = (self._sums[i] + int(values.sum(dtype=np.uint64))) % 2**64
+
+    def hex(self) -> str:
+        """The digest so far: 32 hex digits."""
+        text = json.dumps([self._names, self._rows, self._sums])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """The digest of one canonical frame; see `Digest`."""
+    result = Digest()
+    result.update(frame)
+    return result.hex()
+
+
+def _column_hash(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    if column.dtype.kind == "M":
+        column = column.astype("datetime64[us]").astype("int64")
+    elif column.dtype.kind == "f":
+        column = column + 0.0
+    return pd.util.hash_pandas_object(column, index=False).to_numpy().astype(np.uint64)
+
+
+def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _concat(tables: list[pa.Table], name: str) -> pa.Table:
+    """Join stretches, whose types can differ where a database gives only missing values in one of them."""
+    if not tables:
+        raise DataError(f"{name} has no rows", fix="check the file, the table or the query's condition")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.concat_tables([pa.table({c: t[c].cast(pa.string()) for c in t.column_names}) for t in tables])
+
+
+def _refuse_duplicates(ids: pd.Series[str], schema: Schema, name: str) -> None:
+    repeated = ids.duplicated()
+    if repeated.any():
+        example = ids[repeated].iloc[0]
+        raise DataError(
+            f"column {schema.transaction_id!r} (transaction_id) repeats {int(repeated.sum()):,} ids "
+            f"in {len(ids):,} rows of {name} (first: {example!r})",
+            fix="remove the repeated rows, or name the column that identifies a transaction",
+        )

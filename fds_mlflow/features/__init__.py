@@ -1,0 +1,1 @@
+"""One declaration of features, and the engines that compute it."""

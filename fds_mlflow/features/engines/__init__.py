@@ -1,0 +1,1 @@
+"""Engines that compute features: in memory, and file to file."""

@@ -1,0 +1,251 @@
+"""Features declared as data: which entity, which aggregate, which window."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fds_mlflow.core.text.duration import parse_duration
+from fds_mlflow.data.schema import FEATURES_SUFFIX, Duration, Schema, Zone, read_yaml, validated
+from fds_mlflow.errors import ConfigError
+
+Aggregate = Literal["count", "sum", "mean", "max", "min", "std", "distinct", "known", "frauds", "risk"]
+LABEL_AGGREGATES = frozenset({"known", "frauds", "risk"})
+AMOUNT_AGGREGATES = frozenset({"sum", "mean", "max", "min", "std"})
+_DAY = timedelta(days=1)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Flag(_Part):
+    """A calendar flag of the transaction itself, 0 or 1.
+
+    Attributes:
+        flag: ``weekend`` (Saturday or Sunday) or ``night`` (hour 0 to 6, both included, as the Fraud Detection
+            Handbook has it).
+        name: Name of the feature; the flag's by default.
+    """
+
+    flag: Literal["weekend", "night"]
+    name: str = ""
+
+    @property
+    def feature(self) -> str:
+        """The feature's name."""
+        return self.name or self.flag
+
+
+class Gap(_Part):
+    """Seconds since the entity's previous transaction; missing at its first one.
+
+    Attributes:
+        entity: Role of the entity.
+        name: Name of the feature; ``{entity}_gap`` by default.
+    """
+
+    entity: str
+    name: str = ""
+
+    @property
+    def feature(self) -> str:
+        """The feature's name."""
+        return self.name or f"{self.entity}_gap"
+
+
+class Window(_Part):
+    """One aggregate over one entity's past, over one or several windows.
+
+    A window w at time t is (t - w, t]: of the entity's transactions those later than t - w, up to and including the
+    transaction itself; among equal times the input order decides. Label aggregates look at the time a label became
+    known instead of the transaction's: what became known later than t - w, up to and including t.
+
+    Attributes:
+        entity: Role whose transactions are looked at. A transaction without one has an empty window.
+        aggregate: ``count`` of transactions; ``sum``, ``mean``, ``max``, ``min``, ``std`` (population) of the column
+            `of`; ``distinct`` count of the entity role `of`; ``known`` labels, ``frauds`` among them, or ``risk`` =
+            frauds / known. Over nothing the counts, sums and risks are 0, the others missing.
+        windows: Durations such as ``1h``, ``7d``.
+        of: The numeric column of an amount aggregate (``amount`` by default), or the role counted by ``distinct``.
+        name: Name of the feature. ``{window}`` and ``{days}`` stand for the window; by default
+            ``{entity}_{aggregate}[_{of}]_{window}``.
+    """
+
+    entity: str
+    aggregate: Aggregate
+    windows: tuple[str, ...] = Field(min_length=1)
+    of: str | None = None
+    name: str = ""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for window in self.windows:
+            if parse_duration(window) <= timedelta(0):
+                raise ValueError(f"window {window!r} is empty: it must be longer than 0")
+        if self.aggregate == "distinct" and self.of is None:
+            raise ValueError("'distinct' needs 'of': the entity role to count")
+        if self.of is not None and self.aggregate not in AMOUNT_AGGREGATES | {"distinct"}:
+            raise ValueError(f"'{self.aggregate}' takes no 'of'")
+        if "{days}" in self.name and any(parse_duration(window) % _DAY for window in self.windows):
+            raise ValueError(f"name {self.name!r} says {{days}}, but not every window is whole days: use {{window}}")
+        if len({self.feature(window) for window in self.windows}) < len(self.windows):
+            raise ValueError(f"name {self.name!r} is the same for several windows: put {{window}} in it")
+        return self
+
+    @property
+    def column(self) -> str:
+        """The column that is aggregated."""
+        return self.of or "amount"
+
+    def feature(self, window: str) -> str:
+        """Name of the feature over one window."""
+        if self.name:
+            days = str(parse_duration(window) // _DAY)
+            return self.name.replace("{window}", window).replace("{days}", days)
+        of = f"_{self.column}" if self.aggregate in AMOUNT_AGGREGATES | {"distinct"} else ""
+        return f"{self.entity}_{self.aggregate}{of}_{window}"
+
+
+class FeatureSpec(_Part):
+    """All features of a model, in the order in which it takes them.
+
+    Attributes:
+        numeric: Numeric columns taken as they are (``amount`` and extras).
+        flags: Calendar flags.
+        windows: Aggregates over entities' pasts.
+        gaps: Times since entities' previous transactions.
+        categorical: Categorical columns taken as they are.
+        label_delay: The least age at which a label may be used, besides its own known time. Needed where the
+            transactions carry a label but not the time it became known.
+        time_zone: IANA zone in which weekend and night are meant; UTC when not given.
+    """
+
+    numeric: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    windows: tuple[Window, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    categorical: tuple[str, ...] = ()
+    label_delay: Duration | None = None
+    time_zone: Zone | None = None
+
+    @classmethod
+    def load(cls, source: str | Path) -> Self:
+        """Read a specification from a YAML file, or a shipped one by name (``handbook``).
+
+        Raises:
+            ConfigError: No such file or name; unknown or missing keys; values that do not fit.
+        """
+        content, where = read_yaml(source, suffix=FEATURES_SUFFIX, what="feature specification")
+        return validated(cls, content, where=where)
+
+    @model_validator(mode="after")
+    def _has_distinct_names(self) -> Self:
+        names = self.names
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"several features are named {', '.join(repeated)}")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """Every feature's name, in order."""
+        return [
+            *self.numeric,
+            *(flag.feature for flag in self.flags),
+            *(item.feature(window) for item in self.windows for window in item.windows),
+            *(gap.feature for gap in self.gaps),
+            *self.categorical,
+        ]
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether any feature looks at labels."""
+        return any(item.aggregate in LABEL_AGGREGATES for item in self.windows)
+
+    def check(self, columns: dict[str, str], *, where: str) -> None:
+        """Check the specification against the columns at hand.
+
+        Args:
+            columns: Canonical column -> ``key``, ``entity``, ``numeric``, ``categorical`` or ``label``.
+            where: Where they come from, for the message.
+
+        Raises:
+            ConfigError: A feature needs a column that is not there, or has the name of a key column.
+        """
+
+        def need(name: str, kind: str, user: str) -> None:
+            if columns.get(name) != kind:
+                there = ", ".join(sorted(c for c, k in columns.items() if k == kind)) or "none"
+                raise ConfigError(
+                    f"{user} needs the {kind} column {name!r}, which {where} does not have (it has: {there})",
+                    fix="change the feature specification, or give the column a role in the schema",
+                )
+
+        for name in self.numeric:
+            need(name, "numeric", f"feature {name!r}")
+        for name in self.categorical:
+            need(name, "categorical", f"feature {name!r}")
+        for gap in self.gaps:
+            need(gap.entity, "entity", f"feature {gap.feature!r}")
+        for item in self.windows:
+            user = f"feature {item.feature(item.windows[0])!r}"
+            need(item.entity, "entity", user)
+            if item.aggregate == "distinct":
+                need(item.column, "entity", user)
+            elif item.aggregate in AMOUNT_AGGREGATES:
+                need(item.column, "numeric", user)
+        if self.uses_labels:
+            if "label" not in columns:
+                raise ConfigError(
+                    f"the specification uses labels, and {where} has none",
+                    fix="give 'label' in the schema, or leave out known, frauds and risk",
+                )
+            if "label_known_at" not in columns and self.label_delay is None:
+                raise ConfigError(
+                    f"the specification uses labels, and {where} does not say when they became known",
+                    fix="give label_known_at or label_delay in the schema, or label_delay in the specification",
+                )
+        clash = [n for n in self.names if columns.get(n) in ("key", "entity", "label")]
+        if clash:
+            raise ConfigError(
+                f"features {', '.join(clash)} have the names of key columns", fix="give these features another name"
+            )
+
+
+def default_spec(schema: Schema) -> FeatureSpec:
+    """A sensible set of features for any schema.
+
+    The amount, weekend and night; per entity the number of transactions and their mean amount over 1, 7 and 30 days
+    and the number within 1 hour; for entities other than the customer the fraud risk and the number of known labels
+    over 1, 7 and 30 days (where the schema says when labels become known) and the distinct customers over 7 days
+    (where there is a customer); the schema's extras.
+    """
+    days = ("1d", "7d", "30d")
+    known = schema.label_known_at is not None or schema.label_delay is not None
+    windows: list[Window] = []
+    for role in schema.entities:
+        windows.append(Window(entity=role, aggregate="count", windows=("1h", *days)))
+        windows.append(Window(entity=role, aggregate="mean", windows=days))
+        if role == "customer":
+            continue
+        if "customer" in schema.entities:
+            windows.append(Window(entity=role, aggregate="distinct", of="customer", windows=("7d",)))
+        if known:
+            windows.append(Window(entity=role, aggregate="known", windows=days))
+            windows.append(Window(entity=role, aggregate="risk", windows=days))
+    return FeatureSpec(
+        numeric=("amount", *schema.numeric),
+        flags=(Flag(flag="weekend"), Flag(flag="night")),
+        windows=tuple(windows),
+        categorical=tuple(schema.categorical),
+        time_zone=schema.time_zone,
+    )
+
+
+def handbook_spec() -> FeatureSpec:
+    """The 14 engineered columns of the Fraud Detection Handbook (chapter 3), under its own names, and the amount."""
+    return FeatureSpec.load("handbook")

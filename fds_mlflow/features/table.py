@@ -1,0 +1,147 @@
+"""Point-in-time features, computed by DuckDB: in memory, or from file to file.
+
+A feature of a transaction uses what was known at its time and nothing else: transactions up to and including itself,
+and labels that had become known by then. Among transactions of equal time the input order decides: each sees itself
+and those before it. `fds_mlflow.features.engines.duckdb_sql` says how.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fds_mlflow.data.transactions import Transactions, digest, period
+from fds_mlflow.errors import DataError
+from fds_mlflow.features.engines import duckdb_sql
+from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
+from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, handbook_spec
+
+__all__ = [
+    "FeatureFile",
+    "FeatureSpec",
+    "FeatureTable",
+    "Flag",
+    "Gap",
+    "Window",
+    "compute",
+    "compute_file",
+    "default_spec",
+    "handbook_spec",
+]
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of transactions, one row each, in input order.
+
+    Attributes:
+        frame: Key columns (``transaction_id``, ``time``, the entity roles, ``label`` and ``label_known_at`` where there
+            are any), then the features: float64, or str for the categorical ones.
+        features: Names of the features, in the order in which a model takes them.
+        categorical: Those of them that are categorical.
+        spec: What they were computed from.
+        digest: Digest of the transactions.
+        source: Where the transactions came from, for people.
+        period: First and last time of the transactions (UTC, aware).
+    """
+
+    frame: pd.DataFrame
+    features: list[str]
+    categorical: list[str]
+    spec: FeatureSpec
+    digest: str
+    source: str
+    period: tuple[datetime, datetime]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def x(self) -> pd.DataFrame:
+        """The features: rows x features."""
+        return self.frame[self.features]
+
+    @property
+    def y(self) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """The labels, 0 or 1, one per row.
+
+        Raises:
+            DataError: The transactions carry none.
+        """
+        if "label" not in self.frame:
+            raise DataError(f"{self.source} has no labels", fix="name the label column under 'label' in the schema")
+        return self.frame["label"].to_numpy(dtype=np.int8)
+
+    def where(self, mask: Any) -> FeatureTable:
+        """The rows where a boolean mask (one entry per row) is true; digest and period stay those of the whole."""
+        return replace(self, frame=self.frame[np.asarray(mask, dtype=bool)].reset_index(drop=True))
+
+
+def compute(
+    transactions: Transactions | pd.DataFrame, spec: FeatureSpec, *, threads: int | None = None
+) -> FeatureTable:
+    """Compute features in memory.
+
+    Args:
+        transactions: Transactions, or a frame in canonical columns.
+        spec: The features.
+        threads: Threads for DuckDB; as many as there are cores by default.
+
+    Returns:
+        One row per transaction, in input order.
+
+    Raises:
+        ConfigError: The specification needs a column that is not there.
+        DataError: There are no rows.
+    """
+    known = transactions if isinstance(transactions, Transactions) else None
+    frame = transactions.frame if isinstance(transactions, Transactions) else transactions
+    source = known.source if known is not None else "the DataFrame"
+    kinds = column_kinds(frame, known.schema if known is not None else None, spec)
+    if frame.empty:
+        raise DataError(f"{source} has no rows", fix="give at least one transaction")
+    spec.check(kinds, where=source)
+    mark, span = (known.digest, known.period) if known is not None else (digest(frame), period(frame["time"]))
+    values = _window_values(frame, spec, threads)
+    frame = frame.reset_index(drop=True)
+    columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
+    plain = plain_features(frame, spec)
+    columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
+    table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
+    return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
+
+
+def _window_values(
+    frame: pd.DataFrame, spec: FeatureSpec, threads: int | None
+) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Every window and gap feature as an array in input order."""
+    values = {name: np.full(len(frame), default) for name, default in duckdb_sql.defaults(spec).items()}
+    roles = duckdb_sql.entities(spec)
+    if not roles:
+        return values
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        if threads is not None:  # otherwise DuckDB's own count, which respects a container's share of the cores
+            connection.execute(f"SET threads = {threads}")
+        # An in-memory database would spill into the working directory.
+        spill = Path(tempfile.gettempdir()) / f"fds-features-{os.getpid()}"
+        connection.execute("SET temp_directory = ?", [str(spill)])
+        connection.register("given", staged(frame, spec))
+        connection.execute(f"CREATE TABLE tx AS {duckdb_sql.keyed('given')}")
+        stride = duckdb_sql.stride(connection.execute("SELECT max(tie) FROM tx").fetchone()[0])
+        for role in roles:
+            for names, query in duckdb_sql.queries(spec, role, "tx", stride):
+                found = connection.execute(query).fetchnumpy()
+                rows = found["row"]
+                for number, name in enumerate(names):
+                    values[name][rows] = np.ma.filled(found[f"f{number}"], np.nan)
+    return values

@@ -1,0 +1,111 @@
+"""The ways back to a former champion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.errors import NotFoundError
+from fds_mlflow.lifecycle.reports import Candidate, Validation
+from fds_mlflow.registry.transaction import Result
+from fds_mlflow.registry.view import View
+from fds_mlflow.scoring.scorer import Check
+
+if TYPE_CHECKING:
+    from fds_mlflow.lifecycle.session import Session
+
+WATCHED_METRICS = ("average_precision", "recall", "roc_auc")
+CLEARLY_WORSE = 0.1
+"""Relative loss of a watched metric from which a rollback target is called clearly worse."""
+
+
+class Rollback:
+    """The ways back: `model.rollback.emergency(...)` and its deliberate siblings."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def emergency(self, *, reason: str, validate: bool = True, on_moved: Callable[[int], None] | None = None) -> Result:
+        """Move the champion to the latest former champion, past operations in flight; ends an active rollout.
+
+        Args:
+            reason: Why, at most 1,000 bytes.
+            validate: Check first that the target loads and scores. Without, only that it exists and is READY.
+            on_moved: Called with the version as soon as the alias has moved. Where another operation was in
+                flight, the call goes on until that one cannot write any more.
+
+        Raises:
+            RefusedError: There is no former champion to go back to, it may not serve, or no reason is given.
+        """
+        check = self._session.validated(allow_new_columns=True) if validate else None
+        return self._session.run(Request(Kind.EMERGENCY), reason, check, take_over=True, on_moved=on_moved)
+
+    def to(self, version: int, *, reason: str) -> Result:
+        """Roll back to a given former champion; ends an active rollout.
+
+        Raises:
+            RefusedError: The version was never champion, is the canary, or may not serve, or no reason is given.
+            NotFoundError: It does not exist.
+        """
+        check = self._session.validated(allow_new_columns=True)
+        return self._session.run(Request(Kind.ROLLBACK, version), reason, check)
+
+    def candidates(self) -> list[Candidate]:
+        """Former champions by the history, the latest to step down first, with metrics and dates."""
+        view = self._session.look()
+        found = []
+        for version in reversed(view.state.former):
+            try:
+                there = self._session.version(version)
+            except NotFoundError:
+                continue  # deleted by hand: nothing to go back to
+            became, stepped_down = _reign(view.history.events, version)
+            found.append(
+                Candidate(
+                    version=version,
+                    champion_since=became,
+                    retired_at=stepped_down,
+                    withdrawn=version in view.state.withdrawn,
+                    metrics=self._session.metrics(version),
+                    description=there.description,
+                )
+            )
+        return found
+
+    def validate(self, version: int) -> Validation:
+        """Whether the model can be rolled back to a version, with a warning where it is clearly worse."""
+        view = self._session.look()
+        loaded = self._session.checks(version, view.champion_alias, allow_new_columns=True)
+        former = version in view.state.former
+        detail = "a former champion by the history" if former else "never champion"
+        fix = "" if former else "promote it (`fds promote MODEL VERSION`)"
+        checks = (Check("was champion", former, detail, fix), *loaded.checks)
+        return Validation(version, checks, tuple(self._warnings(version, view)))
+
+    def _warnings(self, version: int, view: View) -> list[str]:
+        warnings = []
+        if version in view.state.withdrawn:
+            warnings.append(f"version {version} was itself rolled back from")
+        champion = view.champion_alias
+        try:
+            theirs = self._session.metrics(champion) if champion is not None else {}
+            ours = self._session.metrics(version)
+        except NotFoundError:
+            return warnings
+        return warnings + [
+            f"version {version} is clearly worse: {name} {ours[name]:.4f} < {theirs[name]:.4f}"
+            f" of version {champion} by more than {CLEARLY_WORSE:.0%}"
+            for name in WATCHED_METRICS
+            if name in theirs and name in ours and ours[name] < (1 - CLEARLY_WORSE) * theirs[name]
+        ]
+
+
+def _reign(events: tuple[Event, ...], version: int) -> tuple[datetime | None, datetime | None]:
+    """When a version last became champion and when it last stepped down."""
+    moves = [e for e in events if e.outcome is Outcome.DONE and (e.kind in MOVES_CHAMPION or e.kind is Kind.ADOPT)]
+    became = [e.time for e in moves if e.to_version == version and e.from_version != version]
+    left = [e.time for e in moves if e.from_version == version and e.to_version != version]
+    return (became[-1] if became else None), (left[-1] if left else None)

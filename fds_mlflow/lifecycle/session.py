@@ -1,0 +1,198 @@
+"""A session with one registered model: what its operations, rollouts and ways back stand on."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.operations import Request, Target
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.lifecycle.reports import Validation
+from fds_mlflow.notifications.notifier import Notifier, default_notifier
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.registry.transaction import Check, Result, Transactions
+from fds_mlflow.registry.view import View
+from fds_mlflow.runtime import environment
+from fds_mlflow.runtime.clock import Clock, SystemClock
+from fds_mlflow.runtime.identity import new_id
+from fds_mlflow.scoring.scorer import Scorer, validate
+from fds_mlflow.scoring.scorer import load as load_scorer
+
+if TYPE_CHECKING:
+    from fds_mlflow.outcomes.store import OutcomeStore
+
+
+class Session:
+    """One registered model as one actor works with it: the registry, the clock, the outcomes, loaded versions.
+
+    `ManagedModel` has the verbs that a person uses; whoever builds on them takes this.
+
+    Args:
+        name: Registered model.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
+            working directory. It is opened when first needed.
+        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host.
+        store: Another registry than MLflow's.
+        clock: Another clock than the machine's.
+        notifier: Who is told of each event this process writes; None for the webhook and the hooks that the
+            environment names.
+
+    Raises:
+        ConfigError: The name is empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,
+        outcomes: OutcomeStore | str | None = None,
+        actor: str | None = None,
+        store: RegistryStore | None = None,
+        clock: Clock | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        if not name.strip():
+            raise ConfigError("the name of the model is empty", fix="name it (`fds list` shows which there are)")
+        self.name = name
+        self.actor = actor or environment.setting(environment.ACTOR) or f"{getpass.getuser()}@{socket.gethostname()}"
+        self.tracking_uri = tracking_uri
+        self.registry_uri = registry_uri
+        self._outcomes = outcomes
+        self.clock: Clock = clock or SystemClock()
+        if store is None:
+            from fds_mlflow.registry.mlflow_store import MlflowStore
+
+            store = MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri)
+        self.store = store
+        self.notifier = notifier or default_notifier()
+        self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
+        self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
+
+    @cached_property
+    def outcomes(self) -> OutcomeStore:
+        """The store of outcomes and labels."""
+        from fds_mlflow.outcomes.database import DEFAULT_URL
+        from fds_mlflow.outcomes.store import OutcomeStore
+
+        given = self._outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL
+        return OutcomeStore(given) if isinstance(given, str) else given
+
+    @property
+    def knows_outcomes(self) -> bool:
+        """Whether an outcome store is named, or the default one is there: one that is made only now knows nothing."""
+        from fds_mlflow.outcomes.database import DEFAULT_URL
+
+        named = self._outcomes or environment.setting(environment.OUTCOMES_URI)
+        return bool(named) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
+
+    def run(
+        self,
+        request: Request,
+        reason: str,
+        check: Check | None = None,
+        *,
+        take_over: bool = False,
+        on_moved: Callable[[int], None] | None = None,
+        actor: str | None = None,
+    ) -> Result:
+        """Carry out a request in this model's name; as the model's own actor, unless another one is named."""
+        return self.transactions.run(
+            self.name,
+            request,
+            actor=actor or self.actor,
+            reason=reason,
+            check=check,
+            take_over=take_over,
+            on_moved=on_moved,
+        )
+
+    def look(self) -> View:
+        """The model as it is now."""
+        return self.transactions.look(self.name)
+
+    def now(self) -> datetime:
+        """The time by the model's clock."""
+        return self.clock.now()
+
+    def version(self, number: int) -> VersionView:
+        """One version as the registry has it."""
+        return self.store.version(self.name, number)
+
+    def versions(self) -> list[VersionView]:
+        """All versions as the registry has them."""
+        return list(self.store.versions(self.name))
+
+    def history(self) -> list[Event]:
+        """All events, the newest first."""
+        return list(reversed(self.look().history.events))
+
+    def settle(self) -> None:
+        """Settle what dead processes left behind, and take out-of-band changes into the history.
+
+        Raises:
+            ConflictError: Another operation stayed in flight.
+        """
+        self.transactions.settle(self.name, actor=self.actor)
+
+    def scorer(self, version: int) -> Scorer:
+        """A version, loaded; kept for the next time, unless its number or its threshold means another by then.
+
+        Raises:
+            RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+            NotFoundError: It does not exist.
+        """
+        view = self.version(version)
+        there, scorer = self._scorers.get(version, (None, None))
+        same = there is not None and there.ready == view.ready and there.identity == view.identity
+        if scorer is None or not same or (there and there.tags.get(tags.THRESHOLD) != view.tags.get(tags.THRESHOLD)):
+            scorer = load_scorer(
+                self.store,
+                self.name,
+                version,
+                tracking_uri=self.tracking_uri,
+                registry_uri=self.registry_uri,
+            )
+            self._scorers[version] = (view, scorer)
+        return scorer
+
+    def metrics(self, version: int) -> Mapping[str, float]:
+        """Test metrics of the run that logged a version; none where there is no such run."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        run_id = self.version(version).run_id
+        if run_id is None:
+            return {}
+        try:
+            logged = MlflowClient(self.tracking_uri, self.registry_uri).get_run(run_id).data.metrics
+        except MlflowException:
+            return {}  # the run was deleted; the version may live on
+        return {name: value for name, value in logged.items() if not name.startswith(("val_", "curve_", "system/"))}
+
+    def checks(self, version: int, champion: int | None, *, allow_new_columns: bool = False) -> Validation:
+        """Ask of a version what must hold before it may serve."""
+        checks = validate(self.scorer, version, champion, allow_new_columns=allow_new_columns)
+        return Validation(version, tuple(checks), ())
+
+    def validated(self, allow_new_columns: bool = False) -> Check:
+        """A check that refuses a target which may not serve."""
+
+        def check(view: View, target: Target) -> Target:
+            if target.version is not None:
+                self.version(target.version)  # a version that does not exist is its own error
+                validation = self.checks(target.version, view.champion_alias, allow_new_columns=allow_new_columns)
+                validation.require()
+            return target
+
+        return check

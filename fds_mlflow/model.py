@@ -1,0 +1,275 @@
+"""ManagedModel: the verbs a person uses on one registered model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fds_mlflow.core.comparison import Comparison
+from fds_mlflow.core.lifecycle.decision import crowned, decisions
+from fds_mlflow.core.lifecycle.events import Event, Kind
+from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.lifecycle.state import State
+from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.lifecycle.admission import Admission, compare
+from fds_mlflow.lifecycle.reports import Overview
+from fds_mlflow.lifecycle.rollback import Rollback
+from fds_mlflow.notifications.notifier import Notifier
+from fds_mlflow.registry import transfer
+from fds_mlflow.registry.doctor import Finding, examine
+from fds_mlflow.registry.store import RegistryStore, Write
+from fds_mlflow.registry.tags import Intent
+from fds_mlflow.registry.transaction import Result
+from fds_mlflow.registry.view import View
+from fds_mlflow.rollouts.canary import Canary
+from fds_mlflow.runtime.clock import Clock
+from fds_mlflow.scoring.scorer import Scorer, accelerated
+from fds_mlflow.serving.buffer import Buffer
+from fds_mlflow.serving.router import Router
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fds_mlflow.features.table import FeatureTable
+    from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.lifecycle.session import Session
+
+
+class ManagedModel:
+    """One registered model and its lifecycle.
+
+    Args:
+        name: Registered model.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
+            working directory. It is opened when first needed.
+        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host.
+        store: Another registry than MLflow's.
+        clock: Another clock than the machine's.
+        notifier: Who is told of each event this process writes; None for the webhook and the hooks that the
+            environment names.
+
+    Raises:
+        ConfigError: The name is empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,
+        outcomes: OutcomeStore | str | None = None,
+        actor: str | None = None,
+        store: RegistryStore | None = None,
+        clock: Clock | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.session = Session(
+            name,
+            tracking_uri=tracking_uri,
+            registry_uri=registry_uri,
+            outcomes=outcomes,
+            actor=actor,
+            store=store,
+            clock=clock,
+            notifier=notifier,
+        )
+        self.canary = Canary(self.session)
+        self.rollback = Rollback(self.session)
+
+    def __repr__(self) -> str:
+        return f"ManagedModel({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return self.session.name
+
+    @property
+    def outcomes(self) -> OutcomeStore:
+        """The store of outcomes and labels."""
+        return self.session.outcomes
+
+    # --- stages ----------------------------------------------------------------------------------------------
+
+    def stage(self, version: int, *, reason: str = "") -> Result:
+        """Put a version forward as a candidate (stage Staging).
+
+        Raises:
+            RefusedError: It is the champion or the canary.
+            NotFoundError: It does not exist.
+        """
+        self.session.version(version)
+        return self.session.run(Request(Kind.STAGE, version), reason)
+
+    def promote(
+        self,
+        version: int,
+        *,
+        reason: str = "",
+        allow_new_columns: bool = False,
+        data: pd.DataFrame | FeatureTable | None = None,
+        force: bool = False,
+    ) -> Result:
+        """Make a version the champion; the former champion goes to Archived.
+
+        The two are compared offline first, where labelled rows are at hand. The result says what came of it.
+
+        Args:
+            version: The version.
+            reason: Why, at most 1,000 bytes.
+            allow_new_columns: It may need columns that today's champion does not: callers send them already.
+            data: Rows with both versions' feature columns and `label`, 1 = fraud, to compare on; None for the test set
+                that was logged with the version's run.
+            force: Promote it though it is clearly worse than the champion; needs a reason.
+
+        Raises:
+            RefusedError: A rollout is active, the version may not serve, or it is clearly worse than the champion and
+                `force` is not set.
+            DataError: The given rows have no labels, or not the columns that the version needs.
+            NotFoundError: It does not exist.
+        """
+        admission = Admission(self.session, allow_new_columns=allow_new_columns, data=data, force=force)
+        return admission.told(self.session.run(Request(Kind.PROMOTE, version, force=force), reason, admission))
+
+    def retire(self, version: int, *, reason: str = "") -> Result:
+        """Take a candidate out of the running (stage Archived).
+
+        Raises:
+            RefusedError: It is the champion or the canary.
+            NotFoundError: It does not exist.
+        """
+        self.session.version(version)
+        return self.session.run(Request(Kind.RETIRE, version), reason)
+
+    # --- questions -------------------------------------------------------------------------------------------
+
+    def overview(self) -> Overview:
+        """The model at a glance."""
+        view = self.session.look()
+        return Overview(
+            name=self.name,
+            champion=view.champion_alias,
+            rollout=view.rollout,
+            agrees=view.agrees,
+            pending=view.history.intents,
+            versions=tuple(self.session.versions()),
+            decisions=decisions(view.history.events),
+            crowned=crowned(view.history.events) if view.champion_alias == view.state.champion else None,
+            withdrawn=tuple(sorted(version for version in view.state.withdrawn if version is not None)),
+        )
+
+    def history(self) -> list[Event]:
+        """All events, the newest first."""
+        return self.session.history()
+
+    def pending(self) -> list[Intent]:
+        """Operations in flight, or left behind by a process that died; the next operation settles those."""
+        return list(self.session.look().history.intents)
+
+    def settle(self) -> None:
+        """Settle what dead processes left behind, and take out-of-band changes into the history.
+
+        Raises:
+            ConflictError: Another operation stayed in flight.
+        """
+        self.session.settle()
+
+    def doctor(self, *, fix: bool = False) -> list[Finding]:
+        """What the history does not explain, the most severe first; with `fix`, what is left after repairing.
+
+        Repairing settles dead operations and records what hands did, by appending; then it tidies what changes no
+        routing: stages, rollouts that are not under way, a canary alias without traffic.
+
+        Raises:
+            ConflictError: With `fix`: another operation stayed in flight.
+        """
+        if fix:
+            self.session.transactions.write_alone(self.name, self._tidying, actor=self.session.actor)
+            self.session.transactions.pack(self.name, actor=self.session.actor)
+        return examine(self.session.look(), self.session.versions())
+
+    def _tidying(self, view: View) -> list[Write]:
+        findings = examine(view, self.session.versions())
+        return [write for finding in findings for write in finding.writes]
+
+    def export_history(self) -> list[str]:
+        """The history as JSON lines, in order of sequence."""
+        return transfer.dump(self.session.look().history.events)
+
+    def import_history(self, lines: Iterable[str]) -> State:
+        """Take over a history that was exported elsewhere: events, stages, aliases, and an active rollout.
+
+        Asking again after an interruption finishes it.
+
+        Raises:
+            DataError: A line is no exported event.
+            RefusedError: The model has a history of its own, or lacks versions that serve by this one.
+        """
+        events = transfer.parse(lines)
+
+        def planned(view: View) -> list[Write]:
+            return transfer.plan(view, self.session.versions(), events)[0]
+
+        return self.session.transactions.write_alone(self.name, planned, actor=self.session.actor, adopt=False).state
+
+    def scorer(self, version: int) -> Scorer:
+        """A version, loaded; kept for the next time, unless its number or its threshold means another by then.
+
+        Raises:
+            RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+            NotFoundError: It does not exist.
+        """
+        return self.session.scorer(version)
+
+    def compare(
+        self,
+        baseline: int,
+        candidate: int,
+        *,
+        data: pd.DataFrame | FeatureTable,
+        label: str = "label",
+        rounds: int = 500,
+        seed: int = 42,
+    ) -> Comparison:
+        """Score both versions on the same rows and compare them, each at its own threshold.
+
+        Args:
+            baseline: Usually the champion.
+            candidate: The version that might replace it.
+            data: Rows with both versions' feature columns and the label.
+            label: Name of the label's column, 1 = fraud.
+            rounds: Bootstrap rounds of the intervals.
+            seed: Seed of the bootstrap.
+
+        Raises:
+            ConfigError: There is no round, or the seed is out of range.
+            DataError: A column is missing, a label is not 0 or 1, or one class is missing.
+        """
+        check_seed(seed)
+        scorers = self.scorer(baseline), self.scorer(candidate)
+        return compare(*scorers, data, label=label, rounds=rounds, seed=seed)
+
+    def router(self, *, poll_seconds: float = 2.0, record: bool = True, buffered: bool = False) -> Router:
+        """A router that follows the aliases, for those who score in their own process.
+
+        Args:
+            poll_seconds: How old its table may get before the aliases are read again.
+            record: Write an outcome for every scored row.
+            buffered: Write outcomes in batches from a thread of its own, so that no answer waits for the store.
+                Close the router (or use it in a `with`) before the process ends; what is in memory when it is killed
+                is lost.
+        """
+        recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
+        if buffered and record:
+            recorder = Buffer(self.outcomes)
+        return Router(
+            self.name,
+            self.session.store,
+            lambda version: accelerated(self.scorer(version)),
+            clock=self.session.clock,
+            poll_seconds=poll_seconds,
+            recorder=recorder,
+        )

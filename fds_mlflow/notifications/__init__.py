@@ -1,0 +1,1 @@
+"""Who is notified of what happened: hooks and webhooks."""

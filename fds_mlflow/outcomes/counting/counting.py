@@ -1,0 +1,459 @@
+"""Counting outcomes for a judge: at every look only what is new, in chunks, each in one transaction.
+
+What is counted is immutable: outcomes up to a watermark of row numbers, and labels of those up to a watermark of
+times. So a chunk that is committed is counted once, and one that is not was never counted. Whoever counts holds the
+row of `tables.Count`, so two who count at once take turns. Each function takes a session inside a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, literal, or_, select, text
+from sqlalchemy.orm import Session, aliased
+
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
+from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.counting.strata import PAIR, Cells
+from fds_mlflow.outcomes.counting.watermarks import Marks
+from fds_mlflow.outcomes.records import CaseStatus
+from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, check_maturity, check_zone, insert_for, shifted
+from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
+
+CHUNK = 50_000
+"""Rows that one transaction counts: half a second on SQLite, whose other writers wait meanwhile."""
+
+_LAST_ID = 2**63 - 1
+
+Conditions = list[ColumnElement[bool]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a judge asks; the arguments of `OutcomeStore.evidence`.
+
+    Raises:
+        DataError: `as_of` has no time zone, a bound is negative or not finite, the maturity no whole seconds.
+    """
+
+    model: str
+    rollout_id: str
+    terms: Terms
+    as_of: datetime
+
+    def __post_init__(self) -> None:
+        check_zone(self.as_of)
+        bound = self.terms.latency_bound
+        if bound is not None and not 0 <= bound < math.inf:
+            raise DataError(f"the latency bound is {bound!r}", fix="give milliseconds, at least zero")
+        check_maturity(self.terms.maturity)
+
+    @property
+    def terms_text(self) -> str:
+        """The terms, the same text for equal terms; see `terms_from`."""
+        bound, maturity = self.terms.latency_bound, self.terms.maturity
+        values = {
+            "latency_bound_ms": None if bound is None else float(bound),
+            "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
+        }
+        return json.dumps({name: value for name, value in values.items() if value is not None})
+
+
+def terms_from(written: str) -> Terms:
+    """The terms that `Question.terms_text` wrote."""
+    values = json.loads(written)
+    seconds = values.get("maturity_s")
+    maturity = None if seconds is None else timedelta(seconds=seconds)
+    return Terms(latency_bound=values.get("latency_bound_ms"), maturity=maturity)
+
+
+def advance(session: Session, question: Question, upto: Marks, chunk: int = CHUNK) -> Evidence | None:
+    """Count what is new, at most one chunk of anything.
+
+    Args:
+        session: In a transaction that is the only writer's on SQLite; the caller commits it.
+        question: What is asked.
+        upto: How far to count.
+        chunk: Rows.
+
+    Returns:
+        The evidence once nothing new is left; None while something is: commit, and call again.
+
+    Raises:
+        RefusedError: The outcomes are deleted and were not counted on these terms.
+    """
+    _follow_indexes(session)
+    count = _count(session, question, upto)
+    count.as_of = max(count.as_of, question.as_of)
+    cells = Cells(session, count)
+    done = count.final or _Counting(session, count, question.terms, cells, chunk).advance(upto)
+    cells.save()
+    if not done:
+        return None
+    return Evidence(terms=question.terms, as_of=count.as_of, tallies=cells.tallies(), pairs=cells.pairs())
+
+
+def _follow_indexes(session: Session) -> None:
+    """Let PostgreSQL look rows up one by one: its statistics lag behind tables that only grow at their end."""
+    if session.get_bind().dialect.name == "postgresql":
+        for setting in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit"):
+            session.execute(text(f"SET LOCAL {setting} = off"))
+
+
+def _count(session: Session, question: Question, upto: Marks) -> Count:
+    """The row that says how far is counted, held until the transaction ends; made at the first look."""
+    model, rollout_id, terms = question.model, question.rollout_id, question.terms_text
+    query = select(Count).where(*_of(Count, model, rollout_id), Count.terms == terms).with_for_update()
+    found = session.scalar(query)
+    if found is not None:
+        return found
+    others = session.scalars(select(Count.terms).where(*_of(Count, model, rollout_id), Count.final)).all()
+    if others:
+        raise RefusedError(
+            f"the outcomes of rollout {rollout_id} of {model!r} are deleted: they cannot be counted with {terms}",
+            fix=f"ask as they were counted before: with {' or with '.join(others)}",
+        )
+    first = session.scalar(select(func.min(Outcome.id)).where(*_of(Outcome, model, rollout_id)))
+    session.execute(
+        insert_for(session)(Count)
+        .values(
+            model=model,
+            rollout_id=rollout_id,
+            terms=terms,
+            # What came before the rollout need not be read. Labels and shadows that are there already are
+            # met when the outcomes are: only later ones have to look for theirs.
+            outcome_id=upto.outcome if first is None else min(first - 1, upto.outcome),
+            shadow_id=upto.shadow,
+            case_id=upto.case,
+            matured_time=None,
+            matured_id=0,
+            as_of=question.as_of,
+            final=False,
+        )
+        .on_conflict_do_nothing()
+    )
+    return session.scalars(query).one()
+
+
+def _of(entity: Any, model: str, rollout_id: str) -> Conditions:
+    return [entity.model == model, entity.rollout_id == rollout_id]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Outcomes that are to be counted: conditions, and what is joined to each."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    joins: tuple[tuple[Any, ColumnElement[bool]], ...] = ()
+
+    def where(self, *conditions: ColumnElement[bool]) -> _Rows:
+        return _Rows(self.conditions + conditions, self.joins)
+
+    def join(self, entity: Any, on: ColumnElement[bool]) -> _Rows:
+        return _Rows(self.conditions, (*self.joins, (entity, on)))
+
+    def select(self, *columns: Any) -> Select[Any]:
+        query = select(*columns).select_from(Outcome)
+        for entity, on in self.joins:
+            query = query.join(entity, on)
+        return query.where(*self.conditions)
+
+
+class _Counting:
+    """One transaction's work."""
+
+    def __init__(self, session: Session, count: Count, terms: Terms, cells: Cells, chunk: int) -> None:
+        self._session = session
+        self._count = count
+        self._terms = terms
+        self._cells = cells
+        self._chunk = chunk
+
+    def advance(self, upto: Marks) -> bool:
+        """Count outcomes, then shadows, then late labels, then labels that have matured; whether all is done.
+
+        Each stage takes one chunk, and the next one begins only when nothing is left of it.
+        """
+        stages: list[Callable[[], bool]] = [lambda: self._outcomes(upto.outcome), lambda: self._shadows(upto.shadow)]
+        if self._terms.maturity is None:
+            self._count.case_id = upto.case
+        else:
+            stages += [lambda: self._late_labels(upto.case), self._matured]
+        return all(stage() for stage in stages)
+
+    # --- stages: each takes one chunk, moves its watermark, and says whether nothing is left ---------------------
+
+    def _outcomes(self, last: int) -> bool:
+        low, high = self._range(self._count.outcome_id, last)
+        if low < high:
+            new = _Rows((Outcome.id > low, Outcome.id <= high, *self._masked()))
+            self._requests(new)
+            for kind, happened in self._fast_kinds().items():
+                self._first_events(kind, new.where(happened))
+            self._count.outcome_id = high
+            self._pairs(new.join(Shadow, self._is_shadow()).where(Shadow.id <= self._count.shadow_id))
+            if self._terms.maturity is not None and self._count.matured_time is not None:
+                self._labels(new.where(*self._looked_at()), fresh=True)
+        return high >= last
+
+    def _shadows(self, last: int) -> bool:
+        low, high = self._range(self._count.shadow_id, last)
+        if low < high:
+            outcome = aliased(Outcome)
+            its_outcome = select(outcome.id).where(
+                outcome.model == self._count.model, outcome.request_id == Shadow.request_id
+            )
+            new = _Rows((Shadow.id > low, Shadow.id <= high, func.coalesce(Shadow.model, "") == self._count.model))
+            paired = new.join(Shadow, Outcome.id == its_outcome.scalar_subquery()).where(
+                Outcome.id <= self._count.outcome_id, *self._masked()
+            )
+            self._count.shadow_id = high
+            self._pairs(paired)
+            if self._terms.maturity is not None and self._count.matured_time is not None:
+                self._label_pairs(paired.where(*self._looked_at()))
+        return high >= last
+
+    def _late_labels(self, last: int) -> bool:
+        """Labels written after their outcomes were looked at: taken where no truth was there to be counted."""
+        low, high = self._range(self._count.case_id, last)
+        if low < high:
+            self._count.case_id = high
+            if self._count.matured_time is not None:
+                late = self._lately_labelled(low, high)
+                if self._session.execute(late.limit(1)).first() is not None:
+                    self._labels(_Rows((Outcome.id.in_(late),)), fresh=False)
+        return high >= last
+
+    def _matured(self) -> bool:
+        """Labels of the outcomes that have reached the maturity age since the last look."""
+        count = self._count
+        limit = count.as_of - self._maturity
+        since = count.matured_time or self._cells.first
+        if since is None or since > limit:
+            return True
+        new = _Rows(
+            (
+                Outcome.model == count.model,
+                *self._masked(),
+                Outcome.id <= count.outcome_id,
+                Outcome.time >= since,
+                or_(Outcome.time > since, Outcome.id > count.matured_id),
+            )
+        )
+        position = new.where(Outcome.time <= limit).select(Outcome.time, Outcome.id)
+        position = position.order_by(Outcome.time, Outcome.id).offset(self._chunk - 1).limit(1)
+        end = self._session.execute(position).first()
+        time, last = (limit, _LAST_ID) if end is None else (end.time, end.id)
+        self._labels(new.where(Outcome.time <= time, or_(Outcome.time < time, Outcome.id <= last)), fresh=True)
+        count.matured_time, count.matured_id = time, last
+        return end is None
+
+    # --- conditions ----------------------------------------------------------------------------------------------
+
+    def _range(self, after: int, last: int) -> tuple[int, int]:
+        return after, min(after + self._chunk, last)
+
+    def _masked(self) -> Conditions:
+        """Of this rollout, in words that no index is made for: what is new is found by its place at the end."""
+        return [
+            func.coalesce(Outcome.model, "") == self._count.model,
+            func.coalesce(Outcome.rollout_id, "") == self._count.rollout_id,
+        ]
+
+    def _looked_at(self, outcome: Any = Outcome) -> Conditions:
+        """Whose labels have been looked at."""
+        time, last = self._count.matured_time, self._count.matured_id
+        mature = [outcome.time <= time, or_(outcome.time < time, outcome.id <= last)]
+        return [outcome.id <= self._count.outcome_id, *mature]
+
+    def _is_first(self, *also: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+        """Whether no earlier outcome of the rollout has this key (and is like `also`)."""
+        other = aliased(Outcome)
+        same = [*_of(other, self._count.model, self._count.rollout_id), other.key == Outcome.key]
+        return ~exists().where(*same, other.id < Outcome.id, *(like(other) for like in also))
+
+    def _happened_first(self, kind: str) -> ColumnElement[bool]:
+        """Whether the first event of this outcome's key and kind is this outcome."""
+        first = select(FirstEvent.outcome_id).where(
+            FirstEvent.count_id == self._count.id, FirstEvent.kind == kind, FirstEvent.key == Outcome.key
+        )
+        return Outcome.id == first.scalar_subquery()
+
+    def _fast_kinds(self) -> dict[EventKind, ColumnElement[bool]]:
+        kinds: dict[EventKind, ColumnElement[bool]]
+        kinds = {EventKind.ERROR: Outcome.error.is_not(None), EventKind.ALERT: Outcome.flagged.is_(True)}
+        if self._terms.latency_bound is not None:
+            kinds[EventKind.SLOW] = Outcome.latency_ms > self._terms.latency_bound
+        return kinds
+
+    @property
+    def _maturity(self) -> timedelta:
+        assert self._terms.maturity is not None
+        return self._terms.maturity
+
+    def _with_truth(self, outcomes: _Rows) -> _Rows:
+        """Those whose case, as known at the maturity age, says a truth; of the states that are taken in."""
+        state = aliased(FraudCase)
+        mine = state.transaction_id == Outcome.transaction_id
+        matures = shifted(self._session, Outcome.time, self._maturity)
+        known = select(state.id).where(mine, state.known_at <= matures, state.id <= self._count.case_id)
+        latest = known.order_by(state.known_at.desc()).limit(1).scalar_subquery()
+        return outcomes.join(FraudCase, FraudCase.id == latest).where(FraudCase.status != CaseStatus.SUSPECTED.value)
+
+    def _is_shadow(self) -> ColumnElement[bool]:
+        """Whether a shadow is this outcome's."""
+        shadow = aliased(Shadow)
+        mine = select(shadow.id).where(shadow.model == self._count.model, shadow.request_id == Outcome.request_id)
+        return Shadow.id == mine.scalar_subquery()
+
+    def _lately_labelled(self, low: int, high: int) -> CompoundSelect[Any]:
+        """The ids of outcomes that were looked at in vain, and have a state that says a truth among the new ones."""
+        outcome, new, before = aliased(Outcome), aliased(FraudCase), aliased(FraudCase)
+        truth = [new.id > low, new.id <= high, new.status != CaseStatus.SUSPECTED.value]
+        matures = shifted(self._session, outcome.time, self._maturity)
+        counted = exists().where(
+            before.transaction_id == outcome.transaction_id,
+            before.known_at <= matures,
+            before.id <= low,
+            or_(before.status != CaseStatus.SUSPECTED.value, before.withdrawn),
+        )
+        # Said so that each new state looks for its outcomes, not each outcome of the rollout for a new state.
+        mine = [
+            outcome.model == func.coalesce(literal(self._count.model), new.transaction_id),
+            outcome.rollout_id == func.coalesce(literal(self._count.rollout_id), new.transaction_id),
+        ]
+        late = select(outcome.id).where(*truth, *mine, *self._looked_at(outcome), new.known_at <= matures, ~counted)
+        by_key = late.where(outcome.key == new.transaction_id, outcome.transaction_id == outcome.key)
+        own = [outcome.transaction_id != outcome.key, outcome.rollout_id.is_not(None)]  # the words of its index
+        return by_key.union(late.where(outcome.transaction_id == new.transaction_id, *own))
+
+    # --- counts --------------------------------------------------------------------------------------------------
+
+    def _requests(self, new: _Rows) -> None:
+        """Requests, keys, scores and latencies, in one pass."""
+        first_scored = self._is_first(lambda other: other.score.is_not(None))
+        inner = new.select(
+            Outcome.step,
+            Outcome.weight,
+            Outcome.assigned,
+            Outcome.time,
+            latency_bin(Outcome.latency_ms).label("latency"),
+            case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
+            Outcome.score,
+            _flag(self._is_first()).label("first"),
+        ).subquery()
+        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.latency, inner.c.bin]
+        times = [func.min(inner.c.time), func.max(inner.c.time)]
+        numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
+        for *cell, latency, bin_, requests, keys, score, earliest, latest in self._session.execute(
+            select(*groups, *numbers).group_by(*groups)
+        ):
+            self._cells.seen(cell, earliest, latest)
+            self._cells.add(cell, "requests", requests)
+            self._cells.add(cell, "keys", keys)
+            self._cells.add(cell, "latencies", requests, at=latency)
+            if bin_ is not None:
+                self._cells.add(cell, "scores", requests, at=bin_)
+                self._cells.add(cell, "score_sum", requests, at=0)
+                self._cells.add(cell, "score_sum", score, at=1)
+
+    def _first_events(self, kind: EventKind, happened: _Rows, *, by_time: bool = False) -> None:
+        """Count the keys to which this happened for the first time; money, too, where it was lost."""
+        if not self._remember(kind.value, happened, by_time=by_time):
+            return
+        first = happened.where(self._happened_first(kind.value))
+        if kind is not EventKind.MISSED_FRAUD:
+            for *cell, keys in self._by_cell(first):
+                self._cells.add(cell, kind.value, keys)
+            return
+        lost = FraudCase.loss_amount
+        for *cell, bin_, keys, money in self._by_cell(first, case((lost.is_not(None), loss_bin(lost))), money=lost):
+            self._cells.add(cell, kind.value, keys)
+            if bin_ is not None:
+                self._cells.add(cell, "losses", keys, at=bin_)
+                self._cells.add(cell, "losses_summed", keys)
+                self._cells.add(cell, "loss_sums", money, at=bin_)
+
+    def _remember(self, kind: str, happened: _Rows, *, by_time: bool = False) -> int:
+        """Write down where each key's first event happened, where none is written down yet; how many were new."""
+        order = [Outcome.time, Outcome.id] if by_time else [Outcome.id]
+        place = func.row_number().over(partition_by=Outcome.key, order_by=order).label("place")
+        found = happened.select(Outcome.key, Outcome.id, place).subquery()
+        rows = select(literal(self._count.id), literal(kind), found.c.key, found.c.id).where(found.c.place == 1)
+        columns = ["count_id", "kind", "key", "outcome_id"]
+        new = insert_for(self._session)(FirstEvent).from_select(columns, rows).on_conflict_do_nothing()
+        return changed(self._session.execute(new, execution_options=KEEP_COUNT))
+
+    def _labels(self, outcomes: _Rows, *, fresh: bool) -> None:
+        """Count the labels of these outcomes; `fresh` where they have just matured."""
+        fraud, flagged = FraudCase.status == CaseStatus.CONFIRMED.value, Outcome.flagged.is_(True)
+        first = _flag(self._is_first())
+        first_alert = _flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
+        if fresh:
+            for *cell, is_first, is_alert, keys in self._by_cell(outcomes, first, first_alert):
+                self._cells.add(cell, "matured", keys * is_first)
+                self._cells.add(cell, "matured_alerts", keys * is_alert)
+        known = self._with_truth(outcomes)
+        amount = FraudCase.loss_amount
+        told = [first, first_alert, _flag(fraud), _flag(amount.is_not(None))]
+        for *cell, is_first, is_alert, is_fraud, priced, keys, money in self._by_cell(known, *told, money=amount):
+            self._cells.add(cell, "labelled", keys * is_first)
+            self._cells.add(cell, "reviewed_alerts", keys * is_alert)
+            self._cells.add(cell, "false_alerts", keys * is_alert * (1 - is_fraud))
+            for at, value in enumerate((keys, keys * priced, money or 0.0)):
+                self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
+        self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
+        self._first_events(EventKind.FALSE_POSITIVE, known.where(~fraud, flagged), by_time=True)
+        if self._cells.has_pairs:
+            self._label_pairs(outcomes.join(Shadow, self._is_shadow()))
+
+    def _pairs(self, paired: _Rows) -> None:
+        """Count errors and alerts of requests that both versions scored, for keys that have no such request yet."""
+        if not self._count.shadow_id:
+            return
+        paired = paired.where(Shadow.version != Outcome.version)
+        if not self._remember(PAIR, paired):
+            return
+        error = _pair(Outcome.error.is_not(None), Shadow.error.is_not(None))
+        alert = _pair(Outcome.flagged.is_(True), Shadow.flagged.is_(True))
+        for *cell, errors, alerts, keys in self._by_cell(paired.where(self._happened_first(PAIR)), error, alert):
+            self._cells.add_pair(cell, EventKind.ERROR, errors, keys)
+            self._cells.add_pair(cell, EventKind.ALERT, alerts, keys)
+
+    def _label_pairs(self, paired: _Rows) -> None:
+        """Count missed frauds and false positives of each key's first paired request, where its truth is known."""
+        fraud = FraudCase.status == CaseStatus.CONFIRMED.value
+        missed = _pair(and_(fraud, Outcome.flagged.is_(False)), and_(fraud, Shadow.flagged.is_(False)))
+        false = _pair(and_(~fraud, Outcome.flagged.is_(True)), and_(~fraud, Shadow.flagged.is_(True)))
+        known = self._with_truth(paired.where(self._happened_first(PAIR)))
+        for *cell, misses, falses, keys in self._by_cell(known, missed, false):
+            self._cells.add_pair(cell, EventKind.MISSED_FRAUD, misses, keys)
+            self._cells.add_pair(cell, EventKind.FALSE_POSITIVE, falses, keys)
+
+    def _by_cell(self, rows: _Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
+        """Step, weight, variant, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
+        named = [column.label(f"also_{position}") for position, column in enumerate(also)]
+        # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
+        groups = [Outcome.step, Outcome.weight, Outcome.assigned, *named]
+        summed = [] if money is None else [money.label("money")]
+        inner = rows.select(*groups, *summed).subquery()
+        by, sums = inner.c[: len(groups)], inner.c[len(groups) :]
+        return self._session.execute(select(*by, func.count(), *map(func.sum, sums)).group_by(*by)).all()
+
+
+def _flag(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((condition, 1), else_=0)
+
+
+def _pair(own: ColumnElement[bool], other: ColumnElement[bool]) -> ColumnElement[int]:
+    """2 where it happened to the champion alone, 1 to the canary alone, 3 to both, 0 to neither."""
+    champion = Outcome.assigned == Variant.CHAMPION.value
+    mine, others = _flag(own), _flag(other)
+    return case((champion, 2 * mine + others), else_=mine + 2 * others)

@@ -1,0 +1,74 @@
+"""Work of several transactions, told once: generators that yield one step each, for the sync and the async store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from fds_mlflow.core.evidence.evidence import Evidence
+from fds_mlflow.outcomes import retention
+from fds_mlflow.outcomes.counting.counting import Question, advance
+from fds_mlflow.outcomes.counting.watermarks import marks
+
+PAUSE = {"sqlite": 0.1}
+"""Seconds to leave the database to others between two chunks: a writer that waits for SQLite's lock tries again at
+least every 0.1 s. PostgreSQL's writers need not wait at all."""
+
+
+class Step(NamedTuple):
+    """One transaction, or a pause.
+
+    Attributes:
+        operation: Takes a session, then `arguments`; its answer is sent back. None for a pause.
+        arguments: What follows the session.
+        writes: Whether it writes.
+    """
+
+    operation: Callable[..., Any] | None
+    arguments: tuple[Any, ...] = ()
+    writes: bool = False
+
+
+def counted(question: Question) -> Generator[Step, Any, Evidence]:
+    """Bring the counters up to date, a chunk at a time; returns the evidence."""
+    upto = yield Step(marks)
+    found: Evidence | None = yield Step(advance, (question, upto), writes=True)
+    while found is None:
+        yield Step(None)
+        found = yield Step(advance, (question, upto), writes=True)
+    return found
+
+
+def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[Step, Any, int]:
+    """Delete what is old and counted, a chunk at a time; returns how many rows."""
+    deleted = 0
+    for rollout in (yield Step(retention.rollouts, (model,))):
+        terms = yield Step(retention.due, (model, rollout, older_than))
+        if terms is None or not (terms or uncounted):
+            continue
+        for each in terms:
+            yield from counted(Question(model=model, rollout_id=rollout, terms=each, as_of=older_than))
+        deleted += yield from _emptied(retention.delete_rollout, model, rollout)
+    deleted += yield from _emptied(retention.delete_outside, model, older_than)
+    deleted += yield from _walked(retention.delete_shadows, model, older_than)
+    deleted += yield from _walked(retention.delete_cases, older_than)
+    return deleted
+
+
+def _emptied(delete: Callable[..., int], *arguments: Any) -> Generator[Step, Any, int]:
+    deleted = 0
+    while rows := (yield Step(delete, arguments, writes=True)):
+        deleted += rows
+        yield Step(None)
+    return deleted
+
+
+def _walked(delete: Callable[..., tuple[int, int | None]], *arguments: Any) -> Generator[Step, Any, int]:
+    deleted = 0
+    after: int | None = 0
+    while after is not None:
+        rows, after = yield Step(delete, (*arguments, after), writes=True)
+        deleted += rows
+        yield Step(None)
+    return deleted

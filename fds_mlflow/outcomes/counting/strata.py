@@ -1,0 +1,139 @@
+"""The counters of one rollout in memory, from their rows and back: what is added between, and what a judge reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fds_mlflow.core.evidence.bins import LATENCY_BINS, LOSS_BINS, SCORE_BINS
+from fds_mlflow.core.evidence.evidence import EventKind, Tally
+from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.outcomes.tables import CellCount, Count
+
+PAIR = "pair"
+"""The kind of `FirstEvent` that says which request of a key both versions scored first."""
+
+_BINS = {
+    "scores": SCORE_BINS,
+    "losses": LOSS_BINS,
+    "latencies": LATENCY_BINS,
+    "score_sum": 2,  # how many scores, and their sum
+    "loss_sums": LOSS_BINS,
+    "caught_money": 3,  # how many frauds, how many of them with an amount, and its sum
+}
+_PLAIN = ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
+
+Cell = Sequence[Any]
+"""Step, weight and variant assigned."""
+
+
+class Cells:
+    """The counters of a `Count`, by step, weight and variant.
+
+    Args:
+        session: In the transaction that holds the count's row.
+        count: Whose.
+    """
+
+    def __init__(self, session: Session, count: Count) -> None:
+        self._session = session
+        self._count_id = count.id
+        rows = session.scalars(select(CellCount).where(CellCount.count_id == count.id))
+        self._rows = {(row.step, row.weight, row.assigned): row for row in rows}
+        self._numbers = {cell: _copied(row.numbers) for cell, row in self._rows.items()}
+
+    @property
+    def first(self) -> datetime | None:
+        """Time of the earliest request, UTC; None without requests."""
+        return min((row.first for row in self._rows.values()), default=None)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether any request was scored by both versions."""
+        return any(name.startswith(PAIR) for numbers in self._numbers.values() for name in numbers)
+
+    def seen(self, cell: Cell, earliest: datetime, latest: datetime) -> None:
+        """Make room for a cell's counts, and remember between which times its requests lie."""
+        step, weight, assigned = place = tuple(cell)
+        row = self._rows.get(place)
+        if row is None:
+            row = CellCount(
+                count_id=self._count_id,
+                step=step,
+                weight=weight,
+                assigned=assigned,
+                numbers={},
+                first=earliest,
+                last=latest,
+            )
+            self._session.add(row)
+            self._rows[place], self._numbers[place] = row, {}
+        row.first, row.last = min(row.first, earliest), max(row.last, latest)
+
+    def add(self, cell: Cell, name: str, by: float, *, at: int | None = None) -> None:
+        """Add to a number of a cell, or to bin `at` of a histogram."""
+        if not by:
+            return
+        numbers = self._numbers[tuple(cell)]
+        if at is None:
+            numbers[name] = numbers.get(name, 0) + by
+        else:
+            numbers.setdefault(name, [0] * _BINS.get(name, 4))[at] += by
+
+    def add_pair(self, cell: Cell, kind: EventKind, to: int, by: int) -> None:
+        """Add to the pairs of a kind: 2 the champion alone, 1 the canary alone, 3 both, 0 neither."""
+        self.add(cell, f"{PAIR}_{kind}", by, at=to)
+
+    def save(self) -> None:
+        """Give the numbers to their rows; the session writes those that changed."""
+        for cell, row in self._rows.items():
+            row.numbers = self._numbers[cell]
+
+    def tallies(self) -> tuple[Tally, ...]:
+        """One per cell, by step, weight, and champion first."""
+        order = list(Variant)
+        places = sorted(self._rows, key=lambda cell: (cell[0], cell[1], order.index(Variant(cell[2]))))
+        return tuple(_tally(self._rows[place], self._numbers[place]) for place in places)
+
+    def pairs(self) -> Mapping[EventKind, Pairs]:
+        """By kind, where there are any."""
+        found: dict[EventKind, Pairs] = {}
+        for kind in EventKind:
+            added = [numbers.get(f"{PAIR}_{kind}", [0] * 4) for numbers in self._numbers.values()]
+            neither, canary, champion, both = (sum(column) for column in zip(*added, strict=True)) if added else [0] * 4
+            if neither or canary or champion or both:
+                found[kind] = Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither)
+        return MappingProxyType(found)
+
+
+def _copied(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, list) else value for name, value in numbers.items()}
+
+
+def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
+    """The tally of a cell; sums only where they cover all that was counted, since older releases kept none."""
+    scores, losses = tuple(numbers.get("scores", ())), tuple(numbers.get("losses", ()))
+    summed, total = numbers.get("score_sum", (0, 0.0))
+    frauds, priced, money = numbers.get("caught_money", (0, 0, 0.0))
+    caught = numbers.get("reviewed_alerts", 0) - numbers.get("false_alerts", 0)
+    return Tally(
+        variant=Variant(row.assigned),
+        step=row.step,
+        weight=row.weight,
+        events=MappingProxyType({kind: numbers[kind] for kind in EventKind if kind in numbers}),
+        first=row.first,
+        last=row.last,
+        scores=scores,
+        score_sum=total if scores and summed == sum(scores) else None,
+        losses=losses,
+        loss_sums=tuple(numbers["loss_sums"]) if losses and numbers.get("losses_summed") == sum(losses) else (),
+        caught_money=money if priced and frauds == caught else None,
+        latencies=tuple(numbers.get("latencies", ())),
+        **{name: numbers.get(name, 0) for name in _PLAIN},
+    )

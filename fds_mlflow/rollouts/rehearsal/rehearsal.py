@@ -1,0 +1,455 @@
+"""A rollout rehearsed before the release: labelled history replayed many times under one plan.
+
+Both versions have scored the history once. Each replay is a rollout with a fresh id, so that the routing hash assigns
+the same requests anew, and goes through the real judge and controller. Three questions are asked:
+
+- What would become of this canary: how long does each step take, how likely is completion, how much money is at risk?
+- How likely is a false abort: the same plan with the champion as its own canary?
+- Which regression is caught: the champion with more of one kind of harm, and with nothing else changed?
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fds_mlflow.core.evidence.bins import score_bins
+from fds_mlflow.core.lifecycle.controller import Action
+from fds_mlflow.core.plan.guardrail import Guardrail
+from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.core.weight import to_percent
+from fds_mlflow.errors import DataError
+from fds_mlflow.rollouts.rehearsal.replay import Arm, Bools, Course, Floats, Ints, Shorts, Traffic, hashed, replay
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RATIOS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
+"""How much more harm the rehearsed regressions do."""
+
+CAUGHT = 0.9
+"""Share of replays in which a regression must be aborted to count as caught."""
+
+INJECTED = frozenset(
+    {Metric.ERROR_RATE, Metric.ALERT_RATE, Metric.MISSED_FRAUD, Metric.FALSE_POSITIVES, Metric.MONEY_LOST}
+)
+"""Metrics whose harm can be injected as further events."""
+
+KEPT = 50_000_000
+"""Buckets that are kept from one canary to the next."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a history.
+
+    Attributes:
+        champion: The champion's scores, in [0, 1].
+        canary: The canary's scores.
+        key: Routing keys.
+        time: Times of the transactions.
+        label: 1 fraud, 0 genuine, missing where nobody knows.
+        amount: Money lost by a missed fraud; None where there is no such column.
+    """
+
+    champion: str = "champion_score"
+    canary: str = "canary_score"
+    key: str = "transaction_id"
+    time: str = "time"
+    label: str = "label"
+    amount: str | None = "amount"
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """How long one step takes.
+
+    Attributes:
+        percent: Its weight.
+        reached: Share of the replays that reached it.
+        through: Share of the replays that came through it: to the next step, or to the completion.
+        days: Median of its length in those, in days; None where no replay came through it.
+        days_90: 90th percentile of its length, in days.
+        requests: Median of the canary's requests in it.
+    """
+
+    percent: float
+    reached: float
+    through: float
+    days: float | None
+    days_90: float | None
+    requests: float | None
+
+
+@dataclass(frozen=True)
+class Catch:
+    """Which regression one guardrail catches.
+
+    Attributes:
+        metric: The guardrail's metric.
+        caught: Share of the replays that were aborted, by how much more harm was injected.
+        smallest: The smallest of those ratios that is caught in 90 % of the replays; None if none is.
+        requests: Median of the canary requests until the abort at that ratio.
+        days: Median of the days until the abort.
+        lost: Mean of the money that missed frauds took through the canary until the abort, beyond what the champion
+            would have let pass.
+    """
+
+    metric: Metric
+    caught: Mapping[float, float]
+    smallest: float | None
+    requests: float | None
+    days: float | None
+    lost: float | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal found.
+
+    Attributes:
+        plan: As it was replayed.
+        replays: Rollouts replayed per question.
+        rows: Requests of the history.
+        days: Its length.
+        fraud_rate: Share of frauds among the labelled requests; None where none is labelled.
+        alert_rates: Share of requests that champion and canary flag.
+        outcomes: Share of the replays of this canary by how they ended.
+        causes: Share of the replays that were aborted or held, by the check that decided.
+        days_to_end: Median of the days until the end.
+        lost: Mean of the money that missed frauds took through the canary, and of what they would have taken from the
+            champion in its place.
+        false_abort: Share of the replays in which the champion as its own canary was aborted.
+        false_abort_error: Standard error of that share.
+        completes: Share of these replays that completed.
+        steps: How long each step took this canary.
+        catches: One per guardrail whose harm can be injected, from half as many replays.
+        left_out: Guardrails that a history cannot tell anything about.
+    """
+
+    plan: Plan
+    replays: int
+    rows: int
+    days: float
+    fraud_rate: float | None
+    alert_rates: tuple[float, float]
+    outcomes: Mapping[Action, float]
+    causes: Mapping[str, float]
+    days_to_end: float
+    lost: tuple[float, float] | None
+    false_abort: float
+    false_abort_error: float
+    completes: float
+    steps: tuple[StepTime, ...]
+    catches: tuple[Catch, ...]
+    left_out: tuple[str, ...]
+
+
+def rehearse(
+    history: pd.DataFrame,
+    plan: Plan,
+    thresholds: tuple[float, float],
+    *,
+    columns: Columns | None = None,
+    replays: int = 200,
+    looks: int = 20,
+    horizon: float = 3.0,
+    error_rate: float = 0.001,
+    seed: int = 42,
+    progress: Progress | None = None,
+) -> Rehearsal:
+    """Rehearse a rollout on labelled history.
+
+    Args:
+        history: One row per request, scored by both versions.
+        plan: The plan. Gates are taken as open; a latency guardrail is left out, since no history tells latencies.
+        thresholds: The champion's and the canary's.
+        columns: Names of the columns.
+        replays: Rollouts per question, at least 20.
+        looks: How often a rollout is looked at while the history is played once.
+        horizon: After how many histories an undecided rollout is left.
+        error_rate: Share of requests that fail with either version.
+        seed: Seed of everything random.
+        progress: Called with how many replays are done, and of how many.
+
+    Raises:
+        ConfigError: The seed is out of range.
+        DataError: A column is missing or holds what it should not, or there are too few rows.
+    """
+    names = columns or Columns()
+    check_seed(seed)
+    random = np.random.default_rng(seed)
+    traffic, labels, amounts = _traffic(history, names, looks)
+    champion, canary = (
+        _arm(history, column, threshold, labels, amounts)
+        for column, threshold in zip((names.champion, names.canary), thresholds, strict=True)
+    )
+    errors = random.random(traffic.rows) < error_rate
+    champion, canary = replace(champion, errors=errors), replace(canary, errors=errors)
+    replayed, left_out = _replayable(plan)
+    stage = _Stage(traffic, champion, horizon * traffic.span, seed, _Counter(replays, replayed, progress))
+    mine, same = (stage.play(arm, replayed, replays) for arm in (canary, champion))
+    catches = tuple(
+        _catch(stage, guardrail, replayed, max(20, replays // 2), random)
+        for guardrail in replayed.guardrails
+        if guardrail.metric in INJECTED and guardrail.margin is not None
+    )
+    known = labels[labels >= 0]
+    false_abort = _share(same, lambda course: course.action is Action.ABORT)
+    per_request = float(champion.amounts[champion.missed].sum()) / traffic.rows
+    return Rehearsal(
+        plan=replayed,
+        replays=replays,
+        rows=traffic.rows,
+        days=traffic.span / 86_400,
+        fraud_rate=float(known.mean()) if len(known) else None,
+        alert_rates=(float(champion.flagged.mean()), float(canary.flagged.mean())),
+        outcomes=_shares(course.action for course in mine),
+        causes=_shares_of(mine),
+        days_to_end=_median([course.seconds for course in mine]) / 86_400,
+        lost=(
+            float(np.mean([course.lost for course in mine])),
+            per_request * float(np.mean([course.requests for course in mine])),
+        )
+        if champion.prices_frauds
+        else None,
+        false_abort=false_abort,
+        false_abort_error=float(np.sqrt(false_abort * (1 - false_abort) / replays)),
+        completes=_share(same, lambda course: course.action is Action.COMPLETE),
+        steps=_steps(mine, replayed),
+        catches=catches,
+        left_out=left_out,
+    )
+
+
+# --- the history -----------------------------------------------------------------------------------------------------
+
+
+def _traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic, Ints, Floats]:
+    import pandas as pd
+
+    wanted = [names.champion, names.canary, names.key, names.time, names.label]
+    missing = [name for name in (*wanted, *([names.amount] if names.amount else [])) if name not in history.columns]
+    if missing:
+        raise DataError(
+            f"the history has no column {', '.join(missing)}",
+            fix="name its columns (--scores, --key, --time, --label, --amount, or columns=); there are "
+            f"{', '.join(map(str, history.columns))}",
+        )
+    if len(history) < 100 * looks:
+        raise DataError(
+            f"the history has {len(history):,} rows, fewer than 100 for each of {looks} looks",
+            fix="give a longer history, or, in Python, fewer looks=",
+        )
+    times = pd.to_datetime(history[names.time], utc=True).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+    if (np.diff(times) < 0).any():
+        raise DataError("the history is not in order of time", fix=f"sort it by {names.time}")
+    seconds = times - times[0]
+    span = float(seconds[-1] * len(seconds) / (len(seconds) - 1))
+    if not span:
+        raise DataError(f"all {len(seconds):,} rows have one time", fix="give a history with its times")
+    key, keys = pd.factorize(history[names.key].astype(str))
+    labels = history[names.label].to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isin(labels[~np.isnan(labels)], (0.0, 1.0)).all():
+        raise DataError(
+            f"the label column {names.label} holds other values than 0 and 1", fix="leave unknown ones empty"
+        )
+    amounts = np.zeros(len(history))
+    if names.amount is not None:
+        amounts = np.nan_to_num(history[names.amount].to_numpy(dtype=np.float64, na_value=np.nan))
+    traffic = Traffic(seconds, [str(k) for k in keys], key.astype(np.int64), span, looks)
+    return traffic, np.where(np.isnan(labels), -1, labels).astype(np.int64), np.abs(amounts)
+
+
+def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:
+    scores = history[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
+        raise DataError(
+            f"the column {column} holds {int(wrong.sum()):,} values that are no scores in [0, 1]",
+            fix="score every row with both versions",
+        )
+    nothing = np.zeros(len(scores), dtype=np.bool_)
+    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts)
+
+
+def _replayable(plan: Plan) -> tuple[Plan, tuple[str, ...]]:
+    """The plan without what a history tells nothing about; what each guardrail may spend stays the same."""
+    kept = [guardrail for guardrail in plan.guardrails if guardrail.metric is not Metric.LATENCY]
+    left_out = tuple(g.metric.value for g in plan.guardrails if g.metric is Metric.LATENCY)
+    if not kept:
+        raise DataError("the plan has no guardrail that a history tells anything about", fix="add one besides latency")
+    return _with(plan, kept), left_out
+
+
+def _with(plan: Plan, guardrails: Sequence[Guardrail]) -> Plan:
+    """The plan with some of its guardrails, each at the alpha it had, and without gates and watch."""
+    return Plan(
+        plan.steps,
+        guardrails=guardrails,
+        alpha=plan.alpha_each * len(guardrails),
+        min_outcomes=plan.min_outcomes,
+        bake_time=plan.bake_time,
+        max_step_time=plan.max_step_time,
+        undecided=plan.undecided,
+        label_maturity=plan.label_maturity if any(g.metric.needs_labels for g in guardrails) else None,
+        max_canary_keys=plan.max_canary_keys,
+    )
+
+
+# --- regressions -----------------------------------------------------------------------------------------------------
+
+
+class _Counter:
+    """Tells how many replays are done, of how many there may be."""
+
+    def __init__(self, replays: int, plan: Plan, progress: Progress | None) -> None:
+        self._progress = progress
+        self._done = 0
+        injected = [g for g in plan.guardrails if g.metric in INJECTED and g.margin is not None]
+        self.total = 2 * replays + max(20, replays // 2) * sum(len(_ratios(guardrail)) for guardrail in injected)
+
+    def step(self, by: int = 1) -> None:
+        """Some more are done, or need not be."""
+        self._done += by
+        if self._progress is not None:
+            self._progress(self._done, self.total)
+
+
+@dataclass
+class _Stage:
+    """Where rollouts are replayed."""
+
+    traffic: Traffic
+    champion: Arm
+    horizon: float
+    seed: int
+    counter: _Counter
+    _buckets: dict[int, Callable[[int], Shorts]] = field(default_factory=dict)
+
+    def play(self, canary: Arm, plan: Plan, replays: int) -> list[Course]:
+        """Replay a canary under a plan; the n-th replay of every canary assigns the same requests to it."""
+        courses = []
+        for number in range(replays):
+            bucket = self._buckets.get(number) or hashed(self.traffic, f"rehearsal-{self.seed}-{number}")
+            if len(self._buckets) * self.traffic.rows < KEPT:
+                self._buckets[number] = bucket
+            courses.append(replay(self.traffic, self.champion, canary, plan, bucket=bucket, horizon=self.horizon))
+            self.counter.step()
+        return courses
+
+
+def _ratios(guardrail: Guardrail) -> list[float]:
+    """Regressions beyond the margin."""
+    return [ratio for ratio in RATIOS if ratio > 1 + (guardrail.margin or 0.0)]
+
+
+def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random: np.random.Generator) -> Catch:
+    """Regressions of one guardrail, the smallest first, until one is caught: it judges alone, at its share of alpha."""
+    alone = _with(plan, [replace(guardrail, required=True)])
+    caught: dict[float, float] = {}
+    aborted: list[Course] = []
+    smallest = None
+    for ratio in _ratios(guardrail):
+        arm = _worse(stage.champion, guardrail.metric, ratio, random) if smallest is None else None
+        if arm is None:
+            stage.counter.step(replays)
+            continue
+        courses = stage.play(arm, alone, replays)
+        caught[ratio] = _share(courses, lambda course: course.action is Action.ABORT)
+        if caught[ratio] >= CAUGHT:
+            smallest, aborted = ratio, [course for course in courses if course.action is Action.ABORT]
+    champion = stage.champion
+    per_request = float(champion.amounts[champion.missed].sum()) / stage.traffic.rows
+    counts_money = guardrail.metric in (Metric.MISSED_FRAUD, Metric.MONEY_LOST) and champion.prices_frauds
+    return Catch(
+        metric=guardrail.metric,
+        caught=caught,
+        smallest=smallest,
+        requests=_median([course.requests for course in aborted]) if aborted else None,
+        days=_median([course.seconds for course in aborted]) / 86_400 if aborted else None,
+        lost=float(np.mean([course.lost - per_request * course.requests for course in aborted]))
+        if aborted and counts_money
+        else None,
+    )
+
+
+def _worse(arm: Arm, metric: Metric, ratio: float, random: np.random.Generator) -> Arm | None:
+    """The same decisions with `ratio` times as many of the metric's events; None where there are too few to begin with.
+
+    Genuine requests that were let pass become the events: they fail, are flagged, or turn out to be frauds.
+    """
+    passed = ~arm.flagged & (arm.labels == 0)
+    if metric is Metric.ERROR_RATE:
+        extra = _drawn(arm.errors, ~arm.errors, ratio, random)
+        return None if extra is None else replace(arm, errors=arm.errors | extra)
+    if metric in (Metric.ALERT_RATE, Metric.FALSE_POSITIVES):
+        extra = _drawn(arm.flagged if metric is Metric.ALERT_RATE else arm.false, passed, ratio, random)
+        return None if extra is None else replace(arm, flagged=arm.flagged | extra)
+    extra = _drawn(arm.missed, passed, ratio, random)
+    if extra is None:
+        return None
+    amounts = arm.amounts.copy()
+    amounts[extra] = random.choice(arm.amounts[arm.missed], size=int(extra.sum()))
+    return replace(arm, labels=np.where(extra, 1, arm.labels), amounts=amounts)
+
+
+def _drawn(events: Bools, among: Bools, ratio: float, random: np.random.Generator) -> Bools | None:
+    """Further events, each request among the given ones as likely as another."""
+    more, there = (ratio - 1) * float(events.sum()), float(among.sum())
+    if not more or more > there:
+        return None
+    return among & (random.random(len(events)) < more / there)
+
+
+# --- sums ------------------------------------------------------------------------------------------------------------
+
+
+def _steps(courses: Sequence[Course], plan: Plan) -> tuple[StepTime, ...]:
+    made = []
+    for weight in plan.weights:
+        reached = [step for course in courses for step in course.steps if step.weight == weight]
+        through = [
+            step
+            for course in courses
+            for step in (course.steps if course.action is Action.COMPLETE else course.steps[:-1])
+            if step.weight == weight
+        ]
+        days = [step.seconds / 86_400 for step in through]
+        made.append(
+            StepTime(
+                percent=to_percent(weight),
+                reached=len(reached) / len(courses),
+                through=len(through) / len(courses),
+                days=_median(days) if days else None,
+                days_90=float(np.quantile(days, 0.9)) if days else None,
+                requests=_median([step.requests for step in through]) if through else None,
+            )
+        )
+    return tuple(step for step in made if step.percent < 100)
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values))
+
+
+def _share(courses: Sequence[Course], holds: Callable[[Course], bool]) -> float:
+    return sum(map(holds, courses)) / len(courses)
+
+
+def _shares(values: Iterable[Action]) -> dict[Action, float]:
+    counted = Counter(values)
+    return {action: count / counted.total() for action, count in counted.most_common()}
+
+
+def _shares_of(courses: Sequence[Course]) -> dict[str, float]:
+    counted = Counter(course.check for course in courses if course.action in (Action.ABORT, Action.HOLD))
+    return {check: count / len(courses) for check, count in counted.most_common()}

@@ -1,0 +1,326 @@
+"""One rollout over labelled history: requests are assigned by the real routing hash, counted, judged and decided on.
+
+Requests come at the times of the history; when it ends before the rollout does, it is played again with fresh keys. At
+every look the counts since the last one are added up, the judge judges them and the controller decides; its decision is
+in force until the next look. Nothing here is per row: a look costs a few sums over the requests since the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS, loss_bins
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.judge.judge import Judgement, judge
+from fds_mlflow.core.lifecycle.controller import Action, next_step
+from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.routing.routing import buckets
+from fds_mlflow.core.statistics.paired import Pairs
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int16]
+
+START = datetime(2000, 1, 1, tzinfo=UTC)
+"""When every replay begins; only differences of times matter."""
+
+KINDS = (EventKind.ERROR, EventKind.ALERT, EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
+_EVENTS = frozenset(kind.value for kind in KINDS)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """When requests come, and whose they are.
+
+    Attributes:
+        seconds: Time of each request since the first, rising: shape (rows,), float64.
+        keys: The distinct routing keys.
+        key: Index of each request's key: shape (rows,), int64.
+        span: Length of the history, seconds: from its begin to its end, one mean gap included.
+        looks: How often a rollout is looked at while the history is played once.
+    """
+
+    seconds: Floats
+    keys: list[str]
+    key: Ints
+    span: float
+    looks: int
+
+    @property
+    def rows(self) -> int:
+        """Requests."""
+        return len(self.seconds)
+
+    def slices(self) -> list[slice]:
+        """The requests between every two looks."""
+        ends = np.searchsorted(self.seconds, self.span * np.arange(1, self.looks + 1) / self.looks)
+        return [slice(int(a), int(b)) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one version does with every request, and what becomes of it.
+
+    Attributes:
+        errors: Requests that fail: shape (rows,), bool, as all others.
+        flagged: Requests that are flagged.
+        scores: Bin of the score, int64.
+        labels: 1 fraud, 0 genuine, -1 not known: int64.
+        amounts: Money that is lost if a fraud is let pass, float64.
+    """
+
+    errors: Bools
+    flagged: Bools
+    scores: Ints
+    labels: Ints
+    amounts: Floats
+
+    @cached_property
+    def missed(self) -> Bools:
+        """Frauds that are let pass."""
+        missed: Bools = (self.labels == 1) & ~self.flagged
+        return missed
+
+    @cached_property
+    def prices_frauds(self) -> bool:
+        """Whether any fraud is known, with money: else nobody can say what was lost."""
+        return bool((self.amounts[self.labels == 1] > 0).any())
+
+    @cached_property
+    def false(self) -> Bools:
+        """Genuine requests that are flagged."""
+        false: Bools = (self.labels == 0) & self.flagged
+        return false
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a replayed rollout.
+
+    Attributes:
+        weight: Basis points.
+        seconds: How long it lasted.
+        requests: Requests of the canary in it.
+    """
+
+    weight: int
+    seconds: float
+    requests: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """What became of a replayed rollout.
+
+    Attributes:
+        action: How it ended: completed, aborted, held for a person, or still waiting when its time was over.
+        check: What decided, where it was aborted or held.
+        seconds: How long it lasted.
+        requests: Requests that met the canary.
+        lost: Money that frauds took which the canary had let pass.
+        steps: The steps, the last one included.
+    """
+
+    action: Action
+    check: str
+    seconds: float
+    requests: int
+    lost: float
+    steps: tuple[Step, ...]
+
+
+@dataclass
+class _Cell:
+    """The counts of one variant under one step and weight."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
+    losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
+
+    def add(self, name: str, count: int | np.signedinteger) -> None:
+        """Add to a count."""
+        self.counts[name] = self.counts.get(name, 0) + int(count)
+
+    def tally(self, variant: Variant, step: int, weight: int) -> Tally:
+        """As the judge reads it."""
+        events = {kind: self.counts.get(kind.value, 0) for kind in KINDS}
+        counts: dict[str, Any] = {name: count for name, count in self.counts.items() if name not in _EVENTS}
+        return Tally(
+            variant=variant,
+            step=step,
+            weight=weight,
+            events=events,
+            scores=tuple(self.scores.tolist()),
+            losses=tuple(self.losses.tolist()),
+            **counts,
+        )
+
+
+def replay(
+    traffic: Traffic,
+    champion: Arm,
+    canary: Arm,
+    plan: Plan,
+    *,
+    bucket: Callable[[int], Shorts],
+    horizon: float,
+) -> Course:
+    """Play one rollout.
+
+    Args:
+        traffic: The requests.
+        champion: What the champion does with each of them.
+        canary: What the canary does.
+        plan: The plan; its gates are taken as open.
+        bucket: The bucket of every request at the n-th time that the history is played (see `hashed`).
+        horizon: Seconds after which an undecided rollout is left.
+    """
+    return Replay(traffic, {Variant.CHAMPION: champion, Variant.CANARY: canary}, plan, bucket, horizon).run()
+
+
+def hashed(traffic: Traffic, rollout_id: str) -> Callable[[int], Shorts]:
+    """The routing hash of a rollout over all requests; each time the history is played its keys are fresh ones."""
+    known: dict[int, Shorts] = {}
+
+    def bucket(turn: int) -> Shorts:
+        if turn not in known:
+            keys = traffic.keys if turn == 0 else [f"{key}/{turn}" for key in traffic.keys]
+            known[turn] = buckets(rollout_id, keys).astype(np.int16)[traffic.key]
+        return known[turn]
+
+    return bucket
+
+
+class Replay:
+    """One rollout while it is played; arguments as of `replay`."""
+
+    def __init__(
+        self, traffic: Traffic, arms: Mapping[Variant, Arm], plan: Plan, bucket: Callable[[int], Shorts], horizon: float
+    ) -> None:
+        self.traffic, self.arms, self.plan, self.bucket, self.horizon = traffic, arms, plan, bucket, horizon
+        self.single = len(traffic.keys) == traffic.rows  # every request has a key of its own
+        self.cells: dict[tuple[int, int, Variant], _Cell] = {}
+        self.maturing: list[tuple[float, Callable[[], None]]] = []
+        self.pairs = {kind: [0, 0, 0, 0] for kind in KINDS}
+        self.seen: dict[str, Bools] = {}
+        self.requests, self.lost = 0, 0.0
+
+    def run(self) -> Course:
+        """Look after look until it ends."""
+        step, weight, since = 0, self.plan.weights[0], 0.0
+        steps: list[Step] = []
+        before = 0
+        for turn, part, now in self._looks():
+            self._count(turn, part, step, weight, now)
+            rollout = Rollout("replay", 1, 2, self.plan, weight, step, START + timedelta(seconds=since))
+            judgement = judge(self.evidence(now), rollout, detail=False)
+            action = next_step(rollout, judgement, START + timedelta(seconds=now)).action
+            here = Step(weight, now - since, self.requests - before)
+            if action is Action.ADVANCE:
+                steps.append(here)
+                step, weight, since, before = step + 1, rollout.next_weight or weight, now, self.requests
+            elif action is not Action.WAIT or now >= self.horizon:
+                return self._ended(action, judgement, now, (*steps, here))
+        raise AssertionError("the horizon ends every replay")
+
+    def _looks(self) -> Iterator[tuple[int, slice, float]]:
+        """How often the history has been played, the requests since the last look, and the time."""
+        slices, turn = self.traffic.slices(), 0
+        while True:
+            for number, part in enumerate(slices, start=1):
+                yield turn, part, self.traffic.span * (turn + number / self.traffic.looks)
+            turn += 1
+
+    def _ended(self, action: Action, judgement: Judgement, now: float, steps: tuple[Step, ...]) -> Course:
+        check = "" if action is Action.COMPLETE else judgement.overall.check
+        return Course(action, check, now, self.requests, self.lost, steps)
+
+    # --- counting ----------------------------------------------------------------------------------------------------
+
+    def _count(self, turn: int, part: slice, step: int, weight: int, now: float) -> None:
+        to_canary = self.bucket(turn)[part] < weight
+        for variant, mine in ((Variant.CHAMPION, ~to_canary), (Variant.CANARY, to_canary)):
+            rows = np.flatnonzero(mine) + part.start
+            cell = self.cells.setdefault((step, weight, variant), _Cell())
+            self._requests(turn, cell, variant, rows)
+            alerts = self._first(turn, "alert", rows[self.arms[variant].flagged[rows]])
+            cell.add(EventKind.ALERT.value, len(alerts))
+            if self.plan.label_maturity is not None:
+                due = now + self.plan.label_maturity.total_seconds()
+                self.maturing.append((due, self._labels_of(turn, cell, variant, rows, alerts)))
+            if variant is Variant.CANARY:
+                self.requests += len(rows)
+                self.lost += float(self.arms[variant].amounts[rows[self.arms[variant].missed[rows]]].sum())
+        self._pair(turn, part)
+        while self.maturing and self.maturing[0][0] <= now:
+            self.maturing.pop(0)[1]()
+
+    def _requests(self, turn: int, cell: _Cell, variant: Variant, rows: Ints) -> None:
+        arm = self.arms[variant]
+        cell.add("requests", len(rows))
+        cell.add("keys", len(self._first(turn, "key", rows)))
+        cell.add(EventKind.ERROR.value, len(self._first(turn, "error", rows[arm.errors[rows]])))
+        scored = self._first(turn, "score", rows[~arm.errors[rows]])
+        cell.scores += np.bincount(arm.scores[scored], minlength=SCORE_BINS)
+
+    def _labels_of(self, turn: int, cell: _Cell, variant: Variant, rows: Ints, alerts: Ints) -> Callable[[], None]:
+        """What to count of these requests once their labels have matured."""
+
+        def mature() -> None:
+            arm = self.arms[variant]
+            first = self._first(turn, "matured", rows)
+            cell.add("matured", len(first))
+            cell.add("labelled", np.count_nonzero(arm.labels[first] >= 0))
+            cell.add("matured_alerts", len(alerts))
+            cell.add("reviewed_alerts", np.count_nonzero(arm.labels[alerts] >= 0))
+            cell.add("false_alerts", np.count_nonzero(arm.labels[alerts] == 0))
+            missed = self._first(turn, "missed", rows[arm.missed[rows]])
+            cell.add(EventKind.MISSED_FRAUD.value, len(missed))
+            cell.losses += np.bincount(loss_bins(arm.amounts[missed]), minlength=LOSS_BINS)
+            cell.add(EventKind.FALSE_POSITIVE.value, len(self._first(turn, "false", rows[arm.false[rows]])))
+
+        return mature
+
+    def _pair(self, turn: int, part: slice) -> None:
+        """Pairs as shadows of every request would give them, where the plan has a paired guardrail."""
+        asked = {g.metric.kind for g in self.plan.guardrails if g.paired}
+        if not asked:
+            return
+        rows = self._first(turn, "pair", np.arange(part.start, part.stop))
+        champion, canary = self.arms[Variant.CHAMPION], self.arms[Variant.CANARY]
+        for kind, name in zip(KINDS, ("errors", "flagged", "missed", "false"), strict=True):
+            one, other = getattr(champion, name)[rows], getattr(canary, name)[rows]
+            for place, both in enumerate((one & other, one & ~other, other & ~one, ~one & ~other)):
+                self.pairs[kind][place] += int(np.count_nonzero(both))
+
+    def _first(self, turn: int, kind: str, rows: Ints) -> Ints:
+        """Those of the rows, in order of time, whose key has not been seen with this kind before."""
+        if self.single or not len(rows):
+            return rows
+        seen = self.seen.setdefault(f"{kind}/{turn}", np.zeros(len(self.traffic.keys), dtype=np.bool_))
+        keys = self.traffic.key[rows]
+        fresh = ~seen[keys]
+        rows, keys = rows[fresh], keys[fresh]
+        _, first = np.unique(keys, return_index=True)
+        seen[keys] = True
+        return rows[np.sort(first)]
+
+    def evidence(self, now: float) -> Evidence:
+        """What a judge knows after so many seconds."""
+        tallies = tuple(cell.tally(variant, step, weight) for (step, weight, variant), cell in self.cells.items())
+        pairs = {
+            kind: Pairs(both=found[0], champion_only=found[1], canary_only=found[2], neither=found[3])
+            for kind, found in self.pairs.items()
+            if any(found)
+        }
+        return Evidence(terms=self.plan.terms, as_of=START + timedelta(seconds=now), tallies=tallies, pairs=pairs)

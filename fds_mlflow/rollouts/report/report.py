@@ -1,0 +1,262 @@
+"""The report of a rollout: one HTML page that needs no network, from the history and the rollout's run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fds_mlflow.core.judge.harm import boundaries
+from fds_mlflow.core.lifecycle.decision import done
+from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.plan.plan import Guardrail, Metric
+from fds_mlflow.core.statistics.sequential import Side
+from fds_mlflow.core.text.duration import describe_duration
+from fds_mlflow.core.text.numbers import UNKNOWN
+from fds_mlflow.core.weight import to_percent
+from fds_mlflow.rollouts import naming
+from fds_mlflow.rollouts.report import plots, words
+from fds_mlflow.rollouts.report.plots import Series
+from fds_mlflow.rollouts.report.summary import Story, VersionFacts, build
+from fds_mlflow.rollouts.report.words import summary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["Section", "Step", "Story", "asks", "build", "render", "sections", "steps", "summary"]
+
+_ABSOLUTE = (Metric.SCORE_SHIFT, Metric.MONEY_LOST)
+"""Metrics whose two numbers are no shares."""
+
+_NAMES = {
+    Metric.ERROR_RATE: "Errors",
+    Metric.ALERT_RATE: "Alerts",
+    Metric.LATENCY: "Slow requests",
+    Metric.SCORE_SHIFT: "Score shift",
+    Metric.MISSED_FRAUD: "Missed fraud",
+    Metric.FALSE_POSITIVES: "False positives",
+    Metric.ALERT_PRECISION: "Precision of alerts",
+    Metric.MONEY_LOST: "Money lost",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a rollout as it went.
+
+    Attributes:
+        number: From 1.
+        weight: Percent of the traffic.
+        began: When, UTC.
+        lasted: How long.
+        actor: Who began it.
+        reason: Why.
+    """
+
+    number: int
+    weight: float
+    began: datetime
+    lasted: timedelta
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the report says about one check.
+
+    Attributes:
+        name: As metrics and tags name it.
+        title: As people name it.
+        asks: What the plan asks.
+        status: The verdict; empty where none was recorded.
+        reason: Its sentence.
+        champion: The champion's number, as text.
+        canary: The canary's number, as text.
+        interval: Of their ratio or difference, as text.
+        fail: Evidence for FAIL, percent of the threshold, as text.
+        passes: Evidence for PASS, percent of the threshold, as text.
+        coverage: Share of matured keys whose truth is known, as text.
+        plots: SVG elements.
+    """
+
+    name: str
+    title: str
+    asks: str
+    status: str
+    reason: str
+    champion: str
+    canary: str
+    interval: str
+    fail: str
+    passes: str
+    coverage: str
+    plots: tuple[str, ...]
+
+
+def steps(story: Story) -> list[Step]:
+    """The steps as they went, each until the next one or the end."""
+    moved = [e for e in story.done if e.rollout is not None and e.rollout.active]
+    ends = [*(event.time for event in moved[1:]), story.ended or story.made]
+    return [
+        Step(e.rollout.step + 1, to_percent(e.rollout.weight), e.time, end - e.time, e.actor, e.reason)
+        for e, end in zip(moved, ends, strict=True)
+        if e.rollout is not None
+    ]
+
+
+def sections(story: Story) -> list[Section]:
+    """One section per check: the plan's guardrails, after whatever else was judged (such as the split itself)."""
+    guardrails = {guardrail.metric.value: guardrail for guardrail in story.rollout.plan.guardrails}
+    others = [name for name in story.statuses if name not in guardrails]
+    return [_section(story, name, guardrails.get(name)) for name in (*others, *guardrails)]
+
+
+def _section(story: Story, name: str, guardrail: Guardrail | None) -> Section:
+    status, _, reason = story.tags.get(f"{naming.VERDICT}.{name}", "").partition(": ")
+    decided = story.statuses.get(name, status)
+    reason = reason if decided == status else ""  # the run's sentence is of an earlier look
+    metric = guardrail.metric if guardrail else None
+    percent = metric not in _ABSOLUTE
+    low, high = (story.latest(f"{name}/interval_{end}") for end in ("low", "high"))
+    known = low is not None or high is not None
+    times = " times" if guardrail and guardrail.relative else ""
+    return Section(
+        name=name,
+        title=_NAMES[metric] if metric else name.replace("_", " ").capitalize(),
+        asks=asks(guardrail) if guardrail else "That the traffic was split as the weights say.",
+        status=decided,
+        reason=reason,
+        champion=_number(story.latest(f"{name}/champion"), percent=percent),
+        canary=_number(story.latest(f"{name}/canary"), percent=percent),
+        interval=f"{_number(low)} to {_number(high, unknown='∞')}{times}" if known else UNKNOWN,
+        fail=_number(story.latest(f"{name}/fail_evidence"), percent=True, digits=0),
+        passes=_number(story.latest(f"{name}/pass_evidence"), percent=True, digits=0),
+        coverage=_number(story.latest(f"{name}/coverage"), percent=True, digits=1),
+        plots=_plots(story, name, guardrail, percent=percent),
+    )
+
+
+def asks(guardrail: Guardrail) -> str:
+    """What a guardrail asks of the canary, in words."""
+    found = []
+    margin, both = guardrail.margin, guardrail.harms is Side.BOTH
+    if margin is not None and guardrail.relative:
+        least = f" and at least {1 / (1 + margin):.3g} times" if both else ""
+        found.append(f"at most {1 + margin:.4g} times{least} the champion's")
+    elif margin is not None:
+        direction = {Side.BOTH: "away from", Side.LOWER: "below", Side.HIGHER: "above"}[guardrail.harms]
+        found.append(f"at most {margin:.4g} {direction} the champion's")
+    if guardrail.limit is not None:
+        found.append(f"below {100 * guardrail.limit:.4g} % whatever the champion does")
+    if guardrail.negligible is not None:
+        found.append(f"and harmless in any case below {100 * guardrail.negligible:.4g} %")
+    if guardrail.bound is not None:
+        slow = f"slow is above {guardrail.bound:g} ms"
+        found.append(slow if guardrail.metric is Metric.LATENCY else f"one loss counts up to {guardrail.bound:g}")
+    return f"{', '.join(found)}{'' if guardrail.required else ' (not required)'}."
+
+
+def _plots(story: Story, name: str, guardrail: Guardrail | None, *, percent: bool) -> tuple[str, ...]:
+    values = {end: story.series.get(f"{name}/{end}", ()) for end in _ENDS}
+    watch = story.rollout.plan.control
+    found = []
+    if guardrail is not None and (values["champion"] or values["canary"]):
+        called = ("champion", "control" if watch else "canary")
+        both = values["champion"], values["canary"]
+        found.append(plots.rates(f"{name}-rates", *both, percent=percent, limit=guardrail.limit, called=called))
+    if guardrail is not None and (values["interval_low"] or values["interval_high"]):
+        called = ("champion", "control") if watch else ("canary", "champion")
+        ends = values["interval_low"], values["interval_high"], values["estimate"]
+        limits = [boundary for boundary, _ in boundaries(guardrail)]
+        relative = guardrail.relative
+        found.append(plots.interval(f"{name}-interval", *ends, limits, relative=relative, called=called))
+    if values["fail_evidence"] or values["pass_evidence"]:
+        found.append(plots.evidence(f"{name}-evidence", values["fail_evidence"], values["pass_evidence"]))
+    return tuple(found)
+
+
+_ENDS = ("champion", "canary", "interval_low", "interval_high", "estimate", "fail_evidence", "pass_evidence")
+
+
+def render(story: Story) -> str:
+    """The report as one HTML page: nothing in it is fetched from anywhere, and it works without JavaScript."""
+    weights = _weights(story)
+    marks = [(time, event.kind.value) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
+    context: dict[str, Any] = {
+        "story": story,
+        "title": f"{naming.run_name(story.rollout).capitalize()} of {story.model}",
+        "decision": story.decision,
+        "sentences": words.sentences(story),
+        "alarm": words.alarm(story),
+        "versions": _versions(story),
+        "frauds": words.frauds(story),
+        "verdicts": words.verdicts(story),
+        "steps": steps(story),
+        "second": "control" if story.rollout.plan.control else "canary",
+        "sections": sections(story),
+        "weight_plot": plots.weight("weight", weights, marks),
+        "traffic": _traffic(story),
+        "parameters": _without(naming.parameters(story.model, story.rollout), "plan"),
+    }
+    return _environment().get_template("rollout.html.j2").render(context)
+
+
+def _about_weight(story: Story) -> list[Event]:
+    return [event for event in story.done if event.rollout is not None]
+
+
+def _weights(story: Story) -> Series:
+    """The weight after every event of the history, which knows each step, as no tick does.
+
+    The order is the history's: times are of several clocks, and never go back here.
+    """
+    found: list[tuple[datetime, float]] = []
+    for event in _about_weight(story):
+        time = max(event.time, found[-1][0]) if found else event.time
+        found.append((time, to_percent(naming.weight_after(event.rollout)) if event.rollout else 0.0))
+    return [*found, (max(story.made, found[-1][0]), found[-1][1])] if story.rollout.active else found
+
+
+def _versions(story: Story) -> list[tuple[str, VersionFacts]]:
+    """Both versions by their part: the one on trial first."""
+    rollout = story.rollout
+    parts = (("control" if rollout.plan.control else "canary", rollout.canary), ("champion", rollout.champion))
+    return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
+
+
+def _traffic(story: Story) -> list[tuple[str, str, str]]:
+    """Requests and distinct keys, by variant."""
+    rows = []
+    for variant in ("champion", "canary"):
+        requests, keys = (story.latest(f"rollout/{variant}_{what}") for what in ("requests", "keys"))
+        if requests is not None and keys is not None:
+            rows.append((variant, f"{requests:,.0f}", f"{keys:,.0f}"))
+    return rows
+
+
+def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
+    return {each: value for each, value in values.items() if each != name}
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("fds_mlflow.rollouts.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"clock": words.clock, "lasting": describe_duration, "done": done}
+    return made
+
+
+def _number(value: float | None, *, percent: bool = False, digits: int | None = None, unknown: str = UNKNOWN) -> str:
+    if value is None:
+        return unknown
+    shown = 100 * value if percent else value
+    text = f"{shown:.4g}" if digits is None else f"{shown:.{digits}f}"
+    return f"{text} %" if percent else text

@@ -1,0 +1,1 @@
+"""What the process stands on: clock, files, addresses, streams, MLflow's client."""

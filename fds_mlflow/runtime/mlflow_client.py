@@ -1,0 +1,217 @@
+"""MLflow's client at the edge: addresses checked before it tries them for minutes, and its errors as ours."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow.runtime import databases
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HTTP_TIMEOUT = 10.0
+"""Seconds one HTTP request may take. MLflow's own 120 s would make a dead operation look alive for minutes."""
+
+_HTTP_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(HTTP_TIMEOUT)),
+}
+_settings_lock = threading.Lock()
+_settings_users = 0
+_settings_before: dict[str, str | None] = {}
+
+EXAMPLE = "sqlite:///mlflow.db or http://127.0.0.1:5000"
+
+TRANSIENT = frozenset(
+    # BAD_REQUEST is how MLflow reports an integrity error of two first writes, or a deadlock. ENDPOINT_NOT_FOUND is how
+    # its client reads a 404 that is no answer of MLflow's: a load balancer without a server behind it.
+    (
+        "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
+        "RESOURCE_EXHAUSTED",
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+        "REQUEST_LIMIT_EXCEEDED",
+        "DEADLINE_EXCEEDED",
+    )
+)
+DATABASE_TIMEOUT = 20.0
+"""Seconds to wait for a database: as long as MLflow's own connections wait for an SQLite file's lock."""
+
+_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+_FIXES = {
+    "UNAUTHENTICATED": f"set {_LOGIN}, to who may",
+    "PERMISSION_DENIED": f"ask who runs the server for the right to do this, or set {_LOGIN}, to who may",
+}
+
+
+def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float = DATABASE_TIMEOUT) -> MlflowClient:
+    """MLflow's client, with both its stores open.
+
+    Args:
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        timeout: Seconds to wait for a database.
+
+    Raises:
+        ConfigError: An address is malformed, of no known kind, or its driver is not installed.
+        UnavailableError: A database cannot be reached, or is none.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    tracking = tracking_uri or mlflow.get_tracking_uri()
+    shown = registry_uri or tracking
+    try:
+        _check(tracking, timeout)
+        made = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+        shown = str(made._registry_uri)
+        if shown != tracking:
+            _check(shown, timeout)
+        made._get_registry_client()  # opens the store, which checks the address
+    except (MlflowException, SQLAlchemyError, OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{shown} cannot be used as a registry: {databases.reason(error)[:300].strip()}",
+            fix=f"give a tracking URI such as {EXAMPLE}, by --tracking-uri before the verb or MLFLOW_TRACKING_URI",
+        ) from None
+    return made
+
+
+def _check(address: str, timeout: float) -> None:
+    """Refuse an address that cannot work; MLflow would try a database ten times, for minutes."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    scheme = address.partition("://")[0].partition("+")[0].lower()
+    if scheme in DATABASE_ENGINES:
+        databases.reach(address, named="the MLflow database", timeout=timeout)
+    elif scheme in ("http", "https"):
+        try:
+            there = bool(urlsplit(address).hostname and urlsplit(address).port != 0)
+        except ValueError:  # an open bracket, or a port that is no number: the text quotes what may be a password
+            there = False
+        if not there:
+            raise ValueError("it does not name a host, or its port is no number")
+
+
+def named(name: str, found: Any) -> Any:
+    """What MLflow answered about a model or an experiment.
+
+    Raises:
+        ConnectionError: It is about another one: a proxy's empty answer is no model without versions.
+    """
+    if found.name != name:
+        raise ConnectionError(f"the answer is not about {name!r}, so it is not MLflow's")
+    return found
+
+
+def translated(error: Exception, address: str, *, about: str, what: str = "registry") -> FdsError:
+    """What MLflow's client says, as one of our errors.
+
+    Args:
+        error: From MLflow, or from a library below it.
+        address: Where the request went.
+        about: What was asked for, such as `model 'fraud'`.
+        what: Which of the two was asked: the registry, or tracking.
+    """
+    code = getattr(error, "error_code", "INTERNAL_ERROR")
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
+    text = (lines or [type(error).__name__])[0][:400]
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        return NotFoundError(
+            f"the {what} does not know it ({about}): {text}",
+            fix="see what there is with `fds list` and `fds show MODEL`",
+        )
+    if code in TRANSIENT:
+        return UnavailableError(
+            f"the {what} at {address} did not answer: {text}",
+            fix="check that the server runs and the tracking URI is right, then try again",
+        )
+    return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "correct what the message names"))
+
+
+@contextmanager
+def tracking(about: str) -> Iterator[None]:
+    """Check MLflow's addresses, then turn what it raises about tracking into our errors; ours go through.
+
+    Raises:
+        ConfigError: An address cannot work.
+        FdsError: The tracking server cannot be reached, does not know it, or refuses.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    client(None, None)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # artifacts are uploaded past MLflow's own errors
+        raise translated(error, mlflow.get_tracking_uri(), about=about, what="tracking server") from None
+
+
+@contextmanager
+def short_requests() -> Iterator[None]:
+    """Turn MLflow's own HTTP retries and its long timeout off while registry calls are under way.
+
+    They are settings of the process in MLflow, so users are counted, and the last one puts them back.
+    """
+    global _settings_users  # noqa: PLW0603
+    with _settings_lock:
+        if _settings_users == 0:
+            for name, value in _HTTP_SETTINGS.items():
+                _settings_before[name] = os.environ.get(name)
+                os.environ[name] = value
+        _settings_users += 1
+    try:
+        yield
+    finally:
+        with _settings_lock:
+            _settings_users -= 1
+            if _settings_users == 0:
+                for name, before in _settings_before.items():
+                    if before is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = before
+
+
+def active_experiment(client: MlflowClient, name: str) -> str | None:
+    """The id of an experiment; None where there is none of that name.
+
+    Raises:
+        ConfigError: It was deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return None
+    if named(name, found).lifecycle_stage != "active":
+        raise ConfigError(
+            f"the experiment {name!r} was deleted",
+            fix=f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
+        )
+    return str(found.experiment_id)
+
+
+def ensured_experiment(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, made where there is none of that name.
+
+    Raises:
+        ConfigError: It was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = active_experiment(client, name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            found = active_experiment(client, name)  # somebody else may have just made it
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+    return found

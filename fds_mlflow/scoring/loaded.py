@@ -1,0 +1,223 @@
+"""A version in memory: its scores for plain values, natively where it has a native form, else through pyfunc."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.scoring.arrays import ArrayModel
+from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
+from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.requests.loose import framed
+from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
+from fds_mlflow.scoring.served import Prepared
+from fds_mlflow.scoring.timed import Timed
+
+
+class Loaded:
+    """A version in memory.
+
+    Args:
+        version: Its number.
+        inputs: Columns and MLflow's names of their types, in the order of the signature; empty where it names none.
+        threshold: The score from which a transaction is flagged.
+        seconds: How long a model without a native form may take.
+        optional: Columns that a request may leave out.
+        native: Its native form; None where it has none.
+        model: MLflow's pyfunc, for one that has no native form.
+        arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
+        identity: Tells it from another version that once had the same number.
+        warm: Score a row of gaps first, so that the first request does not pay for what is made on first use.
+
+    Attributes:
+        loose: Whether its requests are read by MLflow itself: there is no signature with columns of plain types alone.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        inputs: Mapping[str, str],
+        threshold: float,
+        seconds: float,
+        *,
+        optional: Collection[str] = (),
+        native: NativeModel | None = None,
+        model: Any = None,
+        arrays: bool = False,
+        identity: str = "",
+        warm: bool = True,
+    ) -> None:
+        self.version = version
+        self.identity = identity
+        self.threshold = threshold
+        self.inputs = dict(inputs)
+        self.names = tuple(self.inputs)
+        self.optional = frozenset(optional)
+        self.required = frozenset(self.inputs) - self.optional
+        self.loose = not self.inputs or not PLAIN.issuperset(self.inputs.values())
+        self._exact = exact(self.inputs)
+        self.native = native
+        self.schema = None if model is None else model.metadata.get_input_schema()
+        self._labels = labels(self.schema)
+        self._seconds = seconds
+        self._framed = not arrays
+        self._pyfunc: Timed | None = None
+        if native is None:
+            self._pyfunc = Timed(ArrayModel(model, self.inputs).matrix if arrays else model.predict)
+        if warm and not self.loose:
+            with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
+                self.row([None] * len(self.names))
+
+    @classmethod
+    def load(cls, prepared: Prepared, threshold: float, seconds: float) -> Loaded:
+        """Load a version from the shelf.
+
+        Raises:
+            DataError: Its files do not load.
+        """
+        try:
+            native = NativeModel.load(prepared.folder) if prepared.native else None
+            model = None
+            if native is None:
+                import mlflow
+
+                model = mlflow.pyfunc.load_model(str(prepared.model))
+            return cls(
+                prepared.version,
+                prepared.inputs,
+                threshold,
+                seconds,
+                optional=prepared.optional,
+                native=native,
+                model=model,
+                arrays=prepared.arrays,
+                identity=prepared.identity,
+            )
+        except Exception as error:
+            raise DataError(
+                f"version {prepared.version} does not load: {type(error).__name__}: {error}",
+                fix="install the packages that the model names, or remove its folder from the cache to fetch it again",
+            ) from error
+
+    def given(self, threshold: float, seconds: float) -> Loaded:
+        """The same version in memory, in another role."""
+        same = copy.copy(self)
+        same.threshold, same._seconds = threshold, seconds
+        return same
+
+    def row(self, values: Row) -> float:
+        """The score of one row, given in the order of `names`.
+
+        Raises:
+            DataError: The model raises or breaks the scorer contract; a `RequestError` where the request may be why:
+                no signature can say that a model takes no gaps, and a model without one says nothing at all.
+            UnavailableError: The model takes too long.
+        """
+        if self.native is None or isinstance(values, (Piece, dict)):
+            return float(self.rows([values])[0])
+        try:
+            for place, kind in self._exact:
+                if values[place] is not msgspec.UNSET:
+                    check(values[place], kind)
+            if self.optional:
+                values = [None if value is msgspec.UNSET else value for value in values]
+            score = self.native.row(values)
+        except Exception as error:
+            raise self._failed(error, [values]) from error
+        if not 0.0 <= score <= 1.0:
+            raise DataError(
+                f"version {self.version} gives the score {score}", fix="register a model that obeys the scorer contract"
+            )
+        return score
+
+    def rows(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+        """The scores of rows, each in the order of `names`: shape (rows,), float64.
+
+        Raises:
+            DataError: As `row`, whichever of the rows it is about.
+        """
+        try:
+            scores = np.asarray(self._ask(rows), dtype=np.float64).reshape(-1)
+        except Exception as error:
+            raise self._failed(error, rows) from error
+        if scores.shape != (len(rows),) or not bool(((scores >= 0) & (scores <= 1)).all()):
+            raise DataError(
+                f"version {self.version} does not give one float in [0, 1] per row",
+                fix="register a model that obeys the scorer contract",
+            )
+        return scores
+
+    def _ask(self, rows: Sequence[Any]) -> Any:
+        if isinstance(rows[0], Piece):
+            assert self._pyfunc is not None
+            return self._pyfunc(rows[0].batch.taken([row.place for row in rows]), self._seconds)
+        if isinstance(rows[0], dict):
+            assert self._pyfunc is not None
+            return self._pyfunc(framed(rows, self.schema), self._seconds)
+        columns = {
+            name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
+        }
+        if self._pyfunc is None or not self._framed:
+            arrays = [_gaps(rows) if one is None else one for one in columns.values()]
+            if self._pyfunc is not None:
+                return self._pyfunc(arrays, self._seconds)
+            assert self.native is not None
+            return self.native.matrix(arrays)
+        import pandas as pd
+
+        # A column that nobody sent is not in the frame: a model may look whether it is there.
+        there = {self._labels.get(name, name): one for name, one in columns.items() if one is not None}
+        return self._pyfunc(pd.DataFrame(there), self._seconds)
+
+    @staticmethod
+    def _column(values: list[Any], kind: str) -> Any:
+        """A column of rows as an array; None where no row has it, a gap where one lacks what others have."""
+        if all(value is msgspec.UNSET for value in values):
+            return None
+        return column([None if value is msgspec.UNSET else value for value in values], kind)
+
+    def _failed(self, error: Exception, rows: Sequence[Row]) -> FdsError:
+        if isinstance(error, FdsError):
+            return error
+        # What a model says about itself may hold anything; the store takes neither NUL nor lone surrogates.
+        said = str(error).encode("utf-8", "replace").decode().replace("\0", "?")
+        if isinstance(error, TimeoutError):
+            return UnavailableError(f"version {self.version} could not score: {said}", fix="give it more time, or less")
+        what = f"version {self.version} could not score: {type(error).__name__}: {said}"
+        if self.loose and self.schema is None:
+            return RequestError(what, fix="send what it was logged with: it has no signature that says more")
+        gaps = self._gaps_of(rows)
+        if gaps:
+            return RequestError(f"{what} (there is no finite value in {gaps})", fix="send a value for every column")
+        return DataError(what, fix="look at what the message names")
+
+    def _gaps_of(self, rows: Sequence[Row]) -> str:
+        """The columns in which a row has nothing, or nothing finite."""
+        if isinstance(rows[0], Piece):
+            there = [rows[0].batch.column(name, msgspec.UNSET) for name in self.names]
+        else:
+            there = [list(column) for column in zip(*(_values(row) for row in rows), strict=True)]
+        found = [name for name, values in zip(self.names, there, strict=True) if any(map(_is_gap, values))]
+        return ", ".join(found)
+
+
+def _is_gap(value: Any) -> bool:
+    """Whether there is nothing, or nothing finite; a column that is left out is no gap."""
+    return value is None or str(value) == "NaT" or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _values(row: Any) -> list[Any]:
+    return list(row.values() if isinstance(row, dict) else row)
+
+
+def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:
+    """A column that is missing in all rows; as objects NumPy takes it for numbers and texts alike."""
+    return np.full(len(rows), None, dtype=object)

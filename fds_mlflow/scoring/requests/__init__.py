@@ -1,0 +1,1 @@
+"""Requests as rows: the formats, and how each value is read."""

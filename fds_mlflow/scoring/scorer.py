@@ -1,0 +1,333 @@
+"""One version, loaded: its scores, its threshold, and the checks before it may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.errors import DataError, FdsError, RefusedError
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.scoring.arrays import ArrayModel
+from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
+from fds_mlflow.scoring.compiled import NativeModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A version that obeys the scorer contract.
+
+    Attributes:
+        version: Its number.
+        threshold: The score from which a transaction is flagged.
+        inputs: Columns and their types, by the signature; empty where it has none.
+        example: The input example it was logged with.
+        folder: Where its artifacts are on disk; "" for one that was made by hand.
+        loaded: MLflow's pyfunc; None for one that was made by hand.
+        optional: Columns that the signature does not require.
+        native: The same scores without a frame; None where it has no such form, or was not asked for one.
+    """
+
+    version: int
+    threshold: float
+    inputs: dict[str, str]
+    example: pd.DataFrame | None
+    _predict: Callable[[Any], Any]
+    folder: str = ""
+    loaded: Any = None
+    optional: frozenset[str] = frozenset()
+    native: NativeModel | ArrayModel | None = None
+
+    @classmethod
+    def of(cls, version: int, threshold: float, loaded: Any, folder: str) -> Scorer:
+        """A loaded model, its columns as the signature has them.
+
+        Args:
+            version: Its number.
+            threshold: The score from which a transaction is flagged.
+            loaded: MLflow's pyfunc.
+            folder: Where its artifacts are on disk.
+        """
+        signature = loaded.metadata.signature
+        columns = signature.inputs.inputs if signature is not None and signature.inputs is not None else []
+        named = [column for column in columns if column.name is not None]
+        inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
+        optional = frozenset(str(column.name) for column in named if not getattr(column, "required", True))
+        return cls(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional)
+
+    def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Score rows of features: shape (rows,), float64 in [0, 1].
+
+        Raises:
+            DataError: The frame does not fit the signature, or the model breaks the scorer contract.
+        """
+        if self.inputs and not all(isinstance(name, str) for name in frame.columns):
+            frame = frame.rename(columns=str)  # a signature's names are kept as text
+        there = [name for name in self.inputs if name in frame.columns]
+        missing = [name for name in self.inputs if name not in there and name not in self.optional]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that the {len(frame):,} rows do not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
+        rows = frame[there] if self.inputs else frame
+        # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
+        plain = None if self.native is None else _plain(rows, self.inputs)
+        try:
+            answer = self._predict(rows) if self.native is None or plain is None else self.native.matrix(plain)
+        except Exception as error:
+            raise DataError(
+                f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
+                fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+            ) from error
+        try:
+            scores = np.asarray(answer, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise _contract(self.version, f"answers with {type(answer).__name__} values that are no numbers") from error
+        if scores.shape == (len(frame), 1):
+            scores = scores[:, 0]
+        if scores.shape != (len(frame),):
+            raise _contract(self.version, f"answers {scores.shape} values for {len(frame):,} rows")
+        bad = ~((scores >= 0) & (scores <= 1))
+        if bad.any():
+            first = scores[int(np.argmax(bad))]
+            raise _contract(self.version, f"gives {int(bad.sum()):,} of {len(frame):,} scores such as {first}")
+        return scores
+
+    def row(self, transaction: Mapping[str, Any]) -> float:
+        """Score one transaction, in [0, 1].
+
+        Args:
+            transaction: Values by column, None or NaN for a missing number.
+
+        Raises:
+            DataError: A column is missing, a value does not fit, or the model breaks the scorer contract.
+        """
+        if self.native is None:
+            import pandas as pd
+
+            return float(self.score(pd.DataFrame([dict(transaction)]))[0])
+        missing = [name for name in self.inputs if name not in transaction and name not in self.optional]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
+        names = list(self.inputs)
+        values = [transaction.get(name) for name in names]
+        try:
+            for place, kind in exact(self.inputs):
+                if names[place] in transaction:
+                    check(values[place], kind)
+            score = self.native.row(values)
+        except Exception as error:
+            raise DataError(
+                f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",
+                fix="send a number for each column that the signature calls one",
+            ) from None
+        if not 0 <= score <= 1:
+            raise _contract(self.version, f"gives the score {score}")
+        return score
+
+
+def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:
+    """Each column as an array; None where one is missing or not exactly of its type."""
+    columns = []
+    if len(rows.columns) < len(inputs):
+        return None
+    for name, kind in inputs.items():
+        column = rows[name]
+        if kind == "string" and column.dtype in ("object", "str"):
+            columns.append(column.to_numpy(dtype=object))
+        elif kind in DTYPES and str(column.dtype) == np.dtype(DTYPES[kind]).name:
+            columns.append(column.to_numpy())
+        else:
+            return None
+    return columns
+
+
+def accelerated(scorer: Scorer) -> Scorer:
+    """The same scorer with its native form, or one that takes arrays, where it has one that gives the same scores."""
+    from fds_mlflow.scoring.convert import quick_form
+
+    if scorer.loaded is None:
+        return scorer
+    return replace(scorer, native=quick_form(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
+
+
+def _contract(version: int, what: str) -> DataError:
+    return DataError(
+        f"version {version} {what}: not one float in [0, 1] per row",
+        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud)",
+    )
+
+
+def load(
+    store: RegistryStore,
+    model: str,
+    version: int,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> Scorer:
+    """Load a version from the registry; the URIs are the ones MLflow resolves where they are None.
+
+    Raises:
+        RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+        NotFoundError: It does not exist.
+        UnavailableError: The registry cannot be reached.
+    """
+    import mlflow
+
+    there = store.version(model, version)
+    if not there.ready:
+        raise RefusedError(
+            f"version {version} of {model!r} is {there.status}, not READY", fix="wait until its registration has ended"
+        )
+    threshold = threshold_of(model, there)
+    try:
+        folder = _fetched(model, version, tracking_uri, registry_uri)
+        loaded = mlflow.pyfunc.load_model(folder)
+    except Exception as error:
+        raise RefusedError(
+            f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
+            fix="check the artifact store and the versions of the packages that the model names, or register it again",
+        ) from error
+    return Scorer.of(version, threshold, loaded, folder)
+
+
+def _predict(loaded: Any) -> Callable[[Any], Any]:
+    """The model's predict for frames whose columns are named by text."""
+    names = labels(loaded.metadata.get_input_schema())
+    return (lambda rows: loaded.predict(rows.rename(columns=names))) if names else loaded.predict
+
+
+def _fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
+    """The folder with a version's artifacts, on disk."""
+    import mlflow
+
+    if tracking_uri is None and registry_uri is None:
+        return str(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model}/{version}"))
+    # MLflow 3.17 resolves models:/ at its own address whatever it is told; so we ask for the place ourselves.
+    client = mlflow.MlflowClient(tracking_uri, registry_uri)
+    place = client.get_model_version_download_uri(model, str(version))
+    return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))
+
+
+def threshold_of(model: str, version: VersionView) -> float:
+    """The score from which a version flags a transaction.
+
+    Raises:
+        RefusedError: Its tag is missing, or no number in [0, 1].
+    """
+    value = version.tags.get(tags.THRESHOLD)
+    if value is None or not tags.is_threshold(value):
+        raise RefusedError(
+            f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
+            fix=tags.threshold_fix(version.version, model),
+        )
+    return float(value)
+
+
+def _example(loaded: Any) -> pd.DataFrame | None:
+    import pandas as pd
+
+    try:
+        example = loaded.input_example
+    except Exception:  # an example that does not read is as good as none: the caller reports its absence
+        return None
+    return example.rename(columns=str) if isinstance(example, pd.DataFrame) else None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question asked of a version before it may serve.
+
+    Attributes:
+        name: The question.
+        passed: Yes, no, or None for a warning.
+        detail: One sentence.
+        fix: What mends it, where it failed.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+    fix: str = ""
+
+
+def validate(
+    load_version: Callable[[int], Scorer], version: int, champion: int | None, *, allow_new_columns: bool = False
+) -> list[Check]:
+    """Ask of a version what must hold before traffic goes to it.
+
+    It loads and is READY, it scores its input example, and it asks for no column that the champion's callers do not
+    send (a champion that does not load any more is a warning, since it is the reason to leave it).
+    """
+    try:
+        scorer = load_version(version)
+    except FdsError as error:
+        return [Check("loads", False, error.what, error.fix)]
+    checks = [Check("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}"), _scores(scorer)]
+    if checks[-1].passed is not False:
+        checks.append(_answers(scorer))
+    if champion is None or champion == version:
+        return checks
+    try:
+        checks.append(_compatible(scorer, load_version(champion), allow_new_columns))
+    except FdsError as error:
+        checks.append(Check("signature fits the champion's", None, f"the champion does not load: {error.what}"))
+    return checks
+
+
+def _scores(scorer: Scorer) -> Check:
+    name = "scores its example"
+    if scorer.example is None:
+        return Check(name, None, "it was logged without an input example to try")
+    try:
+        scores = scorer.score(scorer.example)
+    except FdsError as error:
+        return Check(name, False, error.what, error.fix)
+    return Check(name, True, f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}")
+
+
+def _answers(scorer: Scorer) -> Check:
+    """Whether a server that is sent the example answers it: what promotion tries is what will be asked."""
+    from fds_mlflow.scoring.trial import tried
+
+    name = "answers requests"
+    try:
+        rows = tried(scorer)
+    except FdsError as error:
+        return Check(name, False, error.what, error.fix)
+    if rows is None:
+        return Check(name, None, "there is no input example to make a request of")
+    return Check(name, True, f"{rows} rows of its example, sent as JSON")
+
+
+def _compatible(scorer: Scorer, champion: Scorer, allow_new_columns: bool) -> Check:
+    name = "signature fits the champion's"
+    if not champion.inputs or not scorer.inputs:
+        return Check(name, None, "one of the two was logged without a signature")
+    sent = champion.inputs.keys() - champion.optional  # what callers may leave out, they may not be relied on to send
+    new = sorted(column for column in scorer.inputs if column not in sent and column not in scorer.optional)
+    types = [
+        f"{column} ({champion.inputs[column]} -> {kind})"
+        for column, kind in scorer.inputs.items()
+        if column in champion.inputs and champion.inputs[column] != kind
+    ]
+    if types:
+        said = f"column types differ from version {champion.version}'s: {', '.join(types)}"
+        return Check(name, False, said, "register a version whose columns have the champion's types")
+    if new:
+        said = f"it needs columns that version {champion.version} does not: {', '.join(new)}"
+        fix = "if callers send them already, say so: --allow-new-columns, or allow_new_columns=True in Python"
+        return Check(name, None, said) if allow_new_columns else Check(name, False, said, fix)
+    return Check(name, True, f"{len(scorer.inputs)} columns, as version {champion.version} takes them")

@@ -1,0 +1,1 @@
+"""What a server keeps on its own disk: ready versions, and outcomes on their way."""

@@ -1,0 +1,189 @@
+"""What a server keeps on its own disk: versions ready to serve, and the table that says which of them serve.
+
+One process follows the registry and writes here; the processes that answer requests read here and nowhere else. So
+they go on, and even start, while the registry cannot be reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.registry import tags
+from fds_mlflow.scoring.served import MODEL_FOLDER, Prepared, Served, Table
+
+log = logging.getLogger(__name__)
+
+_TABLE, _VERSION, _WAKE, _REASON = "table.json", "version.json", "wake", "reason.json"
+
+
+class Shelf:
+    """One model's folder.
+
+    Args:
+        root: Folder for all models.
+        model: Registered model.
+        registry: URI of the registry; models of one name in two registries are kept apart.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+
+    def __init__(self, root: Path, model: str, registry: str) -> None:
+        name = hashlib.sha256(f"{registry}\n{model}".encode()).hexdigest()[:16]
+        self.folder = root / name
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the folder {self.folder} cannot be made: {error.strerror}", fix="give another one with --cache"
+            ) from error
+
+    # --- the table ------------------------------------------------------------------------------------------
+
+    @property
+    def changed(self) -> int:
+        """When the table last changed, nanoseconds; 0 where there is none."""
+        return _changed(self.folder / _TABLE)
+
+    def table(self) -> Table | None:
+        """The table as it was last written; None where there is none, or none that reads."""
+        values = _read(self.folder / _TABLE)
+        if values is None:
+            return None
+        try:
+            return Table(
+                RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
+                tuple(Served(**served) for served in values["versions"]),
+                datetime.fromisoformat(values["read_at"]),
+                values["problem"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("the table in %s does not read: %r", self.folder, error)
+            return None
+
+    def write_table(self, table: Table) -> None:
+        """Replace the table: readers see the old one or the new one."""
+        rollout = table.routing.rollout
+        values = {
+            "champion": table.routing.champion,
+            "rollout": None if rollout is None else tags.encode_rollout(rollout),
+            "versions": [asdict(served) for served in table.versions],
+            "read_at": table.read_at.isoformat(),
+            "problem": table.problem,
+        }
+        _replace(self.folder / _TABLE, values)
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no table; None where nobody has said so."""
+        values = _read(self.folder / _REASON)
+        return None if values is None else str(values.get("problem"))
+
+    def write_reason(self, problem: str) -> None:
+        """Say why there is no table."""
+        _replace(self.folder / _REASON, {"problem": problem})
+
+    @property
+    def woken(self) -> int:
+        """When somebody last said that the registry has changed, nanoseconds; 0 for never."""
+        return _changed(self.folder / _WAKE)
+
+    def wake(self) -> None:
+        """Say that the registry has changed: whoever follows it looks now and not at the end of its interval."""
+        (self.folder / _WAKE).touch()
+
+    # --- versions -------------------------------------------------------------------------------------------
+
+    def prepared(self, version: int, identity: str) -> Prepared | None:
+        """A version that is ready; None where it is not here."""
+        folder = self._place(version, identity)
+        values = _read(folder / _VERSION)
+        expected = {"inputs", "native", "arrays", "optional"}
+        if values is None or not values.keys() >= expected:  # or another release put it there
+            return None
+        optional = frozenset(values["optional"])
+        return Prepared(version, identity, folder, values["inputs"], values["native"], values["arrays"], optional)
+
+    @contextlib.contextmanager
+    def preparing(self, version: int, identity: str) -> Iterator[Path]:
+        """A folder to prepare a version in; it appears on the shelf, whole, when the block ends without an error."""
+        place = self._place(version, identity)
+        folder = place.with_suffix(f".{os.getpid()}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+            shutil.rmtree(place, ignore_errors=True)
+            folder.rename(place)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, identities: Collection[str]) -> None:
+        """Remove all other versions, but for those that are being prepared."""
+        for folder in self.folder.glob("version-*"):
+            if not folder.suffix and not any(folder.name.endswith(f"-{identity}") for identity in identities):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove the counts of an earlier server, and what processes that were killed left half prepared or written.
+
+        Only for the owner of the folder, while nobody else writes.
+        """
+        for path in self.folder.glob("metrics/*"):
+            path.unlink(missing_ok=True)
+        for path in self.folder.glob("*.*"):
+            if path.suffix[1:].isdecimal():  # the process that wrote it
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _place(self, version: int, identity: str) -> Path:
+        return self.folder / f"version-{version}-{identity}"
+
+
+def describe(
+    folder: Path, inputs: Mapping[str, str], *, native: bool, arrays: bool = False, optional: Collection[str] = ()
+) -> None:
+    """Write down what a version is, as the last step of preparing it."""
+    values = {"inputs": dict(inputs), "native": native, "arrays": arrays, "optional": sorted(optional)}
+    _replace(folder / _VERSION, values)
+
+
+def model_folder(folder: Path) -> Path:
+    """Where the logged model goes in a version's folder."""
+    return folder / MODEL_FOLDER
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is no file, or one that power was lost over."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s does not read: %s", path, error)
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _replace(path: Path, values: Mapping[str, Any]) -> None:
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(values))
+    fresh.replace(path)

@@ -1,0 +1,1 @@
+"""The process that follows the registry, prepares versions and records outcomes."""

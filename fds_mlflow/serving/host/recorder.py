@@ -1,0 +1,124 @@
+"""Moves outcomes, shadows and labels from the spool into the store, in batches, for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fds_mlflow.errors import FdsError
+from fds_mlflow.outcomes.records import OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.sink import Sink, stored
+from fds_mlflow.serving.disk.spool import Item, Label, Outcome, Shadow, Spool, case_of
+
+log = logging.getLogger(__name__)
+
+BATCH = 5_000
+"""Items that go into the store at once."""
+
+
+class Recorder:
+    """Drains a spool into a store.
+
+    Args:
+        model: Registered model.
+        spool: Where items wait.
+        open_store: Opens the store where they go; asked again while it cannot be opened.
+
+    Attributes:
+        recorded: How many the store has taken.
+        refused: How many it has refused, each told in the log.
+        problem: Why the last batch did not go through; None when all is well.
+    """
+
+    def __init__(self, model: str, spool: Spool, open_store: Callable[[], Sink]) -> None:
+        self.model = model
+        self.recorded = 0
+        self.refused = 0
+        self.problem: str | None = None
+        self._spool = spool
+        self._open_store = open_store
+        self._store: Sink | None = None
+
+    def drain(self) -> bool:
+        """Move what waits, one kind after the other; whether nothing waits any more."""
+        waiting: dict[str, list[Path]] = {}
+        for path in self._spool.waiting():
+            waiting.setdefault(path.suffix, []).append(path)
+        return all(self._drained(paths) for paths in waiting.values())
+
+    def _drained(self, paths: list[Path]) -> bool:
+        """Whether the store has taken these files, all of one kind."""
+        batch: list[Item] = []
+        files: list[Path] = []
+        for path in paths:
+            batch += self._read(path)
+            files.append(path)
+            if len(batch) >= BATCH:
+                if not self._move(batch, files):
+                    return False
+                batch, files = [], []
+        return self._move(batch, files)
+
+    def _read(self, path: Path) -> list[Item]:
+        try:
+            return self._spool.read(path)
+        except FileNotFoundError:
+            return []
+        except msgspec.DecodeError as error:
+            log.error("%s was damaged and lies aside: %s", path.name, error)  # noqa: TRY400 - the trace says no more
+            self._spool.refuse(path)
+            return []
+
+    def _move(self, batch: list[Item], files: list[Path]) -> bool:
+        """Whether the store has taken a batch; where it refuses one, each item goes alone."""
+        if batch and not self._stored(batch):
+            return False
+        for path in files:
+            self._spool.done(path)
+        return True
+
+    def _stored(self, batch: list[Item]) -> bool:
+        if self._store is None:
+            try:
+                self._store = self._open_store()
+            except FdsError as error:
+                return self._wait(error)
+        match batch[0]:
+            case Outcome():
+                return self._taken(self._store.record, self._outcome, batch)
+            case Shadow():
+                return self._taken(self._store.record_shadows, self._shadow, batch)
+            case Label():
+                return self._taken(self._store.label, case_of, batch)
+
+    def _outcome(self, item: Outcome) -> OutcomeRecord:
+        return OutcomeRecord(model=self.model, **_fields(item))
+
+    def _shadow(self, item: Shadow) -> ShadowRecord:
+        return ShadowRecord(model=self.model, **_fields(item))
+
+    def _wait(self, error: FdsError) -> bool:
+        if self.problem is None:
+            log.warning("outcomes wait on disk: %s", error.what)
+        self.problem = error.what
+        return False
+
+    def _taken(self, take: Callable[[Any], int], record: Callable[[Any], Any], items: list[Item]) -> bool:
+        try:
+            refused = stored(lambda some: take([record(item) for item in some]), items)
+        except FdsError as error:
+            return self._wait(error)
+        self.refused += refused
+        self.recorded += len(items) - refused
+        self.problem = None
+        return True
+
+
+def _fields(item: Outcome | Shadow) -> dict[str, Any]:
+    """The item as the store's record of the same fields takes it, but for the model."""
+    return {**msgspec.structs.asdict(item), "time": datetime.fromtimestamp(item.time, UTC)}

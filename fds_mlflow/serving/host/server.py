@@ -1,0 +1,367 @@
+"""The server: one process that follows the registry and writes to the store, and workers that answer requests.
+
+The workers share one listening socket and import neither MLflow nor SQLAlchemy (but for a model that has no native
+form); so they are small, and nothing that the registry or the store does holds a request up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.outcomes.sink import Sink
+from fds_mlflow.runtime import environment
+from fds_mlflow.serving.host.follower import Follower
+from fds_mlflow.serving.host.ownership import Ownership
+from fds_mlflow.serving.host.recorder import Recorder
+from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HTTP: Mapping[str, Any] = {
+    "loop": "none",
+    "http": "httptools",
+    "ws": "none",
+    "access_log": False,
+    "log_config": None,
+    "proxy_headers": False,
+    "server_header": False,
+    "date_header": False,
+    "timeout_keep_alive": 75,
+    "backlog": 2_048,
+}
+"""What uvicorn does for an application; what is compared with this server gets the same."""
+
+WAKE_SECONDS = 0.1
+"""How soon a webhook of the registry is acted on, and so how often at most."""
+
+
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL")
+"""Whose pools of threads an environment variable of that name rules."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the server runs.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0 for a free one.
+        workers: Processes that answer requests.
+        poll_seconds: How often the aliases are read.
+        drain_seconds: How long the store may take to accept what waits when the server stops.
+        connections: Requests a worker works on at once; beyond, it answers 503.
+        idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5001
+    workers: int = 1
+    poll_seconds: float = 2.0
+    drain_seconds: float = 20.0
+    connections: int = 1_000
+    idle: int = 4_000
+
+
+def work(settings: Settings, options: Options, listening: socket.socket, ownership: Ownership) -> None:  # noqa: ARG001
+    """One worker, until it is told to stop.
+
+    Args:
+        settings: Of the worker.
+        options: Of the server.
+        listening: Where clients connect.
+        ownership: Of the shelf: nobody else's while this process lives.
+    """
+    import uvicorn
+    import uvloop
+
+    from fds_mlflow.serving.http.connections import Connections, Limits, connections_allowed
+    from fds_mlflow.serving.http.protocol import ScoreProtocol
+
+    logging_setup()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    connections = Connections(
+        Limits(
+            requests=options.connections,
+            connections=connections_allowed(options.connections + options.idle),
+            head_seconds=settings.body_seconds,
+            idle_seconds=HTTP["timeout_keep_alive"],
+        )
+    )
+
+    async def examine() -> None:
+        connections.examine(time.monotonic())
+
+    config = uvicorn.Config(
+        App(settings),
+        lifespan="on",
+        timeout_graceful_shutdown=int(options.drain_seconds),
+        callback_notify=examine,
+        timeout_notify=0,  # each second, which is as often as uvicorn asks
+        **{**HTTP, "http": ScoreProtocol},
+    )
+    server = uvicorn.Server(config)
+    server.server_state = connections
+    # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
+    # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listening]))
+
+
+def _end_with_parent() -> None:
+    """Stop this worker when its supervisor is gone: nobody would follow the registry, or free the port, any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Server:
+    """Supervises the workers, follows the registry, and moves outcomes into the store.
+
+    Args:
+        settings: Of the workers.
+        options: Of the server.
+        follower: Keeps the shelf up to date.
+        recorder: Moves outcomes; None to leave them on disk.
+        ownership: Of the shelf; the workers share it.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        follower: Follower,
+        recorder: Recorder | None,
+        ownership: Ownership,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._follower = follower
+        self._recorder = recorder
+        self._stopping = threading.Event()
+        self._workers: list[SpawnProcess] = []
+        self._context = multiprocessing.get_context("spawn")
+        self._ownership = ownership
+        self._socket = _listen(options)
+        self._recording: threading.Thread | None = None
+        self._looked = threading.Event()
+        self._woken = settings.shelf().woken
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Where a table is on disk it serves at once; else it first looks at the registry and makes ready what that says.
+        Where there is no champion, or no registry, it starts all the same, and answers 503 until there is one.
+
+        Args:
+            ready: Called with the address once the workers are started.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._settings.shelf().tidy()
+        self._settings.spool().tidy()
+        if self._settings.shelf().table() is not None:
+            self._looked.set()
+        threading.Thread(target=self._follow, name="follow", daemon=True).start()
+        while not self._looked.wait(0.1) and not self._stopping.is_set():
+            pass
+        if self._recorder is not None:
+            self._recording = threading.Thread(target=self._record, name="record", daemon=True)
+            self._recording.start()
+        self._workers = [self._spawn() for _ in range(self._options.workers)]
+        if ready is not None:
+            ready(self.address)
+        while not self._stopping.wait(0.2):
+            self._revive()
+        self._shut_down()
+
+    # --- beside the workers --------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        self._poll(wait=not self._looked.is_set())
+        self._looked.set()
+        while self._due():
+            self._poll()
+
+    def _poll(self, *, wait: bool = False) -> None:
+        try:
+            self._follower.poll(wait=wait)
+        except Exception:  # following must go on, whatever one poll ran into
+            log.exception("a poll of the registry failed")
+
+    def _due(self) -> bool:
+        """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
+        shelf, until = self._settings.shelf(), time.monotonic() + self._options.poll_seconds
+        while not self._stopping.wait(min(WAKE_SECONDS, self._options.poll_seconds)):
+            if shelf.woken != self._woken or time.monotonic() >= until:
+                self._woken = shelf.woken
+                return True
+        return False
+
+    def _record(self) -> None:
+        recorder = self._recorder
+        wait = 0.5
+        while recorder is not None and not self._stopping.wait(wait):
+            wait = 0.5 if self._drained(recorder) else min(2 * wait, 30.0)
+
+    def _drained(self, recorder: Recorder) -> bool:
+        try:
+            return recorder.drain()
+        except Exception:  # outcomes stay on disk, and are tried again
+            log.exception("outcomes could not be moved into the store")
+            return False
+
+    # --- the workers ---------------------------------------------------------------------------------------
+
+    def _spawn(self) -> SpawnProcess:
+        shared = (self._settings, self._options, self._socket, self._ownership)
+        process = self._context.Process(target=work, args=shared, name="worker")
+        with _one_thread_each():
+            process.start()
+        return process
+
+    def _revive(self) -> None:
+        for place, process in enumerate(self._workers):
+            if not process.is_alive() and not self._stopping.is_set():
+                log.error("worker %s ended with code %s and is started again", process.pid, process.exitcode)
+                self._stopping.wait(0.5)
+                self._workers[place] = self._spawn()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        self._stopping.set()
+
+    def _shut_down(self) -> None:
+        """Let the workers finish what they have accepted, then move what they leave behind."""
+        for process in self._workers:
+            process.terminate()
+        self._socket.close()  # who comes now is refused, and need not wait for nothing
+        until = time.monotonic() + self._options.drain_seconds
+        for process in self._workers:
+            process.join(max(0.1, until - time.monotonic()))
+            if process.is_alive():
+                log.error("worker %s did not stop in time", process.pid)
+                process.kill()
+        self._follower.close()
+        if self._recording is not None:  # the other thread may wait for the registry, and leaves nothing half done
+            self._recording.join(max(0.1, until - time.monotonic()))
+        while self._recorder is not None and not self._drained(self._recorder):
+            if time.monotonic() >= until:
+                log.warning("outcomes stay on disk for the next start: %s", self._recorder.problem)
+                break
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let a process that is started run one thread in each library, unless the environment says otherwise.
+
+    Requests are scored side by side already; pools of threads within each would fight for the cores. Libraries read
+    this when they are loaded, and NumPy is before the first line of a worker runs.
+    """
+    added = [name for name in (f"{library}_NUM_THREADS" for library in _LIBRARIES) if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((options.host, options.port))
+        listening.listen(2_048)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"{options.host}:{options.port} cannot be listened on: {error.strerror}",
+            fix="choose another --port or --host",
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def logging_setup() -> None:
+    """One JSON object per line on standard error."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter("{asctime}{levelname}{name}{message}{process}", style="{", rename_fields={"levelname": "level"})
+    )
+    level = environment.setting(environment.LOG_LEVEL) or "INFO"
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def run(
+    settings: Settings,
+    options: Options,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    outcomes: Callable[[], Sink] | None = None,
+    prepare_seconds: float = 600.0,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a model from MLflow's registry until told to stop.
+
+    Args:
+        settings: Of the workers.
+        options: Of the server.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        outcomes: Opens the store of outcomes; None to leave them on disk.
+        prepare_seconds: How long a version may take to be fetched and checked.
+        ready: Called with the address once requests are answered.
+
+    Raises:
+        ConfigError: The address cannot be listened on, or the cache cannot be written or is another server's.
+    """
+    from fds_mlflow.registry.mlflow_store import MlflowStore
+    from fds_mlflow.runtime.clock import SystemClock
+    from fds_mlflow.serving.host.prepare import Preparation
+
+    model = settings.model
+    # Before the address: workers of a server that was killed have both until they end.
+    ownership = Ownership(settings.shelf().folder)
+    preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
+    follower = Follower(
+        model,
+        MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri),
+        settings.shelf(),
+        preparation,
+        SystemClock(),
+    )
+    recorder = None if outcomes is None else Recorder(model, settings.spool(), outcomes)
+    try:
+        Server(settings, options, follower, recorder, ownership).run(ready)
+    finally:
+        preparation.stop()
+        ownership.release()

@@ -1,0 +1,364 @@
+"""The HTTP application of one worker: bare ASGI, because a framework would cost more than the score.
+
+A plain request for a score comes from `serving.protocol` without ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.outcomes.records import case_rows, identity
+from fds_mlflow.scoring.requests.formats import Formats
+from fds_mlflow.scoring.requests.loose import LooseFormats
+from fds_mlflow.scoring.requests.names import LONGEST_KEY
+from fds_mlflow.scoring.requests.rows import Piece, RequestError, Requests, Row
+from fds_mlflow.scoring.state import State
+from fds_mlflow.serving.disk.spool import Label, case_of
+from fds_mlflow.serving.http import openapi
+from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.worker.engine import Answer, Names
+from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_WEBHOOK = "/registry-webhook"
+
+_OPEN = frozenset({"/ping", "/health", "/version", _WEBHOOK})
+"""What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
+
+_TYPES: Mapping[str, bytes] = {
+    "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
+    "/ping": b"text/plain",
+    "/version": b"text/plain",
+    "/docs": b"text/html; charset=utf-8",
+    **openapi.FILES,
+}
+"""Where it is not JSON."""
+
+_INLINE = 16
+"""Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
+
+_SHORT = 2**16
+"""Bytes of a request that is read at once; a longer one is read in a thread, for the same reason."""
+
+_THREADS = 8
+"""Requests of models without a native form, and large ones, that are worked on at once."""
+
+_encode = msgspec.json.Encoder().encode
+_labels = msgspec.json.Decoder(list[Label]).decode
+
+
+class Asked(Protocol):
+    """A connection that waits for an answer."""
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Send it."""
+        ...
+
+
+class App:
+    """An ASGI application.
+
+    Args:
+        settings: How it behaves.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._read: list[tuple[Asked, float, State, Row, Names, Head]] = []
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
+        # Neighbours in the store's index are written one after the other, so identities count up.
+        self._identity = f"{secrets.token_hex(10)}{{:012x}}".format
+        self._count = itertools.count().__next__
+        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._posts: Mapping[str, Callable[[Head, Receive], Awaitable[bytes]]] = {
+            "/score": self._score,
+            "/invocations": self._invocations,
+            "/labels": self._label,
+        }
+        if settings.webhook_secret is not None:
+            self._posts = {**self._posts, _WEBHOOK: self._woken}
+        self._gets: Mapping[str, Callable[[], bytes]] = {
+            "/ping": self._ping,
+            "/health": self._health,
+            "/version": lambda: version("mlflow").encode(),
+            "/metrics": self.worker.exposition,
+            "/openapi.json": self._openapi,
+            "/docs": lambda: openapi.PAGE,
+            **{path: partial(openapi.file, path) for path in openapi.FILES},
+        }
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path, status, failed = scope["path"], 200, False
+        try:
+            said = head(scope["headers"], self.settings)
+            if self._token is not None and path not in _OPEN:
+                authorize(said, self._token)
+            post = self._posts.get(path) if scope["method"] == "POST" else None
+            answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
+        except Exception as error:
+            refused = _refusal(error, path)
+            status, answer, failed = refused.status, refused.body, _failed(error)
+        kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        known = path in self._posts or path in self._gets
+        self.worker.metrics.responded(path if known else "other", status, failed=failed)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.worker.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.worker.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    # --- scores --------------------------------------------------------------------------------------------
+
+    async def _score(self, said: Head, receive: Receive) -> bytes:
+        sent = await body(said, receive, self.settings)
+        state, formats = self._serving()
+        began = time.perf_counter()
+        try:
+            values, key, transaction = formats.one(sent) if state.inline else await self._elsewhere(formats.one, sent)
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        request = (state, values, self._names(said, key, transaction, sent), said)
+        answer = self._answer(*request) if state.inline else await self._elsewhere(self._answer, *request)
+        return self._counted(began, answer)
+
+    async def _invocations(self, said: Head, receive: Receive) -> bytes:
+        sent = await body(said, receive, self.settings)
+        state, formats = self._serving()
+        began = time.perf_counter()
+        try:
+            read = _reader(formats, said.content_type)
+            plain = state.inline and len(sent) <= _SHORT and read in (formats.invocation, formats.text)
+            requests = read(sent) if plain else await self._elsewhere(read, sent)
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        if state.inline and len(requests.rows) <= _INLINE:
+            answers = self._all(state, requests, said, sent)
+        else:
+            answers = await self._elsewhere(self._all, state, requests, said, sent)
+        seconds = (time.perf_counter() - began) / len(answers)
+        for answer in answers:
+            self.worker.metrics.scored(answer.variant, answer.version, seconds)
+        return _encode({"predictions": [answer.score for answer in answers], "details": answers})
+
+    def soon(self, asked: Asked, headers: Sequence[tuple[bytes, bytes]], sent: bytes) -> bool:
+        """Answer a request for a score before the loop's next round; False where it has to come the usual way.
+
+        Every request that has arrived by now is read first. Scored one right after the other they find the trees in
+        the processor's cache: a seventh more requests a second over 16 connections.
+
+        Args:
+            asked: Is told the answer.
+            headers: Of the request.
+            sent: The whole body.
+        """
+        serving = self.worker.serving
+        if serving is None or not serving[0].inline or len(sent) > self.settings.body_limit:
+            return False
+        state, formats = serving
+        began = time.perf_counter()
+        try:
+            said = head(headers, self.settings)
+            if self._token is not None:
+                authorize(said, self._token)
+            values, key, transaction = formats.one(sent)
+        except Exception:  # whatever it is, the usual way says it
+            return False
+        if not self._read:
+            asyncio.get_running_loop().call_soon(self.now)
+        self._read.append((asked, began, state, values, self._names(said, key, transaction, sent), said))
+        return True
+
+    def now(self) -> None:
+        """Answer whatever is to be answered soon."""
+        read, self._read = self._read, []
+        for asked, began, state, values, names, said in read:
+            status, failed = 200, False
+            try:
+                answer = self._counted(began, self._answer(state, values, names, said))
+            except Exception as error:
+                refused = _refusal(error, "/score")
+                status, answer, failed = refused.status, refused.body, _failed(error)
+            self.worker.metrics.responded("/score", status, failed=failed)
+            try:
+                asked.answer(status, answer)
+            except Exception:  # the others wait for theirs
+                log.exception("an answer could not be sent")
+
+    def _counted(self, began: float, answer: Answer) -> bytes:
+        self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
+        return _encode(answer)
+
+    def _answer(self, state: State, values: Row, names: Names, said: Head) -> Answer:
+        request_id, key, transaction = names
+        answer = self.worker.engine.answer(
+            state, values, request_id=request_id, key=key, transaction_id=transaction, pin=said.pin
+        )
+        answer.request_id = said.request_id or answer.request_id
+        return answer
+
+    def _all(self, state: State, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
+        contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
+        known = zip(requests.keys, requests.transactions, contents, strict=True)
+        names = _apart([self._names(said, *one) for one in known])
+        if len(names) == 1 or said.pin is not None:
+            return [self._answer(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
+        answers = self.worker.engine.answers(state, requests.rows, names)
+        if said.request_id is not None:
+            for place, answer in enumerate(answers):
+                answer.request_id = f"{said.request_id}-{place}"
+        return answers
+
+    def _names(self, said: Head, key: str | None, transaction: str | None, content: bytes) -> Names:
+        """Identity of a request, its routing key, and what labels are joined on; made where they are absent.
+
+        One `X-Request-ID` may come with many transactions: a mesh gives one to all that an inbound request causes. So
+        the identity is that of the transaction under it, or of the content where the transaction has no id.
+        """
+        if said.request_id is None:
+            request_id = self._identity(self._count())
+        else:
+            request_id = identity(said.request_id, content if transaction is None else transaction.encode())
+        key = key or said.key or (said.request_id or request_id)[:LONGEST_KEY]
+        return request_id, key, transaction or key
+
+    async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _serving(self) -> tuple[State, Formats | LooseFormats]:
+        serving = self.worker.serving
+        if serving is None:
+            raise RefusedError(
+                503, f"{self.settings.model} has no version to serve: {self.worker.reason}", "promote a version"
+            )
+        return serving
+
+    # --- labels --------------------------------------------------------------------------------------------
+
+    async def _label(self, said: Head, receive: Receive) -> bytes:
+        """Take labels in; they are on disk when this answers, and in the store soon after."""
+        sent = await body(said, receive, self.settings)
+        try:
+            labels = _labels(sent)
+            case_rows([case_of(label) for label in labels])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
+        except DataError as error:
+            raise RefusedError(400, error.what, error.fix) from None
+        try:
+            taken = not labels or await self._elsewhere(self.worker.keep, labels)
+        except OSError as error:
+            raise RefusedError(503, f"the labels could not be kept: {error.strerror}", "send them later") from None
+        if not taken:
+            raise RefusedError(503, "too much waits for the store already", "send them later")
+        return _encode({"accepted": len(labels)})
+
+    # --- the registry --------------------------------------------------------------------------------------
+
+    async def _woken(self, said: Head, receive: Receive) -> bytes:
+        """Have the aliases read now; what the registry says in the webhook itself is not relied on."""
+        sent = await body(said, receive, self.settings)
+        signed(said.headers, sent, self.settings.webhook_secret or "")
+        await self._elsewhere(self.worker.wake)
+        return b"{}"
+
+    # --- questions -----------------------------------------------------------------------------------------
+
+    def _asked(self, method: str, path: str) -> bytes:
+        question = self._gets.get(path)
+        if question is None or method not in ("GET", "HEAD"):
+            known = question is not None or path in self._posts
+            raise RefusedError(405 if known else 404, f"there is no {method} {path}", "see /openapi.json")
+        return question()
+
+    def _ping(self) -> bytes:
+        self._serving()
+        return b"\n"
+
+    def _health(self) -> bytes:
+        self._serving()
+        return _encode(self.worker.health())
+
+    def _openapi(self) -> bytes:
+        state, _ = self._serving()
+        return openapi.description(self.settings.model, state.kinds, state.required, self.settings.key)
+
+
+def _failed(error: Exception) -> bool:
+    """Whether scoring failed: the server, or a model at a request that may be why; many of these are nobody's slip."""
+    return not isinstance(error, RefusedError)
+
+
+def _refusal(error: Exception, path: str) -> RefusedError:
+    """What is answered where a request ends in an error."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, RequestError):
+        return RefusedError(400, error.what, error.fix)
+    if isinstance(error, FdsError):  # the champion cannot score it
+        return RefusedError(503, error.what, error.fix)
+    log.error("%s could not be answered", path, exc_info=error)
+    return RefusedError(500, "the server failed at this request", "see its log")
+
+
+def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[bytes], Requests]:
+    kind = content_type.split(b";")[0].strip().lower()
+    if kind == b"application/json":
+        return formats.invocation
+    if kind == b"text/csv":
+        return formats.text
+    if kind == b"application/vnd.apache.parquet":
+        return formats.parquet
+    raise RefusedError(
+        415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON, text/csv or Parquet"
+    )
+
+
+def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:
+    """What tells each row from others: its values, or where those are MLflow's, the whole body and its place in it."""
+    if not isinstance(rows[0], Piece):
+        return [repr(tuple(cast("Sequence[Any]", row))).encode("utf-8", "replace") for row in rows]
+    whole = hashlib.sha256(sent).digest()
+    return [whole + b"%d" % place for place in range(len(rows))]
+
+
+def _apart(names: list[Names]) -> list[Names]:
+    """Rows of one call that say the same are requests of their own, and told apart by their place among them."""
+    seen: Counter[str] = Counter()
+    told = []
+    for request_id, key, transaction in names:
+        seen[request_id] += 1
+        count = seen[request_id]
+        told.append((request_id if count == 1 else f"{request_id}.{count}", key, transaction))
+    return told

@@ -1,0 +1,336 @@
+"""uvicorn's HTTP, with a short way for what is asked thousands of times a second, and limits for what clients may do.
+
+A request for `/score` that has arrived whole needs no task, no messages and no waiting: it is read, scored and answered
+from within the connection, for two thirds of the cost. Whatever is not quite so plain (a body in parts, one that does
+not fit, a wrong token, a connection to be closed, a model that takes its time) goes uvicorn's usual way to the
+application, so nothing is decided here that is not decided there.
+
+An offer to go on in another protocol is not taken up: the request is answered as if it had not been made, which is
+what HTTP asks of a server that has no other protocol (RFC 9110, 7.8). The parser stops at such an offer and skips the
+body; so it is given the head once more, without the offer, and then the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sized
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.http.connections import Connections
+from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send
+
+
+class ScoreProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        given: What uvicorn gives.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        application, connections = self.config.app, self.server_state
+        if not isinstance(application, App):
+            raise TypeError(f"the application is a {type(application).__name__}, which gives no scores")
+        if not isinstance(connections, Connections):
+            raise TypeError(f"the connections are a {type(connections).__name__}, which has no limits")
+        self._application = application
+        self._usual = self.app
+        self._all = connections
+        self._limits = connections.limits
+        self._held: list[bytes] | None = None  # the body so far of a request that may go the short way
+        self._waiting = False  # for an answer that comes the short way
+        self._offered = False  # another protocol, by the request that is being read
+        self._whole: object = None  # the scope of the last request that was there whole
+        self._latest = 0  # bytes that came last,
+        self._stalled = 0  # and all those since a head, a part of a body or a message was last completed
+        self._head: list[tuple[bytes, bytes]] = []
+        self._running: RequestResponseCycle | None = None  # the last request that the application was given
+        self._refusal: RefusedError | None = None  # what is answered last, after all that was asked before
+        self._seen: object = None  # the scope when it was last examined,
+        self._stood: tuple[object, ...] = ()  # how it stood then,
+        self._since = 0.0  # and since when
+
+    # --- what the loop reports -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; it may have to be let go at once."""
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn's own
+        self.flow = _Flow(self.transport, self.pipeline)
+        self._all.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        self._all.closed(self)
+        self._all.arrived(self.cycle)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read; what has not arrived whole by then goes the usual way, where it has a time limit."""
+        if self._refusal is not None:
+            return
+        self._latest = len(data)
+        self._stalled += self._latest
+        parts: list[bytes | memoryview] = [data]
+        while parts:
+            part = parts.pop()
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as offer:
+                parts += [memoryview(part)[offer.args[0] :], self._declined()]
+            except httptools.HttpParserError as error:
+                self._refuse(_refusal(error))
+                return
+        if self._held is not None:
+            self._go_usual_way()
+        if self._stalled > self._limits.head_bytes:
+            self._refuse(_too_large(self._limits.head_bytes))
+
+    def _declined(self) -> bytes:
+        """The head of a request that offers another protocol, without the offer, for a parser that has seen none."""
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode()]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [b"\r\n", name, b": ", value]
+        self.parser, self._offered = httptools.HttpRequestParser(self), False
+        return b"".join([*head, b"\r\n\r\n"])
+
+    # --- what the parser reports ---------------------------------------------------------------------------
+
+    def on_headers_complete(self) -> None:
+        """Hold a request back that may go the short way."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise RefusedError(400, "this is no proxy: there is no CONNECT", "see /openapi.json")
+            self._offered = True
+            return
+        if self._may_be_large() and self._head_bytes() > self._limits.head_bytes:
+            raise _too_large(self._limits.head_bytes)
+        self._stalled = 0
+        self._head, self.headers = self.headers, []  # what comes behind the body is no header
+        if self._is_plain():
+            self._held = []
+        else:
+            self._begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Hold a part of it back."""
+        self._stalled = 0
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.append(body)
+
+    def on_message_complete(self) -> None:
+        """Have it answered."""
+        if self._offered:
+            return
+        self._stalled, self._whole = 0, self.scope
+        if self._held is None:
+            self._complete()
+        elif self._application.soon(self, self._head, b"".join(self._held)):
+            self._held, self._waiting = None, True
+        else:
+            self._go_usual_way()
+            self._complete()
+
+    def _may_be_large(self) -> bool:
+        """Whether a head has to be measured: mostly it came alone, with what else came last."""
+        return self._latest != self._stalled or self._latest > self._limits.head_bytes
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _is_plain(self) -> bool:
+        """Whether a request may go the short way by what its head says; the cheapest questions first."""
+        return (
+            self.url == b"/score"
+            and self.parser.get_method() == b"POST"
+            and (self.cycle is None or self.cycle.response_complete)
+            and not (self.expect_100_continue or self.flow.write_paused)
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and len(self.tasks) < self._limits.requests
+        )
+
+    # --- the usual way -------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.app = self._usual if self._all.admit() else self._unavailable
+        super().on_headers_complete()
+
+    def _go_usual_way(self) -> None:
+        held, self._held = self._held or [], None
+        self._begin()
+        for part in held:
+            super().on_body(part)
+
+    def _complete(self) -> None:
+        self._all.arrived(self.cycle)
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        if cycle.more_body:
+            self._all.arriving(cycle, self)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """An answer is sent, and its request takes no place any more, though its task has a step to go."""
+        self.tasks.discard(asyncio.current_task())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Turn to what has waited for the last answer; how long nothing comes then, `examine` watches for all."""
+        self.server_state.total_requests += 1
+        self._all.answered(self)
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._say(self._refusal)
+
+    async def _unavailable(self, scope: Message, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
+        refusal = _unavailable(self._limits.requests)
+        self._count(refusal)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(refusal.body))]
+        await send({"type": "http.response.start", "status": 503, "headers": [*headers, (b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": refusal.body})
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Send an answer in JSON."""
+        self._waiting = False
+        if not self.transport.is_closing():
+            head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
+        if self.cycle is None or self.cycle.response_complete:
+            self._go_on()
+        else:  # a request that came after this one goes the usual way, and what follows it waits for that
+            self.server_state.total_requests += 1
+
+    def shutdown(self) -> None:
+        """Answer what was accepted, then let the connection end."""
+        self._answer_first()
+        super().shutdown()
+
+    def _answer_first(self) -> None:
+        if self._waiting:
+            self._application.now()
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        """Answer what was asked before, then say what is wrong with the rest, of which nothing more is read."""
+        self._answer_first()
+        self._refusal, self._held, cycle = refusal, None, self.cycle
+        said = False
+        if cycle is not None and cycle.scope is self.scope and cycle.more_body:  # a request of which a part has come
+            said = cycle.response_started
+            self._withdraw(cycle)
+        if said:
+            self.transport.close()
+        elif not self.owes:
+            self._say(refusal)
+
+    def _withdraw(self, cycle: RequestResponseCycle) -> None:
+        """Have a request forgotten; nobody waits for its answer."""
+        self._all.arrived(cycle)
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            return
+        self._running = self.cycle = None  # type: ignore[assignment] # as uvicorn begins
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _say(self, refusal: RefusedError) -> None:
+        """Send the last answer."""
+        if self.transport.is_closing():
+            return
+        self._count(refusal)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.body)
+        self.transport.write(STATUS_LINE[refusal.status] + head + refusal.body)
+        if refusal.status in (431, 503):  # a client that is still sending would not see it if it were closed at once
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _count(self, refusal: RefusedError) -> None:
+        self._application.worker.metrics.responded("other", refusal.status)
+
+    # --- clients that keep it waiting ----------------------------------------------------------------------
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is a request without an answer, even if it has not come whole."""
+        return self._waiting or not (self._running is None or self._running.response_complete)
+
+    @property
+    def works(self) -> bool:
+        """Whether there is one that has come whole: it does not wait for its client."""
+        return self.owes and (self._waiting or self._running is None or not self._running.more_body)
+
+    def examine(self, now: float) -> None:
+        """End it where its client has kept it waiting for too long.
+
+        Args:
+            now: Seconds that only ever grow.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        if self.owes and not unsent:
+            self._stood = ()
+            return
+        leaving = bool(unsent) or self._refusal is not None or self.transport.is_closing()
+        idle = not leaving and self._whole is self.scope
+        stands = (unsent, leaving, idle)
+        if self.scope is not self._seen or stands != self._stood:
+            self._seen, self._stood, self._since = self.scope, stands, now
+        elif now - self._since >= (self._limits.idle_seconds if idle else self._limits.head_seconds):
+            if leaving:
+                self.transport.abort()
+            elif idle:
+                self.transport.close()
+            else:  # where it is the rest of a body whose request has its answer, nothing more is said
+                self._refuse(RefusedError(408, "the request's head did not arrive in time", "send it faster"))
+
+    def displace(self) -> None:
+        """Close it at once."""
+        self.transport.abort()
+
+    def turn_away(self) -> None:
+        """Answer the request that is still arriving with 503."""
+        self._refuse(_unavailable(self._limits.requests))
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests queue: each answer would else let in a segment full of further ones."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait for their turn."""
+        if not self._pipeline:
+            super().resume_reading()
+
+
+def _refusal(error: httptools.HttpParserError) -> RefusedError:
+    """What is answered where the parser stops."""
+    if isinstance(error.__context__, RefusedError):
+        return error.__context__
+    return RefusedError(400, f"the request is not valid HTTP: {error}", "send HTTP/1.1")
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(431, f"the request's line and headers have more than {limit:,} bytes", "send fewer headers")
+
+
+def _unavailable(limit: int) -> RefusedError:
+    return RefusedError(503, f"the server works on {limit:,} requests already", "send it later, or allow --connections")

@@ -1,0 +1,399 @@
+"""Scores requests: one immutable state at a time, the champion's answer whatever the canary does, and an outcome each.
+
+No registry, no database, no network: what it needs is on the shelf, and what it leaves behind is a list of outcomes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fds_mlflow.errors import FdsError, UnavailableError
+from fds_mlflow.scoring.loaded import Loaded
+from fds_mlflow.scoring.requests.rows import RequestError, Row, UnfitError
+from fds_mlflow.scoring.served import Served, Table
+from fds_mlflow.scoring.state import State
+from fds_mlflow.serving.disk.spool import Outcome, Shadow
+from fds_mlflow.serving.disk.version_cache import Shelf
+
+CHAMPION, CANARY = "champion", "canary"
+
+_FEW = 4
+"""Rows that a native form scores faster one by one."""
+
+_CALLS = 256
+"""Times that a model is asked for the rows of one request, at most."""
+
+Names = tuple[str, str, str]
+"""Identity of a request, its routing key, and what labels are joined on."""
+
+_Result = tuple[str, Loaded, float | None, FdsError | None]
+"""Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What a request is told.
+
+    Attributes:
+        request_id: As the client gave it, else its identity.
+        key: The routing key.
+        score: In [0, 1], higher = more likely fraud.
+        flagged: Whether the score reaches the version's threshold.
+        risk: The score on a scale from 0 to 100 on which 50 is the version's own threshold.
+        band: What the risk asks for: `approve`, `step_up` or `block`.
+        variant: Who answered.
+        version: The version that answered.
+    """
+
+    request_id: str
+    key: str
+    score: float
+    flagged: bool
+    risk: float
+    band: str
+    variant: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Bands:
+    """From which risk on more than approval is asked for.
+
+    Attributes:
+        step_up: Ask the customer for a second factor from here on.
+        block: Block from here on.
+    """
+
+    step_up: float = 50.0
+    block: float = 80.0
+
+    def __call__(self, risk: float) -> str:
+        """The band of a risk."""
+        if risk >= self.block:
+            return "block"
+        return "step_up" if risk >= self.step_up else "approve"
+
+
+def risk_of(score: float, threshold: float) -> float:
+    """The score on a scale from 0 to 100, straight on both sides of the threshold, which is 50.
+
+    Thresholds differ between versions, and so do scores: a fixed scale makes bands outlive a release.
+    """
+    if score >= threshold:
+        return 100.0 if threshold >= 1.0 else 50.0 + 50.0 * (score - threshold) / (1.0 - threshold)
+    return 50.0 * score / threshold
+
+
+@dataclass
+class Engine:
+    """Answers requests by the state in force, and keeps their outcomes until they are fetched.
+
+    Args:
+        shelf: Where table and versions are.
+        bands: From which risk on more than approval is asked for.
+        key: Column of the routing key.
+        transaction: Column that labels are joined on.
+        budget: Seconds a canary without a native form may take.
+        patience: The same for a champion.
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
+        state: What answers; None before the first table.
+        outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
+        shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
+        seen: Which table on the shelf the state was made of.
+    """
+
+    shelf: Shelf
+    bands: Bands = field(default_factory=Bands)
+    key: str = "transaction_id"
+    transaction: str = "transaction_id"
+    budget: float = 0.25
+    patience: float = 5.0
+    shadow: float = 0.0
+    state: State | None = None
+    outcomes: deque[Outcome] = field(default_factory=deque)
+    shadowed: deque[tuple[str, Row, State]] = field(default_factory=lambda: deque(maxlen=10_000))
+    seen: int = 0
+
+    def follow(self) -> bool:
+        """Take over the table on the shelf if it has changed; whether it had.
+
+        A version that does not load never replaces one that serves: then the state stays as it was.
+
+        Raises:
+            FdsError: The champion does not load.
+        """
+        changed = self.shelf.changed
+        if changed == self.seen:
+            return False
+        table = self.shelf.table()
+        if table is None:
+            return False
+        self.state = self._made(table)
+        self.seen = changed
+        return True
+
+    def _made(self, table: Table) -> State:
+        if self.state is not None and self.state.serves(table):
+            return self.state.read_again(table)
+        rollout = table.routing.rollout
+        champion = self._loaded(table.served(table.routing.champion), self.patience)
+        canary = None
+        if rollout is not None:
+            try:
+                canary = self._loaded(table.served(rollout.canary), self.budget)
+            except FdsError:
+                canary = None  # the champion answers for it, and each outcome says so
+        return State(table, champion, canary, self.key, self.transaction)
+
+    def _loaded(self, served: Served, seconds: float) -> Loaded:
+        for there in (self.state.champion, self.state.canary) if self.state else ():
+            if there is not None and there.identity == served.identity:
+                return there.given(
+                    served.threshold, seconds
+                )  # a canary that became champion may take a champion's time
+        prepared = self.shelf.prepared(served.version, served.identity)
+        if prepared is None:
+            raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
+        return Loaded.load(prepared, served.threshold, seconds)
+
+    # --- one request --------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        state: State,
+        values: Row,
+        *,
+        request_id: str,
+        key: str,
+        transaction_id: str,
+        pin: str | None = None,
+    ) -> Answer:
+        """Score one request and keep its outcome.
+
+        Args:
+            state: The state in force.
+            values: One per column of `state.names`.
+            request_id: Identity of the request.
+            key: The routing key.
+            transaction_id: What labels are joined on.
+            pin: A variant to answer with, for tests; such a request leaves no outcome.
+
+        Raises:
+            RequestError: The champion cannot score it, and the request may be why; it leaves no outcome.
+            FdsError: The champion cannot score it.
+        """
+        began = time.perf_counter()
+        assigned = _assigned(state, key)
+        result = self._scored(state, values, assigned, pin or assigned)
+        _refuse([result])
+        milliseconds = None if pin is not None else 1_000.0 * (time.perf_counter() - began)
+        return self._told(state, values, (request_id, key, transaction_id), result, milliseconds)
+
+    def answers(self, state: State, rows: Sequence[Row], names: Sequence[Names]) -> list[Answer]:
+        """Score many requests at once; as `answer`, all or none.
+
+        Args:
+            state: The state in force.
+            rows: Values, one per column of `state.names` each.
+            names: Of each row.
+
+        Raises:
+            RequestError: The champion cannot score them, and the request may be why; none leaves an outcome.
+            FdsError: The champion cannot score them.
+        """
+        began = time.perf_counter()
+        results = self._all_scored(state, rows, [key for _, key, _ in names])
+        _refuse(results)
+        each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
+        answers: list[Answer] = []
+        failed: FdsError | None = None
+        for values, name, result in zip(rows, names, results, strict=True):
+            try:
+                answers.append(self._told(state, values, name, result, each))
+            except FdsError as error:  # the outcomes of the others are kept all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return answers
+
+    def _told(self, state: State, values: Row, names: Names, result: _Result, milliseconds: float | None) -> Answer:
+        """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
+
+        Args:
+            state: The state in force.
+            values: Of the request.
+            names: Of the request.
+            result: Who answered, and how.
+            milliseconds: How long it took; None to keep nothing.
+
+        Raises:
+            DataError: There is no score.
+        """
+        request_id, key, transaction_id = names
+        assigned, loaded, score, error = result
+        served = CANARY if loaded is state.canary else CHAMPION
+        flagged = score is not None and score >= loaded.threshold
+        if milliseconds is not None and not isinstance(error, UnfitError):
+            self.outcomes.append(
+                Outcome(
+                    request_id,
+                    key,
+                    transaction_id,
+                    state.rollout_id,
+                    state.step,
+                    state.weight,
+                    assigned,
+                    served,
+                    loaded.version,
+                    score,
+                    flagged,
+                    milliseconds,
+                    None if error is None else error.what,
+                    time.time(),
+                )
+            )
+            if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
+                self.shadowed.append((request_id, values, state))
+        if score is None:
+            raise error or AssertionError("no score and no error")
+        risk = risk_of(score, loaded.threshold)
+        return Answer(request_id, key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version)
+
+    def fetched(self) -> list[Outcome]:
+        """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""
+        return [self.outcomes.popleft() for _ in range(len(self.outcomes))]
+
+    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[Shadow]:
+        """Let the canary score requests that the champion has answered; off the path of any request.
+
+        A pair belongs to the rollout under which the champion answered, so a canary that has left is not asked.
+
+        Args:
+            most: So many at most.
+            seconds: Begin no other after so long; what is left is for the next time.
+        """
+        found: list[Shadow] = []
+        until = time.monotonic() + seconds
+        while self.shadowed and len(found) < most and time.monotonic() < until:
+            request_id, values, state = self.shadowed.popleft()
+            canary = state.canary
+            if canary is None:
+                continue
+            began, score, error = time.perf_counter(), None, None
+            try:
+                score = canary.row(state.for_canary(values))
+            except UnfitError:
+                continue
+            except FdsError as failed:
+                error = failed.what
+            milliseconds = 1_000.0 * (time.perf_counter() - began)
+            flagged = score is not None and score >= canary.threshold
+            found.append(Shadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
+        return found
+
+    def _scored(self, state: State, values: Row, assigned: str, variant: str) -> _Result:
+        """Who answers, with which score, and what went wrong: a canary's failure costs nobody an answer."""
+        error: FdsError | None = None
+        if variant == CANARY:
+            try:
+                canary = _required(state)
+                return assigned, canary, canary.row(state.for_canary(values)), None
+            except FdsError as failed:
+                error = failed
+        try:
+            return assigned, state.champion, state.champion.row(state.for_champion(values)), error
+        except FdsError as failed:
+            return assigned, state.champion, None, failed
+
+    def _all_scored(self, state: State, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
+        """As `_scored`, each variant asked once for all of its rows."""
+        assigned = [_assigned(state, key) for key in keys]
+        if len(rows) <= _FEW and state.inline:
+            return [self._scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
+        results: dict[int, _Result] = {}
+        errors: dict[int, FdsError] = {}
+        places = [place for place, variant in enumerate(assigned) if variant == CANARY]
+        for place, said in zip(places, _of_canary(state, [rows[place] for place in places]), strict=True):
+            if isinstance(said, FdsError):
+                errors[place] = said
+            else:
+                results[place] = (CANARY, _required(state), said, None)
+        rest = [place for place in range(len(rows)) if place not in results]
+        scores = _each(state.champion, [state.for_champion(rows[place]) for place in rest])
+        for place, said in zip(rest, scores, strict=True):
+            if isinstance(said, FdsError):
+                results[place] = (assigned[place], state.champion, None, said)
+            else:
+                results[place] = (assigned[place], state.champion, said, errors.get(place))
+        return [results[place] for place in range(len(rows))]
+
+
+def _refuse(results: Sequence[_Result]) -> None:
+    """Let a request that the champion could not score leave no outcome, where the request may be why: none of its rows.
+
+    Raises:
+        RequestError: It is such a request.
+    """
+    for _, _, score, error in results:
+        if score is None and isinstance(error, RequestError):
+            raise error
+
+
+def _assigned(state: State, key: str) -> str:
+    return CANARY if state.weight and state.to_canary(key) else CHAMPION
+
+
+def _required(state: State) -> Loaded:
+    if state.canary is None:
+        raise UnavailableError("the canary is not loaded", fix="look at /health")
+    return state.canary
+
+
+def _of_canary(state: State, rows: Sequence[Row]) -> list[float | FdsError]:
+    """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
+    said: list[float | FdsError] = []
+    chosen: dict[int, Row] = {}
+    for place, row in enumerate(rows):
+        said.append(math.nan)
+        try:
+            _required(state)
+            chosen[place] = state.for_canary(row)
+        except FdsError as failed:
+            said[place] = failed
+    if not chosen:
+        return said
+    for place, score in zip(chosen, _each(_required(state), list(chosen.values())), strict=True):
+        said[place] = score
+    return said
+
+
+def _each(loaded: Loaded, rows: Sequence[Row], calls: list[None] | None = None) -> list[float | FdsError]:
+    """The score of each row; what fails is halved until the rows at which it fails stand alone.
+
+    A model that takes too long is not asked again for its rows, and one that fails again and again not for ever.
+    """
+    calls = [] if calls is None else calls
+    calls.append(None)
+    if len(rows) <= 1:
+        return [_alone(loaded, row) for row in rows]
+    try:
+        return list(loaded.rows(rows).tolist())
+    except UnavailableError as failed:
+        return [failed] * len(rows)
+    except FdsError as failed:
+        if len(calls) >= _CALLS:
+            return [failed] * len(rows)
+    middle = len(rows) // 2
+    return _each(loaded, rows[:middle], calls) + _each(loaded, rows[middle:], calls)
+
+
+def _alone(loaded: Loaded, row: Row) -> float | FdsError:
+    try:
+        return loaded.row(row)
+    except FdsError as failed:
+        return failed

@@ -1,0 +1,209 @@
+"""What a worker does beside its requests: follow the shelf, hand outcomes over, ask for shadows, tell how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from fds_mlflow.errors import FdsError
+from fds_mlflow.scoring.requests.formats import Formats, formats
+from fds_mlflow.scoring.requests.loose import LooseFormats
+from fds_mlflow.scoring.state import State
+from fds_mlflow.serving.disk.spool import Item
+from fds_mlflow.serving.worker.engine import Engine
+from fds_mlflow.serving.worker.metrics import Metrics, added_up, exposition
+from fds_mlflow.serving.worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROOM = 200_000
+"""Outcomes that a worker keeps in memory while the disk takes none."""
+
+HAND_OVER_SECONDS = 0.1
+"""How long an outcome stays in memory."""
+
+
+class Worker:
+    """One process that answers requests.
+
+    Args:
+        settings: How it behaves.
+        threads: Runs what would hold requests up; one of its own, since slow models would hold up what is in it.
+
+    Attributes:
+        engine: Scores requests.
+        serving: What answers requests now, and what reads them; None before the first table. One value, so that no
+            request is read by the columns of one state and scored by those of the next.
+        metrics: Its counts.
+        problem: Why the last table could not be taken over; None when all is well.
+    """
+
+    def __init__(self, settings: Settings, threads: Executor) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.serving: tuple[State, Formats | LooseFormats] | None = None
+        self.problem: str | None = None
+        self._threads = threads
+        self._shelf = settings.shelf()
+        self._spool = settings.spool()
+        self._unsent: list[Sequence[Item]] = []
+        self._handing = threading.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.engine = Engine(
+            self._shelf,
+            bands=settings.bands,
+            key=settings.key,
+            transaction=settings.transaction,
+            budget=settings.budget,
+            patience=settings.patience,
+            shadow=settings.shadow,
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why there is nothing to serve."""
+        return self.problem or self._shelf.reason or "it is being made ready"
+
+    # --- tasks ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take over the table, and go on following it."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.follow)
+        for task in (self._following(), self._handing_over()):
+            self._tasks.append(asyncio.create_task(task))
+
+    def stop(self) -> None:
+        """Hand over what is left."""
+        for task in self._tasks:
+            task.cancel()
+        self.hand_over()
+        if self._unsent:
+            log.error("%s outcomes are lost: the disk takes none", sum(map(len, self._unsent)))
+        self.lay_down()
+
+    async def _following(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.settings.follow_seconds)
+            if self._shelf.changed != self.engine.seen:
+                await loop.run_in_executor(self._threads, self.follow)
+
+    async def _handing_over(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(HAND_OVER_SECONDS)
+            try:
+                await loop.run_in_executor(self._threads, self.hand_over)
+            except Exception:  # handing over must go on, whatever one round ran into
+                log.exception("outcomes could not be handed over")
+
+    def follow(self) -> None:
+        """Take over the table on the shelf; whatever is wrong with it, what serves goes on serving."""
+        try:
+            if self.engine.follow() and self.engine.state is not None:
+                self.serving = self.engine.state, self._formats(self.engine.state)
+                self.problem = None
+        except Exception as error:
+            said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
+            if said != self.problem:
+                log.exception("the versions in service stay as they were")
+            self.problem = said
+
+    def _formats(self, state: State) -> Formats | LooseFormats:
+        if self.serving is not None and self.serving[0].row_type is state.row_type:
+            return self.serving[1]
+        return formats(state, limit=self.settings.row_limit)
+
+    def hand_over(self) -> None:
+        """Put outcomes, shadows and counts on disk; while it is full they wait in memory, as many as fit."""
+        with self._handing:
+            fresh = self.engine.fetched()
+            self.metrics.fallbacks += sum(one.assigned != one.served and one.score is not None for one in fresh)
+            self._hand_over(fresh)
+            shadows = self.engine.shadows()
+            self.metrics.shadows += len(shadows)
+            self._hand_over(shadows)
+            self.lay_down()
+
+    def _hand_over(self, fresh: Sequence[Item]) -> None:
+        if not self.settings.record:
+            return
+        waiting, self._unsent = self._unsent, []
+        for items in (*waiting, fresh):
+            if items and not self._put(items):
+                self._unsent.append(items)
+        while sum(map(len, self._unsent)) > ROOM:
+            self.metrics.dropped += len(self._unsent.pop())
+
+    def keep(self, items: Sequence[Item]) -> bool:
+        """Put items on disk so that they would survive a loss of power; False where there is no room.
+
+        Raises:
+            OSError: The disk takes none.
+        """
+        return self._spool.put(items, durable=True)
+
+    def wake(self) -> None:
+        """Have the registry read now."""
+        self._shelf.wake()
+
+    def lay_down(self) -> None:
+        """Write the counts where the other workers find them."""
+        try:
+            self.metrics.lay_down(self._shelf.folder / "metrics")
+        except OSError as error:
+            log.warning("counts could not be written: %s", error)
+
+    def _put(self, items: Sequence[Item]) -> bool:
+        try:
+            return self._spool.put(items)
+        except OSError as error:
+            log.warning("outcomes wait in memory: %s", error)
+            return False
+
+    # --- answers -------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Any]:
+        """What serves, how old that knowledge is, and what is wrong."""
+        self.lay_down()
+        state = self.engine.state
+        total = added_up(self._shelf.folder / "metrics")
+        problem = self.problem or (state.table.problem if state else None) or total.failing(time.time())
+        age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
+        rollout = state.table.routing.rollout if state else None
+        return {
+            "status": "ok" if problem is None and not total.dropped else "degraded",
+            "problem": problem,
+            "model": self.settings.model,
+            "champion": state.champion.version if state else None,
+            "canary": rollout.canary if rollout else None,
+            "canary_loaded": state is not None and state.canary is not None,
+            "weight_percent": rollout.weight / 100 if rollout else 0,
+            "rollout": rollout.id if rollout else None,
+            "native": state.inline if state else None,
+            "registry_age_seconds": age,
+            "outcomes": {
+                "buffered": len(self.engine.outcomes) + sum(map(len, self._unsent)),
+                "spooled_bytes": self._spool.size,
+                "dropped": total.dropped,
+            },
+        }
+
+    def exposition(self) -> bytes:
+        """The counts of all workers in Prometheus' text format."""
+        said = self.health()
+        gauges = {
+            "weight_percent": ("Share of the traffic for the canary", float(said["weight_percent"])),
+            "champion_version": ("The champion", float(said["champion"] or 0)),
+            "canary_version": ("The canary where a rollout takes traffic, else 0", float(said["canary"] or 0)),
+            "registry_age_seconds": ("Since the registry was last read", float(said["registry_age_seconds"] or 0)),
+            "degraded": ("Whether something is wrong", float(said["status"] != "ok")),
+            "outcomes_buffered": ("Outcomes in this worker's memory", float(said["outcomes"]["buffered"])),
+            "outcomes_spooled_bytes": ("Outcomes on disk", float(said["outcomes"]["spooled_bytes"])),
+        }
+        return exposition(added_up(self._shelf.folder / "metrics"), gauges, {"model": self.settings.model})

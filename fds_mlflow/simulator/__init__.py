@@ -1,0 +1,1 @@
+"""A simulated shop: its transactions, frauds, and late labels."""

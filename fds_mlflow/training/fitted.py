@@ -1,0 +1,157 @@
+"""The scorer contract: what every fitted model looks like, and how it is logged.
+
+A logged model answers ``predict(frame of feature columns)`` with one float64 score in [0, 1] per row, in a
+process that has MLflow and the model's own requirements but not this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fds_mlflow.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fds_mlflow.features.table import FeatureTable
+
+_EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity along the growth of the model.
+
+    Attributes:
+        name: Name of the metric it is logged as.
+        steps: Trees or iterations so far, increasing.
+        values: One value per step.
+    """
+
+    name: str
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class FittedScorer:
+    """A fitted model that obeys the scorer contract, with what is worth logging about it.
+
+    Attributes:
+        algorithm: ``lightgbm`` or ``isolation_forest``.
+        model: A LightGBM ``Booster`` or a scikit-learn ``Pipeline``.
+        flavor: The MLflow flavor it is logged with.
+        predict: Frame of feature columns to scores, shape (n,), float64 in [0, 1].
+        params: Effective parameters, defaults included.
+        curves: Validation figures along the growth of the model.
+        importance: Importance per feature, in ``importance_unit``.
+        importance_unit: What the importance counts, for the plot's axis.
+        trees: Trees in the final model.
+        trusted_types: Types beyond scikit-learn's own that skops is told to trust.
+        packages: Distributions that scoring needs.
+    """
+
+    algorithm: str
+    model: Any
+    flavor: Literal["lightgbm", "sklearn"]
+    predict: Callable[[pd.DataFrame], NDArray[np.float64]]
+    params: dict[str, object]
+    curves: list[Curve]
+    importance: dict[str, float]
+    importance_unit: str
+    trees: int
+    trusted_types: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+def requirements(packages: Iterable[str]) -> list[str]:
+    """Exact pins of the installed versions; given to MLflow so that it need not import the model to guess."""
+    return [f"{name}=={metadata.version(name)}" for name in packages]
+
+
+def numeric_features(table: FeatureTable) -> list[str]:
+    """The features that are numbers, in order."""
+    return [name for name in table.features if name not in table.categorical]
+
+
+def check_params(params: Mapping[str, object], known: Iterable[str], reserved: Mapping[str, str]) -> None:
+    """Refuse parameter names that the algorithm does not have, or that this package sets itself.
+
+    Args:
+        params: What the user gave.
+        known: Names the algorithm has.
+        reserved: Names the user may not set, each with what to do instead.
+
+    Raises:
+        ConfigError: Names the first unknown or reserved parameter, and the nearest known one.
+    """
+    from difflib import get_close_matches
+
+    allowed = sorted(set(known) - set(reserved))
+    for name in params:
+        if name in reserved:
+            raise ConfigError(f"the parameter {name!r} is set by the training itself", fix=reserved[name])
+        if name not in allowed:
+            near = get_close_matches(name, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(allowed)}"
+            raise ConfigError(f"the parameter {name!r} is unknown", fix=hint)
+
+
+def check_features(table: FeatureTable, part: str) -> None:
+    """Refuse what no estimator here takes: no features, infinite values.
+
+    Raises:
+        DataError: Names the column and how many of its values are infinite.
+    """
+    if not table.features:
+        raise DataError(f"the {part} part has no feature", fix="declare at least one feature")
+    for name in numeric_features(table):
+        infinite = int(np.isinf(table.frame[name].to_numpy(dtype=np.float64)).sum())
+        if infinite:
+            raise DataError(
+                f"feature {name!r} holds {infinite:,} infinite values in {len(table.frame):,} {part} rows",
+                fix="use NaN for what is not known",
+            )
+
+
+def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
+    """Log the model to the active run with signature, input example and pinned requirements.
+
+    Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed. The signature is
+    the declaration, doubles and strings: inferred from a few rows it would depend on whether one holds a NaN.
+
+    Args:
+        scorer: The fitted model.
+        table: The training part: its first rows are the input example.
+        tags: Tags of the logged model.
+
+    Returns:
+        MLflow's ``ModelInfo``.
+    """
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    from fds_mlflow.training.datasets import input_schema
+
+    options: dict[str, Any] = {
+        "name": "model",
+        "signature": ModelSignature(
+            inputs=input_schema(table), outputs=Schema([TensorSpec(np.dtype(np.float64), (-1,))])
+        ),
+        "input_example": table.x.head(_EXAMPLE_ROWS).reset_index(drop=True),
+        "pip_requirements": requirements(scorer.packages),
+        "tags": dict(tags),
+        "params": {key: str(value) for key, value in scorer.params.items()},
+    }
+    if scorer.flavor == "lightgbm":
+        return mlflow.lightgbm.log_model(scorer.model, **options)
+    return mlflow.sklearn.log_model(
+        scorer.model, serialization_format="skops", skops_trusted_types=list(scorer.trusted_types), **options
+    )

@@ -1,0 +1,134 @@
+"""Labels are not missing at random: each kind is compared with its like, and told when that is not to be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from fds_mlflow.core.evidence.arms import counts
+from fds_mlflow.core.evidence.evidence import Tally
+from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.judge.judge import Status, judge
+from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from tests.support.trials import CANARY, CHAMPION, evidence, labelled, rollout
+
+AMONG_ALERTS = (Guardrail(Metric.FALSE_POSITIVES, margin=0.5), Guardrail(Metric.ALERT_PRECISION, margin=0.2))
+AMONG_PASSED = (Guardrail(Metric.MISSED_FRAUD, margin=0.5), Guardrail(Metric.MONEY_LOST, margin=0.5, bound=1_000))
+
+
+@dataclass(frozen=True)
+class Version:
+    """How a version decides, and how its transactions get their labels.
+
+    Attributes:
+        recall: Share of frauds that it flags.
+        false_positives: Share of genuine transactions that it flags.
+        reviewed: Share of its alerts that somebody reviews; the others stay blocked without a truth.
+        audited: Share of the genuine transactions it let pass that are labelled too.
+    """
+
+    recall: float = 0.7
+    false_positives: float = 0.02
+    reviewed: float = 0.6
+    audited: float = 0.05
+
+
+FRAUD, WEIGHT, BATCH, LOOKS = 0.01, 0.2, 4_000, 15
+
+
+def looks(champion: Version, canary: Version, seed: int, guardrails: tuple[Guardrail, ...]) -> list[dict[str, Status]]:
+    """The statuses at each look while traffic goes on and labels mature."""
+    random = np.random.default_rng(seed)
+    plan = Plan([20, 100], guardrails=guardrails, label_maturity="30d")
+    sums: dict[Variant, dict[str, int]] = {CHAMPION: {}, CANARY: {}}
+    found = []
+    for _ in range(LOOKS):
+        canaries = random.binomial(BATCH, WEIGHT)
+        for variant, version, keys in ((CHAMPION, champion, BATCH - canaries), (CANARY, canary, canaries)):
+            for name, count in _batch(random, version, int(keys)).items():
+                sums[variant][name] = sums[variant].get(name, 0) + count
+        made = judge(evidence(plan, [_tally(variant, sums[variant]) for variant in sums]), rollout(plan), detail=False)
+        found.append({verdict.check: verdict.status for verdict in made.verdicts})
+    return found
+
+
+def _batch(random: np.random.Generator, version: Version, keys: int) -> dict[str, int]:
+    frauds = random.binomial(keys, FRAUD)
+    caught, false = random.binomial(frauds, version.recall), random.binomial(keys - frauds, version.false_positives)
+    reviewed = random.binomial([caught, false], version.reviewed)
+    genuine = random.binomial(keys - frauds - false, version.audited)
+    counts = {
+        "keys": keys,
+        "alerts": caught + false,
+        "reviewed": int(reviewed.sum()),
+        "false": reviewed[1],
+        "missed": frauds - caught,
+        "genuine": genuine,
+    }
+    return {name: int(count) for name, count in counts.items()}
+
+
+def _tally(variant: Variant, counts: dict[str, int]) -> Tally:
+    return labelled(variant, **counts, percent=20)
+
+
+@pytest.mark.parametrize("guardrails", [AMONG_ALERTS, AMONG_PASSED], ids=["alerts", "passed"])
+@pytest.mark.parametrize("reviewed", [0.1, 0.6, 1.0])
+def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail, ...], reviewed: float) -> None:
+    """Blocked transactions without a truth, and few reviews, fail no good canary while both variants share them."""
+    same = Version(reviewed=reviewed)
+    for seed in range(4):
+        for look in looks(same, same, seed, guardrails):
+            assert not {Status.FAIL, Status.ERROR} & set(look.values()), (seed, look)
+
+
+@pytest.mark.parametrize("reviewed", [0.6, 1.0])
+def test_reviewing_the_canary_more_is_an_error_and_no_failure(reviewed: float) -> None:
+    """Alerts of the canary that are all looked at seem more false: the coverage says why, before anybody fails."""
+    for seed in range(4):
+        found = looks(Version(reviewed=0.3 * reviewed), Version(reviewed=reviewed), seed, AMONG_ALERTS)
+        assert all(look["false_positives"] is not Status.FAIL for look in found), seed
+        assert found[-1]["false_positives"] is Status.ERROR, seed
+        assert found[-1]["alert_precision"] is Status.ERROR, seed
+
+
+def test_a_canary_that_alerts_more_still_fails_where_reviews_keep_pace() -> None:
+    """Three times the false positives under the same review policy are a FAIL; the missed frauds are not touched."""
+    for seed in range(4):
+        found = looks(Version(), Version(false_positives=0.06), seed, (*AMONG_ALERTS, *AMONG_PASSED))
+        assert found[-1]["false_positives"] is Status.FAIL, seed
+        assert found[-1]["missed_fraud"] is not Status.FAIL, seed
+        assert found[-1]["missed_fraud"] is not Status.ERROR, seed
+
+
+def test_missed_frauds_are_found_though_nobody_audits_what_passes() -> None:
+    """Where only disputed frauds are ever labelled, a coverage that differs is the harm itself, and no fault."""
+    for seed in range(4):
+        found = looks(Version(audited=0.0), Version(audited=0.0, recall=0.1), seed, AMONG_PASSED)
+        assert found[-1]["missed_fraud"] is Status.FAIL, seed
+
+
+def test_auditing_what_only_the_champion_let_pass_is_an_error() -> None:
+    """Genuine transactions that were let pass are labelled alike, or the labels know the variant."""
+    for seed in range(4):
+        found = looks(Version(audited=0.05), Version(audited=0.01), seed, AMONG_PASSED)
+        assert all(look["missed_fraud"] is not Status.FAIL for look in found), seed
+        assert found[-1]["missed_fraud"] is Status.ERROR, seed
+
+
+def test_a_fault_says_both_coverages() -> None:
+    """The reason names the two shares, and the verdict the canary's own coverage."""
+    plan = Plan([20, 100], guardrails=AMONG_ALERTS, label_maturity="30d")
+    tallies = [
+        labelled(CHAMPION, 80_000, alerts=1_000, reviewed=300, false=100, missed=10, percent=20),
+        labelled(CANARY, 20_000, alerts=250, reviewed=200, false=60, missed=3, percent=20),
+    ]
+    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), control=False))
+    assert found is not None
+    assert "80.00 % of 250" in found
+    assert "30.00 % of 1,000" in found
+    assert coverage(Metric.ALERT_PRECISION, tallies[1]) == 0.8
+    assert coverage(Metric.MISSED_FRAUD, tallies[1]) == 203 / 20_000

@@ -1,0 +1,39 @@
+"""Every interleaving of the registry's operations, within a bound that fits a test run."""
+
+import pytest
+
+from benchmarks._explorer import Limits
+from benchmarks._mutants import MUTANTS, Mutant
+from benchmarks._scenarios import SMALL, Code, Group, Scenario, explore
+from benchmarks.interleavings import traced
+from fds_mlflow.core.lifecycle.events import Kind
+
+
+@pytest.mark.parametrize("group", SMALL, ids=lambda group: group.name)
+def test_no_interleaving_violates_an_invariant(group: Group) -> None:
+    """Whatever runs side by side, dies or is slow: one champion, no third state, no event lost, all recovered."""
+    for scenario in group.scenarios():
+        found = explore(scenario)
+        assert found.violation is None, traced(scenario.name, found)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
+    """Taking any one safeguard away violates an invariant that the exploration checks."""
+    found = explore(mutant.scenario, mutant.code)
+    assert found.violation is not None
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("idle", (Kind.PROMOTE, Kind.START)),
+        Scenario("rollout", (Kind.ADVANCE, Kind.ABORT), Limits(crashes=1)),
+    ],
+    ids=lambda scenario: scenario.name,
+)
+def test_the_reductions_lose_no_state_of_the_registry(scenario: Scenario) -> None:
+    """What is explored first and alone, or taken for one, leads to every state that the whole search reaches."""
+    reduced, whole = explore(scenario), explore(scenario, Code())
+    assert reduced.states < whole.states
+    assert reduced.registry_states == whole.registry_states

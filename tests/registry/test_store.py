@@ -1,0 +1,263 @@
+"""One contract for every registry: MLflow on SQLite and its in-memory twin give the same answers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+
+from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
+from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
+from fds_mlflow.registry.store import (
+    DeleteAlias,
+    DeleteModelTag,
+    MemoryStore,
+    RegistryStore,
+    SetAlias,
+    SetModelTag,
+    SetStage,
+    SetVersionTag,
+    Write,
+)
+from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
+
+MODEL = "fraud"
+
+
+@dataclass
+class Registry:
+    """A registry and the hands that can change it past us."""
+
+    store: RegistryStore
+    add: Callable[[str], None]
+    delete: Callable[[str, int], None]
+
+
+def _memory() -> Registry:
+    store = MemoryStore()
+    return Registry(store, store.add, store.delete_version)
+
+
+def _mlflow() -> Registry:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient()
+
+    def add(model: str) -> None:
+        with suppress(MlflowException):  # it is there already
+            client.create_registered_model(model)
+        client.create_model_version(model, source="s3://nowhere/model")
+
+    return Registry(MlflowStore(), add, lambda model, version: client.delete_model_version(model, str(version)))
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    """A registry with three READY versions of one model."""
+    if request.param == "mlflow":
+        request.getfixturevalue("mlflow_uri")
+    made = _memory() if request.param == "memory" else _mlflow()
+    for _ in range(3):
+        made.add(MODEL)
+    return made
+
+
+def test_a_new_model_is_empty(registry: Registry) -> None:
+    """A model without a lifecycle has no aliases and no tags, and its versions are READY in no stage."""
+    view = registry.store.read(MODEL)
+    assert (dict(view.aliases), dict(view.tags)) == ({}, {})
+    version = registry.store.version(MODEL, 2)
+    assert (version.version, version.ready, version.stage, dict(version.tags)) == (2, True, "None", {})
+    assert version.created.tzinfo is not None
+
+
+def test_versions_come_newest_first(registry: Registry) -> None:
+    """All versions of this model and of no other, in falling order."""
+    registry.add("fraud2")
+    assert [version.version for version in registry.store.versions(MODEL)] == [3, 2, 1]
+    registry.delete(MODEL, 2)
+    assert [version.version for version in registry.store.versions(MODEL)] == [3, 1]
+
+
+def test_an_absent_alias_is_none(registry: Registry) -> None:
+    """Only a missing alias answers None; it is no error."""
+    assert registry.store.by_alias(MODEL, "champion") is None
+    registry.store.write(MODEL, SetAlias("champion", 1))
+    assert registry.store.by_alias(MODEL, "canary") is None
+
+
+def test_an_alias_points_moves_and_goes(registry: Registry) -> None:
+    """An alias is set, moved and deleted; reading by it returns the version with its tags."""
+    registry.store.write(MODEL, SetVersionTag(2, "fds.rollout", "{}"))
+    for version in (1, 2):
+        registry.store.write(MODEL, SetAlias("champion", version))
+        found = registry.store.by_alias(MODEL, "champion")
+        assert found is not None
+        assert found.version == version
+        assert dict(registry.store.read(MODEL).aliases) == {"champion": version}
+    assert found is not None
+    assert dict(found.tags) == {"fds.rollout": "{}"}
+    registry.store.write(MODEL, DeleteAlias("champion"))
+    assert registry.store.by_alias(MODEL, "champion") is None
+    assert dict(registry.store.read(MODEL).aliases) == {}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        SetAlias("champion", 1),
+        DeleteAlias("champion"),
+        SetModelTag("fds.x", "1"),
+        DeleteModelTag("fds.x"),
+        SetVersionTag(1, "fds.x", "1"),
+        SetStage(1, "Staging"),
+    ],
+    ids=lambda write: type(write).__name__,
+)
+def test_every_write_can_be_repeated(registry: Registry, write: Write) -> None:
+    """Writing the same again, or deleting what is not there, is fine and changes nothing."""
+    registry.store.write(MODEL, write)
+    before = (registry.store.read(MODEL), registry.store.version(MODEL, 1))
+    registry.store.write(MODEL, write)
+    assert (registry.store.read(MODEL), registry.store.version(MODEL, 1)) == before
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.read("nobody"),
+        lambda store: store.version("nobody", 1),
+        lambda store: store.by_alias("nobody", "champion"),
+        lambda store: store.write("nobody", SetAlias("champion", 1)),
+        lambda store: store.write("nobody", DeleteAlias("champion")),
+        lambda store: store.write("nobody", SetModelTag("fds.x", "1")),
+        lambda store: store.write("nobody", DeleteModelTag("fds.x")),
+        lambda store: store.write("nobody", SetVersionTag(1, "fds.x", "1")),
+        lambda store: store.write("nobody", SetStage(1, "Staging")),
+        lambda store: store.version(MODEL, 99),
+        lambda store: store.write(MODEL, SetAlias("champion", 99)),
+        lambda store: store.write(MODEL, SetVersionTag(99, "fds.x", "1")),
+        lambda store: store.write(MODEL, SetStage(99, "Staging")),
+    ],
+    ids=[
+        "read", "version of nobody", "alias of nobody", "set alias of nobody", "delete alias of nobody",
+        "set tag of nobody", "delete tag of nobody", "version tag of nobody", "stage of nobody",
+        "version", "set alias", "version tag", "stage",
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_is_not_found(registry: Registry, ask: Callable[[RegistryStore], object]) -> None:
+    """A missing model or version is an error of its own, with a fix, in every call."""
+    with pytest.raises(NotFoundError) as error:
+        ask(registry.store)
+    assert error.value.fix
+
+
+def test_a_deleted_version_takes_its_aliases_along(registry: Registry) -> None:
+    """MLflow drops the aliases of a deleted version silently; the twin does as it does."""
+    registry.store.write(MODEL, SetAlias("champion", 2))
+    registry.store.write(MODEL, SetAlias("canary", 3))
+    registry.delete(MODEL, 2)
+    assert dict(registry.store.read(MODEL).aliases) == {"canary": 3}
+    assert registry.store.by_alias(MODEL, "champion") is None
+    with pytest.raises(NotFoundError):
+        registry.store.version(MODEL, 2)
+
+
+def test_a_stage_moves_one_version_alone(registry: Registry) -> None:
+    """Two versions may be in Staging; moving one leaves the others where they are."""
+    for version in (1, 2):
+        registry.store.write(MODEL, SetStage(version, "Staging"))
+    registry.store.write(MODEL, SetStage(2, "Production"))
+    assert [v.stage for v in registry.store.versions(MODEL)] == ["None", "Production", "Staging"]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "x" * 4_900, "Größe 顧客 🂡", '{"a":"line\\nbreak"}', "line\nbreak\ttab", " x "]
+)
+def test_tags_keep_their_value(registry: Registry, value: str) -> None:
+    """Model and version tags return exactly what was written, and deleting one leaves the others."""
+    registry.store.write(MODEL, SetModelTag("fds.event.00000001.X", value))
+    registry.store.write(MODEL, SetModelTag("other", "stays"))
+    registry.store.write(MODEL, SetVersionTag(1, "fds.rollout", value))
+    assert registry.store.read(MODEL).tags["fds.event.00000001.X"] == value
+    assert registry.store.version(MODEL, 1).tags["fds.rollout"] == value
+    registry.store.write(MODEL, DeleteModelTag("fds.event.00000001.X"))
+    assert dict(registry.store.read(MODEL).tags) == {"other": "stays"}
+
+
+def test_a_model_may_have_an_apostrophe_in_its_name(mlflow_uri: str) -> None:
+    """A model called "ann's" shows its versions like any other."""
+    registry = _mlflow()
+    registry.add("ann's")
+    assert [version.version for version in registry.store.versions("ann's")] == [1]
+
+
+@pytest.mark.parametrize("uri", ["bogus://x", "file:///nowhere/mlruns"])
+def test_an_address_that_cannot_be_a_registry_is_an_error_of_ours(uri: str) -> None:
+    """A misspelt scheme, or MLflow's retired file store, is refused with a fix, not with a traceback."""
+    with pytest.raises(FdsError):
+        MlflowStore(uri, uri)
+
+
+def test_a_stage_write_says_nothing_of_deprecation(mlflow_uri: str) -> None:
+    """MLflow's deprecation warning of stages is silenced at the call, also under -W error."""
+    registry = _mlflow()
+    registry.add(MODEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        registry.store.write(MODEL, SetStage(1, "Staging"))
+
+
+def test_models_lists_every_model_with_its_aliases(mlflow_uri: str) -> None:
+    """The list shows all registered models in order of name."""
+    registry = _mlflow()
+    for name in ("b", "a", "c"):
+        registry.add(name)
+    registry.store.write("b", SetAlias("champion", 1))
+    assert isinstance(registry.store, MlflowStore)
+    assert registry.store.models() == {"a": {}, "b": {"champion": 1}, "c": {}}
+
+
+def test_a_write_may_block_as_long_as_sqlite_waits(mlflow_uri: str) -> None:
+    """The store knows its backend's longest write, from which the life of an intent follows."""
+    assert MlflowStore().write_limit == SQLITE_BUSY
+    assert MlflowStore("http://127.0.0.1:1").write_limit == HTTP_TIMEOUT
+
+
+def test_settings_of_mlflow_are_put_back(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short timeouts hold during a call only; what was set before is there again, also after an error."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    store = MlflowStore()
+    with pytest.raises(NotFoundError):
+        store.read("nobody")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+@pytest.mark.parametrize("ask", ["read", "version", "by_alias", "versions", "write"])
+def test_a_server_that_is_not_there_is_unavailable(ask: str, mlflow_uri: str) -> None:
+    """A refused connection is answered at once, with the address, without MLflow's minutes of retries."""
+    store = MlflowStore("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1")
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: store.read(MODEL),
+        "version": lambda: store.version(MODEL, 1),
+        "by_alias": lambda: store.by_alias(MODEL, "champion"),
+        "versions": lambda: store.versions(MODEL),
+        "write": lambda: store.write(MODEL, SetAlias("champion", 1)),
+    }
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1") as error:
+        calls[ask]()
+    assert error.value.fix
+
+
+def test_a_password_in_the_address_is_not_shown(mlflow_uri: str) -> None:
+    """Credentials in a tracking URI stay out of the messages, and so out of logs."""
+    store = MlflowStore("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1")
+    with pytest.raises(UnavailableError) as error:
+        store.read(MODEL)
+    assert "hunter2" not in str(error.value)

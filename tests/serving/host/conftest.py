@@ -1,0 +1,124 @@
+"""A registry behind a proxy that makes it ill, and servers that follow it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from fds_mlflow import ManagedModel, OutcomeStore
+from tests.registry.faults.conftest import running
+from tests.support.fault_proxy import FaultProxy, healthy
+from tests.support.registry_world import sqlite
+from tests.support.served import Served, until
+from tests.support.servers import Server
+from tests.support.serving_registry import FIRST, MODEL, Registry, log_versions, shelved
+
+_WEBHOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
+"""Without these MLflow sends no webhooks to loopback."""
+
+
+@pytest.fixture(scope="session")
+def _way(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, FaultProxy]]:
+    folder = tmp_path_factory.mktemp("serving")
+    database = folder / "mlflow.db"
+    database.write_bytes(_migrated_database.read_bytes())
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in _WEBHOOKS.items():
+                patch.setenv(name, value)
+            server = stack.enter_context(running(Server(sqlite(database), folder)))
+        proxy = FaultProxy(server.port)
+        yield server, proxy
+        proxy.down()
+
+
+@pytest.fixture(scope="session")
+def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    server, proxy = _way
+    folder = tmp_path_factory.mktemp("versions")
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(server.url)
+    mlflow.set_registry_uri(server.url)
+    try:
+        log_versions(folder)
+        prepared = shelved(proxy.url, server.url, folder / "cache")
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+    with OutcomeStore("sqlite://") as store:
+        model = ManagedModel(MODEL, tracking_uri=server.url, registry_uri=server.url, outcomes=store, actor="tester")
+        yield Registry(proxy.url, server.url, prepared, model)
+
+
+@pytest.fixture
+def proxy(_way: tuple[Server, FaultProxy]) -> Iterator[FaultProxy]:
+    """The way to the registry, healthy to begin with and in the end."""
+    proxy = _way[1]
+    yield proxy
+    proxy.choose = healthy
+    proxy.up()
+    proxy.release()
+
+
+@pytest.fixture
+def registry(_registry: Registry, proxy: FaultProxy) -> Registry:
+    """The model: its first version is champion, and no rollout is active."""
+    mlflow.set_tracking_uri(_registry.truth)
+    mlflow.set_registry_uri(_registry.truth)
+    _registry.settle()
+    return _registry
+
+
+@pytest.fixture(scope="session")
+def _server(_registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("server")
+    options = ("--workers", "2", "--shadow", "100", "--body-seconds", "0.5", "--body-limit", "1000000")
+    server = Served(folder, _registry.uri, _registry.cache(folder / "cache"), *options)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(_server: Served, registry: Registry) -> Served:
+    """One server with two workers for many tests; it serves the first version, and has seen that."""
+    if not _server.url:
+        _server.ready()
+    settled(_server)
+    return _server
+
+
+def settled(server: Served) -> None:
+    """Wait until every worker serves what a settled registry says."""
+
+    def all_say_so() -> bool:
+        # A new connection each: some reach one worker, some the other.
+        said = [server.client.get("/health", headers={"Connection": "close"}).json() for _ in range(10)]
+        return all((one["champion"], one["canary"], one["status"]) == (FIRST, None, "ok") for one in said)
+
+    until(all_say_so, "the first version everywhere")
+
+
+@pytest.fixture
+def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers with everything on their shelf; they are killed at the end."""
+    started: list[Served] = []
+
+    def start(name: str, *options: str, outcomes: str | None = None, cache: Path | None = None) -> Served:
+        folder = tmp_path / name
+        cache = cache or registry.cache(folder / "cache")
+        started.append(Served(folder, registry.uri, cache, *options, outcomes=outcomes))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()

@@ -1,0 +1,21 @@
+"""A registry that is named where it is used, and not in MLflow's own settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+
+from fds_mlflow import ManagedModel
+from tests.support import tiny_models
+
+
+def test_a_registry_may_be_named_without_telling_mlflow(mlflow_uri: str, tmp_path: Path) -> None:
+    """A model whose registry is given by hand is loaded from there, wherever MLflow itself points."""
+    tiny_models.register("fraud", tiny_models.save(tmp_path, "good", tiny_models.GOOD))
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    mlflow.set_tracking_uri(elsewhere)
+    mlflow.set_registry_uri(elsewhere)
+    model = ManagedModel("fraud", tracking_uri=mlflow_uri, registry_uri=mlflow_uri, outcomes="sqlite://", actor="ann")
+    model.promote(1)
+    assert model.scorer(1).score(tiny_models.EXAMPLE).tolist() == tiny_models.EXAMPLE["amount"].tolist()

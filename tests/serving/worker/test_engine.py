@@ -1,0 +1,298 @@
+"""Scoring by a state: batches as single requests, the champion behind the canary, an outcome for each, shadows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.timed import Timed
+from fds_mlflow.serving.disk.spool import Outcome
+from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, Names, risk_of
+from tests.support.version_caches import put, shelf, table
+
+ROWS = st.lists(
+    st.tuples(st.none() | st.floats(0, 500), st.none() | st.floats(0, 24), st.none() | st.sampled_from(["shop", "?"])),
+    min_size=1,
+    max_size=12,
+)
+
+
+def serving(there: Shelf, **more: Any) -> tuple[Engine, State]:
+    """An engine that has taken over the table, and its state."""
+    engine = Engine(there, **more)
+    assert engine.follow()
+    assert engine.state is not None
+    return engine, engine.state
+
+
+def names(count: int, prefix: str = "K") -> list[Names]:
+    """Identities, keys and transactions."""
+    return [(f"R{prefix}{place}", f"{prefix}{place}", f"T{prefix}{place}") for place in range(count)]
+
+
+def one(engine: Engine, state: State, row: Sequence[Any], name: Names) -> Answer | str:
+    """The answer to one row, or why there is none."""
+    request_id, key, transaction = name
+    try:
+        return engine.answer(state, row, request_id=request_id, key=key, transaction_id=transaction)
+    except FdsError as error:
+        return error.what
+
+
+def facts(outcome: Outcome) -> dict[str, Any]:
+    """Everything but the time."""
+    return {name: value for name, value in msgspec.structs.asdict(outcome).items() if name not in _TIMES}
+
+
+_TIMES = ("time", "latency_ms")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Champion 1, and canary 2 with 40 % of the traffic, a column of its own, and scores that are none."""
+    there = shelf(tmp_path_factory.mktemp("shelf"))
+    put(
+        there, 2, low=0.2, high=1.5, inputs={"amount": "double", "age": "double", "channel": "string", "hour": "double"}
+    )
+    there.write_table(table(weight=4_000))
+    return there
+
+
+@settings(max_examples=50)
+@given(rows=ROWS, ages=st.lists(st.none() | st.just(msgspec.UNSET) | st.floats(0, 9), min_size=12, max_size=12))
+def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list[Any]) -> None:
+    """A batch gives answers and outcomes as each row alone would, rows that the canary cannot score among them."""
+    engine, state = serving(two)
+    full = [(*row, age) for row, age in zip(rows, ages, strict=False)]
+    together = engine.answers(state, full, names(len(full)))
+    first = engine.fetched()
+    alone = [one(engine, state, row, name) for row, name in zip(full, names(len(full)), strict=True)]
+    assert together == alone
+    assert [facts(outcome) for outcome in first] == [facts(outcome) for outcome in engine.fetched()]
+
+
+def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
+    """Outcomes that are fetched while requests are answered are all there, once."""
+    engine, state = serving(two)
+    found: list[Outcome] = []
+    ended = threading.Event()
+
+    def fetch() -> None:
+        while not ended.is_set():
+            found.extend(engine.fetched())
+
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    for name in names(3_000):
+        one(engine, state, (20.0, 1.0, "shop", 1.0), name)
+    ended.set()
+    fetching.join()
+    found.extend(engine.fetched())
+    assert [outcome.request_id for outcome in found] == [name[0] for name in names(3_000)]
+
+
+class Moody(Timed):
+    """A model without a native form, that does what it is told."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(lambda frame: answer(frame["amount"].to_numpy()))
+
+
+def raises(_: Any) -> Any:
+    """As a model out of order."""
+    raise RuntimeError("out\0 of order")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Engine, State]:
+    """Champion 1 and canary 2, half of the traffic each."""
+    there = shelf(tmp_path)
+    there.write_table(table(weight=5_000))
+    return serving(there, budget=0.05)
+
+
+def made_moody(loaded: Any, answer: Any) -> None:
+    """Put another model in a version's place."""
+    loaded.native, loaded._pyfunc = None, Moody(answer)
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(pair: tuple[Engine, State], rows: int) -> None:
+    """Where the champion fails the batch is refused, and each of its rows has an outcome that says why."""
+    engine, state = pair
+    made_moody(state.champion, raises)
+    with pytest.raises(DataError, match=r"out. of order"):
+        engine.answers(state, [(20.0, 1.0, "shop")] * rows, names(rows))
+    kept = engine.fetched()
+    assert [outcome.request_id for outcome in kept] == [name[0] for name in names(rows)]
+    failed = [outcome for outcome in kept if outcome.assigned == "champion"]
+    assert failed
+    assert all(outcome.score is None and not outcome.flagged for outcome in failed)
+    assert all("\0" not in (outcome.error or "\0") for outcome in failed)
+    assert {outcome.served for outcome in kept if outcome.assigned == "canary"} <= {"canary"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (raises, "RuntimeError"),
+        (lambda amounts: amounts * float("nan"), "one float in"),
+        (lambda amounts: amounts + 2, "one float in"),
+        (lambda amounts: amounts[:0], "one float in"),
+        (lambda amounts: ["fraud"] * len(amounts), "ValueError"),
+        (lambda _: threading.Event().wait(2), "took longer than 0.05 s"),
+    ],
+    ids=["raises", "nan", "too high", "too few", "classes", "hangs"],
+)
+def test_a_canary_that_fails_in_a_batch_is_answered_for(pair: tuple[Engine, State], answer: Any, why: str) -> None:
+    """Rows of a canary that fails are answered by the champion; only their outcomes carry the error."""
+    engine, state = pair
+    assert state.canary is not None
+    made_moody(state.canary, answer)
+    answers = engine.answers(state, [(20.0, 1.0, "shop")] * 10, names(10))
+    assert {(said.variant, said.version, said.score) for said in answers} == {("champion", 1, 0.1)}
+    kept = engine.fetched()
+    assert {outcome.assigned for outcome in kept} == {"champion", "canary"}
+    for outcome in kept:
+        assert (outcome.served, why in (outcome.error or "")) == ("champion", outcome.assigned == "canary")
+
+
+def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tuple[Engine, State]) -> None:
+    """Once all of a model's threads hang it is not asked again, until they are free; another model goes on."""
+    engine, state = pair
+    gate = threading.Event()
+    assert state.canary is not None
+    made_moody(state.canary, lambda amounts: gate.wait(30) and amounts * 0)
+    made_moody(state.champion, lambda amounts: amounts * 0 + 0.5)
+    for place in range(200):
+        assert isinstance(one(engine, state, (20.0, 1.0, "shop"), (f"R{place}", f"K{place}", "T")), Answer)
+    errors = [outcome.error or "" for outcome in engine.fetched() if outcome.assigned == "canary"]
+    assert sum("took longer than 0.05 s" in error for error in errors) == 4
+    assert all("was not asked" in error for error in errors[4:])
+    gate.set()
+    for _ in range(3_000):
+        if not state.canary._pyfunc._overdue:  # type: ignore[union-attr]
+            break
+        threading.Event().wait(0.01)
+    answer = engine.answers(state, [(20.0, 1.0, "shop")] * 10, names(10))
+    assert {said.variant for said in answer} == {"champion", "canary"}
+
+
+def test_a_canary_that_becomes_champion_has_a_champions_time(tmp_path: Path) -> None:
+    """A version keeps what it has in memory when its role changes, and gets the time and threshold of the new role."""
+    there = shelf(tmp_path)
+    there.write_table(table(weight=10_000))
+    engine, before = serving(there, budget=0.05, patience=30.0)
+    assert before.canary is not None
+    gate = threading.Event()
+    made_moody(before.canary, lambda amounts: gate.wait(0.2) or amounts * 0 + 0.7)
+    there.write_table(replace(table(champion=2, threshold=0.75)))
+    engine.seen = 0
+    assert engine.follow()
+    assert engine.state is not None
+    assert engine.state.champion._pyfunc is before.canary._pyfunc
+    answer = one(engine, engine.state, (20.0, 1.0, "shop"), ("R", "K", "T"))
+    assert isinstance(answer, Answer)
+    assert (answer.version, answer.score, answer.flagged) == (2, 0.7, False)
+
+
+def test_a_canary_without_its_files_is_answered_for_and_a_champion_keeps_what_serves(tmp_path: Path) -> None:
+    """A missing canary is a fallback; a missing champion is an error that leaves the state as it was."""
+    there = shelf(tmp_path)
+    for broken in ("{", "[]"):
+        (there.folder / "version-2-identity2" / "version.json").write_text(broken)
+        there.write_table(table(weight=10_000))
+        engine, state = serving(there)
+        answer = one(engine, state, (20.0, 1.0, "shop"), ("R", "K", "T"))
+        assert isinstance(answer, Answer)
+        assert answer.version == 1
+        assert "not loaded" in (engine.fetched()[0].error or "")
+    there.write_table(table(champion=7))
+    engine.seen = 0
+    with pytest.raises(UnavailableError, match="version 7 is not ready"):
+        engine.follow()
+    assert engine.state is state
+
+
+def test_values_that_do_not_fit_a_version_are_its_failure_and_no_crash(tmp_path: Path) -> None:
+    """A canary that wants a number where the champion has a text fails by itself, alone and in a batch."""
+    there = shelf(tmp_path)
+    put(there, 2, inputs={"amount": "double", "hour": "double", "channel": "double"})
+    there.write_table(table(weight=10_000))
+    engine, state = serving(there)
+    for answers in (
+        [one(engine, state, (20.0, 1.0, "web"), names(1)[0])],
+        engine.answers(state, [(20.0, 1.0, "web")] * 6, names(6)),
+    ):
+        assert {said.version for said in answers if isinstance(said, Answer)} == {1}
+    assert all("version 2 could not score" in (outcome.error or "") for outcome in engine.fetched())
+
+
+def test_shadows_are_of_the_share_and_of_the_rollout_that_answered(tmp_path: Path) -> None:
+    """A share of the champion's keys is scored by the canary as well, by the state that answered, each once."""
+    there = shelf(tmp_path)
+    there.write_table(table(weight=5_000))
+    engine, state = serving(there, shadow=0.5)
+    for _ in range(2):
+        engine.answers(state, [(20.0, 1.0, "shop")] * 400, names(400))
+    kept = [outcome for outcome in engine.fetched() if outcome.assigned == "champion"]
+    there.write_table(table())
+    engine.seen = 0
+    engine.follow()
+    found = []
+    while engine.shadowed:
+        found += engine.shadows(most=50)
+    assert {(shadow.version, shadow.score) for shadow in found} == {(2, 0.2)}
+    assert {shadow.request_id for shadow in found} < {outcome.request_id for outcome in kept}
+    assert 0.3 * len(kept) < len(found) < 0.7 * len(kept)
+    counts = [sum(shadow.request_id == name[0] for shadow in found) for name in names(400)]
+    assert set(counts) == {0, 2}
+
+
+def test_shadows_take_no_longer_than_they_may(tmp_path: Path) -> None:
+    """A slow canary's shadows are left for the next time when the time is over, so that outcomes are not held up."""
+    there = shelf(tmp_path)
+    there.write_table(table(weight=1))
+    engine, state = serving(there, shadow=1.0)
+    engine.answers(state, [(20.0, 1.0, "shop")] * 100, names(100))
+    waiting = len(engine.shadowed)
+    assert engine.shadows(seconds=0.0) == []
+    assert len(engine.shadowed) == waiting > 90
+
+
+@given(threshold=st.floats(0, 1), scores=st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_risk_is_a_scale(threshold: float, scores: list[float]) -> None:
+    """Risk is in 0 to 100, grows with the score, and reaches 50 where the version flags."""
+    low, high = (risk_of(score, threshold) for score in sorted(scores))
+    assert 0 <= low <= high <= 100
+    for score in scores:
+        assert (risk_of(score, threshold) >= 50) == (score >= threshold)
+
+
+def test_bands() -> None:
+    """Bands begin at their bounds."""
+    bands = Bands(step_up=40, block=90)
+    assert [bands(risk) for risk in (0, 39.99, 40, 89.99, 90, 100)] == ["approve"] * 2 + ["step_up"] * 2 + ["block"] * 2
+
+
+def test_whole_numbers_are_whole(tmp_path: Path) -> None:
+    """A fraction in a column of whole numbers is refused by a model without a native form, and not cut off."""
+    there = shelf(tmp_path)
+    put(there, 1, inputs={"amount": "long", "hour": "double"})
+    there.write_table(table())
+    engine, state = serving(there)
+    made_moody(state.champion, lambda amounts: amounts / 10)
+    assert isinstance(one(engine, state, (3.0, 1.0), names(1)[0]), Answer)
+    assert "holds a fraction" in str(one(engine, state, (3.5, 1.0), names(1)[0]))
+    assert "could not score" in str(one(engine, state, (None, 1.0), names(1)[0]))

@@ -1,0 +1,193 @@
+"""Evidence, counted naively: loops over all records, no SQL, no watermark."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from fds_mlflow.core.evidence.bins import LATENCY_BINS, LOSS_BINS, SCORE_BINS
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+
+Cell = tuple[int, int, Variant]
+
+
+def cell_of(outcome: OutcomeRecord) -> Cell:
+    """Where an outcome counts."""
+    return outcome.step, outcome.weight, Variant(outcome.assigned)
+
+
+def log_bin(value: float, lowest: float, bins: int) -> int:
+    """How many edges, each the square root of two times the one before, lie below the value."""
+    return bisect_left([lowest * 2 ** (edge / 2) for edge in range(bins - 1)], value)
+
+
+def truth_of(states: Sequence[CaseRecord], until: datetime) -> CaseRecord | None:
+    """The latest state known by then, if it says a truth."""
+    known = [state for state in states if state.known_at <= until]
+    latest = max(known, key=lambda state: state.known_at, default=None)
+    return None if latest is None or latest.status == "suspected" else latest
+
+
+class Board:
+    """The counters, and which keys have had which event."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Cell, Counter[str]] = defaultdict(Counter)
+        self.bins: dict[Cell, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+        self.sums: dict[Cell, dict[str, dict[int, float]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(float))
+        )
+        self.caught: dict[Cell, list[float]] = defaultdict(list)
+        self.times: dict[Cell, list[datetime]] = defaultdict(list)
+        self.first: dict[str, dict[str, OutcomeRecord]] = defaultdict(dict)
+        self.pairs: dict[EventKind, Counter[tuple[bool, bool]]] = defaultdict(Counter)
+
+    def once(self, kind: str, outcome: OutcomeRecord) -> bool:
+        """Whether this is the first event of its key and kind; remembered if so."""
+        return self.first[kind].setdefault(outcome.key, outcome) is outcome
+
+    def event(self, kind: EventKind, outcome: OutcomeRecord) -> bool:
+        """Count an event if it is the first of its key."""
+        new = outcome.key not in self.first[kind] and self.once(kind, outcome)
+        self.numbers[cell_of(outcome)][kind] += new
+        return new
+
+    def request(self, outcome: OutcomeRecord, terms: Terms) -> None:
+        """Count what needs no label."""
+        cell = cell_of(outcome)
+        self.times[cell].append(outcome.time)
+        self.numbers[cell]["requests"] += 1
+        self.numbers[cell]["keys"] += self.once("seen", outcome)
+        self.bins[cell]["latencies"][log_bin(outcome.latency_ms, 0.125, LATENCY_BINS)] += 1
+        if outcome.score is not None and self.once("scored", outcome):
+            self.bins[cell]["scores"][min(int(outcome.score * SCORE_BINS), SCORE_BINS - 1)] += 1
+            self.sums[cell]["score"][0] += outcome.score
+        if outcome.error is not None:
+            self.event(EventKind.ERROR, outcome)
+        if outcome.flagged:
+            self.event(EventKind.ALERT, outcome)
+        if terms.latency_bound is not None and outcome.latency_ms > terms.latency_bound:
+            self.event(EventKind.SLOW, outcome)
+
+    def mature(self, outcome: OutcomeRecord) -> None:
+        """Count an outcome whose label may be looked at."""
+        self.numbers[cell_of(outcome)]["matured"] += self.first["seen"][outcome.key] is outcome
+        self.numbers[cell_of(outcome)]["matured_alerts"] += self.first[EventKind.ALERT].get(outcome.key) is outcome
+
+    def truth(self, outcome: OutcomeRecord, state: CaseRecord) -> None:
+        """Count an outcome's truth."""
+        numbers, fraud = self.numbers[cell_of(outcome)], state.status == "confirmed"
+        numbers["labelled"] += self.first["seen"][outcome.key] is outcome
+        if self.first[EventKind.ALERT].get(outcome.key) is outcome:
+            numbers["reviewed_alerts"] += 1
+            numbers["false_alerts"] += not fraud
+            if fraud and state.loss_amount is not None:
+                self.caught[cell_of(outcome)].append(state.loss_amount)
+        if fraud and not outcome.flagged:
+            if self.event(EventKind.MISSED_FRAUD, outcome) and state.loss_amount is not None:
+                at = log_bin(state.loss_amount, 1.0, LOSS_BINS)
+                self.bins[cell_of(outcome)]["losses"][at] += 1
+                self.sums[cell_of(outcome)]["loss"][at] += state.loss_amount
+        elif not fraud and outcome.flagged:
+            self.event(EventKind.FALSE_POSITIVE, outcome)
+
+    def pair(self, kind: EventKind, outcome: OutcomeRecord, own: bool, other: bool) -> None:
+        """Count what happened to the champion, and what to the canary."""
+        both = (own, other) if outcome.assigned == Variant.CHAMPION else (other, own)
+        self.pairs[kind][both] += 1
+
+    def fast_pair(self, outcome: OutcomeRecord, shadow: ShadowRecord) -> None:
+        """Count what needs no label of a pair."""
+        self.pair(EventKind.ERROR, outcome, outcome.error is not None, shadow.error is not None)
+        self.pair(EventKind.ALERT, outcome, outcome.flagged, shadow.flagged)
+
+    def label_pair(self, outcome: OutcomeRecord, shadow: ShadowRecord, state: CaseRecord) -> None:
+        """Count the truth of a pair."""
+        fraud = state.status == "confirmed"
+        missed = fraud and not outcome.flagged, fraud and not shadow.flagged
+        self.pair(EventKind.MISSED_FRAUD, outcome, *missed)
+        self.pair(EventKind.FALSE_POSITIVE, outcome, not fraud and outcome.flagged, not fraud and shadow.flagged)
+
+    def evidence(self, terms: Terms, as_of: datetime) -> Evidence:
+        """What a judge reads."""
+        order = sorted(self.times, key=lambda cell: (cell[0], cell[1], list(Variant).index(cell[2])))
+        pairs = {
+            kind: Pairs(
+                both=found[True, True],
+                champion_only=found[True, False],
+                canary_only=found[False, True],
+                neither=found[False, False],
+            )
+            for kind, found in self.pairs.items()
+        }
+        return Evidence(terms=terms, as_of=as_of, tallies=tuple(map(self._tally, order)), pairs=pairs)
+
+    def _tally(self, cell: Cell) -> Tally:
+        numbers = Counter(self.numbers[cell])
+        plain: dict[str, Any] = {
+            name: number for name, number in numbers.items() if number and name not in set(EventKind)
+        }
+        histograms: dict[str, Any] = {
+            name: tuple(found[position] for position in range(bins))
+            for name, bins in (("scores", SCORE_BINS), ("losses", LOSS_BINS), ("latencies", LATENCY_BINS))
+            if (found := self.bins[cell][name])
+        }
+        return Tally(
+            variant=cell[2],
+            step=cell[0],
+            weight=cell[1],
+            events={kind: numbers[kind] for kind in EventKind if numbers[kind]},
+            first=min(self.times[cell]),
+            last=max(self.times[cell]),
+            score_sum=self.sums[cell]["score"][0] if "scores" in histograms else None,
+            loss_sums=tuple(self.sums[cell]["loss"][at] for at in range(LOSS_BINS)) if "losses" in histograms else (),
+            caught_money=sum(self.caught[cell]) if self.caught[cell] else None,
+            **plain,
+            **histograms,
+        )
+
+
+def recount(
+    outcomes: Sequence[OutcomeRecord],
+    cases: Sequence[CaseRecord],
+    shadows: Sequence[ShadowRecord],
+    terms: Terms,
+    as_of: datetime,
+) -> Evidence:
+    """The evidence of records that were written in time, from all of them at once.
+
+    Args:
+        outcomes: Of one rollout, in the order of writing, each written before it was mature.
+        cases: Each written before anything that it was known to was mature; the last of a moment is meant.
+        shadows: Each written with its outcome.
+        terms: On which terms.
+        as_of: The time now.
+    """
+    board = Board()
+    for outcome in outcomes:
+        board.request(outcome, terms)
+    paired = {shadow.request_id: shadow for shadow in reversed(shadows)}
+    for outcome in outcomes:
+        shadow = paired.get(outcome.request_id)
+        if shadow is not None and shadow.version != outcome.version and board.once("pair", outcome):
+            board.fast_pair(outcome, shadow)
+    if terms.maturity is None:
+        return board.evidence(terms, as_of)
+    states: dict[str | None, dict[datetime, CaseRecord]] = defaultdict(dict)
+    for case in cases:
+        states[case.transaction_id][case.known_at] = case
+    matured = [outcome for outcome in outcomes if outcome.time + terms.maturity <= as_of]
+    for outcome in sorted(matured, key=lambda outcome: outcome.time):
+        board.mature(outcome)
+        state = truth_of(list(states[outcome.transaction_id or outcome.key].values()), outcome.time + terms.maturity)
+        if state is not None:
+            board.truth(outcome, state)
+            if board.first["pair"].get(outcome.key) is outcome:
+                board.label_pair(outcome, paired[outcome.request_id], state)
+    return board.evidence(terms, as_of)

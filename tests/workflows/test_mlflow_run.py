@@ -1,0 +1,83 @@
+"""`mlflow run`: every step of the lifecycle as an entry point, in this environment and in one that uv builds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+
+from fds_mlflow import ManagedModel
+from tests.support.places import ROOT
+
+MODEL = "fraud"
+DATA = {"model": MODEL, "data": "simulator:6000", "split": "stratified"}
+
+
+def _run(entry_point: str, env_manager: str = "local", **parameters: str) -> mlflow.entities.Run:
+    """One `mlflow run` of this project; its MLflow run."""
+    submitted = mlflow.projects.run(
+        str(ROOT),
+        entry_point=entry_point,
+        parameters=parameters,
+        env_manager=env_manager,
+        experiment_name=f"fds/{MODEL}",
+        synchronous=True,
+    )
+    return mlflow.get_run(submitted.run_id)
+
+
+@pytest.fixture(autouse=True)
+def _python_on_path(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> None:
+    """The entry points say `python`, and uv is looked up by name: both are beside the running interpreter."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("FDS_OUTCOMES_URI", f"sqlite:///{Path.cwd() / 'outcomes.db'}")
+
+
+def test_every_entry_point_has_typed_parameters() -> None:
+    """Each parameter of each entry point says its type."""
+    project = yaml.safe_load((ROOT / "MLproject").read_text())
+    for entry in project["entry_points"].values():
+        assert all(parameter["type"] in ("string", "float") for parameter in entry["parameters"].values())
+
+
+@pytest.mark.slow
+def test_the_lifecycle_runs_in_the_local_environment() -> None:
+    """Training, promotion, a canary and a rollback work as `mlflow run` entry points, one process after another."""
+    forest = _run("train_isolation_forest", **DATA)
+    boosting = _run("train_lightgbm", **DATA)
+    for run in (forest, boosting):
+        assert run.info.status == "FINISHED"
+        assert "average_precision" in run.data.metrics
+        assert run.data.tags["fds.digest"]
+    _run("compare", **DATA, baseline="1", candidate="2")
+    _run("promote", model=MODEL, version="1", reason="first model")
+    _run("canary_start", model=MODEL, version="2", steps="50,100")
+    _run("canary_status", model=MODEL)
+    _run("canary_advance", model=MODEL)
+    _run("canary_complete", model=MODEL, reason="it's good; $(no shell) reads this")
+    _run("rollback_emergency", model=MODEL, reason="drill")
+    told = [(event.kind.value, event.to_version, event.reason) for event in ManagedModel(MODEL).history()]
+    assert told == [
+        ("emergency", 1, "drill"),
+        ("complete", 2, "it's good; $(no shell) reads this"),
+        ("advance", 2, ""),
+        ("start", 2, "mlflow run"),
+        ("promote", 1, "first model"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_retraining_runs_in_an_environment_of_its_own() -> None:
+    """`main` trains both algorithms in an environment that uv builds from conda.yaml, and stages the better one."""
+    run = _run("main", env_manager="uv", **DATA)
+    assert run.info.status == "FINISHED"
+    model = ManagedModel(MODEL)
+    stages = {view.version: view.stage for view in model.overview().versions}
+    assert sorted(stages.values()) == ["None", "Staging"]
+    staged = next(version for version, stage in stages.items() if stage == "Staging")
+    assert run.data.tags["fds.staged"] == str(staged)
