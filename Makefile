@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 # Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: help venv demo test check lint types contract lock docs clean
+.PHONY: help venv demo test check lint types contract lock docs site clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,5 +53,8 @@ lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 docs: $(READY)  ## write docs/cli.md anew from the command line
 	$(BIN)/python docs/generate_cli.py
 
-clean:  ## remove the environment and the demo's output
-	rm -rf $(VENV) $(DEMO_DIR)
+site: $(READY)  ## build the documentation into site/; fails on a broken link or an undocumented public name
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean:  ## remove the environment, the site and the demo's output
+	rm -rf $(VENV) $(DEMO_DIR) site
