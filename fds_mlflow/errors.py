@@ -34,6 +34,9 @@ class FdsError(Exception):
     Args:
         what: One sentence: what is wrong, with the numbers or names that show it. Passwords in addresses are hidden.
         fix: One sentence: what the reader can do about it.
+
+    Attributes:
+        exit_code: What `fds` exits with.
     """
 
     exit_code = 1

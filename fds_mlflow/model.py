@@ -50,6 +50,10 @@ class ManagedModel:
         notifier: Who is told of each event this process writes; None for the webhook and the hooks that the
             environment names.
 
+    Attributes:
+        canary: What its canary can do: start, status, advance, complete, abort, and to fly unattended.
+        rollback: The ways back to a former champion.
+
     Raises:
         ConfigError: The name is empty.
     """

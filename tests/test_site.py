@@ -75,20 +75,6 @@ def test_the_reference_holds_every_public_name(hooks: ModuleType) -> None:
     assert hooks.problems() == []
 
 
-def test_a_class_that_owes_descriptions_still_does(hooks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list of classes with fields to be described only gets shorter."""
-    owed = hooks.OWED
-    monkeypatch.setattr(hooks, "OWED", ())
-    assert {problem.split(".")[1].split()[0] for problem in hooks.problems()} == set(owed)
-
-
-def test_what_a_class_owes_is_fields(planted: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class on that list may have fields without a description, and nothing else."""
-    monkeypatch.setattr(planted, "OWED", ("Shop",))
-    plant(tmp_path, shop=DESCRIBED.replace('"""Sell."""', "...").replace("open: Whether it is.", "closed: It is."))
-    assert planted.problems() == ["planted.Shop.sell is public and has no docstring"]
-
-
 def test_a_class_that_is_described_has_no_problems(planted: ModuleType, tmp_path: Path) -> None:
     """A field may be described in the class's lists of arguments and attributes; private members need nothing."""
     plant(tmp_path, shop=DESCRIBED)

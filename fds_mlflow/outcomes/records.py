@@ -54,8 +54,23 @@ def identity(request_id: str, content: bytes) -> str:
 class OutcomeRecord:
     """One scored request; the fields of `tables.Outcome`.
 
-    `transaction_id` defaults to the key, `served` to `assigned`. A `request_id` is made when none is given
-    and stays with the record, so writing the same record twice stores it once.
+    Attributes:
+        model: Registered model.
+        key: Routing key that decided the variant, at most 255 characters.
+        assigned: `champion` or `canary`: where the key belongs.
+        version: The version that answered.
+        score: In [0, 1]; None only when an error prevented it.
+        flagged: Whether the answer said fraud.
+        latency_ms: Milliseconds that the answer took.
+        time: When it was scored, timezone-aware.
+        rollout_id: The rollout in force; None when none was.
+        step: Number of the step in force, from 0.
+        weight: Weight in force, basis points from 0 to 10,000.
+        served: `champion` or `canary`: who answered; None for the assigned one.
+        error: What went wrong, of which 1,000 characters are kept; None when nothing did.
+        transaction_id: What was scored, for the join with labels; None for the key.
+        request_id: Identity of the request within the model. One is made when none is given; it stays with the
+            record, so that writing the same record twice stores it once.
     """
 
     model: str
@@ -77,7 +92,18 @@ class OutcomeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowRecord:
-    """What the other version said to a request that has, or will have, an outcome; the fields of `tables.Shadow`."""
+    """What the other version said to a request that has, or will have, an outcome; the fields of `tables.Shadow`.
+
+    Attributes:
+        model: Registered model.
+        request_id: Identity of the request within the model; the outcome's.
+        version: The version that scored it beside the one that answered.
+        score: In [0, 1]; None only when an error prevented it.
+        flagged: Whether it would have said fraud.
+        latency_ms: Milliseconds that it took.
+        time: When it was scored, timezone-aware.
+        error: What went wrong, of which 1,000 characters are kept; None when nothing did.
+    """
 
     model: str
     request_id: str
@@ -91,7 +117,18 @@ class ShadowRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRecord:
-    """What was known about one transaction from `known_at` on; the fields of `tables.FraudCase`."""
+    """What was known about one transaction from `known_at` on; the fields of `tables.FraudCase`.
+
+    Attributes:
+        transaction_id: The transaction, as its outcome has it.
+        status: `suspected`, `confirmed`, `false_positive` or `genuine`.
+        known_at: From when on this was known, timezone-aware; so are all times.
+        fraud_type: The kind of fraud in the bank's own words, at most 64 characters; None when not known.
+        loss_amount: Money lost, in the transactions' currency; None when not known.
+        occurred_at: When the transaction took place; None when not known.
+        reported_at: When it was reported; None when it was not.
+        resolved_at: When its investigation ended; None while it has not.
+    """
 
     transaction_id: str
     status: CaseStatus | str
