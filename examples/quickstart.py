@@ -13,7 +13,7 @@ import mlflow
 import pandas as pd
 
 from fds_mlflow import CaseRecord, Guardrail, ManagedModel, Plan
-from fds_mlflow.workflows.retrain import Source, prepare, train
+from fds_mlflow.workflows import Source, prepare, train
 
 MODEL = "fraud"
 

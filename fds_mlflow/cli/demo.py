@@ -27,7 +27,8 @@ from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.training.pipeline import Trained
 from fds_mlflow.training.split import Split
-from fds_mlflow.workflows import retrain
+from fds_mlflow.workflows.preparation import cut
+from fds_mlflow.workflows.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def run(
     import mlflow
 
     began = time.perf_counter()
-    source = retrain.Source(data or f"simulator:{rows}", schema)
+    source = Source(data or f"simulator:{rows}", schema)
     folder = _empty(output)
     console = tables.console()
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -142,7 +143,7 @@ def _bar(console: Console, title: str, took: list[tuple[str, float]], *, total: 
     took.append((title, time.perf_counter() - began))
 
 
-def _data(source: retrain.Source, seed: int, step: Callable[[str], None]) -> tuple[Split, pd.DataFrame]:
+def _data(source: Source, seed: int, step: Callable[[str], None]) -> tuple[Split, pd.DataFrame]:
     """Train, validation and holdout from the past; the rest of the test part plays live traffic."""
     transactions = source.read(seed=seed)
     if "label" not in transactions.frame.columns:
@@ -150,7 +151,7 @@ def _data(source: retrain.Source, seed: int, step: Callable[[str], None]) -> tup
     step("features")
     table = compute(transactions, default_spec(transactions.schema))
     step("split by time")
-    split = retrain.cut(table)
+    split = cut(table)
     order = np.argsort(split.test.frame["time"].to_numpy(), kind="stable")
     half = len(order) // 2
     live = split.test.frame.iloc[order[half:]]

@@ -13,7 +13,7 @@ from fds_mlflow.runtime import streams
 
 if TYPE_CHECKING:
     from fds_mlflow.model import ManagedModel
-    from fds_mlflow.workflows.retrain import Source
+    from fds_mlflow.workflows.source import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,7 +119,7 @@ def data_options(
         def with_source(
             *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
         ) -> Any:
-            from fds_mlflow.workflows.retrain import Source
+            from fds_mlflow.workflows.source import Source
 
             # An empty text is how `mlflow run` says "not given".
             if not data and (schema or table or query):
@@ -158,6 +158,6 @@ def admission_of(given: dict[str, Any]) -> dict[str, Any]:
     source: Source | None = given.pop("source")
     if source is None:
         return given
-    from fds_mlflow.workflows import retrain
+    from fds_mlflow.workflows.preparation import prepare
 
-    return {**given, "data": retrain.prepare(source).test}
+    return {**given, "data": prepare(source).test}

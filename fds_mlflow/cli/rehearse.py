@@ -149,7 +149,7 @@ def _scored(
     from fds_mlflow.errors import RefusedError
     from fds_mlflow.features.spec import default_spec
     from fds_mlflow.features.table import compute
-    from fds_mlflow.workflows.retrain import Source
+    from fds_mlflow.workflows.source import Source
 
     model = settings.model(name)
     champion = versions[0] or model.overview().champion

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.judge.judge import Judgement
@@ -15,9 +14,6 @@ from fds_mlflow.errors import (
     FdsError,
 )
 from fds_mlflow.registry.transaction import Result
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

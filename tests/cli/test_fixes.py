@@ -415,7 +415,8 @@ def test_a_deleted_experiment_is_restored_by_what_the_fix_says(mlflow_uri: str, 
 def test_a_split_that_lacks_frauds_is_cut_as_the_fix_says(tmp_path: Path) -> None:
     """The option that the fix of a poor split names is taken and helps."""
     from fds_mlflow.errors import DataError
-    from fds_mlflow.workflows.retrain import Source, prepare
+    from fds_mlflow.workflows.preparation import prepare
+    from fds_mlflow.workflows.source import Source
 
     source = Source("simulator:3000")
     with pytest.raises(DataError) as error:

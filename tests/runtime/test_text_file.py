@@ -19,7 +19,7 @@ from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.rollouts.plan.file import load_plan
 from fds_mlflow.runtime.text_file import opened
 from fds_mlflow.simulator.simulate import transactions
-from fds_mlflow.workflows.retrain import recognise
+from fds_mlflow.workflows.source import recognise
 
 TEXT = "transaction_id,status,known_at,fraud_type\nTXé,confirmed,2026-03-08T12:00:00Z,card\n"
 DATA = "id,t,eur,cust\n1,2026-03-08T12:00:00Z,2.5,Zoë\n"

@@ -1,0 +1,87 @@
+"""The verbs of the history: show, export, import, doctor, settle."""
+
+from __future__ import annotations
+
+from typing import IO
+
+import click
+
+from fds_mlflow.cli.options import (
+    Settings,
+    as_json_option,
+    model_argument,
+    show_value,
+)
+
+
+class _History(click.Group):
+    """`history MODEL` is short for `history show MODEL`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+@click.group(cls=_History)
+def history() -> None:
+    """Show, export or import a model's history. `history MODEL` shows it."""
+
+
+@history.command("show")
+@model_argument
+@as_json_option
+@click.pass_obj
+def history_show(settings: Settings, model: str, as_json: bool) -> None:
+    """Show who did what to the model, when and why, the newest first; operations that hang are shown too."""
+    from fds_mlflow.cli.output import tables
+
+    managed = settings.model(model)
+    events, pending = managed.history(), managed.pending()
+    show_value(as_json, {"events": events, "pending": pending}, lambda: tables.events(events, pending))
+
+
+@history.command("export")
+@model_argument
+@click.argument("output", type=click.File("w", encoding="utf-8"))
+@click.pass_obj
+def history_export(settings: Settings, model: str, output: IO[str]) -> None:
+    """Write the model's history to OUTPUT (- for standard output) as JSON lines."""
+    output.writelines(f"{line}\n" for line in settings.model(model).export_history())
+
+
+@history.command("import")
+@model_argument
+@click.argument("source", type=click.File("r", encoding="utf-8"))
+@as_json_option
+@click.pass_obj
+def history_import(settings: Settings, model: str, source: IO[str], as_json: bool) -> None:
+    """Take over a history that was exported elsewhere: events, stages, aliases and an active rollout."""
+    state = settings.model(model).import_history(source)
+    value = {"events": state.sequence, "champion": state.champion, "canary": state.canary}
+    show_value(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
+
+
+@click.command()
+@model_argument
+@click.option("--fix", is_flag=True, help="Repair what can be repaired; what is left is shown.")
+@as_json_option
+@click.pass_obj
+def doctor(settings: Settings, model: str, fix: bool, as_json: bool) -> None:
+    """Find and explain what in the registry the history does not. Exit code 1 while anything is found."""
+    from fds_mlflow.cli.output import tables
+
+    findings = settings.model(model).doctor(fix=fix)
+    show_value(as_json, findings, lambda: tables.findings(findings))
+    if findings:
+        raise SystemExit(1)
+
+
+@click.command()
+@model_argument
+@as_json_option
+@click.pass_obj
+def settle(settings: Settings, model: str, as_json: bool) -> None:
+    """Settle operations whose process died, and take what hands did into the history."""
+    settings.model(model).settle()
+    show_value(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")

@@ -1,0 +1,76 @@
+"""The ways back: emergency, to, candidates, validate."""
+
+from __future__ import annotations
+
+import click
+
+from fds_mlflow.cli.options import (
+    Settings,
+    as_json_option,
+    model_argument,
+    reason_option,
+    show_result,
+    show_value,
+    version_argument,
+)
+
+
+@click.group()
+def rollback() -> None:
+    """Go back to a former champion. This moves the champion; `canary abort` only stops a canary."""
+
+
+@rollback.command("emergency")
+@model_argument
+@reason_option(required=True)
+@click.option("--no-validate", is_flag=True, help="Do not load the target first; it must exist and be READY.")
+@as_json_option
+@click.pass_obj
+def rollback_emergency(settings: Settings, model: str, reason: str, no_validate: bool, as_json: bool) -> None:
+    """Move the champion to the latest former champion now, past operations in flight."""
+
+    def moved(version: int) -> None:
+        click.echo(f"champion is version {version} from now on; recording it", err=True)
+
+    managed = settings.model(model)
+    result = managed.rollback.emergency(reason=reason, validate=not no_validate, on_moved=moved)
+    show_result(as_json, result)
+
+
+@rollback.command("to")
+@model_argument
+@version_argument
+@reason_option(required=True)
+@as_json_option
+@click.pass_obj
+def rollback_to(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
+    """Move the champion to the given former champion VERSION."""
+    show_result(as_json, settings.model(model).rollback.to(version, reason=reason))
+
+
+@rollback.command("candidates")
+@model_argument
+@as_json_option
+@click.pass_obj
+def rollback_candidates(settings: Settings, model: str, as_json: bool) -> None:
+    """List former champions, the latest to step down first, with metrics and dates."""
+    from fds_mlflow.cli.output import tables
+
+    found = settings.model(model).rollback.candidates()
+    show_value(as_json, found, lambda: tables.candidates(found))
+
+
+@rollback.command("validate")
+@model_argument
+@version_argument
+@as_json_option
+@click.pass_obj
+def rollback_validate(settings: Settings, model: str, version: int, as_json: bool) -> None:
+    """Check whether the model can be rolled back to VERSION, and warn where it is clearly worse."""
+    from fds_mlflow.cli.output import tables
+    from fds_mlflow.cli.output.plain import plain
+
+    made = settings.model(model).rollback.validate(version)
+    show_value(as_json, {"passed": made.passed, **plain(made)}, lambda: tables.validation(made))
+    if not made.passed:
+        raise SystemExit(1)
