@@ -1,0 +1,69 @@
+"""Where the golden files are, and how what they hold becomes a registry in memory, an outcome store, a server's folder.
+
+What these tests need of the package beyond its public names is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fds_mlflow import ManagedModel
+from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion
+from tests.conftest import FakeClock
+
+HERE = Path(__file__).parent
+MODEL = "fraud"
+
+
+@dataclass
+class Registry:
+    """A registry as an earlier commit left it, a minute later.
+
+    Attributes:
+        golden: The file: what was written, and what its writer knew of it.
+        store: The registry.
+        model: The model in it, as a process started today sees it.
+    """
+
+    golden: Mapping[str, Any]
+    store: MemoryStore
+    model: ManagedModel
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The history as the model tells it today."""
+        return [json.loads(line) for line in self.model.export_history()]
+
+
+def registry(name: str, *, outcomes: str = "sqlite://") -> Registry:
+    """The registry of a golden file."""
+    golden = json.loads((HERE / "registry" / f"{name}.json").read_text(encoding="utf-8"))
+    store = MemoryStore()
+    store.write_limit = 20.0  # as SQLite's: a dead operation is outwaited within one call
+    versions = {int(number): MemoryVersion(**version) for number, version in golden["versions"].items()}
+    store.models[MODEL] = MemoryModel(dict(golden["aliases"]), dict(golden["tags"]), versions)
+    clock = FakeClock()
+    clock.seconds = (datetime.fromisoformat(golden["now"]) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds() + 60.0
+    return Registry(golden, store, ManagedModel(MODEL, store=store, clock=clock, actor="eve", outcomes=outcomes))
+
+
+def lacking(expected: Any, actual: Any, path: str = "") -> list[str]:
+    """What is expected and not there, or is otherwise; more than is expected may be there."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return [
+            lack
+            for key, value in expected.items()
+            for lack in (lacking(value, actual[key], f"{path}.{key}") if key in actual else [f"{path}.{key} is gone"])
+        ]
+    if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        return [
+            lack
+            for place, (one, other) in enumerate(zip(expected, actual, strict=True))
+            for lack in lacking(one, other, f"{path}[{place}]")
+        ]
+    return [] if expected == actual else [f"{path} is {actual!r} instead of {expected!r}"]
