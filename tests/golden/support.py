@@ -6,6 +6,7 @@ What these tests need of the package beyond its public names is imported here an
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,3 +68,11 @@ def lacking(expected: Any, actual: Any, path: str = "") -> list[str]:
             for lack in lacking(one, other, f"{path}[{place}]")
         ]
     return [] if expected == actual else [f"{path} is {actual!r} instead of {expected!r}"]
+
+
+def outcome_store(schema: str, path: Path) -> str:
+    """URL of a SQLite file as an earlier commit left it."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript((HERE / "outcomes" / f"{schema}.sql").read_text(encoding="utf-8"))
+    connection.close()
+    return f"sqlite:///{path}"
