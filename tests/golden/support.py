@@ -6,6 +6,7 @@ What these tests need of the package beyond its public names is imported here an
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
+
 from fds_mlflow import ManagedModel
+from fds_mlflow.cli import main
+from fds_mlflow.cli_options import Settings as CommandLine
+from fds_mlflow.plan_file import load_plan
 from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion
+from fds_mlflow.serving.loaded import Loaded
+from fds_mlflow.serving.recorder import Recorder
+from fds_mlflow.serving.settings import Settings
+from fds_mlflow.serving.shelf import Shelf
+from fds_mlflow.serving.spool import Spool
+from fds_mlflow.training.data import load as load_transactions
+from fds_mlflow.training.feature_spec import FeatureSpec
+from fds_mlflow.training.features import compute
 from tests.conftest import FakeClock
+
+__all__ = [
+    "HERE",
+    "MODEL",
+    "CommandLine",
+    "FeatureSpec",
+    "Loaded",
+    "MemoryStore",
+    "Recorder",
+    "Registry",
+    "compute",
+    "fds",
+    "lacking",
+    "load_plan",
+    "load_transactions",
+    "main",
+    "outcome_store",
+    "registry",
+    "server_folder",
+]  # fmt: skip
 
 HERE = Path(__file__).parent
 MODEL = "fraud"
@@ -53,6 +87,11 @@ def registry(name: str, *, outcomes: str = "sqlite://") -> Registry:
     return Registry(golden, store, ManagedModel(MODEL, store=store, clock=clock, actor="eve", outcomes=outcomes))
 
 
+def fds(*words: str) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(main, words)
+
+
 def lacking(expected: Any, actual: Any, path: str = "") -> list[str]:
     """What is expected and not there, or is otherwise; more than is expected may be there."""
     if isinstance(expected, dict) and isinstance(actual, dict):
@@ -76,3 +115,10 @@ def outcome_store(schema: str, path: Path) -> str:
         connection.executescript((HERE / "outcomes" / f"{schema}.sql").read_text(encoding="utf-8"))
     connection.close()
     return f"sqlite:///{path}"
+
+
+def server_folder(folder: Path) -> tuple[Shelf, Spool]:
+    """What a server of an earlier commit left on its disk, as one that starts on it today finds it."""
+    settings = Settings(MODEL, "memory:", folder / "cache")
+    shutil.copytree(HERE / "server" / "cache", settings.cache)
+    return settings.shelf(), settings.spool()
