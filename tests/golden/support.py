@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ from fds_mlflow.training.features import compute
 from tests.conftest import FakeClock
 
 __all__ = [
+    "FILES",
     "HERE",
     "MODEL",
+    "MODELS",
     "CommandLine",
     "FeatureSpec",
     "Loaded",
@@ -47,11 +49,14 @@ __all__ = [
     "load_transactions",
     "main",
     "outcome_store",
+    "read",
     "registry",
     "server_folder",
 ]  # fmt: skip
 
 HERE = Path(__file__).parent
+FILES = HERE / "files"
+MODELS = sorted(path.stem for path in (HERE / "models").glob("*.json"))
 MODEL = "fraud"
 
 
@@ -75,16 +80,21 @@ class Registry:
         return [json.loads(line) for line in self.model.export_history()]
 
 
-def registry(name: str, *, outcomes: str = "sqlite://") -> Registry:
-    """The registry of a golden file."""
-    golden = json.loads((HERE / "registry" / f"{name}.json").read_text(encoding="utf-8"))
+def registry(name: str, *, outcomes: str = "sqlite://", now: datetime | None = None) -> Registry:
+    """The registry of a golden file, a minute after it was written or at another time, with an outcome store."""
+    golden = read(HERE / "registry" / f"{name}.json")
     store = MemoryStore()
     store.write_limit = 20.0  # as SQLite's: a dead operation is outwaited within one call
     versions = {int(number): MemoryVersion(**version) for number, version in golden["versions"].items()}
     store.models[MODEL] = MemoryModel(dict(golden["aliases"]), dict(golden["tags"]), versions)
     clock = FakeClock()
-    clock.seconds = (datetime.fromisoformat(golden["now"]) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds() + 60.0
+    clock.seconds = ((now or datetime.fromisoformat(golden["now"])) - clock.now()).total_seconds() + 60.0
     return Registry(golden, store, ManagedModel(MODEL, store=store, clock=clock, actor="eve", outcomes=outcomes))
+
+
+def read(path: Path) -> Any:
+    """The JSON of a golden file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def fds(*words: str) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,8 +11,10 @@ from mlflow import MlflowClient
 
 from fds_mlflow import ManagedModel, OutcomeStore
 from tests.golden.support import (
+    FILES,
     HERE,
     MODEL,
+    MODELS,
     FeatureSpec,
     Loaded,
     Recorder,
@@ -21,17 +22,9 @@ from tests.golden.support import (
     fds,
     load_plan,
     load_transactions,
+    read,
     server_folder,
 )
-
-FILES = HERE / "files"
-MODELS = sorted(path.stem for path in (HERE / "models").glob("*.json"))
-
-
-def read(path: Path) -> Any:
-    """The JSON of a golden file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
 
 # --- written by people ------------------------------------------------------------------------------------------------
 
@@ -80,23 +73,6 @@ def test_labels_are_imported_as_they_were(name: str, rows: int, tmp_path: Path) 
 
 
 # --- written by a training --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def trained(mlflow_uri: str) -> ManagedModel:
-    """A registry whose versions are models that an earlier commit logged, the first with its test set."""
-    client = MlflowClient()
-    client.create_registered_model(MODEL)
-    for number, name in enumerate(MODELS, start=1):
-        golden = read(HERE / "models" / f"{name}.json")
-        run = client.create_run("0").info.run_id
-        client.log_artifact(run, str(HERE / "models" / "test_set.parquet"))
-        source = (HERE / "models" / name).as_uri()
-        version = client.create_model_version(
-            MODEL, source=source, run_id=run, tags={"fds.threshold": str(golden["threshold"])}
-        )
-        assert int(version.version) == number
-    return ManagedModel(MODEL, actor="eve")
 
 
 def test_trained_models_score_as_they_did(trained: ManagedModel) -> None:
