@@ -64,6 +64,15 @@ def test_every_event_is_still_told(found: Registry) -> None:
     assert wrong_plans(found.golden["plans"], plans) == []
 
 
+def test_what_an_earlier_release_did_not_say_is_not_made_up(found: Registry) -> None:
+    """Events without a basis stay so, and a rollout that began without a spelling of keys goes on without one."""
+    events = {event["sequence"]: event for event in found.events}
+    for golden in (event for event in found.golden["events"] if "time" in event):  # the packed ones are shortened
+        today = events[golden["sequence"]]
+        assert {"basis", "forced", "rollout"} & today.keys() == {"basis", "forced", "rollout"} & golden.keys()
+        assert ("spelling" in today.get("rollout", {})) == ("spelling" in golden.get("rollout", {}))
+
+
 def test_the_history_leads_to_the_same_state(found: Registry) -> None:
     """Champion, former champions, withdrawn ones, stages and the active rollout are folded as they were."""
     assert state(found.model) == found.golden["state"]
