@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import xxhash
 
 from fds_mlflow import ManagedModel, Plan
 from tests.golden.support import HERE, MODEL, MemoryStore, Registry, lacking, registry
@@ -94,9 +95,12 @@ def test_the_active_rollout_routes_on(found: Registry) -> None:
     assert not settled or (rollout.id if rollout else None) == (folded["id"] if folded else None)
     if rollout is None:
         return
+    keys = [f"TX{number}" for number in range(1_000)]
     with found.model.router(record=False) as router:
-        variants = [router.route(f"TX{number}").variant.value for number in range(1_000)]
-    assert variants.count("canary") / 1_000 == pytest.approx(rollout.weight / 10_000, abs=0.05)
+        routes = [router.route(key) for key in keys]
+    buckets = [xxhash.xxh64_intdigest(f"{rollout.id}:{key}".encode(), seed=42) % 10_000 for key in keys]
+    assert [route.bucket for route in routes] == buckets
+    assert [route.variant.value == "canary" for route in routes] == [bucket < rollout.weight for bucket in buckets]
 
 
 def test_the_history_goes_on(found: Registry) -> None:
