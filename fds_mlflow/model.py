@@ -54,6 +54,11 @@ class ManagedModel:
         canary: What its canary can do: start, status, advance, complete, abort, and to fly unattended.
         rollback: The ways back to a former champion.
 
+    Attributes:
+        session: What the model's operations stand on, for whoever builds on them: an `Autopilot`, a `RolloutRecorder`.
+        canary: The canary: start, judge, advance, complete, abort.
+        rollback: The ways back.
+
     Raises:
         ConfigError: The name is empty.
     """

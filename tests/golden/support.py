@@ -18,17 +18,17 @@ from click.testing import CliRunner, Result
 
 from fds_mlflow import ManagedModel
 from fds_mlflow.cli import main
-from fds_mlflow.cli_options import Settings as CommandLine
-from fds_mlflow.plan_file import load_plan
+from fds_mlflow.cli.options import Settings as CommandLine
+from fds_mlflow.data.transactions import load as load_transactions
+from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.table import compute
 from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion
-from fds_mlflow.serving.loaded import Loaded
-from fds_mlflow.serving.recorder import Recorder
-from fds_mlflow.serving.settings import Settings
-from fds_mlflow.serving.shelf import Shelf
-from fds_mlflow.serving.spool import Spool
-from fds_mlflow.training.data import load as load_transactions
-from fds_mlflow.training.feature_spec import FeatureSpec
-from fds_mlflow.training.features import compute
+from fds_mlflow.rollouts.plan.file import load_plan
+from fds_mlflow.scoring.loaded import Loaded
+from fds_mlflow.serving.disk.spool import Spool
+from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.host.recorder import Recorder
+from fds_mlflow.serving.worker.settings import Settings
 from tests.conftest import FakeClock
 
 __all__ = [

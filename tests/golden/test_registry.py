@@ -45,7 +45,7 @@ def wrong_plans(golden: dict[str, Any], plans: dict[str, Any]) -> list[str]:
 
 def state(model: ManagedModel) -> dict[str, Any]:
     """The folded history, as the golden files have it."""
-    folded = model.look().state
+    folded = model.session.look().state
     rollout = folded.rollout
     return {
         "sequence": folded.sequence,
@@ -82,13 +82,13 @@ def test_the_history_leads_to_the_same_state(found: Registry) -> None:
 
 def test_no_tag_is_called_damaged(found: Registry) -> None:
     """What an earlier commit wrote is never taken for the work of a hand: `doctor` can put all of it in order."""
-    assert found.model.look().history.damaged == ()
+    assert found.model.session.look().history.damaged == ()
     assert found.model.doctor(fix=True) == []
 
 
 def test_the_active_rollout_routes_on(found: Registry) -> None:
     """The canary goes on getting the share that its rollout gave it, by the same hash."""
-    rollout, folded = found.model.look().rollout, found.golden["state"]["rollout"]
+    rollout, folded = found.model.session.look().rollout, found.golden["state"]["rollout"]
     settled = (
         found.golden["intents"] == [] and found.golden["aliases"].get("champion") == found.golden["state"]["champion"]
     )
@@ -108,17 +108,17 @@ def test_the_history_goes_on(found: Registry) -> None:
     model, before = found.model, found.model.history()
     model.settle()
     assert model.pending() == []
-    if model.look().rollout is not None:
+    if model.session.look().rollout is not None:
         model.canary.abort(reason="over")
-    champion = model.look().champion_alias
+    champion = model.session.look().champion_alias
     model.stage(6, reason="next")
-    if model.look().state.emergency_target is not None:
+    if model.session.look().state.emergency_target is not None:
         assert model.rollback.emergency(reason="back", validate=False).changed
-        assert model.look().champion_alias != champion
+        assert model.session.look().champion_alias != champion
     model.retire(6)
     assert list(reversed(model.history()))[: len(before)] == list(reversed(before))
     assert [event.sequence for event in reversed(model.history())] == list(range(1, len(model.history()) + 1))
-    assert model.look().agrees
+    assert model.session.look().agrees
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_exported_history_can_be_imported(name: str) -> None:
     model = ManagedModel(MODEL, store=store, actor="eve")
     model.import_history((HERE / "history" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     assert state(model) == golden["state"]
-    assert model.look().agrees
+    assert model.session.look().agrees
     assert lacking(golden["events"], without_plans(Registry(golden, store, model).events)[0]) == []
 
 
