@@ -119,7 +119,7 @@ class Exclusion:
                 pause = self.random.uniform(0, wait)
                 wait = min(2 * wait, self.longest_pause)
             left = until - self.clock.monotonic()
-            if left <= 0:
+            if pause and left <= 0:  # housekeeping that gets on is not given up
                 raise _conflict(other) from None
             if pause:
                 self.clock.sleep(min(pause, left))  # one last try at the very end

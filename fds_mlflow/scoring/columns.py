@@ -66,13 +66,13 @@ def cell(value: Any, kind: str) -> Any:
     """One value as a column of a plain type takes it: what MLflow's server makes of it, where that loses nothing.
 
     Args:
-        value: As JSON, CSV or Parquet has it; None for a gap.
+        value: As JSON, CSV or Parquet has it; None for a gap, and so is NaN, which MLflow writes into its examples.
         kind: MLflow's name of the type.
 
     Raises:
         ValueError: It does not fit; says why.
     """
-    if value is None and kind not in _EXACT:
+    if kind not in _EXACT and (value is None or (isinstance(value, float) and value != value)):
         return None
     try:
         if kind in ("double", "float"):

@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, infer_signature
 
 from fds_mlflow import ManagedModel
 from fds_mlflow.core.routing.routing import RoutingTable
@@ -84,6 +84,22 @@ def _served(folder: Path, version: int) -> App:
     app = App(settings)
     app.worker.follow()
     return app
+
+
+def test_an_example_with_a_gap_in_a_text_answers_as_a_request(tmp_path: Path, model: ManagedModel) -> None:
+    """MLflow writes the gap as NaN into the example; that is a gap, for the trial and for whoever posts the file."""
+    example = pd.DataFrame({"amount": [1.5, 2.5], "channel": ["web", None]})
+    source = _saved(tmp_path, infer_signature(example), example)
+    version = register("fraud", source)
+    model.promote(version, reason="first")
+    body = (source / "serving_input_example.json").read_text()
+
+    async def asked() -> httpx.Response:
+        app = _served(tmp_path, version)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://fds") as client:
+            return await client.post("/invocations", content=body, headers={"content-type": "application/json"})
+
+    assert asyncio.run(asked()).status_code == 200
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
