@@ -203,7 +203,7 @@ def _exit_code(tick: Tick) -> int:
     rollout = tick.last.rollout if tick.last is not None else None
     if rollout is None or rollout.status is RolloutStatus.COMPLETED:
         return 0
-    watched = rollout.plan.control and rollout.status is RolloutStatus.ABORTED  # a watch ends so
+    watched = rollout.is_watch and rollout.status is RolloutStatus.ABORTED  # a watch ends so
     return 0 if watched else FAILED
 
 

@@ -463,7 +463,7 @@ def _rollout_values(rollout: Rollout) -> dict[str, Any]:
         "step": rollout.step,
         "since": _time(rollout.since),
         "status": rollout.status.value,
-        "plan": rollout.plan.to_dict(),
+        "plan": rollout.plan_values(),
         # Rollouts of earlier releases say nothing, and stay as they were to the letter.
         **({} if rollout.spelling is Spelling.BY_COLUMN else {"spelling": int(rollout.spelling)}),
     }
@@ -471,16 +471,18 @@ def _rollout_values(rollout: Rollout) -> dict[str, Any]:
 
 def _rollout(values: Mapping[str, Any]) -> Rollout:
     weight = to_basis_points(to_percent(values["weight"]))
+    plan, is_watch = _plan(_dump(values["plan"]))
     return Rollout(
         id=_encodable(values["id"]),
         champion=int(values["champion"]),
         canary=int(values["canary"]),
-        plan=_plan(_dump(values["plan"])),
+        plan=plan,
         weight=weight,
         step=int(values["step"]),
         since=_moment(values["since"]),
         status=RolloutStatus(values["status"]),
         spelling=Spelling(values.get("spelling", Spelling.BY_COLUMN)),
+        is_watch=is_watch,
     )
 
 
@@ -489,12 +491,15 @@ _GONE = frozenset({"min_success_rate", "max_success_drop"})
 
 
 @lru_cache(maxsize=256)
-def _plan(value: str) -> Plan:
-    """A plan from its JSON: all events of a rollout repeat it, and most rollouts share one."""
+def _plan(value: str) -> tuple[Plan, bool]:
+    """A plan from its JSON, and whether it is a watch's: all events of a rollout repeat it, and most share one."""
     values = json.loads(value)
-    if isinstance(values, dict):
-        values = {key: values[key] for key in values if key not in _GONE}
-    return Plan.from_dict(values)
+    if not isinstance(values, dict):
+        raise TypeError(f"{value} is no plan")
+    is_watch = values.pop("control", False)  # no key of a plan: see `Rollout.plan_values`
+    if not isinstance(is_watch, bool):
+        raise TypeError(f"control is {is_watch!r}")
+    return Plan.from_dict({key: values[key] for key in values if key not in _GONE}), is_watch
 
 
 def _time(time: datetime) -> str:

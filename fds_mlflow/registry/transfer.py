@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.core.lifecycle.state import State, fold
-from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.core.text.checks import check_keys
+from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
@@ -22,17 +24,21 @@ def parse(lines: Iterable[str]) -> list[Event]:
     """Read exported events.
 
     Raises:
-        DataError: A line does not read, or the sequence has gaps or doubles; names the line.
+        DataError: A line cannot be parsed, has an unknown key or one twice, or the sequence has gaps or doubles; names
+            the line.
     """
     events = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            events.append(tags.import_line(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            values = json.loads(line, object_pairs_hook=_once)
+            _check_keys(values)
+            events.append(tags.import_line(values))
+        except tags.UNREADABLE as error:
+            said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
             raise DataError(
-                f"line {number} is no exported event: {type(error).__name__}: {error}",
+                f"line {number} is no exported event: {said}",
                 fix="use the file as `fds history export MODEL FILE` wrote it",
             ) from error
         if events[-1].sequence != len(events):
@@ -43,6 +49,31 @@ def parse(lines: Iterable[str]) -> list[Event]:
     if not events:
         raise DataError("there are no events to import", fix="use a file that `fds history export MODEL FILE` wrote")
     return events
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one with a key twice says two things, and Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {', '.join(sorted({name for name in names if names.count(name) > 1}))} twice")
+    return found
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    """Refuse what no export writes: a fact that this release does not know would be lost without a word."""
+    check_keys("the event", values, _EVENT)
+    for name, known in (("rollout", _ROLLOUT), ("basis", _BASIS)):
+        if isinstance(values.get(name), Mapping):
+            check_keys(f"the event's {name}", values[name], known)
+
+
+_EVENT = (
+    *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
+    *("rollout", "forced", "basis", "decision"),
+)
+_ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling")
+_BASIS = ("by", "pushed", "overall", "statuses", "keys", "labelled")
 
 
 def plan(view: View, versions: Sequence[VersionView], events: Sequence[Event]) -> tuple[list[Write], State]:

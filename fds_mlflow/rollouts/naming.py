@@ -56,8 +56,8 @@ def experiment(model: str) -> str:
 
 def run_name(rollout: Rollout) -> str:
     """Name of a rollout's run."""
-    what = "watch of" if rollout.plan.control else "canary"
-    tried, against = (rollout.champion, rollout.canary) if rollout.plan.control else (rollout.canary, rollout.champion)
+    what = "watch of" if rollout.is_watch else "canary"
+    tried, against = (rollout.champion, rollout.canary) if rollout.is_watch else (rollout.canary, rollout.champion)
     return f"{what} {tried} vs {against}"
 
 
@@ -68,7 +68,7 @@ def parameters(model: str, rollout: Rollout) -> dict[str, str]:
         "model": model,
         "champion": rollout.champion,
         "canary": rollout.canary,
-        "plan": json.dumps(plan.to_dict(), separators=(",", ":"), ensure_ascii=False),
+        "plan": json.dumps(rollout.plan_values(), separators=(",", ":"), ensure_ascii=False),
         "plan.steps": ", ".join(f"{step:g}" for step in plan.steps),
     }
     for name in ("alpha", "min_outcomes", "bake_time", "max_step_time", "undecided", "label_maturity"):

@@ -31,7 +31,7 @@ def start_watch(session: Session, completed: Rollout, *, seen: int | None = None
     if watch is None:
         raise RefusedError("the plan of the rollout has no watch", fix="start a rollout by hand")
     plan, now = watch_plan(completed.plan, watch), session.now()
-    request = Request(Kind.START, completed.champion, plan=plan, rollout_id=new_id(), now=now, seen=seen)
+    request = Request(Kind.START, completed.champion, plan=plan, rollout_id=new_id(), now=now, seen=seen, is_watch=True)
     time, share = from_duration(watch.duration), f"{watch.control:g} %"
     reason = f"watch of version {completed.canary} for {time}: {share} stay with version {completed.champion}"
     return session.run(request, reason, actor=actor)

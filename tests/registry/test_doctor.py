@@ -265,6 +265,11 @@ def test_versions_that_serve_must_be_there() -> None:
     assert other.history.events == ()
 
 
+def _changed(lines: list[str], old: str, new: str) -> list[str]:
+    """The lines with a text in each replaced."""
+    return [line.replace(old, new) for line in lines]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -275,6 +280,12 @@ def test_versions_that_serve_must_be_there() -> None:
         (lambda lines: [lines[0], lines[2]], "line 2 has the sequence 3 where 2 was to come"),
         (lambda lines: [lines[0], lines[0]], "line 2 has the sequence 1 where 2 was to come"),
         (lambda lines: [*lines[:2], "{}"], "line 3 is no exported event"),
+        (lambda lines: [lines[0].replace('"kind"', '"actor": "eve", "kind"')], "line 1 .* it has actor twice"),
+        (lambda lines: _changed(lines, '"step"', '"step": 0, "step"'), r"line \d .* it has step twice"),
+        (lambda lines: _changed(lines, '"steps"', '"steps": [5], "steps"'), r"line \d .* it has steps twice"),
+        (lambda lines: [lines[0].replace('"kind"', '"mood": 1, "kind"')], "line 1 .* event has unknown keys: mood"),
+        (lambda lines: _changed(lines, '"step"', '"is_watch": true, "step"'), "rollout has unknown keys: is_watch"),
+        (lambda lines: _changed(lines, '"steps"', '"alphas": 1, "steps"'), r"line \d .* plan has unknown keys: alphas"),
     ],
 )
 def test_a_file_that_is_no_export_is_refused_with_its_line(change: Callable[[list[str]], list[str]], says: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fds_mlflow.cli.output.plain import plain
 from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout, RolloutStatus
-from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan
+from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
@@ -217,6 +218,24 @@ def test_a_plan_of_an_older_release_reads_without_what_is_gone() -> None:
     assert rollout.plan == Plan([5, 100], min_outcomes=7)
     values["plan"]["min_sucess_rate"] = 0.95
     assert tags.decode_rollout(json.dumps(values)) is None
+
+
+def test_a_watch_reads_and_writes_as_earlier_releases_have_it() -> None:
+    """That a rollout is a watch stands in its tag's plan, as `control`, in both directions to the letter."""
+    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5))
+    watch = Rollout(ULID, 2, 1, plan, 500, 0, NOON, is_watch=True)
+    written = (
+        f'{{"id":"{ULID}","champion":2,"canary":1,"weight":500,"step":0,"since":"2026-01-01T12:00:00.000000+00:00",'
+        '"status":"active","plan":{"steps":[5],"max_step_time":"7d","watch":{"duration":"7d","control":5},'
+        '"control":true}}'
+    )
+    assert tags.encode_rollout(watch) == written
+    assert tags.decode_rollout(written) == watch
+    event = replace(EVENT, rollout=watch)
+    assert tags.import_line(json.loads(json.dumps(tags.export_line(event)))) == event
+    assert plain(watch)["plan"]["control"] is True
+    assert "control" not in plain(replace(watch, is_watch=False))["plan"]
+    assert tags.decode_rollout(written.replace("true", '"yes"')) is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,14 @@ class Trial:
         told: What receivers were told, once flushed.
     """
 
-    def __init__(self, plan: Plan = PLAN, tracking_uri: str | None = None, world: World | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan = PLAN,
+        tracking_uri: str | None = None,
+        world: World | None = None,
+        *,
+        is_watch: bool = False,
+    ) -> None:
         self.told: list[Notification] = []
         self.world = world or World()
         notifier = Notifier([Hook(self.told.append)])
@@ -62,9 +69,9 @@ class Trial:
         )
         if world is None:
             self.run(Request(Kind.PROMOTE, 3), "first model")
-            self.run(
-                Request(Kind.START, 4, plan=plan, rollout_id=ROLLOUT, now=self.model.session.now()), "weekly retrain"
-            )
+            now = self.model.session.now()
+            start = Request(Kind.START, 4, plan=plan, rollout_id=ROLLOUT, now=now, is_watch=is_watch)
+            self.run(start, "weekly retrain")
 
     def run(self, request: Request, reason: str, actor: str | None = None) -> None:
         """An operation."""

@@ -68,7 +68,7 @@ def evidence(plan: Plan, tallies: Sequence[Tally], pairs: Mapping[EventKind, Pai
     return Evidence(terms=plan.terms, as_of=NOON, tallies=tuple(tallies), pairs=pairs or {})
 
 
-def rollout(plan: Plan, *, step: int = 0, percent: float | None = None) -> Rollout:
+def rollout(plan: Plan, *, step: int = 0, percent: float | None = None, is_watch: bool = False) -> Rollout:
     """A rollout at a step of its plan, or at another weight."""
     weight = plan.weights[step] if percent is None else to_basis_points(percent)
-    return Rollout("R", 1, 2, plan, weight, step, NOON)
+    return Rollout("R", 1, 2, plan, weight, step, NOON, is_watch=is_watch)

@@ -86,7 +86,7 @@ class LiveView:
                 parts += [numbers(rollout, shown.evidence, wide=wide), Text()]
             if shown.judgement is not None:
                 verdicts = shown.judgement.verdicts
-                parts += [guardrails(verdicts, control=shown.rollout.plan.control, wide=wide), Text()]
+                parts += [guardrails(verdicts, control=shown.rollout.is_watch, wide=wide), Text()]
         parts += self._closing(tick)
         return Panel(Group(*parts), title=Text(title, style="bold"), title_align="left", padding=(1, 2 if wide else 1))
 
@@ -107,7 +107,7 @@ class LiveView:
 
 
 def _title(model: str, rollout: Rollout) -> str:
-    if rollout.plan.control:
+    if rollout.is_watch:
         return f" {model}: watch of champion {rollout.champion} against its control, version {rollout.canary} "
     return f" {model}: canary {rollout.canary} against champion {rollout.champion} "
 
@@ -178,7 +178,7 @@ def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table
         everything = [tally for tally in evidence.tallies if tally.variant is variant]
         step = [tally for tally in everything if tally.step == rollout.step]
         keys = sum(tally.keys for tally in step)
-        name = "control" if rollout.plan.control and variant is Variant.CANARY else variant.value
+        name = "control" if rollout.is_watch and variant is Variant.CANARY else variant.value
         row = [f"{name} {version}", f"{share:g} %", f"{sum(t.requests for t in step):,}", f"{keys:,}"]
         row += [_rate(added(variant, step), kind, rollout.plan.terms) for _, kind in kinds]
         row += [_coverage(step)] if labels else []
@@ -304,7 +304,7 @@ def line(tick: Tick) -> str:
     if tick.rollout is None or tick.recommendation is None:
         return f"{when}{done}"
     rollout = tick.rollout
-    where = f"{'control' if rollout.plan.control else 'canary'} {rollout.canary} at {to_percent(rollout.weight):g} %"
+    where = f"{'control' if rollout.is_watch else 'canary'} {rollout.canary} at {to_percent(rollout.weight):g} %"
     return f"{when} {where}: {tick.recommendation.reason}{done}"
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from fds_mlflow.cli.output.tables import _TRUTHS, _known
+from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.judge.labels import known
 from fds_mlflow.core.lifecycle.decision import ended
-from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.events import Event, Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.lifecycle.reports import CanaryStatus
 from fds_mlflow.outcomes.summary import VariantCounts
@@ -22,20 +23,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Plan):
         return value.to_dict()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, VariantCounts):
-            rates = ("success_rate", "error_rate", "flag_rate", "coverage", "mean_score", "mean_latency_ms")
-            fields.update({name: getattr(value, name) for name in rates})
-            if not value.labelled:
-                fields.update(dict.fromkeys(_TRUTHS))
-        elif isinstance(value, Event):
-            fields["decision"] = plain(ended(value))
-        elif isinstance(value, CanaryStatus):
-            for name in ("champion", "canary"):
-                tally = getattr(value, name)
-                fields[name] |= _known(tally, value.rollout.plan.terms)
-                fields[name]["weight"] = tally.weight or value.rollout.weight  # no outcome has told it yet
-        return fields
+        return _fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -47,3 +35,36 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, VariantCounts):
+        rates = ("success_rate", "error_rate", "flag_rate", "coverage", "mean_score", "mean_latency_ms")
+        fields.update({name: getattr(value, name) for name in rates})
+        if not value.labelled:
+            fields.update(dict.fromkeys(_TRUTHS))
+    elif isinstance(value, Rollout):
+        fields["plan"] = value.plan_values()
+        del fields["is_watch"]  # it stands in the plan
+    elif isinstance(value, Event):
+        fields["decision"] = plain(ended(value))
+    elif isinstance(value, CanaryStatus):
+        for name in ("champion", "canary"):
+            tally = getattr(value, name)
+            fields[name] |= _known(tally, value.rollout.plan.terms)
+            fields[name]["weight"] = tally.weight or value.rollout.weight  # no outcome has told it yet
+    return fields
+
+
+_TRUTHS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+
+
+def _known(tally: Tally, terms: Terms) -> dict[str, Any]:
+    """What JSON says of a tally's events and labels: null where nobody looked."""
+    found: dict[str, Any] = {"events": {kind.value: known(tally, kind, terms) for kind in EventKind}}
+    if not tally.matured:
+        found |= dict.fromkeys(("matured", "labelled", "matured_alerts"))
+    if not tally.reviewed_alerts:
+        found |= dict.fromkeys(("reviewed_alerts", "false_alerts"))
+    return found

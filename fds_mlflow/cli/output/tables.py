@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
-from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Tally
 from fds_mlflow.core.judge.judge import Status
 from fds_mlflow.core.judge.labels import known
 from fds_mlflow.core.lifecycle.decision import done
@@ -282,16 +281,3 @@ def findings(found: Sequence[Finding]) -> Table | str:
         return "aliases, stages, tags and history agree"
     rows = [(f.severity, f.what, f.means, f.fix) for f in found]
     return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
-
-
-_TRUTHS = ("true_positives", "false_positives", "false_negatives", "true_negatives")
-
-
-def _known(tally: Tally, terms: Terms) -> dict[str, Any]:
-    """What JSON says of a tally's events and labels: null where nobody looked."""
-    found: dict[str, Any] = {"events": {kind.value: known(tally, kind, terms) for kind in EventKind}}
-    if not tally.matured:
-        found |= dict.fromkeys(("matured", "labelled", "matured_alerts"))
-    if not tally.reviewed_alerts:
-        found |= dict.fromkeys(("reviewed_alerts", "false_alerts"))
-    return found

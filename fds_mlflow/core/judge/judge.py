@@ -60,12 +60,18 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             f"the evidence was counted on {evidence.terms}, the plan asks for {plan.terms}",
             fix="ask for the evidence with the plan's own terms",
         )
-    both = counts(evidence, control=plan.control)
-    step = arms_of_step(evidence, rollout.step, rollout.weight, control=plan.control)
+    both = counts(evidence, control=rollout.is_watch)
+    step = arms_of_step(evidence, rollout.step, rollout.weight, control=rollout.is_watch)
     split = _split(both)
     cases = [
         _Case(
-            guardrail, plan.alpha_each, both, step, _pairs(evidence, guardrail, control=plan.control), split, plan.terms
+            guardrail,
+            plan.alpha_each,
+            both,
+            step,
+            _pairs(evidence, guardrail, control=rollout.is_watch),
+            split,
+            plan.terms,
         )
         for guardrail in plan.guardrails
     ]

@@ -58,7 +58,7 @@ def next_step(rollout: Rollout, judgement: Judgement, now: datetime) -> Recommen
         judgement: Of the evidence as it is now.
         now: The time, UTC.
     """
-    action, why = _watched(rollout, judgement, now) if rollout.plan.control else _decided(rollout, judgement, now)
+    action, why = _watched(rollout, judgement, now) if rollout.is_watch else _decided(rollout, judgement, now)
     overall = judgement.overall
     return Recommendation(action, f"{_said(action, rollout)}{why} ({overall.status}: {overall.reason})")
 
@@ -127,7 +127,7 @@ def _over(rollout: Rollout, now: datetime) -> str:
 
 def _said(action: Action, rollout: Rollout) -> str:
     at = f"{to_percent(rollout.weight):g} %"
-    champion = "the champion" if not rollout.plan.control else f"version {rollout.champion}"
+    champion = "the champion" if not rollout.is_watch else f"version {rollout.champion}"
     return {
         Action.WAIT: f"wait at {at}",
         Action.ADVANCE: f"advance from {at}",

@@ -85,7 +85,7 @@ def decision(event: Event, last: Status | None = None) -> Decision | None:
         return Decision.FORCED if event.forced or pushed else _completed(event, last)
     if status is RolloutStatus.ABORTED and judged:
         failed = Decision.FAILED if overall(event, last) is Status.FAIL else Decision.UNDECIDED
-        return Decision.WATCHED if event.rollout.plan.control else failed
+        return Decision.WATCHED if event.rollout.is_watch else failed
     if status is RolloutStatus.ROLLED_BACK and judged:
         return Decision.REVERTED
     return _ENDS[status]
@@ -118,7 +118,7 @@ def decisions(events: Iterable[Event]) -> dict[int, Decision]:
     found: dict[int, Decision] = {}
     for event in events:
         decided = ended(event) if event.outcome is Outcome.DONE else None
-        if decided is not None and event.rollout is not None and not event.rollout.plan.control:
+        if decided is not None and event.rollout is not None and not event.rollout.is_watch:
             found[event.rollout.canary] = decided
     return found
 

@@ -66,6 +66,8 @@ class Rollout:
         since: When the current step began, UTC.
         status: Active, or how it ended.
         spelling: How keys are written, from its start to its end.
+        is_watch: It watches a new champion: the canary is the former champion, as a control, and the champion is
+            judged.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Rollout:
     since: datetime
     status: RolloutStatus = RolloutStatus.ACTIVE
     spelling: Spelling = Spelling.BY_COLUMN
+    is_watch: bool = False
 
     @property
     def active(self) -> bool:
@@ -97,6 +100,10 @@ class Rollout:
     def can_complete(self) -> bool:
         """Whether nothing of the plan is left but the completion: all traffic has no control, so it is no step."""
         return self.next_weight in (None, FULL)
+
+    def plan_values(self) -> dict[str, Any]:
+        """The plan as tags, tracking runs and JSON keep it: in a watch's, `control` stands as well."""
+        return self.plan.to_dict() | ({"control": True} if self.is_watch else {})
 
     def ended(self, status: RolloutStatus) -> Rollout:
         """The same rollout, ended in the given way."""

@@ -36,6 +36,7 @@ class Request:
         seen: Sequence number of the last event that the wish is based on: refused once the history has gone on. None
             for a wish that holds whatever has happened since.
         basis: For what moves or ends a rollout: who decided, and on what evidence.
+        is_watch: For a start: the new rollout watches the champion.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Request:
     now: datetime | None = None
     seen: int | None = None
     basis: Basis = field(default_factory=Basis)
+    is_watch: bool = False
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def _to_start(state: State, request: Request) -> Target:
         step=0,
         since=request.now,
         spelling=Spelling.CANONICAL,
+        is_watch=request.is_watch,
     )
     return Target(request.version, rollout)
 

@@ -130,7 +130,7 @@ def _roll_back(draft: _Draft, event: Event) -> None:
 def _rollout(draft: _Draft, event: Event) -> None:
     draft.rollout = event.rollout if event.rollout is not None and event.rollout.active else None
     draft.set_stage(draft.rollout.canary if draft.rollout else None, Stage.STAGING)
-    if event.rollout is not None and event.rollout.plan.control and not event.rollout.active:
+    if event.rollout is not None and event.rollout.is_watch and not event.rollout.active:
         draft.set_stage(event.rollout.canary, Stage.ARCHIVED)  # the watch is over: a former champion again
 
 

@@ -24,7 +24,7 @@ def watch_due(events: Sequence[Event], now: datetime) -> Rollout | None:
     if last is None or last.kind is not Kind.COMPLETE or last.rollout is None:
         return None
     watch = last.rollout.plan.watch
-    if watch is None or last.rollout.plan.control or now >= last.time + watch.duration:
+    if watch is None or last.rollout.is_watch or now >= last.time + watch.duration:
         return None
     return last.rollout
 
@@ -44,5 +44,4 @@ def watch_plan(plan: Plan, watch: Watch) -> Plan:
         max_step_time=watch.duration,
         label_maturity=plan.label_maturity,
         watch=watch,
-        control=True,
     )

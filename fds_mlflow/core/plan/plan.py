@@ -79,7 +79,7 @@ class Watch:
                 f"watch is {values!r}, without a duration and a control",
                 fix="write watch: {duration: 7d, control: 5}",
             )
-        check_keys("the watch", values, ("duration", "control", "rollback"))
+        check_keys("the watch", values, _WATCH)
         return cls(**values)
 
 
@@ -118,7 +118,6 @@ class Plan:
         label_maturity: Age at which a transaction's label is taken; required by guardrails that need labels.
         max_canary_keys: Distinct keys that may meet the canary before every required guardrail has passed.
         watch: What follows the completion; None for nothing.
-        control: This rollout is a watch: its canary is the former champion, and the champion is judged.
 
     Attributes:
         weights: The steps in basis points.
@@ -140,7 +139,6 @@ class Plan:
     label_maturity: timedelta | None
     max_canary_keys: int | None
     watch: Watch | None
-    control: bool
 
     def __init__(
         self,
@@ -156,7 +154,6 @@ class Plan:
         label_maturity: timedelta | str | None = None,
         max_canary_keys: int | None = None,
         watch: Watch | None = None,
-        control: bool = False,
     ) -> None:
         values = {
             "weights": _weights(steps),
@@ -170,7 +167,6 @@ class Plan:
             "label_maturity": _positive("label_maturity", label_maturity),
             "max_canary_keys": None if max_canary_keys is None else _count("max_canary_keys", max_canary_keys),
             "watch": watch,
-            "control": control,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -197,9 +193,8 @@ class Plan:
                 f"{', '.join(waiting)} need labels, and label_maturity is not given",
                 fix="add the age at which labels are trusted, such as label_maturity: 30d",
             )
-        for name, kind in (("watch", Watch | None), ("control", bool)):
-            if not isinstance(getattr(self, name), kind):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}", fix=_EXPECTED[name])
+        if not isinstance(self.watch, Watch | None):
+            raise ConfigError(f"watch is {self.watch!r}", fix="write watch: {duration: 7d, control: 5}")
         size = len(json.dumps(self.to_dict(), separators=(",", ":")))
         if size > MAX_ENCODED:
             raise ConfigError(
@@ -255,7 +250,7 @@ class Plan:
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"the plan is {values!r}, not a mapping", fix="write keys such as steps: [10, 50, 100]")
-        check_keys("the plan", values, ("steps", "guardrails", *_DEFAULTS))
+        check_keys("the plan", values, ("steps", "guardrails", *_DEFAULTS), inside=_INSIDE)
         options = dict(values)
         if "guardrails" in options:
             options["guardrails"] = _guardrails(options["guardrails"])
@@ -274,9 +269,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "label_maturity": None,
     "max_canary_keys": None,
     "watch": None,
-    "control": False,
 }
-_EXPECTED = {"watch": "write watch: {duration: 7d, control: 5}", "control": "write true or false"}
+
+
+_WATCH = ("duration", "control", "rollback")
+_INSIDE = {**dict.fromkeys(_WATCH, "watch"), **dict.fromkeys(map(str, Metric), "guardrails")}
+"""Keys that stand within another one."""
 
 
 def _weights(steps: Any) -> tuple[int, ...]:

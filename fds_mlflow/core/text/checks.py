@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -26,8 +26,16 @@ def check_seed(seed: int) -> None:
         raise ConfigError(f"the seed is {seed}", fix=f"choose a whole number from 0 to {MOST_SEED}")
 
 
-def check_keys(what: str, given: Iterable[Any], known: Collection[str]) -> None:
+def check_keys(
+    what: str, given: Iterable[Any], known: Collection[str], *, inside: Mapping[str, str] | None = None
+) -> None:
     """Refuse unknown keys, and name the known key that was probably meant.
+
+    Args:
+        what: What has the keys, for the message.
+        given: The keys.
+        known: Those it may have.
+        inside: Keys that belong into the value of a known one, and of which.
 
     Raises:
         ConfigError: A key is not among the known ones.
@@ -35,7 +43,10 @@ def check_keys(what: str, given: Iterable[Any], known: Collection[str]) -> None:
     unknown = sorted({str(key) for key in given} - set(known))
     if not unknown:
         return
-    meant = [f"{close[0]} instead of {key}" for key in unknown if (close := difflib.get_close_matches(key, known, 1))]
+    within = inside or {}
+    meant = [f"{within[key]}: {{{key}: ...}} instead of {key}" for key in unknown if key in within]
+    rest = [key for key in unknown if key not in within]
+    meant += [f"{close[0]} instead of {key}" for key in rest if (close := difflib.get_close_matches(key, known, 1))]
     fix = f"use {', '.join(meant)}; " if meant else ""
     raise ConfigError(
         f"{what} has unknown keys: {', '.join(unknown)}", fix=f"{fix}known are {', '.join(sorted(known))}"

@@ -160,7 +160,7 @@ def asks(guardrail: Guardrail) -> str:
 
 def _plots(story: Story, name: str, guardrail: Guardrail | None, *, percent: bool) -> tuple[str, ...]:
     values = {end: story.series.get(f"{name}/{end}", ()) for end in _ENDS}
-    watch = story.rollout.plan.control
+    watch = story.rollout.is_watch
     found = []
     if guardrail is not None and (values["champion"] or values["canary"]):
         called = ("champion", "control" if watch else "canary")
@@ -194,7 +194,7 @@ def render(story: Story) -> str:
         "frauds": words.frauds(story),
         "verdicts": words.verdicts(story),
         "steps": steps(story),
-        "second": "control" if story.rollout.plan.control else "canary",
+        "second": "control" if story.rollout.is_watch else "canary",
         "sections": sections(story),
         "weight_plot": plots.weight("weight", weights, marks),
         "traffic": _traffic(story),
@@ -222,7 +222,7 @@ def _weights(story: Story) -> Series:
 def _versions(story: Story) -> list[tuple[str, VersionFacts]]:
     """Both versions by their part: the one on trial first."""
     rollout = story.rollout
-    parts = (("control" if rollout.plan.control else "canary", rollout.canary), ("champion", rollout.champion))
+    parts = (("control" if rollout.is_watch else "canary", rollout.canary), ("champion", rollout.champion))
     return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
 
 

@@ -59,7 +59,7 @@ def alarm(story: Story) -> str:
 def frauds(story: Story) -> list[str]:
     """Frauds and money, caught or missed, in words, one sentence or two a version; or why nobody knows."""
     rollout = story.rollout
-    watch = rollout.plan.control
+    watch = rollout.is_watch
     roles = [(Variant.CANARY, "Control" if watch else "Canary", rollout.canary)]
     roles.append((Variant.CHAMPION, "Champion", rollout.champion))
     if not any(story.latest(f"rollout/{variant}_labelled") for variant, _, _ in roles):
@@ -118,7 +118,7 @@ def _decision(story: Story) -> str:
     rollout, last = story.rollout, story.last
     canary, champion, weight = rollout.canary, rollout.champion, f"{to_percent(rollout.weight):g} %"
     hand = "" if by_judge(last) else ", by hand after a PASS"
-    if rollout.plan.control:
+    if rollout.is_watch:
         replaced = f"version {canary}, its control, replaced it as champion"
         completed = (Decision.WITHOUT_PASS, Decision.BY_HAND, Decision.FORCED)
         return {

@@ -138,7 +138,7 @@ def test_what_was_done_stays_on_the_screen() -> None:
 def test_a_watch_is_shown_as_what_it_is() -> None:
     """The former champion is the control, not a canary that might win."""
     watch = Watch(timedelta(days=7), 5)
-    rollout = Rollout("R", 4, 3, watch_plan(PLAN, watch), 500, 0, NOON)
+    rollout = Rollout("R", 4, 3, watch_plan(PLAN, watch), 500, 0, NOON, is_watch=True)
     judgement = judge(EVIDENCE, rollout)
     tick = Tick("fraud", NOON, rollout, EVIDENCE, judgement, next_step(rollout, judgement, NOON))
     seen = _seen(tick)

@@ -262,13 +262,13 @@ def test_all_traffic_has_no_control() -> None:
 
 def test_a_watch_judges_the_champion_by_its_control() -> None:
     """In a watch the roles swap: a champion worse than the small control fails, a bad control fails nobody."""
-    plan = Plan([10], guardrails=[Guardrail(Metric.ERROR_RATE, margin=1.0)], control=True)
+    plan = Plan([10], guardrails=[Guardrail(Metric.ERROR_RATE, margin=1.0)])
     worse = [tally(CHAMPION, 9_000, error=900), tally(CANARY, 1_000, error=10)]
-    made = judge(evidence(plan, worse), rollout(plan)).verdicts[1]
+    made = judge(evidence(plan, worse), rollout(plan, is_watch=True)).verdicts[1]
     assert made.status is Status.FAIL
     assert (made.champion, made.canary, round(made.estimate or 0)) == (0.1, 0.01, 10)
     better = [tally(CHAMPION, 9_000, error=90), tally(CANARY, 1_000, error=100)]
-    assert judge(evidence(plan, better), rollout(plan)).verdicts[1].status is Status.PASS
+    assert judge(evidence(plan, better), rollout(plan, is_watch=True)).verdicts[1].status is Status.PASS
 
 
 # --- shadows ---------------------------------------------------------------------------------------------------------
@@ -289,10 +289,10 @@ def test_a_paired_guardrail_reads_the_pairs_and_nothing_else() -> None:
 
 def test_a_paired_watch_swaps_the_pairs_too() -> None:
     """More errors of the champion than of its control, on the same requests, fail the champion."""
-    plan = Plan([10], guardrails=[Guardrail(Metric.ERROR_RATE, margin=1.0, paired=True)], control=True)
+    plan = Plan([10], guardrails=[Guardrail(Metric.ERROR_RATE, margin=1.0, paired=True)])
     pairs = {EventKind.ERROR: Pairs(both=0, champion_only=300, canary_only=5, neither=900)}
     tallies = [tally(CHAMPION, 900), tally(CANARY, 100)]
-    assert judge(evidence(plan, tallies, pairs), rollout(plan)).verdicts[1].status is Status.FAIL
+    assert judge(evidence(plan, tallies, pairs), rollout(plan, is_watch=True)).verdicts[1].status is Status.FAIL
 
 
 # --- silence ---------------------------------------------------------------------------------------------------------

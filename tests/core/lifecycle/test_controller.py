@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,11 @@ def judged(status: Status, *, outcomes: int = 1_000, keys: int = 1_000) -> Judge
     return Judgement((Verdict(status, "error_rate", "canary 3 % > limit 2 %"),), outcomes, keys)
 
 
-def action(plan: Plan, status: Status, *, percent: float = 10, after: timedelta = HOUR, **seen: int) -> Action:
+def action(
+    plan: Plan, status: Status, *, percent: float = 10, after: timedelta = HOUR, is_watch: bool = False, **seen: int
+) -> Action:
     """What follows at a weight of the plan after a time in the step."""
-    made = next_step(rollout(plan, percent=percent), judged(status, **seen), NOON + after)
+    made = next_step(rollout(plan, percent=percent, is_watch=is_watch), judged(status, **seen), NOON + after)
     assert f"({status}: canary 3 % > limit 2 %)" in made.reason
     return made.action
 
@@ -59,7 +62,6 @@ plans = st.builds(
     max_step_time=st.none() | st.just(3 * HOUR),
     undecided=st.sampled_from(["hold", "abort"]),
     max_canary_keys=st.none() | st.integers(1, 300),
-    control=st.booleans(),
     watch=st.none() | st.builds(Watch, st.just(HOUR), st.just(5.0), st.booleans()),
 )
 
@@ -69,25 +71,25 @@ plans = st.builds(
     st.sampled_from(Status),
     st.integers(0, FULL).map(lambda weight: weight / 100),
     st.integers(0, 10).map(lambda hours: hours * HOUR / 2),
-    st.fixed_dictionaries({"outcomes": st.integers(0, 300), "keys": st.integers(0, 300)}),
+    st.fixed_dictionaries({"outcomes": st.integers(0, 300), "keys": st.integers(0, 300), "is_watch": st.booleans()}),
 )
 def test_silence_and_faults_never_move_a_rollout_forward(
-    plan: Plan, status: Status, percent: float, after: timedelta, seen: dict[str, int]
+    plan: Plan, status: Status, percent: float, after: timedelta, seen: dict[str, Any]
 ) -> None:
     """Whatever the plan, the weight, the time and the traffic: each way forward needs its verdict."""
-    found = action(plan, status, percent=percent, after=after, **seen)
+    found, is_watch = action(plan, status, percent=percent, after=after, **seen), seen["is_watch"]
     if found in (Action.ADVANCE, Action.COMPLETE):
         assert status in (Status.PASS, Status.INCONCLUSIVE)
         assert seen["outcomes"] >= plan.min_outcomes
         assert after >= plan.bake_time
-        assert not plan.control
+        assert not is_watch
     if found is Action.COMPLETE:
         assert status is Status.PASS
     if found is Action.ROLLBACK:
-        assert (status, plan.control, plan.watch is not None and plan.watch.rollback) == (Status.FAIL, True, True)
+        assert (status, is_watch, plan.watch is not None and plan.watch.rollback) == (Status.FAIL, True, True)
     if found is Action.ABORT:
-        assert status is Status.FAIL or plan.undecided == "abort" or plan.control
-    if status is Status.FAIL and not plan.control:
+        assert status is Status.FAIL or plan.undecided == "abort" or is_watch
+    if status is Status.FAIL and not is_watch:
         assert found is Action.ABORT
 
 
@@ -141,16 +143,16 @@ def test_a_gate_waits_for_a_person_and_stops_no_abort() -> None:
 @pytest.mark.parametrize("rollback", [True, False])
 def test_a_watch_rolls_back_only_where_the_plan_lets_it(rollback: bool) -> None:
     """A champion that is worse than its control goes by itself only if the plan says so; else a person is called."""
-    plan = Plan([5], control=True, watch=Watch(HOUR, 5, rollback), max_step_time="2h")
-    assert action(plan, Status.FAIL, percent=5) is (Action.ROLLBACK if rollback else Action.HOLD)
+    plan = Plan([5], watch=Watch(HOUR, 5, rollback), max_step_time="2h")
+    assert action(plan, Status.FAIL, percent=5, is_watch=True) is (Action.ROLLBACK if rollback else Action.HOLD)
 
 
 def test_a_watch_ends_with_its_time_and_promotes_nobody() -> None:
     """Without a FAIL the watch waits, and is over when its time is."""
-    plan = Plan([5], control=True, watch=Watch(2 * HOUR, 5), max_step_time="2h")
+    plan = Plan([5], watch=Watch(2 * HOUR, 5), max_step_time="2h")
     for status in (Status.PASS, Status.INCONCLUSIVE, Status.NODATA, Status.ERROR):
-        assert action(plan, status, percent=5) is Action.WAIT
-        assert action(plan, status, percent=5, after=2 * HOUR) is Action.ABORT
+        assert action(plan, status, percent=5, is_watch=True) is Action.WAIT
+        assert action(plan, status, percent=5, after=2 * HOUR, is_watch=True) is Action.ABORT
 
 
 @pytest.mark.parametrize(("status", "percent"), list(product(Status, [10, 50])))

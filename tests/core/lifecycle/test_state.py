@@ -309,9 +309,9 @@ def test_a_version_that_a_person_went_back_to_is_trusted_again() -> None:
 def test_a_control_goes_back_to_where_it_came_from() -> None:
     """The former champion is Staging while it is the control of a watch, and Archived again after it."""
     state = _history(("promote", 1), ("promote", 2))
-    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5), control=True)
+    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5))
     for kind, stage in ((Kind.START, Stage.STAGING), (Kind.ABORT, Stage.ARCHIVED)):
-        request = Request(kind, 1, plan=plan, rollout_id="R", now=NOON)
+        request = Request(kind, 1, plan=plan, rollout_id="R", now=NOON, is_watch=True)
         target = decide(state, request)
         assert isinstance(target, Target)
         state = fold([_event(state, request, target)], state)

@@ -45,7 +45,7 @@ def _after(kind: Kind, outcome: Outcome = Outcome.DONE) -> Event:
         ([replace(COMPLETED, outcome=Outcome.OVERTAKEN)], False),
         ([replace(COMPLETED, kind=Kind.ABORT)], False),
         ([replace(COMPLETED, rollout=replace(DONE, plan=Plan()))], False),
-        ([replace(COMPLETED, rollout=replace(DONE, plan=watch_plan(PLAN, WATCH)))], False),
+        ([replace(COMPLETED, rollout=replace(DONE, plan=watch_plan(PLAN, WATCH), is_watch=True))], False),
     ],
 )
 def test_a_watch_is_due_after_a_completion_and_before_anything_else(events: list[Event], due: bool) -> None:
@@ -63,7 +63,7 @@ def test_a_watch_that_would_be_over_is_not_due(seconds: int, due: bool) -> None:
 def test_the_watch_asks_what_the_rollout_asked() -> None:
     """The same guardrails, alpha and maturity for the watch's time; no gate, bake time or blast radius of its own."""
     plan = watch_plan(PLAN, WATCH)
-    assert (plan.steps, plan.control, plan.watch, plan.max_step_time) == ((5,), True, WATCH, WATCH.duration)
+    assert (plan.steps, plan.watch, plan.max_step_time) == ((5,), WATCH, WATCH.duration)
     assert (plan.guardrails, plan.alpha, plan.terms) == (PLAN.guardrails, PLAN.alpha, PLAN.terms)
     assert (plan.gates, plan.bake_time, plan.max_canary_keys) == ((), timedelta(0), None)
     assert Plan.from_dict(plan.to_dict()) == plan

@@ -70,7 +70,9 @@ def test_the_default_plan_is_the_documented_one() -> None:
     )
     assert (plan.alpha, plan.min_outcomes, plan.bake_time, plan.max_step_time) == (0.05, 100, timedelta(0), None)
     assert (plan.undecided, plan.gates, plan.label_maturity, plan.max_canary_keys) == (Undecided.HOLD, (), None, None)
-    assert (plan.watch, plan.control, plan.terms) == (None, False, Terms())
+    assert (plan.watch, plan.terms) == (None, Terms())
+    with pytest.raises(TypeError):
+        Plan(control=True)  # type: ignore[call-arg]
     assert plan.to_dict() == {"steps": [10, 25, 50, 100]}
     assert Plan.from_dict({}) == plan
 
@@ -89,7 +91,6 @@ def test_the_default_plan_is_the_documented_one() -> None:
         *(("gates", value) for value in (50, "50")),
         *(("guardrails", value) for value in ((), "error_rate", ["error_rate"], 5)),
         ("watch", "7d"),
-        ("control", "yes"),
     ],
 )
 def test_a_value_out_of_range_names_its_field(name: str, value: Any) -> None:
@@ -107,6 +108,10 @@ def test_a_value_out_of_range_names_its_field(name: str, value: Any) -> None:
         ({"guardrails": {"error_rate": {"margn": 1}}}, "margn", "margin instead of margn"),
         ({"watch": {"duration": "7d", "control": 5, "rolback": True}}, "rolback", "rollback instead of rolback"),
         ({"xyz": 1}, "xyz", "known are alpha, bake_time"),
+        ({"control": True}, "control", "watch: {control: ...} instead of control"),
+        ({"duration": "7d"}, "duration", "watch: {duration: ...} instead of duration"),
+        ({"error_rate": {"margin": 1}}, "error_rate", "guardrails: {error_rate: ...} instead of error_rate"),
+        ({"is_watch": True}, "is_watch", "watch instead of is_watch"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_closest_known_one(values: Any, unknown: str, meant: str) -> None:
@@ -261,7 +266,6 @@ def plans(draw: st.DrawFn) -> Plan:
         label_maturity=draw(seconds.filter(bool)),
         max_canary_keys=draw(st.none() | st.integers(1, 10**9)),
         watch=draw(st.none() | watches),
-        control=draw(st.booleans()),
     )
 
 

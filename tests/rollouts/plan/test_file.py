@@ -33,7 +33,7 @@ def test_every_key_of_the_template_can_be_used_by_deleting_its_mark() -> None:
     assert {guardrail.metric for guardrail in plan.guardrails} == set(Metric)
     assert plan.label_maturity == timedelta(days=30)
     assert plan.watch is not None
-    known = {"steps", "guardrails", *Plan.__init__.__kwdefaults__} - {"control"}
+    known = {"steps", "guardrails", *Plan.__init__.__kwdefaults__}
     assert set(yaml.safe_load(text)) == known
 
 
@@ -42,6 +42,11 @@ def test_every_key_of_the_template_can_be_used_by_deleting_its_mark() -> None:
     [
         ("alpha: 0.1\nalpha: 0.2", "alpha twice"),
         ("guardrails:\n  error_rate: {margin: 1, margin: 2}", "margin twice"),
+        ("guardrails:\n  latency: {margin: 1, bound: 5}\n  latency: {margin: 2, bound: 5}", "latency twice"),
+        ("watch: {duration: 7d, control: 5, control: 6}", "control twice"),
+        ("watch: {duration: 7d, control: 5}\nwatch: {duration: 7d, control: 6}", "watch twice"),
+        ("control: true", "unknown keys: control"),
+        ("steps: [5]\nwatch: {duration: 7d, control: 5}\ncontrol: true", "unknown keys: control"),
         ("alpha: [", "no YAML"),
         ("- 10\n- 50", "not a mapping"),
         ("stepz: [10]", "unknown keys: stepz"),

@@ -356,8 +356,8 @@ def test_the_report_tells_what_labels_say_by_now(trial: Trial) -> None:
 
 def test_a_watch_that_ran_its_time_is_finished(mlflow_uri: str) -> None:
     """The run of a watch is named after the champion that is watched, and its planned end is no failure."""
-    plan = Plan([5], guardrails=SMALL.guardrails, control=True, watch=Watch("7d", 5))
-    trial = Trial(plan, tracking_uri=mlflow_uri)
+    plan = Plan([5], guardrails=SMALL.guardrails, watch=Watch("7d", 5))
+    trial = Trial(plan, tracking_uri=mlflow_uri, is_watch=True)
     recorder = RolloutRecorder(trial.model.session)
     recorder.on_tick(trial.later().tick())
     assert found(trial).info.run_name == "watch of 3 vs 4"

@@ -29,7 +29,7 @@ from tests.support.registry_model import MODEL
 from tests.support.release import MINUTE, Rates, Release
 from tests.support.rollout_ticks import ROLLOUT, SMALL, Trial
 
-WATCH = Plan([5], guardrails=SMALL.guardrails, control=True, watch=Watch("7d", 5))
+WATCH = Plan([5], guardrails=SMALL.guardrails, watch=Watch("7d", 5))
 PASSED = [Status.PASS] * 2
 
 
@@ -155,7 +155,7 @@ def ending(request: pytest.FixtureRequest) -> Ending:
 @pytest.fixture
 def ended(ending: Ending) -> Trial:
     """A rollout that ended so."""
-    trial = Trial(ending.plan)
+    trial = Trial(ending.plan, is_watch=ending.plan is WATCH)
     ending.end(trial.later(60))
     return trial
 
@@ -195,7 +195,7 @@ def test_registry_history_overview_and_receivers_say_it(ending: Ending, ended: T
     assert f"{story.last.kind} ({ending.decision})" in [str(cell) for cell in cells]
     assert of_event(MODEL, story.last).data["decision"] == ending.decision
     assert plain(story.last)["decision"] == ending.decision
-    if not ending.plan.control:
+    if ending.plan is not WATCH:
         assert ended.model.overview().decisions == {4: ending.decision}
 
 

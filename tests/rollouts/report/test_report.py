@@ -142,8 +142,8 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
 
 def test_a_watch_is_told_from_the_champion_s_side() -> None:
     """In a watch the roles are turned: the champion is judged, the former champion is its control."""
-    plan = Plan([5], guardrails=SMALL.guardrails, control=True, watch=Watch("7d", 5))
-    trial = Trial(plan)
+    plan = Plan([5], guardrails=SMALL.guardrails, watch=Watch("7d", 5))
+    trial = Trial(plan, is_watch=True)
     assert summary(told(trial)).startswith("Champion 3 is watched: version 4 keeps 5 % as its control.")
     page = Page(render(told(trial)))
     assert "Watch of 3 vs 4 of fraud" in page.text
