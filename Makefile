@@ -11,10 +11,10 @@ TEST_WORKERS ?= 2
 # Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: help venv demo test check lint types contract lock docs site clean
+.PHONY: help venv demo test test-all check lint types contract lock docs site clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fds-mlflow needs Python 3.11 or newer: make PYTHON=python3.12 venv")'
@@ -31,8 +31,14 @@ venv: $(READY)  ## build the environment in .venv
 demo: $(READY)  ## the whole story on simulated transactions; DATA=file [SCHEMA=file] for your own
 	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)")
 
-test: $(READY)  ## all tests, on TEST_WORKERS=2 processes; 0 for none beside the first
-	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal
+# The bounds that every change keeps, on two quiet cores: `make test` 6 minutes, `pytest tests/integration` 5 and
+# `pytest -m "not slow"` 2 on one process, all of .ci/run with `make test-all` 40. What does not fit gets the marker
+# `campaign`, once a shorter test proves the same promise.
+test: $(READY)  ## every promise, on TEST_WORKERS=2 processes; 0 for none beside the first
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal -m "not campaign"
+
+test-all: $(READY)  ## the same with the long campaigns, and with more generated examples
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal --hypothesis-profile=campaign
 
 check: lint types contract  ## lint, types and the import contract
 

@@ -36,8 +36,8 @@ from benchmarks._clients import CONFLICT, DONE, MODEL, UNKNOWN, Attempt, Client,
 from benchmarks._linear import Record, violations
 from benchmarks._report import report
 from benchmarks._scale import emergencies, scale, uncontended
-from benchmarks._servers import BACKENDS, missing, registry
 from fds_mlflow.registry.doctor import examine
+from tests.support.servers import BACKENDS, missing, registry
 
 Rows = list[list[object]]
 

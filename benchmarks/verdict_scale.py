@@ -27,13 +27,13 @@ from typing import Any, cast
 from sqlalchemy import Table, func, select, text
 
 from benchmarks._report import report
-from benchmarks._servers import missing, postgresql
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome
+from tests.support.servers import missing, postgresql
 
 MODEL, ROLLOUT = "fraud", "01JGZK3V8T6Y0W5X9R2B4N7MCD"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -201,7 +201,7 @@ def rollout(latency_bound: float) -> Rollout:
 def opened(database: str) -> Iterator[OutcomeStore]:
     """An empty store, gone afterwards."""
     if database == "postgresql":
-        with postgresql() as url, OutcomeStore(url) as store:
+        with postgresql(durable=True) as server, OutcomeStore(server.url) as store:
             yield store
         return
     with (

@@ -16,14 +16,23 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.servers import Postgresql, no_postgresql, postgresql
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest.register_assert_rewrite("tests.support.crowd", "tests.support.registry_world")
+# Python writes no bytecode where it was told so; rewriting the assertions of all tests at each start costs ten seconds,
+# and compiling the package one more in each process that a test starts.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
-settings.register_profile("no deadline", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("no deadline")
+# `make test-all` takes the profile of campaigns.
+for _profile, _examples in (("quick", 20), ("campaign", 120)):
+    settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
+settings.load_profile("quick")
 
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
@@ -49,6 +58,14 @@ class FakeClock:
         """Let the time pass at once."""
         self.slept.append(seconds)
         self.seconds += seconds
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A campaign is slow, too: `-m "not slow"` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -116,7 +133,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_database(shared_folder: Path) -> Path:
+def migrated_database(shared_folder: Path) -> Path:
     """An empty MLflow database with its tables: making one takes seconds, copying it takes none."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -129,8 +146,18 @@ def _migrated_database(shared_folder: Path) -> Path:
     return database
 
 
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Postgresql]:
+    """A PostgreSQL server, one for all tests of a process, or a skip with the reason."""
+    reason = no_postgresql()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgresql() as server:
+        yield server
+
+
 @pytest.fixture
-def mlflow_uri(_migrated_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh MLflow on SQLite, set as tracking and registry URI; the test runs in its own folder.
 
     Artifacts go to `artifacts` in that folder, whichever experiment they belong to.
@@ -138,7 +165,7 @@ def mlflow_uri(_migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Mon
     import mlflow
 
     database, artifacts = tmp_path / "mlflow.db", (tmp_path / "artifacts").as_uri()
-    shutil.copyfile(_migrated_database, database)
+    shutil.copyfile(migrated_database, database)
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
     connection.close()

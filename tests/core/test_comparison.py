@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     average_precision_score,
@@ -17,6 +17,7 @@ from sklearn.metrics import (
 
 from fds_mlflow.core.comparison import METRICS, Advice, Change, Delta, _advise, _Weighted, compare
 from fds_mlflow.errors import DataError
+from tests.support.effort import at_most
 
 Labels = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
@@ -148,7 +149,7 @@ def test_a_comparison_repeats_with_its_seed() -> None:
     assert once() == once()
 
 
-@settings(max_examples=20, deadline=None)
+@at_most(20)
 @given(st.integers(0, 10_000))
 def test_few_frauds_do_not_break_the_bootstrap(seed: int) -> None:
     """With a single fraud, draws without it are drawn again, and every number is finite."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.text.duration import parse_duration
@@ -20,6 +20,7 @@ from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_file
 from fds_mlflow.features.table import FeatureSpec, Flag, Gap, Window, compute, compute_file, default_spec, handbook_spec
 from fds_mlflow.simulator import simulate
+from tests.support.effort import at_most
 
 WINDOWS = ("1s", "3s", "1m")
 EPOCH = pd.Timestamp("2026-01-01")
@@ -151,7 +152,7 @@ RULES: dict[str, Callable[[list[Any]], float]] = {
 
 
 class TestAgainstTheReference:
-    @settings(max_examples=60, deadline=None)
+    @at_most(60)
     @given(frames(), st.sampled_from([None, "1s", "2s"]))
     def test_every_aggregate_equals_the_naive_loop(self, frame: pd.DataFrame, delay: str | None) -> None:
         """Ties, missing entities and values, unsorted rows and label delays included, all aggregates are exact."""
@@ -189,7 +190,7 @@ class TestAgainstTheReference:
 
 
 class TestNothingUnknownIsUsed:
-    @settings(max_examples=40, deadline=None)
+    @at_most(40)
     @given(frames(), st.data())
     def test_what_was_unknown_cannot_matter(self, frame: pd.DataFrame, data: st.DataObject) -> None:
         """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""

@@ -21,6 +21,8 @@ from fds_mlflow.outcomes.aio import AsyncOutcomeStore
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training import pipeline
 from fds_mlflow.training.split import Split, stratified
+from tests.conftest import one_at_a_time
+from tests.support.places import pointing_at
 
 MODEL = "fraud"
 
@@ -83,26 +85,31 @@ def sample_split(sample_features: FeatureTable) -> Split:
 
 
 @pytest.fixture(scope="session")
-def trained_registry(tmp_path_factory: pytest.TempPathFactory, sample_split: Split) -> Path:
-    """A SQLite registry with four versions: an Isolation Forest and three LightGBM of different size.
+def trained_registry(shared_folder: Path, migrated_database: Path, sample_split: Split) -> Path:
+    """A SQLite registry with four versions: an Isolation Forest, the champion, and three LightGBM, the first in staging.
 
-    It is made once; every test works on a copy of the database, and reads the artifacts where they are.
+    It is made once for all processes; every test works on a copy of the database, and reads the artifacts in place.
     """
-    folder = tmp_path_factory.mktemp("trained")
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    try:
-        mlflow.create_experiment(f"fds/{MODEL}", artifact_location=(folder / "artifacts").as_uri())
-        pipeline.train(sample_split, algorithm="isolation_forest", model_name=MODEL)
-        for leaves in (4, 8, 6):
-            params = {"n_estimators": 60, "num_leaves": leaves}
-            pipeline.train(sample_split, algorithm="lightgbm", params=params, model_name=MODEL)
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+    folder = shared_folder / "trained"
+    with one_at_a_time(shared_folder / "trained.lock"):
+        if not (folder / "ready").exists():
+            folder.mkdir()
+            shutil.copyfile(migrated_database, folder / "mlflow.db")
+            with pointing_at(f"sqlite:///{folder / 'mlflow.db'}") as uri:
+                _train_and_stage(uri, folder, sample_split)
+            (folder / "ready").touch()
     return folder
+
+
+def _train_and_stage(uri: str, folder: Path, split: Split) -> None:
+    mlflow.create_experiment(f"fds/{MODEL}", artifact_location=(folder / "artifacts").as_uri())
+    pipeline.train(split, algorithm="isolation_forest", model_name=MODEL)
+    for leaves in (4, 8, 6):
+        pipeline.train(split, algorithm="lightgbm", params={"n_estimators": 60, "num_leaves": leaves}, model_name=MODEL)
+    with OutcomeStore("sqlite://") as outcomes:
+        model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=outcomes, actor="tester")
+        model.promote(1, reason="first production model")
+        model.stage(2, reason="candidate")
 
 
 @dataclass(frozen=True)
@@ -119,11 +126,9 @@ class Setup:
 def setup_models(trained_registry: Path, tmp_path: Path, sync_outcomes: OutcomeStore) -> Setup:
     """Version 1 in production, version 2 in staging, versions 3 and 4 registered."""
     copy = tmp_path / "mlflow.db"
-    shutil.copy(trained_registry / "mlflow.db", copy)
+    shutil.copyfile(trained_registry / "mlflow.db", copy)
     uri = f"sqlite:///{copy}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=sync_outcomes, actor="tester")
-    model.promote(1, reason="first production model")
-    model.stage(2, reason="candidate")
     return Setup(model, production=1, staging=2, uri=uri)

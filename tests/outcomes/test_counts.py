@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.summary import VariantCounts
+from tests.support.effort import at_most
 from tests.support.samples import DAY, NOON, case, outcome
 
 
@@ -297,14 +298,14 @@ _example = given(
 
 
 @_example
-@settings(max_examples=60, deadline=None)
+@at_most(60)
 def test_sql_equals_the_naive_reference(reused: OutcomeStore, **drawn: Any) -> None:
     """Whatever the outcomes and labels, the aggregates are what loops over the records find."""
     _against_reference(reused, **drawn)
 
 
 @_example
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_postgresql_equals_the_naive_reference(postgres_url: str, **drawn: Any) -> None:
     """PostgreSQL counts like SQLite, time arithmetic and null handling included."""
     with OutcomeStore(postgres_url) as store:

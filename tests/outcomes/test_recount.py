@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
@@ -18,6 +18,7 @@ from fds_mlflow.outcomes.counting.counting import Question, advance
 from fds_mlflow.outcomes.counting.watermarks import marks
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 from fds_mlflow.outcomes.store import OutcomeStore
+from tests.support.effort import at_most
 from tests.support.recount import recount
 from tests.support.samples import NOON, case, outcome
 
@@ -186,7 +187,7 @@ _records = st.builds(
 )
 
 
-@settings(max_examples=60)
+@at_most(60)
 @given(example=_records)
 def test_equals_a_recount_on_sqlite(lite: OutcomeStore, example: Example) -> None:
     """However often one looks and in whatever chunks is counted, records written in time add up to a recount."""
@@ -200,7 +201,7 @@ def server(postgres_url: str) -> Iterator[OutcomeStore]:
         yield opened
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@at_most(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(example=_records)
 def test_equals_a_recount_on_postgresql(server: OutcomeStore, example: Example) -> None:
     """The same on PostgreSQL."""

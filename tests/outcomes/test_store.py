@@ -336,7 +336,7 @@ class TestUnavailable:
         with pytest.raises(UnavailableError, match=r"o\.db"):
             OutcomeStore(f"sqlite:///{tmp_path}/file/o.db")
 
-    def test_a_server_that_is_not_there(self, postgres_server: str) -> None:
+    def test_a_server_that_is_not_there(self) -> None:
         """The error names host and database, never the password."""
         with pytest.raises(UnavailableError) as refused:
             OutcomeStore("postgresql://me:hunter2@127.0.0.1:1/db", timeout=1)

@@ -1,7 +1,8 @@
 """Long random histories of one model, through the public operations, compared with a simple model of them.
 
-`EXAMPLES=2000 pytest tests/registry/test_lifecycle_machine.py` runs that many histories of 60 steps instead of 120
-of 25. The exploration of interleavings covers short histories exhaustively; this covers long ones at random.
+`EXAMPLES=2000 pytest tests/registry/test_lifecycle_machine.py` runs that many histories of 60 steps instead of 20
+of 25 (120 in a campaign). The exploration of interleavings covers short histories exhaustively; this covers long ones
+at random.
 """
 
 from __future__ import annotations
@@ -353,7 +354,7 @@ class Lifecycles(RuleBasedStateMachine):
 
 TestLifecycles = Lifecycles.TestCase
 TestLifecycles.settings = settings(
-    max_examples=EXAMPLES or 120,
+    max_examples=EXAMPLES or settings.default.max_examples,  # type: ignore[union-attr]
     stateful_step_count=60 if EXAMPLES else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -104,12 +104,12 @@ def person(uri: str, clock: FakeClock, actor: str = "ann", store: HookedStore | 
 
 
 @pytest.fixture(scope="module")
-def _rollout_database(tiny_model: Path, _migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _rollout_database(tiny_model: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rollout under way, made once; every test works on a copy."""
     import mlflow
 
     database = tmp_path_factory.mktemp("rollout") / "mlflow.db"
-    shutil.copyfile(_migrated_database, database)
+    shutil.copyfile(migrated_database, database)
     uri = f"sqlite:///{database}"
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(uri)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.registry import packing, tags
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
+from tests.support.effort import at_most
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -68,7 +69,7 @@ def test_a_long_history_takes_few_tags() -> None:
         assert tags.pack(more)[2] < len(more)
 
 
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 @given(
     st.integers(8, 60),
     st.lists(st.integers(0, 900), min_size=1, max_size=5),

@@ -12,11 +12,11 @@ from benchmarks._clients import ALREADY, CONFLICT, DONE, REFUSED, Attempt, Crowd
 from benchmarks._invariants import asked_weight
 from benchmarks._linear import Record, violations
 from benchmarks._scale import emergencies, long_history
-from benchmarks._servers import BACKENDS, missing, registry
 from benchmarks.registry_load import checked
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import fold
+from tests.support.servers import BACKENDS, missing, registry
 
 LIFETIME = 12.0
 """Seconds an intent lives; far above twice the longest write, which each test that relies on it asserts."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.text.checks import MOST_SEED
@@ -16,6 +16,7 @@ from fds_mlflow.data.transactions import load
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.table import compute, default_spec
 from fds_mlflow.simulator import simulate
+from tests.support.effort import at_most
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def shop() -> pd.DataFrame:
 
 
 class TestShape:
-    @settings(max_examples=30, deadline=None)
+    @at_most(30)
     @given(
         n=st.integers(1, 400),
         seed=st.integers(0, MOST_SEED),

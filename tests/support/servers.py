@@ -1,7 +1,9 @@
-"""MLflow servers and a PostgreSQL of our own, that tests start, kill and start again."""
+"""MLflow servers and a PostgreSQL of our own, that tests and benchmarks start, kill and start again."""
 
 from __future__ import annotations
 
+import base64
+import importlib.util
 import os
 import shutil
 import signal
@@ -11,7 +13,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -19,8 +22,23 @@ from threading import Event
 START_LIMIT = 180
 """Seconds a server may take to answer: MLflow imports half of Python, and makes its tables where there are none."""
 
-POSTGRESQL_LIMITS = "-c fsync=off -c max_connections=60"
-"""Nothing here cuts the power: what a killed process has written stays in the machine's memory."""
+BACKENDS = ("sqlite", "server_sqlite", "server_postgresql")
+"""The registries that `registry` starts."""
+
+WORKERS = {"server_sqlite": 1, "server_postgresql": 2}
+"""How many processes answer for each kind of server."""
+
+WEBHOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
+"""Settings of a server that sends webhooks to loopback; without them MLflow sends none there."""
+
+_POSTGRESQL_FOR_TESTS = "-c fsync=off -c max_connections=60 -c timezone=America/New_York"
+"""Nothing here cuts the power: what a killed process has written stays in the machine's memory. A time zone far from
+UTC shows what forgets to say which it means."""
 
 
 def free_port() -> int:
@@ -39,6 +57,7 @@ class Server:
         folder: Where its log and artifacts go.
         workers: Processes that answer.
         port: Its port on loopback.
+        settings: More environment variables of it.
         process: It runs in a process group of its own.
     """
 
@@ -46,6 +65,7 @@ class Server:
     folder: Path
     workers: int = 1
     port: int = field(default_factory=free_port)
+    settings: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,7 +89,8 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                # Without the jobs it is two processes instead of fifteen.
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **self.settings},
                 start_new_session=True,
             )
         for _ in range(10 * START_LIMIT):
@@ -111,26 +132,52 @@ def _command(process: int) -> bytes:
     return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
-class Postgresql:
-    """A PostgreSQL server on a socket in a temporary folder."""
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server that is started, and killed in the end, even where it is interrupted while it starts."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
-    def __init__(self, binaries: Path) -> None:
+
+class Postgresql:
+    """A PostgreSQL server on a socket in a temporary folder.
+
+    Args:
+        durable: Whether it waits for the disk as usual, which only a benchmark needs.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        binaries = _postgresql_binaries()
+        if binaries is None:
+            raise FileNotFoundError("PostgreSQL's server is not installed")
         self._binaries = binaries
+        self._limits = "" if durable else _POSTGRESQL_FOR_TESTS
         self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-        self._folder = Path(tempfile.mkdtemp(prefix="fds-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fds-pg-"))
         if self._user:
-            shutil.chown(self._folder, self._user)
-        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+            shutil.chown(self.folder, self._user)
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", *([] if durable else ["--no-sync"]))
 
     @property
     def url(self) -> str:
         """For SQLAlchemy."""
-        return f"postgresql://postgres:unused@/postgres?host={self._folder}"
+        return f"postgresql://postgres:unused@/postgres?host={self.folder}"
+
+    def schema(self, name: str) -> str:
+        """The URL of a new, empty schema: what is in the others is not on its path."""
+        import psycopg
+
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres") as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url}&options=-csearch_path%3D{name}"
 
     def start(self) -> None:
         """Start it, and wait until it has recovered what a crash left."""
-        options = f"-k {self._folder} -c listen_addresses='' {POSTGRESQL_LIMITS}"
-        self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "-o", options, "start")
+        options = f"-k {self.folder} -c listen_addresses='' {self._limits}"
+        self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def crash(self) -> None:
         """Stop it as a crash does: every process at once, nothing tidied up."""
@@ -141,7 +188,7 @@ class Postgresql:
         import psycopg
 
         asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        with psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres") as connection:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres") as connection:
             backends = sorted(row[0] for row in connection.execute(asked))
         if backends:
             os.kill(backends[number % len(backends)], signal.SIGKILL)
@@ -150,21 +197,74 @@ class Postgresql:
         """Stop it for good."""
         with suppress(subprocess.CalledProcessError):  # it does not run
             self.crash()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def _run(self, program: str, *words: str) -> None:
         # The server would inherit a pipe, and reading it never end: nothing is captured.
         subprocess.run(
-            [self._binaries / program, "-D", self._folder / "data", *words],
+            [self._binaries / program, "-D", self.folder / "data", *words],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             user=self._user,
-            cwd=self._folder,
+            cwd=self.folder,
         )
 
 
-def postgresql_binaries() -> Path | None:
+@contextmanager
+def postgresql(*, durable: bool = False) -> Iterator[Postgresql]:
+    """A PostgreSQL server that runs, and is gone afterwards with everything in it."""
+    server = Postgresql(durable=durable)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def no_postgresql() -> str | None:
+    """Why PostgreSQL cannot be started here; None where it can."""
+    if _postgresql_binaries() is None:
+        return "PostgreSQL's server is not installed (apt-get install postgresql)"
+    if importlib.util.find_spec("psycopg") is None:
+        return "the Python package psycopg is not installed"
+    return None
+
+
+def missing(backend: str) -> str | None:
+    """Why a backend cannot be started here; None where it can."""
+    return no_postgresql() if backend == "server_postgresql" else None
+
+
+@contextmanager
+def registry(backend: str) -> Iterator[str]:
+    """A fresh registry of the given kind, gone afterwards with everything in it.
+
+    Args:
+        backend: One of `BACKENDS`.
+
+    Yields:
+        Its tracking and registry URI.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"no backend is called {backend!r}; there are {', '.join(BACKENDS)}")
+    with tempfile.TemporaryDirectory(prefix="fds-registry-") as name:
+        folder = Path(name)
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        if backend == "sqlite":
+            yield uri
+        elif backend == "server_sqlite":
+            with running(Server(uri, folder, WORKERS[backend])) as server:
+                yield server.url
+        else:
+            with (
+                postgresql(durable=True) as database,
+                running(Server(database.url, folder, WORKERS[backend])) as server,
+            ):
+                yield server.url
+
+
+def _postgresql_binaries() -> Path | None:
     """The folder of PostgreSQL's server programs: Debian's, or those on the path."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:

@@ -42,10 +42,10 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def done(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+def done(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     """Both algorithms, numeric and categorical features, trained once and registered."""
     folder = tmp_path_factory.mktemp("pipeline")
-    shutil.copyfile(_migrated_database, folder / "mlflow.db")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

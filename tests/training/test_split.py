@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.training.split import by_time, stratified
+from tests.support.effort import at_most
 from tests.support.tables import table
 
 
@@ -35,7 +36,7 @@ def test_fractions_are_shares_of_the_rows():
     assert [len(part) for part in split.parts.values()] == [1200, 400, 400]
 
 
-@settings(max_examples=25, deadline=None)
+@at_most(25)
 @given(
     gap=st.floats(0, 9),
     shares=st.sampled_from([(0.6, 0.2, 0.2), (0.4, 0.3, 0.3), (0.8, 0.1, 0.1)]),
@@ -129,7 +130,7 @@ def test_stratified_depends_on_the_seed_alone():
     assert not first.test.frame.equals(other.test.frame)
 
 
-@settings(max_examples=25, deadline=None)
+@at_most(25)
 @given(rows=st.integers(200, 600), seed=st.integers(0, 3))
 def test_stratified_shares_differ_by_less_than_one_row_per_class(rows: int, seed: int):
     """Every class is shared out by the fractions, to the row."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.evidence.bins import SCORE_BINS
@@ -19,6 +19,7 @@ from fds_mlflow.core.plan.plan import GUARDRAILS, Guardrail, Metric, Plan
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.errors import ConfigError
+from tests.support.effort import at_most
 from tests.support.golden_cases import case, cases
 from tests.support.trials import CANARY, CHAMPION, NOON, evidence, labelled, rollout, tally
 
@@ -371,7 +372,7 @@ def tallies(draw: st.DrawFn) -> list[Tally]:
 
 
 @given(tallies(), st.sampled_from(HIGHER), st.integers(1, 400), st.data())
-@settings(max_examples=60, deadline=None)
+@at_most(60)
 def test_more_harm_never_improves_a_verdict(
     made: list[Tally], asked: Guardrail, more: int, data: st.DataObject
 ) -> None:
@@ -391,7 +392,7 @@ def test_more_harm_never_improves_a_verdict(
 
 
 @given(tallies(), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_the_order_of_tallies_means_nothing(made: list[Tally], random: Any) -> None:
     """A judgement is a function of what was counted, not of how it is listed."""
     shuffled = [*made]
@@ -403,7 +404,7 @@ def test_the_order_of_tallies_means_nothing(made: list[Tally], random: Any) -> N
 
 
 @given(tallies(), st.integers(2, 7))
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_splitting_a_tally_changes_nothing(made: list[Tally], by: int) -> None:
     """Counting in portions gives the judgement of counting at once."""
     plan = Plan()
@@ -425,7 +426,7 @@ def test_splitting_a_tally_changes_nothing(made: list[Tally], by: int) -> None:
 
 
 @given(tallies())
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_detail_changes_no_verdict(made: list[Tally]) -> None:
     """Intervals and waiting times are told beside a verdict; they never make one."""
     plan = Plan(guardrails=[*GUARDRAILS])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.statistics.paired import Pairs, paired_evidence, paired_interval, paired_requests_until
@@ -31,6 +31,7 @@ from fds_mlflow.core.statistics.sequential import (
 )
 from fds_mlflow.core.statistics.wealth import log_mixture
 from fds_mlflow.errors import ConfigError
+from tests.support.effort import at_most
 
 WEIGHTS = st.floats(1e-4, 1 - 1e-4)
 BOUNDARIES = st.floats(0.1, 10)
@@ -153,7 +154,7 @@ def test_a_wider_margin_is_easier_to_keep(segments: list[Segment], margins: list
         assert assurance <= 0 or more >= assurance - 1e-9
 
 
-@settings(deadline=None, max_examples=30)
+@at_most(30)
 @given(segments=SEGMENTS, alpha=st.sampled_from([0.01, 0.05, 0.2]))
 def test_the_interval_holds_what_neither_test_rejects(segments: list[Segment], alpha: float) -> None:
     """At an end of the interval the evidence against it is exactly log(2/alpha), and the estimate lies inside."""

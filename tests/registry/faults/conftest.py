@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,49 +14,23 @@ from fds_mlflow.registry.mlflow_store import MlflowStore
 from fds_mlflow.runtime.identity import new_id
 from tests.support.fault_proxy import FaultProxy, healthy
 from tests.support.registry_world import AlarmClock, RegistryWorld, register, sqlite
-from tests.support.servers import Postgresql, Server, postgresql_binaries
+from tests.support.servers import Postgresql, Server, running
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MLflow server on SQLite, one for all tests; each test has a model of its own."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(_migrated_database, folder / "mlflow.db")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
     with running(Server(sqlite(folder / "mlflow.db"), folder)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Postgresql]:
-    """A PostgreSQL server, one for all tests."""
-    binaries = postgresql_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL's server is not installed (apt-get install postgresql)")
-    if importlib.util.find_spec("psycopg") is None:
-        pytest.skip("the Python package psycopg is not installed")
-    server = Postgresql(binaries)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture(scope="session")
-def mlflow_on_postgresql(postgresql: Postgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mlflow_on_postgresql(postgresql_server: Postgresql, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real MLflow server with two workers on PostgreSQL, one for all tests; each test has models of its own."""
-    with running(Server(postgresql.url, tmp_path_factory.mktemp("server"), workers=2)) as server:
+    with running(Server(postgresql_server.url, tmp_path_factory.mktemp("server"), workers=2)) as server:
         yield server
-
-
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
-    """A server that is started, and killed in the end, even where the tests are interrupted while it starts."""
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -90,11 +90,11 @@ def disk(request: pytest.FixtureRequest) -> Disk:
 
 
 @pytest.fixture
-def world(disk: Disk, _migrated_database: Path, caplog: pytest.LogCaptureFixture) -> RegistryWorld:
+def world(disk: Disk, migrated_database: Path, caplog: pytest.LogCaptureFixture) -> RegistryWorld:
     """A model with a champion on that disk."""
     caplog.set_level(logging.CRITICAL)
     database = disk.folder / "small.db"
-    shutil.copyfile(_migrated_database, database)
+    shutil.copyfile(migrated_database, database)
     uri = sqlite(database)
     register(uri, MODEL)
     store = MlflowStore(registry_uri=uri, tracking_uri=uri)

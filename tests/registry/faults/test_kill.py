@@ -43,7 +43,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         server: Server = request.getfixturevalue("mlflow_on_postgresql")
         return server.url
     database = tmp_path / "kill.db"
-    shutil.copyfile(request.getfixturevalue("_migrated_database"), database)
+    shutil.copyfile(request.getfixturevalue("migrated_database"), database)
     return sqlite(database)
 
 
@@ -83,7 +83,7 @@ def test_processes_killed_at_random_moments_lose_nothing(
 @pytest.mark.timeout(600 + 60 * SERVER_KILLS)
 def test_servers_killed_at_random_moments_lose_nothing(
     mlflow_on_postgresql: Server,
-    postgresql: Postgresql,
+    postgresql_server: Postgresql,
     context: ForkServerContext,
     tmp_path: Path,
     record_property: pytest.RecordProperty,
@@ -96,12 +96,12 @@ def test_servers_killed_at_random_moments_lose_nothing(
         server.start()
 
     def restart_postgresql() -> None:
-        postgresql.crash()
-        postgresql.start()
+        postgresql_server.crash()
+        postgresql_server.start()
 
     faults = [
         lambda: server.kill_worker(random.randrange(server.workers)),
-        lambda: postgresql.kill_backend(random.randrange(1_000)),
+        lambda: postgresql_server.kill_backend(random.randrange(1_000)),
         restart_mlflow,
         restart_postgresql,
     ]

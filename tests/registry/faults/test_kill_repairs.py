@@ -76,10 +76,10 @@ def deaths(tmp_path: Path) -> Deaths:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path, _migrated_database: Path) -> Path:
+def fresh(tmp_path: Path, migrated_database: Path) -> Path:
     """A database with a model that has versions and no history."""
     database = tmp_path / "fresh.db"
-    shutil.copyfile(_migrated_database, database)
+    shutil.copyfile(migrated_database, database)
     register(sqlite(database), MODEL)
     return database
 

@@ -41,7 +41,7 @@ def test_a_whole_life_on_a_bad_network(on_postgresql: RegistryWorld, postgresql_
 
 @pytest.mark.parametrize("what", ["mlflow", "postgresql"])
 def test_a_crash_in_the_middle_is_waited_for(
-    what: str, on_postgresql: RegistryWorld, mlflow_on_postgresql: Server, postgresql: Postgresql
+    what: str, on_postgresql: RegistryWorld, mlflow_on_postgresql: Server, postgresql_server: Postgresql
 ) -> None:
     """`kill -9` for MLflow, or for all of PostgreSQL, before the champion moves, and a new start: it succeeds."""
     clock = on_postgresql.clock
@@ -49,7 +49,7 @@ def test_a_crash_in_the_middle_is_waited_for(
     on_postgresql.do(Kind.PROMOTE, 1)
     stop, start = {
         "mlflow": (mlflow_on_postgresql.kill, mlflow_on_postgresql.start),
-        "postgresql": (postgresql.crash, postgresql.start),
+        "postgresql": (postgresql_server.crash, postgresql_server.start),
     }[what]
 
     def restart() -> None:

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
 from benchmarks._clients import prepare
-from benchmarks._servers import mlflow_server
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli.main import main
 from fds_mlflow.core.lifecycle.events import Kind
@@ -32,6 +31,7 @@ from tests.support.receiver import HttpReceiver, http_receiver
 from tests.support.registry_model import MODEL
 from tests.support.release import MINUTE, Rates, Release
 from tests.support.rollout_ticks import Trial
+from tests.support.servers import WEBHOOKS, Server, running
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 MLFLOWS = "any text is a secret to MLflow"
@@ -193,21 +193,12 @@ def test_a_command_tells_the_webhook(live: ManagedModel, http: HttpReceiver, mon
 
 
 @pytest.fixture(scope="module")
-def server(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server that may send webhooks to loopback."""
     folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(_migrated_database, folder / "mlflow.db")
-    settings = {
-        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
-        "MLFLOW_WEBHOOK_CACHE_TTL": "1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder, workers=1) as address:
-            yield address
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
+    with running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder, settings=WEBHOOKS)) as started:
+        yield started.url
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.serving.disk.spool import SIZE_SECONDS, Item, Label, Outcome, Shadow, Spool
 from tests.conftest import FakeClock
+from tests.support.effort import at_most
 
 TEXT = st.text(max_size=20)
 OUTCOMES = st.builds(
@@ -35,7 +36,7 @@ def label(name: str) -> Label:
     return Label(name, "genuine", "2026-03-01T12:00:00+00:00")
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(batches=st.lists(st.one_of(*(st.lists(kind, min_size=1, max_size=4) for kind in (OUTCOMES, SHADOWS, LABELS)))))
 def test_everything_comes_back_in_order(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Item]]) -> None:
     """Whatever was put comes back as it was, a file per hand-over, the oldest first."""

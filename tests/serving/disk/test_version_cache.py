@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.events import Rollout
@@ -16,6 +16,7 @@ from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.serving.disk.version_cache import Shelf, describe
+from tests.support.effort import at_most
 from tests.support.version_caches import NOW, ROLLOUT, put, shelf, table
 
 ROLLOUTS = st.builds(
@@ -33,7 +34,7 @@ TABLES = st.builds(
 )
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(given_table=TABLES)
 def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, given_table: Table) -> None:
     """Any table reads back as it was, whatever a problem says."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,32 +9,20 @@ import mlflow
 import pytest
 
 from fds_mlflow import ManagedModel, OutcomeStore
-from tests.registry.faults.conftest import running
 from tests.support.fault_proxy import FaultProxy, healthy
+from tests.support.places import pointing_at
 from tests.support.registry_world import sqlite
 from tests.support.served import Served, until
-from tests.support.servers import Server
+from tests.support.servers import WEBHOOKS, Server, running
 from tests.support.serving_registry import FIRST, MODEL, Registry, log_versions, shelved
-
-_WEBHOOKS = {
-    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
-    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
-}
-"""Without these MLflow sends no webhooks to loopback."""
 
 
 @pytest.fixture(scope="session")
-def _way(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, FaultProxy]]:
+def _way(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, FaultProxy]]:
     folder = tmp_path_factory.mktemp("serving")
     database = folder / "mlflow.db"
-    database.write_bytes(_migrated_database.read_bytes())
-    with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in _WEBHOOKS.items():
-                patch.setenv(name, value)
-            server = stack.enter_context(running(Server(sqlite(database), folder)))
+    database.write_bytes(migrated_database.read_bytes())
+    with running(Server(sqlite(database), folder, settings=WEBHOOKS)) as server:
         proxy = FaultProxy(server.port)
         yield server, proxy
         proxy.down()
@@ -46,15 +32,9 @@ def _way(_migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     server, proxy = _way
     folder = tmp_path_factory.mktemp("versions")
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(server.url)
-    mlflow.set_registry_uri(server.url)
-    try:
+    with pointing_at(server.url):
         log_versions(folder)
         prepared = shelved(proxy.url, server.url, folder / "cache")
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
     with OutcomeStore("sqlite://") as store:
         model = ManagedModel(MODEL, tracking_uri=server.url, registry_uri=server.url, outcomes=store, actor="tester")
         yield Registry(proxy.url, server.url, prepared, model)

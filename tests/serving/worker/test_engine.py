@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
@@ -19,6 +19,7 @@ from fds_mlflow.scoring.timed import Timed
 from fds_mlflow.serving.disk.spool import Outcome
 from fds_mlflow.serving.disk.version_cache import Shelf
 from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, Names, risk_of
+from tests.support.effort import at_most
 from tests.support.version_caches import put, shelf, table
 
 ROWS = st.lists(
@@ -69,7 +70,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return there
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(rows=ROWS, ages=st.lists(st.none() | st.just(msgspec.UNSET) | st.floats(0, 9), min_size=12, max_size=12))
 def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list[Any]) -> None:
     """A batch gives answers and outcomes as each row alone would, rows that the canary cannot score among them."""
