@@ -72,7 +72,7 @@ def cell(value: Any, kind: str) -> Any:
     Raises:
         ValueError: It does not fit; says why.
     """
-    if kind not in _EXACT and (value is None or (isinstance(value, float) and value != value)):
+    if kind not in _EXACT and (value is None or (isinstance(value, float) and math.isnan(value))):
         return None
     try:
         if kind in ("double", "float"):
