@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._report import report
+from benchmarks.report import report
 
 ROOT = Path(__file__).resolve().parents[1]
 

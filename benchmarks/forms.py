@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._report import report
-from benchmarks._serving_model import NAMES, booster, frame, rows, train
+from benchmarks.report import report
+from benchmarks.serving.model import NAMES, booster, frame, rows, train
 
 ROUNDS = 3
 TOLERANCE = 1e-9

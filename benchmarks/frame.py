@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._report import report
-from benchmarks._serving_model import MODEL, booster, frame, register, rows, train
+from benchmarks.report import report
+from benchmarks.serving.model import MODEL, booster, frame, register, rows, train
 
 WEIGHT = 25
 

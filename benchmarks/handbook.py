@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._report import report
+from benchmarks.report import report
 from fds_mlflow.features.table import FeatureTable, Window, compute, handbook_spec
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
 from fds_mlflow.training.evaluation import metrics

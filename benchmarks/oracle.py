@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._report import report
+from benchmarks.report import report
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "handbook"
 RAW = DATA / "raw_2018-06-01_2018-08-14.parquet"

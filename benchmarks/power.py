@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks._events import chance, divergence, events_until
-from benchmarks._report import report
+from benchmarks.calibration.events import chance, divergence, events_until
+from benchmarks.report import report
 
 ALPHA, POWER = 0.05, 0.9
 RATES = (0.002, 0.02, 0.04, 0.1)

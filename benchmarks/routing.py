@@ -19,7 +19,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any, cast
 
-from benchmarks._report import report
+from benchmarks.report import report
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable, Variant

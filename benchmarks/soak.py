@@ -5,7 +5,7 @@
 
 `fds serve` follows an MLflow server on SQLite. On the way a canary starts, the registry's server is killed for a tenth
 of the time and started again, the canary becomes the champion, and an emergency brings the former one back. Requests
-are sent at fixed times whatever happens (`benchmarks._serving_load`); one fails that is not answered with 200 and its
+are sent at fixed times whatever happens (`benchmarks.serving.load`); one fails that is not answered with 200 and its
 own identity. At the end the server is told to stop, and every answered request must be in the outcome store exactly
 once.
 """
@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks._report import report
-from benchmarks._serving_fds import Replica, replica
-from benchmarks._serving_load import Records, identity, read, steady
-from benchmarks._serving_model import register, train
-from benchmarks._serving_process import Server, end_in_order, free_port
+from benchmarks.report import report
+from benchmarks.serving.fds import Replica, replica
+from benchmarks.serving.load import Records, identity, read, steady
+from benchmarks.serving.model import register, train
+from benchmarks.serving.process import Server, end_in_order, free_port
 
 if TYPE_CHECKING:
     from fds_mlflow import ManagedModel

@@ -6,7 +6,7 @@
 **Latency.** A replica answers a steady load while versions become champion: some it has never seen, which it
 fetches and checks in a process of its own first, and some it has. The p99 of requests due before any swap stands
 beside that of those due during one: from the verb until a second after the first answer of the new version. Requests
-are sent at fixed times (`benchmarks._serving_load`), so a pause would be charged to all who came meanwhile.
+are sent at fixed times (`benchmarks.serving.load`), so a pause would be charged to all who came meanwhile.
 
 **Rollback.** Three replicas with caches of their own follow one registry. Counted are the seconds from the start of the
 command `fds rollback emergency`, and from its end, to the last answer of the old version on any replica.
@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks._report import report
-from benchmarks._serving_fds import FDS, Replica, replica
-from benchmarks._serving_load import Records, read, steady
-from benchmarks._serving_model import MODEL, Model, register, train
-from benchmarks._serving_process import end_in_order, pss_mb
+from benchmarks.report import report
+from benchmarks.serving.fds import FDS, Replica, replica
+from benchmarks.serving.load import Records, read, steady
+from benchmarks.serving.model import MODEL, Model, register, train
+from benchmarks.serving.process import end_in_order, pss_mb
 
 if TYPE_CHECKING:
     from fds_mlflow import ManagedModel
@@ -47,7 +47,7 @@ _COPIES = 20
 _MEMORY = """
 import sys
 from pathlib import Path
-from benchmarks._serving_process import end_in_order, pss_mb
+from benchmarks.serving.process import end_in_order, pss_mb
 from fds_mlflow.serving.native import NativeModel
 folder, copies = Path(sys.argv[1]), int(sys.argv[2])
 kept = [NativeModel.load(folder)]

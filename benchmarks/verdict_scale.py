@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from sqlalchemy import Table, func, select, text
 
-from benchmarks._report import report
+from benchmarks.report import report
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan

@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmarks._explorer import Limits
-from benchmarks._mutants import MUTANTS, Mutant
-from benchmarks._scenarios import SMALL, Code, Group, Scenario, explore
-from benchmarks.interleavings import traced
+from benchmarks.interleavings.explorer import Limits
+from benchmarks.interleavings.interleavings import traced
+from benchmarks.interleavings.mutants import MUTANTS, Mutant
+from benchmarks.interleavings.scenarios import SMALL, Code, Group, Scenario, explore
 from fds_mlflow.core.lifecycle.events import Kind
 
 

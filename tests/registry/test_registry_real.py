@@ -8,11 +8,21 @@ from random import Random
 
 import pytest
 
-from benchmarks._clients import ALREADY, CONFLICT, DONE, REFUSED, Attempt, Crowd, all_attempts, prepare, together
-from benchmarks._invariants import asked_weight
-from benchmarks._linear import Record, violations
-from benchmarks._scale import emergencies, long_history
-from benchmarks.registry_load import checked
+from benchmarks.interleavings.invariants import asked_weight
+from benchmarks.registry_load.clients import (
+    ALREADY,
+    CONFLICT,
+    DONE,
+    REFUSED,
+    Attempt,
+    Crowd,
+    all_attempts,
+    prepare,
+    together,
+)
+from benchmarks.registry_load.linear import Record, violations
+from benchmarks.registry_load.registry_load import checked
+from benchmarks.registry_load.scale import emergencies, long_history
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import fold

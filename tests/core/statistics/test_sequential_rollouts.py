@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._events import Limits, events_until
-from benchmarks._mixture import mean_to_limit
-from benchmarks._rollouts import (
+from benchmarks.calibration.events import Limits, events_until
+from benchmarks.calibration.mixture import mean_to_limit
+from benchmarks.calibration.rollouts import (
     LOOK,
     Events,
     Traffic,

@@ -14,7 +14,7 @@ import standardwebhooks
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from benchmarks._clients import prepare
+from benchmarks.registry_load.clients import prepare
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli.main import main
 from fds_mlflow.core.lifecycle.events import Kind

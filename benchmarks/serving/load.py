@@ -1,6 +1,6 @@
 """A steady load from a process of its own: requests at fixed times whether or not earlier ones are answered.
 
-    python -m benchmarks._serving_load RESULT --rate 1000 --ports 5001,5002 [--seconds 60]
+    python -m benchmarks.serving.load RESULT --rate 1000 --ports 5001,5002 [--seconds 60]
 
 Latency counts from the moment a request was due, so that a server that stops for a while is charged for all who came
 meanwhile (an open loop; a closed one would ask less while it waits). It ends after `--seconds`, or at SIGTERM, lets
@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks._serving_model import rows, score_bodies
+from benchmarks.serving.model import rows, score_bodies
 
 RECORD = np.dtype(
     [("number", "i8"), ("port", "i4"), ("due", "f8"), ("done", "f8"), ("status", "i4"), ("version", "i4")]
@@ -224,9 +224,9 @@ def steady(path: Path, ports: list[int], rate: float, seconds: float = 86_400.0)
         rate: Requests per second, all servers together.
         seconds: At most so long.
     """
-    command: list[str | Path] = [sys.executable, "-m", "benchmarks._serving_load", path, "--rate", str(rate)]
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.serving.load", path, "--rate", str(rate)]
     command += ["--ports", ",".join(map(str, ports)), "--seconds", str(seconds)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent)
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         yield process
     finally:

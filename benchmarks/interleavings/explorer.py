@@ -34,8 +34,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from benchmarks._interned import Read, Registry, born
-from benchmarks._programs import Call, Ended, Process, Program, Sleep
+from benchmarks.interleavings.interned import Read, Registry, born
+from benchmarks.interleavings.programs import Call, Ended, Process, Program, Sleep
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.errors import UnavailableError
 from fds_mlflow.registry.store import Write

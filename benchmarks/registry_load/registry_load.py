@@ -32,10 +32,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._clients import CONFLICT, DONE, MODEL, UNKNOWN, Attempt, Client, Crowd, all_attempts, prepare, together
-from benchmarks._linear import Record, violations
-from benchmarks._report import report
-from benchmarks._scale import emergencies, scale, uncontended
+from benchmarks.registry_load.clients import (
+    CONFLICT,
+    DONE,
+    MODEL,
+    UNKNOWN,
+    Attempt,
+    Client,
+    Crowd,
+    all_attempts,
+    prepare,
+    together,
+)
+from benchmarks.registry_load.linear import Record, violations
+from benchmarks.registry_load.scale import emergencies, scale, uncontended
+from benchmarks.report import report
 from fds_mlflow.registry.doctor import examine
 from tests.support.servers import BACKENDS, missing, registry
 
@@ -246,7 +257,3 @@ def main() -> None:
         as_json=given.json,
     )
     sys.exit(1 if wrong else 0)
-
-
-if __name__ == "__main__":
-    main()

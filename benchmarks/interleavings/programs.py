@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from benchmarks._interned import LIFETIME, Asking, Read
+from benchmarks.interleavings.interned import LIFETIME, Asking, Read
 from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.core.lifecycle.events import Event, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target

@@ -1,7 +1,7 @@
 """Two bare ASGI applications with the settings of `fds serve`: what a server costs that does nothing, or only scores.
 
-    python -m benchmarks._serving_apps echo PORT
-    python -m benchmarks._serving_apps bare PORT BOOSTER
+    python -m benchmarks.serving.apps echo PORT
+    python -m benchmarks.serving.apps bare PORT BOOSTER
 
 `echo` sends the body back: no ASGI application is faster on this server. `bare` decodes a transaction with msgspec,
 asks LightGBM's `Booster.predict`, and sends the score: what anybody would write first, without routing, outcomes,
@@ -61,7 +61,7 @@ def bare(path: str) -> Work:
     import msgspec
     import numpy as np
 
-    from benchmarks._serving_model import NAMES
+    from benchmarks.serving.model import NAMES
 
     booster = lightgbm.Booster(model_file=path)
     row = msgspec.defstruct("Row", [(name, float | None) for name in NAMES], gc=False)

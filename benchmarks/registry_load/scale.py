@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._clients import DONE, PLAN, UNKNOWN, Attempt, Client, TimedStore, prepare, wish
+from benchmarks.registry_load.clients import DONE, PLAN, UNKNOWN, Attempt, Client, TimedStore, prepare, wish
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold

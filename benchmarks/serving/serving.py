@@ -12,7 +12,7 @@ give the scores of the Booster itself. Medians of the rounds are reported, and t
   a transaction as it is; `/invocations` is MLflow's protocol, the same bytes as `mlflow models serve` gets, and a key.
   With two workers as well; on two cores they share theirs with the load.
 - `mlflow models serve`, with a signature and without; MLServer with MLflow's runtime; BentoML around the Booster.
-- `echo` and `bare`: bare ASGI applications on the same server with the same settings, see `benchmarks._serving_apps`.
+- `echo` and `bare`: bare ASGI applications on the same server with the same settings, see `benchmarks.serving.apps`.
 
 MLServer and BentoML get environments of their own under `--others`, made once; without them they are left out.
 wrk is Debian's package `wrk`.
@@ -34,10 +34,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import _serving_wrk as wrk
-from benchmarks._report import report
-from benchmarks._serving_fds import Replica, replica
-from benchmarks._serving_model import (
+from benchmarks.report import report
+from benchmarks.serving import wrk
+from benchmarks.serving.fds import Replica, replica
+from benchmarks.serving.model import (
     Model,
     Rows,
     booster,
@@ -49,9 +49,9 @@ from benchmarks._serving_model import (
     split_bodies,
     train,
 )
-from benchmarks._serving_others import OTHERS, NotInstalledError, bentoml, mlflow_models_serve, mlserver
-from benchmarks._serving_process import Server, end_in_order, free_port
-from benchmarks._serving_wrk import Load
+from benchmarks.serving.others import OTHERS, NotInstalledError, bentoml, mlflow_models_serve, mlserver
+from benchmarks.serving.process import Server, end_in_order, free_port
+from benchmarks.serving.wrk import Load
 
 WEIGHT = 25
 """Percent of the keys that the canary has."""
@@ -92,8 +92,8 @@ def contestants(
 ) -> Iterator[Contestant]:
     """Those that can be compared here, not started; what is left out is said."""
     x = rows(ROWS)
-    here = [sys.executable, "-m", "benchmarks._serving_apps"]
-    path = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    here = [sys.executable, "-m", "benchmarks.serving.apps"]
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     if "echo" in only:
         port = free_port()
         echo = Server(ECHO, [*here, "echo", str(port)], port, folder / "echo", environment=path)
@@ -313,7 +313,3 @@ def main() -> None:
         table.append([name, round(found["rps"]), f"{low:,.0f} to {high:,.0f}", found["p50_ms"], found["p99_ms"]])
         table[-1].append(f"{fast:.3g} to {slow:.3g}")
     report(f"Serving, medians of {result['rounds']} rounds", table, result, options.json)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("_serving_wrk.lua")
+SCRIPT = Path(__file__).with_name("wrk.lua")
 _RUNS = itertools.count()
 
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks._serving_model import Model
-from benchmarks._serving_process import Server, free_port
+from benchmarks.serving.model import Model
+from benchmarks.serving.process import Server, free_port
 
 OTHERS = Path("~/.cache/fds-mlflow/benchmarks").expanduser()
 _INSTALL_LIMIT = 1_200

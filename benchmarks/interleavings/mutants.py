@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks._explorer import Limits
-from benchmarks._scenarios import Code, Scenario
+from benchmarks.interleavings.explorer import Limits
+from benchmarks.interleavings.scenarios import Code, Scenario
 from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout
 from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError

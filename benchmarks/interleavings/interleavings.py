@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from benchmarks._explorer import Found
-from benchmarks._mutants import MUTANTS
-from benchmarks._report import report
-from benchmarks._scenarios import FULL, SMALL, Group, Scenario, explore
+from benchmarks.interleavings.explorer import Found
+from benchmarks.interleavings.mutants import MUTANTS
+from benchmarks.interleavings.scenarios import FULL, SMALL, Group, Scenario, explore
+from benchmarks.report import report
 
 HEADINGS = ["explored", "searches", "states", "steps", "cut off", "violations", "CPU seconds"]
 
@@ -156,7 +156,3 @@ def main(as_json: bool, full: bool, jobs: int | None, traces: bool) -> None:
     result = run(full=full, jobs=jobs or os.cpu_count() or 1, traces=traces)
     if as_json:
         click.echo(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

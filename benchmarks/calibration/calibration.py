@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._report import report
-from benchmarks._rollouts import (
+from benchmarks.calibration.rollouts import (
     Bools,
     Events,
     below_success_rate,
@@ -36,6 +35,7 @@ from benchmarks._rollouts import (
     traffic,
     z_test,
 )
+from benchmarks.report import report
 from fds_mlflow.core.statistics.sequential import log_threshold
 
 ALPHA = 0.05
@@ -163,7 +163,7 @@ def ever_failed_at_first_weight(random: np.random.Generator, rollouts: int, numb
 
 def quadrupled(random: np.random.Generator, rollouts: int) -> dict[str, Any]:
     """A canary whose events quadruple from 0.2 % to 0.8 %: who notices within 10,000 canary requests at 10 %."""
-    from benchmarks._events import events_until
+    from benchmarks.calibration.events import events_until
     from benchmarks.power import canary_requests
 
     needed = canary_requests(
@@ -177,7 +177,7 @@ def quadrupled(random: np.random.Generator, rollouts: int) -> dict[str, Any]:
 
 def judged(rollouts: int) -> dict[str, Any]:
     """Whole rollouts through the judge, 30 % of the champion's alerts reviewed, and as many or more of the canary's."""
-    from benchmarks._judged import rollout
+    from benchmarks.calibration.judged import rollout
     from fds_mlflow.core.evidence.variant import Variant
 
     parts: dict[str, Any] = {}
@@ -237,7 +237,3 @@ def main() -> None:
         if isinstance(found, dict)
     ]
     report("Whole plans, customers, late labels", parts, result, options.json)
-
-
-if __name__ == "__main__":
-    main()

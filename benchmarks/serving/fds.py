@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._serving_model import MODEL
-from benchmarks._serving_process import Server, children, free_port
+from benchmarks.serving.model import MODEL
+from benchmarks.serving.process import Server, children, free_port
 
 FDS = (sys.executable, "-m", "fds_mlflow")
 

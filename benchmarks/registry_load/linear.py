@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks._clients import ALREADY, DONE, REFUSED, UNKNOWN, Attempt, say
+from benchmarks.registry_load.clients import ALREADY, DONE, REFUSED, UNKNOWN, Attempt, say
 from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
 from fds_mlflow.core.lifecycle.operations import Already, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement, product
 from unittest.mock import patch
 
-from benchmarks._explorer import Found, Limits, Search
-from benchmarks._interned import LIFETIME, MODEL, Registry, quick_reading
-from benchmarks._invariants import HAND, Lifecycle, alone
-from benchmarks._programs import NOW, FixedRandom, Port, Program
+from benchmarks.interleavings.explorer import Found, Limits, Search
+from benchmarks.interleavings.interned import LIFETIME, MODEL, Registry, quick_reading
+from benchmarks.interleavings.invariants import HAND, Lifecycle, alone
+from benchmarks.interleavings.programs import NOW, FixedRandom, Port, Program
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.plan.plan import Plan

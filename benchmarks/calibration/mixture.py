@@ -4,7 +4,7 @@ The mean waiting time under a mixture is computed exactly, event by event, and t
 g - 1 at eight knots is moved (Nelder and Mead) until the worst of the means, measured against Wald's limit, is
 smallest. What it prints was rounded; the powers printed by `benchmarks.power` are those of the rounded one.
 
-    python -m benchmarks._mixture        # some minutes on one core
+    python -m benchmarks.calibration.mixture        # some minutes on one core
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import log
 
 import numpy as np
 
-from benchmarks._events import chance, divergence
+from benchmarks.calibration.events import chance, divergence
 from fds_mlflow.core.statistics.sequential import EVEN, KNOTS, log_factors, spread_stakes
 from fds_mlflow.core.statistics.wealth import Floats, log_mixture
 

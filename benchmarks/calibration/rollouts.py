@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks._events import Limits
+from benchmarks.calibration.events import Limits
 from fds_mlflow.core.statistics.sequential import log_factors, ratio_bets
 from fds_mlflow.core.statistics.wealth import log_mixture
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from itertools import permutations
 from typing import Any
 
-from benchmarks._explorer import Table, show_table
-from benchmarks._interned import LIFETIME, MODEL, Registry, Walker
-from benchmarks._programs import NOW, Call, Ended, FixedRandom
+from benchmarks.interleavings.explorer import Table, show_table
+from benchmarks.interleavings.interned import LIFETIME, MODEL, Registry, Walker
+from benchmarks.interleavings.programs import NOW, Call, Ended, FixedRandom
 from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
 from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold

@@ -1,0 +1,1 @@
+"""How often a good canary is failed, and a harmful one passed."""

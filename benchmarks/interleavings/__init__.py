@@ -1,0 +1,1 @@
+"""Every interleaving of writers on the registry, explored."""

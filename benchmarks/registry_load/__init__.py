@@ -1,0 +1,1 @@
+"""A registry under load: crowds, histories, emergencies."""
