@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -118,12 +121,21 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = fds_mlflow.ManagedModle
 
 
-def test_every_folder_of_python_files_is_shipped() -> None:
-    """A package that is forgotten in pyproject would be missing from the wheel."""
-    folders = {path.parent for path in (ROOT / "fds_mlflow").rglob("*.py") if "__pycache__" not in path.parts}
-    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert packages | {"fds_mlflow_plugins"} == set(project()["tool"]["setuptools"]["packages"])
-    assert (ROOT / "fds_mlflow" / "py.typed").is_file()
+@pytest.mark.slow
+def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
+    """Whoever installs the wheel has every module, template and schema, and the plugins under their own name."""
+    for name in ("fds_mlflow", "plugins"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = [Path(sys.executable).with_name("uv"), "build", "--quiet", "--wheel", "--out-dir", tmp_path / "made"]
+    subprocess.run([*map(str, command), str(tmp_path)], check=True)
+    (wheel,) = (tmp_path / "made").glob("*.whl")
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = [path.relative_to(ROOT) for room in ("fds_mlflow", "plugins") for path in (ROOT / room).rglob("*.*")]
+    wanted = {path.as_posix() for path in files if path.suffix != ".pyc"}
+    assert shipped == {name.replace("plugins/", "fds_mlflow_plugins/", 1) for name in wanted}
+    assert {"fds_mlflow/py.typed", "fds_mlflow/data/schemas/handbook.yaml"} < shipped
 
 
 def test_console_script_and_plugins_resolve() -> None:
