@@ -38,7 +38,7 @@ def parse_yaml(text: str, what: str, *, fix: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # a safe loader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{what} is no YAML: {' '.join(str(error).split())}", fix=fix) from None
+        raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}", fix=fix) from None
     except ConfigError as error:
         raise ConfigError(f"{what} is ambiguous: {error.what}", fix=error.fix) from None
     except RecursionError:

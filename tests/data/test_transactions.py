@@ -387,7 +387,7 @@ class TestSchema:
         (tmp_path / "list.yaml").write_text("- a")
         for source, message in (
             ("simulater", "handbook, sample, simulator, ulb"),
-            (tmp_path / "none.yaml", "cannot read"),
+            (tmp_path / "none.yaml", "cannot be read"),
             (tmp_path / "bad.yaml", "is not YAML"),
             (tmp_path / "list.yaml", "holds list"),
         ):

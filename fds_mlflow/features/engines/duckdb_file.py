@@ -22,6 +22,7 @@ from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Where, canonical
 from fds_mlflow.data.transactions import Digest, Schema, as_schema
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
 from fds_mlflow.features.spec import FeatureSpec
 
@@ -183,13 +184,13 @@ class _Work:
 
     def _compute(self) -> None:
         """One table per query, ordered by row."""
-        self.connection.execute(f"CREATE TABLE tx AS {duckdb.keyed('given')}")
+        self.connection.execute(f"CREATE TABLE tx AS {duckdb_sql.keyed('given')}")
         self.connection.execute("DROP TABLE given")
         most = self.connection.execute("SELECT max(tie) FROM tx").fetchone()
-        stride = duckdb.stride(most[0] if most else 0)
-        defaults = duckdb.defaults(self.spec)
-        for role in duckdb.entities(self.spec):
-            for names, query in duckdb.queries(self.spec, role, "tx", stride):
+        stride = duckdb_sql.stride(most[0] if most else 0)
+        defaults = duckdb_sql.defaults(self.spec)
+        for role in duckdb_sql.entities(self.spec):
+            for names, query in duckdb_sql.queries(self.spec, role, "tx", stride):
                 table = f"q{len(self.tables)}"
                 self.connection.execute(f"CREATE TABLE {table} AS SELECT * FROM ({query}) ORDER BY row")
                 self.tables.append(table)
