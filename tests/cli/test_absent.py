@@ -176,7 +176,7 @@ def test_the_live_view_shows_a_dash_where_nobody_looked() -> None:
     rollout = Rollout("R", 3, 4, LABELS, 1_000, 0, NOON)
     blind = live.numbers(rollout, evidence(LABELS))
     cells = {str(column.header): [str(cell) for cell in column.cells] for column in blind.columns}
-    assert cells["missed"] == cells["false pos."] == [UNKNOWN] * 2
+    assert cells["missed"] == cells["false positives"] == [UNKNOWN] * 2
     seeing = live.numbers(rollout, evidence(LABELS, labelled=50, events={EventKind.MISSED_FRAUD: 9}))
     assert [str(cell) for cell in seeing.columns[6].cells] == ["1.00 %"] * 2
     assert "0.00 %" not in shown(live.guardrails(status(LABELS).verdicts[1:], wide=False))

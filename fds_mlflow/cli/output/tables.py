@@ -17,8 +17,10 @@ from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
 from fds_mlflow.core.evidence.evidence import EventKind, Tally
 from fds_mlflow.core.judge.judge import Status
 from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.judge.values import value_of
 from fds_mlflow.core.lifecycle.decision import done
 from fds_mlflow.core.lifecycle.events import Event, Outcome
+from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.lifecycle.reports import CanaryStatus, Candidate, Overview, Validation
@@ -160,21 +162,21 @@ def canary_status(status: CanaryStatus) -> Table:
     rollout = status.rollout
 
     def row(tally: Tally, version: int) -> tuple[object, ...]:
-        events = {kind: known(tally, kind, rollout.plan.terms) for kind in EventKind}
+        terms = rollout.plan.terms
 
-        def share(count: int | None, whole: int) -> str | None:
-            return percent(count / whole) if count is not None and whole else None
+        def rate(metric: Metric) -> str:
+            return metric.describe(value_of(metric, tally, terms))
 
         return (
             tally.variant.value,
             version,
             tally.requests,
             tally.keys,
-            share(events[EventKind.ERROR], tally.keys),
-            share(events[EventKind.ALERT], tally.keys),
-            share(tally.labelled, tally.matured),
-            events[EventKind.FALSE_POSITIVE],
-            events[EventKind.MISSED_FRAUD],
+            rate(Metric.ERROR_RATE),
+            rate(Metric.ALERT_RATE),
+            percent(tally.labelled / tally.matured) if tally.matured else None,
+            known(tally, EventKind.FALSE_POSITIVE, terms),
+            known(tally, EventKind.MISSED_FRAUD, terms),
         )
 
     columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")

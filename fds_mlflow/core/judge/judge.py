@@ -15,17 +15,9 @@ from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
 from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
-from fds_mlflow.core.judge.labels import AMONG_ALERTS, coverage, known, label_fault
-from fds_mlflow.core.judge.measure import (
-    Measure,
-    Paired,
-    approximate,
-    exposed,
-    mean_loss,
-    mean_score,
-    measure,
-    precision_of,
-)
+from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.judge.measure import Measure, Paired, measure
+from fds_mlflow.core.judge.values import approximate, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.verdict import SEVERITY, Judgement, Status, Verdict, worst
 from fds_mlflow.core.plan.guardrail import Guardrail
@@ -34,7 +26,7 @@ from fds_mlflow.core.plan.plan import SRM_ALPHA
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.sequential import Segment, srm_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
-from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
+from fds_mlflow.core.text.numbers import percent, ratio
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["SEVERITY", "SPLIT", "Judgement", "Status", "Verdict", "judge", "worst"]
@@ -212,45 +204,32 @@ class _Case:
 
     def _number(self, arms: Arms, variant: Variant) -> float | None:
         """One variant's number."""
-        tally, metric = arms.of(variant), self.guardrail.metric
-        if metric is Metric.SCORE_SHIFT:
-            return mean_score(tally)
-        if metric is Metric.ALERT_PRECISION:
-            trials = precision_of(tally)
-            return trials.successes / trials.total if trials.total else None
-        if metric is Metric.MONEY_LOST:
-            return mean_loss(tally, self.guardrail.bound or 0.0)
-        keys = exposed(metric, tally)
-        events = known(tally, metric.kind, self.terms) if metric.kind else None
-        return None if events is None or not keys else events / keys
+        return value_of(self.guardrail.metric, arms.of(variant), self.terms, self.guardrail.bound)
 
     def _approximate(self, arms: Arms, variant: Variant) -> bool:
         return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
 
-    def _about(self, arms: Arms, variant: Variant) -> str:
-        return "about " if self._approximate(arms, variant) else ""
+    def _described(self, arms: Arms, variant: Variant) -> str:
+        metric = self.guardrail.metric
+        return metric.describe(self._number(arms, variant), approximate=self._approximate(arms, variant))
 
     def _reason(self, verdict: Verdict, why: str | None) -> str:
         """One sentence: what speaks for the status, then both numbers of the whole rollout."""
-        guardrail, whole = self.guardrail, self.both.whole
-        units = {Metric.ALERT_PRECISION: "reviewed alerts"}.get(
-            guardrail.metric, "matured keys" if self._late else "keys"
-        )
+        guardrail, metric, whole = self.guardrail, self.guardrail.metric, self.both.whole
         both = ", ".join(
-            f"{tally.variant} {self._about(whole, tally.variant)}{self._said(self._number(whole, tally.variant))}"
-            f" of {exposed(guardrail.metric, tally):,}"
+            f"{tally.variant} {self._described(whole, tally.variant)} of {exposed(metric, tally):,}"
             for tally in (whole.judged, whole.control)
         )
-        both += f" {units}"
+        both += f" {metric.row.among}"
         parts = [f"{why} ({both})" if why else both]
         if why is None:
             parts += [self._compared(verdict)] if guardrail.margin is not None else []
-            parts += [f"limit {percent(guardrail.limit)}"] if guardrail.limit is not None else []
-            parts += [f"negligible below {percent(guardrail.negligible)}"] if guardrail.negligible is not None else []
+            rates = (("limit", guardrail.limit), ("negligible below", guardrail.negligible))
+            parts += [f"{name} {metric.describe(rate)}" for name, rate in rates if rate is not None]
         if verdict.coverage is not None:
-            among = "alerts reviewed" if guardrail.metric in AMONG_ALERTS else "matured keys labelled"
+            among = "alerts reviewed" if metric.row.among_alerts else "matured keys labelled"
             parts.append(f"{percent(verdict.coverage)} of {among}")
-        return f"{guardrail.metric.value.replace('_', ' ')}: {'; '.join(parts)}"
+        return f"{metric.words}: {'; '.join(parts)}"
 
     def _compared(self, verdict: Verdict) -> str:
         name = "ratio" if self.guardrail.relative else "difference"
@@ -260,16 +239,11 @@ class _Case:
             found += f" (between {ratio(verdict.interval.low)} and {ratio(verdict.interval.high)})"
         return f"{name} {found} against {limits} allowed"
 
-    def _said(self, number: float | None) -> str:
-        if number is None:
-            return UNKNOWN
-        return f"{number:.4g}" if self.guardrail.metric in (Metric.SCORE_SHIFT, Metric.MONEY_LOST) else percent(number)
-
 
 def _missing_labels(metric: Metric, sides: Sequence[Tally]) -> tuple[Status, str] | None:
     if any(not tally.matured for tally in sides):
         return Status.INCONCLUSIVE, "no label has reached its maturity yet"
-    if metric in AMONG_ALERTS:
+    if metric.row.among_alerts:
         for tally in sides:
             if tally.matured_alerts and not tally.reviewed_alerts:
                 return (

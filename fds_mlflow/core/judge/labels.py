@@ -21,9 +21,6 @@ from fds_mlflow.core.statistics.shares import Trials, share_difference_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.core.text.numbers import percent
 
-AMONG_ALERTS = frozenset({Metric.FALSE_POSITIVES, Metric.ALERT_PRECISION})
-"""Metrics that are counted among reviewed alerts; the other label-based ones among what was let pass."""
-
 TOLERATED = 1.25
 """Ratio of labelled genuine transactions, either way, that letting different ones pass may bring about."""
 
@@ -33,7 +30,7 @@ _THRESHOLD = log_threshold(COVERAGE_ALPHA / 4)
 
 def coverage(metric: Metric, tally: Tally) -> float | None:
     """Share of the keys that a label-based metric is counted among whose truth is known; None without any."""
-    if metric in AMONG_ALERTS:
+    if metric.row.among_alerts:
         return tally.reviewed_alerts / tally.matured_alerts if tally.matured_alerts else None
     return tally.labelled / tally.matured if tally.matured else None
 
@@ -68,7 +65,7 @@ def label_fault(metric: Metric, counts: Counts) -> str | None:
         metric: A label-based one.
         counts: Of both variants.
     """
-    return _alerts_reviewed_apart(counts) if metric in AMONG_ALERTS else _passed_labelled_apart(counts)
+    return _alerts_reviewed_apart(counts) if metric.row.among_alerts else _passed_labelled_apart(counts)
 
 
 def _alerts_reviewed_apart(counts: Counts) -> str | None:

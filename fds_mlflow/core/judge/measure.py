@@ -6,15 +6,15 @@ below a boundary, where it probably lies, and how long it will take to know.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
 from typing import Protocol
 
 from fds_mlflow.core.evidence.arms import Arms, Counts
-from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
+from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally
+from fds_mlflow.core.judge.values import binned, dot, exposed, lost, mean_score, precision_of
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics import bounded, paired, sequential, shares
 from fds_mlflow.core.statistics.bounded import WeightedSegment
@@ -167,12 +167,12 @@ class Money:
     def interval(self, alpha: float) -> Interval:
         """See `bounded.weighted_ratio_interval`; moved by what the bins do to the ratio."""
         found = bounded.weighted_ratio_interval(self.segments, alpha)
-        judged = sum(_dot(segment.values, segment.canary) for segment in self.segments)
-        control = sum(_dot(segment.values, segment.champion) for segment in self.segments)
-        ratio, binned = self.estimate(), self._ratio(judged, control)
-        if not ratio or not binned or inf in (ratio, binned):
+        judged = sum(dot(segment.values, segment.canary) for segment in self.segments)
+        control = sum(dot(segment.values, segment.champion) for segment in self.segments)
+        ratio, by_bins = self.estimate(), self._ratio(judged, control)
+        if not ratio or not by_bins or inf in (ratio, by_bins):
             return found
-        return Interval(found.low * ratio / binned, found.high * ratio / binned)
+        return Interval(found.low * ratio / by_bins, found.high * ratio / by_bins)
 
     def _ratio(self, judged: float, control: float) -> float | None:
         if not control:
@@ -211,10 +211,10 @@ class Scores:
         """See `bounded.mean_difference_interval`; moved by what the bins do to the difference."""
         found = bounded.mean_difference_interval(self.segments, alpha)
         difference = self.estimate()
-        binned = self._difference([(_binned(s.values, s.canary), _binned(s.values, s.champion)) for s in self.segments])
-        if difference is None or binned is None:
+        by_bins = self._difference([(binned(s.values, s.canary), binned(s.values, s.champion)) for s in self.segments])
+        if difference is None or by_bins is None:
             return found
-        moved = difference - binned
+        moved = difference - by_bins
         return Interval(*(max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high)))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
@@ -294,7 +294,7 @@ def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) 
             raise TypeError("a guardrail of money has a cap")
         values = [min(value, bound) / bound for value in LOSS_VALUES]
         segments = _weighted(compared, values, lambda tally: tally.losses)
-        losses = (_lost(whole.judged, bound) / bound, _lost(whole.control, bound) / bound)
+        losses = (lost(whole.judged, bound) / bound, lost(whole.control, bound) / bound)
         return Money(segments, whole.judged.matured, whole.control.matured, losses)
     kind = metric.kind
     if kind is None:
@@ -308,59 +308,6 @@ def segments_of(arms: Sequence[Arms], kind: EventKind) -> list[Segment]:
     return [Segment(a.weight, a.judged.events.get(kind, 0), a.control.events.get(kind, 0)) for a in arms]
 
 
-def exposed(metric: Metric, tally: Tally) -> int:
-    """Keys that a metric is counted among."""
-    if metric is Metric.ALERT_PRECISION:
-        return tally.reviewed_alerts
-    if metric is Metric.SCORE_SHIFT:
-        return sum(tally.scores)
-    return tally.matured if metric.needs_labels else tally.keys
-
-
-def precision_of(tally: Tally) -> Trials:
-    """Frauds among the reviewed alerts of one variant."""
-    return Trials(tally.reviewed_alerts - tally.false_alerts, tally.reviewed_alerts)
-
-
-def mean_score(tally: Tally) -> float | None:
-    """Mean score over keys; by bins where their sum is not known (see `approximate`)."""
-    if tally.score_sum is None:
-        return _binned(SCORE_VALUES, tally.scores)
-    return tally.score_sum / sum(tally.scores)
-
-
-def mean_loss(tally: Tally, cap: float) -> float | None:
-    """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
-
-    None where nobody looked: without a label of what was let pass, or an amount of the frauds among it.
-    """
-    missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
-    looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts
-    return _lost(tally, cap) / tally.matured if tally.matured and looked else None
-
-
-def approximate(metric: Metric, tally: Tally, cap: float | None) -> bool:
-    """Whether a mean of the metric can only be read off bins, be it because an older release counted without sums."""
-    if metric is Metric.SCORE_SHIFT:
-        return tally.score_sum is None and any(tally.scores)
-    if metric is not Metric.MONEY_LOST or not any(tally.losses):
-        return False
-    straddling = bisect_left(LOSS_EDGES, cap) if cap is not None and cap not in LOSS_EDGES else LOSS_BINS
-    return not tally.loss_sums or (straddling < LOSS_BINS and tally.losses[straddling] > 1)
-
-
-def _lost(tally: Tally, cap: float) -> float:
-    """Money lost in all, each loss capped: each bin's own mean stands for its losses, else its middle."""
-    if tally.loss_sums:
-        return sum(min(total, n * cap) for total, n in zip(tally.loss_sums, tally.losses, strict=True))
-    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False))
-
-
-def _binned(values: Sequence[float], counts: Sequence[int]) -> float | None:
-    keys = sum(counts)
-    return _dot(values, counts) / keys if keys else None
-
-
 def _weighted(
     arms: Sequence[Arms], values: Sequence[float], bins: Callable[[Tally], tuple[int, ...]]
 ) -> list[WeightedSegment]:
@@ -369,10 +316,6 @@ def _weighted(
         WeightedSegment(each.weight, values, bins(each.judged) or nothing, bins(each.control) or nothing)
         for each in arms
     ]
-
-
-def _dot(values: Sequence[float], counts: Sequence[int]) -> float:
-    return sum(value * count for value, count in zip(values, counts, strict=False))
 
 
 def _first(reached: Callable[[int], bool]) -> int | None:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Basis, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.lifecycle.verdict import Judgement, Status
-from fds_mlflow.core.plan.metric import NEEDS_LABELS
 from fds_mlflow.core.weight import to_percent
 
 AUTOPILOT = "autopilot of "
@@ -47,7 +46,7 @@ def basis(judgement: Judgement, evidence: Evidence, *, judged: bool) -> Basis:
         evidence: What was judged.
         judged: Whether the judge decides, not a person who asked it.
     """
-    asked = any(v.guardrail is not None and v.guardrail.metric in NEEDS_LABELS for v in judgement.verdicts)
+    asked = any(v.guardrail is not None and v.guardrail.metric.needs_labels for v in judgement.verdicts)
     return Basis(
         judged=judged,
         overall=judgement.overall.status,

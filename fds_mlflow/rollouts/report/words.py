@@ -9,6 +9,7 @@ from fds_mlflow.core.lifecycle.decision import Decision, by_judge, who
 from fds_mlflow.core.lifecycle.events import Basis, Event, Kind
 from fds_mlflow.core.lifecycle.verdict import SEVERITY
 from fds_mlflow.core.text.duration import describe_duration, from_duration
+from fds_mlflow.core.text.numbers import money
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report.summary import Story
@@ -90,16 +91,16 @@ def _counted(count: float, one: str) -> str:
     return f"{count:,.0f} {one if count == 1 else f'{one}s'}"
 
 
-def _worth(money: float | None) -> str:
-    return "" if money is None else f", for which labels name {money:,.2f}"
+def _worth(amount: float | None) -> str:
+    return "" if amount is None else f", for which labels name {money(amount)}"
 
 
-def _took(missed: float, known: float | None, money: float | None) -> str:
+def _took(missed: float, known: float | None, amount: float | None) -> str:
     if not missed:
         return ""
-    if not known or money is None:
+    if not known or amount is None:
         return ", and how much money they took is not known"
-    return f", which took {money:,.2f}" + (f" ({known:,.0f} with a known amount)" if known < missed else "")
+    return f", which took {money(amount)}" + (f" ({known:,.0f} with a known amount)" if known < missed else "")
 
 
 def _why(story: Story) -> str:
