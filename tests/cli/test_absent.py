@@ -66,7 +66,7 @@ def tally(variant: Variant = Variant.CANARY, **changes: object) -> Tally:
     ],
 )
 def test_what_no_label_could_show_is_unknown(changes: dict[str, object], missed: int | None, false: int | None) -> None:
-    """Missed frauds show where what was let pass has labels, false positives where alerts are reviewed."""
+    """Missed frauds show where what was not flagged has labels, false positives where alerts are reviewed."""
     found = tally(**changes)
     assert known(found, EventKind.MISSED_FRAUD, LABELS.terms) == missed
     assert known(found, EventKind.FALSE_POSITIVE, LABELS.terms) == false

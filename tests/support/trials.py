@@ -48,7 +48,7 @@ def tally(
 def labelled(
     variant: Variant, keys: int, *, alerts: int, reviewed: int, false: int, missed: int, **counts: Any
 ) -> Tally:
-    """Outcomes whose labels have matured: alerts that were reviewed, and frauds that were let pass and disputed."""
+    """Outcomes whose labels have matured: alerts that were reviewed, and frauds that were missed and disputed."""
     genuine = counts.pop("genuine", 0)
     return tally(
         variant,

@@ -59,8 +59,8 @@ def rehearsal(found: Rehearsal) -> Group:
             + (f" Stopped by {', '.join(f'{c} {s:.0%}' for c, s in found.causes.items())}." if found.causes else "")
         ),
         Text(
-            f"Frauds that it lets pass until then take {ours} on average; of the same requests the"
-            f" champion would have let pass {theirs}."
+            f"Frauds that it misses until then take {ours} on average; of the same requests the"
+            f" champion would have missed {theirs}."
         ),
         Text(
             f"False abort (the champion as its own canary): {found.false_abort:.1%} +- {found.false_abort_error:.1%},"

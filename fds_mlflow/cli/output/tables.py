@@ -80,11 +80,11 @@ class _Table(Table):
         yield from super().__rich_console__(console, options)
 
 
-def _within(room: int, wished: Sequence[int], least: Sequence[int]) -> list[int]:
+def _within(room: int, wanted: Sequence[int], least: Sequence[int]) -> list[int]:
     """Widths that fit together: the widest are cut first, none below its least."""
     made = list(least)
-    for most in range(max(wished, default=0), 0, -1):
-        made = [max(low, min(wish, most)) for wish, low in zip(wished, least, strict=True)]
+    for most in range(max(wanted, default=0), 0, -1):
+        made = [max(low, min(want, most)) for want, low in zip(wanted, least, strict=True)]
         if sum(made) <= room:
             break
     return made
@@ -224,7 +224,7 @@ def overview(model: Overview) -> Table:
     made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
     notes = []
     if not model.agrees:
-        notes.append("the history does not explain the aliases; the next operation records what a hand did")
+        notes.append("the history does not explain the aliases; the next operation records the out-of-band change")
     notes.extend(f"in flight since {i.time:%Y-%m-%d %H:%M:%S} UTC by {i.actor} ({i.id})" for i in model.pending)
     made.caption = Text("\n").join([Text(note, style="yellow") for note in notes] + _descriptions(model.versions))
     made.caption_justify = "left"
@@ -282,4 +282,4 @@ def findings(found: Sequence[Finding]) -> Table | str:
     if not found:
         return "aliases, stages, tags and history agree"
     rows = [(f.severity, f.what, f.means, f.fix) for f in found]
-    return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
+    return table("Findings", ("severity", "what", "what it means", "how to fix it"), rows)

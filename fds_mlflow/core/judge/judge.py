@@ -41,7 +41,7 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     Args:
         evidence: Counted on the terms of the rollout's plan.
         rollout: Its plan, and where it stands.
-        detail: Also find estimates, intervals and the requests to go, which take most of the time.
+        detail: Also find estimates, intervals and the estimated requests remaining, which take most of the time.
 
     Raises:
         ConfigError: The evidence was counted on other terms.
@@ -52,8 +52,8 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             f"the evidence was counted on {evidence.terms}, the plan asks for {plan.terms}",
             fix="ask for the evidence with the plan's own terms",
         )
-    both = counts(evidence, control=rollout.is_watch)
-    step = arms_of_step(evidence, rollout.step, rollout.weight, control=rollout.is_watch)
+    both = counts(evidence, is_watch=rollout.is_watch)
+    step = arms_of_step(evidence, rollout.step, rollout.weight, is_watch=rollout.is_watch)
     split = _split(both)
     cases = [
         _Case(
@@ -61,7 +61,7 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             plan.alpha_each,
             both,
             step,
-            _pairs(evidence, guardrail, control=rollout.is_watch),
+            _pairs(evidence, guardrail, is_watch=rollout.is_watch),
             split,
             plan.terms,
         )
@@ -76,19 +76,17 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
 def _split(both: Counts) -> Verdict:
     """Whether the keys of both variants are as many as the recorded weights say."""
     compared = both.by_weight
-    segments = [Segment(each.weight, each.judged.keys, each.control.keys) for each in compared]
-    judged, keys = sum(s.canary for s in segments), sum(s.canary + s.champion for s in segments)
+    segments = [Segment(each.weight, each.treatment.keys, each.control.keys) for each in compared]
+    treatment, keys = sum(s.canary for s in segments), sum(s.canary + s.champion for s in segments)
     threshold = log_threshold(SRM_ALPHA)
     if not keys:
         return Verdict(Status.NODATA, SPLIT, "0 keys under a weight above 0 % and below 100 %", threshold=threshold)
     expected = sum(s.weight * (s.canary + s.champion) for s in segments) / keys
     evidence = srm_evidence(segments)
-    said = (
-        f"{percent(judged / keys)} of {keys:,} keys went to the {compared[0].judged.variant} where the weights say"
-        f" {percent(expected)}"
-    )
-    canary_share, canary_expected = judged / keys, expected
-    if compared[0].judged.variant is Variant.CHAMPION:
+    variant, share = compared[0].treatment.variant, percent(treatment / keys)
+    said = f"{share} of {keys:,} keys went to the {variant} where the weights say {percent(expected)}"
+    canary_share, canary_expected = treatment / keys, expected
+    if variant is Variant.CHAMPION:
         canary_share, canary_expected = 1 - canary_share, 1 - canary_expected
     broken = evidence >= threshold
     return Verdict(
@@ -103,12 +101,12 @@ def _split(both: Counts) -> Verdict:
     )
 
 
-def _pairs(evidence: Evidence, guardrail: Guardrail, *, control: bool) -> Pairs | None:
-    """Shadow evidence of a paired guardrail, the judged variant as the canary; None where it is not paired."""
+def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> Pairs | None:
+    """Shadow evidence of a paired guardrail, the treatment as the canary; None where it is not paired."""
     if not guardrail.paired or guardrail.metric.kind is None:
         return None
     pairs = evidence.pairs.get(guardrail.metric.kind, Pairs())
-    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if control else pairs
+    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if is_watch else pairs
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class _Case:
             pass_evidence=harmless if isfinite(harmless) else None,
             threshold=threshold,
             requests_to_go=wait,
-            coverage=coverage(self.guardrail.metric, self.both.whole.judged) if self._late else None,
+            coverage=coverage(self.guardrail.metric, self.both.whole.treatment) if self._late else None,
             approximate=any(
                 self._approximate(arms, variant) for arms in (self.step, self.both.whole) for variant in Variant
             ),
@@ -174,8 +172,8 @@ class _Case:
         return measure(self.guardrail.metric, self.both, self.step.weight, self.guardrail.bound)
 
     def _own(self) -> Rate:
-        """Events of the judged variant, at whatever weight."""
-        metric, tally = self.guardrail.metric, self.both.whole.judged
+        """Events of the treatment, at whatever weight."""
+        metric, tally = self.guardrail.metric, self.both.whole.treatment
         keys = exposed(metric, tally)
         return Rate(min(keys, tally.events.get(metric.kind, 0) if metric.kind else 0), keys)
 
@@ -194,7 +192,7 @@ class _Case:
             seen = self.pairs.both + self.pairs.canary_only + self.pairs.champion_only + self.pairs.neither
             return None if seen else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
         compared = self.both.compared
-        sides = [compared.judged, compared.control] if self.guardrail.margin is not None else [whole.judged]
+        sides = [compared.treatment, compared.control] if self.guardrail.margin is not None else [whole.treatment]
         for tally in sides:
             if not tally.requests:
                 return Status.NODATA, f"the {tally.variant} has 0 outcomes, at least 1 is needed"
@@ -218,7 +216,7 @@ class _Case:
         guardrail, metric, whole = self.guardrail, self.guardrail.metric, self.both.whole
         both = ", ".join(
             f"{tally.variant} {self._described(whole, tally.variant)} of {exposed(metric, tally):,}"
-            for tally in (whole.judged, whole.control)
+            for tally in (whole.treatment, whole.control)
         )
         both += f" {metric.row.among}"
         parts = [f"{why} ({both})" if why else both]

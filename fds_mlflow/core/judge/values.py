@@ -57,7 +57,7 @@ def mean_score(tally: Tally) -> float | None:
 def mean_loss(tally: Tally, cap: float) -> float | None:
     """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
 
-    None where nobody looked: without a label of what was let pass, or an amount of the frauds among it.
+    None where nobody looked: without a label of what was not flagged, or an amount of the frauds among it.
     """
     missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
     looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts

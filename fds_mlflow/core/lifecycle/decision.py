@@ -12,7 +12,7 @@ from fds_mlflow.core.lifecycle.verdict import Judgement, Status
 from fds_mlflow.core.weight import to_percent
 
 AUTOPILOT = "autopilot of "
-"""How the name of an autopilot begins. Events of releases that recorded no basis tell the judge's hand by it alone."""
+"""How the name of an autopilot begins. Events of releases that recorded no basis tell the judge by it alone."""
 
 _SAID = re.compile(rf"\(({'|'.join(Status)}): ")
 """How the reason of an autopilot's event names the overall verdict."""
@@ -104,7 +104,7 @@ _ENDS: Mapping[RolloutStatus, Decision] = {
     RolloutStatus.OVERTAKEN: Decision.OVERTAKEN,
     RolloutStatus.ABANDONED: Decision.ABANDONED,
 }
-"""What a status means where the judge had no hand in it."""
+"""What a status means where the judge had no part in it."""
 
 
 def ended(event: Event) -> Decision | None:
@@ -150,5 +150,5 @@ def done(event: Event) -> str:
 
 
 def who(event: Event) -> str:
-    """Who decided: the registry keeps no name of a hand that moved an alias, only of who noticed."""
-    return f"a hand in the registry, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor
+    """Who decided: of an out-of-band change the registry keeps no name, only of who noticed."""
+    return f"an out-of-band change, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor

@@ -20,13 +20,13 @@ from fds_mlflow.core.weight import to_percent
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots, words
 from fds_mlflow.rollouts.report.plots import Series
-from fds_mlflow.rollouts.report.summary import Story, VersionFacts, build
+from fds_mlflow.rollouts.report.summary import RolloutSummary, VersionFacts, build
 from fds_mlflow.rollouts.report.words import summary
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["Section", "Step", "Story", "asks", "build", "render", "sections", "steps", "summary"]
+__all__ = ["RolloutSummary", "Section", "Step", "asks", "build", "render", "sections", "steps", "summary"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Section:
     plots: tuple[str, ...]
 
 
-def steps(story: Story) -> list[Step]:
+def steps(story: RolloutSummary) -> list[Step]:
     """The steps as they went, each until the next one or the end."""
     moved = [e for e in story.done if e.rollout is not None and e.rollout.active]
     ends = [*(event.time for event in moved[1:]), story.ended or story.made]
@@ -94,14 +94,14 @@ def steps(story: Story) -> list[Step]:
     ]
 
 
-def sections(story: Story) -> list[Section]:
+def sections(story: RolloutSummary) -> list[Section]:
     """One section per check: the plan's guardrails, after whatever else was judged (such as the split itself)."""
     guardrails = {guardrail.metric.value: guardrail for guardrail in story.rollout.plan.guardrails}
     others = [name for name in story.statuses if name not in guardrails]
     return [_section(story, name, guardrails.get(name)) for name in (*others, *guardrails)]
 
 
-def _section(story: Story, name: str, guardrail: Guardrail | None) -> Section:
+def _section(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> Section:
     status, _, reason = story.tags.get(f"{naming.VERDICT}.{name}", "").partition(": ")
     decided = story.statuses.get(name, status)
     reason = reason if decided == status else ""  # the run's sentence is of an earlier look
@@ -131,7 +131,7 @@ def _evidence(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.0%}".replace("%", " %")
 
 
-def _interval(story: Story, guardrail: Guardrail) -> str:
+def _interval(story: RolloutSummary, guardrail: Guardrail) -> str:
     """The last interval; an end that was not logged has none."""
     low, high = (story.latest(f"{guardrail.metric}/interval_{end}") for end in ("low", "high"))
     if low is None and high is None:
@@ -158,7 +158,7 @@ def asks(guardrail: Guardrail) -> str:
     return f"{', '.join(found)}{'' if guardrail.required else ' (not required)'}."
 
 
-def _plots(story: Story, name: str, guardrail: Guardrail | None) -> tuple[str, ...]:
+def _plots(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> tuple[str, ...]:
     values = {end: story.series.get(f"{name}/{end}", ()) for end in _ENDS}
     watch = story.rollout.is_watch
     found = []
@@ -179,7 +179,7 @@ def _plots(story: Story, name: str, guardrail: Guardrail | None) -> tuple[str, .
 _ENDS = ("champion", "canary", "interval_low", "interval_high", "estimate", "fail_evidence", "pass_evidence")
 
 
-def render(story: Story) -> str:
+def render(story: RolloutSummary) -> str:
     """The report as one HTML page: nothing in it is fetched from anywhere, and it works without JavaScript."""
     weights = _weights(story)
     marks = [(time, event.kind.value) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
@@ -202,11 +202,11 @@ def render(story: Story) -> str:
     return _environment().get_template("rollout.html.j2").render(context)
 
 
-def _about_weight(story: Story) -> list[Event]:
+def _about_weight(story: RolloutSummary) -> list[Event]:
     return [event for event in story.done if event.rollout is not None]
 
 
-def _weights(story: Story) -> Series:
+def _weights(story: RolloutSummary) -> Series:
     """The weight after every event of the history, which knows each step, as no tick does.
 
     The order is the history's: times are of several clocks, and never go back here.
@@ -218,14 +218,14 @@ def _weights(story: Story) -> Series:
     return [*found, (max(story.made, found[-1][0]), found[-1][1])] if story.rollout.active else found
 
 
-def _versions(story: Story) -> list[tuple[str, VersionFacts]]:
+def _versions(story: RolloutSummary) -> list[tuple[str, VersionFacts]]:
     """Both versions by their part: the one on trial first."""
     rollout = story.rollout
     parts = (("control" if rollout.is_watch else "canary", rollout.canary), ("champion", rollout.champion))
     return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
 
 
-def _traffic(story: Story) -> list[tuple[str, str, str]]:
+def _traffic(story: RolloutSummary) -> list[tuple[str, str, str]]:
     """Requests and distinct keys, by variant."""
     rows = []
     for variant in ("champion", "canary"):

@@ -76,8 +76,8 @@ def test_a_value_reads_the_same_in_every_view(metric: Metric) -> None:
     assert f" {metric.row.among};" in verdict.reason
     champion, canary = tick.evidence.tallies
     status = CanaryStatus(tick.rollout, champion, canary, tick.judgement.verdicts, tick.recommendation)
-    notes = naming.tags(tick, naming.Known())[naming.NOTE]
-    told = naming.changed(naming.Known(), tick)
+    notes = naming.tags(tick, naming.LastReported())[naming.NOTE]
+    told = naming.changed(naming.LastReported(), tick)
     for view in (shown(tables.canary_status(status)), notes, str(told and told.data)):
         assert f"canary {sentence} of " in " ".join(view.split()), view
 

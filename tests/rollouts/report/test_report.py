@@ -23,7 +23,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias, SetVersionTag, VersionView
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots
-from fds_mlflow.rollouts.report.report import Story, asks, build, render, sections, steps, summary
+from fds_mlflow.rollouts.report.report import RolloutSummary, asks, build, render, sections, steps, summary
 from fds_mlflow.rollouts.report.summary import VersionFacts, version_facts
 from tests.support.registry_model import MODEL
 from tests.support.rollout_ticks import ROLLOUT, SMALL, Trial
@@ -64,10 +64,10 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: int = 3) -> Story:
+def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: int = 3) -> RolloutSummary:
     """A story of a trial whose ticks were recorded."""
     rows: dict[str, list[tuple[datetime, float]]] = {}
-    known, said = naming.Known(), {}
+    known, said = naming.LastReported(), {}
     for _ in range(ticks):
         tick = trial.later(3_600).tick(*statuses, action=action, reason="2.1 % against 2 %")
         known = known.after(tick)
@@ -77,7 +77,7 @@ def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: i
     return again(trial, rows, said)
 
 
-def again(trial: Trial, series: dict[str, list[tuple[datetime, float]]], said: dict[str, str]) -> Story:
+def again(trial: Trial, series: dict[str, list[tuple[datetime, float]]], said: dict[str, str]) -> RolloutSummary:
     """The story as the history has it now."""
     events = naming.about(trial.model.session.look().history.events, ROLLOUT)
     return build(MODEL, events, series, said, trial.model.session.now())
@@ -132,7 +132,7 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
     trial.world.by_hand(SetAlias("champion", 6))
     trial.model.settle()
     assert summary(again(trial, {}, {})).startswith(
-        "Overtaken: a hand in the registry ended the trial of version 4 against 3. Noticed by ann on"
+        "Overtaken: an out-of-band change ended the trial of version 4 against 3. Noticed by ann on"
     )
     *before, last = again(trial, {}, {}).events
     rolled = replace(last, kind=Kind.ROLLBACK, rollout=last.rollout.ended(RolloutStatus.ROLLED_BACK))  # type: ignore[union-attr]
