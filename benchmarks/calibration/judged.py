@@ -53,7 +53,7 @@ def rollout(
 ) -> Ended:
     """One A/A rollout of three steps, judged after every `per_look` requests.
 
-    Blocked transactions have no truth unless somebody reviews the alert; frauds that were let pass are always disputed.
+    Blocked transactions have no truth unless somebody reviews the alert; frauds that were missed are always disputed.
 
     Args:
         random: Source of randomness.

@@ -18,7 +18,7 @@ from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import aliases, exclusion, tags, writes
 from fds_mlflow.registry.aliases import Aliases
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
-from fds_mlflow.registry.tags import Found, History, Intent
+from fds_mlflow.registry.tags import History, Intent, Precondition
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.registry.view import View
 
@@ -130,7 +130,7 @@ def _history_ignored() -> AbstractContextManager[object]:
 
 
 def _found_is_never_asked() -> AbstractContextManager[object]:
-    return patch.object(Found, "__eq__", lambda *_: True)
+    return patch.object(Precondition, "__eq__", lambda *_: True)
 
 
 def _any_baseline(champion: int | None, canary: int | None, rollout: Rollout | None) -> Rollout | None:

@@ -52,7 +52,7 @@ _INTENT = re.compile(rf"fds\.intent\.({_ULID})")
 
 
 @dataclass(frozen=True)
-class Found:
+class Precondition:
     """What an operation found when it began; it goes on only while this still holds.
 
     Attributes:
@@ -84,7 +84,7 @@ class Intent:
 
     id: str
     actor: str
-    found: Found
+    found: Precondition
     event: Event | None
     time: datetime
     take_over: bool = False
@@ -242,7 +242,7 @@ def decode_intent(operation: str, value: str) -> Intent:
     return Intent(
         id=operation,
         actor=_text(values["actor"]),
-        found=Found(
+        found=Precondition(
             champion=_version(found["champion"]),
             canary=_version(found["canary"]),
             last=(int(found["last"][0]), str(found["last"][1])),

@@ -9,7 +9,7 @@ from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import ModelView, VersionView
-from fds_mlflow.registry.tags import Found, History
+from fds_mlflow.registry.tags import History, Precondition
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class View:
         return self.model.aliases.get(tags.CANARY)
 
     @property
-    def found(self) -> Found:
+    def found(self) -> Precondition:
         """What must still hold when the operation goes on."""
         tag = self.canary.tags.get(tags.ROLLOUT) if self.canary else None
-        return Found(self.champion_alias, self.canary_alias, self.history.last, tags.digest(tag))
+        return Precondition(self.champion_alias, self.canary_alias, self.history.last, tags.digest(tag))
 
     @property
     def agrees(self) -> bool:

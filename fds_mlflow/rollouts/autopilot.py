@@ -112,7 +112,7 @@ class Autopilot:
 
         Raises:
             RefusedError: There is no active rollout to begin with, and no watch is due.
-            FdsError: The first look met an error that no waiting mends, such as a model that does not exist.
+            FdsError: The first look met an error that no waiting fixes, such as a model that does not exist.
         """
         tick = self._look()
         if tick.ended and tick.applied is None:
@@ -128,7 +128,7 @@ class Autopilot:
         return tick
 
     def _look(self) -> Tick:
-        """A tick that nobody has been told of; one that somebody else got ahead of starts over."""
+        """A tick that nobody has been notified of; one that somebody else got ahead of starts over."""
         for _ in range(TRIES):
             tick = self._tick()
             if not isinstance(tick.error, StaleError):
@@ -153,7 +153,7 @@ class Autopilot:
             if kind is None:
                 return tick
             decided_on = basis(judgement, evidence, judged=True)
-            request = Request(kind, now=tick.time, seen=view.state.sequence, basis=decided_on)
+            request = Request(kind, now=tick.time, expected_sequence=view.state.sequence, basis=decided_on)
             applied = session.run(request, clipped(recommendation.reason, MAX_REASON), actor=self.actor)
             return replace(tick, applied=applied, **_after(applied, tick.time))
         except FdsError as error:
@@ -173,7 +173,7 @@ class Autopilot:
         if completed is None:
             about = [event for event in view.history.events if event.rollout is not None]
             return replace(tick, ended=True, last=about[-1] if about else None)
-        applied = start_watch(self._session, completed, seen=view.state.sequence, actor=self.actor)
+        applied = start_watch(self._session, completed, expected_sequence=view.state.sequence, actor=self.actor)
         return replace(tick, applied=applied)
 
     def _tell(self, tick: Tick) -> None:

@@ -95,9 +95,9 @@ class Canary:
             ConfigError: The evidence was counted on other terms.
         """
         rollout, known, judgement = self._judged(evidence)
-        step = arms_of_step(known, rollout.step, rollout.weight, control=False)
+        step = arms_of_step(known, rollout.step, rollout.weight, is_watch=False)
         recommendation = next_step(rollout, judgement, self._session.now())
-        return CanaryStatus(rollout, step.control, step.judged, judgement.verdicts, recommendation)
+        return CanaryStatus(rollout, step.control, step.treatment, judgement.verdicts, recommendation)
 
     def _judged(self, evidence: Evidence | None = None) -> tuple[Rollout, Evidence, Judgement]:
         """The active rollout, what is known about it, and what the judge says."""

@@ -147,8 +147,8 @@ def slug(verdict: Verdict) -> str:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What was last told of a rollout.
+class LastReported:
+    """What was last reported of a rollout.
 
     Attributes:
         number: How often something had changed by then.
@@ -170,8 +170,8 @@ class Known:
         return json.dumps(values)
 
     @classmethod
-    def decode(cls, value: str | None) -> Known:
-        """Read the tag; nothing is known where there is none or a hand has changed it."""
+    def decode(cls, value: str | None) -> LastReported:
+        """Read the tag; nothing is known where there is none or it cannot be parsed."""
         try:
             values = json.loads(value or "")
             statuses = {str(name): Status(status).value for name, status in values["statuses"].items()}
@@ -180,24 +180,24 @@ class Known:
         except (ValueError, LookupError, TypeError, AttributeError):
             return cls()
 
-    def after(self, tick: Tick) -> Known:
+    def after(self, tick: Tick) -> LastReported:
         """What is known after a tick; the number grows where something changed."""
         if tick.judgement is None:
             return self
         statuses = {slug(verdict): verdict.status.value for verdict in tick.judgement.verdicts}
         action = tick.recommendation.action.value if tick.recommendation is not None else self.action
         changed = action != self.action or any(_changes(self, tick.judgement))
-        return Known(self.number + changed, action, {**self.statuses, **statuses}, self.logged)
+        return LastReported(self.number + changed, action, {**self.statuses, **statuses}, self.logged)
 
 
-def _changes(known: Known, judgement: Judgement) -> Iterator[Verdict]:
+def _changes(known: LastReported, judgement: Judgement) -> Iterator[Verdict]:
     for verdict in judgement.verdicts:
         if verdict.status.value != known.statuses.get(slug(verdict), Status.NODATA.value):
             yield verdict
 
 
-def changed(known: Known, tick: Tick) -> Notification | None:
-    """What is to be told of a tick: verdicts that changed, or another recommendation; None where nothing did.
+def changed(known: LastReported, tick: Tick) -> Notification | None:
+    """What is to be notified of a tick: verdicts that changed, or another recommendation; None where nothing did.
 
     The id counts the changes of the rollout, so that two autopilots that see the same change tell it under one id.
     """
@@ -229,7 +229,7 @@ def changed(known: Known, tick: Tick) -> Notification | None:
     return Notification(f"{tick.rollout.id}-{now.number}", "rollout.verdict", tick.time, tick.model, data)
 
 
-def tags(tick: Tick, known: Known) -> dict[str, str]:
+def tags(tick: Tick, known: LastReported) -> dict[str, str]:
     """Verdicts and recommendation as tags, and what is known after the tick; the description says it all in words."""
     found = {KNOWN: known.encode()}
     if tick.judgement is not None:

@@ -66,7 +66,7 @@ def tally(variant: Variant = Variant.CANARY, **changes: object) -> Tally:
     ],
 )
 def test_what_no_label_could_show_is_unknown(changes: dict[str, object], missed: int | None, false: int | None) -> None:
-    """Missed frauds show where what was let pass has labels, false positives where alerts are reviewed."""
+    """Missed frauds show where what was not flagged has labels, false positives where alerts are reviewed."""
     found = tally(**changes)
     assert known(found, EventKind.MISSED_FRAUD, LABELS.terms) == missed
     assert known(found, EventKind.FALSE_POSITIVE, LABELS.terms) == false
@@ -176,7 +176,7 @@ def test_the_live_view_shows_a_dash_where_nobody_looked() -> None:
     rollout = Rollout("R", 3, 4, LABELS, 1_000, 0, NOON)
     blind = live.numbers(rollout, evidence(LABELS))
     cells = {str(column.header): [str(cell) for cell in column.cells] for column in blind.columns}
-    assert cells["missed"] == cells["false pos."] == [UNKNOWN] * 2
+    assert cells["missed"] == cells["false positives"] == [UNKNOWN] * 2
     seeing = live.numbers(rollout, evidence(LABELS, labelled=50, events={EventKind.MISSED_FRAUD: 9}))
     assert [str(cell) for cell in seeing.columns[6].cells] == ["1.00 %"] * 2
     assert "0.00 %" not in shown(live.guardrails(status(LABELS).verdicts[1:], wide=False))

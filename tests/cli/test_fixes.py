@@ -195,7 +195,7 @@ def test_a_missing_threshold_is_set_by_what_the_fix_says(verb: list[str], fraud:
 
 
 def test_the_doctor_says_how_to_set_a_threshold(fraud: None) -> None:
-    """A champion that lost its threshold is mended by what the doctor's finding says."""
+    """A champion that lost its threshold is fixed by what the doctor's finding says."""
     assert fds(*PROMOTE).exit_code == 0
     mlflow.MlflowClient().delete_model_version_tag("fraud", "1", "fds.threshold")
     (finding,) = strict(fds("doctor", "fraud", "--json").stdout)
@@ -369,9 +369,9 @@ def _workbook(folder: Path) -> tuple[list[str], Callable[[str], Any]]:
 @pytest.mark.parametrize("make", [_latin_labels, _no_plan, _bad_times, _unknown_labels_columns, _workbook])
 def test_a_file_mended_by_the_fix_is_taken(make: Callable[[Path], Any], tmp_path: Path) -> None:
     """Doing to a file what the fix says makes the same call go through."""
-    words, mend = make(tmp_path)
+    words, fix = make(tmp_path)
     words = ["--outcomes", f"sqlite:///{tmp_path}/o.db", *words]
-    mend(refused(words))
+    fix(refused(words))
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
 

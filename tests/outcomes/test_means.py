@@ -16,7 +16,7 @@ from fds_mlflow.core.evidence.bins import LOSS_EDGES
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import judge
-from fds_mlflow.core.judge.measure import approximate, mean_loss, mean_score
+from fds_mlflow.core.judge.values import approximate, mean_loss, mean_score
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.verdict import Verdict
 from fds_mlflow.core.plan.guardrail import Guardrail

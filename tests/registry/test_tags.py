@@ -16,12 +16,12 @@ from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.tags import Found, Intent
+from fds_mlflow.registry.tags import Intent, Precondition
 
 ULID = "01JGFJJZ000000000000000000"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EVENT = Event(1, ULID, Kind.PROMOTE, "ann", "first model", NOON, None, 1)
-FOUND = Found(None, None, (0, ""), "")
+FOUND = Precondition(None, None, (0, ""), "")
 
 ulids = st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=26, max_size=26)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
@@ -91,7 +91,7 @@ def test_rollouts_read_back(rollout: Rollout) -> None:
 
 
 founds = st.builds(
-    Found,
+    Precondition,
     champion=versions,
     canary=versions,
     last=st.tuples(st.integers(0, 10**8), ulids | st.just("")),
@@ -204,7 +204,9 @@ def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None
     rollout = Rollout(ULID, 123_456, 123_457, plan, 3_333, 59, NOON, RolloutStatus.ROLLED_BACK)
     event = replace(EVENT, reason=tags.checked_reason(reason), rollout=rollout, forced=True)
     event = replace(event, actor=character * len(actor) if actor.strip() else "ann")
-    intent = Intent(ULID, event.actor, Found(1, 2, (9_999_999, ULID), "f" * 16), replace(event, sequence=0), NOON, True)
+    intent = Intent(
+        ULID, event.actor, Precondition(1, 2, (9_999_999, ULID), "f" * 16), replace(event, sequence=0), NOON, True
+    )
     assert len(tags.event_tag(event)[1]) <= tags.MAX_VALUE
     assert len(tags.encode_intent(intent)) <= tags.MAX_VALUE
 

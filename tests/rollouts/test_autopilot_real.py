@@ -441,8 +441,8 @@ def test_a_watch_that_would_be_over_is_not_begun(release: Make) -> None:
     assert (tick.ended, tick.applied) == (True, None)
 
 
-def test_a_champion_moved_since_ends_the_wish_for_a_watch(release: Make) -> None:
-    """A promotion or a hand in the registry after the completion: there is nothing to watch any more."""
+def test_a_champion_moved_since_forgoes_the_watch(release: Make) -> None:
+    """A promotion or an out-of-band change after the completion: there is nothing to watch any more."""
     world = release(GOOD, per_second=8.0)
     world.start(_watched(rollback=True))
     world.world.do(Kind.COMPLETE, force=True)

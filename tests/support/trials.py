@@ -10,6 +10,8 @@ from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.plan.guardrail import Guardrail
+from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.weight import to_basis_points
@@ -46,7 +48,7 @@ def tally(
 def labelled(
     variant: Variant, keys: int, *, alerts: int, reviewed: int, false: int, missed: int, **counts: Any
 ) -> Tally:
-    """Outcomes whose labels have matured: alerts that were reviewed, and frauds that were let pass and disputed."""
+    """Outcomes whose labels have matured: alerts that were reviewed, and frauds that were missed and disputed."""
     genuine = counts.pop("genuine", 0)
     return tally(
         variant,
@@ -72,3 +74,24 @@ def rollout(plan: Plan, *, step: int = 0, percent: float | None = None, is_watch
     """A rollout at a step of its plan, or at another weight."""
     weight = plan.weights[step] if percent is None else to_basis_points(percent)
     return Rollout("R", 1, 2, plan, weight, step, NOON, is_watch=is_watch)
+
+
+def guardrail(metric: Metric, **options: Any) -> Guardrail:
+    """A guardrail with a margin that fits its metric."""
+    margin = {Metric.SCORE_SHIFT: 0.05, Metric.ALERT_PRECISION: 0.25, Metric.MONEY_LOST: 1.5}.get(metric, 1.0)
+    bound = {Metric.LATENCY: 50.0, Metric.MONEY_LOST: 50.0}.get(metric)
+    return Guardrail(metric, margin=margin, bound=bound, **options)
+
+
+FINE = {
+    Metric.ERROR_RATE: (tally(CHAMPION, 90_000, error=900), tally(CANARY, 10_000, error=100)),
+    Metric.ALERT_RATE: (tally(CHAMPION, 90_000, alert=900), tally(CANARY, 10_000, alert=100)),
+    Metric.LATENCY: (tally(CHAMPION, 90_000, slow=900), tally(CANARY, 10_000, slow=100)),
+    Metric.SCORE_SHIFT: (tally(CHAMPION, 90_000), tally(CANARY, 10_000)),
+    Metric.MISSED_FRAUD: (
+        labelled(CHAMPION, 90_000, alerts=900, reviewed=900, false=450, missed=900),
+        labelled(CANARY, 10_000, alerts=100, reviewed=100, false=50, missed=100),
+    ),
+}
+FINE[Metric.FALSE_POSITIVES] = FINE[Metric.ALERT_PRECISION] = FINE[Metric.MONEY_LOST] = FINE[Metric.MISSED_FRAUD]
+"""A champion and a canary like it, by metric, with enough evidence to say so."""

@@ -17,14 +17,14 @@ from rich.text import Text
 from fds_mlflow.cli.output import tables
 from fds_mlflow.cli.output.plain import plain
 from fds_mlflow.core.evidence.arms import added
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.evidence.evidence import Evidence, Tally
 from fds_mlflow.core.judge.judge import Status, Verdict
-from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.judge.values import value_of
 from fds_mlflow.core.lifecycle.decision import decision, who
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.text.duration import describe_duration
-from fds_mlflow.core.text.numbers import UNKNOWN
+from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.runtime import streams
 
@@ -37,13 +37,6 @@ WIDE = 112
 """Columns of a terminal from which intervals are shown too."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_COUNTED = (
-    ("errors", EventKind.ERROR),
-    ("alerts", EventKind.ALERT),
-    ("slow", EventKind.SLOW),
-    ("missed", EventKind.MISSED_FRAUD),
-    ("false pos.", EventKind.FALSE_POSITIVE),
-)
 
 
 class LiveView:
@@ -156,15 +149,15 @@ def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table
         evidence: What is known about it.
         wide: Show the rates of all events too; those of the guardrails stand with them.
     """
-    labels = rollout.plan.label_maturity is not None
-    kinds = [
-        (name, kind)
-        for name, kind in (_COUNTED if wide else ())
-        if kind in (EventKind.ERROR, EventKind.ALERT)
-        or (kind is EventKind.SLOW and rollout.plan.terms.latency_bound is not None)
-        or (labels and kind in (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE))
+    labels, terms = rollout.plan.label_maturity is not None, rollout.plan.terms
+    rates = [
+        metric
+        for metric in (Metric if wide else ())
+        if metric.kind is not None
+        and (labels or not metric.needs_labels)
+        and (metric is not Metric.LATENCY or terms.latency_bound is not None)
     ]
-    columns = ["", "traffic", "requests", "keys", *(name for name, _ in kinds)]
+    columns = ["", "traffic", "requests", "keys", *(metric.row.column for metric in rates)]
     columns += ["labelled"] if labels else []
     columns += ["keys in all"]
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -180,27 +173,16 @@ def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table
         keys = sum(tally.keys for tally in step)
         name = "control" if rollout.is_watch and variant is Variant.CANARY else variant.value
         row = [f"{name} {version}", f"{share:g} %", f"{sum(t.requests for t in step):,}", f"{keys:,}"]
-        row += [_rate(added(variant, step), kind, rollout.plan.terms) for _, kind in kinds]
+        row += [metric.describe(value_of(metric, added(variant, step), terms)) for metric in rates]
         row += [_coverage(step)] if labels else []
         row += [f"{sum(t.keys for t in everything):,}"]
         made.add_row(*row)
     return made
 
 
-def _share(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.2f} %" if whole else UNKNOWN
-
-
-def _rate(tally: Tally, kind: EventKind, terms: Terms) -> str:
-    """The share of keys with an event, of those whose labels are due where it needs labels."""
-    count = known(tally, kind, terms)
-    late = kind in (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
-    return UNKNOWN if count is None else _share(count, tally.matured if late else tally.keys)
-
-
 def _coverage(tallies: list[Tally]) -> str:
     matured, labelled = sum(t.matured for t in tallies), sum(t.labelled for t in tallies)
-    return _share(labelled, matured)
+    return percent(labelled / matured) if matured else UNKNOWN
 
 
 def guardrails(verdicts: Iterable[Verdict], *, control: bool = False, wide: bool = True) -> Table:
@@ -211,8 +193,8 @@ def guardrails(verdicts: Iterable[Verdict], *, control: bool = False, wide: bool
         control: The rollout is a watch: the canary is the champion's control.
         wide: Show the intervals, and longer bars.
     """
-    cells = 12 if wide else 5
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    cells = 9 if wide else 5
+    made = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="dim")
     made.add_column("guardrail", no_wrap=True)
     made.add_column("champion", justify="right", no_wrap=True)
     made.add_column("control" if control else "canary", justify="right", no_wrap=True)
@@ -220,7 +202,7 @@ def guardrails(verdicts: Iterable[Verdict], *, control: bool = False, wide: bool
     ends = Text.assemble(("FAIL", "red"), " " * (2 * cells - 7), ("PASS", "green"))
     made.add_column(ends, no_wrap=True, min_width=2 * cells + 1)
     made.add_column("", no_wrap=True)
-    made.add_column("to go", justify="right", no_wrap=True)
+    made.add_column("remaining", justify="right", no_wrap=True)
     for verdict in verdicts:
         made.add_row(
             verdict.check,
@@ -262,35 +244,22 @@ def _eighths(evidence: float | None, threshold: float | None, cells: int) -> int
 
 
 def _number(verdict: Verdict, value: float | None) -> str:
-    if value is None:
-        return UNKNOWN
-    about = "≈ " if verdict.approximate else ""
-    metric = verdict.guardrail.metric if verdict.guardrail else None
-    if metric is Metric.MONEY_LOST:
-        return f"{about}{value:,.2f}"
-    return f"{about}{value:.4f}" if _is_difference(verdict) else f"{100 * value:.3g} %"
+    if verdict.guardrail is not None:
+        about = "≈ " if verdict.approximate and value is not None else ""
+        return about + verdict.guardrail.metric.describe(value)
+    return UNKNOWN if value is None else percent(value)  # the split
 
 
 def _estimate(verdict: Verdict, *, wide: bool) -> Text:
     if verdict.estimate is None:
         return Text(UNKNOWN)
-    made = Text(f"{verdict.estimate:+.4f}" if _is_difference(verdict) else f"{verdict.estimate:.2f}")
     if not wide:
-        return made
-    made.append("" if _is_difference(verdict) else " times")
+        return Text(ratio(verdict.estimate))
+    guardrail = verdict.guardrail
+    made = Text(guardrail.metric.describe_harm(verdict.estimate) if guardrail else f"{ratio(verdict.estimate)} times")
     if verdict.interval is not None:
-        digits = 4 if _is_difference(verdict) else 2
-        low, high = (_bound(end, digits) for end in (verdict.interval.low, verdict.interval.high))
-        made.append(f"  [{low}, {high}]", style="dim")
+        made.append(f"  [{ratio(verdict.interval.low)}, {ratio(verdict.interval.high)}]", style="dim")
     return made
-
-
-def _bound(value: float, digits: int) -> str:
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
-
-
-def _is_difference(verdict: Verdict) -> bool:
-    return verdict.guardrail is not None and not verdict.guardrail.relative
 
 
 def line(tick: Tick) -> str:

@@ -10,11 +10,11 @@ from rich.text import Text
 from fds_mlflow.cli.output.tables import table
 from fds_mlflow.core.lifecycle.controller import Action
 from fds_mlflow.core.plan.metric import Metric
-from fds_mlflow.core.text.numbers import UNKNOWN, percent
+from fds_mlflow.core.text.numbers import UNKNOWN, money, percent
 
 if TYPE_CHECKING:
-    from fds_mlflow.rollouts.plan.cost import PlanCheck
-    from fds_mlflow.rollouts.rehearsal.rehearsal import Rehearsal
+    from fds_mlflow.rollouts.plan.cost import PlanCheck, Price
+    from fds_mlflow.rollouts.rehearsal.rehearsal import Catch, Rehearsal
 
 
 def plan_check(found: PlanCheck) -> Group:
@@ -22,10 +22,10 @@ def plan_check(found: PlanCheck) -> Group:
     rows = [
         (
             price.metric.value,
-            UNKNOWN if price.rate is None else percent(price.rate),
+            _rate(price),
             _count(price.passes),
             _days(price.pass_days),
-            _harm(price.metric, price.harm),
+            price.metric.describe_harm(price.harm),
             _count(price.fails),
             _days(price.fail_days),
         )
@@ -45,7 +45,7 @@ def plan_check(found: PlanCheck) -> Group:
 def rehearsal(found: Rehearsal) -> Group:
     """What a rehearsal found."""
     frauds = UNKNOWN if found.fraud_rate is None else percent(found.fraud_rate)
-    ours, theirs = (UNKNOWN, UNKNOWN) if found.lost is None else (f"{lost:,.0f}" for lost in found.lost)
+    ours, theirs = (UNKNOWN, UNKNOWN) if found.lost is None else map(money, found.lost)
     head = [
         Text(
             f"{found.replays:,} replays of {found.rows:,} requests in {found.days:.1f} days;"
@@ -59,8 +59,8 @@ def rehearsal(found: Rehearsal) -> Group:
             + (f" Stopped by {', '.join(f'{c} {s:.0%}' for c, s in found.causes.items())}." if found.causes else "")
         ),
         Text(
-            f"Frauds that it lets pass until then take {ours} on average; of the same requests the"
-            f" champion would have let pass {theirs}."
+            f"Frauds that it misses until then take {ours} on average; of the same requests the"
+            f" champion would have missed {theirs}."
         ),
         Text(
             f"False abort (the champion as its own canary): {found.false_abort:.1%} +- {found.false_abort_error:.1%},"
@@ -80,21 +80,23 @@ def rehearsal(found: Rehearsal) -> Group:
     ]
     columns = ("step", "reached", "came through", "days (median)", "days (90 %)", "canary requests")
     steps = table("Steps of this canary", columns, rows, right=columns[1:])
-    caught = [
-        (
-            catch.metric.value,
-            ", ".join(f"x{ratio:g}: {share:.0%}" for ratio, share in catch.caught.items()) or "too few events",
-            "none" if catch.smallest is None else f"x{catch.smallest:g}",
-            UNKNOWN if catch.requests is None else _count(catch.requests),
-            _days(catch.days),
-            UNKNOWN if catch.lost is None else _count(catch.lost),
-        )
-        for catch in found.catches
-    ]
+    caught = [_catch(catch) for catch in found.catches]
     columns = ("guardrail", "caught", "smallest caught", "canary requests", "days", "money at risk")
     catches = table("Regressions that are caught (in 90 % of the replays)", columns, caught, right=columns[2:])
     left = [Text(f"left out, since a history does not tell it: {name}", style="yellow") for name in found.left_out]
     return Group(*head, Text(), steps, catches, *left)
+
+
+def _catch(catch: Catch) -> tuple[str, ...]:
+    harm = catch.metric.describe_harm
+    return (
+        catch.metric.value,
+        ", ".join(f"{harm(ratio)}: {share:.0%}" for ratio, share in catch.caught.items()) or "too few events",
+        "none" if catch.smallest is None else harm(catch.smallest),
+        UNKNOWN if catch.requests is None else _count(catch.requests),
+        _days(catch.days),
+        UNKNOWN if catch.lost is None else money(catch.lost),
+    )
 
 
 _ENDS = {
@@ -113,5 +115,8 @@ def _days(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.2f}"
 
 
-def _harm(metric: Metric, harm: float) -> str:
-    return f"{harm:+g}" if metric in (Metric.SCORE_SHIFT, Metric.ALERT_PRECISION) else f"x{harm:g}"
+def _rate(price: Price) -> str:
+    """The rate that is assumed; money has none, and is priced by the frauds that take it."""
+    if price.rate is None:
+        return UNKNOWN
+    return percent(price.rate) + (" missed" if price.metric is Metric.MONEY_LOST else "")

@@ -17,8 +17,10 @@ from fds_mlflow.core.comparison import Advice, Change, Comparison, Delta
 from fds_mlflow.core.evidence.evidence import EventKind, Tally
 from fds_mlflow.core.judge.judge import Status
 from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.judge.values import value_of
 from fds_mlflow.core.lifecycle.decision import done
 from fds_mlflow.core.lifecycle.events import Event, Outcome
+from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.lifecycle.reports import CanaryStatus, Candidate, Overview, Validation
@@ -78,11 +80,11 @@ class _Table(Table):
         yield from super().__rich_console__(console, options)
 
 
-def _within(room: int, wished: Sequence[int], least: Sequence[int]) -> list[int]:
+def _within(room: int, wanted: Sequence[int], least: Sequence[int]) -> list[int]:
     """Widths that fit together: the widest are cut first, none below its least."""
     made = list(least)
-    for most in range(max(wished, default=0), 0, -1):
-        made = [max(low, min(wish, most)) for wish, low in zip(wished, least, strict=True)]
+    for most in range(max(wanted, default=0), 0, -1):
+        made = [max(low, min(want, most)) for want, low in zip(wanted, least, strict=True)]
         if sum(made) <= room:
             break
     return made
@@ -160,21 +162,21 @@ def canary_status(status: CanaryStatus) -> Table:
     rollout = status.rollout
 
     def row(tally: Tally, version: int) -> tuple[object, ...]:
-        events = {kind: known(tally, kind, rollout.plan.terms) for kind in EventKind}
+        terms = rollout.plan.terms
 
-        def share(count: int | None, whole: int) -> str | None:
-            return percent(count / whole) if count is not None and whole else None
+        def rate(metric: Metric) -> str:
+            return metric.describe(value_of(metric, tally, terms))
 
         return (
             tally.variant.value,
             version,
             tally.requests,
             tally.keys,
-            share(events[EventKind.ERROR], tally.keys),
-            share(events[EventKind.ALERT], tally.keys),
-            share(tally.labelled, tally.matured),
-            events[EventKind.FALSE_POSITIVE],
-            events[EventKind.MISSED_FRAUD],
+            rate(Metric.ERROR_RATE),
+            rate(Metric.ALERT_RATE),
+            percent(tally.labelled / tally.matured) if tally.matured else None,
+            known(tally, EventKind.FALSE_POSITIVE, terms),
+            known(tally, EventKind.MISSED_FRAUD, terms),
         )
 
     columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
@@ -222,7 +224,7 @@ def overview(model: Overview) -> Table:
     made = table(f"Model {model.name}", columns, rows, right=("version", "threshold"))
     notes = []
     if not model.agrees:
-        notes.append("the history does not explain the aliases; the next operation records what a hand did")
+        notes.append("the history does not explain the aliases; the next operation records the out-of-band change")
     notes.extend(f"in flight since {i.time:%Y-%m-%d %H:%M:%S} UTC by {i.actor} ({i.id})" for i in model.pending)
     made.caption = Text("\n").join([Text(note, style="yellow") for note in notes] + _descriptions(model.versions))
     made.caption_justify = "left"
@@ -280,4 +282,4 @@ def findings(found: Sequence[Finding]) -> Table | str:
     if not found:
         return "aliases, stages, tags and history agree"
     rows = [(f.severity, f.what, f.means, f.fix) for f in found]
-    return table("Findings", ("severity", "what", "what it means", "what mends it"), rows)
+    return table("Findings", ("severity", "what", "what it means", "how to fix it"), rows)

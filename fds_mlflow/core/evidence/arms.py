@@ -1,4 +1,4 @@
-"""The two arms of a trial: what is judged, and what it is judged against."""
+"""The two arms of a trial: the treatment, and the control that it is judged against."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Arms:
     """Both variants' outcomes under one weight, or of several added up.
 
     Attributes:
-        weight: Share of the judged variant, in [0, 1]; the last one where several are added up.
-        judged: Outcomes of the variant that is judged.
-        control: Outcomes of the variant it is judged against.
+        weight: Share of the treatment, in [0, 1]; the last one where several are added up.
+        treatment: Outcomes of the variant that is judged.
+        control: Outcomes of the variant that it is judged against.
     """
 
     weight: float
-    judged: Tally
+    treatment: Tally
     control: Tally
 
     def of(self, variant: Variant) -> Tally:
         """One variant's outcomes."""
-        return self.judged if self.judged.variant is variant else self.control
+        return self.treatment if self.treatment.variant is variant else self.control
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +47,47 @@ class Counts:
     whole: Arms
 
 
-def counts(evidence: Evidence, *, control: bool) -> Counts:
+def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
     """Both arms of a rollout.
 
     Args:
         evidence: What is known.
-        control: The champion is judged, and the canary is its control (a watch).
+        is_watch: The champion is the treatment, and the canary is its control.
     """
     weights = sorted({tally.weight for tally in evidence.tallies})
     arms = tuple(
-        _arms([tally for tally in evidence.tallies if tally.weight == weight], weight, control=control)
+        _arms([tally for tally in evidence.tallies if tally.weight == weight], weight, is_watch=is_watch)
         for weight in weights
     )
     compared = tuple(each for each in arms if 0 < each.weight < 1)
-    return Counts(compared, _together(compared, control=control), _together(arms, control=control))
+    return Counts(compared, _together(compared, is_watch=is_watch), _together(arms, is_watch=is_watch))
 
 
-def arms_of_step(evidence: Evidence, step: int, weight: int, *, control: bool) -> Arms:
+def arms_of_step(evidence: Evidence, step: int, weight: int, *, is_watch: bool) -> Arms:
     """Both arms of one step, for display.
 
     Args:
         evidence: What is known.
         step: The step.
         weight: The weight in force now, in basis points.
-        control: The champion is judged, and the canary is its control (a watch).
+        is_watch: The champion is the treatment, and the canary is its control.
     """
-    return _arms([tally for tally in evidence.tallies if tally.step == step], weight, control=control)
+    return _arms([tally for tally in evidence.tallies if tally.step == step], weight, is_watch=is_watch)
 
 
-def _together(arms: Sequence[Arms], *, control: bool) -> Arms:
-    judged, other = (Variant.CHAMPION, Variant.CANARY) if control else (Variant.CANARY, Variant.CHAMPION)
+def _together(arms: Sequence[Arms], *, is_watch: bool) -> Arms:
+    treatment, other = (Variant.CHAMPION, Variant.CANARY) if is_watch else (Variant.CANARY, Variant.CHAMPION)
     return Arms(
         arms[-1].weight if arms else 0.0,
-        added(judged, [each.judged for each in arms]),
+        added(treatment, [each.treatment for each in arms]),
         added(other, [each.control for each in arms]),
     )
 
 
-def _arms(tallies: Sequence[Tally], weight: int, *, control: bool) -> Arms:
+def _arms(tallies: Sequence[Tally], weight: int, *, is_watch: bool) -> Arms:
     by_variant = [added(variant, [t for t in tallies if t.variant is variant]) for variant in Variant]
     champion, canary = by_variant
-    if control:
+    if is_watch:
         return Arms((FULL - weight) / FULL, champion, canary)
     return Arms(weight / FULL, canary, champion)
 

@@ -48,12 +48,12 @@ def boundaries(guardrail: Guardrail) -> Sequence[tuple[float, bool]]:
 
 
 def fails(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
-    """The test that the judged variant is harmful.
+    """The test that the treatment is harmful.
 
     Args:
         guardrail: What is asked.
         measure: The comparison with the control; None where it cannot be trusted.
-        own: Events of the judged variant alone.
+        own: Events of the treatment alone.
     """
     harms: list[SequentialTest] = []
     for boundary, above in boundaries(guardrail):
@@ -68,12 +68,12 @@ def fails(guardrail: Guardrail, measure: Measure | None, own: Rate) -> Sequentia
 
 
 def passes(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
-    """The test that the judged variant is not harmful.
+    """The test that the treatment is not harmful.
 
     Args:
         guardrail: What is asked.
         measure: The comparison with the control; None where it cannot be trusted.
-        own: Events of the judged variant alone.
+        own: Events of the treatment alone.
     """
     assurances: list[SequentialTest] = []
     for boundary, above in boundaries(guardrail):

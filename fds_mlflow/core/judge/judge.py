@@ -15,17 +15,9 @@ from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
 from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
-from fds_mlflow.core.judge.labels import AMONG_ALERTS, coverage, known, label_fault
-from fds_mlflow.core.judge.measure import (
-    Measure,
-    Paired,
-    approximate,
-    exposed,
-    mean_loss,
-    mean_score,
-    measure,
-    precision_of,
-)
+from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.judge.measure import Measure, Paired, measure
+from fds_mlflow.core.judge.values import approximate, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.verdict import SEVERITY, Judgement, Status, Verdict, worst
 from fds_mlflow.core.plan.guardrail import Guardrail
@@ -34,7 +26,7 @@ from fds_mlflow.core.plan.plan import SRM_ALPHA
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.sequential import Segment, srm_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
-from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
+from fds_mlflow.core.text.numbers import percent, ratio
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["SEVERITY", "SPLIT", "Judgement", "Status", "Verdict", "judge", "worst"]
@@ -49,7 +41,7 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     Args:
         evidence: Counted on the terms of the rollout's plan.
         rollout: Its plan, and where it stands.
-        detail: Also find estimates, intervals and the requests to go, which take most of the time.
+        detail: Also find estimates, intervals and the estimated requests remaining, which take most of the time.
 
     Raises:
         ConfigError: The evidence was counted on other terms.
@@ -60,8 +52,8 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             f"the evidence was counted on {evidence.terms}, the plan asks for {plan.terms}",
             fix="ask for the evidence with the plan's own terms",
         )
-    both = counts(evidence, control=rollout.is_watch)
-    step = arms_of_step(evidence, rollout.step, rollout.weight, control=rollout.is_watch)
+    both = counts(evidence, is_watch=rollout.is_watch)
+    step = arms_of_step(evidence, rollout.step, rollout.weight, is_watch=rollout.is_watch)
     split = _split(both)
     cases = [
         _Case(
@@ -69,7 +61,7 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             plan.alpha_each,
             both,
             step,
-            _pairs(evidence, guardrail, control=rollout.is_watch),
+            _pairs(evidence, guardrail, is_watch=rollout.is_watch),
             split,
             plan.terms,
         )
@@ -84,19 +76,17 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
 def _split(both: Counts) -> Verdict:
     """Whether the keys of both variants are as many as the recorded weights say."""
     compared = both.by_weight
-    segments = [Segment(each.weight, each.judged.keys, each.control.keys) for each in compared]
-    judged, keys = sum(s.canary for s in segments), sum(s.canary + s.champion for s in segments)
+    segments = [Segment(each.weight, each.treatment.keys, each.control.keys) for each in compared]
+    treatment, keys = sum(s.canary for s in segments), sum(s.canary + s.champion for s in segments)
     threshold = log_threshold(SRM_ALPHA)
     if not keys:
         return Verdict(Status.NODATA, SPLIT, "0 keys under a weight above 0 % and below 100 %", threshold=threshold)
     expected = sum(s.weight * (s.canary + s.champion) for s in segments) / keys
     evidence = srm_evidence(segments)
-    said = (
-        f"{percent(judged / keys)} of {keys:,} keys went to the {compared[0].judged.variant} where the weights say"
-        f" {percent(expected)}"
-    )
-    canary_share, canary_expected = judged / keys, expected
-    if compared[0].judged.variant is Variant.CHAMPION:
+    variant, share = compared[0].treatment.variant, percent(treatment / keys)
+    said = f"{share} of {keys:,} keys went to the {variant} where the weights say {percent(expected)}"
+    canary_share, canary_expected = treatment / keys, expected
+    if variant is Variant.CHAMPION:
         canary_share, canary_expected = 1 - canary_share, 1 - canary_expected
     broken = evidence >= threshold
     return Verdict(
@@ -111,12 +101,12 @@ def _split(both: Counts) -> Verdict:
     )
 
 
-def _pairs(evidence: Evidence, guardrail: Guardrail, *, control: bool) -> Pairs | None:
-    """Shadow evidence of a paired guardrail, the judged variant as the canary; None where it is not paired."""
+def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> Pairs | None:
+    """Shadow evidence of a paired guardrail, the treatment as the canary; None where it is not paired."""
     if not guardrail.paired or guardrail.metric.kind is None:
         return None
     pairs = evidence.pairs.get(guardrail.metric.kind, Pairs())
-    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if control else pairs
+    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if is_watch else pairs
 
 
 @dataclass(frozen=True)
@@ -164,7 +154,7 @@ class _Case:
             pass_evidence=harmless if isfinite(harmless) else None,
             threshold=threshold,
             requests_to_go=wait,
-            coverage=coverage(self.guardrail.metric, self.both.whole.judged) if self._late else None,
+            coverage=coverage(self.guardrail.metric, self.both.whole.treatment) if self._late else None,
             approximate=any(
                 self._approximate(arms, variant) for arms in (self.step, self.both.whole) for variant in Variant
             ),
@@ -182,8 +172,8 @@ class _Case:
         return measure(self.guardrail.metric, self.both, self.step.weight, self.guardrail.bound)
 
     def _own(self) -> Rate:
-        """Events of the judged variant, at whatever weight."""
-        metric, tally = self.guardrail.metric, self.both.whole.judged
+        """Events of the treatment, at whatever weight."""
+        metric, tally = self.guardrail.metric, self.both.whole.treatment
         keys = exposed(metric, tally)
         return Rate(min(keys, tally.events.get(metric.kind, 0) if metric.kind else 0), keys)
 
@@ -202,7 +192,7 @@ class _Case:
             seen = self.pairs.both + self.pairs.canary_only + self.pairs.champion_only + self.pairs.neither
             return None if seen else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
         compared = self.both.compared
-        sides = [compared.judged, compared.control] if self.guardrail.margin is not None else [whole.judged]
+        sides = [compared.treatment, compared.control] if self.guardrail.margin is not None else [whole.treatment]
         for tally in sides:
             if not tally.requests:
                 return Status.NODATA, f"the {tally.variant} has 0 outcomes, at least 1 is needed"
@@ -212,45 +202,32 @@ class _Case:
 
     def _number(self, arms: Arms, variant: Variant) -> float | None:
         """One variant's number."""
-        tally, metric = arms.of(variant), self.guardrail.metric
-        if metric is Metric.SCORE_SHIFT:
-            return mean_score(tally)
-        if metric is Metric.ALERT_PRECISION:
-            trials = precision_of(tally)
-            return trials.successes / trials.total if trials.total else None
-        if metric is Metric.MONEY_LOST:
-            return mean_loss(tally, self.guardrail.bound or 0.0)
-        keys = exposed(metric, tally)
-        events = known(tally, metric.kind, self.terms) if metric.kind else None
-        return None if events is None or not keys else events / keys
+        return value_of(self.guardrail.metric, arms.of(variant), self.terms, self.guardrail.bound)
 
     def _approximate(self, arms: Arms, variant: Variant) -> bool:
         return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
 
-    def _about(self, arms: Arms, variant: Variant) -> str:
-        return "about " if self._approximate(arms, variant) else ""
+    def _described(self, arms: Arms, variant: Variant) -> str:
+        metric = self.guardrail.metric
+        return metric.describe(self._number(arms, variant), approximate=self._approximate(arms, variant))
 
     def _reason(self, verdict: Verdict, why: str | None) -> str:
         """One sentence: what speaks for the status, then both numbers of the whole rollout."""
-        guardrail, whole = self.guardrail, self.both.whole
-        units = {Metric.ALERT_PRECISION: "reviewed alerts"}.get(
-            guardrail.metric, "matured keys" if self._late else "keys"
-        )
+        guardrail, metric, whole = self.guardrail, self.guardrail.metric, self.both.whole
         both = ", ".join(
-            f"{tally.variant} {self._about(whole, tally.variant)}{self._said(self._number(whole, tally.variant))}"
-            f" of {exposed(guardrail.metric, tally):,}"
-            for tally in (whole.judged, whole.control)
+            f"{tally.variant} {self._described(whole, tally.variant)} of {exposed(metric, tally):,}"
+            for tally in (whole.treatment, whole.control)
         )
-        both += f" {units}"
+        both += f" {metric.row.among}"
         parts = [f"{why} ({both})" if why else both]
         if why is None:
             parts += [self._compared(verdict)] if guardrail.margin is not None else []
-            parts += [f"limit {percent(guardrail.limit)}"] if guardrail.limit is not None else []
-            parts += [f"negligible below {percent(guardrail.negligible)}"] if guardrail.negligible is not None else []
+            rates = (("limit", guardrail.limit), ("negligible below", guardrail.negligible))
+            parts += [f"{name} {metric.describe(rate)}" for name, rate in rates if rate is not None]
         if verdict.coverage is not None:
-            among = "alerts reviewed" if guardrail.metric in AMONG_ALERTS else "matured keys labelled"
+            among = "alerts reviewed" if metric.row.among_alerts else "matured keys labelled"
             parts.append(f"{percent(verdict.coverage)} of {among}")
-        return f"{guardrail.metric.value.replace('_', ' ')}: {'; '.join(parts)}"
+        return f"{metric.words}: {'; '.join(parts)}"
 
     def _compared(self, verdict: Verdict) -> str:
         name = "ratio" if self.guardrail.relative else "difference"
@@ -260,16 +237,11 @@ class _Case:
             found += f" (between {ratio(verdict.interval.low)} and {ratio(verdict.interval.high)})"
         return f"{name} {found} against {limits} allowed"
 
-    def _said(self, number: float | None) -> str:
-        if number is None:
-            return UNKNOWN
-        return f"{number:.4g}" if self.guardrail.metric in (Metric.SCORE_SHIFT, Metric.MONEY_LOST) else percent(number)
-
 
 def _missing_labels(metric: Metric, sides: Sequence[Tally]) -> tuple[Status, str] | None:
     if any(not tally.matured for tally in sides):
         return Status.INCONCLUSIVE, "no label has reached its maturity yet"
-    if metric in AMONG_ALERTS:
+    if metric.row.among_alerts:
         for tally in sides:
             if tally.matured_alerts and not tally.reviewed_alerts:
                 return (

@@ -5,9 +5,9 @@ Two kinds of transactions get their labels in two ways, and each is compared onl
 - What a version flagged is blocked or reviewed: its truth is known if somebody looked. False positives and precision
   are counted among reviewed alerts. They compare if the share of alerts that are reviewed is the same for both
   variants; a share that depends on the variant tilts them, so that is tested.
-- What a version let pass shows its truth by itself: a fraud is disputed, whoever let it pass. Missed frauds and money
+- What a version did not flag shows its truth by itself: a fraud is disputed, whoever missed it. Missed frauds and money
   lost are counted among those. They compare if disputes and their bookkeeping do not know the variant. Genuine
-  transactions that were let pass and labelled are the check: a version hardly changes how many there are.
+  transactions that were not flagged and have a label are the check: a version hardly changes how many there are.
 """
 
 from __future__ import annotations
@@ -21,19 +21,16 @@ from fds_mlflow.core.statistics.shares import Trials, share_difference_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.core.text.numbers import percent
 
-AMONG_ALERTS = frozenset({Metric.FALSE_POSITIVES, Metric.ALERT_PRECISION})
-"""Metrics that are counted among reviewed alerts; the other label-based ones among what was let pass."""
-
 TOLERATED = 1.25
-"""Ratio of labelled genuine transactions, either way, that letting different ones pass may bring about."""
+"""Ratio of labelled genuine transactions, either way, that flagging different ones may bring about."""
 
 _THRESHOLD = log_threshold(COVERAGE_ALPHA / 4)
-"""Alerts and what was let pass are two tests of two sides each."""
+"""Alerts and what was not flagged are two tests of two sides each."""
 
 
 def coverage(metric: Metric, tally: Tally) -> float | None:
     """Share of the keys that a label-based metric is counted among whose truth is known; None without any."""
-    if metric in AMONG_ALERTS:
+    if metric.row.among_alerts:
         return tally.reviewed_alerts / tally.matured_alerts if tally.matured_alerts else None
     return tally.labelled / tally.matured if tally.matured else None
 
@@ -41,7 +38,7 @@ def coverage(metric: Metric, tally: Tally) -> float | None:
 def known(tally: Tally, kind: EventKind, terms: Terms) -> int | None:
     """How many keys an event happened to; None where nobody could see it: no request, no bound, or no label.
 
-    A fraud that was let pass shows only where something that was let pass has a label, and a false positive only where
+    A missed fraud shows only where something that was not flagged has a label, and a false positive only where
     an alert was reviewed: without one, nobody looked.
     """
     count = tally.events.get(kind, 0)
@@ -68,39 +65,39 @@ def label_fault(metric: Metric, counts: Counts) -> str | None:
         metric: A label-based one.
         counts: Of both variants.
     """
-    return _alerts_reviewed_apart(counts) if metric in AMONG_ALERTS else _passed_labelled_apart(counts)
+    return _alerts_reviewed_apart(counts) if metric.row.among_alerts else _passed_labelled_apart(counts)
 
 
 def _alerts_reviewed_apart(counts: Counts) -> str | None:
     whole = counts.compared
-    judged, control = (
+    treatment, control = (
         Trials(min(tally.reviewed_alerts, tally.matured_alerts), tally.matured_alerts)
-        for tally in (whole.judged, whole.control)
+        for tally in (whole.treatment, whole.control)
     )
-    found = max(share_difference_evidence(judged, control, 0.0, above=above) for above in (True, False))
+    found = max(share_difference_evidence(treatment, control, 0.0, above=above) for above in (True, False))
     if found < _THRESHOLD:
         return None
+    ours, theirs = (percent(trials.successes / trials.total) for trials in (treatment, control))
     return (
-        f"{percent(judged.successes / judged.total)} of {judged.total:,} alerts of the {whole.judged.variant} are"
-        f" reviewed, but {percent(control.successes / control.total)} of {control.total:,} of the"
-        f" {whole.control.variant}: they do not compare"
+        f"{ours} of {treatment.total:,} alerts of the {whole.treatment.variant} are reviewed, but {theirs} of"
+        f" {control.total:,} of the {whole.control.variant}: they do not compare"
     )
 
 
 def _passed_labelled_apart(counts: Counts) -> str | None:
-    segments = [Segment(each.weight, _genuine(each.judged), _genuine(each.control)) for each in counts.by_weight]
+    segments = [Segment(each.weight, _genuine(each.treatment), _genuine(each.control)) for each in counts.by_weight]
     above = ratio_evidence(segments, TOLERATED, above=True)
     below = ratio_evidence(segments, 1 / TOLERATED, above=False)
     if max(above, below) < _THRESHOLD:
         return None
-    judged, control = sum(segment.canary for segment in segments), sum(segment.champion for segment in segments)
-    ours, theirs = counts.compared.judged.variant, counts.compared.control.variant
+    treatment, control = sum(segment.canary for segment in segments), sum(segment.champion for segment in segments)
+    ours, theirs = counts.compared.treatment.variant, counts.compared.control.variant
     return (
-        f"{judged:,} genuine transactions that the {ours} let pass are labelled, and {control:,} that the {theirs} let"
-        " pass: not as the traffic splits, so labels depend on the variant"
+        f"{treatment:,} genuine transactions that the {ours} did not flag are labelled, and {control:,} that the"
+        f" {theirs} did not flag: not as the traffic splits, so labels depend on the variant"
     )
 
 
 def _genuine(tally: Tally) -> int:
-    """Keys that were let pass, have a label, and are no fraud."""
+    """Keys that were not flagged, have a label, and are no fraud."""
     return max(0, tally.labelled - tally.reviewed_alerts - tally.events.get(EventKind.MISSED_FRAUD, 0))

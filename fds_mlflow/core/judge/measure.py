@@ -1,20 +1,20 @@
 """What a guardrail measures: a ratio of rates, pairs, money per key, mean scores, shares of alerts.
 
-Each measure answers the same questions from counts: how strong the evidence is that the judged variant lies above or
+Each measure answers the same questions from counts: how strong the evidence is that the treatment lies above or
 below a boundary, where it probably lies, and how long it will take to know.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
 from typing import Protocol
 
 from fds_mlflow.core.evidence.arms import Arms, Counts
-from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
+from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally
+from fds_mlflow.core.judge.values import binned, dot, exposed, lost, mean_score, precision_of
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics import bounded, paired, sequential, shares
 from fds_mlflow.core.statistics.bounded import WeightedSegment
@@ -36,7 +36,7 @@ class Measure(Protocol):
         ...
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
-        """About how many more requests of the judged variant until that test rejects; None for never."""
+        """About how many more requests of the treatment until that test rejects; None for never."""
         ...
 
     def estimate(self) -> float | None:
@@ -53,15 +53,15 @@ class Ratio:
     """Rates of an event in both variants, by the weights in force.
 
     Attributes:
-        segments: Events by weight, the judged variant as the canary.
-        weight: Share of the judged variant from now on.
-        judged_keys: Keys of the judged variant that could have had the event.
+        segments: Events by weight, the treatment as the canary.
+        weight: Share of the treatment from now on.
+        treatment_keys: Keys of the treatment that could have had the event.
         control_keys: Keys of its control.
     """
 
     segments: Sequence[Segment]
     weight: float
-    judged_keys: int
+    treatment_keys: int
     control_keys: int
 
     def evidence(self, boundary: float, *, above: bool) -> float:
@@ -79,7 +79,7 @@ class Ratio:
             alpha=alpha,
             weight=self.weight,
             champion_rate=min(1.0, champion / max(1, self.control_keys)),
-            canary_rate=min(1.0, canary / max(1, self.judged_keys)),
+            canary_rate=min(1.0, canary / max(1, self.treatment_keys)),
         )
 
     def estimate(self) -> float | None:
@@ -125,11 +125,11 @@ class Paired:
         return paired.paired_requests_until(self.pairs, boundary, above=above, alpha=alpha)
 
     def estimate(self) -> float | None:
-        """Events of the judged version per event of its control."""
-        judged, control = self.pairs.both + self.pairs.canary_only, self.pairs.both + self.pairs.champion_only
+        """Events of the treatment per event of its control."""
+        treatment, control = self.pairs.both + self.pairs.canary_only, self.pairs.both + self.pairs.champion_only
         if not control:
-            return inf if judged else None
-        return judged / control
+            return inf if treatment else None
+        return treatment / control
 
     def interval(self, alpha: float) -> Interval:
         """See `paired.paired_interval`."""
@@ -142,9 +142,9 @@ class Money:
 
     Attributes:
         segments: Losses by weight, as shares of the cap.
-        keys: Keys of the judged variant whose labels have matured.
+        keys: Keys of the treatment whose labels have matured.
         control_keys: Keys of its control.
-        losses: What both lost in all, the judged variant first, as shares of the cap.
+        losses: What both lost in all, the treatment first, as shares of the cap.
     """
 
     segments: Sequence[WeightedSegment]
@@ -167,17 +167,17 @@ class Money:
     def interval(self, alpha: float) -> Interval:
         """See `bounded.weighted_ratio_interval`; moved by what the bins do to the ratio."""
         found = bounded.weighted_ratio_interval(self.segments, alpha)
-        judged = sum(_dot(segment.values, segment.canary) for segment in self.segments)
-        control = sum(_dot(segment.values, segment.champion) for segment in self.segments)
-        ratio, binned = self.estimate(), self._ratio(judged, control)
-        if not ratio or not binned or inf in (ratio, binned):
+        treatment = sum(dot(segment.values, segment.canary) for segment in self.segments)
+        control = sum(dot(segment.values, segment.champion) for segment in self.segments)
+        ratio, by_bins = self.estimate(), self._ratio(treatment, control)
+        if not ratio or not by_bins or inf in (ratio, by_bins):
             return found
-        return Interval(found.low * ratio / binned, found.high * ratio / binned)
+        return Interval(found.low * ratio / by_bins, found.high * ratio / by_bins)
 
-    def _ratio(self, judged: float, control: float) -> float | None:
+    def _ratio(self, treatment: float, control: float) -> float | None:
         if not control:
-            return inf if judged else None
-        return (judged / max(1, self.keys)) / (control / max(1, self.control_keys))
+            return inf if treatment else None
+        return (treatment / max(1, self.keys)) / (control / max(1, self.control_keys))
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Scores:
 
     Attributes:
         segments: Keys by weight and bin of their first score.
-        means: Mean scores under each of these weights, the judged variant's first; None without keys.
+        means: Mean scores under each of these weights, the treatment's first; None without keys.
     """
 
     segments: Sequence[WeightedSegment]
@@ -204,24 +204,24 @@ class Scores:
         )
 
     def estimate(self) -> float | None:
-        """Difference of the means within each weight, weighed by the judged variant's keys."""
+        """Difference of the means within each weight, weighed by the treatment's keys."""
         return self._difference(self.means)
 
     def interval(self, alpha: float) -> Interval:
         """See `bounded.mean_difference_interval`; moved by what the bins do to the difference."""
         found = bounded.mean_difference_interval(self.segments, alpha)
         difference = self.estimate()
-        binned = self._difference([(_binned(s.values, s.canary), _binned(s.values, s.champion)) for s in self.segments])
-        if difference is None or binned is None:
+        by_bins = self._difference([(binned(s.values, s.canary), binned(s.values, s.champion)) for s in self.segments])
+        if difference is None or by_bins is None:
             return found
-        moved = difference - binned
+        moved = difference - by_bins
         return Interval(*(max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high)))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
         total, keys = 0.0, 0
-        for segment, (judged, control) in zip(self.segments, means, strict=True):
-            if judged is not None and control is not None:
-                total += sum(segment.canary) * (judged - control)
+        for segment, (treatment, control) in zip(self.segments, means, strict=True):
+            if treatment is not None and control is not None:
+                total += sum(segment.canary) * (treatment - control)
                 keys += sum(segment.canary)
         return total / keys if keys else None
 
@@ -231,33 +231,33 @@ class Shares:
     """A share of what each variant's own decisions bring about, such as the precision of its alerts.
 
     Attributes:
-        judged: Trials of the judged variant.
+        treatment: Trials of the treatment.
         control: Trials of its control.
-        keys: Keys of the judged variant that led to these trials.
+        keys: Keys of the treatment that led to these trials.
     """
 
-    judged: Trials
+    treatment: Trials
     control: Trials
     keys: int
 
     def evidence(self, boundary: float, *, above: bool) -> float:
         """See `shares.share_difference_evidence`."""
-        return shares.share_difference_evidence(self.judged, self.control, boundary, above=above)
+        return shares.share_difference_evidence(self.treatment, self.control, boundary, above=above)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """If both variants' trials go on like those so far, in the same proportion."""
-        trials = shares.share_difference_trials_until(self.judged, self.control, boundary, above=above, alpha=alpha)
-        return None if trials is None else ceil(trials * self.keys / self.judged.total)
+        trials = shares.share_difference_trials_until(self.treatment, self.control, boundary, above=above, alpha=alpha)
+        return None if trials is None else ceil(trials * self.keys / self.treatment.total)
 
     def estimate(self) -> float | None:
         """Difference of the shares."""
-        if not self.judged.total or not self.control.total:
+        if not self.treatment.total or not self.control.total:
             return None
-        return self.judged.successes / self.judged.total - self.control.successes / self.control.total
+        return self.treatment.successes / self.treatment.total - self.control.successes / self.control.total
 
     def interval(self, alpha: float) -> Interval:
         """See `shares.share_difference_interval`."""
-        return shares.share_difference_interval(self.judged, self.control, alpha)
+        return shares.share_difference_interval(self.treatment, self.control, alpha)
 
 
 def rate_until(successes: int, trials: int, boundary: float, *, above: bool, alpha: float) -> int | None:
@@ -280,85 +280,32 @@ def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) 
     Args:
         metric: What is measured.
         counts: Of both variants.
-        weight: Share of the judged variant from now on.
+        weight: Share of the treatment from now on.
         bound: For money: the cap of one loss.
     """
     compared, whole = counts.by_weight, counts.compared
     if metric is Metric.SCORE_SHIFT:
-        means = [(mean_score(each.judged), mean_score(each.control)) for each in compared]
+        means = [(mean_score(each.treatment), mean_score(each.control)) for each in compared]
         return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores), means)
     if metric is Metric.ALERT_PRECISION:
-        return Shares(precision_of(whole.judged), precision_of(whole.control), whole.judged.matured)
+        return Shares(precision_of(whole.treatment), precision_of(whole.control), whole.treatment.matured)
     if metric is Metric.MONEY_LOST:
         if bound is None:
             raise TypeError("a guardrail of money has a cap")
         values = [min(value, bound) / bound for value in LOSS_VALUES]
         segments = _weighted(compared, values, lambda tally: tally.losses)
-        losses = (_lost(whole.judged, bound) / bound, _lost(whole.control, bound) / bound)
-        return Money(segments, whole.judged.matured, whole.control.matured, losses)
+        losses = (lost(whole.treatment, bound) / bound, lost(whole.control, bound) / bound)
+        return Money(segments, whole.treatment.matured, whole.control.matured, losses)
     kind = metric.kind
     if kind is None:
         raise TypeError(f"{metric} is measured otherwise")
-    judged, control = (exposed(metric, tally) for tally in (whole.judged, whole.control))
-    return Ratio(segments_of(compared, kind), weight, judged, control)
+    treatment, control = (exposed(metric, tally) for tally in (whole.treatment, whole.control))
+    return Ratio(segments_of(compared, kind), weight, treatment, control)
 
 
 def segments_of(arms: Sequence[Arms], kind: EventKind) -> list[Segment]:
     """Events of a kind by weight."""
-    return [Segment(a.weight, a.judged.events.get(kind, 0), a.control.events.get(kind, 0)) for a in arms]
-
-
-def exposed(metric: Metric, tally: Tally) -> int:
-    """Keys that a metric is counted among."""
-    if metric is Metric.ALERT_PRECISION:
-        return tally.reviewed_alerts
-    if metric is Metric.SCORE_SHIFT:
-        return sum(tally.scores)
-    return tally.matured if metric.needs_labels else tally.keys
-
-
-def precision_of(tally: Tally) -> Trials:
-    """Frauds among the reviewed alerts of one variant."""
-    return Trials(tally.reviewed_alerts - tally.false_alerts, tally.reviewed_alerts)
-
-
-def mean_score(tally: Tally) -> float | None:
-    """Mean score over keys; by bins where their sum is not known (see `approximate`)."""
-    if tally.score_sum is None:
-        return _binned(SCORE_VALUES, tally.scores)
-    return tally.score_sum / sum(tally.scores)
-
-
-def mean_loss(tally: Tally, cap: float) -> float | None:
-    """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
-
-    None where nobody looked: without a label of what was let pass, or an amount of the frauds among it.
-    """
-    missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
-    looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts
-    return _lost(tally, cap) / tally.matured if tally.matured and looked else None
-
-
-def approximate(metric: Metric, tally: Tally, cap: float | None) -> bool:
-    """Whether a mean of the metric can only be read off bins, be it because an older release counted without sums."""
-    if metric is Metric.SCORE_SHIFT:
-        return tally.score_sum is None and any(tally.scores)
-    if metric is not Metric.MONEY_LOST or not any(tally.losses):
-        return False
-    straddling = bisect_left(LOSS_EDGES, cap) if cap is not None and cap not in LOSS_EDGES else LOSS_BINS
-    return not tally.loss_sums or (straddling < LOSS_BINS and tally.losses[straddling] > 1)
-
-
-def _lost(tally: Tally, cap: float) -> float:
-    """Money lost in all, each loss capped: each bin's own mean stands for its losses, else its middle."""
-    if tally.loss_sums:
-        return sum(min(total, n * cap) for total, n in zip(tally.loss_sums, tally.losses, strict=True))
-    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False))
-
-
-def _binned(values: Sequence[float], counts: Sequence[int]) -> float | None:
-    keys = sum(counts)
-    return _dot(values, counts) / keys if keys else None
+    return [Segment(a.weight, a.treatment.events.get(kind, 0), a.control.events.get(kind, 0)) for a in arms]
 
 
 def _weighted(
@@ -366,13 +313,9 @@ def _weighted(
 ) -> list[WeightedSegment]:
     nothing = (0,) * len(values)
     return [
-        WeightedSegment(each.weight, values, bins(each.judged) or nothing, bins(each.control) or nothing)
+        WeightedSegment(each.weight, values, bins(each.treatment) or nothing, bins(each.control) or nothing)
         for each in arms
     ]
-
-
-def _dot(values: Sequence[float], counts: Sequence[int]) -> float:
-    return sum(value * count for value, count in zip(values, counts, strict=False))
 
 
 def _first(reached: Callable[[int], bool]) -> int | None:

@@ -9,11 +9,10 @@ from enum import StrEnum
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Basis, Event, Kind, Outcome, RolloutStatus
 from fds_mlflow.core.lifecycle.verdict import Judgement, Status
-from fds_mlflow.core.plan.metric import NEEDS_LABELS
 from fds_mlflow.core.weight import to_percent
 
 AUTOPILOT = "autopilot of "
-"""How the name of an autopilot begins. Events of releases that recorded no basis tell the judge's hand by it alone."""
+"""How the name of an autopilot begins. Events of releases that recorded no basis tell the judge by it alone."""
 
 _SAID = re.compile(rf"\(({'|'.join(Status)}): ")
 """How the reason of an autopilot's event names the overall verdict."""
@@ -47,7 +46,7 @@ def basis(judgement: Judgement, evidence: Evidence, *, judged: bool) -> Basis:
         evidence: What was judged.
         judged: Whether the judge decides, not a person who asked it.
     """
-    asked = any(v.guardrail is not None and v.guardrail.metric in NEEDS_LABELS for v in judgement.verdicts)
+    asked = any(v.guardrail is not None and v.guardrail.metric.needs_labels for v in judgement.verdicts)
     return Basis(
         judged=judged,
         overall=judgement.overall.status,
@@ -105,7 +104,7 @@ _ENDS: Mapping[RolloutStatus, Decision] = {
     RolloutStatus.OVERTAKEN: Decision.OVERTAKEN,
     RolloutStatus.ABANDONED: Decision.ABANDONED,
 }
-"""What a status means where the judge had no hand in it."""
+"""What a status means where the judge had no part in it."""
 
 
 def ended(event: Event) -> Decision | None:
@@ -151,5 +150,5 @@ def done(event: Event) -> str:
 
 
 def who(event: Event) -> str:
-    """Who decided: the registry keeps no name of a hand that moved an alias, only of who noticed."""
-    return f"a hand in the registry, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor
+    """Who decided: of an out-of-band change the registry keeps no name, only of who noticed."""
+    return f"an out-of-band change, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor

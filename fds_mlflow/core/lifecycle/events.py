@@ -34,7 +34,7 @@ MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.RO
 
 
 class Outcome(StrEnum):
-    """How an operation ended: it took effect, it died before it did, or a hand moved the alias meanwhile."""
+    """How an operation ended: it took effect, it died before it did, or an out-of-band change moved the alias."""
 
     DONE = "done"
     ABANDONED = "abandoned"

@@ -23,18 +23,18 @@ Guard = Callable[["State", "Request"], Refusal | None]
 
 @dataclass(frozen=True)
 class Request:
-    """One wish of one actor.
+    """One request of one actor.
 
     Attributes:
         kind: The operation.
         version: The version it is about; None for the kinds that find it in the state.
-        weight: For an advance: the wished weight in basis points; None for the next step of the plan.
+        weight: For an advance: the requested weight in basis points; None for the next step of the plan.
         plan: For a start.
         force: Go past a guard that a person may override. It needs a reason.
         rollout_id: For a start: ULID of the new rollout.
         now: For rollouts: when the step begins, UTC.
-        seen: Sequence number of the last event that the wish is based on: refused once the history has gone on. None
-            for a wish that holds whatever has happened since.
+        expected_sequence: Sequence number of the last event that the request is based on: refused once the history has
+            gone on. None for a request that holds whatever has happened since.
         basis: For what moves or ends a rollout: who decided, and on what evidence.
         is_watch: For a start: the new rollout watches the champion.
     """
@@ -46,7 +46,7 @@ class Request:
     force: bool = False
     rollout_id: str | None = None
     now: datetime | None = None
-    seen: int | None = None
+    expected_sequence: int | None = None
     basis: Basis = field(default_factory=Basis)
     is_watch: bool = False
 
@@ -68,7 +68,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Already:
-    """The wish holds already; there is nothing to do."""
+    """What was requested holds already; there is nothing to do."""
 
     why: str
 
@@ -80,9 +80,10 @@ def decide(state: State, request: Request) -> Target | Already:
         RefusedError: The state does not allow it.
         StaleError: The history has gone on since it was decided.
     """
-    if request.seen is not None and request.seen != state.sequence:
+    expected = request.expected_sequence
+    if expected is not None and expected != state.sequence:
         raise StaleError(
-            f"the {request.kind} was decided at event {request.seen}, and the history is at event {state.sequence} now",
+            f"the {request.kind} was decided at event {expected}, and the history is at event {state.sequence} now",
             fix="look again and decide anew",
         )
     done = _already(state, request)

@@ -40,9 +40,9 @@ class Verdict:
         fail_evidence: Log of the evidence that the canary is harmful.
         pass_evidence: Log of the evidence that it is not.
         threshold: What either must reach, log(1/alpha) of the guardrail.
-        requests_to_go: About how many more requests of the judged variant until it is decided, if they are like those
+        requests_to_go: Estimated requests of the treatment remaining until it is decided, if they are like those
             so far (scored by both versions, where it is paired); None if never, or nothing is left to decide.
-        coverage: Share of the judged variant's matured keys, or alerts, whose truth is known; None without labels.
+        coverage: Share of the treatment's matured keys, or alerts, whose truth is known; None without labels.
         approximate: The numbers are means that can only be read off bins: counted by an older release, or losses in
             the one bin that the cap divides.
     """

@@ -13,7 +13,7 @@ def watch_due(events: Sequence[Event], now: datetime) -> Rollout | None:
     """The completed rollout whose watch has not begun.
 
     Read off the history alone, so that whoever looks next begins the watch that a process died before beginning.
-    Candidates that were staged or retired since do not matter; anything else that happened since ends the wish for it.
+    Candidates that were staged or retired since do not matter; anything else since then forgoes it.
 
     Args:
         events: The model's history, in order of sequence.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fds_mlflow.core.plan.metric import CAN_BE_PAIRED, DIFFERENCES, NEEDS_BOUND, SIDE, Metric
+from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.sequential import Side
 from fds_mlflow.core.text.checks import check_keys, to_enum
 from fds_mlflow.core.text.numbers import whole
@@ -66,12 +66,12 @@ class Guardrail:
     @property
     def harms(self) -> Side:
         """Which deviation of the canary harms."""
-        return self.side or SIDE.get(self.metric, Side.HIGHER)
+        return self.side or self.metric.row.side
 
     @property
     def relative(self) -> bool:
         """Whether the margin is relative: the boundary is a ratio of 1 + margin."""
-        return self.metric not in DIFFERENCES
+        return self.metric.relative
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values without the metric; defaults are left out."""
@@ -125,15 +125,18 @@ class Guardrail:
             )
 
     def _check_rest(self) -> None:
-        means = NEEDS_BOUND.get(self.metric)
+        row = self.metric.row
+        means = row.bound
         if means is None and self.bound is not None:
-            raise self._wrong("bound means nothing for it", f"leave it out; {' and '.join(NEEDS_BOUND)} have one")
+            having = " and ".join(metric for metric in Metric if metric.row.bound)
+            raise self._wrong("bound means nothing for it", f"leave it out; {having} have one")
         if means is not None and (self.bound is None or self.bound <= 0):
             raise self._wrong(f"bound is {self.bound!r}", f"give a number above 0: the {means}")
-        if self.side is not None and self.metric not in (Metric.ALERT_RATE, Metric.SCORE_SHIFT):
-            raise self._wrong(f"side cannot be chosen: {SIDE.get(self.metric, Side.HIGHER)} harms", "leave side out")
-        if self.paired and self.metric not in CAN_BE_PAIRED:
-            raise self._wrong("it cannot be paired", f"leave paired out; {', '.join(sorted(CAN_BE_PAIRED))} can")
+        if self.side is not None and not row.side_is_free:
+            raise self._wrong(f"side cannot be chosen: {row.side} harms", "leave side out")
+        if self.paired and not row.can_be_paired:
+            able = ", ".join(sorted(metric for metric in Metric if metric.row.can_be_paired))
+            raise self._wrong("it cannot be paired", f"leave paired out; {able} can")
 
     def _number(self, name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

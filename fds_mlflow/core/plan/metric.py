@@ -1,12 +1,57 @@
-"""What a guardrail measures, one row a metric."""
+"""What a guardrail measures, one row a metric: what it counts, what may be asked of it, and how it reads everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum
 
 from fds_mlflow.core.evidence.evidence import EventKind
 from fds_mlflow.core.statistics.sequential import Side
+from fds_mlflow.core.text.numbers import UNKNOWN, money, percent, ratio
+
+
+class Form(Enum):
+    """What the value of a metric is: a share of what it is counted among, a mean score, or money."""
+
+    SHARE = "share"
+    SCORE = "score"
+    MONEY = "money"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known about one metric.
+
+    Attributes:
+        title: Its name as a heading, in the plural or as what it is.
+        column: The heading of a column of its values.
+        form: What its value is.
+        kind: The event whose rate is measured; None where it is no event.
+        among: What it is counted among, in words.
+        needs_labels: Whether it waits for matured labels.
+        among_alerts: Whether its truth is known of reviewed alerts; of other label-based ones, of what was not flagged.
+        difference: Whether the margin is a difference; else it is relative.
+        can_be_paired: Whether shadow evidence can judge it.
+        side: Which deviation harms, unless a guardrail may say otherwise and does.
+        side_is_free: Whether it may.
+        bound: What the bound means, in words; None where it has none.
+        bounded: The bound in a sentence, `{}` for its value.
+    """
+
+    title: str
+    column: str
+    form: Form = Form.SHARE
+    kind: EventKind | None = None
+    among: str = "keys"
+    needs_labels: bool = False
+    among_alerts: bool = False
+    difference: bool = False
+    can_be_paired: bool = False
+    side: Side = Side.HIGHER
+    side_is_free: bool = False
+    bound: str | None = None
+    bounded: str = ""
 
 
 class Metric(StrEnum):
@@ -22,42 +67,113 @@ class Metric(StrEnum):
     MONEY_LOST = "money_lost"
 
     @property
+    def row(self) -> Row:
+        """What is known about it."""
+        return ROWS[self]
+
+    @property
     def kind(self) -> EventKind | None:
         """The event whose rate is measured; None where it is no event."""
-        return KIND.get(self)
+        return self.row.kind
 
     @property
     def needs_labels(self) -> bool:
         """Whether it waits for matured labels."""
-        return self in NEEDS_LABELS
+        return self.row.needs_labels
+
+    @property
+    def relative(self) -> bool:
+        """Whether the margin is relative: the harm is a ratio; else it is a difference."""
+        return not self.row.difference
+
+    @property
+    def words(self) -> str:
+        """Its name within a sentence."""
+        return self.value.replace("_", " ")
+
+    @property
+    def unit(self) -> str:
+        """What its values are given in, as an axis says it; a share as `scale` makes it."""
+        among = self.row.among
+        return {
+            Form.SHARE: f"% of {among}",
+            Form.SCORE: "mean score",
+            Form.MONEY: f"money per {among.removesuffix('s')}",
+        }[self.row.form]
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by to be given in its unit."""
+        return 100.0 if self.row.form is Form.SHARE else 1.0
+
+    def describe(self, value: float | None, *, approximate: bool = False) -> str:
+        """A value as it reads everywhere: a share as a percentage, money as money, a score as it is.
+
+        Args:
+            value: The value; None where it is not known.
+            approximate: It can only be read off bins.
+        """
+        if value is None:
+            return UNKNOWN
+        reads = {Form.SHARE: percent, Form.SCORE: "{:.4g}".format, Form.MONEY: money}[self.row.form]
+        return f"{'about ' if approximate else ''}{reads(value)}"
+
+    def describe_harm(self, harm: float) -> str:
+        """A harm as it reads everywhere: a ratio in times, a difference as it is."""
+        return f"{ratio(harm)}{' times' if self.relative else ''}"
+
+    def describe_range(self, low: float, high: float) -> str:
+        """The harms between two; the upper one may be infinite."""
+        return f"{ratio(low)} to {self.describe_harm(high)}"
+
+    def describe_bound(self, bound: float) -> str:
+        """What a bound does, in words."""
+        return self.row.bounded.format(money(bound) if self.row.form is Form.MONEY else f"{bound:g}")
 
 
-KIND: Mapping[Metric, EventKind] = {
-    Metric.ERROR_RATE: EventKind.ERROR,
-    Metric.ALERT_RATE: EventKind.ALERT,
-    Metric.LATENCY: EventKind.SLOW,
-    Metric.MISSED_FRAUD: EventKind.MISSED_FRAUD,
-    Metric.FALSE_POSITIVES: EventKind.FALSE_POSITIVE,
+ROWS: Mapping[Metric, Row] = {
+    Metric.ERROR_RATE: Row("Errors", "errors", kind=EventKind.ERROR, can_be_paired=True),
+    Metric.ALERT_RATE: Row(
+        "Alerts", "alerts", kind=EventKind.ALERT, can_be_paired=True, side=Side.BOTH, side_is_free=True
+    ),
+    Metric.LATENCY: Row(
+        *("Slow requests", "slow"),
+        kind=EventKind.SLOW,
+        bound="milliseconds from which a request is slow",
+        bounded="slow is above {} ms",
+    ),
+    Metric.SCORE_SHIFT: Row(
+        *("Score shift", "mean score", Form.SCORE), difference=True, side=Side.BOTH, side_is_free=True
+    ),
+    Metric.MISSED_FRAUD: Row(
+        *("Missed fraud", "missed"),
+        kind=EventKind.MISSED_FRAUD,
+        among="matured keys",
+        needs_labels=True,
+        can_be_paired=True,
+    ),
+    Metric.FALSE_POSITIVES: Row(
+        *("False positives", "false positives"),
+        kind=EventKind.FALSE_POSITIVE,
+        among="matured keys",
+        needs_labels=True,
+        among_alerts=True,
+        can_be_paired=True,
+    ),
+    Metric.ALERT_PRECISION: Row(
+        *("Precision of alerts", "precision"),
+        among="reviewed alerts",
+        needs_labels=True,
+        among_alerts=True,
+        difference=True,
+        side=Side.LOWER,
+    ),
+    Metric.MONEY_LOST: Row(
+        *("Money lost", "money", Form.MONEY),
+        among="matured keys",
+        needs_labels=True,
+        bound="cap of one loss",
+        bounded="one loss counts up to {}",
+    ),
 }
-"""The metrics that are rates of an event, and which."""
-
-
-NEEDS_LABELS = frozenset({Metric.MISSED_FRAUD, Metric.FALSE_POSITIVES, Metric.ALERT_PRECISION, Metric.MONEY_LOST})
-
-
-DIFFERENCES = frozenset({Metric.SCORE_SHIFT, Metric.ALERT_PRECISION})
-"""Metrics whose margin is a difference; the margins of all others are relative."""
-
-
-NEEDS_BOUND = {Metric.LATENCY: "milliseconds from which a request is slow", Metric.MONEY_LOST: "cap of one loss"}
-
-
-CAN_BE_PAIRED = frozenset({Metric.ERROR_RATE, Metric.ALERT_RATE, Metric.MISSED_FRAUD, Metric.FALSE_POSITIVES})
-
-
-SIDE: Mapping[Metric, Side] = {
-    Metric.ALERT_RATE: Side.BOTH,
-    Metric.SCORE_SHIFT: Side.BOTH,
-    Metric.ALERT_PRECISION: Side.LOWER,
-}
-"""Which deviation harms by default; for all others a higher rate does. The first two may be told otherwise."""
+"""The table, in the order in which metrics are judged and shown."""

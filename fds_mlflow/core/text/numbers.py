@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import floor, inf, log10
 from typing import Any
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash, as tables have it
@@ -14,9 +14,16 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share == 0 or share >= 0.001 else f"{100 * share:.2g} %"
 
 
+def money(amount: float) -> str:
+    """An amount of money with two decimals, with more where it is small."""
+    if amount == 0 or abs(amount) >= 0.1:
+        return f"{amount:,.2f}"
+    return f"{amount:.{min(12, 1 - floor(log10(abs(amount))))}f}"
+
+
 def ratio(value: float) -> str:
-    """A ratio with three digits."""
-    return "infinite" if value == inf else f"{value:.3g}"
+    """A ratio, or a difference, with three digits."""
+    return "∞" if value == inf else f"{value:.3g}"
 
 
 def short(number: str) -> str:

@@ -21,8 +21,8 @@ from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
-from fds_mlflow.outcomes.counting.strata import PAIR, Cells
-from fds_mlflow.outcomes.counting.watermarks import Marks
+from fds_mlflow.outcomes.counting.strata import PAIR, Strata
+from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, check_maturity, check_zone, insert_for, shifted
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
@@ -74,7 +74,7 @@ def terms_from(written: str) -> Terms:
     return Terms(latency_bound=values.get("latency_bound_ms"), maturity=maturity)
 
 
-def advance(session: Session, question: Question, upto: Marks, chunk: int = CHUNK) -> Evidence | None:
+def advance(session: Session, question: Question, upto: Watermarks, chunk: int = CHUNK) -> Evidence | None:
     """Count what is new, at most one chunk of anything.
 
     Args:
@@ -92,7 +92,7 @@ def advance(session: Session, question: Question, upto: Marks, chunk: int = CHUN
     _follow_indexes(session)
     count = _count(session, question, upto)
     count.as_of = max(count.as_of, question.as_of)
-    cells = Cells(session, count)
+    cells = Strata(session, count)
     done = count.final or _Counting(session, count, question.terms, cells, chunk).advance(upto)
     cells.save()
     if not done:
@@ -107,7 +107,7 @@ def _follow_indexes(session: Session) -> None:
             session.execute(text(f"SET LOCAL {setting} = off"))
 
 
-def _count(session: Session, question: Question, upto: Marks) -> Count:
+def _count(session: Session, question: Question, upto: Watermarks) -> Count:
     """The row that says how far is counted, held until the transaction ends; made at the first look."""
     model, rollout_id, terms = question.model, question.rollout_id, question.terms_text
     query = select(Count).where(*_of(Count, model, rollout_id), Count.terms == terms).with_for_update()
@@ -169,14 +169,14 @@ class _Rows:
 class _Counting:
     """One transaction's work."""
 
-    def __init__(self, session: Session, count: Count, terms: Terms, cells: Cells, chunk: int) -> None:
+    def __init__(self, session: Session, count: Count, terms: Terms, cells: Strata, chunk: int) -> None:
         self._session = session
         self._count = count
         self._terms = terms
         self._cells = cells
         self._chunk = chunk
 
-    def advance(self, upto: Marks) -> bool:
+    def advance(self, upto: Watermarks) -> bool:
         """Count outcomes, then shadows, then late labels, then labels that have matured; whether all is done.
 
         Each stage takes one chunk, and the next one begins only when nothing is left of it.

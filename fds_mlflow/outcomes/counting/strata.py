@@ -33,7 +33,7 @@ Cell = Sequence[Any]
 """Step, weight and variant assigned."""
 
 
-class Cells:
+class Strata:
     """The counters of a `Count`, by step, weight and variant.
 
     Args:

@@ -27,7 +27,7 @@ _ANNOUNCED = text(
 _HALF = 2**31
 
 
-class Marks(NamedTuple):
+class Watermarks(NamedTuple):
     """Row numbers up to which everything that will ever be there can be seen by a later transaction."""
 
     outcome: int
@@ -35,9 +35,9 @@ class Marks(NamedTuple):
     case: int
 
 
-def marks(session: Session) -> Marks:
+def marks(session: Session) -> Watermarks:
     """How far can be counted now; to be counted in transactions that begin later."""
-    return Marks(*(_mark(session, entity) for entity in (Outcome, Shadow, FraudCase)))
+    return Watermarks(*(_mark(session, entity) for entity in (Outcome, Shadow, FraudCase)))
 
 
 def _mark(session: Session, entity: type[Outcome | Shadow | FraudCase]) -> int:

@@ -23,6 +23,7 @@ from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA, SRM_ALPHA, Plan, Undecided
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.search import smallest
+from fds_mlflow.core.statistics.sequential import Side
 from fds_mlflow.core.text.duration import from_duration
 from fds_mlflow.core.text.numbers import percent
 from fds_mlflow.core.weight import FULL, to_percent
@@ -142,7 +143,7 @@ def _harm(guardrail: Guardrail) -> float:
     margin = guardrail.margin or 0.0
     if guardrail.relative:
         return 2.0 if margin < 1 else 2 * (1 + margin)
-    return -2 * margin if guardrail.metric is Metric.ALERT_PRECISION else 2 * margin
+    return -2 * margin if guardrail.harms is Side.LOWER else 2 * margin
 
 
 @dataclass(frozen=True)
@@ -287,18 +288,16 @@ def _words(plan: Plan) -> list[str]:
 
 
 def _tolerated(guardrail: Guardrail) -> str:
-    name = guardrail.metric.value.replace("_", " ")
-    bound = f" (bound {guardrail.bound:g})" if guardrail.bound is not None else ""
-    parts = [
-        f"{boundary:.3g} times" if guardrail.relative else f"{boundary:+.3g}" for boundary, _ in boundaries(guardrail)
-    ]
-    said = f"{name}{bound}"
+    metric = guardrail.metric
+    bound = f" ({metric.describe_bound(guardrail.bound)})" if guardrail.bound is not None else ""
+    parts = [metric.describe_harm(boundary) for boundary, _ in boundaries(guardrail)]
+    said = f"{metric.words}{bound}"
     if parts:
         said += f" beyond {' or '.join(parts)}" + (" the champion's" if guardrail.relative else "")
     if guardrail.negligible is not None:
-        said += f" unless below {percent(guardrail.negligible)}"
+        said += f" unless below {metric.describe(guardrail.negligible)}"
     if guardrail.limit is not None:
-        said += f"{' or' if parts else ''} above {percent(guardrail.limit)}"
+        said += f"{' or' if parts else ''} above {metric.describe(guardrail.limit)}"
     return said + (" (paired)" if guardrail.paired else "")
 
 
@@ -329,5 +328,5 @@ def _warnings(plan: Plan, prices: tuple[Price, ...]) -> list[str]:
                     f" {allowed:.1f}"
                 )
         if price.fails is None:
-            made.append(f"{price.metric} never fails a canary that does {price.harm:g} times the harm")
+            made.append(f"{price.metric} never fails a canary whose harm is {price.metric.describe_harm(price.harm)}")
     return made

@@ -1,4 +1,4 @@
-"""Records rollouts: every tick into the rollout's tracking run, its end with a report, and who is told of verdicts."""
+"""Records rollouts: every tick into the rollout's tracking run, its end with a report; and notifies of verdicts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.rollouts import naming
-from fds_mlflow.rollouts.naming import Known
+from fds_mlflow.rollouts.naming import LastReported
 from fds_mlflow.rollouts.record.run import Point, RolloutRuns
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from fds_mlflow.lifecycle.session import Session
-    from fds_mlflow.rollouts.report.summary import Story, VersionFacts
+    from fds_mlflow.rollouts.report.summary import RolloutSummary, VersionFacts
     from fds_mlflow.rollouts.tick import Tick
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class RolloutRecorder:
     caught up by whoever looks next.
 
     Args:
-        model: The model. Its notifier is told when verdicts or the recommendation change.
+        model: The model. Its notifier is called when verdicts or the recommendation change.
         runs: Its tracking runs; None for those of the model's tracking server.
     """
 
@@ -63,7 +63,7 @@ class RolloutRecorder:
         self._session = session
         self._given = runs
         self._waiting: dict[str, _Waiting] = {}
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, LastReported] = {}
         self._looked_back = False
 
     @property
@@ -126,7 +126,7 @@ class RolloutRecorder:
             self._close(running[rollout_id], naming.about(events, rollout_id))
         return list(ended)
 
-    def story(self, rollout_id: str | None = None) -> Story:
+    def story(self, rollout_id: str | None = None) -> RolloutSummary:
         """What is known about a rollout, for its report.
 
         Args:
@@ -149,7 +149,7 @@ class RolloutRecorder:
             )
         return self._told(self.runs.find(chosen), naming.about(events, chosen))
 
-    def _told(self, run: Run | None, events: tuple[Event, ...]) -> Story:
+    def _told(self, run: Run | None, events: tuple[Event, ...]) -> RolloutSummary:
         """What is known about a rollout by its events, its run, the registry, and the outcome store."""
         from fds_mlflow.rollouts.report.summary import build
 
@@ -194,9 +194,9 @@ class RolloutRecorder:
         rollout = tick.rollout
         if rollout is None or tick.judgement is None:
             return
-        known = self._known.get(rollout.id, Known())
+        known = self._known.get(rollout.id, LastReported())
         if run is not None:  # another process may have told or logged more
-            known = max(known, Known.decode(run.data.tags.get(naming.KNOWN)), key=_newer)
+            known = max(known, LastReported.decode(run.data.tags.get(naming.KNOWN)), key=_newer)
         told = naming.changed(known, tick)
         if told is not None:
             self._session.notifier.send(told)
@@ -236,7 +236,7 @@ class RolloutRecorder:
         log.warning("a rollout of %r could not be recorded, and goes on: %s", self._session.name, error.what)
 
 
-def _newer(known: Known) -> tuple[int, bool, datetime | None]:
+def _newer(known: LastReported) -> tuple[int, bool, datetime | None]:
     """Which of two memories of one rollout is the newer one; the time is compared only where both have one."""
     return known.number, known.logged is not None, known.logged
 

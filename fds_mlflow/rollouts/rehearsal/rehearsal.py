@@ -100,7 +100,7 @@ class Catch:
         requests: Median of the canary requests until the abort at that ratio.
         days: Median of the days until the abort.
         lost: Mean of the money that missed frauds took through the canary until the abort, beyond what the champion
-            would have let pass.
+            would have missed.
     """
 
     metric: Metric
@@ -385,7 +385,7 @@ def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random
 def _worse(arm: Arm, metric: Metric, ratio: float, random: np.random.Generator) -> Arm | None:
     """The same decisions with `ratio` times as many of the metric's events; None where there are too few to begin with.
 
-    Genuine requests that were let pass become the events: they fail, are flagged, or turn out to be frauds.
+    Genuine requests that were not flagged become the events: they fail, are flagged, or turn out to be frauds.
     """
     passed = ~arm.flagged & (arm.labels == 0)
     if metric is Metric.ERROR_RATE:

@@ -76,7 +76,7 @@ class Arm:
         flagged: Requests that are flagged.
         scores: Bin of the score, int64.
         labels: 1 fraud, 0 genuine, -1 not known: int64.
-        amounts: Money that is lost if a fraud is let pass, float64.
+        amounts: Money that is lost if a fraud is missed, float64.
     """
 
     errors: Bools
@@ -87,7 +87,7 @@ class Arm:
 
     @cached_property
     def missed(self) -> Bools:
-        """Frauds that are let pass."""
+        """Frauds that are not flagged."""
         missed: Bools = (self.labels == 1) & ~self.flagged
         return missed
 
@@ -127,7 +127,7 @@ class Course:
         check: What decided, where it was aborted or held.
         seconds: How long it lasted.
         requests: Requests that met the canary.
-        lost: Money that frauds took which the canary had let pass.
+        lost: Money that frauds took which the canary had missed.
         steps: The steps, the last one included.
     """
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.text.numbers import ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +43,6 @@ _ROOM = 30 / 86_400
 _LABEL = 0.07
 """Share of the axis of time that a label takes."""
 
-_PERCENT = "{:.3g} %"
-
 
 def weight(name: str, values: Series, marks: Sequence[tuple[datetime, str]]) -> str:
     """The canary's share of the traffic, with a mark where something happened.
@@ -66,7 +67,7 @@ def weight(name: str, values: Series, marks: Sequence[tuple[datetime, str]]) -> 
             axes.annotate(label, (day, 104), color=_INK, fontsize=8, annotation_clip=False, ha=side, va="bottom")
             free = day + (right - left) * _LABEL
     axes.set(ylim=(0, 102), ylabel="canary, % of traffic")
-    said = f"The canary's share of the traffic, from {_said(values, _PERCENT)}"
+    said = f"The canary's share of the traffic, from {_ends(values, '{:.3g} %'.format)}"
     return _svg(figure, name, "Share of the traffic", said)
 
 
@@ -75,7 +76,7 @@ def rates(
     champion: Series,
     canary: Series,
     *,
-    percent: bool,
+    metric: Metric,
     limit: float | None = None,
     called: tuple[str, str] = ("champion", "canary"),
 ) -> str:
@@ -85,26 +86,24 @@ def rates(
         name: Prefix of the ids in the SVG.
         champion: The champion's.
         canary: The canary's.
-        percent: Whether they are shares, shown as percentages.
+        metric: What they are values of.
         limit: The absolute limit of the one that is judged.
         called: What the two are called.
     """
     figure, axes = _canvas(_SIZE)
-    scale = 100.0 if percent else 1.0
     lines = ((called[0], champion, _CHAMPION, "-"), (called[1], canary, _CANARY, "--"))
     for label, values, colour, style in lines:
         times, heights = _thin(values)
-        shown = [scale * height for height in heights]
+        shown = [metric.scale * height for height in heights]
         axes.plot(times, shown, style, color=colour, lw=1.8, label=label, **_marker(times))
     _frame(axes, _days([time for _, values, _, _ in lines for time, _ in values]))
     if limit is not None:
-        axes.axhline(scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
+        axes.axhline(metric.scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("%" if percent else "value")
+    axes.set_ylabel(metric.unit)
     _legend(axes)
-    form = _PERCENT if percent else "{:.4g}"
-    said = "; ".join(f"{label} from {_said(values, form, scale)}" for label, values, _, _ in lines)
-    return _svg(figure, name, f"{called[0].capitalize()} and {called[1]}", said)
+    said = "; ".join(f"{label} from {_ends(values, metric.describe)}" for label, values, _, _ in lines)
+    return _svg(figure, name, f"{metric.row.title}: {called[0]} and {called[1]}", said)
 
 
 def interval(
@@ -114,7 +113,7 @@ def interval(
     estimate: Series,
     boundaries: Sequence[float],
     *,
-    relative: bool,
+    metric: Metric,
     called: tuple[str, str] = ("canary", "champion"),
 ) -> str:
     """The anytime confidence interval of the ratio, or the difference, of the one that is judged and its control.
@@ -125,10 +124,11 @@ def interval(
         high: Upper ends; missing where the interval is unbounded.
         estimate: Point estimates.
         boundaries: What the guardrail tolerates.
-        relative: A ratio, on a logarithmic axis; else a difference.
+        metric: Whose harm it is: a ratio, on a logarithmic axis, or a difference.
         called: What the one that is judged and its control are called.
     """
     figure, axes = _canvas(_SIZE)
+    relative = metric.relative
     bottom, top = _range(low, high, boundaries, relative=relative)
     lower, upper = dict(low), dict(high)
     times = _chosen(sorted(set(lower) | set(upper)))
@@ -153,11 +153,11 @@ def interval(
     axes.set_ylim(bottom, top)
     axes.set_ylabel((" / " if relative else " - ").join(called))
     _legend(axes)
-    end = f"at the end from {low[-1][1]:.3g} to {high[-1][1]:.3g}" if low and high else "without both ends yet"
+    known = low and high
+    end = f"at the end from {ratio(low[-1][1])} to {ratio(high[-1][1])}" if known else "without both ends yet"
     what = "ratio" if relative else "difference"
-    return _svg(
-        figure, name, f"Interval of the {what}", f"{end}; tolerated: {', '.join(f'{b:.3g}' for b in boundaries)}"
-    )
+    tolerated = ", ".join(map(ratio, boundaries))
+    return _svg(figure, name, f"{metric.row.title}: interval of the {what}", f"{end}; tolerated: {tolerated}")
 
 
 def evidence(name: str, fail: Series, passes: Series) -> str:
@@ -183,7 +183,7 @@ def evidence(name: str, fail: Series, passes: Series) -> str:
     axes.set_ylim(max(-1.05, min(-0.1, lowest - 0.1)), min(2.05, max(1.15, highest + 0.1)))
     axes.set_ylabel("evidence / threshold")
     _legend(axes)
-    said = "; ".join(f"for {label} from {_said(values, '{:.2f}')}" for label, values, _, _ in lines)
+    said = "; ".join(f"for {label} from {_ends(values, '{:.2f}'.format)}" for label, values, _, _ in lines)
     return _svg(figure, name, "Evidence", f"Relative to the threshold, {said}")
 
 
@@ -266,10 +266,10 @@ def _range(low: Series, high: Series, boundaries: Sequence[float], *, relative: 
     return 10 ** (math.log10(smallest) - 0.15), 10 ** (math.log10(largest) + 0.15)
 
 
-def _said(values: Series, form: str, scale: float = 1.0) -> str:
+def _ends(values: Series, describe: Callable[[float], str]) -> str:
     if not values:
         return "nothing: no values"
-    return f"{form.format(scale * values[0][1])} to {form.format(scale * values[-1][1])}"
+    return f"{describe(values[0][1])} to {describe(values[-1][1])}"
 
 
 def _svg(figure: Figure, name: str, title: str, description: str) -> str:

@@ -5,40 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import boundaries
 from fds_mlflow.core.lifecycle.decision import done
 from fds_mlflow.core.lifecycle.events import Event
-from fds_mlflow.core.plan.plan import Guardrail, Metric
+from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.statistics.sequential import Side
 from fds_mlflow.core.text.duration import describe_duration
-from fds_mlflow.core.text.numbers import UNKNOWN
+from fds_mlflow.core.text.numbers import UNKNOWN, percent
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots, words
 from fds_mlflow.rollouts.report.plots import Series
-from fds_mlflow.rollouts.report.summary import Story, VersionFacts, build
+from fds_mlflow.rollouts.report.summary import RolloutSummary, VersionFacts, build
 from fds_mlflow.rollouts.report.words import summary
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["Section", "Step", "Story", "asks", "build", "render", "sections", "steps", "summary"]
-
-_ABSOLUTE = (Metric.SCORE_SHIFT, Metric.MONEY_LOST)
-"""Metrics whose two numbers are no shares."""
-
-_NAMES = {
-    Metric.ERROR_RATE: "Errors",
-    Metric.ALERT_RATE: "Alerts",
-    Metric.LATENCY: "Slow requests",
-    Metric.SCORE_SHIFT: "Score shift",
-    Metric.MISSED_FRAUD: "Missed fraud",
-    Metric.FALSE_POSITIVES: "False positives",
-    Metric.ALERT_PRECISION: "Precision of alerts",
-    Metric.MONEY_LOST: "Money lost",
-}
+__all__ = ["RolloutSummary", "Section", "Step", "asks", "build", "render", "sections", "steps", "summary"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ class Section:
     plots: tuple[str, ...]
 
 
-def steps(story: Story) -> list[Step]:
+def steps(story: RolloutSummary) -> list[Step]:
     """The steps as they went, each until the next one or the end."""
     moved = [e for e in story.done if e.rollout is not None and e.rollout.active]
     ends = [*(event.time for event in moved[1:]), story.ended or story.made]
@@ -106,72 +94,83 @@ def steps(story: Story) -> list[Step]:
     ]
 
 
-def sections(story: Story) -> list[Section]:
+def sections(story: RolloutSummary) -> list[Section]:
     """One section per check: the plan's guardrails, after whatever else was judged (such as the split itself)."""
     guardrails = {guardrail.metric.value: guardrail for guardrail in story.rollout.plan.guardrails}
     others = [name for name in story.statuses if name not in guardrails]
     return [_section(story, name, guardrails.get(name)) for name in (*others, *guardrails)]
 
 
-def _section(story: Story, name: str, guardrail: Guardrail | None) -> Section:
+def _section(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> Section:
     status, _, reason = story.tags.get(f"{naming.VERDICT}.{name}", "").partition(": ")
     decided = story.statuses.get(name, status)
     reason = reason if decided == status else ""  # the run's sentence is of an earlier look
-    metric = guardrail.metric if guardrail else None
-    percent = metric not in _ABSOLUTE
-    low, high = (story.latest(f"{name}/interval_{end}") for end in ("low", "high"))
-    known = low is not None or high is not None
-    times = " times" if guardrail and guardrail.relative else ""
+    champion, canary = (story.latest(f"{name}/{variant}") for variant in Variant)
+    describe = guardrail.metric.describe if guardrail else _share
     return Section(
         name=name,
-        title=_NAMES[metric] if metric else name.replace("_", " ").capitalize(),
+        title=guardrail.metric.row.title if guardrail else name.replace("_", " ").capitalize(),
         asks=asks(guardrail) if guardrail else "That the traffic was split as the weights say.",
         status=decided,
         reason=reason,
-        champion=_number(story.latest(f"{name}/champion"), percent=percent),
-        canary=_number(story.latest(f"{name}/canary"), percent=percent),
-        interval=f"{_number(low)} to {_number(high, unknown='∞')}{times}" if known else UNKNOWN,
-        fail=_number(story.latest(f"{name}/fail_evidence"), percent=True, digits=0),
-        passes=_number(story.latest(f"{name}/pass_evidence"), percent=True, digits=0),
-        coverage=_number(story.latest(f"{name}/coverage"), percent=True, digits=1),
-        plots=_plots(story, name, guardrail, percent=percent),
+        champion=describe(champion),
+        canary=describe(canary),
+        interval=_interval(story, guardrail) if guardrail else UNKNOWN,
+        fail=_evidence(story.latest(f"{name}/fail_evidence")),
+        passes=_evidence(story.latest(f"{name}/pass_evidence")),
+        coverage=_share(story.latest(f"{name}/coverage")),
+        plots=_plots(story, name, guardrail),
     )
+
+
+def _share(value: float | None) -> str:
+    return UNKNOWN if value is None else percent(value)
+
+
+def _evidence(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def _interval(story: RolloutSummary, guardrail: Guardrail) -> str:
+    """The last interval; an end that was not logged has none."""
+    low, high = (story.latest(f"{guardrail.metric}/interval_{end}") for end in ("low", "high"))
+    if low is None and high is None:
+        return UNKNOWN
+    return guardrail.metric.describe_range(-inf if low is None else low, inf if high is None else high)
 
 
 def asks(guardrail: Guardrail) -> str:
     """What a guardrail asks of the canary, in words."""
     found = []
-    margin, both = guardrail.margin, guardrail.harms is Side.BOTH
+    metric, margin = guardrail.metric, guardrail.margin
     if margin is not None and guardrail.relative:
-        least = f" and at least {1 / (1 + margin):.3g} times" if both else ""
-        found.append(f"at most {1 + margin:.4g} times{least} the champion's")
+        limits = [f"at {'most' if above else 'least'} {metric.describe_harm(b)}" for b, above in boundaries(guardrail)]
+        found.append(f"{' and '.join(limits)} the champion's")
     elif margin is not None:
         direction = {Side.BOTH: "away from", Side.LOWER: "below", Side.HIGHER: "above"}[guardrail.harms]
-        found.append(f"at most {margin:.4g} {direction} the champion's")
+        found.append(f"at most {metric.describe_harm(margin)} {direction} the champion's")
     if guardrail.limit is not None:
-        found.append(f"below {100 * guardrail.limit:.4g} % whatever the champion does")
+        found.append(f"below {metric.describe(guardrail.limit)} whatever the champion does")
     if guardrail.negligible is not None:
-        found.append(f"and harmless in any case below {100 * guardrail.negligible:.4g} %")
+        found.append(f"and harmless in any case below {metric.describe(guardrail.negligible)}")
     if guardrail.bound is not None:
-        slow = f"slow is above {guardrail.bound:g} ms"
-        found.append(slow if guardrail.metric is Metric.LATENCY else f"one loss counts up to {guardrail.bound:g}")
+        found.append(metric.describe_bound(guardrail.bound))
     return f"{', '.join(found)}{'' if guardrail.required else ' (not required)'}."
 
 
-def _plots(story: Story, name: str, guardrail: Guardrail | None, *, percent: bool) -> tuple[str, ...]:
+def _plots(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> tuple[str, ...]:
     values = {end: story.series.get(f"{name}/{end}", ()) for end in _ENDS}
     watch = story.rollout.is_watch
     found = []
     if guardrail is not None and (values["champion"] or values["canary"]):
         called = ("champion", "control" if watch else "canary")
         both = values["champion"], values["canary"]
-        found.append(plots.rates(f"{name}-rates", *both, percent=percent, limit=guardrail.limit, called=called))
+        found.append(plots.rates(f"{name}-rates", *both, metric=guardrail.metric, limit=guardrail.limit, called=called))
     if guardrail is not None and (values["interval_low"] or values["interval_high"]):
         called = ("champion", "control") if watch else ("canary", "champion")
         ends = values["interval_low"], values["interval_high"], values["estimate"]
         limits = [boundary for boundary, _ in boundaries(guardrail)]
-        relative = guardrail.relative
-        found.append(plots.interval(f"{name}-interval", *ends, limits, relative=relative, called=called))
+        found.append(plots.interval(f"{name}-interval", *ends, limits, metric=guardrail.metric, called=called))
     if values["fail_evidence"] or values["pass_evidence"]:
         found.append(plots.evidence(f"{name}-evidence", values["fail_evidence"], values["pass_evidence"]))
     return tuple(found)
@@ -180,7 +179,7 @@ def _plots(story: Story, name: str, guardrail: Guardrail | None, *, percent: boo
 _ENDS = ("champion", "canary", "interval_low", "interval_high", "estimate", "fail_evidence", "pass_evidence")
 
 
-def render(story: Story) -> str:
+def render(story: RolloutSummary) -> str:
     """The report as one HTML page: nothing in it is fetched from anywhere, and it works without JavaScript."""
     weights = _weights(story)
     marks = [(time, event.kind.value) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
@@ -203,11 +202,11 @@ def render(story: Story) -> str:
     return _environment().get_template("rollout.html.j2").render(context)
 
 
-def _about_weight(story: Story) -> list[Event]:
+def _about_weight(story: RolloutSummary) -> list[Event]:
     return [event for event in story.done if event.rollout is not None]
 
 
-def _weights(story: Story) -> Series:
+def _weights(story: RolloutSummary) -> Series:
     """The weight after every event of the history, which knows each step, as no tick does.
 
     The order is the history's: times are of several clocks, and never go back here.
@@ -219,14 +218,14 @@ def _weights(story: Story) -> Series:
     return [*found, (max(story.made, found[-1][0]), found[-1][1])] if story.rollout.active else found
 
 
-def _versions(story: Story) -> list[tuple[str, VersionFacts]]:
+def _versions(story: RolloutSummary) -> list[tuple[str, VersionFacts]]:
     """Both versions by their part: the one on trial first."""
     rollout = story.rollout
     parts = (("control" if rollout.is_watch else "canary", rollout.canary), ("champion", rollout.champion))
     return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
 
 
-def _traffic(story: Story) -> list[tuple[str, str, str]]:
+def _traffic(story: RolloutSummary) -> list[tuple[str, str, str]]:
     """Requests and distinct keys, by variant."""
     rows = []
     for variant in ("champion", "canary"):
@@ -252,11 +251,3 @@ def _environment() -> Environment:
     )
     made.filters |= {"clock": words.clock, "lasting": describe_duration, "done": done}
     return made
-
-
-def _number(value: float | None, *, percent: bool = False, digits: int | None = None, unknown: str = UNKNOWN) -> str:
-    if value is None:
-        return unknown
-    shown = 100 * value if percent else value
-    text = f"{shown:.4g}" if digits is None else f"{shown:.{digits}f}"
-    return f"{text} %" if percent else text

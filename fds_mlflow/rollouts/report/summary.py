@@ -51,7 +51,7 @@ class VersionFacts:
 
 
 @dataclass(frozen=True)
-class Story:
+class RolloutSummary:
     """What is known about one rollout.
 
     Attributes:
@@ -110,7 +110,7 @@ class Story:
         """The last status by the verdict's name: as it was decided on, else as the run holds it."""
         if self.last.basis is not None and self.last.basis.statuses:
             return dict(self.last.basis.statuses)
-        known = naming.Known.decode(self.tags.get(naming.KNOWN))
+        known = naming.LastReported.decode(self.tags.get(naming.KNOWN))
         return {name: Status(status) for name, status in known.statuses.items()}
 
     def latest(self, name: str) -> float | None:
@@ -128,7 +128,7 @@ def build(
     *,
     versions: Sequence[VersionFacts] = (),
     truths: Mapping[str, float] | None = None,
-) -> Story:
+) -> RolloutSummary:
     """Put together what is known about a rollout.
 
     Args:
@@ -142,7 +142,7 @@ def build(
     """
     rollout = [e.rollout for e in events if e.outcome is Outcome.DONE and e.rollout is not None][-1]
     known = {each.version: each for each in versions}
-    return Story(model, rollout, tuple(events), series, tags, made, known, truths or {})
+    return RolloutSummary(model, rollout, tuple(events), series, tags, made, known, truths or {})
 
 
 def version_facts(found: VersionView, metrics: Mapping[str, float]) -> VersionFacts:

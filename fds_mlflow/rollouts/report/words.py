@@ -9,17 +9,18 @@ from fds_mlflow.core.lifecycle.decision import Decision, by_judge, who
 from fds_mlflow.core.lifecycle.events import Basis, Event, Kind
 from fds_mlflow.core.lifecycle.verdict import SEVERITY
 from fds_mlflow.core.text.duration import describe_duration, from_duration
+from fds_mlflow.core.text.numbers import money
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.rollouts import naming
-from fds_mlflow.rollouts.report.summary import Story
+from fds_mlflow.rollouts.report.summary import RolloutSummary
 
 
-def summary(story: Story) -> str:
+def summary(story: RolloutSummary) -> str:
     """What was decided, by whom, why and on what evidence, in a few sentences."""
     return " ".join(filter(None, [*sentences(story), alarm(story), *verdicts(story)]))
 
 
-def sentences(story: Story) -> list[str]:
+def sentences(story: RolloutSummary) -> list[str]:
     """The decision, first; then who decided, when, why and on what evidence, and how it began."""
     first, rollout = story.first, story.rollout
     about = f": {stop(first.reason)}" if first.reason else "."
@@ -30,7 +31,7 @@ def sentences(story: Story) -> list[str]:
     return found + [_forced(event) for event in story.done if event.forced and event.kind in (Kind.START, Kind.ADVANCE)]
 
 
-def verdicts(story: Story) -> list[str]:
+def verdicts(story: RolloutSummary) -> list[str]:
     """What the judge said of each check, and what it recommends."""
     found = []
     if story.statuses:
@@ -46,7 +47,7 @@ def verdicts(story: Story) -> list[str]:
     return found
 
 
-def alarm(story: Story) -> str:
+def alarm(story: RolloutSummary) -> str:
     """The warning that a decision rests on no label; empty where it rests on some, or none was taken yet."""
     if story.ended is None or _labelled(story):
         return ""
@@ -56,7 +57,7 @@ def alarm(story: Story) -> str:
     )
 
 
-def frauds(story: Story) -> list[str]:
+def frauds(story: RolloutSummary) -> list[str]:
     """Frauds and money, caught or missed, in words, one sentence or two a version; or why nobody knows."""
     rollout = story.rollout
     watch = rollout.is_watch
@@ -67,7 +68,7 @@ def frauds(story: Story) -> list[str]:
     return [_variant(story, variant, f"{role} {version}") for variant, role, version in roles]
 
 
-def _variant(story: Story, variant: Variant, name: str) -> str:
+def _variant(story: RolloutSummary, variant: Variant, name: str) -> str:
     def value(what: str) -> float | None:
         return story.latest(f"rollout/{variant}_{what}")
 
@@ -78,7 +79,7 @@ def _variant(story: Story, variant: Variant, name: str) -> str:
     said = "how many frauds it caught is not known, since none of its alerts was reviewed"
     if caught is not None:
         said = f"it caught {_counted(caught, 'fraud')}{_worth(value('money_caught'))}"
-    passed = "how many it missed is not known, since nothing that it let pass has a label"
+    passed = "how many it missed is not known, since nothing that it did not flag has a label"
     if missed is not None:
         passed = f"it missed {_counted(missed, 'fraud')}{_took(missed, value('losses_known'), value('money_missed'))}"
     wrong = "" if false is None else f"; {_counted(false, 'false alarm')}"
@@ -90,19 +91,19 @@ def _counted(count: float, one: str) -> str:
     return f"{count:,.0f} {one if count == 1 else f'{one}s'}"
 
 
-def _worth(money: float | None) -> str:
-    return "" if money is None else f", for which labels name {money:,.2f}"
+def _worth(amount: float | None) -> str:
+    return "" if amount is None else f", for which labels name {money(amount)}"
 
 
-def _took(missed: float, known: float | None, money: float | None) -> str:
+def _took(missed: float, known: float | None, amount: float | None) -> str:
     if not missed:
         return ""
-    if not known or money is None:
+    if not known or amount is None:
         return ", and how much money they took is not known"
-    return f", which took {money:,.2f}" + (f" ({known:,.0f} with a known amount)" if known < missed else "")
+    return f", which took {money(amount)}" + (f" ({known:,.0f} with a known amount)" if known < missed else "")
 
 
-def _why(story: Story) -> str:
+def _why(story: RolloutSummary) -> str:
     if any(name.endswith("/coverage") and values and values[-1][1] for name, values in story.series.items()):
         return "an older release recorded their rates, which stand below, and not their numbers"
     if story.rollout.plan.label_maturity is None:
@@ -114,7 +115,7 @@ def _why(story: Story) -> str:
     return f"no label has been seen that reached its age of {age}"
 
 
-def _decision(story: Story) -> str:
+def _decision(story: RolloutSummary) -> str:
     rollout, last = story.rollout, story.last
     canary, champion, weight = rollout.canary, rollout.champion, f"{to_percent(rollout.weight):g} %"
     hand = "" if by_judge(last) else ", by hand after a PASS"
@@ -129,7 +130,7 @@ def _decision(story: Story) -> str:
             Decision.STOPPED: f"The watch of champion {champion} against its control {canary} was ended by hand.",
             Decision.REVERTED: f"The judge rolled champion {champion} back; version {last.to_version} serves.",
             Decision.ROLLED_BACK: f"Champion {champion} was rolled back by hand; version {last.to_version} serves.",
-            Decision.OVERTAKEN: f"A hand in the registry ended the watch of champion {champion}.",
+            Decision.OVERTAKEN: f"An out-of-band change ended the watch of champion {champion}.",
         }.get(story.decision, f"The watch of champion {champion} ended: {story.decision}.")
     return {
         Decision.UNDER_WAY: f"Version {canary} is on trial against champion {champion}, at {weight} of the traffic.",
@@ -151,13 +152,13 @@ def _decision(story: Story) -> str:
         Decision.REVERTED: f"The judge rolled back to version {last.to_version}, which ended the trial of {canary}.",
         Decision.ROLLED_BACK: (f"A rollback by hand to version {last.to_version} ended the trial of version {canary}."),
         Decision.OVERTAKEN: (
-            f"Overtaken: a hand in the registry ended the trial of version {canary} against {champion}."
+            f"Overtaken: an out-of-band change ended the trial of version {canary} against {champion}."
         ),
     }.get(story.decision, f"The trial of version {canary} against {champion} ended: {story.decision}.")
 
 
-def _decided(story: Story) -> str:
-    """Who, when and why; of a hand in the registry only who noticed it is known."""
+def _decided(story: RolloutSummary) -> str:
+    """Who, when and why; of an out-of-band change only who noticed it is known."""
     first, last = story.first, story.last
     verb = "Noticed" if last.kind is Kind.ADOPT else "Decided"
     why = f": {stop(last.reason)}" if last.reason else ", without a reason given."
@@ -165,7 +166,7 @@ def _decided(story: Story) -> str:
     return told + (" Who did it, the registry does not keep." if last.kind is Kind.ADOPT else "")
 
 
-def _evidence(story: Story) -> list[str]:
+def _evidence(story: RolloutSummary) -> list[str]:
     basis = story.last.basis
     if story.last.kind is Kind.ADOPT:
         return []
@@ -178,7 +179,7 @@ def _evidence(story: Story) -> list[str]:
     return [said]
 
 
-def _labelled(story: Story) -> bool:
+def _labelled(story: RolloutSummary) -> bool:
     """Whether the decision rests on any label; by the run's coverage where the event does not say."""
     basis = story.last.basis or Basis()
     if basis.labelled is not None:

@@ -87,7 +87,7 @@ def test_the_view_shows_where_the_rollout_stands_and_why(width: int) -> None:
     seen = _seen(TICK, width=width)
     for text in ("canary 4 against champion 3", "● 5 %", "◉ 10 %", "○ 25 % (gate)", "○ 100 %"):
         assert text in seen
-    for text in ("9,007", "1,007", "2 %", "3 %", "50.00 %", "13,500", "1,500"):
+    for text in ("9,007", "1,007", "2.00 %", "3.00 %", "50.00 %", "13,500", "1,500"):
         assert text in seen
     for verdict in JUDGEMENT.verdicts:
         assert verdict.check in seen
@@ -95,7 +95,7 @@ def test_the_view_shows_where_the_rollout_stands_and_why(width: int) -> None:
     to_go = [f"{verdict.requests_to_go:,}" for verdict in JUDGEMENT.verdicts if verdict.requests_to_go is not None]
     assert to_go
     assert all(number in seen for number in to_go)
-    for text in ("in this step for 12 min", "bakes for another 18 min", "1 d 23 h left", "FAIL", "PASS", "to go"):
+    for text in ("in this step for 12 min", "bakes for another 18 min", "1 d 23 h left", "FAIL", "PASS", "remaining"):
         assert text in seen
     assert "wait at 10 %" in seen
     assert "…" not in seen

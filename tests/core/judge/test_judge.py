@@ -21,7 +21,7 @@ from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.errors import ConfigError
 from tests.support.effort import at_most
 from tests.support.golden_cases import case, cases
-from tests.support.trials import CANARY, CHAMPION, NOON, evidence, labelled, rollout, tally
+from tests.support.trials import CANARY, CHAMPION, FINE, NOON, evidence, guardrail, labelled, rollout, tally
 
 LABELS = {"label_maturity": "30d"}
 
@@ -109,17 +109,6 @@ def test_the_weight_is_the_one_recorded_with_the_outcome() -> None:
 
 # --- each metric -----------------------------------------------------------------------------------------------------
 
-FINE = {
-    Metric.ERROR_RATE: (tally(CHAMPION, 90_000, error=900), tally(CANARY, 10_000, error=100)),
-    Metric.ALERT_RATE: (tally(CHAMPION, 90_000, alert=900), tally(CANARY, 10_000, alert=100)),
-    Metric.LATENCY: (tally(CHAMPION, 90_000, slow=900), tally(CANARY, 10_000, slow=100)),
-    Metric.SCORE_SHIFT: (tally(CHAMPION, 90_000), tally(CANARY, 10_000)),
-    Metric.MISSED_FRAUD: (
-        labelled(CHAMPION, 90_000, alerts=900, reviewed=900, false=450, missed=900),
-        labelled(CANARY, 10_000, alerts=100, reviewed=100, false=50, missed=100),
-    ),
-}
-FINE[Metric.FALSE_POSITIVES] = FINE[Metric.ALERT_PRECISION] = FINE[Metric.MONEY_LOST] = FINE[Metric.MISSED_FRAUD]
 HARMFUL = {
     Metric.ERROR_RATE: tally(CANARY, 10_000, error=400),
     Metric.ALERT_RATE: tally(CANARY, 10_000, alert=400),
@@ -130,13 +119,6 @@ HARMFUL = {
     Metric.ALERT_PRECISION: labelled(CANARY, 10_000, alerts=100, reviewed=100, false=95, missed=100),
     Metric.MONEY_LOST: labelled(CANARY, 10_000, alerts=100, reviewed=100, false=50, missed=400),
 }
-
-
-def guardrail(metric: Metric, **options: Any) -> Guardrail:
-    """A guardrail with a margin that fits its metric."""
-    margin = {Metric.SCORE_SHIFT: 0.05, Metric.ALERT_PRECISION: 0.25, Metric.MONEY_LOST: 1.5}.get(metric, 1.0)
-    bound = {Metric.LATENCY: 50.0, Metric.MONEY_LOST: 50.0}.get(metric)
-    return Guardrail(metric, margin=margin, bound=bound, **options)
 
 
 @pytest.mark.parametrize("metric", Metric)

@@ -27,7 +27,7 @@ class Version:
         recall: Share of frauds that it flags.
         false_positives: Share of genuine transactions that it flags.
         reviewed: Share of its alerts that somebody reviews; the others stay blocked without a truth.
-        audited: Share of the genuine transactions it let pass that are labelled too.
+        audited: Share of the genuine transactions it did not flag that are labelled too.
     """
 
     recall: float = 0.7
@@ -112,7 +112,7 @@ def test_missed_frauds_are_found_though_nobody_audits_what_passes() -> None:
 
 
 def test_auditing_what_only_the_champion_let_pass_is_an_error() -> None:
-    """Genuine transactions that were let pass are labelled alike, or the labels know the variant."""
+    """Genuine transactions that were not flagged are labelled alike, or the labels know the variant."""
     for seed in range(4):
         found = looks(Version(audited=0.05), Version(audited=0.01), seed, AMONG_PASSED)
         assert all(look["missed_fraud"] is not Status.FAIL for look in found), seed
@@ -126,7 +126,7 @@ def test_a_fault_says_both_coverages() -> None:
         labelled(CHAMPION, 80_000, alerts=1_000, reviewed=300, false=100, missed=10, percent=20),
         labelled(CANARY, 20_000, alerts=250, reviewed=200, false=60, missed=3, percent=20),
     ]
-    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), control=False))
+    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), is_watch=False))
     assert found is not None
     assert "80.00 % of 250" in found
     assert "30.00 % of 1,000" in found

@@ -275,11 +275,11 @@ def test_steps_follow_the_plan_also_from_between_them() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSALS))
-def test_a_wish_that_was_decided_before_the_last_event_is_refused(kind: Kind) -> None:
+def test_a_request_that_was_decided_before_the_last_event_is_refused(kind: Kind) -> None:
     """Two who decide by the same history act once: the second finds that the history has gone on."""
     state = STATES["rollout"]
-    request = Request(kind, 1, plan=Plan(), rollout_id="R", now=NOON, seen=state.sequence)
-    assert _answer(state, request) == _answer(state, replace(request, seen=None))
+    request = Request(kind, 1, plan=Plan(), rollout_id="R", now=NOON, expected_sequence=state.sequence)
+    assert _answer(state, request) == _answer(state, replace(request, expected_sequence=None))
     with pytest.raises(StaleError, match=f"decided at event {state.sequence}.* at event {state.sequence + 1} now"):
         decide(replace(state, sequence=state.sequence + 1), request)
 
@@ -302,8 +302,8 @@ def test_an_emergency_goes_back_past_what_was_rolled_back_from() -> None:
 
 def test_a_version_that_a_person_went_back_to_is_trusted_again() -> None:
     """Left in an emergency, then chosen by name: the next emergency may go back to it."""
-    wishes = [("promote", 1), ("promote", 2), ("emergency", None), ("rollback", 2), ("promote", 3)]
-    assert _history(*wishes).emergency_target == 2
+    asked = [("promote", 1), ("promote", 2), ("emergency", None), ("rollback", 2), ("promote", 3)]
+    assert _history(*asked).emergency_target == 2
 
 
 def test_a_control_goes_back_to_where_it_came_from() -> None:
@@ -331,10 +331,10 @@ requests = st.tuples(st.sampled_from(sorted(REFUSALS)), st.integers(1, 5), st.bo
 
 
 @given(st.lists(requests, max_size=25))
-def test_any_sequence_of_wishes_keeps_the_state_sound(wishes: list[tuple[Kind, int, bool]]) -> None:
+def test_any_sequence_of_requests_keeps_the_state_sound(asked: list[tuple[Kind, int, bool]]) -> None:
     """After whatever people ask for, one version is in Production, and it is the champion; the canary is another."""
     state = State()
-    for number, (kind, version, force) in enumerate(wishes, start=1):
+    for number, (kind, version, force) in enumerate(asked, start=1):
         request = Request(kind, version, plan=Plan(), rollout_id=f"R{number}", now=NOON, force=force)
         try:
             target = decide(state, request)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.evidence.evidence import Terms
-from fds_mlflow.core.plan.metric import CAN_BE_PAIRED, KIND, NEEDS_BOUND, NEEDS_LABELS
 from fds_mlflow.core.plan.plan import GUARDRAILS, MAX_ENCODED, Guardrail, Metric, Plan, Undecided, Watch
 from fds_mlflow.core.statistics.sequential import Side
 from fds_mlflow.core.text.duration import from_duration, to_duration
@@ -172,10 +171,10 @@ def test_a_metric_has_one_guardrail() -> None:
         Plan(guardrails=[Guardrail("error_rate", margin=1), Guardrail("error_rate", limit=0.1)])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("metric", sorted(NEEDS_LABELS))
+@pytest.mark.parametrize("metric", [metric for metric in Metric if metric.needs_labels])
 def test_a_guardrail_that_waits_for_labels_needs_a_maturity(metric: Metric) -> None:
     """Without an age at which labels are trusted there is no label to judge by."""
-    guardrail = Guardrail(metric, margin=0.5, bound=100 if metric in NEEDS_BOUND else None)
+    guardrail = Guardrail(metric, margin=0.5, bound=100 if metric.row.bound else None)
     with pytest.raises(ConfigError, match=f"{metric} need labels"):
         Plan(guardrails=[guardrail])
     assert Plan(guardrails=[guardrail], label_maturity="30d").terms == Terms(maturity=timedelta(days=30))
@@ -227,19 +226,19 @@ def test_a_duration_survives_its_text(value: timedelta) -> None:
 
 def _guardrail(metric: Metric) -> st.SearchStrategy[Guardrail]:
     rate = st.none()
-    if metric in KIND:
+    if metric.kind is not None:
         rate = st.none() | st.floats(0.1, 0.9)
     negligible = st.none() if metric is Metric.ALERT_RATE else rate.map(lambda r: None if r is None else r / 1_000)
     return st.builds(
         Guardrail,
         st.just(metric),
-        margin=st.floats(0.001, 0.999) if metric not in KIND else st.floats(0, 1_000),
+        margin=st.floats(0.001, 0.999) if metric.kind is None else st.floats(0, 1_000),
         limit=rate,
         negligible=negligible,
         required=st.booleans(),
         side=st.none() | st.sampled_from(Side) if metric in ("alert_rate", "score_shift") else st.none(),
-        bound=st.floats(1, 1e6) if metric in NEEDS_BOUND else st.none(),
-        paired=st.booleans() if metric in CAN_BE_PAIRED else st.just(False),
+        bound=st.floats(1, 1e6) if metric.row.bound else st.none(),
+        paired=st.booleans() if metric.row.can_be_paired else st.just(False),
     )
 
 

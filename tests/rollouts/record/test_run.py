@@ -301,7 +301,7 @@ def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: Rollout
     run = found(trial)
     assert (run.info.status, run.data.tags["fds.status"]) == ("FINISHED", "overtaken")
     assert run.data.tags["fds.decision"] == "overtaken"
-    assert run.data.tags["fds.ended_by"] == "a hand in the registry, noticed by ann"
+    assert run.data.tags["fds.ended_by"] == "an out-of-band change, noticed by ann"
 
 
 def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: RolloutRecorder) -> None:
@@ -452,7 +452,7 @@ def test_a_deleted_experiment_is_reported_and_stops_nothing(
     assert [step for step, _ in history(found(trial), "rollout/weight")] == [30, 60]
 
 
-# --- who is told of verdicts ---------------------------------------------------------------------------------------
+# --- who is notified of verdicts ------------------------------------------------------------------------------------
 
 
 def test_a_changed_verdict_is_told_once(trial: Trial, recorder: RolloutRecorder) -> None:
@@ -513,9 +513,9 @@ def test_a_change_during_an_outage_is_told_at_once(trial: Trial, recorder: Rollo
 
 
 def test_what_a_hand_wrote_into_the_memory_of_verdicts_is_ignored() -> None:
-    """A tag that does not read counts as nothing known."""
+    """A tag that cannot be parsed counts as nothing known."""
     for odd in (None, "", "{", "[]", '{"number": 1}', '{"number": "x", "action": "wait", "statuses": {}}', "null"):
-        assert naming.Known.decode(odd) == naming.Known()
+        assert naming.LastReported.decode(odd) == naming.LastReported()
     for logged in (None, datetime(2026, 1, 1, tzinfo=UTC)):
-        known = naming.Known(3, "hold", {"error_rate": "PASS"}, logged)
-        assert naming.Known.decode(known.encode()) == known
+        known = naming.LastReported(3, "hold", {"error_rate": "PASS"}, logged)
+        assert naming.LastReported.decode(known.encode()) == known

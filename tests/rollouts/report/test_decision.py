@@ -22,7 +22,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.registry.transaction import said
 from fds_mlflow.rollouts import naming
-from fds_mlflow.rollouts.report.report import Story, build
+from fds_mlflow.rollouts.report.report import RolloutSummary, build
 from fds_mlflow.rollouts.report.report import render as page
 from fds_mlflow.rollouts.report.words import alarm, summary
 from tests.support.registry_model import MODEL
@@ -122,9 +122,7 @@ ENDINGS = {
     "emergency by hand": Ending(
         earlier(hand(Kind.EMERGENCY)), Decision.ROLLED_BACK, Decision.ROLLED_BACK, "A rollback by hand to version 3"
     ),
-    "overtaken": Ending(
-        moved, Decision.OVERTAKEN, Decision.OVERTAKEN, "Overtaken: a hand in the registry", actor="ann"
-    ),
+    "overtaken": Ending(moved, Decision.OVERTAKEN, Decision.OVERTAKEN, "Overtaken: an out-of-band change", actor="ann"),
     "a watch runs out": Ending(
         judge(Kind.ABORT), Decision.WATCHED, Decision.WATCHED, "The watch of champion 3", WATCH, AUTO
     ),
@@ -160,7 +158,7 @@ def ended(ending: Ending) -> Trial:
     return trial
 
 
-def told(trial: Trial) -> Story:
+def told(trial: Trial) -> RolloutSummary:
     """The last rollout of a model, by its history alone."""
     events = trial.model.session.look().history.events
     return build(MODEL, naming.about(events, list(naming.rollouts(events))[-1]), {}, {}, trial.model.session.now())

@@ -23,7 +23,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias, SetVersionTag, VersionView
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots
-from fds_mlflow.rollouts.report.report import Story, asks, build, render, sections, steps, summary
+from fds_mlflow.rollouts.report.report import RolloutSummary, asks, build, render, sections, steps, summary
 from fds_mlflow.rollouts.report.summary import VersionFacts, version_facts
 from tests.support.registry_model import MODEL
 from tests.support.rollout_ticks import ROLLOUT, SMALL, Trial
@@ -64,10 +64,10 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: int = 3) -> Story:
+def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: int = 3) -> RolloutSummary:
     """A story of a trial whose ticks were recorded."""
     rows: dict[str, list[tuple[datetime, float]]] = {}
-    known, said = naming.Known(), {}
+    known, said = naming.LastReported(), {}
     for _ in range(ticks):
         tick = trial.later(3_600).tick(*statuses, action=action, reason="2.1 % against 2 %")
         known = known.after(tick)
@@ -77,7 +77,7 @@ def told(trial: Trial, *statuses: Status, action: Action = Action.WAIT, ticks: i
     return again(trial, rows, said)
 
 
-def again(trial: Trial, series: dict[str, list[tuple[datetime, float]]], said: dict[str, str]) -> Story:
+def again(trial: Trial, series: dict[str, list[tuple[datetime, float]]], said: dict[str, str]) -> RolloutSummary:
     """The story as the history has it now."""
     events = naming.about(trial.model.session.look().history.events, ROLLOUT)
     return build(MODEL, events, series, said, trial.model.session.now())
@@ -132,7 +132,7 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
     trial.world.by_hand(SetAlias("champion", 6))
     trial.model.settle()
     assert summary(again(trial, {}, {})).startswith(
-        "Overtaken: a hand in the registry ended the trial of version 4 against 3. Noticed by ann on"
+        "Overtaken: an out-of-band change ended the trial of version 4 against 3. Noticed by ann on"
     )
     *before, last = again(trial, {}, {}).events
     rolled = replace(last, kind=Kind.ROLLBACK, rollout=last.rollout.ended(RolloutStatus.ROLLED_BACK))  # type: ignore[union-attr]
@@ -169,18 +169,18 @@ def test_a_rollout_nobody_recorded_says_so() -> None:
         (Guardrail("alert_rate", margin=0.5), "at most 1.5 times and at least 0.667 times the champion's."),
         (Guardrail("score_shift", margin=0.05), "at most 0.05 away from the champion's."),
         (Guardrail("alert_precision", margin=0.1, required=False), "at most 0.1 below the champion's (not required)."),
-        (Guardrail("error_rate", limit=0.02), "below 2 % whatever the champion does."),
+        (Guardrail("error_rate", limit=0.02), "below 2.00 % whatever the champion does."),
         (
             Guardrail("latency", margin=0.5, bound=50),
             "at most 1.5 times the champion's, slow is above 50 ms.",
         ),
         (
             Guardrail("money_lost", margin=0.2, bound=900),
-            "at most 1.2 times the champion's, one loss counts up to 900.",
+            "at most 1.2 times the champion's, one loss counts up to 900.00.",
         ),
         (
             Guardrail("error_rate", margin=1.0, negligible=0.002),
-            "at most 2 times the champion's, and harmless in any case below 0.2 %.",
+            "at most 2 times the champion's, and harmless in any case below 0.20 %.",
         ),
     ],
 )
@@ -210,11 +210,11 @@ def test_every_guardrail_shows_both_numbers_interval_evidence_and_verdict() -> N
     found = {section.name: section for section in sections(told(Trial(), Status.PASS, Status.FAIL))}
     assert list(found) == ["split", "error_rate", "alert_rate", "score_shift", "missed_fraud"]
     error, alert, score = found["error_rate"], found["alert_rate"], found["score_shift"]
-    assert (error.status, error.champion, error.canary) == ("PASS", "1 %", "2 %")
+    assert (error.status, error.champion, error.canary) == ("PASS", "1.00 %", "2.00 %")
     assert (error.interval, error.fail, error.passes) == ("0.5 to ∞ times", "12 %", "-25 %")
     assert (alert.status, alert.reason) == ("FAIL", "alert_rate: 2.1 % against 2 %")
     assert (score.champion, score.canary, score.interval) == ("0.04", "0.08", "2 to 12")
-    assert found["missed_fraud"].coverage == "75.0 %"
+    assert found["missed_fraud"].coverage == "75.00 %"
     assert [len(section.plots) for section in found.values()] == [0, 3, 3, 3, 3]
 
 
@@ -282,7 +282,7 @@ def test_plots_follow_light_and_dark_and_have_words(html: str) -> None:
     assert page.tags["desc"] == 13
     assert not re.search(r"#01020[3-7]", html)
     assert "var(--canary)" in html
-    assert "champion from 1 % to 1 %; canary from 2 % to 2 %" in page.text
+    assert "champion from 1.00 % to 1.00 %; canary from 2.00 % to 2.00 %" in page.text
 
 
 def test_the_same_rollout_makes_the_same_page() -> None:
@@ -305,9 +305,9 @@ def test_plots_take_nothing_one_point_and_thousands(count: int) -> None:
     values = line(*(0.01 + place * 1e-6 for place in range(count)))
     for svg in (
         plots.weight("w", values, [(START, "start")]),
-        plots.rates("r", values, values, percent=True, limit=0.1),
-        plots.interval("i", values, values, values, [0.5, 2.0], relative=True),
-        plots.interval("j", values, (), values, [-0.05, 0.05], relative=False),
+        plots.rates("r", values, values, metric=Metric.ERROR_RATE, limit=0.1),
+        plots.interval("i", values, values, values, [0.5, 2.0], metric=Metric.ALERT_RATE),
+        plots.interval("j", values, (), values, [-0.05, 0.05], metric=Metric.SCORE_SHIFT),
         plots.evidence("e", values, ()),
     ):
         assert svg.startswith('<svg role="img"')
@@ -325,10 +325,10 @@ def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: floa
     """A trial of five seconds, or of one look, shows what was seen: no empty chart, and no years around it."""
     values = line(*[0.01] * count, apart=seconds)
     charts = {
-        "champion": [plots.rates("r", values, (), percent=True)],
+        "champion": [plots.rates("r", values, (), metric=Metric.ERROR_RATE)],
         "canary": [
             plots.weight("w", values, []),
-            plots.interval("i", values, values, values, [0.5], relative=False),
+            plots.interval("i", values, values, values, [0.5], metric=Metric.SCORE_SHIFT),
         ],
         "limit": [plots.evidence("e", values, ())],
     }
@@ -424,7 +424,7 @@ def test_a_verdict_without_a_sentence_is_still_a_verdict() -> None:
 
 def test_an_interval_of_infinite_or_tiny_ends_stays_readable() -> None:
     """The axis shows the boundary and the latest interval, whatever the first looks said."""
-    svg = plots.interval("i", line(1e-300, 0.9), line(1e300, 1.4), line(1.0, 1.1), [1.5], relative=True)
+    svg = plots.interval("i", line(1e-300, 0.9), line(1e300, 1.4), line(1.0, 1.1), [1.5], metric=Metric.ERROR_RATE)
     assert "at the end from 0.9 to 1.4; tolerated: 1.5" in svg
     assert ">2x<" in svg.replace(" ", "")
 

@@ -1,0 +1,92 @@
+"""The value of a metric in one variant, and the keys it is counted among: everything that shows one reads it here."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
+from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.statistics.shares import Trials
+
+
+def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = None) -> float | None:
+    """The value of a metric in one variant; None where nobody looked.
+
+    Args:
+        metric: The metric.
+        tally: The variant's outcomes.
+        terms: On which they were counted.
+        cap: For money: the cap of one loss.
+    """
+    if metric is Metric.SCORE_SHIFT:
+        return mean_score(tally)
+    if metric is Metric.ALERT_PRECISION:
+        trials = precision_of(tally)
+        return trials.successes / trials.total if trials.total else None
+    if metric is Metric.MONEY_LOST:
+        return mean_loss(tally, cap or 0.0)
+    keys = exposed(metric, tally)
+    events = known(tally, metric.kind, terms) if metric.kind else None
+    return None if events is None or not keys else events / keys
+
+
+def exposed(metric: Metric, tally: Tally) -> int:
+    """Keys that a metric is counted among."""
+    if metric is Metric.ALERT_PRECISION:
+        return tally.reviewed_alerts
+    if metric is Metric.SCORE_SHIFT:
+        return sum(tally.scores)
+    return tally.matured if metric.needs_labels else tally.keys
+
+
+def precision_of(tally: Tally) -> Trials:
+    """Frauds among the reviewed alerts of one variant."""
+    return Trials(tally.reviewed_alerts - tally.false_alerts, tally.reviewed_alerts)
+
+
+def mean_score(tally: Tally) -> float | None:
+    """Mean score over keys; by bins where their sum is not known (see `approximate`)."""
+    if tally.score_sum is None:
+        return binned(SCORE_VALUES, tally.scores)
+    return tally.score_sum / sum(tally.scores)
+
+
+def mean_loss(tally: Tally, cap: float) -> float | None:
+    """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
+
+    None where nobody looked: without a label of what was not flagged, or an amount of the frauds among it.
+    """
+    missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
+    looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts
+    return lost(tally, cap) / tally.matured if tally.matured and looked else None
+
+
+def approximate(metric: Metric, tally: Tally, cap: float | None) -> bool:
+    """Whether a mean of the metric can only be read off bins, be it because an older release counted without sums."""
+    if metric is Metric.SCORE_SHIFT:
+        return tally.score_sum is None and any(tally.scores)
+    if metric is not Metric.MONEY_LOST or not any(tally.losses):
+        return False
+    straddling = bisect_left(LOSS_EDGES, cap) if cap is not None and cap not in LOSS_EDGES else LOSS_BINS
+    return not tally.loss_sums or (straddling < LOSS_BINS and tally.losses[straddling] > 1)
+
+
+def lost(tally: Tally, cap: float) -> float:
+    """Money lost in all, each loss capped: each bin's own mean stands for its losses, else its middle."""
+    if tally.loss_sums:
+        return sum(min(total, n * cap) for total, n in zip(tally.loss_sums, tally.losses, strict=True))
+    return sum(min(value, cap) * n for value, n in zip(LOSS_VALUES, tally.losses, strict=False))
+
+
+def binned(values: Sequence[float], counts: Sequence[int]) -> float | None:
+    """The mean of what is counted in bins; None without any."""
+    keys = sum(counts)
+    return dot(values, counts) / keys if keys else None
+
+
+def dot(values: Sequence[float], counts: Sequence[int]) -> float:
+    """The sum of what is counted in bins."""
+    return sum(value * count for value, count in zip(values, counts, strict=False))
