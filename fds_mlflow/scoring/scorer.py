@@ -15,6 +15,7 @@ from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.contract import checked, checked_one
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,19 +88,7 @@ class Scorer:
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
                 fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
             ) from error
-        try:
-            scores = np.asarray(answer, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise _contract(self.version, f"answers with {type(answer).__name__} values that are no numbers") from error
-        if scores.shape == (len(frame), 1):
-            scores = scores[:, 0]
-        if scores.shape != (len(frame),):
-            raise _contract(self.version, f"answers {scores.shape} values for {len(frame):,} rows")
-        bad = ~((scores >= 0) & (scores <= 1))
-        if bad.any():
-            first = scores[int(np.argmax(bad))]
-            raise _contract(self.version, f"gives {int(bad.sum()):,} of {len(frame):,} scores such as {first}")
-        return scores
+        return checked(self.version, answer, len(frame))
 
     def row(self, transaction: Mapping[str, Any]) -> float:
         """Score one transaction, in [0, 1].
@@ -132,9 +121,7 @@ class Scorer:
                 f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",
                 fix="send a number for each column that the signature calls one",
             ) from None
-        if not 0 <= score <= 1:
-            raise _contract(self.version, f"gives the score {score}")
-        return score
+        return checked_one(self.version, score)
 
 
 def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:
@@ -160,13 +147,6 @@ def accelerated(scorer: Scorer) -> Scorer:
     if scorer.loaded is None:
         return scorer
     return replace(scorer, native=quick_form(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
-
-
-def _contract(version: int, what: str) -> DataError:
-    return DataError(
-        f"version {version} {what}: not one float in [0, 1] per row",
-        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud)",
-    )
 
 
 def load(

@@ -19,7 +19,7 @@ from fds_mlflow.scoring.requests.parquet import check_parquet
 from fds_mlflow.scoring.requests.rows import Batch, Piece, Requests, UnfitError
 
 if TYPE_CHECKING:
-    from fds_mlflow.scoring.requests.names import Names
+    from fds_mlflow.scoring.requests.names import NameReader
     from fds_mlflow.scoring.state import State
 
 
@@ -62,7 +62,7 @@ class LooseFormats:
         limit: Rows one call may have.
     """
 
-    def __init__(self, state: State, names: Names, *, limit: int = 10_000) -> None:
+    def __init__(self, state: State, names: NameReader, *, limit: int = 10_000) -> None:
         self._schema = state.champion.schema
         self._names = names
         self._limit = limit

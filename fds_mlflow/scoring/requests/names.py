@@ -16,7 +16,21 @@ LONGEST_KEY = 255
 """Characters of a routing key or transaction: what the outcome store takes."""
 
 
-class Names:
+class RequestNames(msgspec.Struct, frozen=True, gc=False):
+    """What one request goes by.
+
+    Attributes:
+        request_id: Its identity: a retry has the same, and is recorded once.
+        key: The routing key.
+        transaction_id: What labels are joined on.
+    """
+
+    request_id: str
+    key: str
+    transaction_id: str
+
+
+class NameReader:
     """Writes the routing key and the transaction of rows for one state.
 
     Args:
