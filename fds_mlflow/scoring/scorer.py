@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,7 @@ class Scorer:
         if self.inputs and not all(isinstance(name, str) for name in frame.columns):
             frame = frame.rename(columns=str)  # a signature's names are kept as text
         there = [name for name in self.inputs if name in frame.columns]
-        missing = [name for name in self.inputs if name not in there and name not in self.optional]
-        if missing:
-            raise DataError(
-                f"version {self.version} needs columns that the {len(frame):,} rows do not have: {', '.join(missing)}",
-                fix="compute the features with the version's own feature specification",
-            )
+        self._require(there, f"the {len(frame):,} rows do")
         rows = frame[there] if self.inputs else frame
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
         plain = None if self.native is None else _plain(rows, self.inputs)
@@ -103,12 +98,7 @@ class Scorer:
             import pandas as pd
 
             return float(self.score(pd.DataFrame([dict(transaction)]))[0])
-        missing = [name for name in self.inputs if name not in transaction and name not in self.optional]
-        if missing:
-            raise DataError(
-                f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
-                fix="compute the features with the version's own feature specification",
-            )
+        self._require(transaction, "the transaction does")
         names = list(self.inputs)
         values = [transaction.get(name) for name in names]
         try:
@@ -122,6 +112,14 @@ class Scorer:
                 fix="send a number for each column that the signature calls one",
             ) from None
         return checked_one(self.version, score)
+
+    def _require(self, there: Collection[str], whose: str) -> None:
+        missing = [name for name in self.inputs if name not in there and name not in self.optional]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that {whose} not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
 
 
 def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:

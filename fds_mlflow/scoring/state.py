@@ -22,7 +22,7 @@ _KEY = str | int | float | bool | None
 
 
 @dataclass
-class State:
+class ServingState:
     """Everything that answers a request, never changed once made.
 
     Attributes:
@@ -72,7 +72,7 @@ class State:
         loaded = self.canary is not None or table.routing.rollout is None
         return loaded and (table.routing, table.versions) == (self.table.routing, self.table.versions)
 
-    def read_again(self, table: Table) -> State:
+    def read_again(self, table: Table) -> ServingState:
         """The same by a younger table: a poll that finds nothing new costs no new types and decoders."""
         same = copy.copy(self)
         same.table = table

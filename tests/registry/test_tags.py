@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
@@ -59,7 +59,7 @@ events = st.builds(
     from_version=versions,
     to_version=versions,
     rollout=st.none() | rollouts,
-    outcome=st.sampled_from(Outcome),
+    outcome=st.sampled_from(Ending),
     forced=st.booleans(),
 )
 

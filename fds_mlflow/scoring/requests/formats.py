@@ -21,7 +21,7 @@ from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import NameReader
 from fds_mlflow.scoring.requests.parquet import parquet_rows
 from fds_mlflow.scoring.requests.rows import Requests, Row
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -54,7 +54,7 @@ class Formats:
         limit: Rows one call may have.
     """
 
-    def __init__(self, state: State, *, limit: int = 10_000) -> None:
+    def __init__(self, state: ServingState, *, limit: int = 10_000) -> None:
         self._state = state
         self._limit = limit
         self._records = msgspec.json.Decoder(list[state.row_type]).decode  # type: ignore[name-defined]
@@ -261,7 +261,7 @@ class Formats:
         return read
 
 
-def formats(state: State, *, limit: int) -> Formats | LooseFormats:
+def formats(state: ServingState, *, limit: int) -> Formats | LooseFormats:
     """What reads requests for a state."""
     return LooseFormats(state, NameReader(state), limit=limit) if state.loose else Formats(state, limit=limit)
 

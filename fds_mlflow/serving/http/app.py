@@ -27,12 +27,12 @@ from fds_mlflow.scoring.requests.formats import Formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import LONGEST_KEY, RequestNames
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Requests, Row
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
 from fds_mlflow.serving.worker.engine import Answer
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ class App:
         settings: How it behaves.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self._read: list[tuple[Asked, float, State, Row, RequestNames, Head]] = []
+        self._read: list[tuple[Asked, float, ServingState, Row, RequestNames, Head]] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         # Neighbours in the store's index are written one after the other, so identities count up.
@@ -221,12 +221,12 @@ class App:
         self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
         return _encode(answer)
 
-    def _answer(self, state: State, values: Row, names: RequestNames, said: Head) -> Answer:
+    def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
         answer = self.worker.engine.answer(state, values, names, variant=said.pin)
         answer.request_id = said.request_id or answer.request_id
         return answer
 
-    def _all(self, state: State, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
+    def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
         contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
@@ -254,7 +254,7 @@ class App:
     async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    def _serving(self) -> tuple[State, Formats | LooseFormats]:
+    def _serving(self) -> tuple[ServingState, Formats | LooseFormats]:
         serving = self.worker.serving
         if serving is None:
             raise RefusedError(

@@ -19,8 +19,8 @@ from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.requests.rows import RequestError, Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.scoring.state import State
-from fds_mlflow.serving.disk.spool import Outcome, Shadow
+from fds_mlflow.scoring.state import ServingState
+from fds_mlflow.serving.disk.spool import SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.disk.version_cache import Shelf
 from fds_mlflow.serving.fallback import answered, each_answered
 
@@ -114,9 +114,9 @@ class Engine:
     budget: float = 0.25
     patience: float = 5.0
     shadow: float = 0.0
-    state: State | None = None
-    outcomes: deque[Outcome] = field(default_factory=deque)
-    shadowed: deque[tuple[str, Row, State]] = field(default_factory=lambda: deque(maxlen=10_000))
+    state: ServingState | None = None
+    outcomes: deque[SpooledOutcome] = field(default_factory=deque)
+    shadowed: deque[tuple[str, Row, ServingState]] = field(default_factory=lambda: deque(maxlen=10_000))
     seen: int = 0
 
     def follow(self) -> bool:
@@ -137,7 +137,7 @@ class Engine:
         self.seen = changed
         return True
 
-    def _made(self, table: Table) -> State:
+    def _made(self, table: Table) -> ServingState:
         if self.state is not None and self.state.serves(table):
             return self.state.read_again(table)
         rollout = table.routing.rollout
@@ -148,7 +148,7 @@ class Engine:
                 canary = self._loaded(table.served(rollout.canary), self.budget)
             except FdsError:
                 canary = None  # the champion answers for it, and each outcome says so
-        return State(table, champion, canary, self.key, self.transaction, self.shadow)
+        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow)
 
     def _loaded(self, served: Served, seconds: float) -> Loaded:
         for there in (self.state.champion, self.state.canary) if self.state else ():
@@ -163,7 +163,7 @@ class Engine:
 
     # --- one request --------------------------------------------------------------------------------------
 
-    def answer(self, state: State, values: Row, names: RequestNames, *, variant: str | None = None) -> Answer:
+    def answer(self, state: ServingState, values: Row, names: RequestNames, *, variant: str | None = None) -> Answer:
         """Score one request and keep its outcome.
 
         Args:
@@ -183,7 +183,7 @@ class Engine:
         milliseconds = None if variant is not None else 1_000.0 * (time.perf_counter() - began)
         return self._told(state, values, names, result, milliseconds)
 
-    def answers(self, state: State, rows: Sequence[Row], names: Sequence[RequestNames]) -> list[Answer]:
+    def answers(self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]) -> list[Answer]:
         """Score many requests at once; as `answer`, all or none.
 
         Args:
@@ -211,7 +211,7 @@ class Engine:
         return answers
 
     def _told(
-        self, state: State, values: Row, names: RequestNames, result: _Result, milliseconds: float | None
+        self, state: ServingState, values: Row, names: RequestNames, result: _Result, milliseconds: float | None
     ) -> Answer:
         """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
 
@@ -230,7 +230,7 @@ class Engine:
         flagged = score is not None and score >= loaded.threshold
         if milliseconds is not None and not isinstance(error, UnfitError):
             self.outcomes.append(
-                Outcome(
+                SpooledOutcome(
                     names.request_id,
                     names.key,
                     names.transaction_id,
@@ -256,11 +256,11 @@ class Engine:
             names.request_id, names.key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version
         )
 
-    def fetched(self) -> list[Outcome]:
+    def fetched(self) -> list[SpooledOutcome]:
         """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""
         return [self.outcomes.popleft() for _ in range(len(self.outcomes))]
 
-    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[Shadow]:
+    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[SpooledShadow]:
         """Let the canary score requests that the champion has answered; off the path of any request.
 
         A pair belongs to the rollout under which the champion answered, so a canary that has left is not asked.
@@ -269,7 +269,7 @@ class Engine:
             most: So many at most.
             seconds: Begin no other after so long; what is left is for the next time.
         """
-        found: list[Shadow] = []
+        found: list[SpooledShadow] = []
         until = time.monotonic() + seconds
         while self.shadowed and len(found) < most and time.monotonic() < until:
             request_id, values, state = self.shadowed.popleft()
@@ -285,11 +285,11 @@ class Engine:
                 error = failed.what
             milliseconds = 1_000.0 * (time.perf_counter() - began)
             flagged = score is not None and score >= canary.threshold
-            found.append(Shadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
+            found.append(SpooledShadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
         return found
 
 
-def _scored(state: State, values: Row, assigned: str, variant: str) -> _Result:
+def _scored(state: ServingState, values: Row, assigned: str, variant: str) -> _Result:
     """Who answers, with which score, and what went wrong."""
     try:
         score, by_canary, error = answered(variant == CANARY, state.canary_score, state.champion_score, values)
@@ -298,7 +298,7 @@ def _scored(state: State, values: Row, assigned: str, variant: str) -> _Result:
     return assigned, (state.canary if by_canary else None) or state.champion, score, error
 
 
-def _all_scored(state: State, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
+def _all_scored(state: ServingState, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
     """As `_scored`, each variant asked once for all of its rows."""
     assigned = [CANARY if state.to_canary(key) else CHAMPION for key in keys]
     if len(rows) <= _FEW and state.inline:
@@ -329,7 +329,7 @@ def _refuse(results: Sequence[_Result]) -> None:
             raise error
 
 
-def _of_canary(state: State, rows: Sequence[Row]) -> list[float | FdsError]:
+def _of_canary(state: ServingState, rows: Sequence[Row]) -> list[float | FdsError]:
     """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
     said: list[float | FdsError] = []
     chosen: dict[int, Row] = {}

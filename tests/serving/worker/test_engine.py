@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.scoring.requests.names import RequestNames
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.scoring.timed import Timed
-from fds_mlflow.serving.disk.spool import Outcome
+from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.disk.version_cache import Shelf
 from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, risk_of
 from tests.support.version_caches import put, shelf, table
@@ -29,7 +29,7 @@ ROWS = st.lists(
 )
 
 
-def serving(there: Shelf, **more: Any) -> tuple[Engine, State]:
+def serving(there: Shelf, **more: Any) -> tuple[Engine, ServingState]:
     """An engine that has taken over the table, and its state."""
     engine = Engine(there, **more)
     assert engine.follow()
@@ -42,7 +42,7 @@ def names(count: int, prefix: str = "K") -> list[RequestNames]:
     return [RequestNames(f"R{prefix}{place}", f"{prefix}{place}", f"T{prefix}{place}") for place in range(count)]
 
 
-def one(engine: Engine, state: State, row: Sequence[Any], name: RequestNames) -> Answer | str:
+def one(engine: Engine, state: ServingState, row: Sequence[Any], name: RequestNames) -> Answer | str:
     """The answer to one row, or why there is none."""
     try:
         return engine.answer(state, row, name)
@@ -50,7 +50,7 @@ def one(engine: Engine, state: State, row: Sequence[Any], name: RequestNames) ->
         return error.what
 
 
-def facts(outcome: Outcome) -> dict[str, Any]:
+def facts(outcome: SpooledOutcome) -> dict[str, Any]:
     """Everything but the time."""
     return {name: value for name, value in msgspec.structs.asdict(outcome).items() if name not in _TIMES}
 
@@ -85,7 +85,7 @@ def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list
 def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
     """Outcomes that are fetched while requests are answered are all there, once."""
     engine, state = serving(two)
-    found: list[Outcome] = []
+    found: list[SpooledOutcome] = []
     ended = threading.Event()
 
     def fetch() -> None:
@@ -115,7 +115,7 @@ def raises(_: Any) -> Any:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[Engine, State]:
+def pair(tmp_path: Path) -> tuple[Engine, ServingState]:
     """Champion 1 and canary 2, half of the traffic each."""
     there = shelf(tmp_path)
     there.write_table(table(weight=5_000))
@@ -128,7 +128,9 @@ def made_moody(loaded: Any, answer: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 10])
-def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(pair: tuple[Engine, State], rows: int) -> None:
+def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(
+    pair: tuple[Engine, ServingState], rows: int
+) -> None:
     """Where the champion fails the batch is refused, and each of its rows has an outcome that says why."""
     engine, state = pair
     made_moody(state.champion, raises)
@@ -155,7 +157,9 @@ def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(pair: t
     ],
     ids=["raises", "nan", "too high", "too few", "classes", "hangs"],
 )
-def test_a_canary_that_fails_in_a_batch_is_answered_for(pair: tuple[Engine, State], answer: Any, why: str) -> None:
+def test_a_canary_that_fails_in_a_batch_is_answered_for(
+    pair: tuple[Engine, ServingState], answer: Any, why: str
+) -> None:
     """Rows of a canary that fails are answered by the champion; only their outcomes carry the error."""
     engine, state = pair
     assert state.canary is not None
@@ -168,7 +172,7 @@ def test_a_canary_that_fails_in_a_batch_is_answered_for(pair: tuple[Engine, Stat
         assert (outcome.served, why in (outcome.error or "")) == ("champion", outcome.assigned == "canary")
 
 
-def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tuple[Engine, State]) -> None:
+def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tuple[Engine, ServingState]) -> None:
     """Once all of a model's threads hang it is not asked again, until they are free; another model goes on."""
     engine, state = pair
     gate = threading.Event()
