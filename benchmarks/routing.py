@@ -23,7 +23,7 @@ from benchmarks.report import report
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable, Variant
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 
 WEIGHT = 2_500
 ROLLOUT = Rollout("01JGFJJZ000000000000000000", 1, 2, Plan(), WEIGHT, 0, datetime(2026, 1, 1, tzinfo=UTC))
@@ -53,10 +53,10 @@ def timed(work: Callable[[], Any], keys: int, rounds: int) -> list[float]:
 
 def served(key: str) -> bool:
     """As a server routes a request: the rule as it stands in its state."""
-    return State.to_canary(_STATE, key)
+    return ServingState.to_canary(_STATE, key)
 
 
-_STATE = cast(State, SimpleNamespace(prefix=f"{ROLLOUT.id}:", weight=WEIGHT))
+_STATE = cast(ServingState, SimpleNamespace(prefix=f"{ROLLOUT.id}:", weight=WEIGHT))
 """What the rule reads of a state; the rest of one are loaded models."""
 
 

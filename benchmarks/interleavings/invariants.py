@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.interleavings.explorer import Table, show_table
 from benchmarks.interleavings.interned import LIFETIME, MODEL, Registry, Walker
 from benchmarks.interleavings.programs import NOW, Call, Ended, FixedRandom
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import FdsError
@@ -119,7 +119,7 @@ class Lifecycle:
         history = tags.history(self._registry.views[number].tags)
         mine = [e for e in history.events if e.operation[2] == letter and e.kind is not Kind.ADOPT]
         if ended.how == "done":
-            if [(e.operation, e.outcome) for e in mine] != [(ended.operation, Outcome.DONE)]:
+            if [(e.operation, e.outcome) for e in mine] != [(ended.operation, Ending.DONE)]:
                 return f"{ended.operation} reported success, and the history has {_names(mine)}"
         elif ended.how in STOPPED:
             left = [i.id for i in history.intents if i.id[2] == letter]
@@ -224,7 +224,7 @@ class Lifecycle:
             "the history disagrees with the registry": (state.champion, state.rollout) != table,
             "routing changed": not self._same(number, done.number, touched),
             "a hand is blamed": not touched
-            and any(e.kind is Kind.ADOPT and e.outcome is Outcome.DONE for e in history.events),
+            and any(e.kind is Kind.ADOPT and e.outcome is Ending.DONE for e in history.events),
             # A hand may set one that is inert; that nothing can wake it, the rollout's tag decides.
             "a canary alias is left": not touched and (tags.CANARY in dict(aliases)) != (state.rollout is not None),
             "a rollout tag that nobody ended is left": awake != ([state.rollout] if state.rollout else []),
@@ -235,14 +235,14 @@ class Lifecycle:
 
 
 def _adopts(event: Event) -> bool:
-    return event.kind is Kind.ADOPT and event.outcome is Outcome.DONE
+    return event.kind is Kind.ADOPT and event.outcome is Ending.DONE
 
 
 def _sequential(events: tuple[Event, ...]) -> str | None:
     """Every event that took effect is one that the state before it allows, and leads where the request leads."""
     state = State()
     for event in events:
-        if event.outcome is Outcome.DONE and event.kind is not Kind.ADOPT and not _allowed(state, event):
+        if event.outcome is Ending.DONE and event.kind is not Kind.ADOPT and not _allowed(state, event):
             return f"the history does not allow {_name(event)}: {_names(events)}"
         state = fold([event], state)
     return None
@@ -291,7 +291,7 @@ def _explained(history: tags.History, table: Table) -> str | None:
 
 
 def _name(event: Event) -> str:
-    done = "" if event.outcome is Outcome.DONE else f" ({event.outcome})"
+    done = "" if event.outcome is Ending.DONE else f" ({event.outcome})"
     return f"{event.sequence} {event.kind} {event.to_version}{done} of {event.operation[2]}{event.operation[-4:]}"
 
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from benchmarks.interleavings.explorer import Limits
 from benchmarks.interleavings.scenarios import Code, Scenario
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout
 from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import aliases, exclusion, tags, writes
@@ -115,7 +115,7 @@ def _reading(first: str, second: str) -> AbstractContextManager[object]:
 
 def _unlanded_first() -> AbstractContextManager[object]:
     def first(view: View, dead: Sequence[Intent]) -> Intent:
-        return min(dead, key=lambda intent: (writes.landed(view, intent) is Outcome.DONE, intent.take_over))
+        return min(dead, key=lambda intent: (writes.landed(view, intent) is Ending.DONE, intent.take_over))
 
     return patch.object(writes, "first_to_settle", first)
 
@@ -123,7 +123,7 @@ def _unlanded_first() -> AbstractContextManager[object]:
 def _history_ignored() -> AbstractContextManager[object]:
     real = writes.landed
 
-    def landed(view: View, dead: Intent) -> Outcome:
+    def landed(view: View, dead: Intent) -> Ending:
         return real(view, replace(dead, found=replace(dead.found, last=view.history.last)))
 
     return patch.object(writes, "landed", landed)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.registry_load.clients import ALREADY, DONE, REFUSED, UNKNOWN, Attempt, say
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Already, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import RefusedError
@@ -59,7 +59,7 @@ def _promises(record: Record) -> Iterator[str]:
     by_operation = {event.operation: event for event in record.events}
     for attempt in record.attempts:
         mine = [by_operation[i] for i in attempt.ids if i in by_operation and by_operation[i].kind is not Kind.ADOPT]
-        effective = [event.operation for event in mine if event.outcome is Outcome.DONE]
+        effective = [event.operation for event in mine if event.outcome is Ending.DONE]
         if attempt.outcome == UNKNOWN:
             wrong = len(effective) > 1
         else:
@@ -79,7 +79,7 @@ def _owners(record: Record) -> Iterator[str]:
             yield f"a hand is blamed for what operations did: {_said(event)}: {event.reason}"
         elif event.kind is not owner.request.kind:
             yield f"{_said(event)} is not what was asked for: {say(owner)}"
-        elif event.outcome is not Outcome.DONE and not (owner.outcome == UNKNOWN or owner.take_over):
+        elif event.outcome is not Ending.DONE and not (owner.outcome == UNKNOWN or owner.take_over):
             yield f"{_said(event)} was recorded for {say(owner)}"
 
 
@@ -89,7 +89,7 @@ def _real_time(record: Record) -> Iterator[str]:
     latest: Attempt | None = None  # the attempt that began last, of the events so far
     for event in record.events[record.before :]:
         owner = owners.get(event.operation)
-        if owner is None or event.outcome is not Outcome.DONE:
+        if owner is None or event.outcome is not Ending.DONE:
             continue
         if latest is not None and owner.outcome == DONE and owner.end < latest.start:
             yield f"{_said(event)} ended before an event that precedes it began: {say(owner)}, {say(latest)}"
@@ -104,7 +104,7 @@ def _transitions(record: Record) -> Iterator[str]:
     for place in range(record.before, len(record.events)):
         event, state = record.events[place], states[place]
         owner = owners.get(event.operation)
-        if owner is None or event.outcome is not Outcome.DONE or event.kind is Kind.ADOPT:
+        if owner is None or event.outcome is not Ending.DONE or event.kind is Kind.ADOPT:
             continue
         if owner.take_over:
             # It may have overtaken operations that are recorded before it, and that it could not see when it chose.
@@ -152,6 +152,6 @@ def _answer(state: State, attempt: Attempt) -> str:
 
 
 def _said(event: Event) -> str:
-    done = "" if event.outcome is Outcome.DONE else f" ({event.outcome})"
+    done = "" if event.outcome is Ending.DONE else f" ({event.outcome})"
     change = f"{event.from_version} to {event.to_version}"
     return f"{event.sequence} {event.kind} {change}{done} by {event.actor} [{event.operation}]"

@@ -125,7 +125,7 @@ def serve(
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.serving.host.server import Options, logging_setup, run
     from fds_mlflow.serving.worker.engine import Bands
-    from fds_mlflow.serving.worker.settings import Settings as AppSettings
+    from fds_mlflow.serving.worker.settings import ServerSettings as AppSettings
 
     settings.connect()
     logging_setup()

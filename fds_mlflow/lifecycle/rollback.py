@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.errors import NotFoundError
 from fds_mlflow.lifecycle.reports import Candidate, Validation
@@ -105,7 +105,7 @@ class Rollback:
 
 def _reign(events: tuple[Event, ...], version: int) -> tuple[datetime | None, datetime | None]:
     """When a version last became champion and when it last stepped down."""
-    moves = [e for e in events if e.outcome is Outcome.DONE and (e.kind in MOVES_CHAMPION or e.kind is Kind.ADOPT)]
+    moves = [e for e in events if e.outcome is Ending.DONE and (e.kind in MOVES_CHAMPION or e.kind is Kind.ADOPT)]
     became = [e.time for e in moves if e.to_version == version and e.from_version != version]
     left = [e.time for e in moves if e.from_version == version and e.to_version != version]
     return (became[-1] if became else None), (left[-1] if left else None)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.counting import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -172,7 +172,7 @@ class AsyncOutcomeStore:
                         await connection.run_sync(upgrade)
         self._opened = True
 
-    async def _follow(self, steps: Generator[Step, Any, T]) -> T:
+    async def _follow(self, steps: Generator[UnitOfWork, Any, T]) -> T:
         answer = None
         while True:
             try:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.counting import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, Step, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -235,7 +235,7 @@ class OutcomeStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _follow(self, steps: Generator[Step, Any, T]) -> T:
+    def _follow(self, steps: Generator[UnitOfWork, Any, T]) -> T:
         """Take each step in a transaction of its own."""
         answer = None
         while True:

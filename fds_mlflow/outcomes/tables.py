@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -87,6 +88,14 @@ class Base(DeclarativeBase):
     }
 
 
+def _answer_checks() -> Iterator[CheckConstraint]:
+    """What holds for each answer of a version."""
+    yield CheckConstraint("version >= 1", "version")
+    yield CheckConstraint("score BETWEEN 0 AND 1", "score")
+    yield CheckConstraint("score IS NOT NULL OR error IS NOT NULL", "answer")
+    yield CheckConstraint("latency_ms >= 0", "latency")
+
+
 class Outcome(Base):
     """One scored request.
 
@@ -119,10 +128,7 @@ class Outcome(Base):
         CheckConstraint("assigned IN ('champion', 'canary')", "assigned"),
         CheckConstraint("served IN ('champion', 'canary')", "served"),
         CheckConstraint("rollout_id IS NOT NULL OR assigned = 'champion'", "rollout"),
-        CheckConstraint("version >= 1", "version"),
-        CheckConstraint("score BETWEEN 0 AND 1", "score"),
-        CheckConstraint("score IS NOT NULL OR error IS NOT NULL", "answer"),
-        CheckConstraint("latency_ms >= 0", "latency"),
+        *_answer_checks(),
         Index(
             "ix_fds_outcomes_key",
             "model",
@@ -218,10 +224,7 @@ class Shadow(Base):
     __tablename__ = "fds_shadows"
     __table_args__ = (
         UniqueConstraint("model", "request_id"),
-        CheckConstraint("version >= 1", "version"),
-        CheckConstraint("score BETWEEN 0 AND 1", "score"),
-        CheckConstraint("score IS NOT NULL OR error IS NOT NULL", "answer"),
-        CheckConstraint("latency_ms >= 0", "latency"),
+        *_answer_checks(),
     )
 
     id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)

@@ -17,7 +17,7 @@ import xxhash
 
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.lifecycle.decision import decision, ended, who
-from fds_mlflow.core.lifecycle.events import Basis, Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Basis, Ending, Event, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
@@ -423,7 +423,7 @@ def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
         from_version=_version(values["from"]),
         to_version=_version(values["to"]),
         rollout=None if rollout is None else _rollout(rollout),
-        outcome=Outcome(values["outcome"]),
+        outcome=Ending(values["outcome"]),
         forced=bool(values.get("forced", False)),
         basis=None if basis is None else Basis.from_dict(basis),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.lifecycle.decision import decision
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
 from fds_mlflow.core.lifecycle.state import Stage, State, fold
 from fds_mlflow.core.weight import to_percent
@@ -117,7 +117,7 @@ class Transactions(Exclusion):
                 target = check(view, target)
             event = self._event(view, request, target, actor, reason)
             done = (self._take_over if past else self._operate)(model, view, event, on_moved)
-            if done.outcome is not Outcome.DONE:
+            if done.outcome is not Ending.DONE:
                 return None  # a take-over that somebody else settled as overtaken: ask anew
             self._pack_if_due(model, actor)
             return Result(done, said(done))
@@ -313,15 +313,15 @@ class Transactions(Exclusion):
                     active = view.state.rollout
                     event = replace(event, rollout=active.ended(RolloutStatus.ROLLED_BACK) if active else None)
                 point = writes.point(event)
-                if reassert and outcome is not Outcome.DONE and point is not None:
+                if reassert and outcome is not Ending.DONE and point is not None:
                     for write in (*writes.before(view, event), point):
                         self._write(model, turn, write)
-                    outcome = Outcome.DONE
+                    outcome = Ending.DONE
                 done = replace(event, sequence=view.history.last[0] + 1, outcome=outcome)
                 if event.kind in MOVES_CHAMPION and view.state.champion not in (None, event.to_version):
                     # An emergency looked while another operation was in flight, which has been recorded since.
                     done = replace(done, from_version=view.state.champion)
-                if outcome is Outcome.DONE:
+                if outcome is Ending.DONE:
                     self._finish(model, turn, view, done)
                 else:
                     self._defuse(model, turn, event, RolloutStatus.ABANDONED)

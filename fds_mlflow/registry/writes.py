@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
@@ -50,7 +50,7 @@ def after(view: View, event: Event) -> list[Write]:
     return writes
 
 
-def landed(view: View, dead: Intent) -> Outcome:
+def landed(view: View, dead: Intent) -> Ending:
     """Whether the decisive write of a dead operation is there.
 
     Those that landed are to be settled first: whatever was recorded after an operation looked shows that it never
@@ -58,28 +58,28 @@ def landed(view: View, dead: Intent) -> Outcome:
     """
     event = dead.event
     if event is None or point(event) is None:
-        return Outcome.ABANDONED  # its event would have decided, and is not there
+        return Ending.ABANDONED  # its event would have decided, and is not there
     if not dead.take_over and view.history.last != dead.found.last:
-        return Outcome.ABANDONED
+        return Ending.ABANDONED
     if event.kind in MOVES_CHAMPION:
         if _taken_over_after(view, dead, event):
-            return Outcome.DONE
+            return Ending.DONE
         return _between(view.champion_alias, dead.found.champion, event.to_version)
     return _landed_on_canary(view, dead, event)
 
 
-def _landed_on_canary(view: View, dead: Intent, event: Event) -> Outcome:
+def _landed_on_canary(view: View, dead: Intent, event: Event) -> Ending:
     if event.kind is Kind.ABORT:
         if view.champion_alias != dead.found.champion:
-            return Outcome.OVERTAKEN  # the canary's alias went with a move of the champion
+            return Ending.OVERTAKEN  # the canary's alias went with a move of the champion
         return _between(view.canary_alias, dead.found.canary, None)
     if view.canary_rollout == event.rollout and view.canary_alias == event.to_version:
-        return Outcome.DONE
+        return Ending.DONE
     if event.kind is Kind.START:
         not_yet = view.canary_alias is None or view.canary_alias == dead.found.canary
     else:
         not_yet = view.found.rollout == dead.found.rollout and view.canary_alias == dead.found.canary
-    return Outcome.ABANDONED if not_yet else Outcome.OVERTAKEN
+    return Ending.ABANDONED if not_yet else Ending.OVERTAKEN
 
 
 def _taken_over_after(view: View, dead: Intent, event: Event) -> bool:
@@ -92,13 +92,13 @@ def _taken_over_after(view: View, dead: Intent, event: Event) -> bool:
 
 def first_to_settle(view: View, dead: Sequence[Intent]) -> Intent:
     """Which of several dead operations is settled first: the landed ones first, take-overs after their victims."""
-    return min(dead, key=lambda intent: (landed(view, intent) is not Outcome.DONE, intent.take_over))
+    return min(dead, key=lambda intent: (landed(view, intent) is not Ending.DONE, intent.take_over))
 
 
-def _between(now: int | None, before: int | None, after: int | None) -> Outcome:
+def _between(now: int | None, before: int | None, after: int | None) -> Ending:
     if now == after:
-        return Outcome.DONE
-    return Outcome.ABANDONED if now == before else Outcome.OVERTAKEN
+        return Ending.DONE
+    return Ending.ABANDONED if now == before else Ending.OVERTAKEN
 
 
 def as_live(view: View) -> State:
@@ -106,6 +106,6 @@ def as_live(view: View) -> State:
     state = view.state
     for intent in view.history.intents:
         recorded = view.history.find(intent.id) is not None
-        if intent.event is not None and not recorded and landed(view, intent) is Outcome.DONE:
+        if intent.event is not None and not recorded and landed(view, intent) is Ending.DONE:
             state = fold([intent.event], state)
     return state

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fds_mlflow.core.evidence.arms import added
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence
 from fds_mlflow.core.judge.labels import caught, known
-from fds_mlflow.core.lifecycle.events import Event, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.verdict import Judgement, Status, Verdict
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.text.duration import from_duration
@@ -285,4 +285,4 @@ def about(events: Sequence[Event], rollout_id: str) -> tuple[Event, ...]:
 
 def rollouts(events: Sequence[Event]) -> dict[str, Rollout]:
     """The rollouts of a history, by id, as they were after the last event that took effect, the oldest first."""
-    return {e.rollout.id: e.rollout for e in events if e.rollout is not None and e.outcome is Outcome.DONE}
+    return {e.rollout.id: e.rollout for e in events if e.rollout is not None and e.outcome is Ending.DONE}

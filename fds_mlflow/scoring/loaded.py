@@ -16,6 +16,7 @@ from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.contract import checked, checked_one
 from fds_mlflow.scoring.requests.loose import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
 from fds_mlflow.scoring.served import Prepared
@@ -132,11 +133,7 @@ class Loaded:
             score = self.native.row(values)
         except Exception as error:
             raise self._failed(error, [values]) from error
-        if not 0.0 <= score <= 1.0:
-            raise DataError(
-                f"version {self.version} gives the score {score}", fix="register a model that obeys the scorer contract"
-            )
-        return score
+        return checked_one(self.version, score)
 
     def rows(self, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
         """The scores of rows, each in the order of `names`: shape (rows,), float64.
@@ -145,15 +142,10 @@ class Loaded:
             DataError: As `row`, whichever of the rows it is about.
         """
         try:
-            scores = np.asarray(self._ask(rows), dtype=np.float64).reshape(-1)
+            answer = self._ask(rows)
         except Exception as error:
             raise self._failed(error, rows) from error
-        if scores.shape != (len(rows),) or not bool(((scores >= 0) & (scores <= 1)).all()):
-            raise DataError(
-                f"version {self.version} does not give one float in [0, 1] per row",
-                fix="register a model that obeys the scorer contract",
-            )
-        return scores
+        return checked(self.version, answer, len(rows))
 
     def _ask(self, rows: Sequence[Any]) -> Any:
         if isinstance(rows[0], Piece):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.contract import checked, checked_one
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +72,7 @@ class Scorer:
         if self.inputs and not all(isinstance(name, str) for name in frame.columns):
             frame = frame.rename(columns=str)  # a signature's names are kept as text
         there = [name for name in self.inputs if name in frame.columns]
-        missing = [name for name in self.inputs if name not in there and name not in self.optional]
-        if missing:
-            raise DataError(
-                f"version {self.version} needs columns that the {len(frame):,} rows do not have: {', '.join(missing)}",
-                fix="compute the features with the version's own feature specification",
-            )
+        self._require(there, f"the {len(frame):,} rows do")
         rows = frame[there] if self.inputs else frame
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
         plain = None if self.native is None else _plain(rows, self.inputs)
@@ -87,19 +83,7 @@ class Scorer:
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
                 fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
             ) from error
-        try:
-            scores = np.asarray(answer, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise _contract(self.version, f"answers with {type(answer).__name__} values that are no numbers") from error
-        if scores.shape == (len(frame), 1):
-            scores = scores[:, 0]
-        if scores.shape != (len(frame),):
-            raise _contract(self.version, f"answers {scores.shape} values for {len(frame):,} rows")
-        bad = ~((scores >= 0) & (scores <= 1))
-        if bad.any():
-            first = scores[int(np.argmax(bad))]
-            raise _contract(self.version, f"gives {int(bad.sum()):,} of {len(frame):,} scores such as {first}")
-        return scores
+        return checked(self.version, answer, len(frame))
 
     def row(self, transaction: Mapping[str, Any]) -> float:
         """Score one transaction, in [0, 1].
@@ -114,12 +98,7 @@ class Scorer:
             import pandas as pd
 
             return float(self.score(pd.DataFrame([dict(transaction)]))[0])
-        missing = [name for name in self.inputs if name not in transaction and name not in self.optional]
-        if missing:
-            raise DataError(
-                f"version {self.version} needs columns that the transaction does not have: {', '.join(missing)}",
-                fix="compute the features with the version's own feature specification",
-            )
+        self._require(transaction, "the transaction does")
         names = list(self.inputs)
         values = [transaction.get(name) for name in names]
         try:
@@ -132,9 +111,15 @@ class Scorer:
                 f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",
                 fix="send a number for each column that the signature calls one",
             ) from None
-        if not 0 <= score <= 1:
-            raise _contract(self.version, f"gives the score {score}")
-        return score
+        return checked_one(self.version, score)
+
+    def _require(self, there: Collection[str], whose: str) -> None:
+        missing = [name for name in self.inputs if name not in there and name not in self.optional]
+        if missing:
+            raise DataError(
+                f"version {self.version} needs columns that {whose} not have: {', '.join(missing)}",
+                fix="compute the features with the version's own feature specification",
+            )
 
 
 def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:
@@ -160,13 +145,6 @@ def accelerated(scorer: Scorer) -> Scorer:
     if scorer.loaded is None:
         return scorer
     return replace(scorer, native=quick_form(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
-
-
-def _contract(version: int, what: str) -> DataError:
-    return DataError(
-        f"version {version} {what}: not one float in [0, 1] per row",
-        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud)",
-    )
 
 
 def load(

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import xxhash
 
-from fds_mlflow.core.routing.routing import SEED
+from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.core.weight import FULL
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import DataError, UnavailableError
 from fds_mlflow.scoring.columns import DECODED, cell
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.rows import Piece, Row, UnfitError
@@ -23,7 +22,7 @@ _KEY = str | int | float | bool | None
 
 
 @dataclass
-class State:
+class ServingState:
     """Everything that answers a request, never changed once made.
 
     Attributes:
@@ -32,6 +31,7 @@ class State:
         canary: The canary where a rollout takes traffic and it loaded.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; a key always or never.
     """
 
     table: Table
@@ -39,15 +39,18 @@ class State:
     canary: Loaded | None
     key: str
     transaction: str
+    shadow: float = 0.0
     kinds: dict[str, str] = field(init=False)
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         rollout = self.table.routing.rollout
         self.rollout_id = rollout.id if rollout else None
-        self.prefix = f"{rollout.id}:" if rollout else ""
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
+        self.to_canary = self.table.routing.split.takes if self.weight else _no_key
+        shadowed = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:")
+        self.to_shadow = shadowed.takes if rollout and self.canary else _no_key
         # What the champion's callers may send, and how it is read, does not change with a canary.
         own, canary = self.champion.inputs, self.canary or self.champion
         self.kinds = {**own, **{name: kind for name, kind in canary.inputs.items() if name not in own}}
@@ -69,7 +72,7 @@ class State:
         loaded = self.canary is not None or table.routing.rollout is None
         return loaded and (table.routing, table.versions) == (self.table.routing, self.table.versions)
 
-    def read_again(self, table: Table) -> State:
+    def read_again(self, table: Table) -> ServingState:
         """The same by a younger table: a poll that finds nothing new costs no new types and decoders."""
         same = copy.copy(self)
         same.table = table
@@ -95,15 +98,23 @@ class State:
                 fields.append((field_name, _KEY, None))
         return msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
 
-    def to_canary(self, key: str) -> bool:
-        """Whether the hash gives this key to the canary."""
-        return xxhash.xxh64_intdigest((self.prefix + key).encode(), SEED) % FULL < self.weight
+    def require_canary(self) -> Loaded:
+        """The canary.
 
-    def to_shadow(self, key: str, share: float) -> bool:
-        """Whether the canary scores this key's champion requests as well; a key always or never."""
+        Raises:
+            UnavailableError: It is not loaded.
+        """
         if self.canary is None:
-            return False
-        return xxhash.xxh64_intdigest(f"shadow:{self.prefix}{key}".encode(), SEED) % FULL < share * FULL
+            raise UnavailableError("the canary is not loaded", fix="look at /health")
+        return self.canary
+
+    def champion_score(self, values: Row) -> float:
+        """The champion's score of a row, given in the order of `names`; errors as for `Loaded.row`."""
+        return self.champion.row(self.for_champion(values))
+
+    def canary_score(self, values: Row) -> float:
+        """The canary's, which may not be loaded; errors as for `Loaded.row`, `for_canary` and `require_canary`."""
+        return self.require_canary().row(self.for_canary(values))
 
     def for_champion(self, values: Row) -> Row:
         """The champion's columns among `names`, which are the first."""
@@ -148,3 +159,7 @@ class State:
             return cell(value, kind)
         except ValueError as error:
             raise UnfitError(f"column `{name}` ({kind}): {error}", fix="send what the canary takes") from None
+
+
+def _no_key(_key: str) -> bool:
+    return False

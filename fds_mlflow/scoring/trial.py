@@ -12,7 +12,7 @@ from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.formats import formats
 from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 
 _KEY = "transaction_id"
 _SECONDS = 600.0
@@ -35,7 +35,7 @@ def tried(scorer: Scorer) -> int | None:
         number, scorer.inputs, threshold, _SECONDS, optional=scorer.optional, model=scorer.loaded, warm=False
     )
     table = Table(RoutingTable(number), (Served(number, "", threshold),), datetime.min.replace(tzinfo=UTC))
-    state = State(table, version, None, _KEY, _KEY)
+    state = ServingState(table, version, None, _KEY, _KEY)
     rows = formats(state, limit=1_000_000).invocation(request).rows
     version.rows([state.for_champion(row) for row in rows])
     return len(rows)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,8 +21,10 @@ from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.registry import aliases, tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
+from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.scorer import Scorer, threshold_of
 from fds_mlflow.serving.buffer import Buffer
+from fds_mlflow.serving.fallback import answered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,13 +213,13 @@ class Router:
         to_canary = table.to_canary(keys)
         parts = []
         if not to_canary.all() or len(frame) == 0:
-            parts.append(self._champion(frame, np.flatnonzero(~to_canary), table, Variant.CHAMPION, None))
-        if to_canary.any():
-            parts.append(self._canary(frame, np.flatnonzero(to_canary), table))
+            parts.append(self._part(frame, np.flatnonzero(~to_canary), table, None))
+        if table.rollout is not None and to_canary.any():
+            parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else _identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
-            names = list(zip(keys, labelled_by, ids, strict=True))
+            names = list(map(RequestNames, ids, keys, labelled_by))
             self._record(self._recorder, self._outcomes(names, parts, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
@@ -247,7 +250,13 @@ class Router:
         named = _key(transaction, key, table.spelling)
         route = table.route(named)
         began = time.perf_counter()
-        scorer, served, score, error = self._answered(transaction, route, table)
+        (scorer, score), by_canary, failed = answered(
+            route.variant is Variant.CANARY,
+            partial(self._row, route.version),
+            partial(self._row, table.champion),
+            transaction,
+        )
+        served, error = _served(by_canary), _noted(failed, 1)
         milliseconds = 1_000 * (time.perf_counter() - began)
         if self._recorder is not None:
             one, flags = np.array([score]), np.array([score >= scorer.threshold])
@@ -255,24 +264,13 @@ class Router:
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), _bytes(content))
-            names = (named, known or named, identified)
+            names = RequestNames(identified, named, known or named)
             self._record(self._recorder, self._outcomes([names], [part], table))
         return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
 
-    def _answered(
-        self, transaction: Mapping[str, Any], route: Route, table: RoutingTable
-    ) -> tuple[Scorer, Variant, float, str | None]:
-        """Who answers one transaction, with which score, and what went wrong with the canary."""
-        error = None
-        if route.variant is Variant.CANARY:
-            try:
-                scorer = self._scorer(route.version)
-                return scorer, Variant.CANARY, scorer.row(transaction), None
-            except FdsError as failed:
-                error = failed.what
-                log.warning("the champion answers for the canary: %s", error)
-        scorer = self._scorer(table.champion)
-        return scorer, Variant.CHAMPION, scorer.row(transaction), error
+    def _row(self, version: int, transaction: Mapping[str, Any]) -> tuple[Scorer, float]:
+        scorer = self._scorer(version)
+        return scorer, scorer.row(transaction)
 
     def _record(self, recorder: OutcomeSink, outcomes: list[OutcomeRecord]) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
@@ -288,32 +286,29 @@ class Router:
             self.degraded = error.what
             log.exception("%s outcomes of %s were not recorded", len(outcomes), self.model)
 
-    def _canary(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable) -> _Served:
-        if table.rollout is None:
-            raise AssertionError("rows went to a canary without a rollout")
-        try:
-            return self._score(frame, rows, table.rollout.canary, Variant.CANARY)
-        except FdsError as error:
-            log.warning("the champion answers %s rows of the canary: %s", len(rows), error.what)
-            return self._champion(frame, rows, table, Variant.CANARY, error.what)
-
-    def _champion(
-        self,
-        frame: pd.DataFrame,
-        rows: npt.NDArray[np.intp],
-        table: RoutingTable,
-        assigned: Variant,
-        error: str | None,
+    def _part(
+        self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None
     ) -> _Served:
-        part = self._score(frame, rows, table.champion, Variant.CHAMPION)
-        return _Served(rows, assigned, part.served, part.version, part.scores, part.flagged, part.milliseconds, error)
+        """The rows that are assigned to the canary, or to the champion where `canary` is None, scored together."""
+        (version, scores, flagged, milliseconds), by_canary, failed = answered(
+            canary is not None,
+            lambda rows: self._score(frame, rows, table.champion if canary is None else canary),
+            lambda rows: self._score(frame, rows, table.champion),
+            rows,
+        )
+        error = _noted(failed, len(rows))
+        return _Served(
+            rows, _served(canary is not None), _served(by_canary), version, scores, flagged, milliseconds, error
+        )
 
-    def _score(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], version: int, variant: Variant) -> _Served:
+    def _score(
+        self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], version: int
+    ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
+        """The version, the scores, which of them are flagged, and how many milliseconds it took."""
         scorer = self._scorer(version)
         began = time.perf_counter()
         scores = scorer.score(frame.iloc[rows])
-        milliseconds = 1_000 * (time.perf_counter() - began)
-        return _Served(rows, variant, variant, version, scores, scores >= scorer.threshold, milliseconds, None)
+        return version, scores, scores >= scorer.threshold, 1_000 * (time.perf_counter() - began)
 
     def _scorer(self, version: int) -> Scorer:
         with self._lock:
@@ -325,18 +320,16 @@ class Router:
                 self._scorers[version] = (identity, known)
         return known
 
-    def _outcomes(
-        self, names: list[tuple[str, str, str]], parts: list[_Served], table: RoutingTable
-    ) -> list[OutcomeRecord]:
+    def _outcomes(self, names: list[RequestNames], parts: list[_Served], table: RoutingTable) -> list[OutcomeRecord]:
         """One outcome a row; a batch's time is shared out evenly over its rows."""
         now = self._clock.now()
         rollout = table.rollout
         return [
             OutcomeRecord(
                 model=self.model,
-                key=names[row][0],
-                transaction_id=names[row][1],
-                request_id=names[row][2],
+                key=names[row].key,
+                transaction_id=names[row].transaction_id,
+                request_id=names[row].request_id,
                 assigned=part.assigned,
                 served=part.served,
                 version=part.version,
@@ -355,6 +348,18 @@ class Router:
 
 
 _FIRST = np.zeros(1, dtype=np.intp)
+
+
+def _served(by_canary: bool) -> Variant:
+    return Variant.CANARY if by_canary else Variant.CHAMPION
+
+
+def _noted(failed: FdsError | None, rows: int) -> str | None:
+    """What the outcome says of a canary that failed; the log says it as well."""
+    if failed is None:
+        return None
+    log.warning("the champion answers %s rows of the canary: %s", rows, failed.what)
+    return failed.what
 
 
 def _key(transaction: Mapping[str, Any], key: str, spelling: Spelling) -> str:

@@ -68,15 +68,8 @@ def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold:
     flagged = score >= threshold
     if flagged.any():
         at_precision, at_recall = float(y[flagged].mean()), float(flagged[y == 1].mean())
-        axes.plot(
-            [at_recall],
-            [at_precision],
-            "o",
-            color=_MARK,
-            ms=7,
-            zorder=5,
-            label=f"threshold: precision {_percent(at_precision)}, recall {_percent(at_recall)}",
-        )
+        reached = f"threshold: precision {_percent(at_precision)}, recall {_percent(at_recall)}"
+        _dot(axes, at_recall, at_precision, reached)
     axes.set(xlabel="Recall: share of frauds flagged", ylabel="Precision: share of flagged that is fraud")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     crowded = float(precision[np.searchsorted(-recall, -0.6)]) > 0.5  # where the curve leaves room
@@ -84,6 +77,10 @@ def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold:
         loc="lower left" if crowded else "upper right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9
     )
     return figure
+
+
+def _dot(axes: Axes, x: float, y: float, label: str) -> None:
+    axes.plot([x], [y], "o", color=_MARK, ms=7, zorder=5, label=label)
 
 
 def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
@@ -98,15 +95,8 @@ def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, capti
     axes.plot(chance, chance, color=_GENUINE, lw=1, ls="--", label="at random")
     flagged = score >= threshold
     at_false, at_true = float(flagged[y == 0].mean()), float(flagged[y == 1].mean())
-    axes.plot(
-        [max(at_false, left)],
-        [at_true],
-        "o",
-        color=_MARK,
-        ms=7,
-        zorder=5,
-        label=f"threshold: recall {_percent(at_true)}, false positive rate {_percent(at_false)}",
-    )
+    reached = f"threshold: recall {_percent(at_true)}, false positive rate {_percent(at_false)}"
+    _dot(axes, max(at_false, left), at_true, reached)
     axes.set(xlabel="False positive rate", ylabel="Recall: share of frauds flagged")
     axes.set(xscale="log", xlim=(left, 1), ylim=(0, 1.02))
     axes.xaxis.set_major_formatter(lambda value, _: _percent(value))

@@ -101,7 +101,9 @@ def test_every_option_that_a_message_names_exists() -> None:
     known = {option for command in COMMANDS.values() for p in command.params for option in (*p.opts, *p.secondary_opts)}
     known |= {"--help"}
     for place, text in texts():
-        if place.startswith(("demo.py", "reproducibility.py", "plots.py", "rollout")):  # other programs' options, and CSS
+        if place.startswith(
+            ("demo.py", "reproducibility.py", "plots.py", "rollout")
+        ):  # other programs' options, and CSS
             continue
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
             assert option in known | FOREIGN, (place, option)

@@ -27,8 +27,8 @@ from fds_mlflow.rollouts.plan.file import load_plan
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.serving.disk.spool import Spool
 from fds_mlflow.serving.disk.version_cache import Shelf
-from fds_mlflow.serving.host.recorder import Recorder
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.host.recorder import OutcomeRecorder as Recorder
+from fds_mlflow.serving.worker.settings import ServerSettings as Settings
 from tests.conftest import FakeClock
 
 __all__ = [

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import FdsError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
@@ -120,8 +120,8 @@ def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     assert world.routing() == (1, None, None)
     world.assert_settled()
     assert [(e.kind, e.outcome) for e in world.history.events[-2:]] == [
-        (Kind.PROMOTE, Outcome.OVERTAKEN),
-        (Kind.EMERGENCY, Outcome.DONE),
+        (Kind.PROMOTE, Ending.OVERTAKEN),
+        (Kind.EMERGENCY, Ending.DONE),
     ]
 
 
@@ -209,7 +209,7 @@ def test_a_second_emergency_does_not_take_over_the_first() -> None:
     world.process().settle(MODEL, actor="bob")
     world.assert_settled()
     assert world.routing() == (1, None, None)
-    assert sum(e.kind is Kind.EMERGENCY and e.outcome is Outcome.DONE for e in world.history.events) == 1
+    assert sum(e.kind is Kind.EMERGENCY and e.outcome is Ending.DONE for e in world.history.events) == 1
 
 
 @pytest.mark.parametrize("trouble", ["the registry is away", "somebody is always in the way"])
@@ -240,7 +240,7 @@ def test_an_emergency_that_moved_the_champion_never_says_that_nothing_was_change
     world.process().settle(MODEL, actor="bob")
     world.assert_settled()
     assert world.routing() == (1, None, None)
-    assert [e.kind for e in world.history.events if e.outcome is Outcome.DONE][-1] is Kind.EMERGENCY
+    assert [e.kind for e in world.history.events if e.outcome is Ending.DONE][-1] is Kind.EMERGENCY
 
 
 def test_an_emergency_that_has_nowhere_to_go_leaves_no_intent() -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.errors import RefusedError, UnavailableError
@@ -298,7 +298,7 @@ class Lifecycles(RuleBasedStateMachine):
         assert events[: len(self.events)] == self.events
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         assert len({event.operation for event in events}) == len(events)
-        done = {event.operation for event in events if event.outcome is Outcome.DONE}
+        done = {event.operation for event in events if event.outcome is Ending.DONE}
         assert done.issuperset(self.successes)
         assert not self.world.history.damaged
         self.events = events
@@ -342,7 +342,7 @@ class Lifecycles(RuleBasedStateMachine):
         self.model.live = (champion, woken[1], woken[2]) if awake and woken else (champion, None, None)
 
     def _count(self, kind: Kind) -> int:
-        return sum(event.kind is kind and event.outcome is Outcome.DONE for event in self.world.history.events)
+        return sum(event.kind is kind and event.outcome is Ending.DONE for event in self.world.history.events)
 
     def _do(self, kind: Kind, version: int, by: Transactions) -> Event | None:
         """The event of a wish that was carried out; None where it held already."""

@@ -22,7 +22,7 @@ import pytest
 from mlflow import MlflowClient
 
 from fds_mlflow import ManagedModel
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import NotFoundError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
@@ -365,7 +365,7 @@ def test_model_gone_in_the_middle_of_an_operation(number: int, gone: str, hands:
         assert renamed.pending() == []
         assert renamed.doctor() == []
         kinds = [(e.kind, e.outcome) for e in renamed.history()[:-3]]
-        outcome = Outcome.DONE if number > 2 else Outcome.ABANDONED
+        outcome = Ending.DONE if number > 2 else Ending.ABANDONED
         assert kinds == ([] if number == 1 else [(Kind.COMPLETE, outcome)])
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fds_mlflow.cli.output.plain import plain
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
@@ -60,7 +60,7 @@ events = st.builds(
     from_version=versions,
     to_version=versions,
     rollout=st.none() | rollouts,
-    outcome=st.sampled_from(Outcome),
+    outcome=st.sampled_from(Ending),
     forced=st.booleans(),
 )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import (
     ConfigError,
@@ -129,7 +129,7 @@ def test_an_operation_is_recorded_with_actor_reason_and_versions(scenario: Scena
     last = world.history.events[-1]
     assert result.event == last
     assert (last.kind, last.actor, last.reason) == (scenario.kind, "ann", "because")
-    assert last.outcome is Outcome.DONE
+    assert last.outcome is Ending.DONE
 
 
 # --- crashes -------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_a_crash_at_any_call_is_settled(scenario: Scenario) -> None:
         world.assert_settled()
         for intent in intents:
             if intent.event is not None and intent.event.kind is scenario.kind and old != new:
-                assert done_once(world, intent.id).outcome is (Outcome.DONE if found == new else Outcome.ABANDONED)
+                assert done_once(world, intent.id).outcome is (Ending.DONE if found == new else Ending.ABANDONED)
         assert world.history.events[: len(before)] == before
 
 
@@ -200,8 +200,8 @@ def test_a_promotion_that_died_is_abandoned_and_does_not_happen_later() -> None:
     world.do(Kind.STAGE, 3, actor="bob")
     assert world.aliases == {"champion": 1}
     assert [(e.kind, e.outcome) for e in world.history.events[1:]] == [
-        (Kind.PROMOTE, Outcome.ABANDONED),
-        (Kind.STAGE, Outcome.DONE),
+        (Kind.PROMOTE, Ending.ABANDONED),
+        (Kind.STAGE, Ending.DONE),
     ]
 
 
@@ -225,8 +225,8 @@ def test_a_dead_operation_whose_alias_a_hand_moved_is_overtaken() -> None:
     world.by_hand(SetAlias(tags.CHAMPION, 3))
     world.process().settle(MODEL, actor="bob")
     assert [(e.kind, e.outcome) for e in world.history.events[1:]] == [
-        (Kind.PROMOTE, Outcome.OVERTAKEN),
-        (Kind.ADOPT, Outcome.DONE),
+        (Kind.PROMOTE, Ending.OVERTAKEN),
+        (Kind.ADOPT, Ending.DONE),
     ]
     assert world.aliases == {"champion": 3}
     world.assert_settled()
@@ -301,7 +301,7 @@ def test_a_registry_that_goes_away_after_the_decisive_write_leaves_the_outcome_t
     world.process().settle(MODEL, actor="bob")
     world.assert_settled()
     assert world.history.events[-1].to_version == 2
-    assert world.history.events[-1].outcome is Outcome.DONE
+    assert world.history.events[-1].outcome is Ending.DONE
 
 
 @pytest.mark.parametrize("error", [ConfigError("does not fit", fix="-"), RuntimeError("a bug"), KeyboardInterrupt()])
@@ -317,7 +317,7 @@ def test_an_operation_broken_off_after_its_decisive_write_is_finished_by_others(
     assert world.routing() == (2, None, None)
     assert [intent.actor for intent in world.history.intents] == ["ann"]
     world.process().settle(MODEL, actor="bob")
-    assert done_once(world, world.history.last[1]).outcome is Outcome.DONE
+    assert done_once(world, world.history.last[1]).outcome is Ending.DONE
     world.assert_settled()
 
 

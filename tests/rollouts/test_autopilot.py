@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.core.lifecycle.controller import Action
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.plan import Watch
 from fds_mlflow.errors import NotFoundError, RefusedError, StaleError, UnavailableError
@@ -149,7 +149,7 @@ def test_what_a_hand_did_is_in_the_history_before_anything_is_judged(release: Re
     tick = release.model.canary.tick(record=False)
     assert (tick.ended, tick.judgement) == (True, None)
     assert tick.last is not None
-    assert (tick.last.kind, tick.last.outcome) == (Kind.ADOPT, Outcome.DONE)
+    assert (tick.last.kind, tick.last.outcome) == (Kind.ADOPT, Ending.DONE)
     release.world.assert_settled()
 
 

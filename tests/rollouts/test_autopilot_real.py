@@ -343,7 +343,7 @@ def test_a_good_champion_is_watched_and_the_watch_ends(release: Make) -> None:
     started = world.model.history()[1]
     assert started.actor == "autopilot of ann"
     assert started.rollout is not None
-    assert (started.rollout.champion, started.rollout.canary, started.rollout.plan.control) == (2, 1, True)
+    assert (started.rollout.champion, started.rollout.canary, started.rollout.is_watch) == (2, 1, True)
     assert last.last.time - started.time >= timedelta(hours=1)
     assert {v.version: v.stage for v in world.model.overview().versions if v.version <= 2} == {
         1: "Archived",

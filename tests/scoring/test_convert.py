@@ -163,7 +163,7 @@ def test_a_single_float_is_rounded_like_a_column_of_them(tmp_path: Path):
 _SIDE_BY_SIDE = """
 import sys, threading
 import numpy as np
-from fds_mlflow.serving.trees import Trees
+from fds_mlflow.scoring.trees import Trees
 text = open(sys.argv[1]).read()
 trees = Trees(text)
 random = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from random import Random
 
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.errors import ConflictError, OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.doctor import Severity, examine
@@ -118,8 +118,8 @@ class Crowd:
         figures = Counter(
             processes=len(self._everybody),
             events=len(events),
-            abandoned=recorded[Outcome.ABANDONED],
-            overtaken=recorded[Outcome.OVERTAKEN],
+            abandoned=recorded[Ending.ABANDONED],
+            overtaken=recorded[Ending.OVERTAKEN],
             left=left,
             **outcomes,
         )
@@ -142,7 +142,7 @@ class Crowd:
 
 def _assert_true(told: list[Told], events: tuple[Event, ...]) -> None:
     """Every answer is what the history says: done exactly once, not at all, or at most once where it was unknown."""
-    done = {event.operation for event in events if event.outcome is Outcome.DONE and event.kind is not Kind.ADOPT}
+    done = {event.operation for event in events if event.outcome is Ending.DONE and event.kind is not Kind.ADOPT}
     for answer in told:
         mine = done.intersection(answer.ids)
         if answer.outcome == "unknown":
@@ -158,5 +158,5 @@ def _assert_explained(seen: list[int | None], events: tuple[Event, ...]) -> None
     """Champions seen right after a kill: once there is one there always is, and the history tells of each."""
     there = [version for version in seen if version is not None]
     assert seen == [None] * (len(seen) - len(there)) + there, seen
-    moved = {event.to_version for event in events if event.kind in MOVES_CHAMPION and event.outcome is Outcome.DONE}
+    moved = {event.to_version for event in events if event.kind in MOVES_CHAMPION and event.outcome is Ending.DONE}
     assert set(there) <= moved, (there, moved)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points
 
@@ -53,7 +53,7 @@ def events(rows: list[Mapping[str, Any]]) -> list[Event]:
             from_version=row.get("from"),
             to_version=row.get("to"),
             rollout=rollout(row["rollout"]) if "rollout" in row else None,
-            outcome=Outcome(row.get("outcome", "done")),
+            outcome=Ending(row.get("outcome", "done")),
         )
         for number, row in enumerate(rows, start=1)
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fds_mlflow import ManagedModel, OutcomeStore, Plan
-from fds_mlflow.core.lifecycle.events import Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.core.routing.routing import RoutingTable, Variant
 from fds_mlflow.outcomes.records import OutcomeRecord
 from fds_mlflow.registry.store import MemoryStore, SetVersionTag
@@ -132,5 +132,5 @@ class Release:
 
     def told(self) -> list[tuple[str, int | None]]:
         """What took effect, in order: kind, and the weight in percent where a rollout goes on."""
-        events = [event for event in reversed(self.model.history()) if event.outcome is Outcome.DONE]
+        events = [event for event in reversed(self.model.history()) if event.outcome is Ending.DONE]
         return [(e.kind.value, e.rollout.weight // 100 if e.rollout and e.rollout.active else None) for e in events]

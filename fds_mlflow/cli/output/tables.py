@@ -19,7 +19,7 @@ from fds_mlflow.core.judge.judge import Status
 from fds_mlflow.core.judge.labels import known
 from fds_mlflow.core.judge.values import value_of
 from fds_mlflow.core.lifecycle.decision import done
-from fds_mlflow.core.lifecycle.events import Event, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
 from fds_mlflow.core.weight import to_percent
@@ -41,9 +41,9 @@ _COLOURS = {
     Advice.PROMOTE: "green",
     Advice.KEEP: "yellow",
     Advice.UNDECIDED: "yellow",
-    Outcome.DONE: "green",
-    Outcome.ABANDONED: "yellow",
-    Outcome.OVERTAKEN: "yellow",
+    Ending.DONE: "green",
+    Ending.ABANDONED: "yellow",
+    Ending.OVERTAKEN: "yellow",
     Severity.NOTE: "dim",
     Severity.WARNING: "yellow",
     Severity.DANGER: "red",

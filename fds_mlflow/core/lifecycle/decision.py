@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from fds_mlflow.core.evidence.evidence import Evidence
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Basis, Event, Kind, Outcome, RolloutStatus
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Basis, Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.verdict import Judgement, Status
 from fds_mlflow.core.weight import to_percent
 
@@ -116,7 +116,7 @@ def decisions(events: Iterable[Event]) -> dict[int, Decision]:
     """What was decided about the last rollout of each version, a watch of another one left out; by number."""
     found: dict[int, Decision] = {}
     for event in events:
-        decided = ended(event) if event.outcome is Outcome.DONE else None
+        decided = ended(event) if event.outcome is Ending.DONE else None
         if decided is not None and event.rollout is not None and not event.rollout.is_watch:
             found[event.rollout.canary] = decided
     return found
@@ -127,14 +127,14 @@ def crowned(events: Iterable[Event]) -> Decision | None:
     found = None
     for event in events:
         moves = event.kind in MOVES_CHAMPION or (event.kind is Kind.ADOPT and event.from_version != event.to_version)
-        if moves and event.outcome is Outcome.DONE:
+        if moves and event.outcome is Ending.DONE:
             found = ended(event) if event.kind is Kind.COMPLETE else None
     return found
 
 
 def pushed(events: Iterable[Event]) -> bool:
     """Whether a step of the last rollout of a history was forced."""
-    about = [e for e in events if e.rollout is not None and e.outcome is Outcome.DONE]
+    about = [e for e in events if e.rollout is not None and e.outcome is Ending.DONE]
     last = about[-1].rollout if about else None
     return any(e.forced and e.kind is Kind.ADVANCE and e.rollout and last and e.rollout.id == last.id for e in about)
 
@@ -142,7 +142,7 @@ def pushed(events: Iterable[Event]) -> bool:
 def done(event: Event) -> str:
     """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
     decided = ended(event)
-    if decided is not None and event.outcome is Outcome.DONE:
+    if decided is not None and event.outcome is Ending.DONE:
         return f"{event.kind} ({decided})"
     rollout = event.rollout
     weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""

@@ -33,7 +33,7 @@ MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.RO
 """Kinds whose one decisive write is the champion alias."""
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """How an operation ended: it took effect, it died before it did, or an out-of-band change moved the alias."""
 
     DONE = "done"
@@ -184,6 +184,6 @@ class Event:
     from_version: int | None = None
     to_version: int | None = None
     rollout: Rollout | None = None
-    outcome: Outcome = Outcome.DONE
+    outcome: Ending = Ending.DONE
     forced: bool = False
     basis: Basis | None = None

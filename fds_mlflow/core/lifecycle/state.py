@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout
 
 
 class Stage(StrEnum):
@@ -57,7 +57,7 @@ def fold(events: Iterable[Event], start: State | None = None) -> State:
     """
     draft = _Draft(start or State())
     for event in events:
-        if event.outcome is Outcome.DONE:
+        if event.outcome is Ending.DONE:
             _FOLD[event.kind](draft, event)
         draft.sequence = event.sequence
     return draft.state()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout
 from fds_mlflow.core.plan.plan import Plan, Watch
 
 
@@ -20,7 +20,7 @@ def watch_due(events: Sequence[Event], now: datetime) -> Rollout | None:
         now: The time, UTC. A watch that would be over by now is not begun any more.
     """
     aside = (Kind.STAGE, Kind.RETIRE)
-    last = next((e for e in reversed(events) if e.outcome is Outcome.DONE and e.kind not in aside), None)
+    last = next((e for e in reversed(events) if e.outcome is Ending.DONE and e.kind not in aside), None)
     if last is None or last.kind is not Kind.COMPLETE or last.rollout is None:
         return None
     watch = last.rollout.plan.watch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,13 @@ from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.routing.hashing import xxh64
 from fds_mlflow.core.weight import FULL
 
-__all__ = ["SEED", "Route", "RoutingTable", "Variant", "bucket", "buckets", "effective_rollout"]
+__all__ = ["SEED", "Route", "RoutingTable", "Split", "Variant", "bucket", "buckets", "effective_rollout"]
 
 SEED = 42
 """Spark SQL's `xxhash64` is XXH64 with this seed, so a Spark job computes the same buckets without a UDF."""
+
+
+_digest = xxhash.xxh64_intdigest
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,30 @@ class Route:
     variant: Variant
     version: int
     bucket: int | None
+
+
+class Split:
+    """The keys whose bucket lies below a bound; made once for a rollout, and asked for every request.
+
+    Args:
+        rollout_id: Of the rollout; it salts the hash.
+        below: The bound, in basis points: 0 for no key, 10000 for all.
+        salt: Comes before the rollout's id, where keys are to be split apart from the traffic.
+    """
+
+    __slots__ = ("_below", "_prefix")
+
+    def __init__(self, rollout_id: str, below: float, *, salt: str = "") -> None:
+        self._prefix = f"{salt}{rollout_id}:"
+        self._below = below
+
+    def bucket(self, key: str) -> int:
+        """The key's bucket in [0, 10000)."""
+        return _hashed(self._prefix + key)
+
+    def takes(self, key: str) -> bool:
+        """Whether this key is one of them; always the same answer."""
+        return _hashed(self._prefix + key) < self._below
 
 
 @dataclass(frozen=True)
@@ -53,11 +81,16 @@ class RoutingTable:
         """How keys are written while this table is in force."""
         return Spelling.CANONICAL if self.rollout is None else self.rollout.spelling
 
+    @cached_property
+    def split(self) -> Split:
+        """The keys that the canary gets; none while no rollout is active."""
+        return Split("", 0) if self.rollout is None else Split(self.rollout.id, self.rollout.weight)
+
     def route(self, key: str) -> Route:
         """The route of one key."""
         if self.rollout is None:
             return Route(Variant.CHAMPION, self.champion, None)
-        number = bucket(self.rollout.id, key)
+        number = self.split.bucket(key)
         if number < self.rollout.weight:
             return Route(Variant.CANARY, self.rollout.canary, number)
         return Route(Variant.CHAMPION, self.champion, number)
@@ -74,7 +107,15 @@ def bucket(rollout_id: str, key: str) -> int:
 
     Source: the XXH64 specification, https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
     """
-    return xxhash.xxh64_intdigest(f"{rollout_id}:{key}".encode(errors="surrogatepass"), SEED) % FULL
+    return _hashed(f"{rollout_id}:{key}")
+
+
+def _hashed(text: str) -> int:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8; as half a character it has a bucket all the same
+        encoded = text.encode(errors="surrogatepass")
+    return _digest(encoded, SEED) % FULL
 
 
 def buckets(rollout_id: str, keys: Iterable[str]) -> npt.NDArray[np.uint64]:

@@ -16,7 +16,7 @@ PAUSE = {"sqlite": 0.1}
 least every 0.1 s. PostgreSQL's writers need not wait at all."""
 
 
-class Step(NamedTuple):
+class UnitOfWork(NamedTuple):
     """One transaction, or a pause.
 
     Attributes:
@@ -30,21 +30,21 @@ class Step(NamedTuple):
     writes: bool = False
 
 
-def counted(question: Question) -> Generator[Step, Any, Evidence]:
+def counted(question: Question) -> Generator[UnitOfWork, Any, Evidence]:
     """Bring the counters up to date, a chunk at a time; returns the evidence."""
-    upto = yield Step(marks)
-    found: Evidence | None = yield Step(advance, (question, upto), writes=True)
+    upto = yield UnitOfWork(marks)
+    found: Evidence | None = yield UnitOfWork(advance, (question, upto), writes=True)
     while found is None:
-        yield Step(None)
-        found = yield Step(advance, (question, upto), writes=True)
+        yield UnitOfWork(None)
+        found = yield UnitOfWork(advance, (question, upto), writes=True)
     return found
 
 
-def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[Step, Any, int]:
+def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[UnitOfWork, Any, int]:
     """Delete what is old and counted, a chunk at a time; returns how many rows."""
     deleted = 0
-    for rollout in (yield Step(retention.rollouts, (model,))):
-        terms = yield Step(retention.due, (model, rollout, older_than))
+    for rollout in (yield UnitOfWork(retention.rollouts, (model,))):
+        terms = yield UnitOfWork(retention.due, (model, rollout, older_than))
         if terms is None or not (terms or uncounted):
             continue
         for each in terms:
@@ -56,19 +56,19 @@ def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[St
     return deleted
 
 
-def _emptied(delete: Callable[..., int], *arguments: Any) -> Generator[Step, Any, int]:
+def _emptied(delete: Callable[..., int], *arguments: Any) -> Generator[UnitOfWork, Any, int]:
     deleted = 0
-    while rows := (yield Step(delete, arguments, writes=True)):
+    while rows := (yield UnitOfWork(delete, arguments, writes=True)):
         deleted += rows
-        yield Step(None)
+        yield UnitOfWork(None)
     return deleted
 
 
-def _walked(delete: Callable[..., tuple[int, int | None]], *arguments: Any) -> Generator[Step, Any, int]:
+def _walked(delete: Callable[..., tuple[int, int | None]], *arguments: Any) -> Generator[UnitOfWork, Any, int]:
     deleted = 0
     after: int | None = 0
     while after is not None:
-        rows, after = yield Step(delete, (*arguments, after), writes=True)
+        rows, after = yield UnitOfWork(delete, (*arguments, after), writes=True)
         deleted += rows
-        yield Step(None)
+        yield UnitOfWork(None)
     return deleted

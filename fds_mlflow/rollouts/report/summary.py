@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from fds_mlflow.core.lifecycle.decision import Decision, decision
-from fds_mlflow.core.lifecycle.events import Event, Outcome, Rollout
+from fds_mlflow.core.lifecycle.events import Ending, Event, Rollout
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.core.text.numbers import UNKNOWN, short
 from fds_mlflow.registry.store import VersionView
@@ -87,7 +87,7 @@ class RolloutSummary:
     @cached_property
     def done(self) -> tuple[Event, ...]:
         """The events that took effect."""
-        return tuple(event for event in self.events if event.outcome is Outcome.DONE)
+        return tuple(event for event in self.events if event.outcome is Ending.DONE)
 
     @property
     def ended(self) -> datetime | None:
@@ -140,7 +140,7 @@ def build(
         versions: What its versions are.
         truths: What labels say by now.
     """
-    rollout = [e.rollout for e in events if e.outcome is Outcome.DONE and e.rollout is not None][-1]
+    rollout = [e.rollout for e in events if e.outcome is Ending.DONE and e.rollout is not None][-1]
     known = {each.version: each for each in versions}
     return RolloutSummary(model, rollout, tuple(events), series, tags, made, known, truths or {})
 

@@ -18,10 +18,10 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.runtime.csv_text import records
 from fds_mlflow.scoring.columns import cell, from_text
 from fds_mlflow.scoring.requests.loose import LooseFormats
-from fds_mlflow.scoring.requests.names import Names
+from fds_mlflow.scoring.requests.names import NameReader
 from fds_mlflow.scoring.requests.parquet import parquet_rows
 from fds_mlflow.scoring.requests.rows import Requests, Row
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -54,12 +54,12 @@ class Formats:
         limit: Rows one call may have.
     """
 
-    def __init__(self, state: State, *, limit: int = 10_000) -> None:
+    def __init__(self, state: ServingState, *, limit: int = 10_000) -> None:
         self._state = state
         self._limit = limit
         self._records = msgspec.json.Decoder(list[state.row_type]).decode  # type: ignore[name-defined]
         self._by_columns: dict[tuple[str, ...], Callable[[Any], Requests]] = {}
-        self._names = Names(state)
+        self._names = NameReader(state)
         names = [f.encode_name for f in msgspec.structs.fields(state.row_type)]
         self._key = names.index(state.key)
         self._transaction = names.index(state.transaction)
@@ -261,9 +261,9 @@ class Formats:
         return read
 
 
-def formats(state: State, *, limit: int) -> Formats | LooseFormats:
+def formats(state: ServingState, *, limit: int) -> Formats | LooseFormats:
     """What reads requests for a state."""
-    return LooseFormats(state, Names(state), limit=limit) if state.loose else Formats(state, limit=limit)
+    return LooseFormats(state, NameReader(state), limit=limit) if state.loose else Formats(state, limit=limit)
 
 
 _FIX = "the signature of the model is at /openapi.json"

@@ -19,8 +19,8 @@ from fds_mlflow.scoring.requests.parquet import check_parquet
 from fds_mlflow.scoring.requests.rows import Batch, Piece, Requests, UnfitError
 
 if TYPE_CHECKING:
-    from fds_mlflow.scoring.requests.names import Names
-    from fds_mlflow.scoring.state import State
+    from fds_mlflow.scoring.requests.names import NameReader
+    from fds_mlflow.scoring.state import ServingState
 
 
 def framed(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
@@ -62,7 +62,7 @@ class LooseFormats:
         limit: Rows one call may have.
     """
 
-    def __init__(self, state: State, names: Names, *, limit: int = 10_000) -> None:
+    def __init__(self, state: ServingState, names: NameReader, *, limit: int = 10_000) -> None:
         self._schema = state.champion.schema
         self._names = names
         self._limit = limit

@@ -10,20 +10,34 @@ import msgspec
 from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.errors import DataError
 from fds_mlflow.scoring.columns import NUMBERS
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 
 LONGEST_KEY = 255
 """Characters of a routing key or transaction: what the outcome store takes."""
 
 
-class Names:
+class RequestNames(msgspec.Struct, frozen=True, gc=False):
+    """What one request goes by.
+
+    Attributes:
+        request_id: Its identity: a retry has the same, and is recorded once.
+        key: The routing key.
+        transaction_id: What labels are joined on.
+    """
+
+    request_id: str
+    key: str
+    transaction_id: str
+
+
+class NameReader:
     """Writes the routing key and the transaction of rows for one state.
 
     Args:
         state: It says which columns they are in; its rollout, how keys are written.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ServingState) -> None:
         self.columns = (state.key, state.transaction)
         self.same = state.key == state.transaction and state.table.routing.spelling is Spelling.CANONICAL
         self._spelling = state.table.routing.spelling

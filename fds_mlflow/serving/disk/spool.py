@@ -21,7 +21,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord
 
 
-class Outcome(msgspec.Struct, array_like=True, gc=False):
+class SpooledOutcome(msgspec.Struct, array_like=True, gc=False):
     """One scored request; the fields of `outcomes.records.OutcomeRecord`, time in seconds since 1970."""
 
     request_id: str
@@ -40,7 +40,7 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     time: float
 
 
-class Shadow(msgspec.Struct, array_like=True, gc=False):
+class SpooledShadow(msgspec.Struct, array_like=True, gc=False):
     """What the canary says to a request that the champion answered; the fields of `outcomes.records.ShadowRecord`."""
 
     request_id: str
@@ -65,9 +65,9 @@ class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     resolved_at: str | None = None
 
 
-Item = Outcome | Shadow | Label
+Item = SpooledOutcome | SpooledShadow | Label
 
-_KINDS: dict[type[Item], str] = {Outcome: ".outcomes", Shadow: ".shadows", Label: ".labels"}
+_KINDS: dict[type[Item], str] = {SpooledOutcome: ".outcomes", SpooledShadow: ".shadows", Label: ".labels"}
 _DECODERS = {suffix: msgspec.msgpack.Decoder(list[kind]) for kind, suffix in _KINDS.items()}  # type: ignore[valid-type]
 _encode = msgspec.msgpack.Encoder().encode
 

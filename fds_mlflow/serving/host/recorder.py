@@ -13,7 +13,7 @@ import msgspec
 from fds_mlflow.errors import FdsError
 from fds_mlflow.outcomes.records import OutcomeRecord, ShadowRecord
 from fds_mlflow.outcomes.sink import Sink, stored
-from fds_mlflow.serving.disk.spool import Item, Label, Outcome, Shadow, Spool, case_of
+from fds_mlflow.serving.disk.spool import Item, Label, Spool, SpooledOutcome, SpooledShadow, case_of
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ BATCH = 5_000
 """Items that go into the store at once."""
 
 
-class Recorder:
+class OutcomeRecorder:
     """Drains a spool into a store.
 
     Args:
@@ -89,17 +89,17 @@ class Recorder:
             except FdsError as error:
                 return self._wait(error)
         match batch[0]:
-            case Outcome():
+            case SpooledOutcome():
                 return self._taken(self._store.record, self._outcome, batch)
-            case Shadow():
+            case SpooledShadow():
                 return self._taken(self._store.record_shadows, self._shadow, batch)
             case Label():
                 return self._taken(self._store.label, case_of, batch)
 
-    def _outcome(self, item: Outcome) -> OutcomeRecord:
+    def _outcome(self, item: SpooledOutcome) -> OutcomeRecord:
         return OutcomeRecord(model=self.model, **_fields(item))
 
-    def _shadow(self, item: Shadow) -> ShadowRecord:
+    def _shadow(self, item: SpooledShadow) -> ShadowRecord:
         return ShadowRecord(model=self.model, **_fields(item))
 
     def _wait(self, error: FdsError) -> bool:
@@ -119,6 +119,6 @@ class Recorder:
         return True
 
 
-def _fields(item: Outcome | Shadow) -> dict[str, Any]:
+def _fields(item: SpooledOutcome | SpooledShadow) -> dict[str, Any]:
     """The item as the store's record of the same fields takes it, but for the model."""
     return {**msgspec.structs.asdict(item), "time": datetime.fromtimestamp(item.time, UTC)}

@@ -26,9 +26,9 @@ from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import environment
 from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.ownership import Ownership
-from fds_mlflow.serving.host.recorder import Recorder
+from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Options:
     idle: int = 4_000
 
 
-def work(settings: Settings, options: Options, listening: socket.socket, ownership: Ownership) -> None:  # noqa: ARG001
+def work(settings: ServerSettings, options: Options, listening: socket.socket, ownership: Ownership) -> None:  # noqa: ARG001
     """One worker, until it is told to stop.
 
     Args:
@@ -146,10 +146,10 @@ class Server:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ServerSettings,
         options: Options,
         follower: Follower,
-        recorder: Recorder | None,
+        recorder: OutcomeRecorder | None,
         ownership: Ownership,
     ) -> None:
         self._settings = settings
@@ -228,7 +228,7 @@ class Server:
         while recorder is not None and not self._stopping.wait(wait):
             wait = 0.5 if self._drained(recorder) else min(2 * wait, 30.0)
 
-    def _drained(self, recorder: Recorder) -> bool:
+    def _drained(self, recorder: OutcomeRecorder) -> bool:
         try:
             return recorder.drain()
         except Exception:  # outcomes stay on disk, and are tried again
@@ -321,7 +321,7 @@ def logging_setup() -> None:
 
 
 def run(
-    settings: Settings,
+    settings: ServerSettings,
     options: Options,
     *,
     tracking_uri: str | None = None,
@@ -359,7 +359,7 @@ def run(
         preparation,
         SystemClock(),
     )
-    recorder = None if outcomes is None else Recorder(model, settings.spool(), outcomes)
+    recorder = None if outcomes is None else OutcomeRecorder(model, settings.spool(), outcomes)
     try:
         Server(settings, options, follower, recorder, ownership).run(ready)
     finally:

@@ -19,19 +19,20 @@ from importlib.metadata import version
 from typing import Any, Protocol, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.outcomes.records import case_rows, identity
 from fds_mlflow.scoring.requests.formats import Formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
-from fds_mlflow.scoring.requests.names import LONGEST_KEY
+from fds_mlflow.scoring.requests.names import LONGEST_KEY, RequestNames
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Requests, Row
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
-from fds_mlflow.serving.worker.engine import Answer, Names
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.engine import Answer
+from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,9 @@ class App:
         settings: How it behaves.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self._read: list[tuple[Asked, float, State, Row, Names, Head]] = []
+        self._read: list[tuple[Asked, float, ServingState, Row, RequestNames, Head]] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         # Neighbours in the store's index are written one after the other, so identities count up.
@@ -220,15 +221,12 @@ class App:
         self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
         return _encode(answer)
 
-    def _answer(self, state: State, values: Row, names: Names, said: Head) -> Answer:
-        request_id, key, transaction = names
-        answer = self.worker.engine.answer(
-            state, values, request_id=request_id, key=key, transaction_id=transaction, pin=said.pin
-        )
+    def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
+        answer = self.worker.engine.answer(state, values, names, variant=said.pin)
         answer.request_id = said.request_id or answer.request_id
         return answer
 
-    def _all(self, state: State, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
+    def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
         contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
@@ -240,7 +238,7 @@ class App:
                 answer.request_id = f"{said.request_id}-{place}"
         return answers
 
-    def _names(self, said: Head, key: str | None, transaction: str | None, content: bytes) -> Names:
+    def _names(self, said: Head, key: str | None, transaction: str | None, content: bytes) -> RequestNames:
         """Identity of a request, its routing key, and what labels are joined on; made where they are absent.
 
         One `X-Request-ID` may come with many transactions: a mesh gives one to all that an inbound request causes. So
@@ -251,12 +249,12 @@ class App:
         else:
             request_id = identity(said.request_id, content if transaction is None else transaction.encode())
         key = key or said.key or (said.request_id or request_id)[:LONGEST_KEY]
-        return request_id, key, transaction or key
+        return RequestNames(request_id, key, transaction or key)
 
     async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    def _serving(self) -> tuple[State, Formats | LooseFormats]:
+    def _serving(self) -> tuple[ServingState, Formats | LooseFormats]:
         serving = self.worker.serving
         if serving is None:
             raise RefusedError(
@@ -353,12 +351,12 @@ def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:
     return [whole + b"%d" % place for place in range(len(rows))]
 
 
-def _apart(names: list[Names]) -> list[Names]:
+def _apart(names: list[RequestNames]) -> list[RequestNames]:
     """Rows of one call that say the same are requests of their own, and told apart by their place among them."""
     seen: Counter[str] = Counter()
     told = []
-    for request_id, key, transaction in names:
-        seen[request_id] += 1
-        count = seen[request_id]
-        told.append((request_id if count == 1 else f"{request_id}.{count}", key, transaction))
+    for name in names:
+        seen[name.request_id] += 1
+        count = seen[name.request_id]
+        told.append(name if count == 1 else replace(name, request_id=f"{name.request_id}.{count}"))
     return told

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, Message]]
@@ -76,7 +76,7 @@ class Head(msgspec.Struct):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-def head(headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> Head:
+def head(headers: Sequence[tuple[bytes, bytes]], settings: ServerSettings) -> Head:
     """Read the headers.
 
     Raises:
@@ -133,7 +133,7 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _pinned(variant: str, settings: Settings) -> str:
+def _pinned(variant: str, settings: ServerSettings) -> str:
     if not settings.pins:
         raise RefusedError(400, "requests may not choose their variant here", "start the server with --allow-pins")
     if variant not in ("champion", "canary"):
@@ -172,7 +172,7 @@ def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str) -> 
         ) from None
 
 
-async def body(said: Head, receive: Receive, settings: Settings) -> bytes:
+async def body(said: Head, receive: Receive, settings: ServerSettings) -> bytes:
     """Read the body.
 
     Raises:

@@ -10,16 +10,19 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.scoring.loaded import Loaded
+from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.requests.rows import RequestError, Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.scoring.state import State
-from fds_mlflow.serving.disk.spool import Outcome, Shadow
+from fds_mlflow.scoring.state import ServingState
+from fds_mlflow.serving.disk.spool import SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.fallback import answered, each_answered
 
 CHAMPION, CANARY = "champion", "canary"
 
@@ -28,9 +31,6 @@ _FEW = 4
 
 _CALLS = 256
 """Times that a model is asked for the rows of one request, at most."""
-
-Names = tuple[str, str, str]
-"""Identity of a request, its routing key, and what labels are joined on."""
 
 _Result = tuple[str, Loaded, float | None, FdsError | None]
 """Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
@@ -114,9 +114,9 @@ class Engine:
     budget: float = 0.25
     patience: float = 5.0
     shadow: float = 0.0
-    state: State | None = None
-    outcomes: deque[Outcome] = field(default_factory=deque)
-    shadowed: deque[tuple[str, Row, State]] = field(default_factory=lambda: deque(maxlen=10_000))
+    state: ServingState | None = None
+    outcomes: deque[SpooledOutcome] = field(default_factory=deque)
+    shadowed: deque[tuple[str, Row, ServingState]] = field(default_factory=lambda: deque(maxlen=10_000))
     seen: int = 0
 
     def follow(self) -> bool:
@@ -137,7 +137,7 @@ class Engine:
         self.seen = changed
         return True
 
-    def _made(self, table: Table) -> State:
+    def _made(self, table: Table) -> ServingState:
         if self.state is not None and self.state.serves(table):
             return self.state.read_again(table)
         rollout = table.routing.rollout
@@ -148,7 +148,7 @@ class Engine:
                 canary = self._loaded(table.served(rollout.canary), self.budget)
             except FdsError:
                 canary = None  # the champion answers for it, and each outcome says so
-        return State(table, champion, canary, self.key, self.transaction)
+        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow)
 
     def _loaded(self, served: Served, seconds: float) -> Loaded:
         for there in (self.state.champion, self.state.canary) if self.state else ():
@@ -163,38 +163,27 @@ class Engine:
 
     # --- one request --------------------------------------------------------------------------------------
 
-    def answer(
-        self,
-        state: State,
-        values: Row,
-        *,
-        request_id: str,
-        key: str,
-        transaction_id: str,
-        pin: str | None = None,
-    ) -> Answer:
+    def answer(self, state: ServingState, values: Row, names: RequestNames, *, variant: str | None = None) -> Answer:
         """Score one request and keep its outcome.
 
         Args:
             state: The state in force.
             values: One per column of `state.names`.
-            request_id: Identity of the request.
-            key: The routing key.
-            transaction_id: What labels are joined on.
-            pin: A variant to answer with, for tests; such a request leaves no outcome.
+            names: Of the request.
+            variant: Which one is to answer whatever the key says, for tests; such a request leaves no outcome.
 
         Raises:
             RequestError: The champion cannot score it, and the request may be why; it leaves no outcome.
             FdsError: The champion cannot score it.
         """
         began = time.perf_counter()
-        assigned = _assigned(state, key)
-        result = self._scored(state, values, assigned, pin or assigned)
+        assigned = CANARY if state.to_canary(names.key) else CHAMPION
+        result = _scored(state, values, assigned, variant or assigned)
         _refuse([result])
-        milliseconds = None if pin is not None else 1_000.0 * (time.perf_counter() - began)
-        return self._told(state, values, (request_id, key, transaction_id), result, milliseconds)
+        milliseconds = None if variant is not None else 1_000.0 * (time.perf_counter() - began)
+        return self._told(state, values, names, result, milliseconds)
 
-    def answers(self, state: State, rows: Sequence[Row], names: Sequence[Names]) -> list[Answer]:
+    def answers(self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]) -> list[Answer]:
         """Score many requests at once; as `answer`, all or none.
 
         Args:
@@ -207,7 +196,7 @@ class Engine:
             FdsError: The champion cannot score them.
         """
         began = time.perf_counter()
-        results = self._all_scored(state, rows, [key for _, key, _ in names])
+        results = _all_scored(state, rows, [name.key for name in names])
         _refuse(results)
         each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
         answers: list[Answer] = []
@@ -221,7 +210,9 @@ class Engine:
             raise failed
         return answers
 
-    def _told(self, state: State, values: Row, names: Names, result: _Result, milliseconds: float | None) -> Answer:
+    def _told(
+        self, state: ServingState, values: Row, names: RequestNames, result: _Result, milliseconds: float | None
+    ) -> Answer:
         """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
 
         Args:
@@ -234,16 +225,15 @@ class Engine:
         Raises:
             DataError: There is no score.
         """
-        request_id, key, transaction_id = names
         assigned, loaded, score, error = result
         served = CANARY if loaded is state.canary else CHAMPION
         flagged = score is not None and score >= loaded.threshold
         if milliseconds is not None and not isinstance(error, UnfitError):
             self.outcomes.append(
-                Outcome(
-                    request_id,
-                    key,
-                    transaction_id,
+                SpooledOutcome(
+                    names.request_id,
+                    names.key,
+                    names.transaction_id,
                     state.rollout_id,
                     state.step,
                     state.weight,
@@ -257,18 +247,20 @@ class Engine:
                     time.time(),
                 )
             )
-            if self.shadow and assigned == CHAMPION and state.to_shadow(key, self.shadow):
-                self.shadowed.append((request_id, values, state))
+            if self.shadow and assigned == CHAMPION and state.to_shadow(names.key):
+                self.shadowed.append((names.request_id, values, state))
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
-        return Answer(request_id, key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version)
+        return Answer(
+            names.request_id, names.key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version
+        )
 
-    def fetched(self) -> list[Outcome]:
+    def fetched(self) -> list[SpooledOutcome]:
         """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""
         return [self.outcomes.popleft() for _ in range(len(self.outcomes))]
 
-    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[Shadow]:
+    def shadows(self, most: int = 500, seconds: float = 0.1) -> list[SpooledShadow]:
         """Let the canary score requests that the champion has answered; off the path of any request.
 
         A pair belongs to the rollout under which the champion answered, so a canary that has left is not asked.
@@ -277,7 +269,7 @@ class Engine:
             most: So many at most.
             seconds: Begin no other after so long; what is left is for the next time.
         """
-        found: list[Shadow] = []
+        found: list[SpooledShadow] = []
         until = time.monotonic() + seconds
         while self.shadowed and len(found) < most and time.monotonic() < until:
             request_id, values, state = self.shadowed.popleft()
@@ -293,44 +285,37 @@ class Engine:
                 error = failed.what
             milliseconds = 1_000.0 * (time.perf_counter() - began)
             flagged = score is not None and score >= canary.threshold
-            found.append(Shadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
+            found.append(SpooledShadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
         return found
 
-    def _scored(self, state: State, values: Row, assigned: str, variant: str) -> _Result:
-        """Who answers, with which score, and what went wrong: a canary's failure costs nobody an answer."""
-        error: FdsError | None = None
-        if variant == CANARY:
-            try:
-                canary = _required(state)
-                return assigned, canary, canary.row(state.for_canary(values)), None
-            except FdsError as failed:
-                error = failed
-        try:
-            return assigned, state.champion, state.champion.row(state.for_champion(values)), error
-        except FdsError as failed:
-            return assigned, state.champion, None, failed
 
-    def _all_scored(self, state: State, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
-        """As `_scored`, each variant asked once for all of its rows."""
-        assigned = [_assigned(state, key) for key in keys]
-        if len(rows) <= _FEW and state.inline:
-            return [self._scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
-        results: dict[int, _Result] = {}
-        errors: dict[int, FdsError] = {}
-        places = [place for place, variant in enumerate(assigned) if variant == CANARY]
-        for place, said in zip(places, _of_canary(state, [rows[place] for place in places]), strict=True):
-            if isinstance(said, FdsError):
-                errors[place] = said
-            else:
-                results[place] = (CANARY, _required(state), said, None)
-        rest = [place for place in range(len(rows)) if place not in results]
-        scores = _each(state.champion, [state.for_champion(rows[place]) for place in rest])
-        for place, said in zip(rest, scores, strict=True):
-            if isinstance(said, FdsError):
-                results[place] = (assigned[place], state.champion, None, said)
-            else:
-                results[place] = (assigned[place], state.champion, said, errors.get(place))
-        return [results[place] for place in range(len(rows))]
+def _scored(state: ServingState, values: Row, assigned: str, variant: str) -> _Result:
+    """Who answers, with which score, and what went wrong."""
+    try:
+        score, by_canary, error = answered(variant == CANARY, state.canary_score, state.champion_score, values)
+    except FdsError as failed:
+        return assigned, state.champion, None, failed
+    return assigned, (state.canary if by_canary else None) or state.champion, score, error
+
+
+def _all_scored(state: ServingState, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
+    """As `_scored`, each variant asked once for all of its rows."""
+    assigned = [CANARY if state.to_canary(key) else CHAMPION for key in keys]
+    if len(rows) <= _FEW and state.inline:
+        return [_scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
+
+    def champion(own: Sequence[Row]) -> list[float | FdsError]:
+        return _each(state.champion, [state.for_champion(row) for row in own])
+
+    found = each_answered([one == CANARY for one in assigned], partial(_of_canary, state), champion, rows)
+    results: list[_Result] = []
+    for variant, (said, by_canary, error) in zip(assigned, found, strict=True):
+        loaded = (state.canary if by_canary else None) or state.champion
+        if isinstance(said, FdsError):
+            results.append((variant, loaded, None, said))
+        else:
+            results.append((variant, loaded, said, error))
+    return results
 
 
 def _refuse(results: Sequence[_Result]) -> None:
@@ -344,30 +329,20 @@ def _refuse(results: Sequence[_Result]) -> None:
             raise error
 
 
-def _assigned(state: State, key: str) -> str:
-    return CANARY if state.weight and state.to_canary(key) else CHAMPION
-
-
-def _required(state: State) -> Loaded:
-    if state.canary is None:
-        raise UnavailableError("the canary is not loaded", fix="look at /health")
-    return state.canary
-
-
-def _of_canary(state: State, rows: Sequence[Row]) -> list[float | FdsError]:
+def _of_canary(state: ServingState, rows: Sequence[Row]) -> list[float | FdsError]:
     """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
     said: list[float | FdsError] = []
     chosen: dict[int, Row] = {}
     for place, row in enumerate(rows):
         said.append(math.nan)
         try:
-            _required(state)
+            state.require_canary()
             chosen[place] = state.for_canary(row)
         except FdsError as failed:
             said[place] = failed
     if not chosen:
         return said
-    for place, score in zip(chosen, _each(_required(state), list(chosen.values())), strict=True):
+    for place, score in zip(chosen, _each(state.require_canary(), list(chosen.values())), strict=True):
         said[place] = score
     return said
 

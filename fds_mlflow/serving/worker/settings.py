@@ -11,7 +11,7 @@ from fds_mlflow.serving.worker.engine import Bands
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """How a worker behaves.
 
     Attributes:

@@ -13,11 +13,11 @@ from typing import Any
 from fds_mlflow.errors import FdsError
 from fds_mlflow.scoring.requests.formats import Formats, formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Item
 from fds_mlflow.serving.worker.engine import Engine
 from fds_mlflow.serving.worker.metrics import Metrics, added_up, exposition
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class Worker:
         problem: Why the last table could not be taken over; None when all is well.
     """
 
-    def __init__(self, settings: Settings, threads: Executor) -> None:
+    def __init__(self, settings: ServerSettings, threads: Executor) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.serving: tuple[State, Formats | LooseFormats] | None = None
+        self.serving: tuple[ServingState, Formats | LooseFormats] | None = None
         self.problem: str | None = None
         self._threads = threads
         self._shelf = settings.shelf()
@@ -114,7 +114,7 @@ class Worker:
                 log.exception("the versions in service stay as they were")
             self.problem = said
 
-    def _formats(self, state: State) -> Formats | LooseFormats:
+    def _formats(self, state: ServingState) -> Formats | LooseFormats:
         if self.serving is not None and self.serving[0].row_type is state.row_type:
             return self.serving[1]
         return formats(state, limit=self.settings.row_limit)

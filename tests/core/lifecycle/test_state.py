@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import REFUSALS, Already, Request, Target, decide, require_reason
 from fds_mlflow.core.lifecycle.state import Stage, State, fold
 from fds_mlflow.core.plan.plan import Plan, Watch
@@ -355,9 +355,9 @@ def test_any_sequence_of_requests_keeps_the_state_sound(asked: list[tuple[Kind, 
             assert state.stages[state.rollout.canary] is Stage.STAGING
 
 
-@pytest.mark.parametrize("outcome", [Outcome.ABANDONED, Outcome.OVERTAKEN])
+@pytest.mark.parametrize("outcome", [Ending.ABANDONED, Ending.OVERTAKEN])
 @pytest.mark.parametrize("name", cases("fold"))
-def test_what_did_not_take_effect_only_counts(name: str, outcome: Outcome) -> None:
+def test_what_did_not_take_effect_only_counts(name: str, outcome: Ending) -> None:
     """An operation that did not take effect leaves everything but the sequence as it was."""
     history = events(case("fold", name)["events"])
     state = fold(history)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.watch import watch_due, watch_plan
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.plan import Plan, Watch
@@ -28,7 +28,7 @@ DONE = Rollout("R", 1, 2, PLAN, 1_000, 0, NOON, RolloutStatus.COMPLETED)
 COMPLETED = Event(3, "OP3", Kind.COMPLETE, "ann", "proven", NOON, 1, 2, DONE)
 
 
-def _after(kind: Kind, outcome: Outcome = Outcome.DONE) -> Event:
+def _after(kind: Kind, outcome: Ending = Ending.DONE) -> Event:
     return Event(4, "OP4", kind, "ann", "", NOON, 2, 3, outcome=outcome)
 
 
@@ -38,11 +38,11 @@ def _after(kind: Kind, outcome: Outcome = Outcome.DONE) -> Event:
         ([], False),
         ([COMPLETED], True),
         ([COMPLETED, _after(Kind.STAGE), _after(Kind.RETIRE)], True),
-        ([COMPLETED, _after(Kind.PROMOTE, Outcome.ABANDONED)], True),
+        ([COMPLETED, _after(Kind.PROMOTE, Ending.ABANDONED)], True),
         ([COMPLETED, _after(Kind.PROMOTE)], False),
         ([COMPLETED, _after(Kind.START)], False),
         ([COMPLETED, _after(Kind.ADOPT)], False),
-        ([replace(COMPLETED, outcome=Outcome.OVERTAKEN)], False),
+        ([replace(COMPLETED, outcome=Ending.OVERTAKEN)], False),
         ([replace(COMPLETED, kind=Kind.ABORT)], False),
         ([replace(COMPLETED, rollout=replace(DONE, plan=Plan()))], False),
         ([replace(COMPLETED, rollout=replace(DONE, plan=watch_plan(PLAN, WATCH), is_watch=True))], False),

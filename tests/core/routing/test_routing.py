@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.events import Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.core.routing.routing import SEED, Route, RoutingTable, Variant, bucket, buckets, effective_rollout
+from fds_mlflow.core.routing.routing import (
+    SEED,
+    Route,
+    RoutingTable,
+    Split,
+    Variant,
+    bucket,
+    buckets,
+    effective_rollout,
+)
 from fds_mlflow.core.weight import FULL
 from tests.support.golden_cases import NOON, case, cases, rollout
 
@@ -171,3 +180,18 @@ def test_a_canary_takes_traffic_only_against_its_own_champion(
 ) -> None:
     """Both aliases, an active rollout that names both, and two different versions; else the canary is inert."""
     assert effective_rollout(champion, canary, given) == (given if takes else None)
+
+
+@given(rollout_id=st.text(max_size=30), key=st.text(st.characters(), max_size=40), below=st.integers(0, 10_000))
+def test_a_split_takes_the_keys_whose_bucket_lies_below_its_bound(rollout_id: str, key: str, below: int) -> None:
+    """What a server asks for each request agrees with `bucket`, whatever the key is made of; a salt splits anew."""
+    split = Split(rollout_id, below)
+    assert split.bucket(key) == bucket(rollout_id, key)
+    assert split.takes(key) == (bucket(rollout_id, key) < below)
+    assert Split(rollout_id, below, salt="shadow:").bucket(key) == bucket(f"shadow:{rollout_id}", key)
+
+
+@given(key=st.text(max_size=20))
+def test_a_table_without_a_rollout_splits_nothing_off(key: str) -> None:
+    """While no rollout is active, no key goes to a canary."""
+    assert not RoutingTable(1).split.takes(key)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from fds_mlflow.core.lifecycle.events import Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry.mlflow_store import MlflowStore
 from tests.support.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write, register, sqlite
@@ -153,6 +153,6 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_can_be_settled(
     world.process().settle(MODEL, actor="bob")
     (told,) = world.events[1:]
     assert (told.kind, told.to_version) == (Kind.PROMOTE, 2)
-    assert told.outcome is (Outcome.DONE if champion == 2 else Outcome.ABANDONED)
+    assert told.outcome is (Ending.DONE if champion == 2 else Ending.ABANDONED)
     assert world.look().champion_alias == champion
     world.assert_settled()

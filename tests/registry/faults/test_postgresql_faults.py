@@ -10,7 +10,7 @@ from itertools import cycle
 
 import pytest
 
-from fds_mlflow.core.lifecycle.events import Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.errors import OutcomeUnknownError
 from tests.registry.faults.test_server_faults import LONG, SHORT, each_write_once, live_through, named, one_in_three
 from tests.support.fault_proxy import Fault, FaultProxy
@@ -74,7 +74,7 @@ def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     postgresql_proxy.up()
     on_postgresql.process(on_postgresql.truth).settle(on_postgresql.model, actor="bob")
     (told,) = on_postgresql.events[1:]
-    assert told.outcome is (Outcome.ABANDONED if number == 2 else Outcome.DONE)
+    assert told.outcome is (Ending.ABANDONED if number == 2 else Ending.DONE)
     on_postgresql.assert_settled()
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from fds_mlflow.core.lifecycle.events import Event, Kind, Outcome
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias
@@ -89,7 +89,7 @@ def live_through(world: RegistryWorld, wishes: list[Wish]) -> None:
     """Every wish comes true, and the history tells exactly that, each once."""
     done: list[Event | None] = [world.do(*wish).event for wish in wishes]
     assert list(world.events) == done
-    assert [event.outcome for event in world.events] == [Outcome.DONE] * len(wishes)
+    assert [event.outcome for event in world.events] == [Ending.DONE] * len(wishes)
     world.assert_settled()
 
 
@@ -178,7 +178,7 @@ def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     assert len(view.history.intents) == (0 if number == 1 else 1)
     behind_proxy.process(behind_proxy.truth).settle(behind_proxy.model, actor="bob")
     told = [(e.kind, e.to_version, e.outcome) for e in behind_proxy.events[1:]]
-    outcome = Outcome.DONE if moved else Outcome.ABANDONED
+    outcome = Ending.DONE if moved else Ending.ABANDONED
     assert told == ([] if number == 1 else [(Kind.PROMOTE, 2, outcome)])
     behind_proxy.assert_settled()
     past_faults(behind_proxy, Kind.PROMOTE, 3)
@@ -261,7 +261,7 @@ def test_an_operation_that_took_too_long_stops_by_itself(behind_proxy: RegistryW
     assert isinstance(behind_proxy.look().champion_alias, int)
     past_faults(behind_proxy, Kind.PROMOTE, 3)
     told = [(e.to_version, e.outcome) for e in behind_proxy.events[1:]]
-    assert told == [(2, Outcome.DONE), (3, Outcome.DONE)]
+    assert told == [(2, Ending.DONE), (3, Ending.DONE)]
     behind_proxy.assert_settled()
 
 

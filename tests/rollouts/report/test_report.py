@@ -13,7 +13,7 @@ import pytest
 
 from fds_mlflow import Plan
 from fds_mlflow.core.lifecycle.controller import Action
-from fds_mlflow.core.lifecycle.events import Kind, Outcome, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Ending, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.core.plan.guardrail import Guardrail
@@ -228,7 +228,7 @@ def test_events_that_did_not_take_effect_are_shown_and_decide_nothing() -> None:
         sequence=last.sequence + 1,
         operation="0" * 26,
         kind=Kind.ABORT,
-        outcome=Outcome.ABANDONED,
+        outcome=Ending.ABANDONED,
         rollout=story.rollout.ended(RolloutStatus.ABORTED),
         reason="died on the way",
     )

@@ -20,9 +20,9 @@ from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.scoring.columns import MISSING, cell, from_text
 from fds_mlflow.scoring.served import Table
-from fds_mlflow.serving.disk.spool import Outcome
+from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import ROLLOUT, put, table
 
 KINDS = {"amount": "double", "count": "long", "hour": "integer", "foreign": "boolean", "channel": "string"}
@@ -41,7 +41,7 @@ class Served:
     """A server of a model with columns of every plain type, and a client of it."""
 
     def __init__(self, folder: Path, kinds: dict[str, str] | None = None, **more: Any) -> None:
-        self.settings = Settings("fraud", "memory:", folder, **more)
+        self.settings = ServerSettings("fraud", "memory:", folder, **more)
         self.shelf = self.settings.shelf()
         for version in (1, 2):
             put(self.shelf, version, inputs=kinds or KINDS)
@@ -59,7 +59,7 @@ class Served:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.client.post(path, content=content, headers={"content-type": "application/json", **headers})
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[SpooledOutcome]:
         """What was recorded since the last time."""
         return self.app.worker.engine.fetched()
 

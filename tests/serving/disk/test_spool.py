@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.serving.disk.spool import SIZE_SECONDS, Item, Label, Outcome, Shadow, Spool
+from fds_mlflow.serving.disk.spool import SIZE_SECONDS, Item, Label, Spool, SpooledOutcome, SpooledShadow
 from tests.conftest import FakeClock
 from tests.support.effort import at_most
 
 TEXT = st.text(max_size=20)
 OUTCOMES = st.builds(
-    Outcome,
+    SpooledOutcome,
     *(TEXT, TEXT, TEXT, st.none() | TEXT, st.integers(0, 9), st.integers(0, 10_000), TEXT, TEXT, st.integers(1, 99)),
     st.none() | st.floats(0, 1),
     st.booleans(),
@@ -26,7 +26,14 @@ OUTCOMES = st.builds(
     st.floats(0, 2e9),
 )
 SHADOWS = st.builds(
-    Shadow, TEXT, st.integers(1, 99), st.floats(0, 1), st.booleans(), st.floats(0, 1e6), st.none(), st.floats(0, 2e9)
+    SpooledShadow,
+    TEXT,
+    st.integers(1, 99),
+    st.floats(0, 1),
+    st.booleans(),
+    st.floats(0, 1e6),
+    st.none(),
+    st.floats(0, 2e9),
 )
 LABELS = st.builds(Label, TEXT, TEXT, TEXT, st.none() | TEXT, st.none() | st.floats(0, 1e6))
 

@@ -16,7 +16,7 @@ import pytest
 
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.server import Options, work
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.served import until
 from tests.support.version_caches import shelf, table
 
@@ -51,7 +51,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         @functools.cache
         def started(name: str) -> str:
             files, settings, options = OPTIONS[name]
-            given = Settings("fraud", "memory:", tmp_path_factory.mktemp("worker"), **settings)
+            given = ServerSettings("fraud", "memory:", tmp_path_factory.mktemp("worker"), **settings)
             shelf(given.cache).write_table(table())
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2_048))
             owner = Ownership(given.shelf().folder)

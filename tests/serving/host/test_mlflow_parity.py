@@ -29,7 +29,7 @@ from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.serving.disk.version_cache import describe, model_folder
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.places import ROOT
 from tests.support.version_caches import NOW, table
 
@@ -136,7 +136,7 @@ class Both:
         mlflow.pyfunc.save_model(folder / "model", python_model=str(code), signature=signature, pip_requirements=[])
         loaded = mlflow.pyfunc.load_model(str(folder / "model"))
         self.theirs = httpx.ASGITransport(scoring_server.init(loaded), raise_app_exceptions=False)
-        settings = Settings("fraud", "memory:", folder / "cache", record=False)
+        settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
         shelf = settings.shelf()
         given = Scorer.of(1, 0.5, loaded, str(folder / "model"))
         with shelf.preparing(1, "one") as place:
@@ -481,7 +481,7 @@ CANARIES = {
 
 def _app(folder: Path, versions: dict[int, ModelSignature | None], weight: int | None) -> App:
     """A server of these versions: 1 is the champion, 2 the canary."""
-    settings = Settings("fraud", "memory:", folder / "cache", record=False)
+    settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
     shelf = settings.shelf()
     for number, signature in versions.items():
         source = folder / f"model{number}"

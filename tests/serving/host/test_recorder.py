@@ -8,14 +8,14 @@ from pathlib import Path
 from fds_mlflow.errors import UnavailableError
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import Shadow as StoredShadow
-from fds_mlflow.serving.disk.spool import Label, Outcome, Shadow, Spool
-from fds_mlflow.serving.host.recorder import Recorder
+from fds_mlflow.serving.disk.spool import Label, Spool, SpooledOutcome, SpooledShadow
+from fds_mlflow.serving.host.recorder import OutcomeRecorder
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-OUTCOME = Outcome(
+OUTCOME = SpooledOutcome(
     "r1", "C1", "T1", "R", 1, 2_500, "canary", "champion", 3, 0.25, False, 1.5, "it raised", NOON.timestamp()
 )
-SHADOW = Shadow("r1", 4, 0.75, True, 2.5, None, NOON.timestamp())
+SHADOW = SpooledShadow("r1", 4, 0.75, True, 2.5, None, NOON.timestamp())
 LABEL = Label("T1", "confirmed", "2026-03-09T12:00:00+00:00", loss_amount=80.0)
 
 
@@ -25,7 +25,7 @@ def test_everything_arrives_as_it_was_handed_over(tmp_path: Path):
     for item in (OUTCOME, SHADOW, LABEL):
         assert spool.put([item])
     with OutcomeStore("sqlite://") as store:
-        recorder = Recorder("fraud", spool, lambda: store)
+        recorder = OutcomeRecorder("fraud", spool, lambda: store)
         assert recorder.drain()
         (found,) = store.recent("fraud")
         assert (found.request_id, found.key, found.transaction_id, found.rollout_id) == ("r1", "C1", "T1", "R")
@@ -55,7 +55,7 @@ def test_a_store_that_is_away_costs_time_and_nothing_else(tmp_path: Path):
         def open_next() -> OutcomeStore:
             return opened.pop(0)()
 
-        recorder = Recorder("fraud", spool, open_next)
+        recorder = OutcomeRecorder("fraud", spool, open_next)
         assert not recorder.drain()
         assert recorder.problem == "it is down"
         assert recorder.drain()

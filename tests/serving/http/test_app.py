@@ -16,9 +16,9 @@ from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signatur
 
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.scoring.compiled import NativeModel
-from fds_mlflow.serving.disk.spool import Label, Outcome, Shadow
+from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import INPUTS, ROLLOUT, put, shelf, table
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
@@ -30,7 +30,7 @@ class Served:
     """An application on a shelf, and a client of it."""
 
     def __init__(self, folder: Path, **more: Any) -> None:
-        self.settings = Settings("fraud", "memory:", folder, **more)
+        self.settings = ServerSettings("fraud", "memory:", folder, **more)
         self.shelf = shelf(folder)
         self.app = App(self.settings)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fds")
@@ -512,8 +512,8 @@ async def test_shadows(tmp_path: Path):
         await made.post("/score", {**ROW, "transaction_id": TO_CHAMPION}, **{"X-Request-ID": "r1"})
         await made.post("/score", {**ROW, "transaction_id": TO_CANARY}, **{"X-Request-ID": "r2"})
     items = made.outcomes()
-    (shadow,) = [item for item in items if isinstance(item, Shadow)]
-    first, second = (item.request_id for item in items if isinstance(item, Outcome))
+    (shadow,) = [item for item in items if isinstance(item, SpooledShadow)]
+    first, second = (item.request_id for item in items if isinstance(item, SpooledOutcome))
     assert (shadow.request_id, shadow.version, shadow.score, shadow.flagged) == (first, 2, 0.8, True)
     assert (first[:3], second[:3]) == ("r1-", "r2-")
 

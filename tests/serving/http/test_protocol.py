@@ -22,7 +22,7 @@ from fds_mlflow.serving.host.server import HTTP
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Limits
 from fds_mlflow.serving.http.protocol import ScoreProtocol
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import shelf, table
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
@@ -161,7 +161,7 @@ LAST = {
 
 def application(folder: Path, **more: Any) -> App:
     """Champion 1 is on the shelf, and serves."""
-    app = App(Settings("fraud", "memory:", folder, body_limit=2_000, **more))
+    app = App(ServerSettings("fraud", "memory:", folder, body_limit=2_000, **more))
     shelf(folder).write_table(table())
     app.worker.follow()
     app._threads = Immediate()  # type: ignore[assignment]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fds_mlflow.serving.http.request import Head, RefusedError, body
-from fds_mlflow.serving.worker.settings import Settings
+from fds_mlflow.serving.worker.settings import ServerSettings
 
-SETTINGS = Settings("fraud", "sqlite://", Path(), body_limit=10)
+SETTINGS = ServerSettings("fraud", "sqlite://", Path(), body_limit=10)
 IMPATIENT = replace(SETTINGS, body_seconds=0.01)
 END: dict[str, Any] = {"type": "http.disconnect"}
 

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
-from fds_mlflow.scoring.state import State
+from fds_mlflow.scoring.requests.names import RequestNames
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.scoring.timed import Timed
-from fds_mlflow.serving.disk.spool import Outcome
+from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.disk.version_cache import Shelf
-from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, Names, risk_of
+from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, risk_of
 from tests.support.effort import at_most
 from tests.support.version_caches import put, shelf, table
 
@@ -29,7 +30,7 @@ ROWS = st.lists(
 )
 
 
-def serving(there: Shelf, **more: Any) -> tuple[Engine, State]:
+def serving(there: Shelf, **more: Any) -> tuple[Engine, ServingState]:
     """An engine that has taken over the table, and its state."""
     engine = Engine(there, **more)
     assert engine.follow()
@@ -37,21 +38,20 @@ def serving(there: Shelf, **more: Any) -> tuple[Engine, State]:
     return engine, engine.state
 
 
-def names(count: int, prefix: str = "K") -> list[Names]:
+def names(count: int, prefix: str = "K") -> list[RequestNames]:
     """Identities, keys and transactions."""
-    return [(f"R{prefix}{place}", f"{prefix}{place}", f"T{prefix}{place}") for place in range(count)]
+    return [RequestNames(f"R{prefix}{place}", f"{prefix}{place}", f"T{prefix}{place}") for place in range(count)]
 
 
-def one(engine: Engine, state: State, row: Sequence[Any], name: Names) -> Answer | str:
+def one(engine: Engine, state: ServingState, row: Sequence[Any], name: RequestNames) -> Answer | str:
     """The answer to one row, or why there is none."""
-    request_id, key, transaction = name
     try:
-        return engine.answer(state, row, request_id=request_id, key=key, transaction_id=transaction)
+        return engine.answer(state, row, name)
     except FdsError as error:
         return error.what
 
 
-def facts(outcome: Outcome) -> dict[str, Any]:
+def facts(outcome: SpooledOutcome) -> dict[str, Any]:
     """Everything but the time."""
     return {name: value for name, value in msgspec.structs.asdict(outcome).items() if name not in _TIMES}
 
@@ -86,7 +86,7 @@ def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list
 def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
     """Outcomes that are fetched while requests are answered are all there, once."""
     engine, state = serving(two)
-    found: list[Outcome] = []
+    found: list[SpooledOutcome] = []
     ended = threading.Event()
 
     def fetch() -> None:
@@ -100,7 +100,7 @@ def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
     ended.set()
     fetching.join()
     found.extend(engine.fetched())
-    assert [outcome.request_id for outcome in found] == [name[0] for name in names(3_000)]
+    assert [outcome.request_id for outcome in found] == [name.request_id for name in names(3_000)]
 
 
 class Moody(Timed):
@@ -116,7 +116,7 @@ def raises(_: Any) -> Any:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[Engine, State]:
+def pair(tmp_path: Path) -> tuple[Engine, ServingState]:
     """Champion 1 and canary 2, half of the traffic each."""
     there = shelf(tmp_path)
     there.write_table(table(weight=5_000))
@@ -129,14 +129,16 @@ def made_moody(loaded: Any, answer: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 10])
-def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(pair: tuple[Engine, State], rows: int) -> None:
+def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(
+    pair: tuple[Engine, ServingState], rows: int
+) -> None:
     """Where the champion fails the batch is refused, and each of its rows has an outcome that says why."""
     engine, state = pair
     made_moody(state.champion, raises)
     with pytest.raises(DataError, match=r"out. of order"):
         engine.answers(state, [(20.0, 1.0, "shop")] * rows, names(rows))
     kept = engine.fetched()
-    assert [outcome.request_id for outcome in kept] == [name[0] for name in names(rows)]
+    assert [outcome.request_id for outcome in kept] == [name.request_id for name in names(rows)]
     failed = [outcome for outcome in kept if outcome.assigned == "champion"]
     assert failed
     assert all(outcome.score is None and not outcome.flagged for outcome in failed)
@@ -156,7 +158,9 @@ def test_a_champion_that_fails_in_a_batch_leaves_an_outcome_for_each_row(pair: t
     ],
     ids=["raises", "nan", "too high", "too few", "classes", "hangs"],
 )
-def test_a_canary_that_fails_in_a_batch_is_answered_for(pair: tuple[Engine, State], answer: Any, why: str) -> None:
+def test_a_canary_that_fails_in_a_batch_is_answered_for(
+    pair: tuple[Engine, ServingState], answer: Any, why: str
+) -> None:
     """Rows of a canary that fails are answered by the champion; only their outcomes carry the error."""
     engine, state = pair
     assert state.canary is not None
@@ -169,7 +173,7 @@ def test_a_canary_that_fails_in_a_batch_is_answered_for(pair: tuple[Engine, Stat
         assert (outcome.served, why in (outcome.error or "")) == ("champion", outcome.assigned == "canary")
 
 
-def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tuple[Engine, State]) -> None:
+def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tuple[Engine, ServingState]) -> None:
     """Once all of a model's threads hang it is not asked again, until they are free; another model goes on."""
     engine, state = pair
     gate = threading.Event()
@@ -177,7 +181,7 @@ def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tu
     made_moody(state.canary, lambda amounts: gate.wait(30) and amounts * 0)
     made_moody(state.champion, lambda amounts: amounts * 0 + 0.5)
     for place in range(200):
-        assert isinstance(one(engine, state, (20.0, 1.0, "shop"), (f"R{place}", f"K{place}", "T")), Answer)
+        assert isinstance(one(engine, state, (20.0, 1.0, "shop"), names(200)[place]), Answer)
     errors = [outcome.error or "" for outcome in engine.fetched() if outcome.assigned == "canary"]
     assert sum("took longer than 0.05 s" in error for error in errors) == 4
     assert all("was not asked" in error for error in errors[4:])
@@ -203,7 +207,7 @@ def test_a_canary_that_becomes_champion_has_a_champions_time(tmp_path: Path) -> 
     assert engine.follow()
     assert engine.state is not None
     assert engine.state.champion._pyfunc is before.canary._pyfunc
-    answer = one(engine, engine.state, (20.0, 1.0, "shop"), ("R", "K", "T"))
+    answer = one(engine, engine.state, (20.0, 1.0, "shop"), RequestNames("R", "K", "T"))
     assert isinstance(answer, Answer)
     assert (answer.version, answer.score, answer.flagged) == (2, 0.7, False)
 
@@ -215,7 +219,7 @@ def test_a_canary_without_its_files_is_answered_for_and_a_champion_keeps_what_se
         (there.folder / "version-2-identity2" / "version.json").write_text(broken)
         there.write_table(table(weight=10_000))
         engine, state = serving(there)
-        answer = one(engine, state, (20.0, 1.0, "shop"), ("R", "K", "T"))
+        answer = one(engine, state, (20.0, 1.0, "shop"), RequestNames("R", "K", "T"))
         assert isinstance(answer, Answer)
         assert answer.version == 1
         assert "not loaded" in (engine.fetched()[0].error or "")
@@ -257,7 +261,7 @@ def test_shadows_are_of_the_share_and_of_the_rollout_that_answered(tmp_path: Pat
     assert {(shadow.version, shadow.score) for shadow in found} == {(2, 0.2)}
     assert {shadow.request_id for shadow in found} < {outcome.request_id for outcome in kept}
     assert 0.3 * len(kept) < len(found) < 0.7 * len(kept)
-    counts = [sum(shadow.request_id == name[0] for shadow in found) for name in names(400)]
+    counts = [sum(shadow.request_id == name.request_id for shadow in found) for name in names(400)]
     assert set(counts) == {0, 2}
 
 
