@@ -13,9 +13,9 @@ from fds_mlflow.core.lifecycle.controller import Recommendation
 from fds_mlflow.core.lifecycle.decision import Decision
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.errors import RefusedError
+from fds_mlflow.lifecycle.validation import ValidationCheck
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import Intent
-from fds_mlflow.scoring.scorer import Check
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Validation:
     """
 
     version: int
-    checks: tuple[Check, ...]
+    checks: tuple[ValidationCheck, ...]
     warnings: tuple[str, ...]
 
     @property

@@ -10,9 +10,9 @@ from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.errors import NotFoundError
 from fds_mlflow.lifecycle.reports import Candidate, Validation
+from fds_mlflow.lifecycle.validation import ValidationCheck
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
-from fds_mlflow.scoring.scorer import Check
 
 if TYPE_CHECKING:
     from fds_mlflow.lifecycle.session import Session
@@ -33,7 +33,7 @@ class Rollback:
 
         Args:
             reason: Why, at most 1,000 bytes.
-            validate: Check first that the target loads and scores. Without, only that it exists and is READY.
+            validate: ValidationCheck first that the target loads and scores. Without, only that it exists and is READY.
             on_moved: Called with the version as soon as the alias has moved. Where another operation was in
                 flight, the call goes on until that one cannot write any more.
 
@@ -82,7 +82,7 @@ class Rollback:
         former = version in view.state.former
         detail = "a former champion by the history" if former else "never champion"
         fix = "" if former else "promote it (`fds promote MODEL VERSION`)"
-        checks = (Check("was champion", former, detail, fix), *loaded.checks)
+        checks = (ValidationCheck("was champion", former, detail, fix), *loaded.checks)
         return Validation(version, checks, tuple(self._warnings(version, view)))
 
     def _warnings(self, version: int, view: View) -> list[str]:

@@ -14,6 +14,7 @@ from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.lifecycle.reports import Validation
+from fds_mlflow.lifecycle.validation import validate
 from fds_mlflow.notifications.notifier import Notifier, default_notifier
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
@@ -22,7 +23,7 @@ from fds_mlflow.registry.view import View
 from fds_mlflow.runtime import environment
 from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.identity import new_id
-from fds_mlflow.scoring.scorer import Scorer, validate
+from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.scorer import load as load_scorer
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.scoring.compiled import NativeModel
 from fds_mlflow.scoring.contract import checked, checked_one
-from fds_mlflow.scoring.requests.loose import framed
+from fds_mlflow.scoring.requests.framing import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
 from fds_mlflow.scoring.served import Prepared
 from fds_mlflow.scoring.timed import Timed

@@ -8,49 +8,20 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.runtime.csv_text import records
-from fds_mlflow.scoring.columns import from_text, labels
+from fds_mlflow.scoring.columns import from_text
+from fds_mlflow.scoring.requests.framing import _said
 from fds_mlflow.scoring.requests.parquet import check_parquet
-from fds_mlflow.scoring.requests.rows import Batch, Piece, Requests, UnfitError
+from fds_mlflow.scoring.requests.rows import Batch, Piece, Requests
 
 if TYPE_CHECKING:
     from fds_mlflow.scoring.requests.names import NameReader
     from fds_mlflow.scoring.state import ServingState
-
-
-def framed(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
-    """A frame of values that were read for another version, as MLflow reads them for this one.
-
-    Args:
-        rows: Values by column.
-        schema: MLflow's schema of the input; None where there is none.
-
-    Raises:
-        UnfitError: They do not fit the schema.
-    """
-    import pandas as pd
-    from mlflow.models.utils import _enforce_schema
-    from mlflow.utils.proto_json_utils import cast_df_types_according_to_schema
-
-    frame = pd.DataFrame(list(rows)).rename(columns=labels(schema))
-    if schema is None:
-        return frame
-    try:
-        if not schema.is_tensor_spec():
-            frame = cast_df_types_according_to_schema(frame, schema)
-        _enforce_schema(frame, schema)
-    except Exception as error:  # whatever MLflow, pandas and NumPy say of rows that they do not take
-        raise UnfitError(f"the request does not fit: {_said(error)}", fix="send what the signature says") from None
-    return frame
-
-
-def _said(error: Exception) -> str:
-    return str(getattr(error, "message", error))[:1_000]
 
 
 class LooseFormats:
