@@ -90,7 +90,9 @@ def _catches(axes: Axes, found: Rehearsal) -> None:
     for place, catch in enumerate(found.catches):
         if catch.caught:
             ratios = sorted(catch.caught)
-            axes.plot(ratios, [catch.caught[ratio] for ratio in ratios], marker=_MARKERS[place % 8], label=catch.metric.words)
+            axes.plot(
+                ratios, [catch.caught[ratio] for ratio in ratios], marker=_MARKERS[place % 8], label=catch.metric.words
+            )
     if any(catch.caught for catch in found.catches):
         axes.legend(fontsize=8, frameon=False)
     axes.set_xscale("log")
