@@ -147,16 +147,7 @@ def compare(
     scorers = (_Weighted(labels, baseline, thresholds[0]), _Weighted(labels, candidate, thresholds[1]))
     once = np.ones(len(labels))
     values = [scorer.metrics(once) for scorer in scorers]
-    samples = np.empty((rounds, len(METRICS)))
-    done = 0
-    while done < rounds:
-        drawn = np.bincount(random.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
-        if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
-            samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)
-            done += 1
-    known = np.isfinite(samples).any(axis=0)  # without an alert there is no precision
-    low, high = np.full((2, len(METRICS)), np.nan)
-    low[known], high[known] = np.nanquantile(samples[:, known], [0.025, 0.975], axis=0)
+    low, high = _intervals(labels, scorers, random, rounds)
     deltas = tuple(
         Delta(
             metric=name,
@@ -170,6 +161,23 @@ def compare(
     )
     advice, reason = _advise(deltas)
     return Comparison(len(labels), frauds, deltas, advice, reason)
+
+
+def _intervals(
+    labels: npt.NDArray[np.int8], scorers: tuple[_Weighted, _Weighted], random: np.random.Generator, rounds: int
+) -> tuple[Floats, Floats]:
+    """Lower and upper ends of each metric's difference; NaN where no draw knows it."""
+    samples = np.empty((rounds, len(METRICS)))
+    done = 0
+    while done < rounds:
+        drawn = np.bincount(random.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
+        if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
+            samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)
+            done += 1
+    known = np.isfinite(samples).any(axis=0)  # without an alert there is no precision
+    low, high = np.full((2, len(METRICS)), np.nan)
+    low[known], high[known] = np.nanquantile(samples[:, known], [0.025, 0.975], axis=0)
+    return low, high
 
 
 def _change(metric: str, low: float, high: float) -> Change:

@@ -6,7 +6,7 @@ well: that no side of the margin is crossed, or it is negligible, and the limit 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -55,36 +55,32 @@ def fails(guardrail: Guardrail, measure: Measure | None, own: Rate) -> Sequentia
         measure: The comparison with the control; None where it cannot be trusted.
         own: Events of the treatment alone.
     """
-    harms: list[SequentialTest] = []
-    for boundary, above in boundaries(guardrail):
-        beyond = NEVER if measure is None else _margin(measure, boundary, above=above)
-        if guardrail.negligible is not None:
-            harms.append(AllOf([beyond, own.test(guardrail.negligible, above=True)]))
-        else:
-            harms.append(beyond)
-    if guardrail.limit is not None:
-        harms.append(own.test(guardrail.limit, above=True))
-    return AnyOf(harms)
+    return AnyOf(_tests(guardrail, measure, own, AllOf, harmful=True))
 
 
 def passes(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
-    """The test that the treatment is not harmful.
+    """The test that the treatment is not harmful; arguments as of `fails`."""
+    return AllOf(_tests(guardrail, measure, own, AnyOf, harmful=False))
 
-    Args:
-        guardrail: What is asked.
-        measure: The comparison with the control; None where it cannot be trusted.
-        own: Events of the treatment alone.
-    """
-    assurances: list[SequentialTest] = []
+
+def _tests(
+    guardrail: Guardrail,
+    measure: Measure | None,
+    own: Rate,
+    joined: Callable[[Sequence[SequentialTest]], SequentialTest],
+    *,
+    harmful: bool,
+) -> list[SequentialTest]:
+    """One test per boundary, joined with that of what is negligible, and one of the limit."""
+    tests: list[SequentialTest] = []
     for boundary, above in boundaries(guardrail):
-        within = NEVER if measure is None else _margin(measure, boundary, above=not above)
+        test = NEVER if measure is None else _margin(measure, boundary, above=above is harmful)
         if guardrail.negligible is not None:
-            assurances.append(AnyOf([within, own.test(guardrail.negligible, above=False)]))
-        else:
-            assurances.append(within)
+            test = joined([test, own.test(guardrail.negligible, above=harmful)])
+        tests.append(test)
     if guardrail.limit is not None:
-        assurances.append(own.test(guardrail.limit, above=False))
-    return AllOf(assurances)
+        tests.append(own.test(guardrail.limit, above=harmful))
+    return tests
 
 
 def _margin(measure: Measure, boundary: float, *, above: bool) -> SequentialTest:

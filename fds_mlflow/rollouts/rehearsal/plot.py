@@ -90,13 +90,14 @@ def _catches(axes: Axes, found: Rehearsal) -> None:
     for place, catch in enumerate(found.catches):
         if catch.caught:
             ratios = sorted(catch.caught)
-            name = catch.metric.value.replace("_", " ")
-            axes.plot(ratios, [catch.caught[ratio] for ratio in ratios], marker=_MARKERS[place % 8], label=name)
+            axes.plot(
+                ratios, [catch.caught[ratio] for ratio in ratios], marker=_MARKERS[place % 8], label=catch.metric.words
+            )
     if any(catch.caught for catch in found.catches):
         axes.legend(fontsize=8, frameon=False)
     axes.set_xscale("log")
     ticks = sorted({ratio for catch in found.catches for ratio in catch.caught}) or [1.0, 10.0]
-    axes.set_xticks(ticks, [f"x{ratio:g}" for ratio in ticks])
+    axes.set_xticks(ticks, [f"{ratio:g}x" for ratio in ticks])
     axes.minorticks_off()
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("share of replays aborted")

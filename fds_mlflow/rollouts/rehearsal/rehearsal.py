@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fds_mlflow.core.evidence.bins import score_bins
 from fds_mlflow.core.lifecycle.controller import Action
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
@@ -25,47 +24,18 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import DataError
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Bools, Course, Floats, Ints, Shorts, Traffic, hashed, replay
+from fds_mlflow.rollouts.rehearsal.history import Columns, read_arm, read_traffic
+from fds_mlflow.rollouts.rehearsal.regressions import injectable, ratios, worse
+from fds_mlflow.rollouts.rehearsal.replay import Arm, Course, Traffic
+from fds_mlflow.rollouts.rehearsal.stage import Progress, ReplayCounter, Stage, fewer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RATIOS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
-"""How much more harm the rehearsed regressions do."""
+__all__ = ["CAUGHT", "Catch", "Columns", "Rehearsal", "StepTime", "rehearse"]
 
 CAUGHT = 0.9
 """Share of replays in which a regression must be aborted to count as caught."""
-
-INJECTED = frozenset(
-    {Metric.ERROR_RATE, Metric.ALERT_RATE, Metric.MISSED_FRAUD, Metric.FALSE_POSITIVES, Metric.MONEY_LOST}
-)
-"""Metrics whose harm can be injected as further events."""
-
-KEPT = 50_000_000
-"""Buckets that are kept from one canary to the next."""
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of a history.
-
-    Attributes:
-        champion: The champion's scores, in [0, 1].
-        canary: The canary's scores.
-        key: Routing keys.
-        time: Times of the transactions.
-        label: 1 fraud, 0 genuine, missing where nobody knows.
-        amount: Money lost by a missed fraud; None where there is no such column.
-    """
-
-    champion: str = "champion_score"
-    canary: str = "canary_score"
-    key: str = "transaction_id"
-    time: str = "time"
-    label: str = "label"
-    amount: str | None = "amount"
 
 
 @dataclass(frozen=True)
@@ -187,24 +157,18 @@ def rehearse(
     names = columns or Columns()
     check_seed(seed)
     random = np.random.default_rng(seed)
-    traffic, labels, amounts = _traffic(history, names, looks)
+    traffic, labels, amounts = read_traffic(history, names, looks)
+    errors = random.random(traffic.rows) < error_rate
     champion, canary = (
-        _arm(history, column, threshold, labels, amounts)
+        replace(read_arm(history, column, threshold, labels, amounts), errors=errors)
         for column, threshold in zip((names.champion, names.canary), thresholds, strict=True)
     )
-    errors = random.random(traffic.rows) < error_rate
-    champion, canary = replace(champion, errors=errors), replace(canary, errors=errors)
     replayed, left_out = _replayable(plan)
-    stage = _Stage(traffic, champion, horizon * traffic.span, seed, _Counter(replays, replayed, progress))
+    stage = Stage(traffic, champion, horizon * traffic.span, seed, ReplayCounter(replays, replayed, progress))
     mine, same = (stage.play(arm, replayed, replays) for arm in (canary, champion))
-    catches = tuple(
-        _catch(stage, guardrail, replayed, max(20, replays // 2), random)
-        for guardrail in replayed.guardrails
-        if guardrail.metric in INJECTED and guardrail.margin is not None
-    )
+    catches = tuple(_catch(stage, g, replayed, fewer(replays), random) for g in injectable(replayed))
     known = labels[labels >= 0]
     false_abort = _share(same, lambda course: course.action is Action.ABORT)
-    per_request = float(champion.amounts[champion.missed].sum()) / traffic.rows
     return Rehearsal(
         plan=replayed,
         replays=replays,
@@ -215,12 +179,7 @@ def rehearse(
         outcomes=_shares(course.action for course in mine),
         causes=_shares_of(mine),
         days_to_end=_median([course.seconds for course in mine]) / 86_400,
-        lost=(
-            float(np.mean([course.lost for course in mine])),
-            per_request * float(np.mean([course.requests for course in mine])),
-        )
-        if champion.prices_frauds
-        else None,
+        lost=_lost(mine, champion, traffic) if champion.prices_frauds else None,
         false_abort=false_abort,
         false_abort_error=float(np.sqrt(false_abort * (1 - false_abort) / replays)),
         completes=_share(same, lambda course: course.action is Action.COMPLETE),
@@ -230,55 +189,15 @@ def rehearse(
     )
 
 
-# --- the history -----------------------------------------------------------------------------------------------------
+def _lost(courses: Sequence[Course], champion: Arm, traffic: Traffic) -> tuple[float, float]:
+    """Money that frauds took through the canary, and would have taken from the champion: means over the replays."""
+    ours = float(np.mean([course.lost for course in courses]))
+    return ours, _per_request(champion, traffic) * float(np.mean([course.requests for course in courses]))
 
 
-def _traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic, Ints, Floats]:
-    import pandas as pd
-
-    wanted = [names.champion, names.canary, names.key, names.time, names.label]
-    missing = [name for name in (*wanted, *([names.amount] if names.amount else [])) if name not in history.columns]
-    if missing:
-        raise DataError(
-            f"the history has no column {', '.join(missing)}",
-            fix="name its columns (--scores, --key, --time, --label, --amount, or columns=); there are "
-            f"{', '.join(map(str, history.columns))}",
-        )
-    if len(history) < 100 * looks:
-        raise DataError(
-            f"the history has {len(history):,} rows, fewer than 100 for each of {looks} looks",
-            fix="give a longer history, or, in Python, fewer looks=",
-        )
-    times = pd.to_datetime(history[names.time], utc=True).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
-    if (np.diff(times) < 0).any():
-        raise DataError("the history is not in order of time", fix=f"sort it by {names.time}")
-    seconds = times - times[0]
-    span = float(seconds[-1] * len(seconds) / (len(seconds) - 1))
-    if not span:
-        raise DataError(f"all {len(seconds):,} rows have one time", fix="give a history with its times")
-    key, keys = pd.factorize(history[names.key].astype(str))
-    labels = history[names.label].to_numpy(dtype=np.float64, na_value=np.nan)
-    if not np.isin(labels[~np.isnan(labels)], (0.0, 1.0)).all():
-        raise DataError(
-            f"the label column {names.label} holds other values than 0 and 1", fix="leave unknown ones empty"
-        )
-    amounts = np.zeros(len(history))
-    if names.amount is not None:
-        amounts = np.nan_to_num(history[names.amount].to_numpy(dtype=np.float64, na_value=np.nan))
-    traffic = Traffic(seconds, [str(k) for k in keys], key.astype(np.int64), span, looks)
-    return traffic, np.where(np.isnan(labels), -1, labels).astype(np.int64), np.abs(amounts)
-
-
-def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:
-    scores = history[column].to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~((scores >= 0) & (scores <= 1))
-    if wrong.any():
-        raise DataError(
-            f"the column {column} holds {int(wrong.sum()):,} values that are no scores in [0, 1]",
-            fix="score every row with both versions",
-        )
-    nothing = np.zeros(len(scores), dtype=np.bool_)
-    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts)
+def _per_request(champion: Arm, traffic: Traffic) -> float:
+    """Money that missed frauds take from the champion per request."""
+    return float(champion.amounts[champion.missed].sum()) / traffic.rows
 
 
 def _replayable(plan: Plan) -> tuple[Plan, tuple[str, ...]]:
@@ -305,61 +224,14 @@ def _with(plan: Plan, guardrails: Sequence[Guardrail]) -> Plan:
     )
 
 
-# --- regressions -----------------------------------------------------------------------------------------------------
-
-
-class _Counter:
-    """Tells how many replays are done, of how many there may be."""
-
-    def __init__(self, replays: int, plan: Plan, progress: Progress | None) -> None:
-        self._progress = progress
-        self._done = 0
-        injected = [g for g in plan.guardrails if g.metric in INJECTED and g.margin is not None]
-        self.total = 2 * replays + max(20, replays // 2) * sum(len(_ratios(guardrail)) for guardrail in injected)
-
-    def step(self, by: int = 1) -> None:
-        """Some more are done, or need not be."""
-        self._done += by
-        if self._progress is not None:
-            self._progress(self._done, self.total)
-
-
-@dataclass
-class _Stage:
-    """Where rollouts are replayed."""
-
-    traffic: Traffic
-    champion: Arm
-    horizon: float
-    seed: int
-    counter: _Counter
-    _buckets: dict[int, Callable[[int], Shorts]] = field(default_factory=dict)
-
-    def play(self, canary: Arm, plan: Plan, replays: int) -> list[Course]:
-        """Replay a canary under a plan; the n-th replay of every canary assigns the same requests to it."""
-        courses = []
-        for number in range(replays):
-            bucket = self._buckets.get(number) or hashed(self.traffic, f"rehearsal-{self.seed}-{number}")
-            if len(self._buckets) * self.traffic.rows < KEPT:
-                self._buckets[number] = bucket
-            courses.append(replay(self.traffic, self.champion, canary, plan, bucket=bucket, horizon=self.horizon))
-            self.counter.step()
-        return courses
-
-
-def _ratios(guardrail: Guardrail) -> list[float]:
-    """Regressions beyond the margin."""
-    return [ratio for ratio in RATIOS if ratio > 1 + (guardrail.margin or 0.0)]
-
-
-def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random: np.random.Generator) -> Catch:
+def _catch(stage: Stage, guardrail: Guardrail, plan: Plan, replays: int, random: np.random.Generator) -> Catch:
     """Regressions of one guardrail, the smallest first, until one is caught: it judges alone, at its share of alpha."""
     alone = _with(plan, [replace(guardrail, required=True)])
     caught: dict[float, float] = {}
     aborted: list[Course] = []
     smallest = None
-    for ratio in _ratios(guardrail):
-        arm = _worse(stage.champion, guardrail.metric, ratio, random) if smallest is None else None
+    for ratio in ratios(guardrail):
+        arm = worse(stage.champion, guardrail.metric, ratio, random) if smallest is None else None
         if arm is None:
             stage.counter.step(replays)
             continue
@@ -368,7 +240,7 @@ def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random
         if caught[ratio] >= CAUGHT:
             smallest, aborted = ratio, [course for course in courses if course.action is Action.ABORT]
     champion = stage.champion
-    per_request = float(champion.amounts[champion.missed].sum()) / stage.traffic.rows
+    per_request = _per_request(champion, stage.traffic)
     counts_money = guardrail.metric in (Metric.MISSED_FRAUD, Metric.MONEY_LOST) and champion.prices_frauds
     return Catch(
         metric=guardrail.metric,
@@ -380,37 +252,6 @@ def _catch(stage: _Stage, guardrail: Guardrail, plan: Plan, replays: int, random
         if aborted and counts_money
         else None,
     )
-
-
-def _worse(arm: Arm, metric: Metric, ratio: float, random: np.random.Generator) -> Arm | None:
-    """The same decisions with `ratio` times as many of the metric's events; None where there are too few to begin with.
-
-    Genuine requests that were not flagged become the events: they fail, are flagged, or turn out to be frauds.
-    """
-    passed = ~arm.flagged & (arm.labels == 0)
-    if metric is Metric.ERROR_RATE:
-        extra = _drawn(arm.errors, ~arm.errors, ratio, random)
-        return None if extra is None else replace(arm, errors=arm.errors | extra)
-    if metric in (Metric.ALERT_RATE, Metric.FALSE_POSITIVES):
-        extra = _drawn(arm.flagged if metric is Metric.ALERT_RATE else arm.false, passed, ratio, random)
-        return None if extra is None else replace(arm, flagged=arm.flagged | extra)
-    extra = _drawn(arm.missed, passed, ratio, random)
-    if extra is None:
-        return None
-    amounts = arm.amounts.copy()
-    amounts[extra] = random.choice(arm.amounts[arm.missed], size=int(extra.sum()))
-    return replace(arm, labels=np.where(extra, 1, arm.labels), amounts=amounts)
-
-
-def _drawn(events: Bools, among: Bools, ratio: float, random: np.random.Generator) -> Bools | None:
-    """Further events, each request among the given ones as likely as another."""
-    more, there = (ratio - 1) * float(events.sum()), float(among.sum())
-    if not more or more > there:
-        return None
-    return among & (random.random(len(events)) < more / there)
-
-
-# --- sums ------------------------------------------------------------------------------------------------------------
 
 
 def _steps(courses: Sequence[Course], plan: Plan) -> tuple[StepTime, ...]:

@@ -1,0 +1,106 @@
+"""The labelled history that a rollout is rehearsed on: read, checked, and as each version answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fds_mlflow.core.evidence.bins import score_bins
+from fds_mlflow.errors import DataError
+from fds_mlflow.rollouts.rehearsal.replay import Arm, Floats, Ints, Traffic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a history.
+
+    Attributes:
+        champion: The champion's scores, in [0, 1].
+        canary: The canary's scores.
+        key: Routing keys.
+        time: Times of the transactions.
+        label: 1 fraud, 0 genuine, missing where nobody knows.
+        amount: Money lost by a missed fraud; None where there is no such column.
+    """
+
+    champion: str = "champion_score"
+    canary: str = "canary_score"
+    key: str = "transaction_id"
+    time: str = "time"
+    label: str = "label"
+    amount: str | None = "amount"
+
+
+def read_traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic, Ints, Floats]:
+    """The requests of a history, their labels (-1: not known) and the money at risk.
+
+    Args:
+        history: One row per request.
+        names: Of its columns.
+        looks: How often a rollout is looked at while the history is played once.
+
+    Raises:
+        DataError: A column is missing or holds what it should not, or there are too few rows.
+    """
+    import pandas as pd
+
+    wanted = [names.champion, names.canary, names.key, names.time, names.label]
+    missing = [name for name in (*wanted, *([names.amount] if names.amount else [])) if name not in history.columns]
+    if missing:
+        raise DataError(
+            f"the history has no column {', '.join(missing)}",
+            fix="name its columns (--scores, --key, --time, --label, --amount, or columns=); there are "
+            f"{', '.join(map(str, history.columns))}",
+        )
+    if len(history) < 100 * looks:
+        raise DataError(
+            f"the history has {len(history):,} rows, fewer than 100 for each of {looks} looks",
+            fix="give a longer history, or, in Python, fewer looks=",
+        )
+    times = pd.to_datetime(history[names.time], utc=True).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+    if (np.diff(times) < 0).any():
+        raise DataError("the history is not in order of time", fix=f"sort it by {names.time}")
+    seconds = times - times[0]
+    span = float(seconds[-1] * len(seconds) / (len(seconds) - 1))
+    if not span:
+        raise DataError(f"all {len(seconds):,} rows have one time", fix="give a history with its times")
+    key, keys = pd.factorize(history[names.key].astype(str))
+    labels = history[names.label].to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isin(labels[~np.isnan(labels)], (0.0, 1.0)).all():
+        raise DataError(
+            f"the label column {names.label} holds other values than 0 and 1", fix="leave unknown ones empty"
+        )
+    amounts = np.zeros(len(history))
+    if names.amount is not None:
+        amounts = np.nan_to_num(history[names.amount].to_numpy(dtype=np.float64, na_value=np.nan))
+    traffic = Traffic(seconds, [str(k) for k in keys], key.astype(np.int64), span, looks)
+    return traffic, np.where(np.isnan(labels), -1, labels).astype(np.int64), np.abs(amounts)
+
+
+def read_arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:
+    """What one version does with every request, without any that fails.
+
+    Args:
+        history: One row per request.
+        column: Of the version's scores.
+        threshold: From which it flags.
+        labels: As `read_traffic` gives them.
+        amounts: Likewise.
+
+    Raises:
+        DataError: A score is not in [0, 1].
+    """
+    scores = history[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
+        raise DataError(
+            f"the column {column} holds {int(wrong.sum()):,} values that are no scores in [0, 1]",
+            fix="score every row with both versions",
+        )
+    nothing = np.zeros(len(scores), dtype=np.bool_)
+    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts)
