@@ -48,7 +48,7 @@ _MEMORY = """
 import sys
 from pathlib import Path
 from benchmarks._serving_process import end_in_order, pss_mb
-from fds_mlflow.serving.native import NativeModel
+from fds_mlflow.scoring.compiled import NativeModel
 folder, copies = Path(sys.argv[1]), int(sys.argv[2])
 kept = [NativeModel.load(folder)]
 kept[0].row([1.0] * len(kept[0].columns))

@@ -16,6 +16,7 @@ from fds_mlflow.cli.errors import Edge
 from fds_mlflow.cli.notify import notify
 from fds_mlflow.cli.options import (
     COUNT,
+    AliasedOption,
     Settings,
     admission_of,
     admission_options,
@@ -200,7 +201,7 @@ def doctor(settings: Settings, model: str, fix: bool, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def settle(settings: Settings, model: str, as_json: bool) -> None:
-    """Settle operations whose process died, and take what hands did into the history."""
+    """Settle operations whose process died, and take out-of-band changes into the history."""
     settings.model(model).settle()
     show_value(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")
 
@@ -374,7 +375,15 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("candidate", type=click.IntRange(min=1))
 @data_options()
 @_split
-@click.option("--rounds", type=COUNT, default=500, show_default=True, help="Bootstrap rounds.")
+@click.option(
+    "--n-boot",
+    cls=AliasedOption,
+    old="--rounds",
+    type=COUNT,
+    default=500,
+    show_default=True,
+    help="Bootstrap samples of the intervals.",
+)
 @seed_option
 @as_json_option
 @click.pass_obj
@@ -385,7 +394,7 @@ def compare(
     candidate: int,
     source: Source,
     split: str,
-    rounds: int,
+    n_boot: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -395,7 +404,7 @@ def compare(
 
     managed = settings.model(model)
     parts = retrain.prepare(source, split=split, seed=seed)
-    made = managed.compare(baseline, candidate, data=parts.test, rounds=rounds, seed=seed)
+    made = managed.compare(baseline, candidate, data=parts.test, n_boot=n_boot, seed=seed)
     show_value(as_json, made, lambda: tables.comparison(made, f"version {baseline}", f"version {candidate}"))
 
 

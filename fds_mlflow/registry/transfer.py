@@ -22,7 +22,7 @@ def parse(lines: Iterable[str]) -> list[Event]:
     """Read exported events.
 
     Raises:
-        DataError: A line does not read, or the sequence has gaps or doubles; names the line.
+        DataError: A line cannot be parsed, or the sequence has gaps or doubles; names the line.
     """
     events = []
     for number, line in enumerate(lines, start=1):

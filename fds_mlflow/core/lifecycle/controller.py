@@ -60,7 +60,7 @@ def next_step(rollout: Rollout, judgement: Judgement, now: datetime) -> Recommen
     """
     action, why = _watched(rollout, judgement, now) if rollout.plan.control else _decided(rollout, judgement, now)
     overall = judgement.overall
-    return Recommendation(action, f"{_said(action, rollout)}{why} ({overall.status}: {overall.reason})")
+    return Recommendation(action, f"{_describe(action, rollout)}{why} ({overall.status}: {overall.reason})")
 
 
 def _decided(rollout: Rollout, judgement: Judgement, now: datetime) -> tuple[Action, str]:
@@ -125,7 +125,7 @@ def _over(rollout: Rollout, now: datetime) -> str:
     return f"{from_duration(passed)} in this step >= {from_duration(most)} allowed"
 
 
-def _said(action: Action, rollout: Rollout) -> str:
+def _describe(action: Action, rollout: Rollout) -> str:
     at = f"{to_percent(rollout.weight):g} %"
     champion = "the champion" if not rollout.plan.control else f"version {rollout.champion}"
     return {

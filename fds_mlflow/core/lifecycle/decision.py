@@ -151,5 +151,5 @@ def done(event: Event) -> str:
 
 
 def who(event: Event) -> str:
-    """Who decided: the registry keeps no name of a hand that moved an alias, only of who noticed."""
+    """Who decided: the registry keeps no name of whoever moved an alias out of band, only of who noticed."""
     return f"a hand in the registry, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor

@@ -34,7 +34,7 @@ MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.RO
 
 
 class Ending(StrEnum):
-    """How an operation ended: it took effect, it died before it did, or a hand moved the alias meanwhile."""
+    """How an operation ended: it took effect, it died before it did, or the alias was moved out of band meanwhile."""
 
     DONE = "done"
     ABANDONED = "abandoned"

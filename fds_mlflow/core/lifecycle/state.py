@@ -135,7 +135,7 @@ def _rollout(draft: _Draft, event: Event) -> None:
 
 
 def _adopt(draft: _Draft, event: Event) -> None:
-    """Take over what a hand did; a move back to a former champion counts as a rollback."""
+    """Take over an out-of-band change; a move back to a former champion counts as a rollback."""
     if event.to_version in draft.former:
         _roll_back(draft, event)
     else:

@@ -45,11 +45,11 @@ def framed(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
             frame = cast_df_types_according_to_schema(frame, schema)
         _enforce_schema(frame, schema)
     except Exception as error:  # whatever MLflow, pandas and NumPy say of rows that they do not take
-        raise UnfitError(f"the request does not fit: {_said(error)}", fix="send what the signature says") from None
+        raise UnfitError(f"the request does not fit: {_describe(error)}", fix="send what the signature says") from None
     return frame
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(getattr(error, "message", error))[:1_000]
 
 
@@ -144,7 +144,7 @@ class LooseFormats:
             raise
         except Exception as error:  # whatever MLflow, pandas and NumPy say of a request that they do not take
             raise DataError(
-                f"the request does not fit: {_said(error)}", fix="the signature of the model is at /openapi.json"
+                f"the request does not fit: {_describe(error)}", fix="the signature of the model is at /openapi.json"
             ) from None
         if not 0 < rows <= self._limit:
             raise DataError(f"the request has {rows:,} rows", fix=f"send 1 to {self._limit:,} at a time")

@@ -16,7 +16,7 @@ from tests.support.fault_proxy import FaultProxy, healthy
 from tests.support.registry_world import sqlite
 from tests.support.served import Served, until
 from tests.support.servers import Server
-from tests.support.serving_registry import FIRST, MODEL, Registry, log_versions, shelved
+from tests.support.serving_registry import FIRST, MODEL, Registry, cached_versions, log_versions
 
 _WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
@@ -51,7 +51,7 @@ def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPath
     mlflow.set_registry_uri(server.url)
     try:
         log_versions(folder)
-        prepared = shelved(proxy.url, server.url, folder / "cache")
+        prepared = cached_versions(proxy.url, server.url, folder / "cache")
     finally:
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
@@ -110,7 +110,7 @@ def settled(server: Served) -> None:
 
 @pytest.fixture
 def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Starts servers with everything on their shelf; they are killed at the end."""
+    """Starts servers with everything on their version cache; they are killed at the end."""
     started: list[Served] = []
 
     def start(name: str, *options: str, outcomes: str | None = None, cache: Path | None = None) -> Served:
