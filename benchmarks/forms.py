@@ -2,8 +2,9 @@
 
     python -m benchmarks.forms --json      # half a minute
 
-LightGBM (200 trees) and this project's Isolation Forest (100 trees) have a native form, a random forest of scikit-learn
-(100 trees) one that takes arrays; 25 features each. A row is a tuple of Python's numbers, as a request's body gives it.
+LightGBM (200 trees) and this project's Isolation Forest (100 trees) have a compiled scorer, a random forest of
+scikit-learn (100 trees) one that takes arrays; 25 features each. A row is a tuple of Python's numbers, as a request's
+body gives it.
 Every form must give the scores that `pyfunc.predict` gives. The forms take turns, row after row in each; medians.
 """
 
@@ -86,16 +87,16 @@ def forms(folder: Path) -> dict[str, Form]:
     """A logged model through pyfunc, and in the form in which it is served."""
     import mlflow
 
-    from fds_mlflow.scoring.compiled import NativeModel
-    from fds_mlflow.scoring.convert import quick_form
+    from fds_mlflow.scoring.compiled import CompiledModel
+    from fds_mlflow.scoring.convert import compiled
 
     loaded = mlflow.pyfunc.load_model(str(folder))
     inputs = dict.fromkeys(NAMES, "double")
     example = frame(rows(50, seed=0))
-    form = quick_form(str(folder), loaded, example, inputs)
+    form = compiled(str(folder), loaded, example, inputs)
     found: dict[str, Form] = {"pyfunc.predict": lambda row: float(loaded.predict(frame(np.array([row])))[0])}
     if form is not None:
-        found[f"fds serve, {'native' if isinstance(form, NativeModel) else 'arrays'}"] = form.row
+        found[f"fds serve, {'native' if isinstance(form, CompiledModel) else 'arrays'}"] = form.row
     return found
 
 

@@ -16,14 +16,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from statistics import median
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from benchmarks.report import report
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.core.routing.routing import RoutingTable, Variant
-from fds_mlflow.scoring.state import ServingState
+from fds_mlflow.core.routing.routing import RoutingTable, Split, Variant
 
 WEIGHT = 2_500
 ROLLOUT = Rollout("01JGFJJZ000000000000000000", 1, 2, Plan(), WEIGHT, 0, datetime(2026, 1, 1, tzinfo=UTC))
@@ -51,13 +49,8 @@ def timed(work: Callable[[], Any], keys: int, rounds: int) -> list[float]:
     return found
 
 
-def served(key: str) -> bool:
-    """As a server routes a request: the rule as it stands in its state."""
-    return ServingState.to_canary(_STATE, key)
-
-
-_STATE = cast(ServingState, SimpleNamespace(prefix=f"{ROLLOUT.id}:", weight=WEIGHT))
-"""What the rule reads of a state; the rest of one are loaded models."""
+served = Split(ROLLOUT.id, WEIGHT).takes
+"""As a server routes a request: what its state has made of the rollout once."""
 
 
 def run(keys: int, rounds: int) -> dict[str, Any]:

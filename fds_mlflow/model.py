@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -189,7 +190,7 @@ class ManagedModel:
     def doctor(self, *, fix: bool = False) -> list[Finding]:
         """What the history does not explain, the most severe first; with `fix`, what is left after repairing.
 
-        Repairing settles dead operations and records what hands did, by appending; then it tidies what changes no
+        Repairing settles dead operations and records out-of-band changes, by appending; then it tidies what changes no
         routing: stages, rollouts that are not under way, a canary alias without traffic.
 
         Raises:
@@ -240,8 +241,9 @@ class ManagedModel:
         *,
         data: pd.DataFrame | FeatureTable,
         label: str = "label",
-        rounds: int = 500,
+        n_boot: int = 500,
         seed: int = 42,
+        rounds: int | None = None,
     ) -> Comparison:
         """Score both versions on the same rows and compare them, each at its own threshold.
 
@@ -250,16 +252,20 @@ class ManagedModel:
             candidate: The version that might replace it.
             data: Rows with both versions' feature columns and the label.
             label: Name of the label's column, 1 = fraud.
-            rounds: Bootstrap rounds of the intervals.
+            n_boot: Bootstrap samples of the intervals.
             seed: Seed of the bootstrap.
+            rounds: The name that `n_boot` had; deprecated.
 
         Raises:
-            ConfigError: There is no round, or the seed is out of range.
+            ConfigError: There is no sample, or the seed is out of range.
             DataError: A column is missing, a label is not 0 or 1, or one class is missing.
         """
+        if rounds is not None:
+            warnings.warn("compare(rounds=) is called n_boot now", DeprecationWarning, stacklevel=2)
+            n_boot = rounds
         check_seed(seed)
         scorers = self.scorer(baseline), self.scorer(candidate)
-        return compare(*scorers, data, label=label, rounds=rounds, seed=seed)
+        return compare(*scorers, data, label=label, n_boot=n_boot, seed=seed)
 
     def router(self, *, poll_seconds: float = 2.0, record: bool = True, buffered: bool = False) -> Router:
         """A router that follows the aliases, for those who score in their own process.

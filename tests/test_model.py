@@ -479,10 +479,12 @@ def test_comparing_scores_both_versions_on_the_same_rows(live: Live) -> None:
     amount, hour = random.uniform(size=2_000), random.uniform(0, 24, size=2_000)
     label = ((hour > 20) & (amount > 0.3)).astype(int)
     data = pd.DataFrame({"amount": amount, "hour": hour, "label": label})
-    made = live.model.compare(1, 2, data=data, rounds=50)
+    made = live.model.compare(1, 2, data=data, n_boot=50)
     assert made.advice is Advice.PROMOTE
     assert {d.metric: d.change for d in made.deltas}["precision"] is Change.IMPROVED
-    assert live.model.compare(1, 1, data=data, rounds=20).advice is Advice.KEEP
+    assert live.model.compare(1, 1, data=data, n_boot=20).advice is Advice.KEEP
+    with pytest.warns(DeprecationWarning, match="n_boot"):
+        assert live.model.compare(1, 2, data=data, rounds=50) == made
 
 
 def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:

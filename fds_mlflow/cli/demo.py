@@ -203,7 +203,7 @@ def _train_and_promote(story: _Story) -> None:
             made[_version(trained)] = (algorithm, trained)
         forest, boosting = made
         step("compare")
-        comparison = story.model.compare(forest, boosting, data=story.split.test, rounds=200)
+        comparison = story.model.compare(forest, boosting, data=story.split.test, n_boot=200)
         step("promote")
         scores = {version: trained.metrics["average_precision"] for version, (_, trained) in made.items()}
         champion = max(scores, key=lambda version: scores[version])

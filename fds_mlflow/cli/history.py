@@ -82,6 +82,6 @@ def doctor(settings: Settings, model: str, fix: bool, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def settle(settings: Settings, model: str, as_json: bool) -> None:
-    """Settle operations whose process died, and take what hands did into the history."""
+    """Settle operations whose process died, and take out-of-band changes into the history."""
     settings.model(model).settle()
     show_value(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")

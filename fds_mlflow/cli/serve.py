@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fds_mlflow.cli.options import COUNT, Settings, model_argument
+from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, model_argument
 from fds_mlflow.runtime import environment
+
+if TYPE_CHECKING:
+    from fds_mlflow.serving.worker.settings import ServerSettings
 
 CACHE = Path("~/.cache/fds-mlflow")
 SECONDS = click.FloatRange(min=0, min_open=True)
@@ -32,9 +36,23 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     help="Percent of the champion's requests the canary scores.",
 )
 @click.option(
-    "--budget", default=0.25, show_default=True, type=SECONDS, help="Seconds a canary without a native form may take."
+    "--canary-timeout",
+    cls=AliasedOption,
+    old="--budget",
+    default=0.25,
+    show_default=True,
+    type=SECONDS,
+    help="Seconds a canary without a compiled scorer may take.",
 )
-@click.option("--patience", default=5.0, show_default=True, type=SECONDS, help="The same for a champion.")
+@click.option(
+    "--champion-timeout",
+    cls=AliasedOption,
+    old="--patience",
+    default=5.0,
+    show_default=True,
+    type=SECONDS,
+    help="The same for a champion.",
+)
 @click.option("--body-limit", default=8 * 2**20, show_default=True, type=COUNT, help="Bytes a request may have.")
 @click.option(
     "--body-seconds",
@@ -58,7 +76,13 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     envvar=environment.SERVE_WEBHOOK_SECRET,
     help="Take MLflow's webhooks at /registry-webhook, signed with this, and read the aliases at once.",
 )
-@click.option("--allow-pins", is_flag=True, help="Let the header X-FDS-Variant choose the variant, for tests.")
+@click.option(
+    "--allow-variant-override",
+    cls=AliasedOption,
+    old="--allow-pins",
+    is_flag=True,
+    help="Let the header X-FDS-Variant choose the variant, for tests.",
+)
 @click.option("--no-record", is_flag=True, help="Keep no outcomes.")
 @click.option(
     "--spool-limit",
@@ -86,34 +110,7 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
 @click.pass_obj
-def serve(
-    settings: Settings,
-    model: str,
-    host: str,
-    port: int,
-    workers: int,
-    poll: float,
-    key: str,
-    transaction: str,
-    step_up: float,
-    block: float,
-    shadow: float,
-    budget: float,
-    patience: float,
-    body_limit: int,
-    body_seconds: float,
-    row_limit: int,
-    connections: int,
-    idle_connections: int,
-    token: str | None,
-    webhook_secret: str | None,
-    allow_pins: bool,
-    no_record: bool,
-    spool_limit: int,
-    prepare_seconds: float,
-    drain: float,
-    cache: Path,
-) -> None:
+def serve(settings: Settings, /, model: str, **given: Any) -> None:
     """Serve MODEL over HTTP: MLflow's scoring protocol and /score, following the aliases.
 
     It loads what the aliases point at, splits traffic by the routing key, and swaps versions without a pause. While
@@ -124,37 +121,48 @@ def serve(
     from fds_mlflow.outcomes.database import DEFAULT_URL, parse
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.serving.host.server import Options, logging_setup, run
-    from fds_mlflow.serving.worker.engine import Bands
-    from fds_mlflow.serving.worker.settings import ServerSettings as AppSettings
 
     settings.connect()
     logging_setup()
     url = settings.outcomes or DEFAULT_URL
     parse(url)  # an address that cannot work is said now; a store that is away is waited for
     run(
-        AppSettings(
-            model,
-            str(settings.registry_uri or mlflow.get_registry_uri()),
-            cache.expanduser(),
-            key=key,
-            transaction=transaction,
-            bands=Bands(step_up, block),
-            budget=budget,
-            patience=patience,
-            body_limit=body_limit,
-            body_seconds=body_seconds,
-            row_limit=row_limit,
-            token=token,
-            webhook_secret=webhook_secret,
-            pins=allow_pins,
-            shadow=shadow / 100,
-            record=not no_record,
-            spool_limit=spool_limit,
+        _server_settings(model, str(settings.registry_uri or mlflow.get_registry_uri()), given),
+        Options(
+            given["host"],
+            given["port"],
+            given["workers"],
+            given["poll"],
+            given["drain"],
+            given["connections"],
+            given["idle_connections"],
         ),
-        Options(host, port, workers, poll, drain, connections, idle_connections),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
-        prepare_seconds=prepare_seconds,
-        outcomes=None if no_record else partial(OutcomeStore, url),
+        prepare_seconds=given["prepare_seconds"],
+        outcomes=None if given["no_record"] else partial(OutcomeStore, url),
         ready=lambda address: click.echo(f"serving {model} on {address}"),
+    )
+
+
+_AS_THEY_ARE = (
+    *("key", "transaction", "canary_timeout", "champion_timeout", "body_limit", "body_seconds", "row_limit"),
+    *("token", "webhook_secret", "spool_limit"),
+)
+"""Options that a worker's settings have under the same name."""
+
+
+def _server_settings(model: str, registry: str, given: dict[str, Any]) -> ServerSettings:
+    from fds_mlflow.serving.worker.engine import Bands
+    from fds_mlflow.serving.worker.settings import ServerSettings
+
+    return ServerSettings(
+        model,
+        registry,
+        given["cache"].expanduser(),
+        bands=Bands(given["step_up"], given["block"]),
+        variant_override=given["allow_variant_override"],
+        shadow=given["shadow"] / 100,
+        record=not given["no_record"],
+        **{name: given[name] for name in _AS_THEY_ARE},
     )

@@ -10,6 +10,7 @@ import click
 
 from fds_mlflow.cli.options import (
     COUNT,
+    AliasedOption,
     Settings,
     as_json_option,
     data_options,
@@ -110,7 +111,15 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("candidate", type=click.IntRange(min=1))
 @data_options()
 @_split
-@click.option("--rounds", type=COUNT, default=500, show_default=True, help="Bootstrap rounds.")
+@click.option(
+    "--n-boot",
+    cls=AliasedOption,
+    old="--rounds",
+    type=COUNT,
+    default=500,
+    show_default=True,
+    help="Bootstrap samples of the intervals.",
+)
 @seed_option
 @as_json_option
 @click.pass_obj
@@ -121,7 +130,7 @@ def compare(
     candidate: int,
     source: Source,
     split: str,
-    rounds: int,
+    n_boot: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -131,7 +140,7 @@ def compare(
 
     managed = settings.model(model)
     parts = prepare(source, split=split, seed=seed)
-    made = managed.compare(baseline, candidate, data=parts.test, rounds=rounds, seed=seed)
+    made = managed.compare(baseline, candidate, data=parts.test, n_boot=n_boot, seed=seed)
     show_value(as_json, made, lambda: tables.comparison(made, f"version {baseline}", f"version {candidate}"))
 
 

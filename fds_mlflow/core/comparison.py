@@ -112,11 +112,11 @@ def compare(
     *,
     thresholds: tuple[float, float],
     random: np.random.Generator,
-    rounds: int = 500,
+    n_boot: int = 500,
 ) -> Comparison:
     """Compare two versions' scores of the same rows, each flagging at its own threshold.
 
-    Intervals are percentile intervals of the paired bootstrap: each round draws rows with replacement and scores
+    Intervals are percentile intervals of the paired bootstrap: each sample draws rows with replacement and scores
     both versions on the same draw (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
 
     Args:
@@ -125,14 +125,14 @@ def compare(
         candidate: The candidate's scores of the same rows.
         thresholds: The baseline's and the candidate's threshold.
         random: Source of randomness.
-        rounds: Bootstrap rounds.
+        n_boot: Bootstrap samples.
 
     Raises:
-        ConfigError: There is no round.
+        ConfigError: There is no sample.
         DataError: The shapes differ, or one of the two classes is missing.
     """
-    if rounds < 1:
-        raise ConfigError(f"the bootstrap has {rounds} rounds", fix="give at least 1 (--rounds, rounds=)")
+    if n_boot < 1:
+        raise ConfigError(f"the bootstrap has {n_boot} samples", fix="give at least 1 (--n-boot, n_boot=)")
     if not labels.shape == baseline.shape == candidate.shape:
         raise DataError(
             f"{labels.shape} labels, {baseline.shape} baseline scores and {candidate.shape} candidate scores",
@@ -147,7 +147,7 @@ def compare(
     scorers = (_Weighted(labels, baseline, thresholds[0]), _Weighted(labels, candidate, thresholds[1]))
     once = np.ones(len(labels))
     values = [scorer.metrics(once) for scorer in scorers]
-    low, high = _intervals(labels, scorers, random, rounds)
+    low, high = _intervals(labels, scorers, random, n_boot)
     deltas = tuple(
         Delta(
             metric=name,
@@ -164,12 +164,12 @@ def compare(
 
 
 def _intervals(
-    labels: npt.NDArray[np.int8], scorers: tuple[_Weighted, _Weighted], random: np.random.Generator, rounds: int
+    labels: npt.NDArray[np.int8], scorers: tuple[_Weighted, _Weighted], random: np.random.Generator, n_boot: int
 ) -> tuple[Floats, Floats]:
     """Lower and upper ends of each metric's difference; NaN where no draw knows it."""
-    samples = np.empty((rounds, len(METRICS)))
+    samples = np.empty((n_boot, len(METRICS)))
     done = 0
-    while done < rounds:
+    while done < n_boot:
         drawn = np.bincount(random.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
         if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
             samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)

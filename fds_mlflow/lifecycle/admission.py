@@ -29,8 +29,8 @@ Labels = np.ndarray[tuple[int], np.dtype[np.int8]]
 Scores = npt.NDArray[np.float64]
 
 LABEL = "label"
-ROUNDS = 200
-"""Bootstrap rounds of a comparison that a promotion waits for."""
+N_BOOT = 200
+"""Bootstrap samples of a comparison that a promotion waits for."""
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
     data: pd.DataFrame | FeatureTable,
     *,
     label: str = LABEL,
-    rounds: int = ROUNDS,
+    n_boot: int = N_BOOT,
     seed: int = 42,
     known: Scores | None = None,
 ) -> Comparison:
@@ -50,7 +50,7 @@ def compare(
         candidate: The version that might replace it.
         data: The rows.
         label: Name of the label's column, 1 = fraud.
-        rounds: Bootstrap rounds of the intervals.
+        n_boot: Bootstrap samples of the intervals.
         seed: Seed of the bootstrap.
         known: The baseline's scores of these rows, where they are there already.
 
@@ -66,7 +66,7 @@ def compare(
         candidate.score(rows),
         thresholds=(baseline.threshold, candidate.threshold),
         random=np.random.default_rng(seed),
-        rounds=rounds,
+        n_boot=n_boot,
     )
 
 

@@ -38,8 +38,8 @@ class Finding:
         severity: How much it matters.
         what: What was found, with the names.
         means: What it means for routing, history or the next operation.
-        fix: What mends it; `doctor --fix` where that can.
-        writes: Writes that tidy it and change no routing; empty where settling, packing or a person mends it.
+        fix: What fixes it; `doctor --fix` where that can.
+        writes: Writes that tidy it and change no routing; empty where settling, packing or a person fixes it.
     """
 
     severity: Severity
@@ -131,7 +131,7 @@ def _rollouts(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             found.append(
                 Finding(
                     Severity.WARNING,
-                    f"the rollout tag of version {version.version} does not read",
+                    f"the rollout tag of version {version.version} cannot be parsed",
                     "as a canary it takes no traffic",
                     "start a new rollout, which writes the tag anew",
                 )
@@ -147,7 +147,7 @@ def _stale_rollout(version: int, named: Rollout) -> Finding:
         Severity.WARNING,
         f"version {version} names a rollout as active ({to_percent(named.weight):g} % against version"
         f" {named.champion}) that is not under way",
-        "a hand that sets the canary alias to this version would give it traffic",
+        "whoever sets the canary alias out of band to this version would give it traffic",
         BY_TIDYING,
         (SetVersionTag(version, tags.ROLLOUT, ended),),
     )
@@ -190,7 +190,7 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             found.append(_unreadable_intent(view, name))
             continue
         means = "its event does not count; it is left where it is"
-        found.append(Finding(Severity.WARNING, f"the tag {name} does not read", means, "restore its value"))
+        found.append(Finding(Severity.WARNING, f"the tag {name} cannot be parsed", means, "restore its value"))
     named = {v for e in events for v in (e.from_version, e.to_version) if v is not None}
     gone = sorted(named - set(versions))
     if gone:
@@ -207,7 +207,7 @@ def _unreadable_intent(view: View, name: str) -> Finding:
     kept = tags.kept_name(name, value)
     return Finding(
         Severity.WARNING,
-        f"the operation in flight in the tag {name} does not read",
+        f"the operation in flight in the tag {name} cannot be parsed",
         "nobody waits for it or can settle it; should its process be alive, it stops before its next write",
         f"{BY_TIDYING}, which keeps the value as {kept}",
         (SetModelTag(kept, value), DeleteModelTag(name)),

@@ -24,7 +24,7 @@ def due(history: History) -> list[Write]:
     written = _filled(history.packs, old) if old else {}
     made = {name: tuple(tags.decode_pack(value)) for name, value in written.items()}
     if any(event not in made[name] for name in made for event in history.packs.get(name, ())):
-        return []  # a hand has named a pack so that the new one would replace it
+        return []  # somebody has named a pack out of band so that the new one would replace it
     packed = {*history.packed, *((e.operation, e.kind) for events in made.values() for e in events)}
     doubles = [name for name, event in history.loose.items() if (event.operation, event.kind) in packed]
     superfluous = (*_contained({**history.packs, **made}), *doubles)

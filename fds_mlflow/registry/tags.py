@@ -43,7 +43,7 @@ UNREADABLE = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
     *(ConfigError, zlib.error),
 )
-"""What reading a value can raise that a hand has made unreadable."""
+"""What reading a value can raise that an out-of-band change has made unreadable."""
 
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 _EVENT = re.compile(rf"fds\.event\.(\d{{8,}})\.({_ULID})")
@@ -100,7 +100,7 @@ class History:
         packs: Events of each pack, by tag name.
         packed: (operation, kind) of the events that a pack holds.
         intents: Operations in flight.
-        damaged: Names of tags of ours whose value does not read: edited by hand.
+        damaged: Names of tags of ours whose value cannot be parsed: edited by hand.
     """
 
     events: tuple[Event, ...]
@@ -121,7 +121,7 @@ class History:
 
 
 def history(tags: Mapping[str, str]) -> History:
-    """Read everything of ours from a model's tags; what does not read is named, never dropped in silence."""
+    """Read everything of ours from a model's tags; what cannot be parsed is named, never dropped in silence."""
     loose: dict[str, Event] = {}
     packs: dict[str, tuple[Event, ...]] = {}
     intents: list[Intent] = []
@@ -206,7 +206,7 @@ def is_intent(name: str) -> bool:
 
 
 def kept_name(name: str, value: str) -> str:
-    """Name of the tag under which a value of ours that does not read is kept: outside of all that is read."""
+    """Name of the tag under which a value of ours that cannot be parsed is kept: outside of all that is read."""
     # The digest tells what is kept apart from what was kept before; a tag's name has at most 250 characters.
     return f"fds.kept.{name.removeprefix('fds.')}"[:233] + f".{digest(value)}"
 
@@ -311,7 +311,7 @@ def encode_rollout(rollout: Rollout, end: Event | None = None) -> str:
 
 
 def decode_rollout(value: str | None) -> Rollout | None:
-    """Read a rollout tag; None where there is none or a hand has made it unreadable (such a canary is inert)."""
+    """Read a rollout tag; None where there is none, or one that cannot be parsed (such a canary is inert)."""
     if value is None:
         return None
     try:

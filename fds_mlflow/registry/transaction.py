@@ -125,7 +125,7 @@ class Transactions(Exclusion):
         return self._until_done(attempt, patience)
 
     def settle(self, model: str, *, actor: str, patience: float | None = None) -> View:
-        """Settle every dead operation and adopt what a hand did; the model as it then is.
+        """Settle every dead operation and adopt an out-of-band change; the model as it then is.
 
         Raises:
             ConflictError: Another operation stayed in flight.
@@ -155,7 +155,7 @@ class Transactions(Exclusion):
             model: Registered model.
             make: From the settled model to the writes; they must be idempotent.
             actor: Who asks.
-            adopt: Take what hands did into the history first.
+            adopt: Take out-of-band changes into the history first.
 
         Raises:
             ConflictError: Another operation stayed in flight.
@@ -238,11 +238,11 @@ class Transactions(Exclusion):
         self._append(model, turn, done)
 
     def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
-        """What follows an event that decides by itself: stages, and what a hand left of a rollout."""
+        """What follows an event that decides by itself: stages, and what an out-of-band change left of a rollout."""
         if event.kind is Kind.ADOPT:
             self._defuse(model, turn, event, RolloutStatus.OVERTAKEN)
             if view.canary_alias is not None and view.rollout is None:
-                # It takes no traffic, and a hand that moves the champion back must not wake it.
+                # It takes no traffic, and an out-of-band move of the champion back must not wake it.
                 self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
         self._mirror(model, turn, view.state, event, recorded=recorded)
 
@@ -282,7 +282,7 @@ class Transactions(Exclusion):
     # --- settling, adopting, taking over, packing ----------------------------------------------------------
 
     def _housekeep(self, model: str, view: View, actor: str, *, adopt: bool = True) -> bool:
-        """Settle one dead intent, or adopt what a hand did; whether there was anything of the kind."""
+        """Settle one dead intent, or adopt an out-of-band change; whether there was anything of the kind."""
         dead = [intent for intent in view.history.intents if self._is_dead(model, intent)]
         if dead:
             self._settle(model, view, writes.first_to_settle(view, dead), actor)
@@ -346,7 +346,7 @@ class Transactions(Exclusion):
             self._write_if_there(model, turn, SetVersionTag(there.version, tags.ROLLOUT, ended))
 
     def _adoption(self, view: View, actor: str) -> Event:
-        """The event that takes what a hand did into the history."""
+        """The event that takes an out-of-band change into the history."""
         rollout = view.rollout
         if rollout is None and view.state.rollout is not None:
             rollout = view.state.rollout.ended(RolloutStatus.OVERTAKEN)
@@ -450,6 +450,6 @@ def said(event: Event) -> str:
         Kind.EMERGENCY: f"version {version} is the champion again",
         Kind.ROLLBACK: f"version {version} is the champion again",
         Kind.RETIRE: f"version {version} is out of the running now (Archived)",
-        Kind.ADOPT: f"the history now says what a hand did: champion {version}",
+        Kind.ADOPT: f"the history now has the out-of-band change: champion {version}",
     }[event.kind]
     return f"{done}, by force" if event.forced and event.kind is not Kind.COMPLETE else done

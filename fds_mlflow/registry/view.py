@@ -63,11 +63,11 @@ def difference(view: View) -> str:
     if view.state.champion != view.champion_alias:
         parts.append(f"champion is {view.champion_alias} where the history says {view.state.champion}")
     if view.state.rollout != view.rollout:
-        parts.append(f"{_said(view.rollout)} where the history says {_said(view.state.rollout)}")
+        parts.append(f"{_describe(view.rollout)} where the history says {_describe(view.state.rollout)}")
     return "changed outside: " + "; ".join(parts)
 
 
-def _said(rollout: Rollout | None) -> str:
+def _describe(rollout: Rollout | None) -> str:
     if rollout is None:
         return "no canary takes traffic"
     return f"canary {rollout.canary} takes {to_percent(rollout.weight):g} %"

@@ -1,6 +1,6 @@
 """A version as plain numbers: encode a row, walk the trees, map the sum. No frame, no pipeline, the same scores.
 
-A native model is made from a logged one by `convert`, kept as two files (what to do with each column, and the trees
+A compiled model is made from a logged one by `convert`, kept as two files (what to do with each column, and the trees
 as text), and read back by processes that have neither scikit-learn nor MLflow loaded.
 """
 
@@ -125,7 +125,7 @@ class _Numbers:
         return features
 
 
-class NativeModel:
+class CompiledModel:
     """Scores rows given as plain values.
 
     Args:
@@ -210,7 +210,7 @@ class NativeModel:
         (folder / _SPECIFICATION).write_text(json.dumps(values))
 
     @classmethod
-    def load(cls, folder: Path) -> NativeModel | None:
+    def load(cls, folder: Path) -> CompiledModel | None:
         """Read one from a folder; None where there is none."""
         if not (folder / _SPECIFICATION).is_file():
             return None

@@ -1,4 +1,4 @@
-"""Makes a native model of a logged one, or one that takes arrays; it is believed only where both give the same scores.
+"""Compiles a logged model, or makes one that takes arrays; it is believed only where both give the same scores.
 
 Runs where scikit-learn and MLflow are loaded: beside the processes that serve, never in them.
 """
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import FdsError
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, PLAIN
-from fds_mlflow.scoring.compiled import Column, ForestScore, NativeModel
+from fds_mlflow.scoring.compiled import Column, CompiledModel, ForestScore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,17 +29,17 @@ TOLERANCE = 1e-9
 _PROBES = 256
 
 
-def quick_form(
+def compiled(
     folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]
-) -> NativeModel | ArrayModel | None:
-    """The quickest form of a logged model that gives its scores, None where pyfunc is; arguments as for `convert`."""
+) -> CompiledModel | ArrayModel | None:
+    """The quickest scorer with a logged model's scores, None where that is pyfunc; arguments as for `convert`."""
     if not PLAIN.issuperset(inputs.values()):
         return None
     return convert(folder, loaded, example, inputs) or array_model(loaded, example, inputs)
 
 
-def convert(folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]) -> NativeModel | None:
-    """The native form of a logged model.
+def convert(folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]) -> CompiledModel | None:
+    """The compiled scorer of a logged model.
 
     Args:
         folder: Of the logged model, on disk.
@@ -48,24 +48,24 @@ def convert(folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapp
         inputs: Input columns and MLflow's names of their types, in the order of the signature.
 
     Returns:
-        The native model; None where there is no native form, or where it does not give the same scores.
+        The compiled scorer; None where there is none, or where it does not give the same scores.
     """
     flavors = loaded.metadata.flavors
     if example is None or not inputs or len(example) == 0:
         return None
     try:
         if "lightgbm" in flavors:
-            native = _booster(folder, flavors["lightgbm"], inputs)
+            found = _booster(folder, flavors["lightgbm"], inputs)
         elif "sklearn" in flavors:
-            native = _pipeline(loaded.get_raw_model(), inputs)
+            found = _pipeline(loaded.get_raw_model(), inputs)
         else:
             return None
     except (FdsError, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
-        log.info("no native form: %s: %s", type(error).__name__, error)
+        log.info("no compiled scorer: %s: %s", type(error).__name__, error)
         return None
-    if native is None or not _agree(native, loaded, example, inputs):
+    if found is None or not _agree(found, loaded, example, inputs):
         return None
-    return native
+    return found
 
 
 def array_model(loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]) -> ArrayModel | None:
@@ -86,7 +86,7 @@ def array_model(loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, 
         return None
 
 
-def _agree(form: NativeModel | ArrayModel, loaded: Any, example: pd.DataFrame, inputs: Mapping[str, str]) -> bool:
+def _agree(form: CompiledModel | ArrayModel, loaded: Any, example: pd.DataFrame, inputs: Mapping[str, str]) -> bool:
     """Whether both give the same scores on the example and on rows shuffled and spread out from it."""
     frame = _probes(example, inputs)
     try:
@@ -97,14 +97,14 @@ def _agree(form: NativeModel | ArrayModel, loaded: Any, example: pd.DataFrame, i
             expected = loaded.predict(frame)
         expected = np.asarray(expected, dtype=np.float64).reshape(-1)
     except Exception as error:  # somebody else's code, and rows nobody has asked it about
-        log.info("nothing to compare a quicker form with: %s: %s", type(error).__name__, error)
+        log.info("nothing to compare a compiled scorer with: %s: %s", type(error).__name__, error)
         return False
     columns = [frame[name].to_numpy() for name in inputs]
     differences = [np.abs(form.matrix(columns).reshape(-1) - expected).max()]
     rows = [[column[i] for column in columns] for i in range(len(frame))]
     differences.append(np.abs(np.array([form.row(row) for row in rows]) - expected).max())
     if not all(difference <= TOLERANCE for difference in differences):  # nor where one is no number
-        log.warning("a quicker form is left aside: its scores differ by up to %.3g", max(differences))
+        log.warning("a compiled scorer is left aside: its scores differ by up to %.3g", max(differences))
         return False
     return True
 
@@ -127,14 +127,14 @@ def _probes(example: pd.DataFrame, inputs: Mapping[str, str]) -> pd.DataFrame:
     return pd.concat([example[list(inputs)], pd.DataFrame(probes)], ignore_index=True)
 
 
-def _booster(folder: str, flavor: dict[str, Any], inputs: Mapping[str, str]) -> NativeModel | None:
+def _booster(folder: str, flavor: dict[str, Any], inputs: Mapping[str, str]) -> CompiledModel | None:
     path = Path(folder) / str(flavor["data"])
     if path.suffix != ".lgb":
         return None
     text = path.read_text()
     if text.rstrip().rpartition("pandas_categorical:")[2] not in ("null", "[]"):
         return None  # categories that pandas encoded: pyfunc knows how
-    return NativeModel([_number(name, kind) for name, kind in inputs.items()], range(len(inputs)), text)
+    return CompiledModel([_number(name, kind) for name, kind in inputs.items()], range(len(inputs)), text)
 
 
 def _number(name: str, kind: str) -> Column:
@@ -142,11 +142,11 @@ def _number(name: str, kind: str) -> Column:
     return Column(name, "single" if kind == "float" else "number")
 
 
-def _pipeline(model: Any, inputs: Mapping[str, str]) -> NativeModel | None:
+def _pipeline(model: Any, inputs: Mapping[str, str]) -> CompiledModel | None:
     steps = dict(getattr(model, "steps", ()))
     if list(steps) == ["encode", "trees"]:
         columns, order = _columns(steps["encode"], inputs)
-        return NativeModel(columns, order, steps["trees"].booster_.model_to_string())
+        return CompiledModel(columns, order, steps["trees"].booster_.model_to_string())
     if list(steps) == ["prepare", "forest", "score"]:
         columns, order = _columns(steps["prepare"], inputs)
         forest = steps["forest"].estimators_[0]
@@ -158,7 +158,7 @@ def _pipeline(model: Any, inputs: Mapping[str, str]) -> NativeModel | None:
             tuple(map(float, score.X_thresholds_)),
             tuple(map(float, score.y_thresholds_)),
         )
-        return NativeModel(columns, order, text, forest=finish, single=True)
+        return CompiledModel(columns, order, text, forest=finish, single=True)
     return None
 
 
@@ -188,7 +188,7 @@ def _transformed(step: Any, names: list[str], inputs: Mapping[str, str]) -> list
         ]
     if kind == "OneHotEncoder":
         return [_one_hot(step, position, name) for position, name in enumerate(names)]
-    raise ValueError(f"a {kind} has no native form")
+    raise ValueError(f"a {kind} has no compiled scorer")
 
 
 def _one_hot(encoder: Any, position: int, name: str) -> Column:

@@ -1,4 +1,4 @@
-"""A version in memory: its scores for plain values, natively where it has a native form, else through pyfunc."""
+"""A version in memory: its scores for plain values, by its compiled scorer where it has one, else through pyfunc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
 from fds_mlflow.scoring.requests.framing import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
@@ -30,10 +30,10 @@ class Loaded:
         version: Its number.
         inputs: Columns and MLflow's names of their types, in the order of the signature; empty where it names none.
         threshold: The score from which a transaction is flagged.
-        seconds: How long a model without a native form may take.
+        seconds: How long a model without a compiled scorer may take.
         optional: Columns that a request may leave out.
-        native: Its native form; None where it has none.
-        model: MLflow's pyfunc, for one that has no native form.
+        compiled: Its compiled scorer; None where it has none.
+        model: MLflow's pyfunc, for one that has no compiled scorer.
         arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
         identity: Tells it from another version that once had the same number.
         warm: Score a row of gaps first, so that the first request does not pay for what is made on first use.
@@ -50,7 +50,7 @@ class Loaded:
         seconds: float,
         *,
         optional: Collection[str] = (),
-        native: NativeModel | None = None,
+        compiled: CompiledModel | None = None,
         model: Any = None,
         arrays: bool = False,
         identity: str = "",
@@ -65,13 +65,13 @@ class Loaded:
         self.required = frozenset(self.inputs) - self.optional
         self.loose = not self.inputs or not PLAIN.issuperset(self.inputs.values())
         self._exact = exact(self.inputs)
-        self.native = native
+        self.compiled = compiled
         self.schema = None if model is None else model.metadata.get_input_schema()
         self._labels = labels(self.schema)
         self._seconds = seconds
         self._framed = not arrays
         self._pyfunc: Timed | None = None
-        if native is None:
+        if compiled is None:
             self._pyfunc = Timed(ArrayModel(model, self.inputs).matrix if arrays else model.predict)
         if warm and not self.loose:
             with contextlib.suppress(FdsError):  # it may refuse gaps; its example was tried when it was prepared
@@ -79,15 +79,15 @@ class Loaded:
 
     @classmethod
     def load(cls, prepared: Prepared, threshold: float, seconds: float) -> Loaded:
-        """Load a version from the shelf.
+        """Load a version from the version cache.
 
         Raises:
             DataError: Its files do not load.
         """
         try:
-            native = NativeModel.load(prepared.folder) if prepared.native else None
+            compiled = CompiledModel.load(prepared.folder) if prepared.compiled else None
             model = None
-            if native is None:
+            if compiled is None:
                 import mlflow
 
                 model = mlflow.pyfunc.load_model(str(prepared.model))
@@ -97,7 +97,7 @@ class Loaded:
                 threshold,
                 seconds,
                 optional=prepared.optional,
-                native=native,
+                compiled=compiled,
                 model=model,
                 arrays=prepared.arrays,
                 identity=prepared.identity,
@@ -122,7 +122,7 @@ class Loaded:
                 no signature can say that a model takes no gaps, and a model without one says nothing at all.
             UnavailableError: The model takes too long.
         """
-        if self.native is None or isinstance(values, (Piece, dict)):
+        if self.compiled is None or isinstance(values, (Piece, dict)):
             return float(self.rows([values])[0])
         try:
             for place, kind in self._exact:
@@ -130,7 +130,7 @@ class Loaded:
                     check(values[place], kind)
             if self.optional:
                 values = [None if value is msgspec.UNSET else value for value in values]
-            score = self.native.row(values)
+            score = self.compiled.row(values)
         except Exception as error:
             raise self._failed(error, [values]) from error
         return checked_one(self.version, score)
@@ -161,8 +161,8 @@ class Loaded:
             arrays = [_gaps(rows) if one is None else one for one in columns.values()]
             if self._pyfunc is not None:
                 return self._pyfunc(arrays, self._seconds)
-            assert self.native is not None
-            return self.native.matrix(arrays)
+            assert self.compiled is not None
+            return self.compiled.matrix(arrays)
         import pandas as pd
 
         # A column that nobody sent is not in the frame: a model may look whether it is there.

@@ -14,7 +14,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Scorer:
         folder: Where its artifacts are on disk; "" for one that was made by hand.
         loaded: MLflow's pyfunc; None for one that was made by hand.
         optional: Columns that the signature does not require.
-        native: The same scores without a frame; None where it has no such form, or was not asked for one.
+        compiled: The same scores without a frame; None where it has no such form, or was not asked for one.
     """
 
     version: int
@@ -44,7 +44,7 @@ class Scorer:
     folder: str = ""
     loaded: Any = None
     optional: frozenset[str] = frozenset()
-    native: NativeModel | ArrayModel | None = None
+    compiled: CompiledModel | ArrayModel | None = None
 
     @classmethod
     def of(cls, version: int, threshold: float, loaded: Any, folder: str) -> Scorer:
@@ -75,9 +75,9 @@ class Scorer:
         self._require(there, f"the {len(frame):,} rows do")
         rows = frame[there] if self.inputs else frame
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
-        plain = None if self.native is None else _plain(rows, self.inputs)
+        plain = None if self.compiled is None else _plain(rows, self.inputs)
         try:
-            answer = self._predict(rows) if self.native is None or plain is None else self.native.matrix(plain)
+            answer = self._predict(rows) if self.compiled is None or plain is None else self.compiled.matrix(plain)
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
@@ -94,7 +94,7 @@ class Scorer:
         Raises:
             DataError: A column is missing, a value does not fit, or the model breaks the scorer contract.
         """
-        if self.native is None:
+        if self.compiled is None:
             import pandas as pd
 
             return float(self.score(pd.DataFrame([dict(transaction)]))[0])
@@ -105,7 +105,7 @@ class Scorer:
             for place, kind in exact(self.inputs):
                 if names[place] in transaction:
                     check(values[place], kind)
-            score = self.native.row(values)
+            score = self.compiled.row(values)
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score a transaction: {type(error).__name__}: {error}",
@@ -139,12 +139,12 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
 
 
 def accelerated(scorer: Scorer) -> Scorer:
-    """The same scorer with its native form, or one that takes arrays, where it has one that gives the same scores."""
-    from fds_mlflow.scoring.convert import quick_form
+    """The same scorer, compiled or asked by arrays where that gives the same scores."""
+    from fds_mlflow.scoring.convert import compiled
 
     if scorer.loaded is None:
         return scorer
-    return replace(scorer, native=quick_form(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
+    return replace(scorer, compiled=compiled(scorer.folder, scorer.loaded, scorer.example, scorer.inputs))
 
 
 def load(
@@ -219,6 +219,6 @@ def _example(loaded: Any) -> pd.DataFrame | None:
 
     try:
         example = loaded.input_example
-    except Exception:  # an example that does not read is as good as none: the caller reports its absence
+    except Exception:  # an example that cannot be parsed is as good as none: the caller reports its absence
         return None
     return example.rename(columns=str) if isinstance(example, pd.DataFrame) else None

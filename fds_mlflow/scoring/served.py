@@ -22,7 +22,7 @@ class Prepared:
         identity: Tells it from another version that once had the same number.
         folder: Where its files are.
         inputs: Columns and MLflow's names of their types, in the order of the signature.
-        native: Whether it has a native form.
+        compiled: Whether it has a compiled scorer.
         arrays: Whether it is a scikit-learn model that takes arrays instead of frames.
         optional: Columns that a request may leave out.
     """
@@ -31,7 +31,7 @@ class Prepared:
     identity: str
     folder: Path
     inputs: Mapping[str, str]
-    native: bool
+    compiled: bool
     arrays: bool = False
     optional: frozenset[str] = frozenset()
 

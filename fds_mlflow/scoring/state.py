@@ -62,7 +62,7 @@ class ServingState:
         in_order = list(canary.inputs.items()) == list(own.items())
         self._same = not self._needed and in_order and canary.loose == self.loose
         self._canary_places = {name: self.names.index(name) for name in canary.names or self.champion.names}
-        inline = all(one is None or one.native is not None for one in (self.champion, self.canary))
+        inline = all(one is None or one.compiled is not None for one in (self.champion, self.canary))
         self.inline = inline and not self.loose and not canary.loose
         self.row_type = self._row_type()
         self.decode = msgspec.json.Decoder(self.row_type).decode

@@ -40,7 +40,7 @@ def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {e.actor for e in told if e.kind in (Kind.COMPLETE, Kind.ABORT)} == {"autopilot of demo"}
 
     rows = _test_set(model, 3)
-    compared = model.compare(2, 3, data=rows, rounds=100)
+    compared = model.compare(2, 3, data=rows, n_boot=100)
     assert compared.advice is Advice.PROMOTE
     assert compared.ranking.low > 0
     assert compared.reason.endswith("nothing got worse")

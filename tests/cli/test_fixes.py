@@ -263,7 +263,7 @@ def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str,
 @pytest.mark.parametrize(
     "words",
     [
-        ["compare", "fraud", "1", "2", "--rounds", "0"],
+        ["compare", "fraud", "1", "2", "--n-boot", "0"],
         ["simulate", "y.csv", "--seed", "-1"],
         ["simulate", "y.csv", "--rows", "0"],
         ["train", "fraud", "--seed", "-1"],
@@ -272,7 +272,7 @@ def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str,
     ids=str,
 )
 def test_a_value_that_nothing_works_with_is_wrong_usage(words: list[str], mlflow_uri: str) -> None:
-    """A negative seed, no rounds, no rows or an empty name: exit code 2, and the parameter is named."""
+    """A negative seed, no samples, no rows or an empty name: exit code 2, and the parameter is named."""
     said = fds(*words)
     assert said.exit_code == 2
     assert "Invalid value for" in said.stderr

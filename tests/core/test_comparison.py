@@ -67,7 +67,7 @@ def test_a_weight_counts_as_so_many_copies(rows: tuple[Labels, Floats, npt.NDArr
 def test_a_version_that_flags_nothing_has_no_precision() -> None:
     """It is unknown, neither 0 nor worse: only what can be seen is compared."""
     labels, scores = _simulated(2.0, seed=1)
-    made = compare(labels, scores, scores, thresholds=(0.5, 1.1), random=_random(), rounds=50)
+    made = compare(labels, scores, scores, thresholds=(0.5, 1.1), random=_random(), n_boot=50)
     found = {delta.metric: delta for delta in made.deltas}
     assert np.isnan([found["precision"].candidate, found["precision"].low, found["precision"].high]).all()
     assert found["precision"].change is Change.UNCLEAR
@@ -90,7 +90,7 @@ def test_a_clearly_better_candidate_is_to_be_promoted() -> None:
     """More separation at the same threshold improves recall and average precision, and the advice says so."""
     labels, baseline = _simulated(1.0, seed=1)
     _, candidate = _simulated(3.0, seed=1)
-    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=100)
+    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), n_boot=100)
     assert made.advice is Advice.PROMOTE
     assert (made.rows, made.frauds) == (4_000, int(labels.sum()))
     changes = {delta.metric: delta.change for delta in made.deltas}
@@ -103,7 +103,7 @@ def test_a_clearly_worse_candidate_is_not() -> None:
     """The other way round the champion is to be kept, and the reason names what got worse."""
     labels, baseline = _simulated(3.0, seed=1)
     _, candidate = _simulated(1.0, seed=1)
-    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=100)
+    made = compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), n_boot=100)
     assert made.advice is Advice.KEEP
     assert "recall" in made.reason
     assert "got worse" in made.reason
@@ -112,7 +112,7 @@ def test_a_clearly_worse_candidate_is_not() -> None:
 def test_the_same_version_twice_shows_no_difference() -> None:
     """A version against itself differs by exactly nothing, with intervals of no width, and the champion is kept."""
     labels, scores = _simulated(1.5, seed=2, n=500)
-    made = compare(labels, scores, scores, thresholds=(0.7, 0.7), random=_random(), rounds=50)
+    made = compare(labels, scores, scores, thresholds=(0.7, 0.7), random=_random(), n_boot=50)
     assert all((d.difference, d.low, d.high, d.change) == (0, 0, 0, Change.UNCLEAR) for d in made.deltas)
     assert made.advice is Advice.KEEP
     assert "no difference is clear" in made.reason
@@ -121,12 +121,12 @@ def test_the_same_version_twice_shows_no_difference() -> None:
 def test_more_recall_for_many_false_alarms_is_for_a_person_to_decide() -> None:
     """A lower threshold buys recall with false alarms: improved and worse at once is undecided."""
     labels, scores = _simulated(1.5, seed=3)
-    made = compare(labels, scores, scores, thresholds=(0.9, 0.6), random=_random(), rounds=100)
+    made = compare(labels, scores, scores, thresholds=(0.9, 0.6), random=_random(), n_boot=100)
     assert made.advice is Advice.UNDECIDED
     assert "a person decides" in made.reason
     changes = {delta.metric: delta.change for delta in made.deltas}
     assert (changes["recall"], changes["false_positive_rate"]) == (Change.IMPROVED, Change.WORSE)
-    other = compare(labels, scores, scores, thresholds=(0.6, 0.9), random=_random(), rounds=100)
+    other = compare(labels, scores, scores, thresholds=(0.6, 0.9), random=_random(), n_boot=100)
     changes = {delta.metric: delta.change for delta in other.deltas}
     assert (changes["recall"], changes["false_positive_rate"]) == (Change.WORSE, Change.IMPROVED)
 
@@ -134,7 +134,7 @@ def test_more_recall_for_many_false_alarms_is_for_a_person_to_decide() -> None:
 def test_each_version_flags_at_its_own_threshold() -> None:
     """Two versions on different scales compare fairly: halved scores with a halved threshold are the same version."""
     labels, scores = _simulated(1.5, seed=4, n=800)
-    made = compare(labels, scores, scores / 2, thresholds=(0.7, 0.35), random=_random(), rounds=20)
+    made = compare(labels, scores, scores / 2, thresholds=(0.7, 0.35), random=_random(), n_boot=20)
     assert all(delta.difference == 0 for delta in made.deltas)
 
 
@@ -144,7 +144,7 @@ def test_a_comparison_repeats_with_its_seed() -> None:
     _, candidate = _simulated(1.3, seed=5, n=300)
 
     def once() -> tuple[Delta, ...]:
-        return compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), rounds=30).deltas
+        return compare(labels, baseline, candidate, thresholds=(0.8, 0.8), random=_random(), n_boot=30).deltas
 
     assert once() == once()
 
@@ -157,7 +157,7 @@ def test_few_frauds_do_not_break_the_bootstrap(seed: int) -> None:
     labels[3] = 1
     scores = np.linspace(0, 1, 12)
     made = compare(
-        labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=np.random.default_rng(seed), rounds=10
+        labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=np.random.default_rng(seed), n_boot=10
     )
     assert np.isfinite([(d.low, d.high, d.baseline, d.candidate) for d in made.deltas]).all()
 
@@ -182,11 +182,11 @@ def test_clearly_worse_is_an_interval_below_zero_on_enough_rows_of_each_class(fr
     labels = np.zeros(400, dtype=np.int8)
     labels[:frauds] = 1
     scores = np.linspace(1, 0, 400)
-    made = compare(labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=_random(), rounds=100)
+    made = compare(labels, scores, scores[::-1].copy(), thresholds=(0.5, 0.5), random=_random(), n_boot=100)
     assert made.ranking.high < 0
     assert made.clearly_worse is clearly
     assert made.in_short.startswith("clearly worse" if clearly else "too few rows")
-    back = compare(labels, scores[::-1].copy(), scores, thresholds=(0.5, 0.5), random=_random(), rounds=100)
+    back = compare(labels, scores[::-1].copy(), scores, thresholds=(0.5, 0.5), random=_random(), n_boot=100)
     assert not back.clearly_worse
 
 

@@ -26,7 +26,7 @@ from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion
 from fds_mlflow.rollouts.plan.file import load_plan
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.serving.disk.spool import Spool
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.host.recorder import OutcomeRecorder as Recorder
 from fds_mlflow.serving.worker.settings import ServerSettings as Settings
 from tests.conftest import FakeClock
@@ -127,8 +127,8 @@ def outcome_store(schema: str, path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def server_folder(folder: Path) -> tuple[Shelf, Spool]:
+def server_folder(folder: Path) -> tuple[VersionCache, Spool]:
     """What a server of an earlier commit left on its disk, as one that starts on it today finds it."""
     settings = Settings(MODEL, "memory:", folder / "cache")
     shutil.copytree(HERE / "server" / "cache", settings.cache)
-    return settings.shelf(), settings.spool()
+    return settings.version_cache(), settings.spool()

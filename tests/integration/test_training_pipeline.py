@@ -132,7 +132,7 @@ class TestVersionManagementIntegration:
         assert [v.version for v in model.overview().versions] == [4, 3, 2, 1]
         assert (_stage(uri, 1), _stage(uri, 2), _stage(uri, 3)) == ("Production", "Staging", "None")
 
-        comparison = model.compare(1, 2, data=sample_split.test, rounds=100)
+        comparison = model.compare(1, 2, data=sample_split.test, n_boot=100)
         assert tuple(delta.metric for delta in comparison.deltas) == METRICS
         assert all(delta.low <= delta.difference <= delta.high for delta in comparison.deltas)
         assert comparison.deltas[-1].change is Change.IMPROVED, "LightGBM beats the forest on labelled data"
@@ -159,7 +159,7 @@ class TestEndToEndTrainingPipeline:
         assert (forest.version, boosting.version) == (1, 2)
 
         model = ManagedModel(MODEL, outcomes=sync_outcomes, actor="tester")
-        comparison = model.compare(1, 2, data=sample_split.test, rounds=100)
+        comparison = model.compare(1, 2, data=sample_split.test, n_boot=100)
         best = max((forest, boosting), key=lambda trained: trained.metrics["average_precision"])
         assert best.version is not None
         model.stage(best.version, reason="best of two")

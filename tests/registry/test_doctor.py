@@ -111,10 +111,10 @@ HANDS: dict[str, tuple[Callable[[World], object], Severity, str]] = {
     "damaged rollout": (
         lambda world: world.by_hand(SetVersionTag(3, tags.ROLLOUT, "{")),
         Severity.WARNING,
-        "the rollout tag of version 3 does not read",
+        "the rollout tag of version 3 cannot be parsed",
     ),
     "event deleted": (_delete_event, Severity.WARNING, "1 events are missing from the history: 2"),
-    "event damaged": (_damage_event, Severity.WARNING, "does not read"),
+    "event damaged": (_damage_event, Severity.WARNING, "cannot be parsed"),
     "intent damaged": (_damage_intent, Severity.WARNING, f"the operation in flight in the tag fds.intent.{'0' * 26}"),
     "event doubled": (_twin_event, Severity.WARNING, "2 events have the sequence 2"),
     "champion not ready": (_not_ready, Severity.DANGER, "the champion is version 2, which is FAILED_REGISTRATION"),

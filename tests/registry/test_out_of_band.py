@@ -414,11 +414,11 @@ NONSENSE = ["", "None", "[]", "{", "{}", "NaN", "[" * 500]
 
 @pytest.mark.parametrize("value", NONSENSE)
 def test_rollout_tag_nonsense(value: str, hands: Hands) -> None:
-    """A rollout tag that does not read makes the canary inert; it is recorded, and a new rollout mends it."""
+    """A rollout tag that cannot be parsed makes the canary inert; it is recorded, and a new rollout fixes it."""
     hands.client.set_model_version_tag(MODEL, "3", tags.ROLLOUT, value)
     assert hands.routing() == (2, None, None)
     assert hands.router.degraded is None
-    assert (Severity.WARNING, "the rollout tag of version 3 does not read") in hands.doctor()
+    assert (Severity.WARNING, "the rollout tag of version 3 cannot be parsed") in hands.doctor()
     hands.model.settle()
     assert hands.told() == [(Kind.ADOPT, 2, 2)]
     hands.model.canary.start(3, reason="again")
@@ -464,7 +464,7 @@ def test_event_tag_nonsense(value: str, hands: Hands) -> None:
     name = _event_name(hands, 3)
     hands.client.set_registered_model_tag(MODEL, name, value)
     assert hands.routing() == (2, 3, 1_000)
-    assert (Severity.WARNING, f"the tag {name} does not read") in hands.doctor()
+    assert (Severity.WARNING, f"the tag {name} cannot be parsed") in hands.doctor()
     hands.model.canary.advance(reason="go on")
     assert hands.routing() == (2, 3, 2_500)
     view = hands.model.session.look()
@@ -487,7 +487,7 @@ def test_intent_tag_nonsense(value: str, hands: Hands) -> None:
     """A tag that is named as an operation in flight and reads as none blocks nobody, is named, and can be put aside."""
     name = tags.intent_name("0" * 26)
     hands.client.set_registered_model_tag(MODEL, name, value)
-    assert (Severity.WARNING, f"the operation in flight in the tag {name} does not read") in hands.doctor()
+    assert (Severity.WARNING, f"the operation in flight in the tag {name} cannot be parsed") in hands.doctor()
     hands.model.canary.advance(reason="go on")
     assert hands.told() == [(Kind.ADVANCE, 2, 3)]
     assert hands.clock.seconds < 1.0

@@ -11,7 +11,7 @@ import pytest
 from mlflow.models import infer_signature
 
 from fds_mlflow.errors import DataError
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.convert import average_path, convert, forest_text
 from fds_mlflow.scoring.scorer import Scorer, accelerated
 from fds_mlflow.scoring.trees import Trees
@@ -39,8 +39,8 @@ class Logged:
         self.loaded = mlflow.pyfunc.load_model(str(self.folder))
         self.kinds = kinds_of(self.loaded)
 
-    def convert(self) -> NativeModel | None:
-        """Its native form."""
+    def convert(self) -> CompiledModel | None:
+        """Its compiled scorer."""
         return convert(str(self.folder), self.loaded, self.frame.head(5), self.kinds)
 
 
@@ -100,12 +100,12 @@ def test_the_scores_are_those_of_pyfunc(logged: Logged):
 
 
 def test_those_who_embed_a_version_get_the_same_scores_sooner(logged: Logged):
-    """A scorer with its native form answers frames and single transactions as the one without."""
+    """A scorer with its compiled scorer answers frames and single transactions as the one without."""
     kinds = logged.kinds
     example, folder = logged.frame.head(5), str(logged.folder)
     slow = Scorer(1, 0.5, kinds, example, logged.loaded.predict, folder, logged.loaded, frozenset({"noise"}))
     fast = accelerated(slow)
-    assert fast.native is not None
+    assert fast.compiled is not None
     frame = _random_rows(logged.frame)
     expected = slow.score(frame)
     assert np.abs(fast.score(frame) - expected).max() <= logged.tolerance
@@ -130,12 +130,12 @@ def test_it_is_read_back_as_it_was_written(logged: Logged, tmp_path: Path):
     native = logged.convert()
     assert native is not None
     native.save(tmp_path)
-    again = NativeModel.load(tmp_path)
+    again = CompiledModel.load(tmp_path)
     assert again is not None
     frame = _random_rows(logged.frame)
     columns = [frame[name].to_numpy() for name in native.names]
     assert (again.matrix(columns) == native.matrix(columns)).all()
-    assert NativeModel.load(tmp_path / "nothing here") is None
+    assert CompiledModel.load(tmp_path / "nothing here") is None
 
 
 def test_a_text_where_a_number_belongs_is_refused(logged: Logged):
@@ -166,7 +166,7 @@ class _Lies:
 
 
 def test_a_native_form_that_disagrees_is_not_used(logged: Logged):
-    """Where pyfunc scores differently, for whatever reason, there is no native form."""
+    """Where pyfunc scores differently, for whatever reason, there is no compiled scorer."""
     example = logged.frame.head(5)
     assert convert(str(logged.folder), _Lies(logged.loaded), example, logged.kinds) is None
 

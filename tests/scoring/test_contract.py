@@ -14,7 +14,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.scoring.contract import checked, checked_one
 from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.served import Prepared
-from tests.support.version_caches import shelf
+from tests.support.version_caches import version_cache
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -50,7 +50,7 @@ def test_a_server_and_the_library_refuse_the_same_answer_alike(tmp_path: Any) ->
     """One answer that breaks the contract is refused in the same words when promoted, when routed and when served."""
     from fds_mlflow.scoring.loaded import Loaded
 
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     prepared = there.prepared(1, "identity1")
     assert isinstance(prepared, Prepared)
     served = Loaded.load(prepared, 0.5, 1.0)

@@ -68,7 +68,7 @@ def saved(model: Any, folder: Path) -> Any:
     return mlflow.pyfunc.load_model(str(folder))
 
 
-def on_shelf(model: Any, folder: Path) -> tuple[Loaded, Any]:
+def cached(model: Any, folder: Path) -> tuple[Loaded, Any]:
     """The version as a worker has it in memory, and pyfunc's form of it."""
     loaded = saved(model, model_folder(folder))
     inputs = kinds_of(loaded)
@@ -76,7 +76,7 @@ def on_shelf(model: Any, folder: Path) -> tuple[Loaded, Any]:
     arrays = array_model(loaded, ROWS.head(20), inputs)
     if native is not None:
         native.save(folder)
-    describe(folder, inputs, native=native is not None, arrays=arrays is not None)
+    describe(folder, inputs, compiled=native is not None, arrays=arrays is not None)
     return Loaded.load(Prepared(1, "one", folder, inputs, native is not None, arrays is not None), 0.5, 30.0), loaded
 
 
@@ -87,8 +87,8 @@ def test_every_type_of_column_is_scored_as_pyfunc_scores_it(
     tmp_path: Path, make: Callable[[], Any], native: bool, framed: bool
 ):
     """Doubles, floats, whole numbers and booleans give pyfunc's scores, singly and together, by the quickest form."""
-    there, loaded = on_shelf(make(), tmp_path)
-    assert (there.native is not None, there._framed) == (native, framed)
+    there, loaded = cached(make(), tmp_path)
+    assert (there.compiled is not None, there._framed) == (native, framed)
     expected = np.asarray(loaded.predict(ROWS), dtype=np.float64)
     # What arrives in JSON are Python's numbers, with more digits than a float keeps.
     rows = [tuple(row) for row in ROWS.astype({"ratio": "float64"}).to_numpy(dtype=object).tolist()]
@@ -98,7 +98,7 @@ def test_every_type_of_column_is_scored_as_pyfunc_scores_it(
 
 def test_a_float_with_more_digits_is_rounded_as_mlflow_rounds_it(tmp_path: Path):
     """A value between two floats is scored as the float that MLflow makes of it."""
-    there, loaded = on_shelf(booster(), tmp_path)
+    there, loaded = cached(booster(), tmp_path)
     more = ROWS.assign(ratio=ROWS["ratio"].astype(np.float64) * (1 + 2e-8))
     expected = loaded.predict(more.astype({"ratio": "float32"}))
     rows = [tuple(row) for row in more.to_numpy(dtype=object).tolist()]
@@ -117,8 +117,8 @@ NOT_EXACT = {
 
 @pytest.fixture(scope="module", params=[booster, forest])
 def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A version in memory, in its native form or by arrays."""
-    return on_shelf(request.param(), tmp_path_factory.mktemp("there"))[0]
+    """A version in memory, in its compiled scorer or by arrays."""
+    return cached(request.param(), tmp_path_factory.mktemp("there"))[0]
 
 
 @pytest.mark.parametrize("name", NOT_EXACT)
@@ -138,7 +138,7 @@ def test_those_who_embed_a_version_are_refused_the_same(tmp_path: Path, make: Ca
     scorer = accelerated(
         Scorer(1, 0.5, kinds_of(loaded), ROWS.head(20), loaded.predict, str(tmp_path / "model"), loaded)
     )
-    assert scorer.native is not None
+    assert scorer.compiled is not None
     for wrong in ({"amount": "12.5"}, {"count": "3"}, *NOT_EXACT.values()):
         with pytest.raises(DataError, match="could not score a transaction"):
             scorer.row({**ROWS.iloc[0].to_dict(), **wrong})
@@ -151,7 +151,7 @@ def test_a_single_float_is_rounded_like_a_column_of_them(tmp_path: Path):
     scorer = accelerated(
         Scorer(1, 0.5, kinds_of(loaded), ROWS.head(20), loaded.predict, str(tmp_path / "model"), loaded)
     )
-    assert scorer.native is not None
+    assert scorer.compiled is not None
     frame = ROWS.head(50).assign(ratio=np.float32(0.7))
     expected = loaded.predict(frame)
     chosen = [place for place in range(50) if 0 <= expected[place] <= 1]
@@ -192,7 +192,7 @@ def test_those_who_embed_a_pipeline_get_its_scores_without_a_frame(tmp_path: Pat
     loaded = saved(forest(), tmp_path / "model")
     slow = Scorer(1, 0.5, kinds_of(loaded), ROWS.head(20), loaded.predict, str(tmp_path / "model"), loaded)
     fast = accelerated(slow)
-    assert fast.native is not None
+    assert fast.compiled is not None
     assert (fast.score(ROWS) == slow.score(ROWS)).all()
     assert fast.row(ROWS.iloc[7].to_dict()) == slow.score(ROWS)[7]
     with pytest.raises(DataError, match="could not score a transaction"):

@@ -1,4 +1,4 @@
-"""A model with versions of every temper, in a real MLflow, logged once; and the shelf that a server fills from it."""
+"""A model with versions of every temper, in a real MLflow, logged once, and the cache that a server fills from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow.models import infer_signature
 from fds_mlflow import ManagedModel
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.mlflow_store import MlflowStore
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.host.prepare import prepare
 
 MODEL = "fraud"
@@ -119,10 +119,10 @@ class Registry:
             self.model.promote(FIRST, reason="the next test")
 
 
-def shelved(uri: str, truth: str, root: Path) -> Path:
+def cached_versions(uri: str, truth: str, root: Path) -> Path:
     """Prepare the versions that load, as a server would in processes of their own."""
-    shelf, store = Shelf(root, MODEL, uri), MlflowStore(registry_uri=truth, tracking_uri=truth)
+    cache, store = VersionCache(root, MODEL, uri), MlflowStore(registry_uri=truth, tracking_uri=truth)
     for version in (FIRST, SECOND, MOODY):
-        with shelf.preparing(version, store.version(MODEL, version).identity) as folder:
+        with cache.preparing(version, store.version(MODEL, version).identity) as folder:
             prepare(store, MODEL, version, folder, tracking_uri=truth, registry_uri=truth)
     return root

@@ -9,9 +9,9 @@ from pathlib import Path
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable
-from fds_mlflow.scoring.compiled import Column, NativeModel
+from fds_mlflow.scoring.compiled import Column, CompiledModel
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.serving.disk.version_cache import Shelf, describe
+from fds_mlflow.serving.disk.version_cache import VersionCache, describe
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INPUTS = {"amount": "double", "hour": "double", "channel": "string"}
@@ -33,7 +33,7 @@ def stump(low: float, high: float, columns: int, *, at: float = 100.0) -> str:
 
 
 def put(
-    shelf: Shelf,
+    cache: VersionCache,
     version: int,
     *,
     low: float = 0.1,
@@ -42,16 +42,16 @@ def put(
     codes: Sequence[str] = ("shop", "web"),
     optional: Collection[str] = (),
 ) -> None:
-    """Put a version on the shelf that scores by its first column."""
+    """Put a version in the version cache that scores by its first column."""
     columns = [
         Column(name, "ordinal", codes={value: code for code, value in enumerate(codes)}, other=-1)
         if kind == "string"
         else Column(name)
         for name, kind in inputs.items()
     ]
-    with shelf.preparing(version, f"identity{version}") as folder:
-        NativeModel(columns, range(len(columns)), stump(low, high, len(columns))).save(folder)
-        describe(folder, inputs, native=True, optional=optional)
+    with cache.preparing(version, f"identity{version}") as folder:
+        CompiledModel(columns, range(len(columns)), stump(low, high, len(columns))).save(folder)
+        describe(folder, inputs, compiled=True, optional=optional)
 
 
 def table(*, weight: int | None = None, threshold: float = 0.5, problem: str | None = None, champion: int = 1) -> Table:
@@ -63,9 +63,9 @@ def table(*, weight: int | None = None, threshold: float = 0.5, problem: str | N
     return Table(RoutingTable(champion, rollout), tuple(versions), NOW, problem)
 
 
-def shelf(folder: Path) -> Shelf:
-    """A shelf with version 1 (0.1 or 0.9) and version 2 (0.2 or 0.8)."""
-    made = Shelf(folder, "fraud", "memory:")
+def version_cache(folder: Path) -> VersionCache:
+    """A version cache with version 1 (0.1 or 0.9) and version 2 (0.2 or 0.8)."""
+    made = VersionCache(folder, "fraud", "memory:")
     put(made, 1)
     put(made, 2, low=0.2, high=0.8)
     return made

@@ -31,9 +31,10 @@ def framed(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
             frame = cast_df_types_according_to_schema(frame, schema)
         _enforce_schema(frame, schema)
     except Exception as error:  # whatever MLflow, pandas and NumPy say of rows that they do not take
-        raise UnfitError(f"the request does not fit: {_said(error)}", fix="send what the signature says") from None
+        raise UnfitError(f"the request does not fit: {describe(error)}", fix="send what the signature says") from None
     return frame
 
 
-def _said(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """What an error of MLflow says, at most 1,000 characters."""
     return str(getattr(error, "message", error))[:1_000]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fds_mlflow.errors import DataError
 from fds_mlflow.runtime.csv_text import records
 from fds_mlflow.scoring.columns import from_text
-from fds_mlflow.scoring.requests.framing import _said
+from fds_mlflow.scoring.requests.framing import describe
 from fds_mlflow.scoring.requests.parquet import check_parquet
 from fds_mlflow.scoring.requests.rows import Batch, Piece, Requests
 
@@ -115,7 +115,7 @@ class LooseFormats:
             raise
         except Exception as error:  # whatever MLflow, pandas and NumPy say of a request that they do not take
             raise DataError(
-                f"the request does not fit: {_said(error)}", fix="the signature of the model is at /openapi.json"
+                f"the request does not fit: {describe(error)}", fix="the signature of the model is at /openapi.json"
             ) from None
         if not 0 < rows <= self._limit:
             raise DataError(f"the request has {rows:,} rows", fix=f"send 1 to {self._limit:,} at a time")

@@ -166,7 +166,7 @@ class Spool:
         path.unlink(missing_ok=True)
 
     def refuse(self, path: Path) -> None:
-        """Put a file aside that does not read; nothing is lost, and somebody should look at it."""
+        """Put a file aside that cannot be parsed; nothing is lost, and somebody should look at it."""
         refused = self.folder / "refused"
         refused.mkdir(exist_ok=True)
         path.rename(refused / path.name)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _TABLE, _VERSION, _WAKE, _REASON = "table.json", "version.json", "wake", "reason.json"
 
 
-class Shelf:
+class VersionCache:
     """One model's folder.
 
     Args:
@@ -58,7 +58,7 @@ class Shelf:
         return _changed(self.folder / _TABLE)
 
     def table(self) -> Table | None:
-        """The table as it was last written; None where there is none, or none that reads."""
+        """The table as it was last written; None where there is none, or none that can be parsed."""
         values = _read(self.folder / _TABLE)
         if values is None:
             return None
@@ -70,7 +70,7 @@ class Shelf:
                 values["problem"],
             )
         except (KeyError, TypeError, ValueError) as error:
-            log.warning("the table in %s does not read: %r", self.folder, error)
+            log.warning("the table in %s cannot be parsed: %r", self.folder, error)
             return None
 
     def write_table(self, table: Table) -> None:
@@ -118,7 +118,7 @@ class Shelf:
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
-        """A folder to prepare a version in; it appears on the shelf, whole, when the block ends without an error."""
+        """A folder to prepare a version in; it appears in the cache, whole, when the block ends without an error."""
         place = self._place(version, identity)
         folder = place.with_suffix(f".{os.getpid()}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -152,10 +152,10 @@ class Shelf:
 
 
 def describe(
-    folder: Path, inputs: Mapping[str, str], *, native: bool, arrays: bool = False, optional: Collection[str] = ()
+    folder: Path, inputs: Mapping[str, str], *, compiled: bool, arrays: bool = False, optional: Collection[str] = ()
 ) -> None:
     """Write down what a version is, as the last step of preparing it."""
-    values = {"inputs": dict(inputs), "native": native, "arrays": arrays, "optional": sorted(optional)}
+    values = {"inputs": dict(inputs), "native": compiled, "arrays": arrays, "optional": sorted(optional)}
     _replace(folder / _VERSION, values)
 
 
@@ -178,7 +178,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.warning("%s does not read: %s", path, error)
+        log.warning("%s cannot be parsed: %s", path, error)
         return None
     return values if isinstance(values, dict) else None
 

@@ -1,4 +1,4 @@
-"""Follows the aliases of a model and keeps the shelf up to date, for the processes that answer requests."""
+"""Follows the aliases of a model and keeps the version cache up to date, for the processes that answer requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fds_mlflow.registry.aliases import Aliases
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Follower:
     Args:
         model: Registered model.
         store: The registry.
-        shelf: Where versions and table go.
+        cache: Where versions and table go.
         prepare: Prepares a version in an empty folder; raises `FdsError` where it cannot.
         clock: Time.
     """
@@ -46,13 +46,13 @@ class Follower:
         self,
         model: str,
         store: RegistryStore,
-        shelf: Shelf,
+        cache: VersionCache,
         prepare: Callable[[int, Path], None],
         clock: Clock,
     ) -> None:
         self.model = model
         self._store = store
-        self._shelf = shelf
+        self._cache = cache
         self._prepare = prepare
         self._clock = clock
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="prepare")
@@ -78,7 +78,7 @@ class Follower:
         except FdsError as error:
             return self._stay(error.what)
         table = Table(found.routing, tuple(served), self._clock.now(), problem)
-        self._shelf.write_table(table)
+        self._cache.write_table(table)
         self._foresee(found.champion)
         self._keep(served)
         return table
@@ -89,20 +89,20 @@ class Follower:
 
     def _stay(self, problem: str) -> Table | None:
         """The last table stays in force, and says why."""
-        table = self._shelf.table()
+        table = self._cache.table()
         if table is None:
-            if problem != self._shelf.reason:
+            if problem != self._cache.reason:
                 log.warning("%s cannot be served: %s", self.model, problem)
-                self._shelf.write_reason(problem)
+                self._cache.write_reason(problem)
             return None
         if table.problem != problem:
             log.warning("the table of %s stays as it was: %s", self.model, problem)
             table = replace(table, problem=problem)
-            self._shelf.write_table(table)
+            self._cache.write_table(table)
         return table
 
     def _ready(self, found: Aliases, *, wait: bool) -> str | None:
-        """Whether the versions are on the shelf; what is wrong with a canary that cannot be.
+        """Whether the versions are in the cache; what is wrong with a canary that cannot be.
 
         Raises:
             UnavailableError: One is being prepared.
@@ -122,7 +122,7 @@ class Follower:
 
     def _require(self, view: VersionView, *, wait: bool) -> None:
         identity = view.identity
-        if self._shelf.prepared(view.version, identity) is not None:
+        if self._cache.prepared(view.version, identity) is not None:
             self._preparing.pop(identity, None)
             return
         doing = self._preparing.get(identity)
@@ -158,7 +158,7 @@ class Follower:
     def _put(self, version: int, identity: str) -> None:
         log.info("preparing version %s of %s", version, self.model)
         try:
-            with self._shelf.preparing(version, identity) as folder:
+            with self._cache.preparing(version, identity) as folder:
                 self._prepare(version, folder)
         except OSError as error:
             raise RefusedError(
@@ -175,7 +175,7 @@ class Follower:
         if len(self._lately) > KEPT:
             self._lately = self._lately[-KEPT:]
             spare = {self._spare} if self._spare else set()
-            self._shelf.keep({*self._lately, *self._preparing, *spare, *(one.identity for one in served)})
+            self._cache.keep({*self._lately, *self._preparing, *spare, *(one.identity for one in served)})
 
 
 def _served(view: VersionView) -> Served:

@@ -1,4 +1,4 @@
-"""Whose a folder is: one server writes to a shelf, and another one on the same folder is refused."""
+"""Whose a folder is: one server writes to a version cache, and another one on the same folder is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches a version, checks it, and makes its native form: in a process of its own, with its own memory and time limit.
+"""Fetches a version, checks it, and compiles it: in a process of its own, with its own memory and time limit.
 
 python -m fds_mlflow.serving.host.prepare MODEL VERSION FOLDER [--tracking-uri URI] [--registry-uri URI]
 """
@@ -98,8 +98,8 @@ def prepare(
         RefusedError: It does not load, or does not score its input example.
     """
     from fds_mlflow.scoring.arrays import ArrayModel
-    from fds_mlflow.scoring.compiled import NativeModel
-    from fds_mlflow.scoring.convert import quick_form
+    from fds_mlflow.scoring.compiled import CompiledModel
+    from fds_mlflow.scoring.convert import compiled
     from fds_mlflow.scoring.scorer import load
     from fds_mlflow.scoring.trial import tried
 
@@ -112,13 +112,13 @@ def prepare(
         raise RefusedError(f"version {version} does not score its input example: {error.what}", fix=error.fix) from None
     target = model_folder(folder)
     shutil.copytree(scorer.folder, target)
-    form = quick_form(str(target), scorer.loaded, scorer.example, scorer.inputs)
-    if isinstance(form, NativeModel):
+    form = compiled(str(target), scorer.loaded, scorer.example, scorer.inputs)
+    if isinstance(form, CompiledModel):
         form.save(folder)
     describe(
         folder,
         scorer.inputs,
-        native=isinstance(form, NativeModel),
+        compiled=isinstance(form, CompiledModel),
         arrays=isinstance(form, ArrayModel),
         optional=scorer.optional,
     )

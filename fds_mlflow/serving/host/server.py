@@ -1,7 +1,7 @@
 """The server: one process that follows the registry and writes to the store, and workers that answer requests.
 
-The workers share one listening socket and import neither MLflow nor SQLAlchemy (but for a model that has no native
-form); so they are small, and nothing that the registry or the store does holds a request up.
+The workers share one listening socket and import neither MLflow nor SQLAlchemy (but for a model that has no
+compiled scorer); so they are small, and nothing that the registry or the store does holds a request up.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def work(settings: ServerSettings, options: Options, listening: socket.socket, o
         settings: Of the worker.
         options: Of the server.
         listening: Where clients connect.
-        ownership: Of the shelf: nobody else's while this process lives.
+        ownership: Of the version cache: nobody else's while this process lives.
     """
     import uvicorn
     import uvloop
@@ -136,9 +136,9 @@ class Server:
     Args:
         settings: Of the workers.
         options: Of the server.
-        follower: Keeps the shelf up to date.
+        follower: Keeps the version cache up to date.
         recorder: Moves outcomes; None to leave them on disk.
-        ownership: Of the shelf; the workers share it.
+        ownership: Of the version cache; the workers share it.
 
     Raises:
         ConfigError: The address cannot be listened on.
@@ -163,7 +163,7 @@ class Server:
         self._socket = _listen(options)
         self._recording: threading.Thread | None = None
         self._looked = threading.Event()
-        self._woken = settings.shelf().woken
+        self._woken = settings.version_cache().woken
 
     @property
     def address(self) -> str:
@@ -182,9 +182,9 @@ class Server:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._settings.shelf().tidy()
+        self._settings.version_cache().tidy()
         self._settings.spool().tidy()
-        if self._settings.shelf().table() is not None:
+        if self._settings.version_cache().table() is not None:
             self._looked.set()
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
         while not self._looked.wait(0.1) and not self._stopping.is_set():
@@ -215,10 +215,10 @@ class Server:
 
     def _due(self) -> bool:
         """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
-        shelf, until = self._settings.shelf(), time.monotonic() + self._options.poll_seconds
+        cache, until = self._settings.version_cache(), time.monotonic() + self._options.poll_seconds
         while not self._stopping.wait(min(WAKE_SECONDS, self._options.poll_seconds)):
-            if shelf.woken != self._woken or time.monotonic() >= until:
-                self._woken = shelf.woken
+            if cache.woken != self._woken or time.monotonic() >= until:
+                self._woken = cache.woken
                 return True
         return False
 
@@ -350,12 +350,12 @@ def run(
 
     model = settings.model
     # Before the address: workers of a server that was killed have both until they end.
-    ownership = Ownership(settings.shelf().folder)
+    ownership = Ownership(settings.version_cache().folder)
     preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
     follower = Follower(
         model,
         MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri),
-        settings.shelf(),
+        settings.version_cache(),
         preparation,
         SystemClock(),
     )

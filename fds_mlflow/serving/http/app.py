@@ -58,7 +58,7 @@ _SHORT = 2**16
 """Bytes of a request that is read at once; a longer one is read in a thread, for the same reason."""
 
 _THREADS = 8
-"""Requests of models without a native form, and large ones, that are worked on at once."""
+"""Requests of models without a compiled scorer, and large ones, that are worked on at once."""
 
 _encode = msgspec.json.Encoder().encode
 _labels = msgspec.json.Decoder(list[Label]).decode
@@ -180,7 +180,7 @@ class App:
         the processor's cache: a seventh more requests a second over 16 connections.
 
         Args:
-            asked: Is told the answer.
+            asked: Is given the answer.
             headers: Of the request.
             sent: The whole body.
         """
@@ -222,7 +222,7 @@ class App:
         return _encode(answer)
 
     def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
-        answer = self.worker.engine.answer(state, values, names, variant=said.pin)
+        answer = self.worker.engine.answer(state, values, names, variant=said.variant)
         answer.request_id = said.request_id or answer.request_id
         return answer
 
@@ -230,7 +230,7 @@ class App:
         contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
-        if len(names) == 1 or said.pin is not None:
+        if len(names) == 1 or said.variant is not None:
             return [self._answer(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
         answers = self.worker.engine.answers(state, requests.rows, names)
         if said.request_id is not None:

@@ -60,7 +60,7 @@ class Head(msgspec.Struct):
     Attributes:
         request_id: Identity of the request; None where the client gives none.
         key: Routing key, for a body that has none.
-        pin: Variant to answer with.
+        variant: Variant to answer with.
         content_type: Of the body.
         length: Bytes of the body.
         authorization: As it came.
@@ -69,7 +69,7 @@ class Head(msgspec.Struct):
 
     request_id: str | None = None
     key: str | None = None
-    pin: str | None = None
+    variant: str | None = None
     content_type: bytes = b"application/json"
     length: int = 0
     authorization: bytes = b""
@@ -105,7 +105,7 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: ServerSettings) -> He
         elif name == b"authorization":
             said.authorization = value
         elif name == b"x-fds-variant":
-            said.pin = _pinned(value.decode("latin-1"), settings)
+            said.variant = _overridden(value.decode("latin-1"), settings)
     return said
 
 
@@ -133,9 +133,11 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _pinned(variant: str, settings: ServerSettings) -> str:
-    if not settings.pins:
-        raise RefusedError(400, "requests may not choose their variant here", "start the server with --allow-pins")
+def _overridden(variant: str, settings: ServerSettings) -> str:
+    if not settings.variant_override:
+        raise RefusedError(
+            400, "requests may not choose their variant here", "start the server with --allow-variant-override"
+        )
     if variant not in ("champion", "canary"):
         raise RefusedError(400, f"X-FDS-Variant is {variant!r}", "use champion or canary")
     return variant

@@ -1,6 +1,6 @@
 """Scores requests: one immutable state at a time, the champion's answer whatever the canary does, and an outcome each.
 
-No registry, no database, no network: what it needs is on the shelf, and what it leaves behind is a list of outcomes.
+No registry, no database, no network: what it needs is in the version cache, and what it leaves is a list of outcomes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from fds_mlflow.scoring.requests.rows import RequestError, Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import SpooledOutcome, SpooledShadow
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.fallback import answered, each_answered
 
 CHAMPION, CANARY = "champion", "canary"
 
 _FEW = 4
-"""Rows that a native form scores faster one by one."""
+"""Rows that a compiled scorer scores faster one by one."""
 
 _CALLS = 256
 """Times that a model is asked for the rows of one request, at most."""
@@ -94,25 +94,25 @@ class Engine:
     """Answers requests by the state in force, and keeps their outcomes until they are fetched.
 
     Args:
-        shelf: Where table and versions are.
+        cache: Where table and versions are.
         bands: From which risk on more than approval is asked for.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
-        budget: Seconds a canary without a native form may take.
-        patience: The same for a champion.
+        canary_timeout: Seconds a canary without a compiled scorer may take.
+        champion_timeout: The same for a champion.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         state: What answers; None before the first table.
         outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
         shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
-        seen: Which table on the shelf the state was made of.
+        seen: Which table in the version cache the state was made of.
     """
 
-    shelf: Shelf
+    cache: VersionCache
     bands: Bands = field(default_factory=Bands)
     key: str = "transaction_id"
     transaction: str = "transaction_id"
-    budget: float = 0.25
-    patience: float = 5.0
+    canary_timeout: float = 0.25
+    champion_timeout: float = 5.0
     shadow: float = 0.0
     state: ServingState | None = None
     outcomes: deque[SpooledOutcome] = field(default_factory=deque)
@@ -120,17 +120,17 @@ class Engine:
     seen: int = 0
 
     def follow(self) -> bool:
-        """Take over the table on the shelf if it has changed; whether it had.
+        """Take over the table in the version cache if it has changed; whether it had.
 
         A version that does not load never replaces one that serves: then the state stays as it was.
 
         Raises:
             FdsError: The champion does not load.
         """
-        changed = self.shelf.changed
+        changed = self.cache.changed
         if changed == self.seen:
             return False
-        table = self.shelf.table()
+        table = self.cache.table()
         if table is None:
             return False
         self.state = self._made(table)
@@ -141,11 +141,11 @@ class Engine:
         if self.state is not None and self.state.serves(table):
             return self.state.read_again(table)
         rollout = table.routing.rollout
-        champion = self._loaded(table.served(table.routing.champion), self.patience)
+        champion = self._loaded(table.served(table.routing.champion), self.champion_timeout)
         canary = None
         if rollout is not None:
             try:
-                canary = self._loaded(table.served(rollout.canary), self.budget)
+                canary = self._loaded(table.served(rollout.canary), self.canary_timeout)
             except FdsError:
                 canary = None  # the champion answers for it, and each outcome says so
         return ServingState(table, champion, canary, self.key, self.transaction, self.shadow)
@@ -156,7 +156,7 @@ class Engine:
                 return there.given(
                     served.threshold, seconds
                 )  # a canary that became champion may take a champion's time
-        prepared = self.shelf.prepared(served.version, served.identity)
+        prepared = self.cache.prepared(served.version, served.identity)
         if prepared is None:
             raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
         return Loaded.load(prepared, served.threshold, seconds)

@@ -1,4 +1,4 @@
-"""Counts of a server: each worker keeps its own and lays them down now and then; whoever is asked adds them up."""
+"""Counts of a server: each worker keeps its own and flushes them now and then; whoever is asked adds them up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Metrics:
     shadows: int = 0
     lately: dict[int, list[int]] = field(default_factory=dict)
     _laid: str = field(default="", init=False, repr=False)
-    _laying: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _flushing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def scored(self, variant: str, version: int, seconds: float, count: int = 1) -> None:
         """A request was answered with a score."""
@@ -77,7 +77,7 @@ class Metrics:
             return None
         return f"{failed:,} of the {asked:,} requests for scores in the last minute failed"
 
-    def lay_down(self, folder: Path) -> None:
+    def flush(self, folder: Path) -> None:
         """Write the counts where the other workers find them, if they have changed.
 
         Raises:
@@ -94,7 +94,7 @@ class Metrics:
         said = json.dumps(values)
         path = folder / f"{os.getpid()}.json"
         fresh = path.with_suffix(".new")
-        with self._laying:  # whoever is asked for the counts lays them down, besides the one who does so regularly
+        with self._flushing:  # whoever is asked for the counts flushes them, besides the one who does so regularly
             if said == self._laid:
                 return
             folder.mkdir(exist_ok=True)

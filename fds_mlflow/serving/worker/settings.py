@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fds_mlflow.serving.disk.spool import Spool
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.worker.engine import Bands
 
 
@@ -16,22 +16,22 @@ class ServerSettings:
 
     Attributes:
         model: Registered model.
-        registry: URI of the registry, for the name of the shelf.
-        cache: Folder of shelves and spools.
+        registry: URI of the registry, for the name of the version cache.
+        cache: Folder of version caches and spools.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
         bands: From which risk on more than approval is asked for.
-        budget: Seconds a canary without a native form may take.
-        patience: The same for a champion.
+        canary_timeout: Seconds a canary without a compiled scorer may take.
+        champion_timeout: The same for a champion.
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
         token: Bearer token that requests must show; None for none.
         webhook_secret: With which the registry signs its webhooks; None to take none.
-        pins: Whether a header may choose the variant.
+        variant_override: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         record: Whether outcomes are kept.
-        follow_seconds: How often the shelf is looked at.
+        follow_seconds: How often the version cache is looked at.
         spool_limit: Bytes of outcomes that may wait on disk.
     """
 
@@ -41,23 +41,23 @@ class ServerSettings:
     key: str = "transaction_id"
     transaction: str = "transaction_id"
     bands: Bands = field(default_factory=Bands)
-    budget: float = 0.25
-    patience: float = 5.0
+    canary_timeout: float = 0.25
+    champion_timeout: float = 5.0
     body_limit: int = 8 * 2**20
     row_limit: int = 10_000
     body_seconds: float = 10.0
     token: str | None = None
     webhook_secret: str | None = None
-    pins: bool = False
+    variant_override: bool = False
     shadow: float = 0.0
     record: bool = True
     follow_seconds: float = 0.1
     spool_limit: int = 2**30
 
-    def shelf(self) -> Shelf:
-        """The model's shelf."""
-        return Shelf(self.cache, self.model, self.registry)
+    def version_cache(self) -> VersionCache:
+        """The model's version cache."""
+        return VersionCache(self.cache, self.model, self.registry)
 
     def spool(self) -> Spool:
         """The model's spool."""
-        return Spool(self.shelf().folder / "spool", limit=self.spool_limit)
+        return Spool(self.version_cache().folder / "spool", limit=self.spool_limit)

@@ -1,4 +1,4 @@
-"""What a worker does beside its requests: follow the shelf, hand outcomes over, ask for shadows, tell how it is."""
+"""What a worker does beside its requests: follow the cache, hand outcomes over, ask for shadows, tell how it is."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ class Worker:
         self.serving: tuple[ServingState, Formats | LooseFormats] | None = None
         self.problem: str | None = None
         self._threads = threads
-        self._shelf = settings.shelf()
+        self._cache = settings.version_cache()
         self._spool = settings.spool()
         self._unsent: list[Sequence[Item]] = []
         self._handing = threading.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.engine = Engine(
-            self._shelf,
+            self._cache,
             bands=settings.bands,
             key=settings.key,
             transaction=settings.transaction,
-            budget=settings.budget,
-            patience=settings.patience,
+            canary_timeout=settings.canary_timeout,
+            champion_timeout=settings.champion_timeout,
             shadow=settings.shadow,
         )
 
     @property
     def reason(self) -> str:
         """Why there is nothing to serve."""
-        return self.problem or self._shelf.reason or "it is being made ready"
+        return self.problem or self._cache.reason or "it is being made ready"
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
@@ -84,13 +84,13 @@ class Worker:
         self.hand_over()
         if self._unsent:
             log.error("%s outcomes are lost: the disk takes none", sum(map(len, self._unsent)))
-        self.lay_down()
+        self.flush()
 
     async def _following(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.settings.follow_seconds)
-            if self._shelf.changed != self.engine.seen:
+            if self._cache.changed != self.engine.seen:
                 await loop.run_in_executor(self._threads, self.follow)
 
     async def _handing_over(self) -> None:
@@ -103,7 +103,7 @@ class Worker:
                 log.exception("outcomes could not be handed over")
 
     def follow(self) -> None:
-        """Take over the table on the shelf; whatever is wrong with it, what serves goes on serving."""
+        """Take over the table in the version cache; whatever is wrong with it, what serves goes on serving."""
         try:
             if self.engine.follow() and self.engine.state is not None:
                 self.serving = self.engine.state, self._formats(self.engine.state)
@@ -128,7 +128,7 @@ class Worker:
             shadows = self.engine.shadows()
             self.metrics.shadows += len(shadows)
             self._hand_over(shadows)
-            self.lay_down()
+            self.flush()
 
     def _hand_over(self, fresh: Sequence[Item]) -> None:
         if not self.settings.record:
@@ -150,12 +150,12 @@ class Worker:
 
     def wake(self) -> None:
         """Have the registry read now."""
-        self._shelf.wake()
+        self._cache.wake()
 
-    def lay_down(self) -> None:
+    def flush(self) -> None:
         """Write the counts where the other workers find them."""
         try:
-            self.metrics.lay_down(self._shelf.folder / "metrics")
+            self.metrics.flush(self._cache.folder / "metrics")
         except OSError as error:
             log.warning("counts could not be written: %s", error)
 
@@ -170,9 +170,9 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """What serves, how old that knowledge is, and what is wrong."""
-        self.lay_down()
+        self.flush()
         state = self.engine.state
-        total = added_up(self._shelf.folder / "metrics")
+        total = added_up(self._cache.folder / "metrics")
         problem = self.problem or (state.table.problem if state else None) or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
@@ -206,4 +206,4 @@ class Worker:
             "outcomes_buffered": ("Outcomes in this worker's memory", float(said["outcomes"]["buffered"])),
             "outcomes_spooled_bytes": ("Outcomes on disk", float(said["outcomes"]["spooled_bytes"])),
         }
-        return exposition(added_up(self._shelf.folder / "metrics"), gauges, {"model": self.settings.model})
+        return exposition(added_up(self._cache.folder / "metrics"), gauges, {"model": self.settings.model})

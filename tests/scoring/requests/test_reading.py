@@ -42,16 +42,16 @@ class Served:
 
     def __init__(self, folder: Path, kinds: dict[str, str] | None = None, **more: Any) -> None:
         self.settings = ServerSettings("fraud", "memory:", folder, **more)
-        self.shelf = self.settings.shelf()
+        self.cache = self.settings.version_cache()
         for version in (1, 2):
-            put(self.shelf, version, inputs=kinds or KINDS)
+            put(self.cache, version, inputs=kinds or KINDS)
         self.app = App(self.settings)
         self.serve(table())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fds")
 
     def serve(self, what: Table) -> None:
         """Put a table in force."""
-        self.shelf.write_table(what)
+        self.cache.write_table(what)
         self.app.worker.follow()
 
     async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
@@ -368,7 +368,7 @@ async def test_health_asks_whether_scoring_works(served: Served, monkeypatch: py
     assert (await served.client.get("/health")).json()["status"] == "ok"
     state = served.app.worker.engine.state
     assert state is not None
-    monkeypatch.setattr(state.champion.native, "row", lambda _: 1 / 0)
+    monkeypatch.setattr(state.champion.compiled, "row", lambda _: 1 / 0)
     assert (await served.post("/score", ROW)).status_code == 503
     assert (await served.client.get("/health")).json()["status"] == "ok"  # one in a hundred
     for _ in range(4):
@@ -392,7 +392,7 @@ async def test_a_gap_that_the_model_cannot_take_is_refused_for_the_whole_request
             raise ValueError("input contains NaN")
         return 0.5
 
-    monkeypatch.setattr(state.champion.native, "row", picky)
+    monkeypatch.setattr(state.champion.compiled, "row", picky)
     assert (await served.post("/score", ROW)).status_code == 200
     assert len(served.outcomes()) == 1
     answer = await served.post("/score", {**ROW, "amount": None})
@@ -421,7 +421,7 @@ def test_a_worker_reads_requests_of_an_old_table_by_its_own_state(tmp_path: Path
 async def test_a_value_that_does_not_fit_the_canary_alone_is_charged_to_nobody(tmp_path: Path):
     """Callers who sent what the champion ignores go on; their row is the champion's, and no error of the canary's."""
     made = Served(tmp_path, {"amount": "double"})
-    put(made.shelf, 2, inputs={"amount": "double", "age": "long"}, optional=["age"])
+    put(made.cache, 2, inputs={"amount": "double", "age": "long"}, optional=["age"])
     made.serve(table(weight=10_000))
     rows = [{"amount": 250.0, "transaction_id": f"TX{n}", "age": age} for n, age in enumerate([3, None, "old", 2.5, 4])]
     async with made.client:
@@ -437,7 +437,7 @@ async def test_a_value_that_does_not_fit_the_canary_alone_is_charged_to_nobody(t
 async def test_what_the_champion_lets_out_a_canary_cannot_demand(tmp_path: Path):
     """A column that is optional for the champion stays so for its callers, whatever the canary requires."""
     made = Served(tmp_path, {"amount": "double", "age": "double"})
-    put(made.shelf, 3, inputs={"amount": "double", "age": "double"}, optional=["age"])
+    put(made.cache, 3, inputs={"amount": "double", "age": "double"}, optional=["age"])
     made.serve(table(weight=1, champion=3))
     async with made.client:
         assert (await made.post("/score", {"amount": 250.0, "transaction_id": "TX1"})).status_code == 200
@@ -451,7 +451,7 @@ async def test_one_bad_row_is_charged_alone(tmp_path: Path, who: str, monkeypatc
     state = made.app.worker.engine.state
     assert state is not None
     loaded = getattr(state, who)
-    row, matrix = loaded.native.row, loaded.native.matrix
+    row, matrix = loaded.compiled.row, loaded.compiled.matrix
 
     def one(values: Any) -> float:
         return 1 / 0 if values[0] == 666.0 else row(values)
@@ -459,8 +459,8 @@ async def test_one_bad_row_is_charged_alone(tmp_path: Path, who: str, monkeypatc
     def many(columns: Any) -> Any:
         return 1 / 0 if (columns[0] == 666.0).any() else matrix(columns)
 
-    monkeypatch.setattr(loaded.native, "row", one)
-    monkeypatch.setattr(loaded.native, "matrix", many)
+    monkeypatch.setattr(loaded.compiled, "row", one)
+    monkeypatch.setattr(loaded.compiled, "matrix", many)
     rows = [{"amount": 666.0 if n == 77 else 1.0, "transaction_id": f"TX{n}"} for n in range(200)]
     async with made.client:
         answer = await made.post("/invocations", {"dataframe_records": rows})
@@ -505,7 +505,7 @@ async def test_a_parquet_body_is_bounded_by_what_it_unpacks_to(served: Served):
 async def test_a_canary_with_the_same_columns_in_another_order_gets_them_in_its_own(tmp_path: Path):
     """What a column is called decides, not where it stands: the canary's score is its own, alone and in a frame."""
     made = Served(tmp_path, {"amount": "double", "hour": "double"})
-    put(made.shelf, 2, inputs={"hour": "double", "amount": "double"})
+    put(made.cache, 2, inputs={"hour": "double", "amount": "double"})
     made.serve(table(weight=10_000))
     row = {"amount": 250.0, "hour": 3.0, "transaction_id": "TX1"}  # a stump of its first column: the hour is small
     async with made.client:

@@ -101,7 +101,7 @@ def test_what_was_left_half_written_is_never_read(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
-    """A file that does not read is an error of its own, and put aside it waits no more but is not lost."""
+    """A file that cannot be parsed is an error of its own, and put aside it waits no more but is not lost."""
     spool = Spool(tmp_path)
     spool.put([label("whole")])
     (path,) = spool.waiting()

@@ -15,9 +15,9 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.scoring.served import Served, Table
-from fds_mlflow.serving.disk.version_cache import Shelf, describe
+from fds_mlflow.serving.disk.version_cache import VersionCache, describe
 from tests.support.effort import at_most
-from tests.support.version_caches import NOW, ROLLOUT, put, shelf, table
+from tests.support.version_caches import NOW, ROLLOUT, put, table, version_cache
 
 ROLLOUTS = st.builds(
     lambda weight, step: Rollout(ROLLOUT, 1, 2, Plan(), weight, step, NOW),
@@ -38,28 +38,28 @@ TABLES = st.builds(
 @given(given_table=TABLES)
 def test_a_table_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, given_table: Table) -> None:
     """Any table reads back as it was, whatever a problem says."""
-    there = Shelf(tmp_path_factory.getbasetemp() / "tables", "fraud", "memory:")
+    there = VersionCache(tmp_path_factory.getbasetemp() / "tables", "fraud", "memory:")
     there.write_table(given_table)
     assert there.table() == given_table
 
 
 def test_there_is_nothing_at_first(tmp_path: Path) -> None:
-    """An empty shelf has no table, no version, no reason, and has never changed."""
-    there = Shelf(tmp_path, "fraud", "memory:")
+    """An empty version cache has no table, no version, no reason, and has never changed."""
+    there = VersionCache(tmp_path, "fraud", "memory:")
     assert (there.table(), there.prepared(1, "one"), there.reason, there.changed, there.woken) == (None,) * 3 + (0, 0)
 
 
 def test_models_and_registries_do_not_meet(tmp_path: Path) -> None:
-    """Models of one name in two registries, and two models of one registry, have shelves of their own."""
-    shelves = [Shelf(tmp_path, *names) for names in (("fraud", "a"), ("fraud", "b"), ("other", "a"))]
-    shelves[0].write_table(table())
-    assert [one.table() is None for one in shelves] == [False, True, True]
+    """Models of one name in two registries, and two models of one registry, have caches of their own."""
+    caches = [VersionCache(tmp_path, *names) for names in (("fraud", "a"), ("fraud", "b"), ("other", "a"))]
+    caches[0].write_table(table())
+    assert [one.table() is None for one in caches] == [False, True, True]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"champion": 1, "rollout": "x", "versions": []}', "\x00"])
 def test_a_damaged_table_is_none(tmp_path: Path, content: str) -> None:
     """A table that power was lost over does not keep a server from starting: it reads as absent."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table())
     (there.folder / "table.json").write_text(content)
     assert there.table() is None
@@ -68,8 +68,8 @@ def test_a_damaged_table_is_none(tmp_path: Path, content: str) -> None:
 
 
 def test_a_damaged_version_is_none_and_may_be_put_again(tmp_path: Path) -> None:
-    """A version whose description does not read is fetched again, and then is there."""
-    there = shelf(tmp_path)
+    """A version whose description cannot be parsed is fetched again, and then is there."""
+    there = version_cache(tmp_path)
     for content in ("{", '{"inputs": {}}', "[]"):
         assert there.prepared(1, "identity1") is not None
         (there.folder / "version-1-identity1" / "version.json").write_text(content)
@@ -80,11 +80,11 @@ def test_a_damaged_version_is_none_and_may_be_put_again(tmp_path: Path) -> None:
 
 def test_a_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     """While a version is being prepared, and where that fails, it is not there; an older one of it stays."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     before = sorted(there.folder.glob("version-*"))
     for version in (1, 7):
         with contextlib.suppress(InterruptedError), there.preparing(version, f"identity{version}") as folder:
-            describe(folder, {}, native=False)
+            describe(folder, {}, compiled=False)
             assert there.prepared(7, "identity7") is None
             raise InterruptedError
     assert there.prepared(1, "identity1") is not None
@@ -93,14 +93,14 @@ def test_a_version_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_another_version_of_the_same_number_is_another_one(tmp_path: Path) -> None:
     """A number that was given again after its version was deleted does not find the old one."""
-    assert shelf(tmp_path).prepared(1, "another") is None
+    assert version_cache(tmp_path).prepared(1, "another") is None
 
 
 def test_what_is_not_kept_goes_but_not_what_is_being_prepared(tmp_path: Path) -> None:
     """Tidying removes other versions, and leaves those alone that are being prepared."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     with there.preparing(3, "identity3") as folder:
-        describe(folder, {}, native=False)
+        describe(folder, {}, compiled=False)
         there.keep({"identity2"})
     assert there.prepared(1, "identity1") is None
     assert there.prepared(2, "identity2") is not None
@@ -111,13 +111,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A cache that cannot be written is an error that names the option."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be made") as caught:
-        Shelf(tmp_path / "file", "fraud", "memory:")
+        VersionCache(tmp_path / "file", "fraud", "memory:")
     assert "--cache" in caught.value.fix
 
 
 def test_readers_notice_a_table(tmp_path: Path) -> None:
     """A new table changes what readers watch, and so does somebody who says that the registry has changed."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table())
     first = there.changed
     assert first > 0

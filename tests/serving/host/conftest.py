@@ -14,7 +14,7 @@ from tests.support.places import pointing_at
 from tests.support.registry_world import sqlite
 from tests.support.served import Served, until
 from tests.support.servers import WEBHOOKS, Server, running
-from tests.support.serving_registry import FIRST, MODEL, Registry, log_versions, shelved
+from tests.support.serving_registry import FIRST, MODEL, Registry, cached_versions, log_versions
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("versions")
     with pointing_at(server.url):
         log_versions(folder)
-        prepared = shelved(proxy.url, server.url, folder / "cache")
+        prepared = cached_versions(proxy.url, server.url, folder / "cache")
     with OutcomeStore("sqlite://") as store:
         model = ManagedModel(MODEL, tracking_uri=server.url, registry_uri=server.url, outcomes=store, actor="tester")
         yield Registry(proxy.url, server.url, prepared, model)
@@ -90,7 +90,7 @@ def settled(server: Served) -> None:
 
 @pytest.fixture
 def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Starts servers with everything on their shelf; they are killed at the end."""
+    """Starts servers with everything on their version cache; they are killed at the end."""
     started: list[Served] = []
 
     def start(name: str, *options: str, outcomes: str | None = None, cache: Path | None = None) -> Served:

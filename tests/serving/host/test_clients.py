@@ -18,7 +18,7 @@ from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.server import Options, work
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.served import until
-from tests.support.version_caches import shelf, table
+from tests.support.version_caches import table, version_cache
 
 SPAWN = multiprocessing.get_context("spawn")
 ROW = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
@@ -52,9 +52,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         def started(name: str) -> str:
             files, settings, options = OPTIONS[name]
             given = ServerSettings("fraud", "memory:", tmp_path_factory.mktemp("worker"), **settings)
-            shelf(given.cache).write_table(table())
+            version_cache(given.cache).write_table(table())
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2_048))
-            owner = Ownership(given.shelf().folder)
+            owner = Ownership(given.version_cache().folder)
             stack.callback(owner.release)
             worker = SPAWN.Process(target=limited, args=(files, given, Options(**options), listening, owner))
             worker.start()

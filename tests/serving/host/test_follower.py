@@ -15,7 +15,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, MemoryStore, ModelView, SetAlias, VersionView
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.runtime.identity import new_id
-from fds_mlflow.serving.disk.version_cache import Shelf, describe
+from fds_mlflow.serving.disk.version_cache import VersionCache, describe
 from fds_mlflow.serving.host.follower import KEPT, TRY_AGAIN, Follower
 from tests.conftest import FakeClock
 from tests.support.registry_world import request
@@ -24,7 +24,7 @@ MODEL = "fraud"
 
 
 class World:
-    """A registry in memory, a shelf, and a way to prepare versions that the test holds up or breaks."""
+    """A registry in memory, a version cache, and a way to prepare versions that the test holds up or breaks."""
 
     def __init__(self, folder: Path, clock: FakeClock) -> None:
         self.clock = clock
@@ -32,11 +32,11 @@ class World:
         self.store.add(MODEL, versions=8)
         for version in self.store.models[MODEL].versions.values():
             version.tags[tags.THRESHOLD] = "0.5"
-        self.shelf = Shelf(folder, MODEL, "memory:")
+        self.cache = VersionCache(folder, MODEL, "memory:")
         self.prepared: list[int] = []
         self.broken: set[int] = set()
         self.gates: dict[int, threading.Event] = {}
-        self.follower = Follower(MODEL, self.store, self.shelf, self.prepare, clock)
+        self.follower = Follower(MODEL, self.store, self.cache, self.prepare, clock)
         self.people = Transactions(self.store, clock, new_id)
 
     def prepare(self, version: int, folder: Path) -> None:
@@ -46,7 +46,7 @@ class World:
             assert self.gates[version].wait(30)
         if version in self.broken:
             raise RefusedError(f"version {version} is broken", fix="mend it")
-        describe(folder, {"amount": "double"}, native=False)
+        describe(folder, {"amount": "double"}, compiled=False)
 
     def champion(self, version: int) -> None:
         """Move the champion by hand."""
@@ -101,9 +101,9 @@ def world(tmp_path: Path, fake_clock: FakeClock) -> Iterator[World]:
 
 
 def test_without_a_champion_there_is_no_table_but_a_reason(world: World) -> None:
-    """Before the first champion nothing is served, and the shelf says why; the first one then is."""
+    """Before the first champion nothing is served, and the version cache says why; the first one then is."""
     assert world.follower.poll() is None
-    assert "no champion" in (world.shelf.reason or "")
+    assert "no champion" in (world.cache.reason or "")
     world.champion(1)
     assert world.serving() == (1, None, None)
 
@@ -114,7 +114,7 @@ def test_the_table_follows_a_release(world: World) -> None:
     assert world.serving() == (1, None, None)
     world.do(Kind.START, 2)
     assert world.serving() == (1, 2, None)
-    before = world.shelf.table()
+    before = world.cache.table()
     world.do(Kind.ADVANCE)
     after = world.follower.poll(wait=True)
     assert before is not None
@@ -122,7 +122,7 @@ def test_the_table_follows_a_release(world: World) -> None:
     weights = [table.routing.rollout.weight for table in (before, after) if table.routing.rollout is not None]
     assert weights == sorted(set(weights))
     assert len(weights) == 2
-    assert world.shelf.table() == after
+    assert world.cache.table() == after
     world.do(Kind.ABORT)
     assert world.serving() == (1, None, None)
     world.do(Kind.START, 3)
@@ -198,12 +198,12 @@ def test_whatever_the_registry_says_or_not_the_last_table_stays(world: World, na
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.START, 2)
     world.serving()
-    good = world.shelf.table()
+    good = world.cache.table()
     assert good is not None
     world.clock.seconds += 60
     FAULTS[name](world)
     assert world.serving()[:2] == (1, 2)
-    again = Follower(MODEL, world.store, world.shelf, world.prepare, world.clock).poll(wait=True)
+    again = Follower(MODEL, world.store, world.cache, world.prepare, world.clock).poll(wait=True)
     assert again is not None
     assert (again.routing, again.versions, again.read_at) == (good.routing, good.versions, good.read_at)
     assert again.problem
@@ -218,7 +218,7 @@ def test_the_registry_comes_back(world: World) -> None:
     world.store.away = False
     world.clock.seconds += 5
     assert world.serving() == (1, None, None)
-    table = world.shelf.table()
+    table = world.cache.table()
     assert table is not None
     assert table.read_at == world.clock.now()
 
@@ -227,7 +227,7 @@ def test_a_disk_that_takes_nothing_is_a_problem_and_no_crash(world: World) -> No
     """Where a version does not fit on the disk the old one serves, and the table says so."""
     world.champion(1)
     world.serving()
-    place = world.shelf.folder / f"version-2-{world.store.version(MODEL, 2).identity}"
+    place = world.cache.folder / f"version-2-{world.store.version(MODEL, 2).identity}"
     place.write_text("in the way")
     world.champion(2)
     champion, _, problem = world.serving()
@@ -241,7 +241,7 @@ def test_what_an_emergency_goes_back_to_is_ready(world: World) -> None:
     world.do(Kind.PROMOTE, 2)
     world.serving()
     for _ in range(3_000):
-        if 1 in world.prepared and world.shelf.prepared(1, world.store.version(MODEL, 1).identity):
+        if 1 in world.prepared and world.cache.prepared(1, world.store.version(MODEL, 1).identity):
             break
         world.follower.poll()
         threading.Event().wait(0.01)
@@ -251,7 +251,7 @@ def test_what_an_emergency_goes_back_to_is_ready(world: World) -> None:
     assert world.prepared == []
 
 
-def test_the_shelf_keeps_what_served_lately(world: World) -> None:
+def test_the_version_cache_keeps_what_served_lately(world: World) -> None:
     """The disk keeps the last versions that served, and not every one there ever was."""
     for version in range(1, 8):
         world.champion(version)
@@ -259,6 +259,6 @@ def test_the_shelf_keeps_what_served_lately(world: World) -> None:
     there = [
         version
         for version in range(1, 8)
-        if world.shelf.prepared(version, world.store.version(MODEL, version).identity)
+        if world.cache.prepared(version, world.store.version(MODEL, version).identity)
     ]
     assert there == list(range(8 - KEPT, 8))

@@ -137,12 +137,12 @@ class Both:
         loaded = mlflow.pyfunc.load_model(str(folder / "model"))
         self.theirs = httpx.ASGITransport(scoring_server.init(loaded), raise_app_exceptions=False)
         settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
-        shelf = settings.shelf()
+        cache = settings.version_cache()
         given = Scorer.of(1, 0.5, loaded, str(folder / "model"))
-        with shelf.preparing(1, "one") as place:
+        with cache.preparing(1, "one") as place:
             shutil.copytree(folder / "model", model_folder(place))
-            describe(place, given.inputs, native=False, optional=given.optional)
-        shelf.write_table(Table(RoutingTable(1), (Served(1, "one", 0.5),), NOW))
+            describe(place, given.inputs, compiled=False, optional=given.optional)
+        cache.write_table(Table(RoutingTable(1), (Served(1, "one", 0.5),), NOW))
         self.app = App(settings)
         self.app.worker.follow()
         assert self.app.worker.serving is not None, self.app.worker.problem
@@ -482,16 +482,16 @@ CANARIES = {
 def _app(folder: Path, versions: dict[int, ModelSignature | None], weight: int | None) -> App:
     """A server of these versions: 1 is the champion, 2 the canary."""
     settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
-    shelf = settings.shelf()
+    cache = settings.version_cache()
     for number, signature in versions.items():
         source = folder / f"model{number}"
         code = Told.write(folder / f"told{number}.py")
         mlflow.pyfunc.save_model(source, python_model=str(code), signature=signature, pip_requirements=[])
         given = Scorer.of(number, 0.5, mlflow.pyfunc.load_model(str(source)), str(source))
-        with shelf.preparing(number, f"identity{number}") as place:
+        with cache.preparing(number, f"identity{number}") as place:
             shutil.copytree(source, model_folder(place))
-            describe(place, given.inputs, native=False, optional=given.optional)
-    shelf.write_table(table(weight=weight))
+            describe(place, given.inputs, compiled=False, optional=given.optional)
+    cache.write_table(table(weight=weight))
     app = App(settings)
     app.worker.follow()
     assert app.worker.problem is None

@@ -13,7 +13,7 @@ import pytest
 
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.serving.host.ownership import PATIENCE_SECONDS, Ownership
-from tests.support.version_caches import put, shelf, table
+from tests.support.version_caches import put, table, version_cache
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_locked_is_refused(folder: Path) -> None:
 
 def test_the_owner_begins_with_a_tidy_folder(folder: Path) -> None:
     """Earlier counts and what killed processes left half done are gone; the table and the versions stay."""
-    there = shelf(folder)
+    there = version_cache(folder)
     there.write_table(table())
     put(there, 3)
     before = sorted(path for path in there.folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""What an emergency would go back to is on the shelf before anybody needs it."""
+"""What an emergency would go back to is in the version cache before anybody needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetVersionTag
-from fds_mlflow.serving.disk.version_cache import Shelf, describe
+from fds_mlflow.serving.disk.version_cache import VersionCache, describe
 from fds_mlflow.serving.host.follower import Follower
 from tests.support.registry_model import MODEL, World
 
@@ -28,7 +28,7 @@ class Prepares:
         self.asked.append(version)
         if version in self.refused:
             raise RefusedError("it does not load", fix="register it again")
-        describe(folder, {}, native=False)
+        describe(folder, {}, compiled=False)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def world() -> World:
 
 
 @pytest.fixture
-def follow(world: World, tmp_path: Path) -> Callable[[Prepares], tuple[Follower, Shelf]]:
+def follow(world: World, tmp_path: Path) -> Callable[[Prepares], tuple[Follower, VersionCache]]:
     """A follower that has just started, and its shelf."""
 
-    def started(prepares: Prepares) -> tuple[Follower, Shelf]:
-        shelf = Shelf(tmp_path, MODEL, "memory:")
-        return Follower(MODEL, world.store, shelf, prepares, world.clock), shelf
+    def started(prepares: Prepares) -> tuple[Follower, VersionCache]:
+        cache = VersionCache(tmp_path, MODEL, "memory:")
+        return Follower(MODEL, world.store, cache, prepares, world.clock), cache
 
     return started
 
@@ -63,11 +63,11 @@ def settle(follower: Follower) -> None:
 def test_the_target_of_an_emergency_is_ready_before_it_is_needed(world: World, follow):
     """A server that has just started fetches the champion, then what `rollback emergency` would go back to."""
     prepares = Prepares()
-    follower, shelf = follow(prepares)
+    follower, cache = follow(prepares)
     follower.poll(wait=True)
     settle(follower)
     assert prepares.asked == [3, 2]
-    assert shelf.prepared(2, world.store.version(MODEL, 2).identity) is not None
+    assert cache.prepared(2, world.store.version(MODEL, 2).identity) is not None
     world.do(Kind.EMERGENCY)
     table = follower.poll()
     assert table is not None

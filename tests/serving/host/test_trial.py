@@ -77,10 +77,10 @@ def _saved(folder: Path, signature: ModelSignature | None, example: Any) -> Path
 
 def _served(folder: Path, version: int) -> App:
     settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
-    shelf = settings.shelf()
-    with shelf.preparing(version, "one") as place:
+    cache = settings.version_cache()
+    with cache.preparing(version, "one") as place:
         prepare(MlflowStore(), "fraud", version, place)
-    shelf.write_table(Table(RoutingTable(version), (Served(version, "one", 0.5),), NOW))
+    cache.write_table(Table(RoutingTable(version), (Served(version, "one", 0.5),), NOW))
     app = App(settings)
     app.worker.follow()
     return app

@@ -15,11 +15,11 @@ import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
 from fds_mlflow.core.routing.routing import bucket
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.worker.settings import ServerSettings
-from tests.support.version_caches import INPUTS, ROLLOUT, put, shelf, table
+from tests.support.version_caches import INPUTS, ROLLOUT, put, table, version_cache
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
 TO_CANARY = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") < 2_500)
@@ -27,17 +27,17 @@ TO_CHAMPION = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") >
 
 
 class Served:
-    """An application on a shelf, and a client of it."""
+    """An application on a version cache, and a client of it."""
 
     def __init__(self, folder: Path, **more: Any) -> None:
         self.settings = ServerSettings("fraud", "memory:", folder, **more)
-        self.shelf = shelf(folder)
+        self.cache = version_cache(folder)
         self.app = App(self.settings)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://fds")
 
     def serve(self, **what: Any) -> None:
         """Put a table in force."""
-        self.shelf.write_table(table(**what))
+        self.cache.write_table(table(**what))
         self.app.worker.follow()
 
     async def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
@@ -243,7 +243,7 @@ async def test_fallbacks_are_counted(served: Served, monkeypatch: pytest.MonkeyP
     """Canary requests that the champion answered are a number of their own, and nothing else is."""
     served.serve(weight=10_000)
     await served.post("/score", ROW)
-    canary = served.app.worker.engine.state.canary.native  # type: ignore[union-attr]
+    canary = served.app.worker.engine.state.canary.compiled  # type: ignore[union-attr]
     monkeypatch.setattr(canary, "row", _raises)
     for _ in range(2):
         await served.post("/score", ROW)
@@ -254,20 +254,20 @@ async def test_fallbacks_are_counted(served: Served, monkeypatch: pytest.MonkeyP
 async def test_counts_are_written_when_they_change(served: Served):
     """The file that other workers read is left alone while nothing happens."""
     await served.post("/score", ROW)
-    served.app.worker.lay_down()
-    (path,) = (served.shelf.folder / "metrics").glob("*.json")
+    served.app.worker.flush()
+    (path,) = (served.cache.folder / "metrics").glob("*.json")
     path.unlink()
-    served.app.worker.lay_down()
+    served.app.worker.flush()
     assert not path.exists()
     await served.post("/score", ROW)
-    served.app.worker.lay_down()
+    served.app.worker.flush()
     assert path.exists()
 
 
 async def test_columns_swap_under_load_without_a_mixed_row(served: Served):
     """While versions with their columns in another order take turns, no row is read for one and scored by another."""
-    put(served.shelf, 2, inputs=dict(reversed(INPUTS.items())))
-    put(served.shelf, 3, inputs={"hour": "double", "channel": "string", "amount": "double"}, low=0.3, high=0.7)
+    put(served.cache, 2, inputs=dict(reversed(INPUTS.items())))
+    put(served.cache, 3, inputs={"hour": "double", "channel": "string", "amount": "double"}, low=0.3, high=0.7)
     ended = threading.Event()
 
     def swap() -> None:
@@ -315,7 +315,7 @@ async def test_a_key_may_come_in_a_header_or_be_made(served: Served):
 async def test_a_canary_that_fails_costs_nobody_an_answer(served: Served, monkeypatch: pytest.MonkeyPatch):
     """A canary that raises or gives NaN is answered for by the champion, and the outcome says so."""
     served.serve(weight=10_000)
-    canary = served.app.worker.engine.state.canary.native  # type: ignore[union-attr]
+    canary = served.app.worker.engine.state.canary.compiled  # type: ignore[union-attr]
     for behaviour in (_raises, lambda _: float("nan"), lambda _: 1.5):
         monkeypatch.setattr(canary, "row", behaviour)
         answer = await served.post("/score", ROW)
@@ -331,7 +331,7 @@ def _raises(_: Any) -> float:
 
 async def test_a_champion_that_fails_is_a_503_at_once(served: Served, monkeypatch: pytest.MonkeyPatch):
     """Where the champion cannot score, the answer is a 503 that says why, and the outcome is an error."""
-    monkeypatch.setattr(NativeModel, "row", lambda *_: _raises(None))
+    monkeypatch.setattr(CompiledModel, "row", lambda *_: _raises(None))
     answer = await served.post("/score", ROW)
     assert answer.status_code == 503
     assert "out of order" in answer.json()["message"]
@@ -342,7 +342,7 @@ async def test_a_champion_that_fails_is_a_503_at_once(served: Served, monkeypatc
 
 async def test_columns_that_only_the_canary_needs(served: Served):
     """A canary may need a column more: requests without it are answered by the champion and count against it."""
-    put(served.shelf, 2, low=0.2, high=0.8, inputs={**INPUTS, "age": "double"})
+    put(served.cache, 2, low=0.2, high=0.8, inputs={**INPUTS, "age": "double"})
     served.app.worker.engine.state = None
     served.serve(weight=10_000)
     without = (await served.post("/score", ROW)).json()
@@ -380,7 +380,7 @@ async def test_a_version_that_does_not_load_never_replaces_one_that_serves(serve
 
 async def test_a_canary_that_does_not_load_falls_back(served: Served):
     """A rollout whose canary does not load goes on at the champion's cost, and each outcome says so."""
-    with served.shelf.preparing(2, "identity2") as folder:
+    with served.cache.preparing(2, "identity2") as folder:
         (folder / "version.json").write_text('{"inputs": {"amount": "double"}, "native": true, "optional": []}')
         (folder / "native.json").write_text("{")
     served.serve(weight=10_000)
@@ -442,9 +442,9 @@ async def test_only_the_registry_s_own_webhook_wakes_the_server(tmp_path: Path):
     async with made.client:
         assert [await deliver("guessed"), await deliver("both know it", "1000")] == [401, 401]
         assert (await made.client.post("/registry-webhook", content=sent)).status_code == 401
-        assert made.shelf.woken == 0
+        assert made.cache.woken == 0
         assert await deliver("both know it") == 200
-    assert made.shelf.woken > 0
+    assert made.cache.woken > 0
 
 
 async def test_no_webhook_is_taken_without_a_secret(served: Served):
@@ -471,7 +471,7 @@ async def test_requests_that_arrive_together_are_answered_each_for_itself(served
 
 async def test_an_optional_column_may_be_left_out(served: Served):
     """A column that the signature does not require may be left out, in every format, and is then missing."""
-    put(served.shelf, 3, optional=("channel",))
+    put(served.cache, 3, optional=("channel",))
     served.serve(champion=3)
     row = {name: ROW[name] for name in ("amount", "hour", "transaction_id")}
     one = await served.post("/score", row)
@@ -485,9 +485,9 @@ async def test_an_optional_column_may_be_left_out(served: Served):
     assert (refused.status_code, "hour" in refused.text) == (400, True)
 
 
-async def test_a_variant_may_be_pinned_where_that_is_allowed(tmp_path: Path):
+async def test_a_variant_may_be_overridden_where_that_is_allowed(tmp_path: Path):
     """A header chooses the variant only where the server allows it; such a request is no evidence."""
-    made = Served(tmp_path, pins=True)
+    made = Served(tmp_path, variant_override=True)
     made.serve(weight=1_000)
     async with made.client:
         canary = await made.post("/score", {**ROW, "transaction_id": TO_CHAMPION}, **{"X-FDS-Variant": "canary"})
@@ -497,11 +497,11 @@ async def test_a_variant_may_be_pinned_where_that_is_allowed(tmp_path: Path):
     assert made.outcomes() == []
 
 
-async def test_pins_are_refused_by_default(served: Served):
+async def test_a_variant_override_is_refused_by_default(served: Served):
     """Without permission the header is a 400, not a silent default."""
     answer = await served.post("/score", ROW, **{"X-FDS-Variant": "canary"})
     assert answer.status_code == 400
-    assert "--allow-pins" in answer.json()["fix"]
+    assert "--allow-variant-override" in answer.json()["fix"]
 
 
 async def test_shadows(tmp_path: Path):
@@ -577,6 +577,6 @@ async def test_a_full_disk_keeps_outcomes_in_memory_and_then_counts_what_it_drop
         worker.hand_over()
         label = {"transaction_id": "T", "status": "genuine", "known_at": "2026-03-09T12:00:00+00:00"}
         assert (await served.post("/labels", [label])).status_code == 503
-    worker.lay_down()
+    worker.flush()
     health = json.loads((await served.client.get("/health")).text)
     assert (health["status"], health["outcomes"]["dropped"]) == ("degraded", 1)

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.host.server import HTTP
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Limits
 from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.worker.settings import ServerSettings
-from tests.support.version_caches import shelf, table
+from tests.support.version_caches import table, version_cache
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
 
@@ -160,9 +160,9 @@ LAST = {
 
 
 def application(folder: Path, **more: Any) -> App:
-    """Champion 1 is on the shelf, and serves."""
+    """Champion 1 is in the version cache, and serves."""
     app = App(ServerSettings("fraud", "memory:", folder, body_limit=2_000, **more))
-    shelf(folder).write_table(table())
+    version_cache(folder).write_table(table())
     app.worker.follow()
     app._threads = Immediate()  # type: ignore[assignment]
     return app
@@ -305,7 +305,7 @@ async def test_a_champion_that_fails_is_a_503_the_short_way_too(tmp_path: Path, 
     def fail(*_: object) -> float:
         raise ValueError("out of order")
 
-    monkeypatch.setattr(NativeModel, "row", fail)
+    monkeypatch.setattr(CompiledModel, "row", fail)
     short = await answered(ScoreProtocol, app, [(REQUESTS["a score"], True)])
     usual = await answered(HttpToolsProtocol, app, [(REQUESTS["a score"], True)])
     assert short == usual

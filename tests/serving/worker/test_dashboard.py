@@ -11,14 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.places import ROOT
-from tests.support.version_caches import shelf, table
+from tests.support.version_caches import table, version_cache
 
 DASHBOARD = ROOT / "docs" / "grafana.json"
 
 
 def test_every_panel_asks_for_series_and_labels_that_the_server_has(tmp_path: Path):
     """Each metric and each label in the dashboard's queries is among those at /metrics."""
-    shelf(tmp_path).write_table(table(weight=2_500))
+    version_cache(tmp_path).write_table(table(weight=2_500))
     app = App(ServerSettings("fraud", "memory:", tmp_path))
     app.worker.follow()
     app.worker.metrics.scored("canary", 2, 0.001)

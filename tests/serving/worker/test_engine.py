@@ -18,10 +18,10 @@ from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.scoring.timed import Timed
 from fds_mlflow.serving.disk.spool import SpooledOutcome
-from fds_mlflow.serving.disk.version_cache import Shelf
+from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.worker.engine import Answer, Bands, Engine, risk_of
 from tests.support.effort import at_most
-from tests.support.version_caches import put, shelf, table
+from tests.support.version_caches import put, table, version_cache
 
 ROWS = st.lists(
     st.tuples(st.none() | st.floats(0, 500), st.none() | st.floats(0, 24), st.none() | st.sampled_from(["shop", "?"])),
@@ -30,7 +30,7 @@ ROWS = st.lists(
 )
 
 
-def serving(there: Shelf, **more: Any) -> tuple[Engine, ServingState]:
+def serving(there: VersionCache, **more: Any) -> tuple[Engine, ServingState]:
     """An engine that has taken over the table, and its state."""
     engine = Engine(there, **more)
     assert engine.follow()
@@ -60,9 +60,9 @@ _TIMES = ("time", "latency_ms")
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def two(tmp_path_factory: pytest.TempPathFactory) -> VersionCache:
     """Champion 1, and canary 2 with 40 % of the traffic, a column of its own, and scores that are none."""
-    there = shelf(tmp_path_factory.mktemp("shelf"))
+    there = version_cache(tmp_path_factory.mktemp("cache"))
     put(
         there, 2, low=0.2, high=1.5, inputs={"amount": "double", "age": "double", "channel": "string", "hour": "double"}
     )
@@ -72,7 +72,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 @at_most(50)
 @given(rows=ROWS, ages=st.lists(st.none() | st.just(msgspec.UNSET) | st.floats(0, 9), min_size=12, max_size=12))
-def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list[Any]) -> None:
+def test_a_batch_is_many_single_requests(two: VersionCache, rows: list[Any], ages: list[Any]) -> None:
     """A batch gives answers and outcomes as each row alone would, rows that the canary cannot score among them."""
     engine, state = serving(two)
     full = [(*row, age) for row, age in zip(rows, ages, strict=False)]
@@ -83,7 +83,7 @@ def test_a_batch_is_many_single_requests(two: Shelf, rows: list[Any], ages: list
     assert [facts(outcome) for outcome in first] == [facts(outcome) for outcome in engine.fetched()]
 
 
-def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
+def test_each_outcome_is_fetched_once_while_others_come(two: VersionCache) -> None:
     """Outcomes that are fetched while requests are answered are all there, once."""
     engine, state = serving(two)
     found: list[SpooledOutcome] = []
@@ -104,7 +104,7 @@ def test_each_outcome_is_fetched_once_while_others_come(two: Shelf) -> None:
 
 
 class Moody(Timed):
-    """A model without a native form, that does what it is told."""
+    """A model without a compiled scorer, that does what it is told."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__(lambda frame: answer(frame["amount"].to_numpy()))
@@ -118,14 +118,14 @@ def raises(_: Any) -> Any:
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Engine, ServingState]:
     """Champion 1 and canary 2, half of the traffic each."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table(weight=5_000))
-    return serving(there, budget=0.05)
+    return serving(there, canary_timeout=0.05)
 
 
 def made_moody(loaded: Any, answer: Any) -> None:
     """Put another model in a version's place."""
-    loaded.native, loaded._pyfunc = None, Moody(answer)
+    loaded.compiled, loaded._pyfunc = None, Moody(answer)
 
 
 @pytest.mark.parametrize("rows", [3, 10])
@@ -196,9 +196,9 @@ def test_a_model_that_hangs_is_not_asked_for_ever_and_holds_up_no_other(pair: tu
 
 def test_a_canary_that_becomes_champion_has_a_champions_time(tmp_path: Path) -> None:
     """A version keeps what it has in memory when its role changes, and gets the time and threshold of the new role."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table(weight=10_000))
-    engine, before = serving(there, budget=0.05, patience=30.0)
+    engine, before = serving(there, canary_timeout=0.05, champion_timeout=30.0)
     assert before.canary is not None
     gate = threading.Event()
     made_moody(before.canary, lambda amounts: gate.wait(0.2) or amounts * 0 + 0.7)
@@ -214,7 +214,7 @@ def test_a_canary_that_becomes_champion_has_a_champions_time(tmp_path: Path) -> 
 
 def test_a_canary_without_its_files_is_answered_for_and_a_champion_keeps_what_serves(tmp_path: Path) -> None:
     """A missing canary is a fallback; a missing champion is an error that leaves the state as it was."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     for broken in ("{", "[]"):
         (there.folder / "version-2-identity2" / "version.json").write_text(broken)
         there.write_table(table(weight=10_000))
@@ -232,7 +232,7 @@ def test_a_canary_without_its_files_is_answered_for_and_a_champion_keeps_what_se
 
 def test_values_that_do_not_fit_a_version_are_its_failure_and_no_crash(tmp_path: Path) -> None:
     """A canary that wants a number where the champion has a text fails by itself, alone and in a batch."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     put(there, 2, inputs={"amount": "double", "hour": "double", "channel": "double"})
     there.write_table(table(weight=10_000))
     engine, state = serving(there)
@@ -246,7 +246,7 @@ def test_values_that_do_not_fit_a_version_are_its_failure_and_no_crash(tmp_path:
 
 def test_shadows_are_of_the_share_and_of_the_rollout_that_answered(tmp_path: Path) -> None:
     """A share of the champion's keys is scored by the canary as well, by the state that answered, each once."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table(weight=5_000))
     engine, state = serving(there, shadow=0.5)
     for _ in range(2):
@@ -267,7 +267,7 @@ def test_shadows_are_of_the_share_and_of_the_rollout_that_answered(tmp_path: Pat
 
 def test_shadows_take_no_longer_than_they_may(tmp_path: Path) -> None:
     """A slow canary's shadows are left for the next time when the time is over, so that outcomes are not held up."""
-    there = shelf(tmp_path)
+    there = version_cache(tmp_path)
     there.write_table(table(weight=1))
     engine, state = serving(there, shadow=1.0)
     engine.answers(state, [(20.0, 1.0, "shop")] * 100, names(100))
@@ -292,8 +292,8 @@ def test_bands() -> None:
 
 
 def test_whole_numbers_are_whole(tmp_path: Path) -> None:
-    """A fraction in a column of whole numbers is refused by a model without a native form, and not cut off."""
-    there = shelf(tmp_path)
+    """A fraction in a column of whole numbers is refused by a model without a compiled scorer, and not cut off."""
+    there = version_cache(tmp_path)
     put(there, 1, inputs={"amount": "long", "hour": "double"})
     there.write_table(table())
     engine, state = serving(there)
