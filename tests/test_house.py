@@ -25,6 +25,7 @@ CORE_MAY_IMPORT = frozenset(
             "collections",
             "dataclasses",
             "datetime",
+            "decimal",
             "difflib",
             "enum",
             "functools",
