@@ -149,7 +149,7 @@ def test_pending_operations_are_shown_and_settled(world: World, memory: ManagedM
 # --- the canary, in memory ----------------------------------------------------------------------------------
 
 
-def test_a_canary_advances_by_plan_or_by_wish(world: World, memory: ManagedModel) -> None:
+def test_a_canary_advances_by_plan_or_by_weight(world: World, memory: ManagedModel) -> None:
     """Without a number the next step of the plan, with one that percentage."""
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.START, 2)
@@ -214,7 +214,7 @@ def test_no_way_in_takes_an_empty_reason_where_one_is_asked_for(
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.PROMOTE, 3)
     world.do(Kind.START, 2)
-    wishes = [
+    requests = [
         lambda: memory.canary.abort(reason=reason),
         lambda: memory.rollback.emergency(reason=reason, validate=False),
         lambda: memory.rollback.emergency(reason=reason),
@@ -223,9 +223,9 @@ def test_no_way_in_takes_an_empty_reason_where_one_is_asked_for(
         lambda: memory.canary.advance(100, reason=reason, force=True),
         lambda: memory.canary.advance(0, reason=reason),
     ]
-    for wish in wishes:
+    for ask in requests:
         with pytest.raises(RefusedError, match="reason"):
-            wish()
+            ask()
     assert world.routing() == (3, 2, 1_000)
     assert len(memory.history()) == 3
 

@@ -253,13 +253,13 @@ def _allowed(state: State, event: Event) -> bool:
     if event.kind is Kind.EMERGENCY:
         # It may have overtaken operations that are recorded before it, and that it could not see when it chose.
         return event.to_version in (*state.former, state.champion)
-    wish: dict[Kind, dict[str, Any]] = {
+    arguments: dict[Kind, dict[str, Any]] = {
         Kind.ADVANCE: {"weight": asked_weight(state, event), "force": event.forced},
         Kind.START: {"version": event.to_version, "plan": rollout.plan if rollout else None},
         Kind.COMPLETE: {"force": event.forced},
         Kind.ABORT: {},
     }
-    request = Request(event.kind, **wish.get(event.kind, {"version": event.to_version}))
+    request = Request(event.kind, **arguments.get(event.kind, {"version": event.to_version}))
     if rollout is not None:
         request = replace(request, rollout_id=rollout.id, now=rollout.since)
     try:

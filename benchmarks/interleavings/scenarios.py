@@ -36,7 +36,7 @@ OPERATIONS = (
 THREE = (Kind.PROMOTE, Kind.ADVANCE, Kind.ABORT, Kind.ROLLBACK)
 
 
-def wish(kind: Kind, version: int) -> Request:
+def request_of(kind: Kind, version: int) -> Request:
     """A request; `version` is for the kinds that put a new version forward."""
     match kind:
         case Kind.START:
@@ -53,8 +53,8 @@ def wish(kind: Kind, version: int) -> Request:
             return Request(kind)
 
 
-IDLE = (wish(Kind.PROMOTE, 1), wish(Kind.PROMOTE, 2), wish(Kind.STAGE, 3))
-ROLLOUT = (*IDLE, wish(Kind.START, 3))
+IDLE = (request_of(Kind.PROMOTE, 1), request_of(Kind.PROMOTE, 2), request_of(Kind.STAGE, 3))
+ROLLOUT = (*IDLE, request_of(Kind.START, 3))
 HISTORIES = {"new": (), "idle": IDLE, "rollout": ROLLOUT}
 """Requests that lead to the first state. idle: champion 2, former champion 1, candidate 3. Version 4 is unknown yet."""
 
@@ -148,12 +148,12 @@ class Scenario:
         ]
         more += [f"a hand {self.hand}"] if self.hand else []
         more += [what for what, there in (("router", self.routed), ("packing", self.packing)) if there]
-        return f"{self.history}: {self._wishes}{' + ' if more else ''}{', '.join(more)}"
+        return f"{self.history}: {self._requests}{' + ' if more else ''}{', '.join(more)}"
 
     @property
-    def _wishes(self) -> str:
-        wishes = [wish(kind, version) for kind, version in zip(self.kinds, self.versions, strict=False)]
-        return " | ".join(f"{w.kind}{'' if w.version is None else f' {w.version}'}" for w in wishes)
+    def _requests(self) -> str:
+        requests = [request_of(kind, version) for kind, version in zip(self.kinds, self.versions, strict=False)]
+        return " | ".join(f"{w.kind}{'' if w.version is None else f' {w.version}'}" for w in requests)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def explore(scenario: Scenario, code: Code | None = None) -> Found:
         registry = Registry()
         start = registry.number(store)
         programs = [
-            writer(letter, wish(kind, version), code.make)
+            writer(letter, request_of(kind, version), code.make)
             for letter, kind, version in zip("ABC", scenario.kinds, scenario.versions, strict=False)
         ]
         if scenario.hand is not None:

@@ -1,4 +1,4 @@
-"""Clients of one registered model: each a process that wishes at random and writes down what it was told."""
+"""Clients of one registered model: each a process that sends requests at random and writes down what it was told."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHARES: dict[Kind, float] = {
     Kind.EMERGENCY: 0.5,
     Kind.RETIRE: 1.0,
 }
-"""How often each kind is wished for; starts more often, since three other kinds need a rollout."""
+"""How often each kind is requested; starts more often, since three other kinds need a rollout."""
 
 DONE, ALREADY, REFUSED, CONFLICT, UNKNOWN, UNAVAILABLE = (
     "done",
@@ -58,11 +58,11 @@ _OUTCOMES: dict[type[FdsError], str] = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """One wish of one client, and what it was told.
+    """One request of one client, and what it was told.
 
     Attributes:
         client: Who.
-        request: What was wished.
+        request: What was asked.
         take_over: Whether it went past live operations.
         ids: Every ULID it made, of its operation, its tries and its housekeeping.
         operation: ULID of the operation that it was told is done.
@@ -188,8 +188,8 @@ class Client:
         )
 
 
-def wish(random: Random, kind: Kind | None = None) -> Request:
-    """A random wish; None for a random kind."""
+def random_request(random: Random, kind: Kind | None = None) -> Request:
+    """A random request; None for a random kind."""
     if kind is None:
         kind = random.choices(list(SHARES), list(SHARES.values()))[0]
     request = Request(kind)
@@ -223,10 +223,10 @@ class Job:
     """What one client has to do.
 
     Attributes:
-        number: Its name and the seed of its wishes.
+        number: Its name and the seed of its requests.
         operations: How many.
         take_overs: Which of them are emergencies that go past live operations.
-        until: When it stops wishing, seconds of the machine's monotonic clock.
+        until: When it stops, seconds of the machine's monotonic clock.
     """
 
     number: int
@@ -237,15 +237,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Crowd:
-    """How many clients wish how much, all at once.
+    """How many clients request how much, all at once.
 
     Attributes:
-        operations: How many wishes in all.
+        operations: How many requests in all.
         processes: How many processes.
-        take_overs: How many of the wishes are emergencies that go past live operations.
+        take_overs: How many of the requests are emergencies that go past live operations.
         time_to_live: Seconds an intent lives.
         longest_pause: Seconds that one who waits pauses at most before looking again.
-        seconds: After this time nobody wishes any more, however many wishes are left.
+        seconds: After this time nobody asks any more, however many requests are left.
     """
 
     operations: int
@@ -268,12 +268,12 @@ _client: Client | None = None
 
 
 def together(uri: str, crowd: Crowd, seed: int) -> list[Worked]:
-    """Let processes wish at random, all at once.
+    """Let processes send requests at random, all at once.
 
     Args:
         uri: Of the registry; the model is there.
         crowd: How many, and how much.
-        seed: Of the wishes.
+        seed: Of the requests.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mlflow", "mlflow.store.model_registry.sqlalchemy_store", __name__])
@@ -310,7 +310,7 @@ def _work(job: Job) -> Worked:
         if time.monotonic() >= job.until:
             break
         over = place in job.take_overs
-        attempts.append(client.ask(wish(random, Kind.EMERGENCY if over else None), take_over=over))
+        attempts.append(client.ask(random_request(random, Kind.EMERGENCY if over else None), take_over=over))
     return Worked(tuple(attempts), client.store.longest_write)
 
 

@@ -1,19 +1,19 @@
 """The registry's operations on real backends: many processes at once, checked; latency; emergencies; long histories.
 
     python -m benchmarks.registry_load --json                  # under a minute: SQLite directly, few operations
-    python -m benchmarks.registry_load --json --full --lifetime 6  # three backends, 2,000 wishes each: half an hour
+    python -m benchmarks.registry_load --json --full --lifetime 6  # three backends, 2,000 requests each: half an hour
     python -m benchmarks.registry_load --json --backend server_postgresql --operations 200 --no-scale
     python -m benchmarks.registry_load --json --backend server_postgresql --only-scale --full
 
 Backends: `sqlite` (every process opens the file), `server_sqlite` (an MLflow server with one worker), and
 `server_postgresql` (an MLflow server with two workers on a PostgreSQL started here, with its usual durability).
 
-Eight processes (four in the short run) wish at random, all on one model. What each was told is checked against the
-history: nothing lost or doubled, nothing done that was reported as not done, order in accord with real time, each
+Eight processes (four in the short run) send requests at random, all on one model. What each was told is checked against
+the history: nothing lost or doubled, nothing done that was reported as not done, order in accord with real time, each
 transition allowed by the table, each refusal right at a moment between question and answer, aliases and stages as
 the history folds.
 
-One wish in a hundred is an emergency that goes past live operations, and then everybody waits out an intent's
+One request in a hundred is an emergency that goes past live operations, and then everybody waits out an intent's
 lifetime. The lifetime is `--lifetime` here, shorter than the package's own (45 s on SQLite, 22.5 s on servers). It
 must exceed twice the longest write, which is measured and printed beside it: where it does not, the run says so,
 and proves nothing.
@@ -58,12 +58,12 @@ class Size:
     """How much is done.
 
     Attributes:
-        operations: Wishes of all clients together.
+        operations: Requests of all clients together.
         processes: Clients.
         rounds: How often each operation is done alone.
         lifetime: Seconds an intent lives while many are at work.
         longest_pause: Seconds that one who waits for others pauses at most before looking again.
-        seconds: After this time the clients of a backend wish no more.
+        seconds: After this time the clients of a backend send no more.
         full: Whether the scale of versions and models is measured as well.
     """
 
@@ -98,7 +98,7 @@ def contended(uri: str, size: Size, seed: int) -> tuple[dict[str, Any], list[str
     acted = [attempt for attempt in attempts if attempt.outcome in (DONE, CONFLICT, UNKNOWN)]
     figures = {
         "operations": _latencies(attempts),
-        "wishes": len(attempts),
+        "requests": len(attempts),
         "outcomes": dict(counts),
         "take_over_moved_s": [round(a.moved, 3) for a in attempts if a.take_over and a.moved is not None],
         "conflict_share": counts[CONFLICT] / len(attempts),
@@ -172,7 +172,15 @@ def _rows(backend: str, alone: dict[str, Any], many: dict[str, Any], urgent: dic
         rows.append([f"{backend}: {name}", "", "", "", "", value])
     moved = many["take_over_moved_s"]
     rows.append([f"{backend}: emergencies among others, champion moved after, s", "", "", *_ends(moved), len(moved)])
-    for name in ("wishes", "conflict_share", "waited_share", "longest_write_s", "lifetime_s", "seconds", "violations"):
+    for name in (
+        "requests",
+        "conflict_share",
+        "waited_share",
+        "longest_write_s",
+        "lifetime_s",
+        "seconds",
+        "violations",
+    ):
         rows.append([f"{backend}: {name}", "", "", many[name], "", ""])
     rows.extend([f"{backend}: emergency, {name}, s", value, "", "", "", ""] for name, value in urgent.items())
     return rows
@@ -189,7 +197,7 @@ def run(backends: Sequence[str], long: Sequence[str], size: Size, *, seed: int =
         backends: Which of `BACKENDS` carry many clients.
         long: Which of them carry long histories.
         size: How much.
-        seed: Of the wishes.
+        seed: Of the requests.
         as_json: Whether to print the JSON object.
     """
     result: dict[str, Any] = {"operations": {}, "violations": 0, "backends": {}, "scale": {}}
@@ -228,13 +236,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the JSON object last on standard output")
     parser.add_argument("--full", action="store_true", help="three backends, 2,000 operations each")
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="only this one (may be repeated)")
-    parser.add_argument("--operations", type=int, help="wishes of all clients together")
+    parser.add_argument("--operations", type=int, help="requests of all clients together")
     parser.add_argument("--processes", type=int, help="clients")
     parser.add_argument("--rounds", type=int, help="how often each operation is done alone")
     parser.add_argument("--lifetime", type=float, help="seconds an intent lives; above twice the longest write")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds that one who waits pauses at most")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="of wishing on each backend, at most")
-    parser.add_argument("--seed", type=int, default=42, help="of the wishes")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of requests on each backend, at most")
+    parser.add_argument("--seed", type=int, default=42, help="of the requests")
     parser.add_argument("--no-scale", action="store_true", help="leave long histories out")
     parser.add_argument("--only-scale", action="store_true", help="measure long histories only")
     given = parser.parse_args()

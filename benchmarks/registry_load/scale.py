@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.registry_load.clients import DONE, PLAN, UNKNOWN, Attempt, Client, TimedStore, prepare, wish
+from benchmarks.registry_load.clients import DONE, PLAN, UNKNOWN, Attempt, Client, TimedStore, prepare, random_request
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
@@ -173,7 +173,7 @@ def long_history(count: int, seed: int = 42) -> tuple[list[Event], State]:
     events: list[Event] = []
     state = State()
     while len(events) < count or state.rollout is not None:
-        request = Request(Kind.ABORT) if len(events) >= count else wish(random)
+        request = Request(Kind.ABORT) if len(events) >= count else random_request(random)
         try:
             target = decide(state, request)
         except RefusedError:
@@ -290,8 +290,8 @@ def _costs(clients: dict[str, Client], rounds: int, *, full: bool = True) -> dic
         client.ask(Request(Kind.PROMOTE, 1))
     for _ in range(rounds):
         for name, client in clients.items():
-            wishes = cycle() if full else iter([Request(Kind.PROMOTE, 2), Request(Kind.PROMOTE, 1)])
-            for request in wishes:
+            requests = cycle() if full else iter([Request(Kind.PROMOTE, 2), Request(Kind.PROMOTE, 1)])
+            for request in requests:
                 attempt = _done(client.ask(request))
                 times.setdefault(f"{request.kind}_ms_{name}", []).append(attempt.seconds * 1_000)
     return {name: round(float(np.median(values)), 1) for name, values in times.items()}

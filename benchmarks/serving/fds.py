@@ -45,7 +45,7 @@ class Replica:
         return found
 
     def await_health(self, enough: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> None:
-        """Wait until its health is as wished.
+        """Wait until its health is as expected.
 
         Raises:
             RuntimeError: It is not, in time.

@@ -57,7 +57,7 @@ class Edge(click.Group):
             closed = isinstance(error, OSError) and error.errno == errno.EPIPE
             if closed or environment.setting(environment.TRACEBACK):
                 raise
-            known = error if isinstance(error, FdsError) else _foreseen(error)
+            known = error if isinstance(error, FdsError) else _known_error(error)
             if ctx.meta["fds.json"] if ctx else as_json:
                 streams.say({"error": known.what, "fix": known.fix, "type": type(known).__name__})
             else:
@@ -66,14 +66,14 @@ class Edge(click.Group):
             raise Exit(known.exit_code) from None
 
     def _help(self, error: click.ClickException, args: Sequence[str]) -> str:
-        """What mends wrong usage."""
+        """What fixes wrong usage."""
         ctx = getattr(error, "ctx", None)
         if ctx is None:
             return "check the path and its permissions"
         if isinstance(error, click.NoSuchOption):
-            mended = self._moved(error.option_name, ctx.command, list(args))
-            if mended is not None:
-                return f"write it in its place: {shlex.join(['fds', *mended])}"
+            fixed = self._moved(error.option_name, ctx.command, list(args))
+            if fixed is not None:
+                return f"write it in its place: {shlex.join(['fds', *fixed])}"
         unknown = getattr(error, "command_name", None)  # since click 8.4
         named = [words for words in _paths(self, "fds") if words.split()[-1] == unknown]
         if named:
@@ -133,7 +133,7 @@ def _of_a_verb(command: click.Command, name: str) -> click.Parameter | None:
     return None
 
 
-def _foreseen(error: Exception) -> FdsError:
+def _known_error(error: Exception) -> FdsError:
     """An error of Python or of a library, as one of ours."""
     said = str(error).strip().splitlines()[:1] or [""]
     if isinstance(error, UnicodeError):

@@ -44,7 +44,7 @@ class Session:
         actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host.
         store: Another registry than MLflow's.
         clock: Another clock than the machine's.
-        notifier: Who is told of each event this process writes; None for the webhook and the hooks that the
+        notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
             environment names.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is told to webhooks and hooks: one event of a lifecycle, or a verdict that changed."""
+"""What webhooks and hooks are notified of: one event of a lifecycle, or a verdict that changed."""
 
 from __future__ import annotations
 

@@ -415,7 +415,7 @@ class Transactions(Exclusion):
             if recorded is None:
                 raise OutcomeUnknownError(
                     f"the intent of the emergency {mine.id} was removed by hand",
-                    fix="look at the aliases, and run the emergency again if the champion is not the wished one",
+                    fix="look at the aliases, and run the emergency again if the champion is not the one you want",
                 )
             return recorded
         return None

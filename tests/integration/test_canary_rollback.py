@@ -78,7 +78,7 @@ class TestCanaryDeployment:
         assert model.canary.rollout() == rollout
 
     async def test_traffic_routing(self, async_db_session: AsyncSession) -> None:
-        """The hash sends the wished share of 10,000 keys to the canary, within 3 %, each key always the same way."""
+        """The hash sends the asked share of 10,000 keys to the canary, within 3 %, each key always the same way."""
         keys = [f"TX{number:06d}" for number in range(10_000)]
         since = datetime(2026, 3, 1, tzinfo=UTC)
         before = np.zeros(len(keys), dtype=bool)

@@ -21,9 +21,9 @@ from tests.support.registry_model import MODEL, SCENARIOS, Killed, Routing, Worl
 from tests.support.schedules import Process, Run
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-Wish = tuple[Kind, int | None]
+Asked = tuple[Kind, int | None]
 COMPLETE = {"force": True}
-PAIRS: dict[str, tuple[str, Wish, Wish]] = {
+PAIRS: dict[str, tuple[str, Asked, Asked]] = {
     "two promotions": ("promotion", (Kind.PROMOTE, 2), (Kind.PROMOTE, 3)),
     "start and promotion": ("start", (Kind.START, 3), (Kind.PROMOTE, 4)),
     "two starts": ("start", (Kind.START, 3), (Kind.START, 4)),
@@ -40,8 +40,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
 
-def wish(world: World, kind: Kind, version: int | None, actor: str) -> Process:
-    """A process with one wish."""
+def process_of(world: World, kind: Kind, version: int | None, actor: str) -> Process:
+    """A process with one request."""
     more = COMPLETE if kind is Kind.COMPLETE else {}
     return Process(lambda by: world.do(kind, version, by=by, actor=actor, **more))
 
@@ -65,7 +65,7 @@ def test_two_operations_at_once_happen_one_after_the_other(name: str, first: int
         for tail in (2 + first, 5, 9 + first, 14):
             world = BY_NAME[scenario].world()
             before = len(world.history.events)
-            run = Run(world, [wish(world, *one, "ann"), wish(world, *other, "bob")])
+            run = Run(world, [process_of(world, *one, "ann"), process_of(world, *other, "bob")])
             run.play([(first, head), (1 - first, tail), (first, 100)])
             world.assert_settled()
             assert run.routings == told(world.history.events)[-len(run.routings) :], (head, tail)
@@ -79,15 +79,15 @@ def test_three_operations_at_once_happen_one_after_the_other(seed: int) -> None:
     """Three processes in a random order of steps end with one history that explains every routing seen."""
     random = Random(seed)
     world = BY_NAME["advance"].world()
-    wishes: list[Wish] = [
+    requests: list[Asked] = [
         (Kind.ADVANCE, None),
         (Kind.ABORT, None),
         (Kind.COMPLETE, None),
         (Kind.ROLLBACK, 1),
         (Kind.STAGE, 4),
     ]
-    chosen = random.sample(wishes, 3)
-    run = Run(world, [wish(world, *w, f"actor {i}") for i, w in enumerate(chosen)])
+    chosen = random.sample(requests, 3)
+    run = Run(world, [process_of(world, *w, f"actor {i}") for i, w in enumerate(chosen)])
     run.play([(random.randrange(3), random.randint(1, 6)) for _ in range(60)])
     world.assert_settled()
     assert run.routings == told(world.history.events)[-len(run.routings) :]
@@ -133,8 +133,8 @@ def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None
     for head in range(2, 20):
         for tail in (2, 4, 5, 8, 100):
             world = scenario.world()
-            victims = wish(world, kind, version, "zoe")
-            emergency = wish(world, Kind.EMERGENCY, None, "eve")
+            victims = process_of(world, kind, version, "zoe")
+            emergency = process_of(world, Kind.EMERGENCY, None, "eve")
             Run(world, [victims, emergency]).play([(0, head), (1, tail), (0, 100)])
             world.process().settle(MODEL, actor="bob")
             world.assert_settled()
@@ -169,7 +169,7 @@ def test_a_crash_anywhere_in_a_take_over_is_settled() -> None:
 def test_a_champion_that_an_emergency_left_is_not_in_production() -> None:
     """An emergency that looked while a promotion was in flight still archives the version it really moved away from."""
     world = BY_NAME["start"].world()
-    run = Run(world, [wish(world, Kind.PROMOTE, 3, "zoe"), wish(world, Kind.EMERGENCY, None, "eve")])
+    run = Run(world, [process_of(world, Kind.PROMOTE, 3, "zoe"), process_of(world, Kind.EMERGENCY, None, "eve")])
     run.play([(0, 3), (1, 2), (0, 100)])
     world.process().settle(MODEL, actor="bob")
     world.assert_settled()
@@ -204,7 +204,7 @@ def test_an_emergency_does_not_undo_a_later_promotion() -> None:
 def test_a_second_emergency_does_not_take_over_the_first() -> None:
     """Two people press the button: the second waits for the first, and both learn how it ended."""
     world = BY_NAME["start"].world()
-    run = Run(world, [wish(world, Kind.EMERGENCY, None, "eve"), wish(world, Kind.EMERGENCY, None, "adam")])
+    run = Run(world, [process_of(world, Kind.EMERGENCY, None, "eve"), process_of(world, Kind.EMERGENCY, None, "adam")])
     run.play([(0, 9), (1, 100)])
     world.process().settle(MODEL, actor="bob")
     world.assert_settled()

@@ -72,8 +72,8 @@ class Model:
             self.asleep = None
         self.recorded = self.live
 
-    def wish(self, kind: Kind, version: int) -> str:
-        """Carry a wish out, with "done", or answer with "already" or "refused" and leave everything as it is."""
+    def ask(self, kind: Kind, version: int) -> str:
+        """Carry a request out, with "done", or answer with "already" or "refused" and leave everything as it is."""
         champion, canary, weight = self.live
         match kind:
             case Kind.STAGE | Kind.RETIRE:
@@ -213,13 +213,13 @@ class Lifecycles(RuleBasedStateMachine):
             recorded = kind in (Kind.STAGE, Kind.RETIRE) and self._count(kind) > known
             if self.world.routing() != before or recorded:
                 assert self.model.agrees
-                assert self.model.wish(kind, version) == "done"
+                assert self.model.ask(kind, version) == "done"
         except RefusedError:
             self.model.adopt()
-            assert self.model.wish(kind, version) == "refused"
+            assert self.model.ask(kind, version) == "refused"
         else:
             self.model.adopt()
-            assert self.model.wish(kind, version) == ("done" if event else "already")
+            assert self.model.ask(kind, version) == ("done" if event else "already")
 
     @rule(who=st.integers(0, 2), at=WRITES)
     def die_settling(self, who: int, at: int) -> None:
@@ -306,7 +306,7 @@ class Lifecycles(RuleBasedStateMachine):
     # --- helpers -----------------------------------------------------------------------------------------
 
     def _asked(self, kind: Kind, version: int, who: int) -> None:
-        said = self.model.wish(kind, version)
+        said = self.model.ask(kind, version)
         try:
             event = self._do(kind, version, self.people[who])
         except RefusedError:
@@ -345,7 +345,7 @@ class Lifecycles(RuleBasedStateMachine):
         return sum(event.kind is kind and event.outcome is Ending.DONE for event in self.world.history.events)
 
     def _do(self, kind: Kind, version: int, by: Transactions) -> Event | None:
-        """The event of a wish that was carried out; None where it held already."""
+        """The event of a request that was carried out; None where it held already."""
         about = version if kind in (Kind.STAGE, Kind.PROMOTE, Kind.START, Kind.ROLLBACK, Kind.RETIRE) else None
         if kind is Kind.START:
             return self.world.do(kind, about, by=by, plan=PLAN).event

@@ -25,7 +25,7 @@ LIFETIME = 10.0
 WRITE_LIMIT = 4
 """Seconds one write may take here: less than half of an intent's life, and far more than was ever seen."""
 
-WISHES: list[tuple[Kind, int | None]] = [
+REQUESTS: list[tuple[Kind, int | None]] = [
     (Kind.PROMOTE, 1),
     (Kind.PROMOTE, 2),
     (Kind.START, 3),
@@ -49,7 +49,7 @@ TOLD: dict[type[FdsError], str] = {
 
 @dataclass(frozen=True)
 class Told:
-    """What a process was told about one wish.
+    """What a process was told about one request.
 
     Attributes:
         outcome: done, already, or a word of `TOLD`; another error's own name.
@@ -87,7 +87,7 @@ def operate(uri: str, model: str, name: str, journal: Path, pipe: int) -> None:
     process = Transactions(HookedStore(store_at(uri), tell), clock, remembered_id, random, LIFETIME)
     out = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     while True:
-        kind, version = random.choice(WISHES)
+        kind, version = random.choice(REQUESTS)
         ids.clear()
         try:
             done = process.run(

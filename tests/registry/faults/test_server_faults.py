@@ -22,9 +22,9 @@ from tests.support.fault_proxy import Call, Fault, FaultProxy
 from tests.support.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write
 from tests.support.servers import Server
 
-Wish = tuple[Kind, int | None]
-SHORT: list[Wish] = [(Kind.PROMOTE, 1), (Kind.START, 2), (Kind.COMPLETE, None)]
-LONG: list[Wish] = [
+Asked = tuple[Kind, int | None]
+SHORT: list[Asked] = [(Kind.PROMOTE, 1), (Kind.START, 2), (Kind.COMPLETE, None)]
+LONG: list[Asked] = [
     (Kind.STAGE, 1),
     (Kind.PROMOTE, 1),
     (Kind.START, 2),
@@ -85,11 +85,11 @@ def one_in_three(fault: Fault) -> Callable[[Call], Fault | None]:
     return lambda _: fault if random.random() < 1 / 3 else None
 
 
-def live_through(world: RegistryWorld, wishes: list[Wish]) -> None:
-    """Every wish comes true, and the history tells exactly that, each once."""
-    done: list[Event | None] = [world.do(*wish).event for wish in wishes]
+def live_through(world: RegistryWorld, requests: list[Asked]) -> None:
+    """Every request comes true, and the history tells exactly that, each once."""
+    done: list[Event | None] = [world.do(*asked).event for asked in requests]
     assert list(world.events) == done
-    assert [event.outcome for event in world.events] == [Ending.DONE] * len(wishes)
+    assert [event.outcome for event in world.events] == [Ending.DONE] * len(requests)
     world.assert_settled()
 
 
