@@ -36,17 +36,29 @@ class Columns:
     amount: str | None = "amount"
 
 
-def read_traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic, Ints, Floats]:
-    """The requests of a history, their labels (-1: not known) and the money at risk.
+def read_history(
+    history: pd.DataFrame, names: Columns, thresholds: tuple[float, float], looks: int
+) -> tuple[Traffic, tuple[Arm, Arm]]:
+    """The requests of a history, and what champion and canary do with each, without any that fails.
 
     Args:
         history: One row per request.
         names: Of its columns.
+        thresholds: The champion's and the canary's.
         looks: How often a rollout is looked at while the history is played once.
 
     Raises:
         DataError: A column is missing or holds what it should not, or there are too few rows.
     """
+    traffic, labels, amounts = _traffic(history, names, looks)
+    champion, canary = (
+        _arm(history, column, threshold, labels, amounts)
+        for column, threshold in zip((names.champion, names.canary), thresholds, strict=True)
+    )
+    return traffic, (champion, canary)
+
+
+def _traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic, Ints, Floats]:
     import pandas as pd
 
     wanted = [names.champion, names.canary, names.key, names.time, names.label]
@@ -82,19 +94,7 @@ def read_traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Tra
     return traffic, np.where(np.isnan(labels), -1, labels).astype(np.int64), np.abs(amounts)
 
 
-def read_arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:
-    """What one version does with every request, without any that fails.
-
-    Args:
-        history: One row per request.
-        column: Of the version's scores.
-        threshold: From which it flags.
-        labels: As `read_traffic` gives them.
-        amounts: Likewise.
-
-    Raises:
-        DataError: A score is not in [0, 1].
-    """
+def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:
     scores = history[column].to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = ~((scores >= 0) & (scores <= 1))
     if wrong.any():

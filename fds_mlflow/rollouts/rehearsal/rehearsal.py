@@ -24,7 +24,7 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import DataError
-from fds_mlflow.rollouts.rehearsal.history import Columns, read_arm, read_traffic
+from fds_mlflow.rollouts.rehearsal.history import Columns, read_history
 from fds_mlflow.rollouts.rehearsal.regressions import injectable, ratios, worse
 from fds_mlflow.rollouts.rehearsal.replay import Arm, Course, Traffic
 from fds_mlflow.rollouts.rehearsal.stage import Progress, ReplayCounter, Stage, fewer
@@ -154,27 +154,22 @@ def rehearse(
         ConfigError: The seed is out of range.
         DataError: A column is missing or holds what it should not, or there are too few rows.
     """
-    names = columns or Columns()
     check_seed(seed)
     random = np.random.default_rng(seed)
-    traffic, labels, amounts = read_traffic(history, names, looks)
+    traffic, arms = read_history(history, columns or Columns(), thresholds, looks)
     errors = random.random(traffic.rows) < error_rate
-    champion, canary = (
-        replace(read_arm(history, column, threshold, labels, amounts), errors=errors)
-        for column, threshold in zip((names.champion, names.canary), thresholds, strict=True)
-    )
+    champion, canary = (replace(arm, errors=errors) for arm in arms)
     replayed, left_out = _replayable(plan)
     stage = Stage(traffic, champion, horizon * traffic.span, seed, ReplayCounter(replays, replayed, progress))
     mine, same = (stage.play(arm, replayed, replays) for arm in (canary, champion))
     catches = tuple(_catch(stage, g, replayed, fewer(replays), random) for g in injectable(replayed))
-    known = labels[labels >= 0]
     false_abort = _share(same, lambda course: course.action is Action.ABORT)
     return Rehearsal(
         plan=replayed,
         replays=replays,
         rows=traffic.rows,
         days=traffic.span / 86_400,
-        fraud_rate=float(known.mean()) if len(known) else None,
+        fraud_rate=_fraud_rate(champion),
         alert_rates=(float(champion.flagged.mean()), float(canary.flagged.mean())),
         outcomes=_shares(course.action for course in mine),
         causes=_shares_of(mine),
@@ -187,6 +182,11 @@ def rehearse(
         catches=catches,
         left_out=left_out,
     )
+
+
+def _fraud_rate(arm: Arm) -> float | None:
+    known = arm.labels[arm.labels >= 0]
+    return float(known.mean()) if len(known) else None
 
 
 def _lost(courses: Sequence[Course], champion: Arm, traffic: Traffic) -> tuple[float, float]:
