@@ -48,14 +48,14 @@ _MEMORY = """
 import sys
 from pathlib import Path
 from benchmarks._serving_process import end_in_order, pss_mb
-from fds_mlflow.scoring.compiled import NativeModel
+from fds_mlflow.scoring.compiled import CompiledModel
 folder, copies = Path(sys.argv[1]), int(sys.argv[2])
-kept = [NativeModel.load(folder)]
+kept = [CompiledModel.load(folder)]
 kept[0].row([1.0] * len(kept[0].columns))
 import os
 before = pss_mb(os.getpid())
 for _ in range(copies):
-    kept.append(NativeModel.load(folder))
+    kept.append(CompiledModel.load(folder))
     kept[-1].row([1.0] * len(kept[-1].columns))
 print((pss_mb(os.getpid()) - before) / copies)
 """
