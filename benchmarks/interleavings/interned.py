@@ -14,7 +14,10 @@ from unittest.mock import patch
 from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.registry import exclusion, tags
-from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion, ModelView, VersionView, Write
+from fds_mlflow.registry import history as histories
+from fds_mlflow.registry.history import History, in_flight, read_history
+from fds_mlflow.registry.memory import MemoryModel, MemoryStore, MemoryVersion
+from fds_mlflow.registry.store import ModelView, VersionView, Write
 
 MODEL = "fraud"
 
@@ -41,7 +44,7 @@ class Read(NamedTuple):
 class _Tags(dict[str, str]):
     """The tags of an interned registry state, with room for what they read as."""
 
-    read: tags.History | None = None
+    read: History | None = None
 
 
 @contextmanager
@@ -50,10 +53,10 @@ def quick_reading(*, failures: bool = False) -> Iterator[None]:
 
     Without failures nothing is ever retried, so the retrying library is left out as well.
     """
-    read, fold = tags.history, folded.fold
+    read, fold = read_history, folded.fold
     states: dict[int, tuple[Any, folded.State]] = {}
 
-    def history(given: Mapping[str, str]) -> tags.History:
+    def history(given: Mapping[str, str]) -> History:
         if not isinstance(given, _Tags):
             return read(given)
         if given.read is None:
@@ -66,8 +69,9 @@ def quick_reading(*, failures: bool = False) -> Iterator[None]:
         return known[1] if known is not None and known[0] is events else fold(events, start)
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(tags, "history", history))
-        for name in ("decode_intent", "encode_intent", "encode_rollout", "decode_rollout", "event_tag"):
+        stack.enter_context(patch.object(exclusion, "read_history", history))
+        stack.enter_context(patch.object(histories, "decode_intent", lru_cache(maxsize=None)(tags.decode_intent)))
+        for name in ("encode_intent", "encode_rollout", "decode_rollout", "event_tag"):
             stack.enter_context(patch.object(tags, name, lru_cache(maxsize=None)(getattr(tags, name))))
         stack.enter_context(patch.object(exclusion, "fold", folding))
         if not failures:
@@ -152,7 +156,7 @@ class Registry:
             view = self._models.setdefault((aliases, model_tags), self.views[number])
             if call.checking is None:
                 return view, id(view)
-            present = tags.intents(view.tags)
+            present = in_flight(view.tags)
             challenger = next((i.id for i in present if i.id != call.checking and i.take_over), None)
             return view, (any(i.id == call.checking for i in present), challenger)
         answer = getattr(store, call.method)(MODEL, call.argument)

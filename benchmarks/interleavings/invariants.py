@@ -15,6 +15,7 @@ from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import FdsError
 from fds_mlflow.registry import tags, transaction, writes
+from fds_mlflow.registry.history import History, read_history
 from fds_mlflow.registry.store import RegistryStore
 
 STOPPED = frozenset({"ConflictError", "RefusedError", "UnavailableError", "NotFoundError", "ConfigError", "already"})
@@ -116,7 +117,7 @@ class Lifecycle:
 
     def end(self, ended: Ended, letter: str, number: int) -> str | None:
         """Of every end of a program."""
-        history = tags.history(self._registry.views[number].tags)
+        history = read_history(self._registry.views[number].tags)
         mine = [e for e in history.events if e.operation[2] == letter and e.kind is not Kind.ADOPT]
         if ended.how == "done":
             if [(e.operation, e.outcome) for e in mine] != [(ended.operation, Ending.DONE)]:
@@ -126,14 +127,14 @@ class Lifecycle:
             if mine or left:
                 return f"{ended.how} promised that nothing was changed, and there is {_names(mine) or left}"
         elif ended.how == "OutcomeUnknownError":
-            told = tags.history(self._registry.views[self.recovered(number).number].tags)
+            told = read_history(self._registry.views[self.recovered(number).number].tags)
             if ended.operation is None or (told.find(ended.operation) is None and self._has_event(number, ended)):
                 return f"the history does not tell how {ended.operation} ended"
         return None
 
     def _has_event(self, number: int, ended: Ended) -> bool:
         """Whether the operation was one whose end the history tells: housekeeping is repeated instead."""
-        history = tags.history(self._registry.views[number].tags)
+        history = read_history(self._registry.views[number].tags)
         return any(i.id == ended.operation and i.event is not None for i in history.intents)
 
     # --- of a state --------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Lifecycle:
 
     def _state(self, number: int, touched: bool) -> str | None:
         view = self._registry.views[number]
-        history = tags.history(view.tags)
+        history = read_history(view.tags)
         table = self.table(number)
         status = {n: status for n, status, _, _ in self._registry.frozen[number][2]}
         if self._begun and table[0] is None and not (touched and self._deleted):
@@ -163,7 +164,7 @@ class Lifecycle:
         wrong = self._sequence(history) or _sequential(history.events)
         return wrong or (None if touched else _explained(history, table))
 
-    def _sequence(self, history: tags.History) -> str | None:
+    def _sequence(self, history: History) -> str | None:
         """No event lost or doubled: 1..n, each operation once, copies in packs alike."""
         numbers = [event.sequence for event in history.events]
         if numbers != list(range(1, len(numbers) + 1)):
@@ -176,7 +177,7 @@ class Lifecycle:
     # --- of a write --------------------------------------------------------------------------------------
 
     def _step(self, before: int, after: int, write: Call, letter: str, touched: bool) -> str | None:
-        old, new = tags.history(self._registry.views[before].tags), tags.history(self._registry.views[after].tags)
+        old, new = read_history(self._registry.views[before].tags), read_history(self._registry.views[after].tags)
         if new.events[: len(old.events)] != old.events:
             return f"an event was lost or changed: {_names(old.events)} became {_names(new.events)}"
         if letter == HAND or self._same(before, after, touched):
@@ -213,7 +214,7 @@ class Lifecycle:
         if done.wrong is not None:
             return done.wrong
         aliases, _, versions = self._registry.frozen[done.number]
-        history = tags.history(self._registry.views[done.number].tags)
+        history = read_history(self._registry.views[done.number].tags)
         state = fold(history.events)
         table = self.table(done.number)
         stages = {n: stage for n, _, stage, _ in versions}
@@ -278,7 +279,7 @@ def asked_weight(state: State, event: Event) -> int | None:
     return None if planned else event.rollout.weight
 
 
-def _explained(history: tags.History, table: Table) -> str | None:
+def _explained(history: History, table: Table) -> str | None:
     """Routing is what the history says, or what it says with operations in flight that have landed."""
     pending = [i.event for i in history.intents if i.event is not None and history.find(i.id) is None]
     base = fold(history.events)

@@ -17,8 +17,9 @@ from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import aliases, exclusion, tags, writes
 from fds_mlflow.registry.aliases import Aliases
+from fds_mlflow.registry.history import History, decode_pack, in_flight, numbered, read_history
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
-from fds_mlflow.registry.tags import History, Intent, Precondition
+from fds_mlflow.registry.tags import Intent, Precondition
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.registry.view import View
 
@@ -74,7 +75,7 @@ class Boastful(Transactions):
     """Records its event before the write that decides."""
 
     def _operate(self, model: str, view: View, event: Event, on_moved: Any = None) -> Event:
-        done = tags.numbered(event, view.history.last[0] + 1)
+        done = numbered(event, view.history.last[0] + 1)
         with self._turn(model, view, event) as turn:
             self._require_ready(model, event)
             for write in writes.before(view, event):
@@ -95,7 +96,7 @@ class Early(Transactions):
     def _check_turn(self, model: str, turn: exclusion.Turn) -> None:
         if self.clock.monotonic() - turn.began >= self.lifetime / 2:
             raise OutcomeUnknownError(f"the operation {turn.intent.id} stopped", fix="read the history")
-        if not any(intent.id == turn.intent.id for intent in tags.intents(self.store.read(model).tags)):
+        if not any(intent.id == turn.intent.id for intent in in_flight(self.store.read(model).tags)):
             raise OutcomeUnknownError(f"the operation {turn.intent.id} was taken over", fix="read the history")
 
 
@@ -161,15 +162,15 @@ def _left_to_wake() -> AbstractContextManager[object]:
 
 
 def _doubles_kept() -> AbstractContextManager[object]:
-    real = tags.history
+    real = read_history
 
     def history(given: Mapping[str, str]) -> History:
         found = real(given)
-        packs = [tags.decode_pack(value) for name, value in given.items() if tags._PACK.fullmatch(name)]
+        packs = [decode_pack(value) for name, value in given.items() if tags.PACK_NAME.fullmatch(name)]
         events = [*(event for pack in packs for event in pack), *found.loose.values()]
         return replace(found, events=tuple(sorted(events, key=lambda e: (e.sequence, e.operation))))
 
-    return patch.object(tags, "history", history)
+    return patch.object(exclusion, "read_history", history)
 
 
 def _one(make: type[Transactions]) -> Code:

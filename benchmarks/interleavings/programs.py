@@ -20,7 +20,8 @@ from fds_mlflow.core.lifecycle.events import Event, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import FdsError, OutcomeUnknownError
-from fds_mlflow.registry import exclusion, tags
+from fds_mlflow.registry import exclusion
+from fds_mlflow.registry.history import History
 from fds_mlflow.registry.store import ModelView, VersionView, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
@@ -311,7 +312,7 @@ def _folded(state: folded.State) -> Any:
 
 
 _STAND_INS: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
-    ((ModelView, VersionView, tags.History), id),  # interned by the registry for as long as the search lives
+    ((ModelView, VersionView, History), id),  # interned by the registry for as long as the search lives
     ((View,), lambda view: (id(view.model), id(view.canary))),
     ((folded.State,), _folded),
     ((exclusion.Turn,), lambda turn: (turn.intent, turn.began, turn.decided, turn.landed)),

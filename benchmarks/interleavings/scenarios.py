@@ -18,7 +18,8 @@ from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.registry import aliases, tags
-from fds_mlflow.registry.store import DeleteAlias, MemoryStore, SetAlias, SetVersionTag, Write
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.transaction import Result, Transactions
 
 PLAN = Plan([10, 100])

@@ -18,6 +18,7 @@ from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import _joined, _unpacked, pack
 from fds_mlflow.registry.store import SetAlias, SetModelTag, SetStage, Write
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.runtime.identity import new_id
@@ -206,7 +207,7 @@ def laid_down(client: Client, events: Sequence[Event], state: State) -> int:
     older, loose = list(events[:-kept]), events[-kept:]
     written = 0
     while older:
-        name, value, looked = tags.pack(older)
+        name, value, looked = pack(older)
         client.store.write(client.model, SetModelTag(name, value))
         older = older[looked:]
         written += 1
@@ -254,7 +255,7 @@ def _reads(clients: dict[int, Client], rounds: int) -> dict[str, float]:
         for count, client in clients.items():
             for name in ("first", "again"):
                 if name == "first":
-                    for cache in (tags._unpacked, tags._joined, tags._plan):
+                    for cache in (_unpacked, _joined, tags._plan):
                         cache.cache_clear()
                 began = time.perf_counter()
                 client.transactions.look(client.model)

@@ -105,6 +105,24 @@ class Comparison:
         return min(self.frauds, self.rows - self.frauds) >= FEWEST
 
 
+def _checked(labels: npt.NDArray[np.int8], baseline: Floats, candidate: Floats, n_boot: int) -> int:
+    """How many of the rows are fraud; errors as for `compare`."""
+    if n_boot < 1:
+        raise ConfigError(f"the bootstrap has {n_boot} samples", fix="give at least 1 (--n-boot, n_boot=)")
+    if not labels.shape == baseline.shape == candidate.shape:
+        raise DataError(
+            f"{labels.shape} labels, {baseline.shape} baseline scores and {candidate.shape} candidate scores",
+            fix="score both versions on the very rows that carry the labels",
+        )
+    frauds = int(labels.sum())
+    if frauds in (0, len(labels)):
+        raise DataError(
+            f"{frauds} of the {len(labels)} rows are fraud: rates of one class cannot be compared",
+            fix="compare on rows that hold both frauds and genuine transactions",
+        )
+    return frauds
+
+
 def compare(
     labels: npt.NDArray[np.int8],
     baseline: Floats,
@@ -131,19 +149,7 @@ def compare(
         ConfigError: There is no sample.
         DataError: The shapes differ, or one of the two classes is missing.
     """
-    if n_boot < 1:
-        raise ConfigError(f"the bootstrap has {n_boot} samples", fix="give at least 1 (--n-boot, n_boot=)")
-    if not labels.shape == baseline.shape == candidate.shape:
-        raise DataError(
-            f"{labels.shape} labels, {baseline.shape} baseline scores and {candidate.shape} candidate scores",
-            fix="score both versions on the very rows that carry the labels",
-        )
-    frauds = int(labels.sum())
-    if frauds in (0, len(labels)):
-        raise DataError(
-            f"{frauds} of the {len(labels)} rows are fraud: rates of one class cannot be compared",
-            fix="compare on rows that hold both frauds and genuine transactions",
-        )
+    frauds = _checked(labels, baseline, candidate, n_boot)
     scorers = (_Weighted(labels, baseline, thresholds[0]), _Weighted(labels, candidate, thresholds[1]))
     once = np.ones(len(labels))
     values = [scorer.metrics(once) for scorer in scorers]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
-from fds_mlflow.outcomes.counting.counting import Question
+from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,

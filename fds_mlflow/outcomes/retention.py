@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Terms
-from fds_mlflow.outcomes.counting.counting import terms_from
+from fds_mlflow.outcomes.counting.question import terms_from
 from fds_mlflow.outcomes.statements import KEEP_COUNT, changed
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, Shadow
 

@@ -10,6 +10,7 @@ from fds_mlflow.core.lifecycle.events import Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import doubles
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -171,7 +172,7 @@ def _stages(view: View, versions: dict[int, VersionView]) -> list[Finding]:
 def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
     found = []
     events = view.history.events
-    for number, same in tags.doubles(events).items():
+    for number, same in doubles(events).items():
         names = ", ".join(event.operation for event in same)
         means = "two operations were recorded at once; both are kept, in order of operation"
         found.append(

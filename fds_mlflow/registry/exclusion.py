@@ -28,8 +28,9 @@ from fds_mlflow.errors import (
     UnavailableError,
 )
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import History, in_flight, read_history
 from fds_mlflow.registry.store import DeleteModelTag, RegistryStore, SetModelTag, Write
-from fds_mlflow.registry.tags import History, Intent
+from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
 from fds_mlflow.runtime.clock import Clock
 
@@ -92,7 +93,7 @@ class Exclusion:
                 canary = self._patiently(lambda: self.store.version(model, canary_alias))
             except NotFoundError:
                 canary = None  # deleted between the two reads; its alias went with it
-        history = tags.history(live.tags)
+        history = read_history(live.tags)
         rollout = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
         self._observe(model, history)
         return View(
@@ -210,7 +211,7 @@ class Exclusion:
     def _check_turn(self, model: str, turn: Turn) -> None:
         mine = turn.intent.id
         # The read first: whatever it takes counts, so that only the write itself can still block after the check.
-        present = tags.intents(self.store.read(model).tags)
+        present = in_flight(self.store.read(model).tags)
         elapsed = self.clock.monotonic() - turn.began
         if elapsed >= self.lifetime / 2:
             raise OutcomeUnknownError(

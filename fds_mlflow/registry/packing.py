@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import History, decode_pack, pack
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
-from fds_mlflow.registry.tags import History
 
 
 def due(history: History) -> list[Write]:
@@ -22,7 +22,7 @@ def due(history: History) -> list[Write]:
     loose = [event for event in history.loose.values() if (event.operation, event.kind) not in history.packed]
     old = loose[: -tags.KEEP_LOOSE] if len(loose) > tags.LOOSE else []
     written = _filled(history.packs, old) if old else {}
-    made = {name: tuple(tags.decode_pack(value)) for name, value in written.items()}
+    made = {name: tuple(decode_pack(value)) for name, value in written.items()}
     if any(event not in made[name] for name in made for event in history.packs.get(name, ())):
         return []  # somebody has named a pack out of band so that the new one would replace it
     packed = {*history.packed, *((e.operation, e.kind) for events in made.values() for e in events)}
@@ -39,12 +39,12 @@ def _filled(packs: Mapping[str, tuple[Event, ...]], old: Sequence[Event]) -> dic
     made: dict[str, str] = {}
     newest = max(packs.values(), key=lambda events: events[-1].sequence, default=())
     if newest and newest[-1].sequence < old[0].sequence:
-        name, value, looked = tags.pack([*newest, *old])
+        name, value, looked = pack([*newest, *old])
         if looked > len(newest):
             made[name] = value
             old = old[looked - len(newest) :]
     while old:
-        name, value, looked = tags.pack(old)
+        name, value, looked = pack(old)
         if name:
             made[name] = value
         old = old[looked:]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -46,9 +44,9 @@ UNREADABLE = (
 """What reading a value can raise that an out-of-band change has made unreadable."""
 
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
-_EVENT = re.compile(rf"fds\.event\.(\d{{8,}})\.({_ULID})")
-_PACK = re.compile(r"fds\.events\.(\d{8,})-(\d{8,})")
-_INTENT = re.compile(rf"fds\.intent\.({_ULID})")
+EVENT_NAME = re.compile(rf"fds\.event\.(\d{{8,}})\.({_ULID})")
+PACK_NAME = re.compile(r"fds\.events\.(\d{8,})-(\d{8,})")
+INTENT_NAME = re.compile(rf"fds\.intent\.({_ULID})")
 
 
 @dataclass(frozen=True)
@@ -90,109 +88,13 @@ class Intent:
     take_over: bool = False
 
 
-@dataclass(frozen=True)
-class History:
-    """The events that a model's tags hold.
-
-    Attributes:
-        events: In order of sequence, doubles dropped.
-        loose: Events that have a tag of their own, by tag name.
-        packs: Events of each pack, by tag name.
-        packed: (operation, kind) of the events that a pack holds.
-        intents: Operations in flight.
-        damaged: Names of tags of ours whose value cannot be parsed: edited by hand.
-    """
-
-    events: tuple[Event, ...]
-    loose: Mapping[str, Event]
-    packs: Mapping[str, tuple[Event, ...]]
-    packed: AbstractSet[tuple[str, Kind]]
-    intents: tuple[Intent, ...]
-    damaged: tuple[str, ...]
-
-    @property
-    def last(self) -> tuple[int, str]:
-        """Sequence and operation of the last event."""
-        return (self.events[-1].sequence, self.events[-1].operation) if self.events else (0, "")
-
-    def find(self, operation: str) -> Event | None:
-        """The event of an operation."""
-        return next((event for event in reversed(self.events) if event.operation == operation), None)
-
-
-def history(tags: Mapping[str, str]) -> History:
-    """Read everything of ours from a model's tags; what cannot be parsed is named, never dropped in silence."""
-    loose: dict[str, Event] = {}
-    packs: dict[str, tuple[Event, ...]] = {}
-    intents: list[Intent] = []
-    damaged: list[str] = []
-    for name, value in tags.items():
-        if not name.startswith("fds."):
-            continue
-        try:
-            if match := _EVENT.fullmatch(name):
-                loose[name] = _event(json.loads(value), int(match[1]), match[2])
-            elif _PACK.fullmatch(name):
-                packs[name] = _unpacked(value)
-            elif match := _INTENT.fullmatch(name):
-                intents.append(decode_intent(match[1], value))
-            elif name.startswith(("fds.event", "fds.intent")):
-                damaged.append(name)
-        except UNREADABLE:
-            damaged.append(name)
-    packs = dict(sorted(packs.items()))
-    older = _joined(tuple(tags[name] for name in packs))
-    return History(
-        events=_in_order(older, loose.values()),
-        loose=dict(sorted(loose.items())),
-        packs=packs,
-        packed=older.by_key.keys(),
-        intents=tuple(sorted(intents, key=lambda i: i.id)),
-        damaged=tuple(sorted(damaged)),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Older:
-    """What a model's packs hold together: in order of sequence, and by (operation, kind)."""
-
-    events: tuple[Event, ...]
-    by_key: Mapping[tuple[str, Kind], Event]
-
-
-@lru_cache(maxsize=16)
-def _joined(values: tuple[str, ...]) -> _Older:
-    """The events of packs, doubles dropped; packs change seldom, so this is done once a process."""
-    by_key = {(e.operation, e.kind): e for value in values for e in _unpacked(value)}
-    return _Older(tuple(sorted(by_key.values(), key=_place)), by_key)
-
-
-def _in_order(older: _Older, loose: Iterable[Event]) -> tuple[Event, ...]:
-    """Packed and loose events in order of sequence, doubles dropped."""
-    newer = {(e.operation, e.kind): e for e in loose}
-    last = older.events[-1].sequence if older.events else 0
-    if all(e.sequence > last for e in newer.values()) and older.by_key.keys().isdisjoint(newer):
-        return (*older.events, *sorted(newer.values(), key=_place))  # the usual case, and the cheap one
-    return tuple(sorted({**older.by_key, **newer}.values(), key=_place))
-
-
-def _place(event: Event) -> tuple[int, str]:
-    return event.sequence, event.operation
-
-
-def intents(tags: Mapping[str, str]) -> list[Intent]:
-    """The operations in flight, without reading the rest of the history."""
-    names = {name: value for name, value in tags.items() if _INTENT.fullmatch(name)}
-    return list(history(names).intents)
-
-
 def event_tag(event: Event) -> tuple[str, str]:
     """Name and value of an event's own tag.
 
     Raises:
         ConfigError: The value would be longer than a tag may be.
     """
-    return f"fds.event.{event.sequence:08d}.{event.operation}", _fits(_dump(_event_values(event)), "the event")
+    return f"fds.event.{event.sequence:08d}.{event.operation}", _fits(dump(event_values(event)), "the event")
 
 
 def intent_name(operation: str) -> str:
@@ -230,8 +132,8 @@ def encode_intent(intent: Intent) -> str:
     if intent.take_over:
         values["take_over"] = True
     if intent.event is not None:
-        values["event"] = _event_values(intent.event)
-    return _fits(_dump(values), "the intent")
+        values["event"] = event_values(intent.event)
+    return _fits(dump(values), "the intent")
 
 
 def decode_intent(operation: str, value: str) -> Intent:
@@ -241,59 +143,17 @@ def decode_intent(operation: str, value: str) -> Intent:
     event = values.get("event")
     return Intent(
         id=operation,
-        actor=_text(values["actor"]),
+        actor=text_of(values["actor"]),
         found=Precondition(
             champion=_version(found["champion"]),
             canary=_version(found["canary"]),
             last=(int(found["last"][0]), str(found["last"][1])),
             rollout=found["rollout"],
         ),
-        event=None if event is None else _event(event, 0, operation),
+        event=None if event is None else decode_event(event, 0, operation),
         time=_moment(values["time"]),
         take_over=bool(values.get("take_over", False)),
     )
-
-
-def pack(events: Sequence[Event]) -> tuple[str, str, int]:
-    """Pack as many of the events, in order, as one tag holds.
-
-    An event that is too large for a pack by itself is passed over and stays loose.
-
-    Returns:
-        Name and value of the pack's tag, and how many of the given events were looked at.
-        The name is empty where nothing could be packed.
-    """
-    lines = [_dump({"sequence": e.sequence, "operation": e.operation, **_event_values(e)}) for e in events]
-    first = next((place for place, line in enumerate(lines) if len(_encode_pack([line])) <= MAX_VALUE), None)
-    if first is None:
-        return "", "", len(lines)
-    fits, value, too_many, ahead = first + 1, _encode_pack(lines[first : first + 1]), len(lines) + 1, 32
-    while too_many - fits > 1:
-        # Ahead in growing steps, then by halves: packing each prefix would cost the square of a pack's length.
-        tried = min(fits + ahead, (fits + too_many) // 2)
-        longer = _encode_pack(lines[first:tried])
-        if len(longer) <= MAX_VALUE:
-            fits, value, ahead = tried, longer, 2 * ahead
-        else:
-            too_many = tried
-    return f"fds.events.{events[first].sequence:08d}-{events[fits - 1].sequence:08d}", value, fits
-
-
-def _encode_pack(lines: Sequence[str]) -> str:
-    return base64.b85encode(zlib.compress("\n".join(lines).encode(), 9)).decode("ascii")
-
-
-def decode_pack(value: str) -> list[Event]:
-    """Read a pack's tag."""
-    return list(_unpacked(value))
-
-
-@lru_cache(maxsize=1_024)
-def _unpacked(value: str) -> tuple[Event, ...]:
-    """A pack's events; a value is decompressed once a process."""
-    lines = zlib.decompress(base64.b85decode(value)).decode().split("\n")
-    rows = [json.loads(line) for line in lines]
-    return tuple(_event(row, int(row["sequence"]), _text(row["operation"])) for row in rows)
 
 
 def encode_rollout(rollout: Rollout, end: Event | None = None) -> str:
@@ -307,7 +167,7 @@ def encode_rollout(rollout: Rollout, end: Event | None = None) -> str:
         ConfigError: The value would be longer than a tag may be.
     """
     said = {} if end is None else {"decision": decision(end), "by": who(end)}
-    return _fits(_dump(said | _rollout_values(rollout)), "the rollout's plan")
+    return _fits(dump(said | _rollout_values(rollout)), "the rollout's plan")
 
 
 def decode_rollout(value: str | None) -> Rollout | None:
@@ -345,12 +205,12 @@ def export_line(event: Event) -> dict[str, Any]:
     """An event as plain values, for JSON output; what ended a rollout also says what was decided."""
     decided = ended(event)
     said = {} if decided is None else {"decision": decided.value}
-    return {"sequence": event.sequence, "operation": event.operation, **_event_values(event), **said}
+    return {"sequence": event.sequence, "operation": event.operation, **event_values(event), **said}
 
 
 def import_line(values: Mapping[str, Any]) -> Event:
     """Read an event that `export_line` wrote."""
-    return _event(values, int(values["sequence"]), str(values["operation"]))
+    return decode_event(values, int(values["sequence"]), str(values["operation"]))
 
 
 def checked_reason(reason: str) -> str:
@@ -392,7 +252,8 @@ def _checked_text(text: str, what: str, limit: int) -> str:
     return text
 
 
-def _event_values(event: Event) -> dict[str, Any]:
+def event_values(event: Event) -> dict[str, Any]:
+    """An event as plain values, without its place in the history."""
     values: dict[str, Any] = {
         "kind": event.kind.value,
         "from": event.from_version,
@@ -411,14 +272,15 @@ def _event_values(event: Event) -> dict[str, Any]:
     return values
 
 
-def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
+def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
+    """Read what `event_values` wrote."""
     rollout, basis = values.get("rollout"), values.get("basis")
     return Event(
         sequence=sequence,
         operation=operation,
         kind=Kind(values["kind"]),
-        actor=_text(values["actor"]),
-        reason=_text(values["reason"]),
+        actor=text_of(values["actor"]),
+        reason=text_of(values["reason"]),
         time=_moment(values["time"]),
         from_version=_version(values["from"]),
         to_version=_version(values["to"]),
@@ -429,7 +291,12 @@ def _event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
     )
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value that must be a text.
+
+    Raises:
+        TypeError: It is none.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
@@ -442,7 +309,7 @@ def _version(value: Any) -> int | None:
 
 
 def _moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
+    moment = datetime.fromisoformat(text_of(value))
     if moment.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone")
     return moment.astimezone(UTC)
@@ -450,7 +317,7 @@ def _moment(value: Any) -> datetime:
 
 def _encodable(value: Any) -> str:
     """A text that can be hashed and written again: no lone surrogates."""
-    _text(value).encode()
+    text_of(value).encode()
     return str(value)
 
 
@@ -471,7 +338,7 @@ def _rollout_values(rollout: Rollout) -> dict[str, Any]:
 
 def _rollout(values: Mapping[str, Any]) -> Rollout:
     weight = to_basis_points(to_percent(values["weight"]))
-    plan, is_watch = _plan(_dump(values["plan"]))
+    plan, is_watch = _plan(dump(values["plan"]))
     return Rollout(
         id=_encodable(values["id"]),
         champion=int(values["champion"]),
@@ -508,7 +375,8 @@ def _time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _dump(values: Mapping[str, Any]) -> str:
+def dump(values: Mapping[str, Any]) -> str:
+    """Compact JSON, as tags hold it."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -519,16 +387,3 @@ def _fits(value: str, what: str) -> str:
             fix="shorten the reason or the plan",
         )
     return value
-
-
-def numbered(event: Event, sequence: int) -> Event:
-    """The event with its place in the history."""
-    return replace(event, sequence=sequence)
-
-
-def doubles(events: Iterable[Event]) -> dict[int, list[Event]]:
-    """Sequence numbers that more than one event holds."""
-    by_number: dict[int, list[Event]] = {}
-    for event in events:
-        by_number.setdefault(event.sequence, []).append(event)
-    return {number: same for number, same in by_number.items() if len(same) > 1}

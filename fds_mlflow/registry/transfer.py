@@ -11,6 +11,7 @@ from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.core.text.checks import check_keys
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import decode_pack, pack
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
 
@@ -118,10 +119,10 @@ def _tags(events: Sequence[Event]) -> list[tuple[str, str]]:
     old = list(events[: -tags.KEEP_LOOSE])
     loose = list(events[-tags.KEEP_LOOSE :])
     while old:
-        name, value, looked = tags.pack(old)
+        name, value, looked = pack(old)
         if name:
             made.append((name, value))
-            packed = {event.operation for event in tags.decode_pack(value)}
+            packed = {event.operation for event in decode_pack(value)}
             loose += [event for event in old[:looked] if event.operation not in packed]
         else:
             loose += old[:looked]

@@ -8,8 +8,9 @@ from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import History
 from fds_mlflow.registry.store import ModelView, VersionView
-from fds_mlflow.registry.tags import History, Precondition
+from fds_mlflow.registry.tags import Precondition
 
 
 @dataclass(frozen=True)

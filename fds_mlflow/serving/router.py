@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.core.keys import Spelling, spelled
+from fds_mlflow.core.keys import spelled
 from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
-from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.registry import aliases, tags
@@ -25,6 +25,7 @@ from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.scorer import Scorer, threshold_of
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
+from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,9 +208,9 @@ class Router:
         import pandas as pd
 
         table = self.table
-        keys = _keys(frame, key, table.spelling)
-        named = _names(frame, TRANSACTION) if TRANSACTION in frame.columns else None
-        requests = None if request_id is None else _keys(frame, request_id)
+        keys = keys_of(frame, key, table.spelling)
+        named = names_of(frame, TRANSACTION) if TRANSACTION in frame.columns else None
+        requests = None if request_id is None else keys_of(frame, request_id)
         to_canary = table.to_canary(keys)
         parts = []
         if not to_canary.all() or len(frame) == 0:
@@ -217,7 +218,7 @@ class Router:
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
         if self._recorder is not None and len(frame):
-            ids = [new_request() for _ in keys] if requests is None else _identities(frame, requests, named)
+            ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
             self._record(self._recorder, self._outcomes(names, parts, table))
@@ -247,7 +248,7 @@ class Router:
             UnavailableError: There has never been a champion to read.
         """
         table = self.table
-        named = _key(transaction, key, table.spelling)
+        named = key_of(transaction, key, table.spelling)
         route = table.route(named)
         began = time.perf_counter()
         (scorer, score), by_canary, failed = answered(
@@ -263,7 +264,7 @@ class Router:
             part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
-            identified = new_request() if request_id is None else identity(str(request_id), _bytes(content))
+            identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
             self._record(self._recorder, self._outcomes([names], [part], table))
         return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
@@ -360,51 +361,3 @@ def _noted(failed: FdsError | None, rows: int) -> str | None:
         return None
     log.warning("the champion answers %s rows of the canary: %s", rows, failed.what)
     return failed.what
-
-
-def _key(transaction: Mapping[str, Any], key: str, spelling: Spelling) -> str:
-    name = spelled(transaction.get(key), spelling)
-    if name is None:
-        raise DataError(
-            f"the transaction has no {key!r} to route by",
-            fix=f"add it, or name the routing key with key= (there are: {', '.join(map(str, transaction))})",
-        )
-    return name
-
-
-def _keys(frame: pd.DataFrame, key: str, spelling: Spelling = Spelling.CANONICAL) -> list[str]:
-    if key not in frame.columns:
-        raise DataError(
-            f"the {len(frame):,} rows have no column {key!r} to route by",
-            fix=f"add it, or name the routing key's column with key= (there are: {', '.join(map(str, frame.columns))})",
-        )
-    names = _names(frame, key, spelling)
-    missing = names.count(None)
-    if missing:
-        raise DataError(
-            f"the routing key {key!r} is missing in {missing:,} of {len(frame):,} rows",
-            fix="give every request a key; without one the variant would be arbitrary",
-        )
-    return [str(name) for name in names]
-
-
-def _names(frame: pd.DataFrame, column: str, spelling: Spelling = Spelling.CANONICAL) -> list[str | None]:
-    """What each row is called by a column; None where it has no value there."""
-    if list(frame.columns).count(column) > 1:
-        raise DataError(f"the rows have two columns {column!r}", fix="rename one of them")
-    values: list[Any] = frame[column].tolist()
-    if frame[column].dtype in ("float32", "float16"):  # which says how many digits there are
-        values = [frame[column].dtype.type(value) for value in values]
-    return [spelled(value, spelling) for value in values]
-
-
-def _identities(frame: pd.DataFrame, requests: Sequence[str], named: Sequence[str | None] | None) -> list[str]:
-    """The identity of each row: its request id stands for as many outcomes as it has transactions under it."""
-    if named is None or None in named:
-        rows = map(repr, frame.itertuples(index=False, name=None))
-        named = [name or row for name, row in zip(named or [None] * len(frame), rows, strict=True)]
-    return [identity(request, _bytes(str(name))) for request, name in zip(requests, named, strict=True)]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")

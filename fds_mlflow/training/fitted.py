@@ -80,6 +80,16 @@ def numeric_features(table: FeatureTable) -> list[str]:
     return [name for name in table.features if name not in table.categorical]
 
 
+def predicting(model: Any) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
+    """The scores that a model's `predict` gives for a frame: shape (rows,), float64."""
+
+    def predict(frame: pd.DataFrame) -> NDArray[np.float64]:
+        scores: NDArray[np.float64] = model.predict(frame)
+        return scores
+
+    return predict
+
+
 def check_params(params: Mapping[str, object], known: Iterable[str], reserved: Mapping[str, str]) -> None:
     """Refuse parameter names that the algorithm does not have, or that this package sets itself.
 

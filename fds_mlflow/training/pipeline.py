@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,23 +94,38 @@ def train(
         UnavailableError: The tracking server does not answer.
         RefusedError: It does not let this user in.
     """
-    import mlflow
-
-    check_seed(seed)
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(f"the algorithm {algorithm!r} is unknown", fix=f"choose one of {', '.join(ALGORITHMS)}")
-    if not 0 < target_fpr < 1:
-        raise ConfigError(
-            f"the target false positive rate is {target_fpr}", fix="give a share between 0 and 1: 0.02 is 2 %"
-        )
+    _check(algorithm, target_fpr, seed)
     facts = _facts(split, algorithm)
     given = dict(tags or {})
+    with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
+        scorer = ALGORITHMS[algorithm](split, params or {}, seed)
+        return _logged(
+            run_id,
+            split,
+            scorer,
+            target_fpr=target_fpr,
+            tags={**facts, **given},
+            model_name=model_name,
+            seed=seed,
+        )
+
+
+@contextmanager
+def _run(
+    facts: Mapping[str, str],
+    given: dict[str, str],
+    experiment: str | None,
+    model_name: str | None,
+    run_name: str | None,
+) -> Iterator[str]:
+    """The id of an active run that says what is trained; it fails with what is done in it."""
+    import mlflow
+
     with (
-        tracking(f"training of {model_name!r}"),
         run_facts(facts),
         mlflow.start_run(
             experiment_id=experiment_id(experiment or f"fds/{model_name or 'training'}", given=experiment),
-            run_name=run_name or algorithm,
+            run_name=run_name or facts["fds.algorithm"],
             nested=mlflow.active_run() is not None,
             tags=given,
         ) as run,
@@ -117,24 +133,54 @@ def train(
         # A run that `mlflow run` created has not seen our context provider.
         missing = {k: v for k, v in {**code_tags(), **facts}.items() if k not in run.data.tags}
         mlflow.set_tags(missing)
-        scorer = ALGORITHMS[algorithm](split, params or {}, seed)
-        scores = {name: scorer.predict(part.x) for name, part in split.parts.items() if name != "train"}
-        validation_labels = split.validation.y if split.labelled else None
-        threshold = evaluation.choose_threshold(validation_labels, scores["validation"], target_fpr)
-        metrics = _metrics(split, scores, threshold)
-        own = {**facts, "fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **given}
-        mlflow.set_tags(own)
-        _log_parameters(split, scorer, target_fpr)
-        info = log_scorer(scorer, split.train, own)
-        _log_data_and_metrics(split, metrics, info.model_id)
-        _log_curves(run.info.run_id, scorer.curves)
-        _log_artifacts(split, scorer, scores["test"], threshold)
-        if split.labelled:
-            log_test_set(split.test, seed)
-        version = None
-        if model_name is not None:
-            version = _register(model_name, info, run.info.run_id, own, _describe(scorer, metrics, split))
-    return Trained(run.info.run_id, info.model_uri, version, metrics, threshold)
+        yield run.info.run_id
+
+
+def _check(algorithm: str, target_fpr: float, seed: int) -> None:
+    """Refuse what cannot be trained with.
+
+    Raises:
+        ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range.
+    """
+    check_seed(seed)
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"the algorithm {algorithm!r} is unknown", fix=f"choose one of {', '.join(ALGORITHMS)}")
+    if not 0 < target_fpr < 1:
+        raise ConfigError(
+            f"the target false positive rate is {target_fpr}", fix="give a share between 0 and 1: 0.02 is 2 %"
+        )
+
+
+def _logged(
+    run_id: str,
+    split: Split,
+    scorer: FittedScorer,
+    *,
+    target_fpr: float,
+    tags: Mapping[str, str],
+    model_name: str | None,
+    seed: int,
+) -> Trained:
+    """Log a fitted model and all that is known about it into the active run, and register it where it has a name."""
+    import mlflow
+
+    scores = {name: scorer.predict(part.x) for name, part in split.parts.items() if name != "train"}
+    labels = split.validation.y if split.labelled else None
+    threshold = evaluation.choose_threshold(labels, scores["validation"], target_fpr)
+    metrics = _metrics(split, scores, threshold)
+    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **tags}
+    mlflow.set_tags(own)
+    _log_parameters(split, scorer, target_fpr)
+    info = log_scorer(scorer, split.train, own)
+    _log_data_and_metrics(split, metrics, info.model_id)
+    _log_curves(run_id, scorer.curves)
+    _log_artifacts(split, scorer, scores["test"], threshold)
+    if split.labelled:
+        log_test_set(split.test, seed)
+    version = None
+    if model_name is not None:
+        version = _register(model_name, info, run_id, own, _describe(scorer, metrics, split))
+    return Trained(run_id, info.model_uri, version, metrics, threshold)
 
 
 def _facts(split: Split, algorithm: str) -> dict[str, str]:

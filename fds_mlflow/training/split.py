@@ -83,15 +83,7 @@ def by_time(
     if pause < np.timedelta64(0, "us"):
         raise ConfigError(f"the gap of {gap} is negative", fix="give the label delay as zero or more")
     time = table.frame["time"].to_numpy().astype("datetime64[us]")
-    if dates is None:
-        validation_start, test_start = _boundaries(np.sort(time), fractions, pause)
-    else:
-        validation_start, test_start = _moment(dates[0]), _moment(dates[1])
-    if not validation_start < test_start:
-        raise ConfigError(
-            f"validation begins at {validation_start} and test at {test_start}",
-            fix="give two dates in order, or fractions of rows with different times",
-        )
+    validation_start, test_start = _starts(time, fractions, dates, pause)
     masks = {
         "train": time < validation_start - pause,
         "validation": (time >= validation_start) & (time < test_start - pause),
@@ -114,6 +106,29 @@ def by_time(
         facts,
         "bring a longer period, cut at random (--split stratified), or, in Python, move dates, fractions or gap",
     )
+
+
+def _starts(
+    time: NDArray[np.datetime64],
+    fractions: tuple[float, ...],
+    dates: tuple[datetime, datetime] | None,
+    pause: np.timedelta64,
+) -> tuple[np.datetime64, np.datetime64]:
+    """Where validation and test begin: at the given dates, else so that the parts have their shares of the rows.
+
+    Raises:
+        ConfigError: They are not in order.
+    """
+    if dates is None:
+        validation, test = _boundaries(np.sort(time), fractions, pause)
+    else:
+        validation, test = _moment(dates[0]), _moment(dates[1])
+    if not validation < test:
+        raise ConfigError(
+            f"validation begins at {validation} and test at {test}",
+            fix="give two dates in order, or fractions of rows with different times",
+        )
+    return validation, test
 
 
 def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 42) -> Split:

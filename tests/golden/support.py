@@ -22,7 +22,7 @@ from fds_mlflow.cli.options import Settings as CommandLine
 from fds_mlflow.data.transactions import load as load_transactions
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import compute
-from fds_mlflow.registry.store import MemoryModel, MemoryStore, MemoryVersion
+from fds_mlflow.registry.memory import MemoryModel, MemoryStore, MemoryVersion
 from fds_mlflow.rollouts.plan.file import load_plan
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.serving.disk.spool import Spool

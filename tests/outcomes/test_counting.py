@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import event, insert, text
 
 from fds_mlflow.core.evidence.evidence import EventKind, Terms
-from fds_mlflow.outcomes.counting.counting import Question, advance
+from fds_mlflow.outcomes.counting.counting import advance
+from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.watermarks import marks
 from fds_mlflow.outcomes.records import outcome_rows
 from fds_mlflow.outcomes.store import OutcomeStore

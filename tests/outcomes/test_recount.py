@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
-from fds_mlflow.outcomes.counting.counting import Question, advance
+from fds_mlflow.outcomes.counting.counting import advance
+from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.watermarks import marks
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 from fds_mlflow.outcomes.store import OutcomeStore

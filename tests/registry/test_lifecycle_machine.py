@@ -22,7 +22,8 @@ from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.errors import RefusedError, UnavailableError
 from fds_mlflow.registry import tags, transfer
-from fds_mlflow.registry.store import DeleteAlias, MemoryStore, SetAlias, SetVersionTag, Write
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.transaction import Transactions
 from tests.support.registry_model import MODEL, Killed, Routing, World
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.registry import packing, tags
+from fds_mlflow.registry.history import pack, read_history
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
 from tests.support.effort import at_most
 
@@ -47,7 +48,7 @@ def _grown(count: int, sizes: list[int] | None = None, stops: list[int] | None =
     for number in range(1, count + 1):
         name, value = tags.event_tag(_event(number, sizes[number % len(sizes)] if sizes else 80))
         there[name] = value
-        due = packing.due(tags.history(there))
+        due = packing.due(read_history(there))
         _apply(there, due[: stops[number % len(stops)]] if stops else due)
     return there
 
@@ -59,14 +60,14 @@ def _packs(there: dict[str, str]) -> list[str]:
 def test_a_long_history_takes_few_tags() -> None:
     """Four hundred events fill their packs: each but the newest could not take the next event."""
     there = _grown(400)
-    history = tags.history(there)
+    history = read_history(there)
     assert [event.sequence for event in history.events] == list(range(1, 401))
     assert len(history.loose) <= tags.LOOSE
     names = _packs(there)
     assert all(len(there[name]) <= tags.MAX_VALUE for name in names)
     for name, following in pairwise(names):
         more = [*history.packs[name], history.packs[following][0]]
-        assert tags.pack(more)[2] < len(more)
+        assert pack(more)[2] < len(more)
 
 
 @at_most(30)
@@ -84,15 +85,15 @@ def test_packing_killed_anywhere_loses_and_doubles_nothing(count: int, sizes: li
 def _kill_and_go_on(count: int, sizes: list[int], stops: list[int]) -> None:
     there = _grown(count, sizes, stops)
     written = [_event(number, sizes[number % len(sizes)]) for number in range(1, count + 1)]
-    due = packing.due(tags.history(there))
+    due = packing.due(read_history(there))
     for stop in range(len(due) + 1):
         halfway = dict(there)
         _apply(halfway, due[:stop])
-        assert list(tags.history(halfway).events) == written
+        assert list(read_history(halfway).events) == written
     while due:
         _apply(there, due)
-        due = packing.due(tags.history(there))
-    history = tags.history(there)
+        due = packing.due(read_history(there))
+    history = read_history(there)
     assert len(history.loose) <= tags.LOOSE
     assert not {(e.operation, e.kind) for e in history.loose.values()} & history.packed
     assert sum(len(events) for events in history.packs.values()) == len(history.packed)
@@ -101,9 +102,9 @@ def _kill_and_go_on(count: int, sizes: list[int], stops: list[int]) -> None:
 def test_a_pack_whose_events_another_one_holds_is_removed() -> None:
     """A process killed between a larger pack and the removal of the smaller leaves work for the next packing."""
     events = [_event(number) for number in range(1, 41)]
-    small, value, _ = tags.pack(events[:20])
-    large, longer, _ = tags.pack(events[:30])
-    due = packing.due(tags.history({small: value, large: longer}))
+    small, value, _ = pack(events[:20])
+    large, longer, _ = pack(events[:30])
+    due = packing.due(read_history({small: value, large: longer}))
     assert due == [DeleteModelTag(small)]
 
 
@@ -111,39 +112,39 @@ def test_a_pack_that_a_hand_has_changed_is_kept() -> None:
     """Where two packs tell an event differently, neither is thrown away."""
     events = [_event(number) for number in range(1, 41)]
     changed = replace(events[5], reason="something else")
-    small, value, _ = tags.pack([*events[:5], changed, *events[6:20]])
-    large, longer, _ = tags.pack(events[:30])
-    assert packing.due(tags.history({small: value, large: longer})) == []
+    small, value, _ = pack([*events[:5], changed, *events[6:20]])
+    large, longer, _ = pack(events[:30])
+    assert packing.due(read_history({small: value, large: longer})) == []
 
 
 def test_a_pack_that_a_hand_has_renamed_is_not_replaced() -> None:
     """A pack whose name belongs to other events stays: what it holds is nowhere else."""
     events = [_event(number) for number in range(1, tags.LOOSE + 2)]
     loose = dict(tags.event_tag(event) for event in events)
-    name = next(w.name for w in packing.due(tags.history(loose)) if isinstance(w, SetModelTag))
+    name = next(w.name for w in packing.due(read_history(loose)) if isinstance(w, SetModelTag))
     elsewhere = _event(900)
-    _, value, _ = tags.pack([elsewhere])
+    _, value, _ = pack([elsewhere])
     there = {**loose, name: value}
-    _apply(there, packing.due(tags.history(there)))
-    assert list(tags.history(there).events) == [*events, elsewhere]
+    _apply(there, packing.due(read_history(there)))
+    assert list(read_history(there).events) == [*events, elsewhere]
 
 
 def test_an_unreadable_pack_is_left_alone() -> None:
     """Packing neither reads nor removes what a hand has damaged; the other events are packed all the same."""
     events = [_event(number) for number in range(1, tags.LOOSE + 2)]
     there = {"fds.events.00000900-00000901": "nonsense", **dict(tags.event_tag(event) for event in events)}
-    _apply(there, packing.due(tags.history(there)))
+    _apply(there, packing.due(read_history(there)))
     assert there["fds.events.00000900-00000901"] == "nonsense"
-    assert list(tags.history(there).events) == events
-    assert len(tags.history(there).loose) == tags.KEEP_LOOSE
+    assert list(read_history(there).events) == events
+    assert len(read_history(there).loose) == tags.KEEP_LOOSE
 
 
 def test_a_packing_leaves_the_newest_events_loose_and_no_others() -> None:
     """What does not fit into the newest pack goes into the next one in the same packing."""
-    there = dict([tags.pack([_event(number) for number in range(1, 21)])[:2]])
+    there = dict([pack([_event(number) for number in range(1, 21)])[:2]])
     there |= dict(tags.event_tag(_event(number)) for number in range(21, 21 + 2 * tags.LOOSE))
-    _apply(there, packing.due(tags.history(there)))
-    history = tags.history(there)
+    _apply(there, packing.due(read_history(there)))
+    history = read_history(there)
     assert [event.sequence for event in history.events] == list(range(1, 21 + 2 * tags.LOOSE))
     assert len(history.loose) == tags.KEEP_LOOSE
     assert len(history.packs) > 1

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import pytest
 
 from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
+from fds_mlflow.registry.memory import MemoryStore
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
-    MemoryStore,
     RegistryStore,
     SetAlias,
     SetModelTag,

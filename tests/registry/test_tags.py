@@ -16,6 +16,7 @@ from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.history import decode_pack, doubles, in_flight, pack, read_history
 from fds_mlflow.registry.tags import Intent, Precondition
 
 ULID = "01JGFJJZ000000000000000000"
@@ -76,7 +77,7 @@ def tagged(*written: Event) -> dict[str, str]:
 @given(st.lists(events, max_size=6, unique_by=lambda event: event.operation))
 def test_events_read_back_in_order(written: list[Event]) -> None:
     """Every field of every event survives its tag, whatever the order of the tags, and comes by sequence."""
-    found = tags.history(dict(reversed(tagged(*written).items())))
+    found = read_history(dict(reversed(tagged(*written).items())))
     assert list(found.events) == sorted(written, key=lambda event: (event.sequence, event.operation))
     assert set(found.loose.values()) == set(written)
     assert (found.damaged, found.intents, found.packed) == ((), (), frozenset())
@@ -115,8 +116,8 @@ def test_intents_read_back(intent: Intent) -> None:
     """What an operation found and will write survives its intent, so that another process can settle it."""
     name, value = tags.intent_name(intent.id), tags.encode_intent(intent)
     assert tags.decode_intent(intent.id, value) == intent
-    assert tags.history({name: value}).intents == (intent,)
-    assert tags.intents({name: value, "other": "x"}) == [intent]
+    assert read_history({name: value}).intents == (intent,)
+    assert in_flight({name: value, "other": "x"}) == [intent]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -124,13 +125,13 @@ def test_intents_read_back(intent: Intent) -> None:
 def test_packs_read_back(written: list[Event]) -> None:
     """Packed events are the very events, in order, and the pack is named by the first and last of them."""
     ordered = sorted(written, key=lambda event: event.sequence)
-    name, value, looked = tags.pack(ordered)
-    packed = tags.decode_pack(value)
+    name, value, looked = pack(ordered)
+    packed = decode_pack(value)
     assert packed == ordered[: len(packed)]
     assert looked == len(packed) >= 1
     assert name == f"fds.events.{packed[0].sequence:08d}-{packed[-1].sequence:08d}"
     assert len(value) <= tags.MAX_VALUE
-    assert tags.history({name: value}).events == tuple(sorted(packed, key=lambda e: (e.sequence, e.operation)))
+    assert read_history({name: value}).events == tuple(sorted(packed, key=lambda e: (e.sequence, e.operation)))
 
 
 @given(events)
@@ -146,8 +147,8 @@ def test_an_export_reads_back(event: Event) -> None:
 def test_an_event_both_loose_and_packed_counts_once() -> None:
     """A pack written before its loose events were removed doubles nothing."""
     written = [replace(EVENT, sequence=n, operation=f"{n:026d}") for n in range(1, 6)]
-    name, value, _ = tags.pack(written[:3])
-    found = tags.history({**tagged(*written), name: value})
+    name, value, _ = pack(written[:3])
+    found = read_history({**tagged(*written), name: value})
     assert list(found.events) == written
     assert found.packed == frozenset((f"{n:026d}", Kind.PROMOTE) for n in range(1, 4))
 
@@ -155,10 +156,10 @@ def test_an_event_both_loose_and_packed_counts_once() -> None:
 def test_two_events_with_one_number_stay_visible() -> None:
     """If the exclusion ever failed, both events are there to be seen, and named as doubles."""
     twins = [replace(EVENT, operation=f"{n:026d}") for n in (1, 2)]
-    found = tags.history(tagged(*twins))
+    found = read_history(tagged(*twins))
     assert list(found.events) == twins
-    assert tags.doubles(found.events) == {1: twins}
-    assert tags.doubles(found.events[:1]) == {}
+    assert doubles(found.events) == {1: twins}
+    assert doubles(found.events[:1]) == {}
 
 
 def _wide(number: int, size: int) -> Event:
@@ -172,10 +173,10 @@ def test_a_pack_takes_as_many_as_fit() -> None:
     rest = [_wide(number, 1_000) for number in range(1, 20)]
     there: list[Event] = []
     while rest:
-        name, value, looked = tags.pack(rest)
+        name, value, looked = pack(rest)
         assert name
         assert len(value) <= tags.MAX_VALUE
-        there += tags.decode_pack(value)
+        there += decode_pack(value)
         rest = rest[looked:]
     assert [event.sequence for event in there] == list(range(1, 20))
 
@@ -184,10 +185,10 @@ def test_an_event_too_large_for_a_pack_stays_loose() -> None:
     """What a pack cannot hold is passed over, not lost: it is looked at and stays where it is."""
     giant = replace(EVENT, reason="".join(chr(0x4E00 + (i * i * 31) % 20_000) for i in range(4_500)))
     small = replace(EVENT, sequence=2, operation=f"{2:026d}")
-    assert tags.pack([giant]) == ("", "", 1)
-    name, value, looked = tags.pack([giant, small])
+    assert pack([giant]) == ("", "", 1)
+    name, value, looked = pack([giant, small])
     assert looked == 2
-    assert tags.decode_pack(value) == [small]
+    assert decode_pack(value) == [small]
     assert name == "fds.events.00000002-00000002"
 
 
@@ -280,7 +281,7 @@ def test_whatever_is_accepted_can_be_written_and_read(reason: str) -> None:
         checked = tags.checked_reason(reason)
     except ConfigError:
         return
-    assert tags.history(tagged(replace(EVENT, reason=checked))).events[0].reason == reason
+    assert read_history(tagged(replace(EVENT, reason=checked))).events[0].reason == reason
 
 
 def test_a_time_without_a_zone_is_a_mistake_of_the_caller() -> None:
@@ -292,7 +293,7 @@ def test_a_time_without_a_zone_is_a_mistake_of_the_caller() -> None:
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 NAME, VALUE = tags.event_tag(EVENT)
-PACK_NAME, PACK_VALUE, _ = tags.pack([EVENT])
+PACK_NAME, PACK_VALUE, _ = pack([EVENT])
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ PACK_NAME, PACK_VALUE, _ = tags.pack([EVENT])
 def test_damaged_tags_are_named_and_the_rest_still_reads(name: str, value: str) -> None:
     """A tag of ours that a hand has edited never breaks the history, and is never dropped in silence."""
     healthy = replace(EVENT, sequence=2, operation=f"{2:026d}")
-    found = tags.history({name: value, **tagged(healthy)})
+    found = read_history({name: value, **tagged(healthy)})
     assert found.damaged == (name,)
     assert found.events == (healthy,)
 
@@ -332,7 +333,7 @@ def test_damaged_tags_are_named_and_the_rest_still_reads(name: str, value: str) 
 )
 def test_a_field_of_another_type_is_damage(field: str, value: object) -> None:
     """A version that is no number, or a time without a zone, is named as damaged and breaks nothing later."""
-    assert tags.history({NAME: json.dumps({**json.loads(VALUE), field: value})}).damaged == (NAME,)
+    assert read_history({NAME: json.dumps({**json.loads(VALUE), field: value})}).damaged == (NAME,)
 
 
 @given(
@@ -348,7 +349,7 @@ def test_a_field_of_another_type_is_damage(field: str, value: object) -> None:
 def test_no_value_breaks_the_reader(value: str) -> None:
     """Whatever stands in our tags, reading them names it or reads it, and never raises."""
     names = (NAME, PACK_NAME, f"fds.intent.{ULID}")
-    found = tags.history(dict.fromkeys(names, value))
+    found = read_history(dict.fromkeys(names, value))
     assert found.damaged == tuple(sorted(names))
     assert tags.decode_rollout(value) is None
 
@@ -356,7 +357,7 @@ def test_no_value_breaks_the_reader(value: str) -> None:
 @pytest.mark.parametrize("name", ["fds.threshold", "fds.algorithm", "team", "fds", "event.1", "mlflow.note"])
 def test_other_peoples_tags_are_left_alone(name: str) -> None:
     """Tags outside the history's names are neither read nor called damaged."""
-    assert tags.history({name: "x"}).damaged == ()
+    assert read_history({name: "x"}).damaged == ()
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import effective_rollout
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import MemoryStore, ModelView, SetAlias, VersionView, Write
-from fds_mlflow.registry.tags import History
+from fds_mlflow.registry.history import History, read_history
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import ModelView, SetAlias, VersionView, Write
 from fds_mlflow.registry.transaction import Result, Transactions
 from tests.conftest import FakeClock
 
@@ -157,7 +158,7 @@ class World:
     @property
     def history(self) -> History:
         """What the tags say."""
-        return tags.history(self.store.models[MODEL].tags)
+        return read_history(self.store.models[MODEL].tags)
 
     @property
     def aliases(self) -> dict[str, int]:

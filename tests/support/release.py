@@ -13,7 +13,8 @@ from fds_mlflow import ManagedModel, OutcomeStore, Plan
 from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.core.routing.routing import RoutingTable, Variant
 from fds_mlflow.outcomes.records import OutcomeRecord
-from fds_mlflow.registry.store import MemoryStore, SetVersionTag
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import SetVersionTag
 from fds_mlflow.registry.tags import THRESHOLD
 from fds_mlflow.rollouts.autopilot import Autopilot
 from fds_mlflow.rollouts.tick import Tick

@@ -12,7 +12,8 @@ from typing import Any
 
 from greenlet import greenlet
 
-from fds_mlflow.registry.store import MemoryStore, ModelView, VersionView, Write
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import ModelView, VersionView, Write
 from fds_mlflow.registry.transaction import Transactions
 from tests.conftest import FakeClock
 from tests.support.registry_model import Routing, World

@@ -7,71 +7,28 @@ row of `tables.Count`, so two who count at once take turns. Each function takes 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, exists, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, CompoundSelect, and_, case, exists, func, literal, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
-from fds_mlflow.core.routing.routing import Variant
-from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.counting.question import Question
+from fds_mlflow.outcomes.counting.rows import Conditions, Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.records import CaseStatus
-from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, check_maturity, check_zone, insert_for, shifted
+from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, insert_for, shifted
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
 
 CHUNK = 50_000
 """Rows that one transaction counts: half a second on SQLite, whose other writers wait meanwhile."""
 
 _LAST_ID = 2**63 - 1
-
-Conditions = list[ColumnElement[bool]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a judge asks; the arguments of `OutcomeStore.evidence`.
-
-    Raises:
-        DataError: `as_of` has no time zone, a bound is negative or not finite, the maturity no whole seconds.
-    """
-
-    model: str
-    rollout_id: str
-    terms: Terms
-    as_of: datetime
-
-    def __post_init__(self) -> None:
-        check_zone(self.as_of)
-        bound = self.terms.latency_bound
-        if bound is not None and not 0 <= bound < math.inf:
-            raise DataError(f"the latency bound is {bound!r}", fix="give milliseconds, at least zero")
-        check_maturity(self.terms.maturity)
-
-    @property
-    def terms_text(self) -> str:
-        """The terms, the same text for equal terms; see `terms_from`."""
-        bound, maturity = self.terms.latency_bound, self.terms.maturity
-        values = {
-            "latency_bound_ms": None if bound is None else float(bound),
-            "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
-        }
-        return json.dumps({name: value for name, value in values.items() if value is not None})
-
-
-def terms_from(written: str) -> Terms:
-    """The terms that `Question.terms_text` wrote."""
-    values = json.loads(written)
-    seconds = values.get("maturity_s")
-    maturity = None if seconds is None else timedelta(seconds=seconds)
-    return Terms(latency_bound=values.get("latency_bound_ms"), maturity=maturity)
 
 
 def advance(session: Session, question: Question, upto: Watermarks, chunk: int = CHUNK) -> Evidence | None:
@@ -146,26 +103,6 @@ def _of(entity: Any, model: str, rollout_id: str) -> Conditions:
     return [entity.model == model, entity.rollout_id == rollout_id]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Outcomes that are to be counted: conditions, and what is joined to each."""
-
-    conditions: tuple[ColumnElement[bool], ...]
-    joins: tuple[tuple[Any, ColumnElement[bool]], ...] = ()
-
-    def where(self, *conditions: ColumnElement[bool]) -> _Rows:
-        return _Rows(self.conditions + conditions, self.joins)
-
-    def join(self, entity: Any, on: ColumnElement[bool]) -> _Rows:
-        return _Rows(self.conditions, (*self.joins, (entity, on)))
-
-    def select(self, *columns: Any) -> Select[Any]:
-        query = select(*columns).select_from(Outcome)
-        for entity, on in self.joins:
-            query = query.join(entity, on)
-        return query.where(*self.conditions)
-
-
 class _Counting:
     """One transaction's work."""
 
@@ -193,7 +130,7 @@ class _Counting:
     def _outcomes(self, last: int) -> bool:
         low, high = self._range(self._count.outcome_id, last)
         if low < high:
-            new = _Rows((Outcome.id > low, Outcome.id <= high, *self._masked()))
+            new = Rows((Outcome.id > low, Outcome.id <= high, *self._masked()))
             self._requests(new)
             for kind, happened in self._fast_kinds().items():
                 self._first_events(kind, new.where(happened))
@@ -210,7 +147,7 @@ class _Counting:
             its_outcome = select(outcome.id).where(
                 outcome.model == self._count.model, outcome.request_id == Shadow.request_id
             )
-            new = _Rows((Shadow.id > low, Shadow.id <= high, func.coalesce(Shadow.model, "") == self._count.model))
+            new = Rows((Shadow.id > low, Shadow.id <= high, func.coalesce(Shadow.model, "") == self._count.model))
             paired = new.join(Shadow, Outcome.id == its_outcome.scalar_subquery()).where(
                 Outcome.id <= self._count.outcome_id, *self._masked()
             )
@@ -228,7 +165,7 @@ class _Counting:
             if self._count.matured_time is not None:
                 late = self._lately_labelled(low, high)
                 if self._session.execute(late.limit(1)).first() is not None:
-                    self._labels(_Rows((Outcome.id.in_(late),)), fresh=False)
+                    self._labels(Rows((Outcome.id.in_(late),)), fresh=False)
         return high >= last
 
     def _matured(self) -> bool:
@@ -238,7 +175,7 @@ class _Counting:
         since = count.matured_time or self._cells.first
         if since is None or since > limit:
             return True
-        new = _Rows(
+        new = Rows(
             (
                 Outcome.model == count.model,
                 *self._masked(),
@@ -298,7 +235,7 @@ class _Counting:
         assert self._terms.maturity is not None
         return self._terms.maturity
 
-    def _with_truth(self, outcomes: _Rows) -> _Rows:
+    def _with_truth(self, outcomes: Rows) -> Rows:
         """Those whose case, as known at the maturity age, says a truth; of the states that are taken in."""
         state = aliased(FraudCase)
         mine = state.transaction_id == Outcome.transaction_id
@@ -336,7 +273,7 @@ class _Counting:
 
     # --- counts --------------------------------------------------------------------------------------------------
 
-    def _requests(self, new: _Rows) -> None:
+    def _requests(self, new: Rows) -> None:
         """Requests, keys, scores and latencies, in one pass."""
         first_scored = self._is_first(lambda other: other.score.is_not(None))
         inner = new.select(
@@ -347,7 +284,7 @@ class _Counting:
             latency_bin(Outcome.latency_ms).label("latency"),
             case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
             Outcome.score,
-            _flag(self._is_first()).label("first"),
+            flag(self._is_first()).label("first"),
         ).subquery()
         groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.latency, inner.c.bin]
         times = [func.min(inner.c.time), func.max(inner.c.time)]
@@ -364,7 +301,7 @@ class _Counting:
                 self._cells.add(cell, "score_sum", requests, at=0)
                 self._cells.add(cell, "score_sum", score, at=1)
 
-    def _first_events(self, kind: EventKind, happened: _Rows, *, by_time: bool = False) -> None:
+    def _first_events(self, kind: EventKind, happened: Rows, *, by_time: bool = False) -> None:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
         if not self._remember(kind.value, happened, by_time=by_time):
             return
@@ -381,7 +318,7 @@ class _Counting:
                 self._cells.add(cell, "losses_summed", keys)
                 self._cells.add(cell, "loss_sums", money, at=bin_)
 
-    def _remember(self, kind: str, happened: _Rows, *, by_time: bool = False) -> int:
+    def _remember(self, kind: str, happened: Rows, *, by_time: bool = False) -> int:
         """Write down where each key's first event happened, where none is written down yet; how many were new."""
         order = [Outcome.time, Outcome.id] if by_time else [Outcome.id]
         place = func.row_number().over(partition_by=Outcome.key, order_by=order).label("place")
@@ -391,18 +328,18 @@ class _Counting:
         new = insert_for(self._session)(FirstEvent).from_select(columns, rows).on_conflict_do_nothing()
         return changed(self._session.execute(new, execution_options=KEEP_COUNT))
 
-    def _labels(self, outcomes: _Rows, *, fresh: bool) -> None:
+    def _labels(self, outcomes: Rows, *, fresh: bool) -> None:
         """Count the labels of these outcomes; `fresh` where they have just matured."""
         fraud, flagged = FraudCase.status == CaseStatus.CONFIRMED.value, Outcome.flagged.is_(True)
-        first = _flag(self._is_first())
-        first_alert = _flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
+        first = flag(self._is_first())
+        first_alert = flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
         if fresh:
             for *cell, is_first, is_alert, keys in self._by_cell(outcomes, first, first_alert):
                 self._cells.add(cell, "matured", keys * is_first)
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
         known = self._with_truth(outcomes)
         amount = FraudCase.loss_amount
-        told = [first, first_alert, _flag(fraud), _flag(amount.is_not(None))]
+        told = [first, first_alert, flag(fraud), flag(amount.is_not(None))]
         for *cell, is_first, is_alert, is_fraud, priced, keys, money in self._by_cell(known, *told, money=amount):
             self._cells.add(cell, "labelled", keys * is_first)
             self._cells.add(cell, "reviewed_alerts", keys * is_alert)
@@ -414,30 +351,30 @@ class _Counting:
         if self._cells.has_pairs:
             self._label_pairs(outcomes.join(Shadow, self._is_shadow()))
 
-    def _pairs(self, paired: _Rows) -> None:
+    def _pairs(self, paired: Rows) -> None:
         """Count errors and alerts of requests that both versions scored, for keys that have no such request yet."""
         if not self._count.shadow_id:
             return
         paired = paired.where(Shadow.version != Outcome.version)
         if not self._remember(PAIR, paired):
             return
-        error = _pair(Outcome.error.is_not(None), Shadow.error.is_not(None))
-        alert = _pair(Outcome.flagged.is_(True), Shadow.flagged.is_(True))
+        error = pair(Outcome.error.is_not(None), Shadow.error.is_not(None))
+        alert = pair(Outcome.flagged.is_(True), Shadow.flagged.is_(True))
         for *cell, errors, alerts, keys in self._by_cell(paired.where(self._happened_first(PAIR)), error, alert):
             self._cells.add_pair(cell, EventKind.ERROR, errors, keys)
             self._cells.add_pair(cell, EventKind.ALERT, alerts, keys)
 
-    def _label_pairs(self, paired: _Rows) -> None:
+    def _label_pairs(self, paired: Rows) -> None:
         """Count missed frauds and false positives of each key's first paired request, where its truth is known."""
         fraud = FraudCase.status == CaseStatus.CONFIRMED.value
-        missed = _pair(and_(fraud, Outcome.flagged.is_(False)), and_(fraud, Shadow.flagged.is_(False)))
-        false = _pair(and_(~fraud, Outcome.flagged.is_(True)), and_(~fraud, Shadow.flagged.is_(True)))
+        missed = pair(and_(fraud, Outcome.flagged.is_(False)), and_(fraud, Shadow.flagged.is_(False)))
+        false = pair(and_(~fraud, Outcome.flagged.is_(True)), and_(~fraud, Shadow.flagged.is_(True)))
         known = self._with_truth(paired.where(self._happened_first(PAIR)))
         for *cell, misses, falses, keys in self._by_cell(known, missed, false):
             self._cells.add_pair(cell, EventKind.MISSED_FRAUD, misses, keys)
             self._cells.add_pair(cell, EventKind.FALSE_POSITIVE, falses, keys)
 
-    def _by_cell(self, rows: _Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
+    def _by_cell(self, rows: Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
         """Step, weight, variant, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
         named = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
@@ -446,14 +383,3 @@ class _Counting:
         inner = rows.select(*groups, *summed).subquery()
         by, sums = inner.c[: len(groups)], inner.c[len(groups) :]
         return self._session.execute(select(*by, func.count(), *map(func.sum, sums)).group_by(*by)).all()
-
-
-def _flag(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return case((condition, 1), else_=0)
-
-
-def _pair(own: ColumnElement[bool], other: ColumnElement[bool]) -> ColumnElement[int]:
-    """2 where it happened to the champion alone, 1 to the canary alone, 3 to both, 0 to neither."""
-    champion = Outcome.assigned == Variant.CHAMPION.value
-    mine, others = _flag(own), _flag(other)
-    return case((champion, 2 * mine + others), else_=mine + 2 * others)

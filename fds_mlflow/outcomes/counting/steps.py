@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.outcomes import retention
-from fds_mlflow.outcomes.counting.counting import Question, advance
+from fds_mlflow.outcomes.counting.counting import advance
+from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.watermarks import marks
 
 PAUSE = {"sqlite": 0.1}

@@ -12,6 +12,7 @@ from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import FdsError, RefusedError, UnavailableError
 from fds_mlflow.registry import aliases, tags
 from fds_mlflow.registry.aliases import Aliases
+from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
 from fds_mlflow.scoring.served import Served, Table
@@ -144,7 +145,7 @@ class Follower:
         if identity == self._foreseen:
             return
         try:
-            target = fold(tags.history(self._store.read(self.model).tags).events).emergency_target
+            target = fold(read_history(self._store.read(self.model).tags).events).emergency_target
             if target is not None and target != champion.version:
                 view = self._store.version(self.model, target)
                 self._spare = view.identity

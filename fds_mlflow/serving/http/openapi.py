@@ -74,7 +74,19 @@ def description(model: str, kinds: Mapping[str, str], required: Collection[str],
         "properties": {name: {"type": "string"} for name in ("error_code", "message", "fix")},
     }
     transaction = {"$ref": "#/components/schemas/Transaction"}
-    invocation = {
+    return json.dumps(
+        {
+            "openapi": "3.0.3",
+            "info": {"title": f"fds serve {model}", "version": version("fds-mlflow")},
+            "paths": _paths(transaction, answer, label),
+            "components": {"schemas": components},
+        }
+    ).encode()
+
+
+def _invocation(transaction: Any) -> dict[str, Any]:
+    """A call in one of MLflow's formats."""
+    return {
         "type": "object",
         "description": "Exactly one of these.",
         "properties": {
@@ -90,6 +102,10 @@ def description(model: str, kinds: Mapping[str, str], required: Collection[str],
             "inputs": {},
         },
     }
+
+
+def _paths(transaction: Any, answer: Any, label: Any) -> dict[str, Any]:
+    """What can be asked, by path; the arguments are schemas."""
     predictions = {
         "type": "object",
         "properties": {
@@ -97,11 +113,11 @@ def description(model: str, kinds: Mapping[str, str], required: Collection[str],
             "details": {"type": "array", "items": answer},
         },
     }
-    paths = {
+    return {
         "/score": _post("Score one transaction", {"application/json": transaction}, answer),
         "/invocations": _post(
             "Score rows, as MLflow's scoring server does",
-            {"application/json": invocation, "text/csv": {"type": "string"}},
+            {"application/json": _invocation(transaction), "text/csv": {"type": "string"}},
             predictions,
         ),
         "/labels": _post(
@@ -114,14 +130,6 @@ def description(model: str, kinds: Mapping[str, str], required: Collection[str],
         "/version": _get("MLflow's version"),
         "/metrics": _get("Counts in Prometheus' text format"),
     }
-    return json.dumps(
-        {
-            "openapi": "3.0.3",
-            "info": {"title": f"fds serve {model}", "version": version("fds-mlflow")},
-            "paths": paths,
-            "components": {"schemas": components},
-        }
-    ).encode()
 
 
 def _post(summary: str, bodies: Mapping[str, Any], answer: Any) -> dict[str, Any]:

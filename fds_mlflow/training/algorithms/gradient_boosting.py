@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features
+from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features, predicting
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from fds_mlflow.features.table import FeatureTable
@@ -112,22 +111,11 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     booster = regressor.booster_
     names = _encoded_order(split.train)
     gains = booster.feature_importance(importance_type="gain", iteration=regressor.best_iteration_)
-    model: Any = booster
-    flavor: Any = "lightgbm"
-    if encoder is not None:
-        from sklearn.pipeline import Pipeline
-
-        model, flavor = Pipeline([("encode", encoder), ("trees", regressor)]), "sklearn"
-
-    def predict(frame: pd.DataFrame) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = model.predict(frame)
-        return scores
-
+    model, form = _model(regressor, encoder)
     return FittedScorer(
         algorithm="lightgbm",
         model=model,
-        flavor=flavor,
-        predict=predict,
+        predict=predicting(model),
         params={
             **effective,
             "objective": "binary",
@@ -138,13 +126,20 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
         importance={name: float(gain) for name, gain in zip(names, gains, strict=True)},
         importance_unit="total gain",
         trees=int(regressor.best_iteration_),
-        trusted_types=()
-        if encoder is None
-        else ("collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMRegressor"),
-        packages=("mlflow", "lightgbm", "numpy", "pandas", "scipy")
-        if encoder is None
-        else ("mlflow", "lightgbm", "numpy", "pandas", "scipy", "scikit-learn", "skops"),
+        **form,
     )
+
+
+def _model(regressor: Any, encoder: Any) -> tuple[Any, dict[str, Any]]:
+    """What is logged, a Booster or a pipeline, and how: its flavor, trusted types and packages."""
+    packages = ("mlflow", "lightgbm", "numpy", "pandas", "scipy")
+    if encoder is None:
+        return regressor.booster_, {"flavor": "lightgbm", "trusted_types": (), "packages": packages}
+    from sklearn.pipeline import Pipeline
+
+    trusted = ("collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMRegressor")
+    form = {"flavor": "sklearn", "trusted_types": trusted, "packages": (*packages, "scikit-learn", "skops")}
+    return Pipeline([("encode", encoder), ("trees", regressor)]), form
 
 
 def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> tuple[Any, list[Curve]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features
+from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features, predicting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,16 +90,12 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
         ]
     )
 
-    def predict(frame: pd.DataFrame) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = model.predict(frame)
-        return scores
-
     importance, unit = _importance(model, split.validation, labelled=split.labelled, seed=seed)
     return FittedScorer(
         algorithm="isolation_forest",
         model=model,
         flavor="sklearn",
-        predict=predict,
+        predict=predicting(model),
         params={**effective, "seed": seed},
         curves=[curve] if curve is not None else [],
         importance=importance,

@@ -12,7 +12,8 @@ import pytest
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.errors import RefusedError, UnavailableError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteAlias, MemoryStore, ModelView, SetAlias, VersionView
+from fds_mlflow.registry.memory import MemoryStore
+from fds_mlflow.registry.store import DeleteAlias, ModelView, SetAlias, VersionView
 from fds_mlflow.registry.transaction import Transactions
 from fds_mlflow.runtime.identity import new_id
 from fds_mlflow.serving.disk.version_cache import VersionCache, describe

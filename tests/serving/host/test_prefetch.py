@@ -44,7 +44,7 @@ def world() -> World:
 
 @pytest.fixture
 def follow(world: World, tmp_path: Path) -> Callable[[Prepares], tuple[Follower, VersionCache]]:
-    """A follower that has just started, and its shelf."""
+    """A follower that has just started, and its version cache."""
 
     def started(prepares: Prepares) -> tuple[Follower, VersionCache]:
         cache = VersionCache(tmp_path, MODEL, "memory:")
