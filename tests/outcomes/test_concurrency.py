@@ -14,7 +14,7 @@ from tests.support.samples import NOON, case, outcome
 _PROCESS = """
 import sys
 from fds_mlflow.outcomes.store import OutcomeStore
-from tests.unit.outcomes.samples import case, outcome
+from tests.support.samples import case, outcome
 
 url, name = sys.argv[1:]
 print("ready", flush=True)

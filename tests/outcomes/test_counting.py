@@ -17,7 +17,7 @@ from sqlalchemy import event, insert, text
 from fds_mlflow.core.evidence.evidence import EventKind, Terms
 from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.watermarks import marks
+from fds_mlflow.outcomes.counting.watermarks import watermarks
 from fds_mlflow.outcomes.records import outcome_rows
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import Outcome
@@ -113,15 +113,15 @@ def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> No
 
 _VICTIM = """
 import os, sys
-from fds_mlflow.outcomes import counting
-from fds_mlflow.outcomes.marks import marks
+from fds_mlflow.outcomes.counting import counting
+from fds_mlflow.outcomes.counting.watermarks import watermarks
 from fds_mlflow.outcomes.store import OutcomeStore
-from tests.unit.outcomes.test_counting import QUESTION
+from tests.outcomes.test_counting import QUESTION
 
 url, chunks = sys.argv[1], int(sys.argv[2])
 store = OutcomeStore(url)
 with store.session() as session:
-    upto = marks(session)
+    upto = watermarks(session)
 for number in range(chunks):
     with store.session() as session:
         found = counting.advance(session, QUESTION, upto, 7)
@@ -151,7 +151,7 @@ def test_a_chunk_is_bounded(memory: OutcomeStore) -> None:
     """However much has piled up, one transaction counts no more than a chunk of it."""
     memory.record([outcome(time=NOON + n * timedelta(hours=1)) for n in range(10)])
     with memory.session() as session:
-        upto = marks(session)
+        upto = watermarks(session)
     requests = []
     for _ in range(4):
         with memory.session() as session:

@@ -16,7 +16,7 @@ from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.watermarks import marks
+from fds_mlflow.outcomes.counting.watermarks import watermarks
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 from fds_mlflow.outcomes.store import OutcomeStore
 from tests.support.effort import at_most
@@ -99,7 +99,7 @@ def lite() -> Iterator[OutcomeStore]:
 def look(store: OutcomeStore, question: Question, chunk: int) -> Evidence:
     """What `OutcomeStore.evidence` does, in chunks of a few rows."""
     with store.session() as session:
-        upto = marks(session)
+        upto = watermarks(session)
     while True:
         with store.session() as session:
             found = advance(session, question, upto, chunk)

@@ -35,7 +35,7 @@ class Watermarks(NamedTuple):
     case: int
 
 
-def marks(session: Session) -> Watermarks:
+def watermarks(session: Session) -> Watermarks:
     """How far can be counted now; to be counted in transactions that begin later."""
     return Watermarks(*(_mark(session, entity) for entity in (Outcome, Shadow, FraudCase)))
 
