@@ -32,7 +32,7 @@ class UnitOfWork(NamedTuple):
 
 def counted(question: Question) -> Generator[UnitOfWork, Any, Evidence]:
     """Bring the counters up to date, a chunk at a time; returns the evidence."""
-    upto = yield UnitOfWork(marks)
+    upto = yield UnitOfWork(watermarks)
     found: Evidence | None = yield UnitOfWork(advance, (question, upto), writes=True)
     while found is None:
         yield UnitOfWork(None)
