@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fds_mlflow.cli.options import as_json_option, show_value
+from fds_mlflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from fds_mlflow.core.plan.metric import Metric
@@ -50,7 +51,6 @@ def plan_check(
     """Explain the plan in FILE: what it asks, and how many requests and days it takes until it can answer."""
     from fds_mlflow.cli.output import plans
     from fds_mlflow.core.plan.metric import Metric
-    from fds_mlflow.core.text.duration import to_rate
     from fds_mlflow.rollouts.plan.cost import RATES, check_plan
     from fds_mlflow.rollouts.plan.file import load_plan
 
@@ -59,10 +59,19 @@ def plan_check(
         assumed = {metric: event_rate for metric in RATES if metric is not Metric.ALERT_PRECISION}
     found = check_plan(
         load_plan(file),
-        traffic=None if traffic is None else to_rate("--traffic", traffic),
+        traffic=None if traffic is None else _traffic(traffic),
         rates={**assumed, **_rates(rates)},
     )
     show_value(as_json, found, lambda: plans.plan_check(found))
+
+
+def _traffic(given: str) -> float:
+    from fds_mlflow.core.text.duration import to_rate
+
+    try:
+        return to_rate("--traffic", given)
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.what}: {error.fix}", param_hint="--traffic") from None
 
 
 def _rates(given: tuple[str, ...]) -> dict[Metric, float]:

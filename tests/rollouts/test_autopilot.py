@@ -84,7 +84,7 @@ def test_reasons_and_actors_fit_into_an_event(release: Release) -> None:
     plan = Plan([25, 50, 100], guardrails=ERRORS, min_outcomes=10)
     release.start(plan)
     release.street.sleep(MINUTE)
-    assert Autopilot(long).tick().error is None
+    assert Autopilot(long.session).tick().error is None
     event = release.model.history()[0]
     assert event.kind is Kind.ADVANCE
     assert event.actor.startswith("autopilot of ä")
@@ -112,7 +112,7 @@ def test_a_tick_that_was_got_ahead_of_starts_over(release: Release, times: int, 
     release.start(Plan([25, 50, 100], guardrails=ERRORS, min_outcomes=10))
     release.street.sleep(MINUTE)
     source = Meddling(release, times)
-    tick = Autopilot(release.process(), evidence=source).tick()
+    tick = Autopilot(release.process().session, evidence=source).tick()
     assert source.asked == min(times + 1, 3)
     assert tick.evidence is not None
     assert tick.evidence.as_of == tick.time, "labels mature by the model's clock"
@@ -130,7 +130,7 @@ def test_hooks_hear_of_each_tick_once_and_in_order(release: Release) -> None:
     assert heard == []
     release.start(Plan([25, 50, 100], guardrails=ERRORS, min_outcomes=10))
     release.street.sleep(MINUTE)
-    tick = Autopilot(release.process(), evidence=Meddling(release, 1), on_tick=hooks).tick()
+    tick = Autopilot(release.process().session, evidence=Meddling(release, 1), on_tick=hooks).tick()
     assert heard == [("first", tick), ("second", tick)]
 
 

@@ -419,7 +419,7 @@ def test_a_watch_that_was_ended_is_not_begun_again(release: Make) -> None:
         store, other = world.watched(), world.process()
 
         def meanwhile(call: int, _: Write | None, at: int = at, other: ManagedModel = other) -> None:
-            if call == at and Autopilot(other).tick().applied:
+            if call == at and Autopilot(other.session).tick().applied:
                 other.canary.abort(reason="no need")
 
         store.on_call = meanwhile

@@ -47,11 +47,11 @@ def test_every_key_of_the_template_can_be_used_by_deleting_its_mark() -> None:
         ("watch: {duration: 7d, control: 5}\nwatch: {duration: 7d, control: 6}", "watch twice"),
         ("control: true", "unknown keys: control"),
         ("steps: [5]\nwatch: {duration: 7d, control: 5}\ncontrol: true", "unknown keys: control"),
-        ("alpha: [", "no YAML"),
+        ("alpha: [", "not? YAML"),
         ("- 10\n- 50", "not a mapping"),
         ("stepz: [10]", "unknown keys: stepz"),
         ("guardrails:\n  error_rate:", "not a mapping"),
-        ("? [a, b]\n: 1", "no YAML"),
+        ("? [a, b]\n: 1", "not? YAML"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(text: str, says: str, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
     recorder = RolloutRecorder(model.session)
     release.start(PLAN)
     rollout = model.canary.rollout()
-    last = Autopilot(model, on_tick=[recorder.on_tick]).run(interval=MINUTE)
+    last = Autopilot(model.session, on_tick=[recorder.on_tick]).run(interval=MINUTE)
     release.outcomes.close()
     assert last.ended
     run = RolloutRuns(MODEL).find(rollout.id)
