@@ -10,6 +10,7 @@ from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.outcomes import retention
 from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.question import Question
+from fds_mlflow.outcomes.counting.watermarks import watermarks
 
 PAUSE = {"sqlite": 0.1}
 """Seconds to leave the database to others between two chunks: a writer that waits for SQLite's lock tries again at
