@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.servers import Postgresql, no_postgresql, postgresql
+from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
@@ -29,13 +29,17 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
-# `make test-all` takes the profile of campaigns.
-for _profile, _examples in (("quick", 20), ("campaign", 120)):
+# `make test` takes the profile `tested`, `make test-all` that of campaigns.
+for _profile, _examples in (("quick", 10), ("tested", 30), ("campaign", 120)):
     settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
 settings.load_profile("quick")
 
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
+
+
+_SERVERS = {"postgresql_server", "mlflow_server", "mlflow_on_postgresql", "mlflow_with_webhooks"}
+"""Fixtures that start a server of MLflow or PostgreSQL."""
 
 
 class FakeClock:
@@ -62,9 +66,9 @@ class FakeClock:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A campaign is slow, too: `-m "not slow"` leaves it out."""
+    """Who asks for a server is slow, and so is a campaign: `-m "not slow"` leaves both out."""
     for item in items:
-        if item.get_closest_marker("campaign"):
+        if item.get_closest_marker("campaign") or _SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -153,6 +157,15 @@ def postgresql_server() -> Iterator[Postgresql]:
     if reason is not None:
         pytest.skip(reason)
     with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_with_webhooks(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An MLflow server on SQLite that may send webhooks to loopback, one for all tests of a process."""
+    folder = tmp_path_factory.mktemp("webhooks")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
+    with running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder, settings=WEBHOOKS)) as server:
         yield server
 
 

@@ -76,6 +76,7 @@ def test_a_transaction_announces_itself_once(postgres_url: str) -> None:
         assert connection.scalar(held) == 1
 
 
+@pytest.mark.slow
 def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> None:
     """Two judges who count while two writers write see whole batches add up, and in the end everything once."""
     barrier = Barrier(4, timeout=60)
@@ -112,10 +113,10 @@ def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> No
 
 _VICTIM = """
 import os, sys
-from fds_mlflow.outcomes import counting
-from fds_mlflow.outcomes.marks import marks
+from fds_mlflow.outcomes.counting.counting import advance
+from fds_mlflow.outcomes.counting.watermarks import marks
 from fds_mlflow.outcomes.store import OutcomeStore
-from tests.unit.outcomes.test_counting import QUESTION
+from tests.outcomes.test_counting import QUESTION
 
 url, chunks = sys.argv[1], int(sys.argv[2])
 store = OutcomeStore(url)
@@ -123,12 +124,13 @@ with store.session() as session:
     upto = marks(session)
 for number in range(chunks):
     with store.session() as session:
-        found = counting.advance(session, QUESTION, upto, 7)
+        found = advance(session, QUESTION, upto, 7)
         if number == chunks - 1:
             os._exit(9)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_killed_in_the_middle(shared: OutcomeStore, shared_url: str, chunks: int) -> None:
     """A judge that is killed in the middle leaves counts that the next one goes on from: nothing twice, none lost."""
