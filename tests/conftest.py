@@ -18,9 +18,9 @@ from hypothesis import settings
 
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is trained here is small, and the processes of a run share the cores: LightGBM's threads would only wait for each
+# other, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest.register_assert_rewrite("tests.support.crowd", "tests.support.registry_world")
 # Python writes no bytecode where it was told so; rewriting the assertions of all tests at each start costs ten seconds,
@@ -38,8 +38,14 @@ _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
 
 
-_SERVERS = {"postgresql_server", "mlflow_server", "mlflow_on_postgresql", "mlflow_with_webhooks"}
-"""Fixtures that start a server of MLflow or PostgreSQL."""
+_SERVERS = {
+    "mlflow_with_webhooks": "serving",
+    "mlflow_server": "faults",
+    "mlflow_on_postgresql": "faults",
+    "postgresql_server": "faults",
+    "postgres_url": "faults",
+}
+"""Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
 
 class FakeClock:
@@ -68,8 +74,11 @@ class FakeClock:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who asks for a server is slow, and so is a campaign: `-m "not slow"` leaves both out."""
     for item in items:
-        if item.get_closest_marker("campaign") or _SERVERS.intersection(getattr(item, "fixturenames", ())):
+        groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
+        if groups or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
+        if groups:
+            item.add_marker(pytest.mark.xdist_group(max(groups)))
 
 
 @pytest.fixture

@@ -8,8 +8,17 @@ from benchmarks._scenarios import SMALL, Code, Group, Scenario, explore
 from benchmarks.interleavings import traced
 from fds_mlflow.core.lifecycle.events import Kind
 
+QUICK, CAMPAIGN = ("three writers",), ("two writers and a router", "a first version")
+"""The quickest search, and those that take longest."""
 
-@pytest.mark.parametrize("group", SMALL, ids=lambda group: group.name)
+
+def _marks(group: Group) -> tuple[pytest.MarkDecorator, ...]:
+    if group.name in CAMPAIGN:
+        return (pytest.mark.campaign,)
+    return () if group.name in QUICK else (pytest.mark.slow,)
+
+
+@pytest.mark.parametrize("group", [pytest.param(group, id=group.name, marks=_marks(group)) for group in SMALL])
 def test_no_interleaving_violates_an_invariant(group: Group) -> None:
     """Whatever runs side by side, dies or is slow: one champion, no third state, no event lost, all recovered."""
     for scenario in group.scenarios():
