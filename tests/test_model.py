@@ -378,6 +378,7 @@ def test_an_emergency_to_a_version_that_does_not_load_is_refused(world: World, m
 # --- with models that load, on MLflow -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_whole_story_on_mlflow(live: Live) -> None:
     """Stage, promote, canary, predict, complete, emergency: aliases, stages and history tell the same story."""
     live.register("good", "better")

@@ -176,6 +176,7 @@ def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
     assert again.exit_code == 0 or known, again.output
 
 
+@pytest.mark.slow
 def test_complete_by_force_is_spelled_out(fraud: None) -> None:
     """Below the last step, the other way that the fix names goes through as it stands."""
     for call in (PROMOTE, START):
@@ -419,6 +420,7 @@ def test_a_deleted_experiment_is_restored_by_what_the_fix_says(mlflow_uri: str, 
     assert experiment_id("fds/fraud", given=None) == made
 
 
+@pytest.mark.slow
 def test_a_split_that_lacks_frauds_is_cut_as_the_fix_says(tmp_path: Path) -> None:
     """The option that the fix of a poor split names is taken and helps."""
     from fds_mlflow.errors import DataError

@@ -7,6 +7,7 @@ from benchmarks._mutants import MUTANTS, Mutant
 from benchmarks._scenarios import SMALL, Code, Group, Scenario, explore
 from benchmarks.interleavings import traced
 from fds_mlflow.core.lifecycle.events import Kind
+from tests.support.effort import graded
 
 QUICK, CAMPAIGN = ("three writers",), ("two writers and a router", "a first version")
 """The quickest search, and those that take longest."""
@@ -26,7 +27,7 @@ def test_no_interleaving_violates_an_invariant(group: Group) -> None:
         assert found.violation is None, traced(scenario.name, found)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", graded(MUTANTS, quick=5), ids=lambda mutant: mutant.name)
 def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     """Taking any one safeguard away violates an invariant that the exploration checks."""
     found = explore(mutant.scenario, mutant.code)
@@ -41,6 +42,7 @@ def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     ],
     ids=lambda scenario: scenario.name,
 )
+@pytest.mark.slow
 def test_the_reductions_lose_no_state_of_the_registry(scenario: Scenario) -> None:
     """What is explored first and alone, or taken for one, leads to every state that the whole search reaches."""
     reduced, whole = explore(scenario), explore(scenario, Code())

@@ -121,6 +121,7 @@ def _promote_to_and_fro(world: RegistryWorld) -> None:
         world.do(Kind.PROMOTE, 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_changes_nothing(world: RegistryWorld, disk: Disk) -> None:
     """An operation on a full disk fails with an error that says so; after it the same operation succeeds."""
     disk.fill()

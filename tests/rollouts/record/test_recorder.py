@@ -122,6 +122,7 @@ def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
 # --- the verbs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: ManagedModel, tmp_path: Path) -> None:
     """`canary report --record`: the page, the summary, and the tracking run that nobody had made."""
     live.session.run(Request(Kind.ABORT), "flags too many customers")
@@ -147,6 +148,7 @@ def test_a_rollout_that_does_not_exist_is_named_with_those_that_do(live: Managed
     assert known in answer["fix"]
 
 
+@pytest.mark.slow
 def test_events_can_be_sent_again_under_their_first_ids(
     live: ManagedModel, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import mlflow
+import pytest
 
 from fds_mlflow import ManagedModel
 from tests.support import tiny_models
 
 
+@pytest.mark.slow
 def test_a_registry_may_be_named_without_telling_mlflow(
     mlflow_uri: str, tmp_path: Path, migrated_database: Path
 ) -> None:
