@@ -86,7 +86,7 @@ def sample_split(sample_features: FeatureTable) -> Split:
 
 @pytest.fixture(scope="session")
 def trained_registry(shared_folder: Path, migrated_database: Path, sample_split: Split) -> Path:
-    """A SQLite registry with four versions: an Isolation Forest as champion, and a LightGBM, staged, that is 2, 3 and 4.
+    """A SQLite registry with four versions: an Isolation Forest, champion, and a LightGBM as 2, staged, 3 and 4.
 
     It is made once for all processes; every test works on a copy of the database, and reads the artifacts in place.
     """
