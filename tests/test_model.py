@@ -28,6 +28,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetStage
 from tests.conftest import FakeClock
 from tests.support import tiny_models
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL, Killed, World
 
 TINY = {
@@ -413,13 +414,16 @@ def test_the_whole_story_on_mlflow(live: Live) -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "says"),
-    [
-        ("raises", "scores its example: version 2 could not score 3 rows: ZeroDivisionError"),
-        ("classes", "no numbers"),
-        ("too high", "not one float in"),
-        ("wide", "columns that version 1 does not: device_age"),
-        ("typed", r"hour \(.*double -> .*string\)"),
-    ],
+    graded(
+        [
+            ("raises", "scores its example: version 2 could not score 3 rows: ZeroDivisionError"),
+            ("classes", "no numbers"),
+            ("too high", "not one float in"),
+            ("wide", "columns that version 1 does not: device_age"),
+            ("typed", r"hour \(.*double -> .*string\)"),
+        ],
+        quick=2,
+    ),
 )
 def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str, says: str) -> None:
     """What does not load, score or fit today's callers is refused with the check that failed, and nothing moves."""
@@ -432,7 +436,7 @@ def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str,
     assert live.model.overview().champion == 1
 
 
-@pytest.mark.parametrize("candidate", ["narrow", "without example"])
+@pytest.mark.parametrize("candidate", graded(["narrow", "without example"]))
 def test_a_version_that_asks_for_less_may_serve(live: Live, candidate: str) -> None:
     """Fewer columns fit every caller; a missing input example is a warning."""
     live.register("good", candidate)
@@ -447,7 +451,7 @@ def test_new_columns_are_allowed_where_a_person_says_so(live: Live) -> None:
     assert live.model.promote(2, allow_new_columns=True).changed
 
 
-@pytest.mark.parametrize("threshold", [None, "high", "1.5", "nan", "-0.1", ""])
+@pytest.mark.parametrize("threshold", graded([None, "high", "1.5", "nan", "-0.1", ""], quick=2))
 def test_a_version_without_a_threshold_may_not_serve(live: Live, threshold: str | None) -> None:
     """The threshold travels with the version; one that is missing or no share is refused with the tag's name."""
     live.register("good", threshold=threshold)
