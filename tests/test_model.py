@@ -490,6 +490,7 @@ def test_comparing_scores_both_versions_on_the_same_rows(live: Live) -> None:
     assert live.model.compare(1, 1, data=data, rounds=20).advice is Advice.KEEP
 
 
+@pytest.mark.slow
 def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:
     """Before the release, labelled history tells how the plan would go; today's champion is the control."""
     live.register("good", "better")
@@ -543,6 +544,7 @@ def test_a_rollback_target_is_validated_with_warnings(live: Live) -> None:
     assert not live.model.rollback.validate(2).checks[0].passed
 
 
+@pytest.mark.slow
 def test_a_version_that_was_rolled_back_from_is_marked(live: Live) -> None:
     """Going forward again to what was just left is possible by name, with a warning."""
     live.register("good", "better")
@@ -563,6 +565,7 @@ def test_a_version_never_champion_is_no_rollback_target(live: Live) -> None:
         live.model.rollback.to(2, reason="x")
 
 
+@pytest.mark.slow
 def test_stage_changes_by_hand_in_mlflow_do_not_matter(live: Live) -> None:
     """Stages mirror the history; aliases alone route."""
     live.register("good", "better")

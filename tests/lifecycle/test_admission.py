@@ -174,12 +174,14 @@ def test_given_rows_take_the_place_of_the_test_set(offline: Offline, verb: Verb)
 
 @pytest.mark.parametrize(
     ("rows", "says"),
-    [
-        (labelled().drop(columns="label"), "no label column"),
-        (labelled().assign(label=2), "values other than 0 and 1"),
-        (labelled().drop(columns="hour"), "version 2 needs columns"),
-        (labelled().assign(label=0), "0 of the 400 rows are fraud"),
-    ],
+    graded(
+        [
+            (labelled().drop(columns="label"), "no label column"),
+            (labelled().assign(label=2), "values other than 0 and 1"),
+            (labelled().drop(columns="hour"), "version 2 needs columns"),
+            (labelled().assign(label=0), "0 of the 400 rows are fraud"),
+        ]
+    ),
 )
 def test_given_rows_that_cannot_be_compared_on_are_refused(
     offline: Offline, verb: Verb, rows: pd.DataFrame, says: str
