@@ -21,16 +21,15 @@ _SCORE = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("fds_mlflow") is None, "the environment is not bare"
 import mlflow, pandas
+from tests.support.effort import graded
 frame = pandas.read_parquet("rows.parquet")
 print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("algorithm", "categorical"),
-    [("lightgbm", False), ("lightgbm", True), ("isolation_forest", True)],
+    graded([("lightgbm", False), ("lightgbm", True), ("isolation_forest", True)], quick=0, tested=1),
     ids=["booster", "lightgbm-pipeline", "isolation-forest"],
 )
 def test_loads_and_scores_with_its_own_requirements_only(
