@@ -15,13 +15,13 @@ import pytest
 
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import by_time
+from tests.support.effort import graded
 from tests.support.tables import table
 
 _SCORE = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("fds_mlflow") is None, "the environment is not bare"
 import mlflow, pandas
-from tests.support.effort import graded
 frame = pandas.read_parquet("rows.parquet")
 print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 """

@@ -41,7 +41,6 @@ import zlib
 import mlflow
 import numpy as np
 import pandas as pd
-from tests.support.effort import graded
 
 
 def shown(value):
