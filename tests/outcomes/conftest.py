@@ -20,7 +20,11 @@ def postgres_url(postgresql_server: Postgresql) -> str:
     return postgresql_server.schema(f"test_{next(_schemas)}")
 
 
-@pytest.fixture(params=["file", pytest.param("postgresql", marks=pytest.mark.slow)])
+POSTGRESQL = pytest.param("postgresql", marks=(pytest.mark.slow, pytest.mark.xdist_group("faults")))
+"""Tests of one process of a run, like all that ask for the server by name."""
+
+
+@pytest.fixture(params=["file", POSTGRESQL])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database that several connections and processes can open."""
     if request.param == "file":
@@ -32,7 +36,7 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(
     params=[
         "memory",
-        pytest.param("postgresql", marks=pytest.mark.slow),
+        POSTGRESQL,
         pytest.param("file", marks=pytest.mark.campaign),  # like in memory, but for the locks, for which see shared_url
     ]
 )
