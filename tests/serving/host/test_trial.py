@@ -87,7 +87,7 @@ def _served(folder: Path, version: int) -> App:
     return app
 
 
-@pytest.mark.parametrize("name", graded(SIGNATURES))
+@pytest.mark.parametrize("name", graded(SIGNATURES, quick=0))
 def test_what_is_promoted_answers_requests(tmp_path: Path, model: ManagedModel, name: str) -> None:
     """A version with columns of any type, tensors or no signature is promoted, and the server answers its example."""
     source = _saved(tmp_path, SIGNATURES[name], EXAMPLES[name])
