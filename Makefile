@@ -35,10 +35,10 @@ demo: $(READY)  ## the whole story on simulated transactions; DATA=file [SCHEMA=
 # `pytest -m "not slow"` 2 on one process, all of .ci/run with `make test-all` 40. What does not fit gets the marker
 # `campaign`, once a shorter test proves the same promise.
 test: $(READY)  ## every promise, on TEST_WORKERS=2 processes; 0 for none beside the first
-	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal -m "not campaign"
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=tested -m "not campaign"
 
 test-all: $(READY)  ## the same with the long campaigns, and with more generated examples
-	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=worksteal --hypothesis-profile=campaign
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=campaign
 
 check: lint types contract  ## lint, types and the import contract
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.servers import Postgresql, no_postgresql, postgresql
+from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # The processes of a run divide the cores among themselves; LightGBM's threads would wait for each other, spinning.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is trained here is small, and the processes of a run share the cores: LightGBM's threads would only wait for each
+# other, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest.register_assert_rewrite("tests.support.crowd", "tests.support.registry_world")
 # Python writes no bytecode where it was told so; rewriting the assertions of all tests at each start costs ten seconds,
@@ -29,13 +29,23 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
-# `make test-all` takes the profile of campaigns.
-for _profile, _examples in (("quick", 20), ("campaign", 120)):
+# `make test` takes the profile `tested`, `make test-all` that of campaigns.
+for _profile, _examples in (("quick", 10), ("tested", 30), ("campaign", 120)):
     settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
 settings.load_profile("quick")
 
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
+
+
+_SERVERS = {
+    "mlflow_with_webhooks": "serving",
+    "mlflow_server": "faults",
+    "mlflow_on_postgresql": "faults",
+    "postgresql_server": "faults",
+    "postgres_url": "faults",
+}
+"""Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
 
 class FakeClock:
@@ -62,10 +72,13 @@ class FakeClock:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A campaign is slow, too: `-m "not slow"` leaves it out."""
+    """Who asks for a server is slow, and so is a campaign: `-m "not slow"` leaves both out."""
     for item in items:
-        if item.get_closest_marker("campaign"):
+        groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
+        if groups or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
+        if groups:
+            item.add_marker(pytest.mark.xdist_group(max(groups)))
 
 
 @pytest.fixture
@@ -153,6 +166,15 @@ def postgresql_server() -> Iterator[Postgresql]:
     if reason is not None:
         pytest.skip(reason)
     with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_with_webhooks(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An MLflow server on SQLite that may send webhooks to loopback, one for all tests of a process."""
+    folder = tmp_path_factory.mktemp("webhooks")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
+    with running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder, settings=WEBHOOKS)) as server:
         yield server
 
 

@@ -28,6 +28,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetStage
 from tests.conftest import FakeClock
 from tests.support import tiny_models
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL, Killed, World
 
 TINY = {
@@ -378,6 +379,7 @@ def test_an_emergency_to_a_version_that_does_not_load_is_refused(world: World, m
 # --- with models that load, on MLflow -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_whole_story_on_mlflow(live: Live) -> None:
     """Stage, promote, canary, predict, complete, emergency: aliases, stages and history tell the same story."""
     live.register("good", "better")
@@ -412,13 +414,16 @@ def test_the_whole_story_on_mlflow(live: Live) -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "says"),
-    [
-        ("raises", "scores its example: version 2 could not score 3 rows: ZeroDivisionError"),
-        ("classes", "no numbers"),
-        ("too high", "not one float in"),
-        ("wide", "columns that version 1 does not: device_age"),
-        ("typed", r"hour \(.*double -> .*string\)"),
-    ],
+    graded(
+        [
+            ("raises", "scores its example: version 2 could not score 3 rows: ZeroDivisionError"),
+            ("classes", "no numbers"),
+            ("too high", "not one float in"),
+            ("wide", "columns that version 1 does not: device_age"),
+            ("typed", r"hour \(.*double -> .*string\)"),
+        ],
+        quick=2,
+    ),
 )
 def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str, says: str) -> None:
     """What does not load, score or fit today's callers is refused with the check that failed, and nothing moves."""
@@ -431,7 +436,7 @@ def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str,
     assert live.model.overview().champion == 1
 
 
-@pytest.mark.parametrize("candidate", ["narrow", "without example"])
+@pytest.mark.parametrize("candidate", graded(["narrow", "without example"]))
 def test_a_version_that_asks_for_less_may_serve(live: Live, candidate: str) -> None:
     """Fewer columns fit every caller; a missing input example is a warning."""
     live.register("good", candidate)
@@ -446,7 +451,7 @@ def test_new_columns_are_allowed_where_a_person_says_so(live: Live) -> None:
     assert live.model.promote(2, allow_new_columns=True).changed
 
 
-@pytest.mark.parametrize("threshold", [None, "high", "1.5", "nan", "-0.1", ""])
+@pytest.mark.parametrize("threshold", graded([None, "high", "1.5", "nan", "-0.1", ""], quick=2))
 def test_a_version_without_a_threshold_may_not_serve(live: Live, threshold: str | None) -> None:
     """The threshold travels with the version; one that is missing or no share is refused with the tag's name."""
     live.register("good", threshold=threshold)
@@ -487,6 +492,7 @@ def test_comparing_scores_both_versions_on_the_same_rows(live: Live) -> None:
         assert live.model.compare(1, 2, data=data, rounds=50) == made
 
 
+@pytest.mark.slow
 def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:
     """Before the release, labelled history tells how the plan would go; today's champion is the control."""
     live.register("good", "better")
@@ -540,6 +546,7 @@ def test_a_rollback_target_is_validated_with_warnings(live: Live) -> None:
     assert not live.model.rollback.validate(2).checks[0].passed
 
 
+@pytest.mark.slow
 def test_a_version_that_was_rolled_back_from_is_marked(live: Live) -> None:
     """Going forward again to what was just left is possible by name, with a warning."""
     live.register("good", "better")
@@ -560,6 +567,7 @@ def test_a_version_never_champion_is_no_rollback_target(live: Live) -> None:
         live.model.rollback.to(2, reason="x")
 
 
+@pytest.mark.slow
 def test_stage_changes_by_hand_in_mlflow_do_not_matter(live: Live) -> None:
     """Stages mirror the history; aliases alone route."""
     live.register("good", "better")

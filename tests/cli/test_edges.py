@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,10 +28,14 @@ from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.simulator.simulate import sample
 from tests.cli.test_main import COMMANDS, VERBS
 from tests.support import tiny_models
+from tests.support.effort import graded
 
 PASSWORD = "hun@ter2"
 STREAM = ("canary run",)
 """Verbs that answer with one JSON value per look."""
+
+AT_LENGTH = ("canary run", "train", "retrain", "compare")
+"""Verbs that read data or wait before they ask the registry."""
 
 SERVERS = ("serve", "demo")
 """Verbs that outlive a registry that is away, or bring their own: what is wrong with an address is told by `serve`."""
@@ -150,23 +154,44 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("answer", ["403 in HTML", "a page", "nothing"])
-def test_every_verb_takes_what_a_server_answers(answer: str, values: dict[str, str], mlflow_uri: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "verbs"),
+    graded(
+        [
+            ("403 in HTML", [verb for verb in VERBS if verb not in AT_LENGTH]),
+            ("403 in HTML", AT_LENGTH),
+            ("a page", VERBS),
+            ("nothing", VERBS),
+        ]
+    ),
+    ids=["403", "403 at length", "a page", "nothing"],
+)
+def test_every_verb_takes_what_a_server_answers(
+    answer: str, verbs: Iterable[str], values: dict[str, str], mlflow_uri: str
+) -> None:
     """Whatever a proxy answers in the registry's name, each verb says so, or is done without it."""
     status, body, kind, _ = ANSWERS[answer]
     with answering(status, body, kind) as address:
-        for verb in VERBS:
+        for verb in verbs:
             if verb not in SERVERS:
                 words = ["--tracking-uri", address, "--registry-uri", address, *words_of(verb, values)]
                 told(CliRunner().invoke(main, words), words, verb)
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_every_answer_of_a_server_has_its_fix(answer: str, values: dict[str, str], mlflow_uri: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "verbs"),
+    [
+        *((answer, ("show", "stage")) for answer in ANSWERS),
+        *(pytest.param(answer, ("canary tick", "train"), marks=pytest.mark.slow) for answer in ANSWERS),
+    ],
+)
+def test_every_answer_of_a_server_has_its_fix(
+    answer: str, verbs: Iterable[str], values: dict[str, str], mlflow_uri: str
+) -> None:
     """Who is not let in is told how to log in; where no MLflow answers, the address is to be checked."""
     status, body, kind, fix = ANSWERS[answer]
     with answering(status, body, kind) as address:
-        for verb in ("show", "stage", "canary tick", "train"):
+        for verb in verbs:
             words = ["--tracking-uri", address, "--registry-uri", address, *words_of(verb, values)]
             result = CliRunner().invoke(main, words)
             told(result, words, verb)
@@ -212,7 +237,7 @@ def test_every_address_that_cannot_work_has_its_fix(
         assert fix in said["fix"] or (which == "--outcomes" and "reached and written" in said["fix"]), (words, said)
 
 
-@pytest.mark.parametrize("which", ["--tracking-uri", "--registry-uri", "--outcomes"])
+@pytest.mark.parametrize("which", graded(["--tracking-uri", "--registry-uri", "--outcomes"]))
 def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[str, str], mlflow_uri: str) -> None:
     """Each verb that needs the address refuses it, and those that do not go on; `serve` does not start with it."""
     registered = MlflowStore()
@@ -225,18 +250,19 @@ def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[s
             assert verb != "serve" or "%40" in result.stderr
 
 
-def test_every_verb_takes_a_missing_file(values: dict[str, str], mlflow_uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", graded(["none.csv", "."]))
+def test_every_verb_takes_a_missing_file(missing: str, values: dict[str, str], mlflow_uri: str, tmp_path: Path) -> None:
     """Each verb that reads a file says that it is not there, or that it is a folder."""
+    place = str(tmp_path / missing)
+    there = dict.fromkeys(("plan_file", "file", "source", "data", "schema"), place)
     for verb in VERBS:
-        for place in (str(tmp_path / "none.csv"), str(tmp_path)):
-            there = dict.fromkeys(("plan_file", "file", "source", "data", "schema"), place)
-            reads = [param.name for param in COMMANDS[verb].params if param.name in there]
-            if not reads or (verb == "canary start" and place == str(tmp_path)):
-                continue
-            words = words_of(verb, {**values, **there}, **dict.fromkeys(reads, place))
-            result = CliRunner().invoke(main, words)
-            told(result, words, verb)
-            assert result.exit_code in (1, 2), (words, result.output)
+        reads = [param.name for param in COMMANDS[verb].params if param.name in there]
+        if not reads or (verb == "canary start" and place == str(tmp_path)):
+            continue
+        words = words_of(verb, {**values, **there}, **dict.fromkeys(reads, place))
+        result = CliRunner().invoke(main, words)
+        told(result, words, verb)
+        assert result.exit_code in (1, 2), (words, result.output)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -284,6 +310,7 @@ def test_an_error_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch, mlflow_ur
 # --- standard output ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_model_prints_is_no_answer(mlflow_uri: str, tmp_path: Path) -> None:
     """A model whose code prints, through Python or past it, leaves standard output to the answer."""
     noisy = "(print('noise'), os.system('echo noise'), rows['amount'].to_numpy(dtype=float))[2]"
@@ -306,7 +333,7 @@ def test_a_password_in_what_mlflow_prints_is_hidden(capsys: pytest.CaptureFixtur
     assert captured.out == '{"version": 1}\n'
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", graded(["ascii", "latin-1", "utf-8"]))
 def test_any_encoding_of_standard_output(encoding: str, mlflow_uri: str, tmp_path: Path) -> None:
     """Where standard output is not UTF-8, tables lose no row, and JSON means the same."""
     tiny_models.register("fraud", tiny_models.save(tmp_path, "good", tiny_models.GOOD))

@@ -21,6 +21,7 @@ import fds_mlflow
 from fds_mlflow.cli.main import main
 from tests.cli.test_main import COMMANDS, fds, strict
 from tests.support import tiny_models
+from tests.support.effort import graded
 
 PACKAGE = Path(fds_mlflow.__file__).parent
 FOREIGN = {"--experiment-id"}
@@ -160,7 +161,7 @@ SITUATIONS: dict[str, tuple[list[list[str]], list[str], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("situation", graded(SITUATIONS))
 def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
     """Doing what the fix says makes the same call go through."""
     before, words, which, version = SITUATIONS[situation]
@@ -177,6 +178,7 @@ def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
     assert again.exit_code == 0 or known, again.output
 
 
+@pytest.mark.slow
 def test_complete_by_force_is_spelled_out(fraud: None) -> None:
     """Below the last step, the other way that the fix names goes through as it stands."""
     for call in (PROMOTE, START):
@@ -185,7 +187,7 @@ def test_complete_by_force_is_spelled_out(fraud: None) -> None:
     assert fds(*(WORDS.get(word, word) for word in shlex.split(call)[1:])).exit_code == 0
 
 
-@pytest.mark.parametrize("verb", [["promote"], ["canary", "start"]])
+@pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
 def test_a_missing_threshold_is_set_by_what_the_fix_says(verb: list[str], fraud: None) -> None:
     """The fix of a version without a threshold is the very call that gives it one."""
     assert fds(*PROMOTE).exit_code == 0
@@ -206,7 +208,7 @@ def test_the_doctor_says_how_to_set_a_threshold(fraud: None) -> None:
     assert fds("doctor", "fraud").exit_code == 0
 
 
-@pytest.mark.parametrize("verb", [["promote"], ["canary", "start"]])
+@pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
 def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud: None) -> None:
     """The fix of a version with more columns is the option that takes them."""
     assert fds(*PROMOTE).exit_code == 0
@@ -217,15 +219,18 @@ def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud
 
 @pytest.mark.parametrize(
     ("words", "value"),
-    [
-        (["show", "fraud", "--tracking-uri", "{uri}"], None),
-        (["show", "--tracking-uri={uri}", "fraud"], None),
-        (["--json", "show", "fraud"], None),
-        (["canary", "status", "fraud", "--actor", "ann"], "no active rollout"),
-        (["canary", "--json", "status", "fraud"], "no active rollout"),
-        (["promote", "fraud", "1", "--outcomes", "sqlite:///o.db", "--reason", "x"], None),
-        (["--reason", "the first", "promote", "fraud", "1"], None),
-    ],
+    graded(
+        [
+            (["show", "fraud", "--tracking-uri", "{uri}"], None),
+            (["show", "--tracking-uri={uri}", "fraud"], None),
+            (["--json", "show", "fraud"], None),
+            (["canary", "status", "fraud", "--actor", "ann"], "no active rollout"),
+            (["canary", "--json", "status", "fraud"], "no active rollout"),
+            (["promote", "fraud", "1", "--outcomes", "sqlite:///o.db", "--reason", "x"], None),
+            (["--reason", "the first", "promote", "fraud", "1"], None),
+        ],
+        quick=2,
+    ),
     ids=str,
 )
 def test_an_option_in_the_wrong_place(words: list[str], value: str | None, fraud: None) -> None:
@@ -250,7 +255,7 @@ def test_a_call_without_a_verb_is_told_the_verbs(words: list[str], mlflow_uri: s
     assert all(verb in fix for verb in main.commands["canary"].commands)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("weight", ["100", "40"])
+@pytest.mark.parametrize("weight", graded(["100", "40"]))
 def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str, fraud: None) -> None:
     """A weight beyond the plan: the options that the fix names at once are all that is missing."""
     for call in (PROMOTE, ["canary", "start", "fraud", "2", "--steps", "10,30,100"]):
@@ -294,15 +299,18 @@ def test_such_values_are_refused_in_python_too() -> None:
 
 @pytest.mark.parametrize(
     ("words", "fix"),
-    [
-        (["show", "nobody"], "fds list"),
-        (["promote", "fraud", "9"], "fds show MODEL"),
-        (["stage", "fraud", "9"], "fds show MODEL"),
-        (["rollback", "validate", "fraud", "9"], "fds show MODEL"),
-        (["status", "fraud"], "fds canary status"),
-        (["promote", "fraud"], "fds promote [OPTIONS] MODEL VERSION"),
-        (["route", "nobody", "TX1"], "fds list"),
-    ],
+    graded(
+        [
+            (["show", "nobody"], "fds list"),
+            (["promote", "fraud", "9"], "fds show MODEL"),
+            (["stage", "fraud", "9"], "fds show MODEL"),
+            (["rollback", "validate", "fraud", "9"], "fds show MODEL"),
+            (["status", "fraud"], "fds canary status"),
+            (["promote", "fraud"], "fds promote [OPTIONS] MODEL VERSION"),
+            (["route", "nobody", "TX1"], "fds list"),
+        ],
+        quick=2,
+    ),
     ids=str,
 )
 def test_what_is_not_known_is_listed(words: list[str], fix: str, fraud: None) -> None:
@@ -414,6 +422,7 @@ def test_a_deleted_experiment_is_restored_by_what_the_fix_says(mlflow_uri: str, 
     assert experiment_id("fds/fraud", given=None) == made
 
 
+@pytest.mark.slow
 def test_a_split_that_lacks_frauds_is_cut_as_the_fix_says(tmp_path: Path) -> None:
     """The option that the fix of a poor split names is taken and helps."""
     from fds_mlflow.errors import DataError

@@ -15,6 +15,7 @@ import pytest
 
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import by_time
+from tests.support.effort import graded
 from tests.support.tables import table
 
 _SCORE = """
@@ -26,11 +27,9 @@ print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("algorithm", "categorical"),
-    [("lightgbm", False), ("lightgbm", True), ("isolation_forest", True)],
+    graded([("lightgbm", False), ("lightgbm", True), ("isolation_forest", True)], quick=0, tested=1),
     ids=["booster", "lightgbm-pipeline", "isolation-forest"],
 )
 def test_loads_and_scores_with_its_own_requirements_only(

@@ -45,6 +45,7 @@ def _check_reload(trained: pipeline.Trained, rows: pd.DataFrame) -> np.ndarray:
 class TestIsolationForestPipeline:
     """Features, preprocessing, training, prediction, evaluation, saving and loading."""
 
+    @pytest.mark.slow
     def test_isolation_forest_training(
         self,
         sync_db_session: Session,

@@ -26,6 +26,7 @@ from fds_mlflow.registry.transaction import Result
 from fds_mlflow.simulator import simulate
 from tests.conftest import FakeClock
 from tests.support import tiny_models
+from tests.support.effort import graded
 
 MODEL = "fraud"
 BETTER, WORSE = tiny_models.GOOD, f"1 - ({tiny_models.GOOD})"
@@ -94,7 +95,7 @@ def offline(mlflow_uri: str, saved: dict[str, Path], fake_clock: FakeClock, tmp_
 Verb = Callable[..., Result]
 
 
-@pytest.fixture(params=["promote", "canary start"])
+@pytest.fixture(params=graded(["promote", "canary start"]))
 def verb(request: pytest.FixtureRequest, offline: Offline) -> Verb:
     """Both verbs that give a version traffic."""
     return offline.model.promote if request.param == "promote" else offline.model.canary.start
@@ -142,6 +143,7 @@ def test_a_better_version_passes_with_its_numbers(offline: Offline, verb: Verb) 
     assert not done.event.forced
 
 
+@pytest.mark.slow
 def test_an_equal_version_passes(offline: Offline, verb: Verb) -> None:
     """Only an interval below zero speaks against a version: no clear difference is no reason to refuse."""
     offline.register("better")
@@ -172,12 +174,14 @@ def test_given_rows_take_the_place_of_the_test_set(offline: Offline, verb: Verb)
 
 @pytest.mark.parametrize(
     ("rows", "says"),
-    [
-        (labelled().drop(columns="label"), "no label column"),
-        (labelled().assign(label=2), "values other than 0 and 1"),
-        (labelled().drop(columns="hour"), "version 2 needs columns"),
-        (labelled().assign(label=0), "0 of the 400 rows are fraud"),
-    ],
+    graded(
+        [
+            (labelled().drop(columns="label"), "no label column"),
+            (labelled().assign(label=2), "values other than 0 and 1"),
+            (labelled().drop(columns="hour"), "version 2 needs columns"),
+            (labelled().assign(label=0), "0 of the 400 rows are fraud"),
+        ]
+    ),
 )
 def test_given_rows_that_cannot_be_compared_on_are_refused(
     offline: Offline, verb: Verb, rows: pd.DataFrame, says: str
@@ -192,6 +196,7 @@ def test_given_rows_that_cannot_be_compared_on_are_refused(
     assert len(offline.model.history()) == 1
 
 
+@pytest.mark.slow
 def test_a_champion_that_cannot_score_the_rows_is_no_reason_to_keep_it(offline: Offline, verb: Verb) -> None:
     """Each version is scored with the columns it needs; where the champion's are missing, that is said."""
     offline.register("wide")
@@ -203,6 +208,7 @@ def test_a_champion_that_cannot_score_the_rows_is_no_reason_to_keep_it(offline: 
     assert "device_age" in done.message
 
 
+@pytest.mark.slow
 def test_each_version_is_scored_with_the_columns_it_needs(offline: Offline, verb: Verb) -> None:
     """A version with more columns than the champion is compared on the same rows."""
     offline.register("worse")
@@ -211,6 +217,7 @@ def test_each_version_is_scored_with_the_columns_it_needs(offline: Offline, verb
     assert "clearly better" in verb(2, allow_new_columns=True).message
 
 
+@pytest.mark.slow
 def test_a_champion_that_does_not_load_is_no_reason_to_keep_it_either(
     offline: Offline, verb: Verb, tmp_path: Path
 ) -> None:
@@ -223,7 +230,7 @@ def test_a_champion_that_does_not_load_is_no_reason_to_keep_it_either(
     assert "champion 1 cannot score these rows" in done.message
 
 
-@pytest.mark.parametrize("broken", ["garbage", "one class", "few frauds", "no label"])
+@pytest.mark.parametrize("broken", graded(["garbage", "one class", "few frauds", "no label"]))
 def test_a_test_set_that_tells_nothing_stops_nobody(offline: Offline, verb: Verb, broken: str) -> None:
     """Damaged rows, rows of one class and three frauds speak neither for nor against a version."""
     offline.register("better")
@@ -261,7 +268,9 @@ def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb
     assert "no fair rows for champion 1: it learned from transactions up to 2026-03-01T00:00:00" in done.message
 
 
-@pytest.mark.parametrize(("learned", "digest"), [("2026-01-31T00:00:00", "old"), ("2026-03-01T00:00:00", "same")])
+@pytest.mark.parametrize(
+    ("learned", "digest"), graded([("2026-01-31T00:00:00", "old"), ("2026-03-01T00:00:00", "same")])
+)
 def test_rows_after_the_champions_training_or_of_one_split_are_fair(
     offline: Offline, verb: Verb, learned: str, digest: str
 ) -> None:
@@ -301,6 +310,7 @@ def _fds(*words: str) -> Any:
     return CliRunner().invoke(main, words)
 
 
+@pytest.mark.slow
 def test_the_command_line_compares_too(offline: Offline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused with exit code 1 and the fix; by force and a reason it is done, and JSON carries the numbers."""
     monkeypatch.setenv("FDS_ACTOR", "ann")
@@ -320,6 +330,7 @@ def test_the_command_line_compares_too(offline: Offline, monkeypatch: pytest.Mon
     assert value["comparison"]["frauds"] == 60
 
 
+@pytest.mark.slow
 def test_the_command_line_compares_on_data_that_a_person_names(offline: Offline) -> None:
     """The test part of the named transactions takes the place of the version's own test set."""
     offline.register("large")
@@ -341,6 +352,7 @@ def test_data_is_described_only_where_it_is_given(offline: Offline) -> None:
     assert _fds("promote", MODEL, "1", "--data", "", "--schema", "").exit_code == 0
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_used_do_not_open_the_way(offline: Offline, verb: Verb) -> None:
     """Given rows that are empty, lack a column of the version's or have no numbers for labels are an error."""
     offline.register("better")
@@ -356,6 +368,7 @@ def test_rows_that_cannot_be_used_do_not_open_the_way(offline: Offline, verb: Ve
     assert offline.model.overview().champion == 1
 
 
+@pytest.mark.slow
 def test_rows_that_fit_no_champion_leave_the_version_s_own(offline: Offline, verb: Verb) -> None:
     """Where only the champion cannot score the given rows, the version's own test rows are compared on."""
     offline.register("wide")

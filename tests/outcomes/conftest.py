@@ -20,7 +20,11 @@ def postgres_url(postgresql_server: Postgresql) -> str:
     return postgresql_server.schema(f"test_{next(_schemas)}")
 
 
-@pytest.fixture(params=["file", "postgresql"])
+POSTGRESQL = pytest.param("postgresql", marks=(pytest.mark.slow, pytest.mark.xdist_group("faults")))
+"""Tests of one process of a run, like all that ask for the server by name."""
+
+
+@pytest.fixture(params=["file", POSTGRESQL])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database that several connections and processes can open."""
     if request.param == "file":
@@ -29,7 +33,13 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture(params=["memory", "file", "postgresql"])
+@pytest.fixture(
+    params=[
+        "memory",
+        POSTGRESQL,
+        pytest.param("file", marks=pytest.mark.campaign),  # like in memory, but for the locks, for which see shared_url
+    ]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "memory":

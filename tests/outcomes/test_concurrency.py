@@ -7,6 +7,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
+
 from fds_mlflow.outcomes.store import OutcomeStore
 from tests.support.places import ROOT
 from tests.support.samples import NOON, case, outcome
@@ -30,6 +32,7 @@ print(new)
 """
 
 
+@pytest.mark.slow
 def test_processes_open_and_write_at_once(shared_url: str) -> None:
     """Four processes that find no schema make one, and what they all write is stored once."""
     processes = [

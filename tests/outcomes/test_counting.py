@@ -77,6 +77,7 @@ def test_a_transaction_announces_itself_once(postgres_url: str) -> None:
         assert connection.scalar(held) == 1
 
 
+@pytest.mark.slow
 def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> None:
     """Two judges who count while two writers write see whole batches add up, and in the end everything once."""
     barrier = Barrier(4, timeout=60)
@@ -113,7 +114,7 @@ def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> No
 
 _VICTIM = """
 import os, sys
-from fds_mlflow.outcomes.counting import counting
+from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.watermarks import watermarks
 from fds_mlflow.outcomes.store import OutcomeStore
 from tests.outcomes.test_counting import QUESTION
@@ -124,12 +125,13 @@ with store.session() as session:
     upto = watermarks(session)
 for number in range(chunks):
     with store.session() as session:
-        found = counting.advance(session, QUESTION, upto, 7)
+        found = advance(session, QUESTION, upto, 7)
         if number == chunks - 1:
             os._exit(9)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_killed_in_the_middle(shared: OutcomeStore, shared_url: str, chunks: int) -> None:
     """A judge that is killed in the middle leaves counts that the next one goes on from: nothing twice, none lost."""

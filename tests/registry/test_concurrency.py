@@ -17,6 +17,7 @@ from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import FdsError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import DeleteModelTag, SetAlias, Write
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL, SCENARIOS, Killed, Routing, World
 from tests.support.schedules import Process, Run
 
@@ -56,8 +57,8 @@ def told(events: tuple[Event, ...]) -> list[Routing]:
 # --- schedules -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("first", [0, 1], ids=["one first", "other first"])
+@pytest.mark.parametrize("name", graded(PAIRS, quick=3))
+@pytest.mark.parametrize("first", graded([0, 1]), ids=["one first", "other first"])
 def test_two_operations_at_once_happen_one_after_the_other(name: str, first: int) -> None:
     """In whatever order two processes take turns, the routers see exactly what the history tells, step by step."""
     scenario, one, other = PAIRS[name]
@@ -125,7 +126,7 @@ def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     ]
 
 
-@pytest.mark.parametrize("victim", ["promotion", "start", "complete", "abort"])
+@pytest.mark.parametrize("victim", graded(["promotion", "start", "complete", "abort"]))
 def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None:
     """However the steps of an emergency and its victim interleave, the emergency's version serves in the end."""
     scenario = BY_NAME[victim if victim != "promotion" else "start"]

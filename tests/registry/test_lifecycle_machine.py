@@ -1,8 +1,8 @@
 """Long random histories of one model, through the public operations, compared with a simple model of them.
 
-`EXAMPLES=2000 pytest tests/registry/test_lifecycle_machine.py` runs that many histories of 60 steps instead of 20
-of 25 (120 in a campaign). The exploration of interleavings covers short histories exhaustively; this covers long ones
-at random.
+`EXAMPLES=2000 pytest tests/registry/test_lifecycle_machine.py` runs that many histories of 60 steps instead of 10
+of 25 (30 in `make test`, 120 in a campaign). The exploration of interleavings covers short histories exhaustively;
+this covers long ones at random.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from fds_mlflow.registry.store import Write
 from fds_mlflow.serving.router import Router
 from tests.conftest import FakeClock
 from tests.support import tiny_models
+from tests.support.effort import graded
+from tests.support.places import pointing_at
 from tests.support.registry_world import HookedStore
 
 MODEL = "fraud"
@@ -106,24 +108,16 @@ def person(uri: str, clock: FakeClock, actor: str = "ann", store: HookedStore | 
 @pytest.fixture(scope="module")
 def _rollout_database(tiny_model: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rollout under way, made once; every test works on a copy."""
-    import mlflow
-
     database = tmp_path_factory.mktemp("rollout") / "mlflow.db"
     shutil.copyfile(migrated_database, database)
     uri = f"sqlite:///{database}"
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    try:
+    with pointing_at(uri):
         for _ in range(4):
             tiny_models.register(MODEL, tiny_model)
         model = person(uri, FakeClock())
         model.promote(1, reason="first")
         model.promote(2, reason="better")
         model.canary.start(3, reason="try")
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
     return database
 
 
@@ -148,6 +142,7 @@ def _set_status(hands: Hands, version: int, status: str) -> None:
 # --- aliases --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_champion_moved(hands: Hands) -> None:
     """A champion moved in the UI serves at once, the rollout stops, and the next operation records both."""
     hands.move("champion", 4)
@@ -229,7 +224,7 @@ def test_canary_deleted(hands: Hands) -> None:
     assert hands.routing() == (2, None, None)
 
 
-@pytest.mark.parametrize("version", [1, 2, 4], ids=["former champion", "champion", "untried"])
+@pytest.mark.parametrize("version", graded([1, 2, 4]), ids=["former champion", "champion", "untried"])
 def test_canary_moved(version: int, hands: Hands) -> None:
     """A canary alias moved to a version without a rollout of its own gives that version no traffic."""
     hands.move("canary", version)
@@ -343,10 +338,10 @@ GONE: dict[str, Callable[[MlflowClient], object]] = {
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(1, id="intent", marks=pytest.mark.slow),
-        pytest.param(2, id="champion"),
-        pytest.param(4, id="tidying", marks=pytest.mark.slow),
-        pytest.param(7, id="event", marks=pytest.mark.slow),
+        pytest.param(1, id="intent", marks=pytest.mark.campaign),
+        pytest.param(2, id="champion", marks=pytest.mark.slow),
+        pytest.param(4, id="tidying", marks=pytest.mark.campaign),
+        pytest.param(7, id="event", marks=pytest.mark.campaign),
     ],
 )
 def test_model_gone_in_the_middle_of_an_operation(number: int, gone: str, hands: Hands) -> None:
@@ -373,7 +368,7 @@ def test_model_gone_in_the_middle_of_an_operation(number: int, gone: str, hands:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("archive", [False, True], ids=["alone", "archiving the others"])
+@pytest.mark.parametrize("archive", graded([False, True]), ids=["alone", "archiving the others"])
 def test_stage_changed(archive: bool, hands: Hands) -> None:
     """A stage moved in the UI routes nothing; the doctor names it, and its repair puts the stages back."""
     hands.client.transition_model_version_stage(MODEL, "1", "Production", archive_existing_versions=archive)
@@ -412,7 +407,7 @@ def _event_name(hands: Hands, sequence: int) -> str:
 NONSENSE = ["", "None", "[]", "{", "{}", "NaN", "[" * 500]
 
 
-@pytest.mark.parametrize("value", NONSENSE)
+@pytest.mark.parametrize("value", graded(NONSENSE))
 def test_rollout_tag_nonsense(value: str, hands: Hands) -> None:
     """A rollout tag that cannot be parsed makes the canary inert; it is recorded, and a new rollout fixes it."""
     hands.client.set_model_version_tag(MODEL, "3", tags.ROLLOUT, value)
@@ -436,7 +431,7 @@ FIELDS: dict[str, list[object]] = {
 }
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", graded(FIELDS))
 def test_rollout_tag_with_a_wrong_field(field: str, hands: Hands) -> None:
     """A rollout tag with one wrong field is as good as none: no traffic, and no error for requests."""
     good = json.loads(_rollout_tag(hands))
@@ -458,7 +453,7 @@ def test_rollout_weight_changed(hands: Hands) -> None:
     hands.assert_agrees()
 
 
-@pytest.mark.parametrize("value", ["", "[]", "{"])
+@pytest.mark.parametrize("value", graded(["{", "", "[]"]))
 def test_event_tag_nonsense(value: str, hands: Hands) -> None:
     """An event made unreadable does not count; it is named, left alone, and what it explained is adopted."""
     name = _event_name(hands, 3)
@@ -482,7 +477,7 @@ def test_event_tag_deleted(hands: Hands) -> None:
     assert hands.model.session.look().agrees
 
 
-@pytest.mark.parametrize("value", ["", "[]", "{"])
+@pytest.mark.parametrize("value", graded(["{", "", "[]"]))
 def test_intent_tag_nonsense(value: str, hands: Hands) -> None:
     """A tag that is named as an operation in flight and reads as none blocks nobody, is named, and can be put aside."""
     name = tags.intent_name("0" * 26)

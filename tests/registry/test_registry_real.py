@@ -26,13 +26,14 @@ from benchmarks.registry_load.scale import emergencies, long_history
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import fold
+from tests.support.effort import graded
 from tests.support.servers import BACKENDS, missing, registry
 
 LIFETIME = 12.0
 """Seconds an intent lives; far above twice the longest write, which each test that relies on it asserts."""
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=graded(BACKENDS, quick=0, tested=1))
 def uri(request: pytest.FixtureRequest) -> Iterator[str]:
     """A registry of each kind with a model of ten versions, or a skip with the reason."""
     reason = missing(request.param)
@@ -43,7 +44,6 @@ def uri(request: pytest.FixtureRequest) -> Iterator[str]:
         yield found
 
 
-@pytest.mark.slow
 def test_operations_of_several_processes_happen_one_after_the_other(uri: str) -> None:
     """Four processes at once on one model: what each is told agrees with one history that loses and doubles nothing."""
     worked = together(uri, Crowd(operations=32, processes=4, take_overs=1, time_to_live=LIFETIME), seed=7)

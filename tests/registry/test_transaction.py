@@ -28,6 +28,7 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     Write,
 )
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL, SCENARIOS, Killed, Scenario, World, ids
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -135,7 +136,7 @@ def test_an_operation_is_recorded_with_actor_reason_and_versions(scenario: Scena
 # --- crashes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=ids)
+@pytest.mark.parametrize("scenario", graded(SCENARIOS, quick=5), ids=ids)
 def test_a_crash_at_any_call_is_settled(scenario: Scenario) -> None:
     """A process killed before any registry call leaves correct routing, and the next one settles what it left."""
     complete = scenario.world()
@@ -235,7 +236,7 @@ def test_a_dead_operation_whose_alias_a_hand_moved_is_overtaken() -> None:
 # --- failures that pass, answers that get lost -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=ids)
+@pytest.mark.parametrize("scenario", graded(SCENARIOS, quick=5), ids=ids)
 @pytest.mark.parametrize("landed", [False, True], ids=["call lost", "answer lost"])
 def test_a_call_that_fails_for_a_moment_is_repeated(scenario: Scenario, landed: bool) -> None:
     """One unanswered call anywhere, whether it landed or not, still leads to success, done once in the history."""

@@ -66,7 +66,14 @@ def _save(fitted: FittedScorer, example: pd.DataFrame, folder: Path) -> None:
         )
 
 
-@pytest.fixture(scope="module", params=[(name, categorical) for name in FITTERS for categorical in (False, True)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((name, categorical), marks=() if categorical else pytest.mark.slow)
+        for name in FITTERS
+        for categorical in (False, True)
+    ],
+)
 def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Logged:
     """Each algorithm, with and without categories."""
     name, categorical = request.param

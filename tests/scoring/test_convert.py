@@ -28,6 +28,7 @@ from fds_mlflow.scoring.scorer import Scorer, accelerated
 from fds_mlflow.scoring.served import Prepared
 from fds_mlflow.serving.disk.version_cache import describe, model_folder
 from tests.scoring.test_compiled import kinds_of
+from tests.support.effort import graded
 
 RANDOM = np.random.default_rng(3)
 ROWS = pd.DataFrame(
@@ -81,7 +82,7 @@ def cached(model: Any, folder: Path) -> tuple[Loaded, Any]:
 
 
 @pytest.mark.parametrize(
-    ("make", "native", "framed"), [(booster, True, True), (forest, False, False), (by_name, False, True)]
+    ("make", "native", "framed"), graded([(booster, True, True), (forest, False, False), (by_name, False, True)])
 )
 def test_every_type_of_column_is_scored_as_pyfunc_scores_it(
     tmp_path: Path, make: Callable[[], Any], native: bool, framed: bool
@@ -115,7 +116,7 @@ NOT_EXACT = {
 }
 
 
-@pytest.fixture(scope="module", params=[booster, forest])
+@pytest.fixture(scope="module", params=graded([booster, forest]))
 def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A version in memory, in its compiled scorer or by arrays."""
     return cached(request.param(), tmp_path_factory.mktemp("there"))[0]
@@ -131,7 +132,7 @@ def test_what_is_not_of_its_columns_type_is_refused(there: Loaded, name: str):
         there.rows([row] * 20)
 
 
-@pytest.mark.parametrize("make", [booster, forest])
+@pytest.mark.parametrize("make", graded([booster, forest]))
 def test_those_who_embed_a_version_are_refused_the_same(tmp_path: Path, make: Callable[[], Any]):
     """A single transaction with a value that is not of its type is refused by a scorer, a number in quotes included."""
     loaded = saved(make(), tmp_path / "model")
@@ -187,6 +188,7 @@ def test_frames_of_any_size_may_be_scored_at_once(tmp_path: Path):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_those_who_embed_a_pipeline_get_its_scores_without_a_frame(tmp_path: Path):
     """A scorer of a scikit-learn pipeline answers frames and single transactions by arrays, with pyfunc's scores."""
     loaded = saved(forest(), tmp_path / "model")

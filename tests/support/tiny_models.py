@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,9 @@ TOO_HIGH = "rows['amount'].to_numpy(dtype=float) + 2"
 
 def save(folder: Path, name: str, expression: str, example: pd.DataFrame | None = EXAMPLE) -> Path:
     """Save a model that scores by an expression over `rows`; its signature is the example's."""
+    saved = _saved.get(key := (name, expression, None if example is None else example.to_json()))
+    if saved is not None and saved.exists():
+        return Path(shutil.copytree(saved, folder / name))
     import mlflow
     from mlflow.models import infer_signature
 
@@ -45,7 +49,12 @@ def save(folder: Path, name: str, expression: str, example: pd.DataFrame | None 
         input_example=example,
         pip_requirements=[],
     )
+    _saved[key] = folder / name
     return folder / name
+
+
+_saved: dict[tuple[str, str, str | None], Path] = {}
+"""Where a model was saved before: a copy takes no time, saving one half a second."""
 
 
 def register(

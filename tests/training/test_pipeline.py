@@ -24,6 +24,7 @@ from fds_mlflow.training.pipeline import ALGORITHMS, Trained, train
 from fds_mlflow.training.split import Split, by_time
 from tests.support.tables import table
 
+pytestmark = pytest.mark.slow  # MLflow gets runs, models and plots; tests/integration has the short proof
 QUICK: dict[str, dict[str, object]] = {"lightgbm": {"n_estimators": 40}, "isolation_forest": {"n_estimators": 20}}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fds_mlflow.training import plots
+from tests.support.effort import graded
 
 
 def _scores(frauds: int = 40, genuine: int = 2000) -> tuple[Any, Any]:
@@ -58,14 +59,16 @@ def test_plots_are_large_enough_to_read():
 
 @pytest.mark.parametrize(
     ("y", "score"),
-    [
-        ([0, 1], [0.0, 1.0]),
-        ([0, 1, 0], [0.5, 0.5, 0.5]),
-        ([0] * 50 + [1], [0.0] * 51),
-        ([1] * 50 + [0], [1.0] * 51),
-    ],
+    graded(
+        [
+            ([0, 1], [0.0, 1.0]),
+            ([0, 1, 0], [0.5, 0.5, 0.5]),
+            ([0] * 50 + [1], [0.0] * 51),
+            ([1] * 50 + [0], [1.0] * 51),
+        ]
+    ),
 )
-@pytest.mark.parametrize("threshold", [0.5, 1.0001])
+@pytest.mark.parametrize("threshold", graded([0.5, 1.0001]))
 def test_extreme_scores_are_drawn(y: list[int], score: list[float], threshold: float):
     """Scores of exactly 0 and 1, a single fraud, ties everywhere, nothing flagged: drawn without a warning."""
     import warnings
@@ -76,6 +79,7 @@ def test_extreme_scores_are_drawn(y: list[int], score: list[float], threshold: f
             figure.savefig(io.BytesIO(), dpi=30)
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_touched():
     """Drawing keeps no figure alive in a long process: pyplot is not even imported."""
     code = (

@@ -46,6 +46,15 @@ def test_every_entry_point_has_typed_parameters() -> None:
 
 
 @pytest.mark.slow
+def test_a_step_runs_in_the_local_environment() -> None:
+    """An entry point works as an `mlflow run`: the run is finished, with its figures and the digest of its data."""
+    run = _run("train_lightgbm", **DATA)
+    assert run.info.status == "FINISHED"
+    assert "average_precision" in run.data.metrics
+    assert run.data.tags["fds.digest"]
+
+
+@pytest.mark.campaign
 def test_the_lifecycle_runs_in_the_local_environment() -> None:
     """Training, promotion, a canary and a rollback work as `mlflow run` entry points, one process after another."""
     forest = _run("train_isolation_forest", **DATA)
@@ -71,7 +80,7 @@ def test_the_lifecycle_runs_in_the_local_environment() -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_retraining_runs_in_an_environment_of_its_own() -> None:
     """`main` trains both algorithms in an environment that uv builds from conda.yaml, and stages the better one."""
     run = _run("main", env_manager="uv", **DATA)

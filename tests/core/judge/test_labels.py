@@ -13,6 +13,7 @@ from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Status, judge
 from fds_mlflow.core.judge.labels import coverage, label_fault
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from tests.support.effort import graded
 from tests.support.trials import CANARY, CHAMPION, evidence, labelled, rollout
 
 AMONG_ALERTS = (Guardrail(Metric.FALSE_POSITIVES, margin=0.5), Guardrail(Metric.ALERT_PRECISION, margin=0.2))
@@ -76,7 +77,7 @@ def _tally(variant: Variant, counts: dict[str, int]) -> Tally:
 
 
 @pytest.mark.parametrize("guardrails", [AMONG_ALERTS, AMONG_PASSED], ids=["alerts", "passed"])
-@pytest.mark.parametrize("reviewed", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("reviewed", graded([0.6, 0.1, 1.0]))
 def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail, ...], reviewed: float) -> None:
     """Blocked transactions without a truth, and few reviews, fail no good canary while both variants share them."""
     same = Version(reviewed=reviewed)
@@ -85,7 +86,7 @@ def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail,
             assert not {Status.FAIL, Status.ERROR} & set(look.values()), (seed, look)
 
 
-@pytest.mark.parametrize("reviewed", [0.6, 1.0])
+@pytest.mark.parametrize("reviewed", graded([0.6, 1.0]))
 def test_reviewing_the_canary_more_is_an_error_and_no_failure(reviewed: float) -> None:
     """Alerts of the canary that are all looked at seem more false: the coverage says why, before anybody fails."""
     for seed in range(4):

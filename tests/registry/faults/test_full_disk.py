@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry.mlflow_store import MlflowStore
+from tests.support.effort import graded
 from tests.support.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write, register, sqlite
 
 MODEL = "fraud"
@@ -82,7 +83,7 @@ def page_limit(tmp_path: Path) -> Iterator[Disk]:
     event.remove(Engine, "checkout", disk.on_checkout)
 
 
-@pytest.fixture(params=["small_disk", "page_limit"])
+@pytest.fixture(params=["page_limit", pytest.param("small_disk", marks=pytest.mark.slow)])
 def disk(request: pytest.FixtureRequest) -> Disk:
     """Both ways to run out of space."""
     found: Disk = request.getfixturevalue(request.param)
@@ -120,6 +121,7 @@ def _promote_to_and_fro(world: RegistryWorld) -> None:
         world.do(Kind.PROMOTE, 1)
 
 
+@pytest.mark.slow
 def test_a_full_disk_changes_nothing(world: RegistryWorld, disk: Disk) -> None:
     """An operation on a full disk fails with an error that says so; after it the same operation succeeds."""
     disk.fill()
@@ -136,7 +138,7 @@ def test_a_full_disk_changes_nothing(world: RegistryWorld, disk: Disk) -> None:
     world.assert_settled()
 
 
-@pytest.mark.parametrize("number", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 5, 6))])
+@pytest.mark.parametrize("number", graded((2, 6, 3, 4, 5), tested=2))
 def test_a_disk_that_fills_up_in_the_middle_leaves_what_can_be_settled(
     number: int, world: RegistryWorld, disk: Disk
 ) -> None:

@@ -36,7 +36,7 @@ def context() -> ForkServerContext:
     return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.campaign)])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A registry: a SQLite database, or an MLflow server with two workers on PostgreSQL."""
     if request.param == "postgresql":
@@ -79,7 +79,7 @@ def test_processes_killed_at_random_moments_lose_nothing(
     report(figures, record_property)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(600 + 60 * SERVER_KILLS)
 def test_servers_killed_at_random_moments_lose_nothing(
     mlflow_on_postgresql: Server,

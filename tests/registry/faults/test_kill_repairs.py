@@ -21,7 +21,7 @@ from fds_mlflow.runtime.identity import new_id
 from tests.conftest import FakeClock
 from tests.support.registry_world import QUICK, AlarmClock, HookedStore, RegistryWorld, before_write, register, sqlite
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 MODEL = "fraud"
 Routing = tuple[int | None, int | None, int | None]

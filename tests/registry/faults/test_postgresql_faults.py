@@ -13,16 +13,16 @@ import pytest
 from fds_mlflow.core.lifecycle.events import Ending, Kind
 from fds_mlflow.errors import OutcomeUnknownError
 from tests.registry.faults.test_server_faults import LONG, SHORT, each_write_once, live_through, named, one_in_three
+from tests.support.effort import graded
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write
 from tests.support.servers import Postgresql, Server
 
-pytestmark = pytest.mark.slow
-
 FAULTS = [Fault.ANSWER_500, Fault.ANSWER_429, Fault.CUT_BEFORE, Fault.CUT_AFTER]
 
 
-@pytest.mark.parametrize("fault", [Fault.ANSWER_500, Fault.ANSWER_429, Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=named)
+@pytest.mark.campaign
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
 def test_a_write_that_fails_once_is_recorded_once(
     fault: Fault, on_postgresql: RegistryWorld, postgresql_proxy: FaultProxy
 ) -> None:
@@ -31,6 +31,7 @@ def test_a_write_that_fails_once_is_recorded_once(
     live_through(on_postgresql, SHORT)
 
 
+@pytest.mark.campaign
 def test_a_whole_life_on_a_bad_network(on_postgresql: RegistryWorld, postgresql_proxy: FaultProxy) -> None:
     """Twelve operations of every kind while one request in three meets a fault, in turn: each succeeds, once."""
     turns = cycle(FAULTS)
@@ -39,7 +40,7 @@ def test_a_whole_life_on_a_bad_network(on_postgresql: RegistryWorld, postgresql_
     live_through(on_postgresql, LONG)
 
 
-@pytest.mark.parametrize("what", ["mlflow", "postgresql"])
+@pytest.mark.parametrize("what", graded(["postgresql", "mlflow"], tested=1))
 def test_a_crash_in_the_middle_is_waited_for(
     what: str, on_postgresql: RegistryWorld, mlflow_on_postgresql: Server, postgresql_server: Postgresql
 ) -> None:

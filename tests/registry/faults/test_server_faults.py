@@ -18,6 +18,7 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.serving.router import Router
+from tests.support.effort import graded
 from tests.support.fault_proxy import Call, Fault, FaultProxy
 from tests.support.registry_world import AlarmClock, HookedStore, RegistryWorld, before_write
 from tests.support.servers import Server
@@ -39,24 +40,26 @@ LONG: list[Asked] = [
     (Kind.RETIRE, 4),
 ]
 AT_ONCE = [
+    Fault.CUT_AFTER,
     Fault.ANSWER_500,
-    Fault.ANSWER_429,
     Fault.ANSWER_404,
+    Fault.ANSWER_429,
     Fault.ANSWER_503_AFTER,
     Fault.CUT_BEFORE,
-    Fault.CUT_AFTER,
     Fault.CUT_WITHIN,
 ]
-"""Faults that the client notices at once."""
+"""Faults that the client notices at once; the first ones tell most."""
 
 WRITES = ["intent", "champion", "stage of 1", "stage of 2", "event", "intent removed"]
 """The writes of a promotion from 1 to 2, in order."""
 
 
-def write_number(*, fast: tuple[int, ...]) -> pytest.MarkDecorator:
-    """A test for each write of a promotion; those that tell least by themselves count as slow."""
-    marks = {True: (), False: (pytest.mark.slow,)}
-    values = [pytest.param(n, id=name, marks=marks[n in fast]) for n, name in enumerate(WRITES, start=1)]
+def write_number(*, first: tuple[int, ...]) -> pytest.MarkDecorator:
+    """A test for each write of a promotion; those that tell least by themselves are left to a campaign."""
+    values = [
+        pytest.param(n, id=name, marks=() if n in first else pytest.mark.campaign)
+        for n, name in enumerate(WRITES, start=1)
+    ]
     return pytest.mark.parametrize("number", values)
 
 
@@ -93,14 +96,14 @@ def live_through(world: RegistryWorld, requests: list[Asked]) -> None:
     world.assert_settled()
 
 
-@pytest.mark.parametrize("fault", AT_ONCE, ids=named)
+@pytest.mark.parametrize("fault", graded(AT_ONCE, tested=3), ids=named)
 def test_a_write_that_fails_once_is_recorded_once(fault: Fault, behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Each write of promote, start and complete fails at its first try, done or not: all succeed, each exactly once."""
     proxy.choose = each_write_once(fault)
     live_through(behind_proxy, SHORT)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("fault", AT_ONCE, ids=named)
 @pytest.mark.parametrize("rule", [each_write_once, one_in_three])
 def test_a_whole_life_on_a_bad_network(
@@ -142,7 +145,7 @@ def _promoted(world: RegistryWorld) -> AlarmClock:
     return world.clock
 
 
-@write_number(fast=(2, 5))
+@write_number(first=(2, 5))
 def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Connections are refused for three seconds from any write on: the operation goes on and succeeds."""
     clock = _promoted(behind_proxy)
@@ -158,7 +161,7 @@ def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: Registr
     behind_proxy.assert_settled()
 
 
-@write_number(fast=(1, 2, 3))
+@write_number(first=(1, 2, 3))
 def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy
 ) -> None:
@@ -194,7 +197,6 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(behind_proxy: Regi
     assert behind_proxy.events == ()
 
 
-@pytest.mark.slow
 def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryWorld, mlflow_server: Server) -> None:
     """`kill -9` for the real server before the champion moves, and a new process on its database: it succeeds."""
     clock = _promoted(behind_proxy)
@@ -212,7 +214,7 @@ def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryW
 # --- requests that arrive late --------------------------------------------------------------------------------
 
 
-@write_number(fast=(1, 2, 5))
+@write_number(first=(1, 2, 5))
 def test_a_request_that_arrives_late_changes_nothing_any_more(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy, short_timeout: Callable[[], None]
 ) -> None:
@@ -272,7 +274,9 @@ def _never(version: int) -> NoReturn:
     raise AssertionError(f"version {version} was loaded")
 
 
-@pytest.mark.parametrize("fault", [*AT_ONCE, None], ids=lambda fault: named(fault) if fault else "refused")
+@pytest.mark.parametrize(
+    "fault", graded([None, *AT_ONCE], tested=4), ids=lambda fault: named(fault) if fault else "refused"
+)
 def test_a_router_keeps_its_table_while_the_server_is_ill(
     fault: Fault | None, behind_proxy: RegistryWorld, proxy: FaultProxy
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from tests.support.receiver import HttpReceiver, http_receiver
 from tests.support.registry_model import MODEL
 from tests.support.release import MINUTE, Rates, Release
 from tests.support.rollout_ticks import Trial
-from tests.support.servers import WEBHOOKS, Server, running
+from tests.support.servers import Server
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 MLFLOWS = "any text is a secret to MLflow"
@@ -123,6 +122,7 @@ def test_a_rollout_on_autopilot_leaves_a_run_with_curves_and_a_report(
 # --- the verbs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: ManagedModel, tmp_path: Path) -> None:
     """`canary report --record`: the page, the summary, and the tracking run that nobody had made."""
     live.session.run(Request(Kind.ABORT), "flags too many customers")
@@ -148,6 +148,7 @@ def test_a_rollout_that_does_not_exist_is_named_with_those_that_do(live: Managed
     assert known in answer["fix"]
 
 
+@pytest.mark.slow
 def test_events_can_be_sent_again_under_their_first_ids(
     live: ManagedModel, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,22 +193,12 @@ def test_a_command_tells_the_webhook(live: ManagedModel, http: HttpReceiver, mon
 # --- on a server ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server that may send webhooks to loopback."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(migrated_database, folder / "mlflow.db")
-    with running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder, settings=WEBHOOKS)) as started:
-        yield started.url
-
-
-@pytest.mark.slow
-def test_mlflow_s_own_webhooks_fire_for_our_operations(server: str, http: HttpReceiver) -> None:
+def test_mlflow_s_own_webhooks_fire_for_our_operations(mlflow_with_webhooks: Server, http: HttpReceiver) -> None:
     """Who listens to MLflow hears of every alias we move and every rollout tag; its signature differs in names only."""
-    mlflow.set_tracking_uri(server)
-    mlflow.set_registry_uri(server)
+    mlflow.set_tracking_uri(mlflow_with_webhooks.url)
+    mlflow.set_registry_uri(mlflow_with_webhooks.url)
     client = MlflowClient()
-    prepare(server)
+    prepare(mlflow_with_webhooks.url)
     events = ["model_version_alias.created", "model_version_alias.deleted", "model_version_tag.set"]
     client.create_webhook("ours", http.url, events, secret=MLFLOWS)
     model = ManagedModel(MODEL, actor="ann")
@@ -225,10 +216,11 @@ def test_mlflow_s_own_webhooks_fire_for_our_operations(server: str, http: HttpRe
     assert standardwebhooks.Webhook(MLFLOWS.encode()).verify(got.body, headers) == json.loads(got.body)
 
 
-@pytest.mark.slow
-def test_a_rollout_is_recorded_through_a_server(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rollout_is_recorded_through_a_server(
+    mlflow_with_webhooks: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Over HTTP: the run, its report as the server's artifact, and the end; MLflow prints nothing into our output."""
-    trial = Trial(tracking_uri=server)
+    trial = Trial(tracking_uri=mlflow_with_webhooks.url)
     recorder = RolloutRecorder(trial.model.session)
     recorder.on_tick(trial.later().tick())
     recorder.on_tick(trial.later().ending(Kind.COMPLETE, *[Status.PASS] * 4))
@@ -236,7 +228,7 @@ def test_a_rollout_is_recorded_through_a_server(server: str, capsys: pytest.Capt
     run = recorder.runs.find(trial.model.history()[0].rollout.id)  # type: ignore[union-attr]
     assert run is not None
     assert run.info.status == "FINISHED"
-    mlflow.set_tracking_uri(server)
+    mlflow.set_tracking_uri(mlflow_with_webhooks.url)
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")
     page = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
     assert "Version 4 passed its trial" in page

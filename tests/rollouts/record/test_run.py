@@ -24,6 +24,7 @@ from fds_mlflow.rollouts.record.recorder import DENSITY, WAITING, RolloutRecorde
 from fds_mlflow.rollouts.record.run import REPORT, Point, RolloutRuns
 from fds_mlflow.rollouts.report.words import frauds
 from fds_mlflow.rollouts.tick import Tick
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL
 from tests.support.rollout_ticks import DAY, PLAN, ROLLOUT, SMALL, Trial
 from tests.support.samples import case, outcome
@@ -184,6 +185,7 @@ def test_every_process_finds_the_same_run(trial: Trial, recorder: RolloutRecorde
     assert [step for step, _ in history(found(trial), "rollout/weight")] == [30, 60, 90, 120]
 
 
+@pytest.mark.slow
 def test_runs_of_one_rollout_become_one_and_lose_nothing(trial: Trial, server: Broken) -> None:
     """Processes that made one each at once: all agree on the lowest id, and it gets the points of the others."""
     runs, client = RolloutRuns(MODEL), MlflowClient()
@@ -238,11 +240,13 @@ def test_another_model_s_rollouts_are_another_experiment(trial: Trial, recorder:
 
 @pytest.mark.parametrize(
     ("kind", "verdicts", "decision"),
-    [
-        (Kind.COMPLETE, [Status.PASS] * 2, "passed"),
-        (Kind.ABORT, [Status.PASS, Status.FAIL], "aborted by the judge"),
-        (Kind.ABORT, [Status.PASS], "aborted undecided"),
-    ],
+    graded(
+        [
+            (Kind.COMPLETE, [Status.PASS] * 2, "passed"),
+            (Kind.ABORT, [Status.PASS, Status.FAIL], "aborted by the judge"),
+            (Kind.ABORT, [Status.PASS], "aborted undecided"),
+        ]
+    ),
 )
 def test_a_run_says_what_was_decided_and_keeps_the_report(
     trial: Trial,
@@ -277,6 +281,7 @@ def test_a_rollout_that_a_person_ended_is_closed_at_the_next_look(trial: Trial, 
     assert run.data.tags["fds.decision"] == "aborted by hand"
 
 
+@pytest.mark.slow
 def test_a_rollout_that_an_emergency_ended_says_so(mlflow_uri: str) -> None:
     """A rollback in the middle of a trial is the decision; the record of it is whole."""
     trial = Trial(SMALL, tracking_uri=mlflow_uri)
@@ -292,6 +297,7 @@ def test_a_rollout_that_an_emergency_ended_says_so(mlflow_uri: str) -> None:
     assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", "rolled back by hand")
 
 
+@pytest.mark.slow
 def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: RolloutRecorder) -> None:
     """A champion alias moved in MLflow's UI overtakes the rollout; once the history says so, the run is closed."""
     recorder.on_tick(trial.later().tick())
@@ -304,6 +310,7 @@ def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: Rollout
     assert run.data.tags["fds.ended_by"] == "an out-of-band change, noticed by ann"
 
 
+@pytest.mark.slow
 def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: RolloutRecorder) -> None:
     """The first look of any later process closes runs of rollouts that ended while nobody recorded."""
     recorder.on_tick(trial.later().tick())
@@ -354,6 +361,7 @@ def test_the_report_tells_what_labels_say_by_now(trial: Trial) -> None:
     assert facts[3].version == 3
 
 
+@pytest.mark.slow
 def test_a_watch_that_ran_its_time_is_finished(mlflow_uri: str) -> None:
     """The run of a watch is named after the champion that is watched, and its planned end is no failure."""
     plan = Plan([5], guardrails=SMALL.guardrails, watch=Watch("7d", 5))
@@ -382,6 +390,7 @@ def test_ticks_of_an_outage_are_logged_afterwards(
     assert [step for step, _ in history(found(trial), "rollout/weight")] == [30, 60, 90, 120, 150]
 
 
+@pytest.mark.slow
 def test_an_end_during_an_outage_is_caught_up(trial: Trial, recorder: RolloutRecorder, server: Broken) -> None:
     """The last tick and the end of a rollout are recorded at a later look, even when nothing is left to judge."""
     recorder.on_tick(trial.later().tick())
@@ -395,6 +404,7 @@ def test_an_end_during_an_outage_is_caught_up(trial: Trial, recorder: RolloutRec
     assert [step for step, _ in history(run, "alert_rate/canary")] == [30, 60]
 
 
+@pytest.mark.slow
 def test_an_end_during_an_outage_is_caught_up_while_the_next_rollout_runs(
     trial: Trial, recorder: RolloutRecorder, server: Broken
 ) -> None:
@@ -410,6 +420,7 @@ def test_an_end_during_an_outage_is_caught_up_while_the_next_rollout_runs(
     assert list(RolloutRuns(MODEL).running()) == [start.rollout_id]
 
 
+@pytest.mark.slow
 def test_an_outage_that_lasts_keeps_the_newest_ticks_and_counts_the_lost(
     trial: Trial, recorder: RolloutRecorder, server: Broken, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_replay_goes_through_the_steps_of_its_plan() -> None:
 # --- the rehearsal ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_equal_canary_completes_and_is_not_aborted() -> None:
     """A canary like the champion comes through in most replays; the champion as its own is hardly ever failed."""
     found = rehearsed(history())
@@ -176,6 +177,7 @@ def test_a_canary_that_alerts_far_too_often_is_aborted_and_the_cause_is_told() -
     assert found.false_abort <= 0.1, "the champion as its own canary has nothing to do with it"
 
 
+@pytest.mark.slow
 def test_the_smallest_regression_that_is_caught_is_found() -> None:
     """Regressions within the margin are not tried; the chance rises with the harm; the first with 90 % is told."""
     found = rehearsed(history())
@@ -193,6 +195,7 @@ def test_the_smallest_regression_that_is_caught_is_found() -> None:
     assert missed.lost > 0
 
 
+@pytest.mark.slow
 def test_a_rehearsal_can_be_repeated() -> None:
     """The same history, plan and seed give the same figures."""
     assert rehearsed(history(), seed=1) == rehearsed(history(), seed=1)
@@ -235,6 +238,7 @@ def test_paired_guardrails_are_rehearsed_with_every_request_shadowed() -> None:
     assert bad.outcomes == {Action.ABORT: 1.0}
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_plots_and_refuses(tmp_path: Path) -> None:
     """`canary rehearse` reads two score columns, prints JSON or tables, and writes the plot."""
     plan, data, plot = tmp_path / "plan.yaml", tmp_path / "history.csv", tmp_path / "plot.png"

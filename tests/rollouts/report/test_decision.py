@@ -25,6 +25,7 @@ from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report.report import RolloutSummary, build
 from fds_mlflow.rollouts.report.report import render as page
 from fds_mlflow.rollouts.report.words import alarm, summary
+from tests.support.effort import graded
 from tests.support.registry_model import MODEL
 from tests.support.release import MINUTE, Rates, Release
 from tests.support.rollout_ticks import ROLLOUT, SMALL, Trial
@@ -144,7 +145,7 @@ ENDINGS = {
 }
 
 
-@pytest.fixture(params=list(ENDINGS))
+@pytest.fixture(params=graded(ENDINGS, quick=4))
 def ending(request: pytest.FixtureRequest) -> Ending:
     """Each way to end."""
     return ENDINGS[request.param]

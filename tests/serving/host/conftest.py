@@ -11,21 +11,16 @@ import pytest
 from fds_mlflow import ManagedModel, OutcomeStore
 from tests.support.fault_proxy import FaultProxy, healthy
 from tests.support.places import pointing_at
-from tests.support.registry_world import sqlite
 from tests.support.served import Served, until
-from tests.support.servers import WEBHOOKS, Server, running
+from tests.support.servers import Server
 from tests.support.serving_registry import FIRST, MODEL, Registry, cached_versions, log_versions
 
 
 @pytest.fixture(scope="session")
-def _way(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, FaultProxy]]:
-    folder = tmp_path_factory.mktemp("serving")
-    database = folder / "mlflow.db"
-    database.write_bytes(migrated_database.read_bytes())
-    with running(Server(sqlite(database), folder, settings=WEBHOOKS)) as server:
-        proxy = FaultProxy(server.port)
-        yield server, proxy
-        proxy.down()
+def _way(mlflow_with_webhooks: Server) -> Iterator[tuple[Server, FaultProxy]]:
+    proxy = FaultProxy(mlflow_with_webhooks.port)
+    yield mlflow_with_webhooks, proxy
+    proxy.down()
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,11 @@ import pytest
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.server import Options, work
 from fds_mlflow.serving.worker.settings import ServerSettings
+from tests.support.effort import graded
 from tests.support.served import until
 from tests.support.version_caches import table, version_cache
 
+pytestmark = pytest.mark.slow
 SPAWN = multiprocessing.get_context("spawn")
 ROW = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
 CHUNKED = b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -83,7 +85,7 @@ def answered(address: str) -> None:
     assert httpx.get(f"{address}/ping", timeout=30).status_code == 200
 
 
-@pytest.mark.parametrize("worker", ["as it comes", "few files"])
+@pytest.mark.parametrize("worker", graded(["few files", "as it comes"], tested=1))
 @pytest.mark.parametrize(
     "said",
     [
@@ -105,7 +107,10 @@ def test_clients_that_send_nothing_or_slowly_shut_nobody_out(start: Start, worke
         answered(address)
 
 
-@pytest.mark.parametrize("said", [b"GET /", b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1;", CHUNKED + b"0\r\nX: "])
+@pytest.mark.parametrize(
+    "said",
+    graded([b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1;", b"GET /", CHUNKED + b"0\r\nX: "], tested=2),
+)
 def test_what_does_not_end_stalls_nobody(start: Start, said: bytes) -> None:
     """Who sends a line, a field or an extension without end is told to stop, and others are answered meanwhile."""
     address, ended = start("as it comes"), threading.Event()

@@ -30,6 +30,7 @@ from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.serving.disk.version_cache import describe, model_folder
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.worker.settings import ServerSettings
+from tests.support.effort import graded
 from tests.support.places import ROOT
 from tests.support.version_caches import NOW, table
 
@@ -364,7 +365,7 @@ def documented() -> set[str]:
     return {match[1].strip() for match in re.finditer(r"^\| ([^|]+) \|", section, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", graded(SIGNATURES, quick=0))
 def test_generated_requests_are_answered_as_mlflows_server_answers_them(tmp_path: Path, name: str) -> None:
     """In every form, over columns of every type: the same scores, the same refusals, the page's differences, no 503."""
     both, maker = Both(tmp_path, SIGNATURES[name]), Generator(name)
@@ -498,8 +499,8 @@ def _app(folder: Path, versions: dict[int, ModelSignature | None], weight: int |
     return app
 
 
-@pytest.mark.parametrize("champion", ["plain", "no signature"])
-@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize("champion", graded(["plain", "no signature"]))
+@pytest.mark.parametrize("canary", graded(CANARIES))
 def test_a_canary_changes_nothing_for_who_asks_the_champion(tmp_path: Path, champion: str, canary: str) -> None:
     """Whatever the canary's signature, the champion's callers get the scores and refusals that they got without it."""
     (tmp_path / "alone").mkdir()
@@ -522,8 +523,8 @@ def test_a_canary_changes_nothing_for_who_asks_the_champion(tmp_path: Path, cham
         assert (one.status, one.scores) == (other.status, other.scores), f"{request.body!r}: {one.text} {other.text}"
 
 
-@pytest.mark.parametrize("champion", ["plain", "no signature"])
-@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize("champion", graded(["plain", "no signature"]))
+@pytest.mark.parametrize("canary", graded(CANARIES))
 def test_who_is_the_canarys_is_answered_and_the_caller_is_not_charged_to_it(
     tmp_path: Path, champion: str, canary: str
 ) -> None:

@@ -23,6 +23,7 @@ from fds_mlflow.serving.host.prepare import prepare
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.serving.host.test_mlflow_parity import SIGNATURES, Told
+from tests.support.effort import graded
 from tests.support.tiny_models import EXAMPLE, register, save
 from tests.support.version_caches import NOW
 
@@ -102,7 +103,7 @@ def test_an_example_with_a_gap_in_a_text_answers_as_a_request(tmp_path: Path, mo
     assert asyncio.run(asked()).status_code == 200
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", graded(SIGNATURES, quick=0))
 def test_what_is_promoted_answers_requests(tmp_path: Path, model: ManagedModel, name: str) -> None:
     """A version with columns of any type, tensors or no signature is promoted, and the server answers its example."""
     source = _saved(tmp_path, SIGNATURES[name], EXAMPLES[name])
@@ -136,6 +137,7 @@ mlflow.models.set_model(High())
 """
 
 
+@pytest.mark.slow
 def test_what_a_server_cannot_score_is_not_promoted(tmp_path: Path, model: ManagedModel) -> None:
     """A version that fails at its example sent as a request is refused, also where the example is no frame."""
     (tmp_path / "high.py").write_text(_HIGH)
@@ -152,6 +154,7 @@ def test_what_a_server_cannot_score_is_not_promoted(tmp_path: Path, model: Manag
     assert model.overview().champion is None
 
 
+@pytest.mark.slow
 def test_a_version_registered_anew_or_with_another_threshold_is_loaded_anew(
     tmp_path: Path, model: ManagedModel
 ) -> None:
