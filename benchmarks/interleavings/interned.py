@@ -15,7 +15,7 @@ from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.registry import exclusion, tags
 from fds_mlflow.registry import history as histories
-from fds_mlflow.registry.history import History, in_flight, read_history
+from fds_mlflow.registry.history import History, in_flight
 from fds_mlflow.registry.memory import MemoryModel, MemoryStore, MemoryVersion
 from fds_mlflow.registry.store import ModelView, VersionView, Write
 
@@ -53,7 +53,7 @@ def quick_reading(*, failures: bool = False) -> Iterator[None]:
 
     Without failures nothing is ever retried, so the retrying library is left out as well.
     """
-    read, fold = read_history, folded.fold
+    read, fold = exclusion.read_history, folded.fold
     states: dict[int, tuple[Any, folded.State]] = {}
 
     def history(given: Mapping[str, str]) -> History:

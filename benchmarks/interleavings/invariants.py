@@ -14,8 +14,8 @@ from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request, Target, decide
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.errors import FdsError
-from fds_mlflow.registry import tags, transaction, writes
-from fds_mlflow.registry.history import History, read_history
+from fds_mlflow.registry import exclusion, tags, transaction, writes
+from fds_mlflow.registry.history import History
 from fds_mlflow.registry.store import RegistryStore
 
 STOPPED = frozenset({"ConflictError", "RefusedError", "UnavailableError", "NotFoundError", "ConfigError", "already"})
@@ -117,7 +117,7 @@ class Lifecycle:
 
     def end(self, ended: Ended, letter: str, number: int) -> str | None:
         """Of every end of a program."""
-        history = read_history(self._registry.views[number].tags)
+        history = exclusion.read_history(self._registry.views[number].tags)
         mine = [e for e in history.events if e.operation[2] == letter and e.kind is not Kind.ADOPT]
         if ended.how == "done":
             if [(e.operation, e.outcome) for e in mine] != [(ended.operation, Ending.DONE)]:
@@ -127,14 +127,14 @@ class Lifecycle:
             if mine or left:
                 return f"{ended.how} promised that nothing was changed, and there is {_names(mine) or left}"
         elif ended.how == "OutcomeUnknownError":
-            told = read_history(self._registry.views[self.recovered(number).number].tags)
+            told = exclusion.read_history(self._registry.views[self.recovered(number).number].tags)
             if ended.operation is None or (told.find(ended.operation) is None and self._has_event(number, ended)):
                 return f"the history does not tell how {ended.operation} ended"
         return None
 
     def _has_event(self, number: int, ended: Ended) -> bool:
         """Whether the operation was one whose end the history tells: housekeeping is repeated instead."""
-        history = read_history(self._registry.views[number].tags)
+        history = exclusion.read_history(self._registry.views[number].tags)
         return any(i.id == ended.operation and i.event is not None for i in history.intents)
 
     # --- of a state --------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Lifecycle:
 
     def _state(self, number: int, touched: bool) -> str | None:
         view = self._registry.views[number]
-        history = read_history(view.tags)
+        history = exclusion.read_history(view.tags)
         table = self.table(number)
         status = {n: status for n, status, _, _ in self._registry.frozen[number][2]}
         if self._begun and table[0] is None and not (touched and self._deleted):
@@ -177,7 +177,10 @@ class Lifecycle:
     # --- of a write --------------------------------------------------------------------------------------
 
     def _step(self, before: int, after: int, write: Call, letter: str, touched: bool) -> str | None:
-        old, new = read_history(self._registry.views[before].tags), read_history(self._registry.views[after].tags)
+        old, new = (
+            exclusion.read_history(self._registry.views[before].tags),
+            exclusion.read_history(self._registry.views[after].tags),
+        )
         if new.events[: len(old.events)] != old.events:
             return f"an event was lost or changed: {_names(old.events)} became {_names(new.events)}"
         if letter == HAND or self._same(before, after, touched):
@@ -214,7 +217,7 @@ class Lifecycle:
         if done.wrong is not None:
             return done.wrong
         aliases, _, versions = self._registry.frozen[done.number]
-        history = read_history(self._registry.views[done.number].tags)
+        history = exclusion.read_history(self._registry.views[done.number].tags)
         state = fold(history.events)
         table = self.table(done.number)
         stages = {n: stage for n, _, stage, _ in versions}

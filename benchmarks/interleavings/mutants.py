@@ -17,7 +17,7 @@ from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import aliases, exclusion, tags, writes
 from fds_mlflow.registry.aliases import Aliases
-from fds_mlflow.registry.history import History, decode_pack, in_flight, numbered, read_history
+from fds_mlflow.registry.history import History, decode_pack, in_flight, numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
 from fds_mlflow.registry.tags import Intent, Precondition
 from fds_mlflow.registry.transaction import Transactions
@@ -162,7 +162,7 @@ def _left_to_wake() -> AbstractContextManager[object]:
 
 
 def _doubles_kept() -> AbstractContextManager[object]:
-    real = read_history
+    real = exclusion.read_history
 
     def history(given: Mapping[str, str]) -> History:
         found = real(given)
