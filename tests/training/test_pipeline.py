@@ -244,7 +244,7 @@ def test_a_deleted_experiment_is_explained(mlflow_uri: str):
     """Training into a deleted experiment says what to do instead of MLflow's stack."""
     client = mlflow.MlflowClient()
     client.delete_experiment(client.create_experiment("gone"))
-    with pytest.raises(ConfigError, match="is deleted"):
+    with pytest.raises(ConfigError, match="was deleted"):
         train(by_time(table(500)), experiment="gone")
 
 
