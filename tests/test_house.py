@@ -167,3 +167,29 @@ def test_the_tests_mirror_the_house() -> None:
     tested = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert tested - beside <= there
     assert there - tested == set()
+
+
+def test_variables_of_the_environment_have_one_home() -> None:
+    """Every variable that the package reads is named in one file."""
+    home = PACKAGE / "runtime" / "environment.py"
+    named = {
+        f"{path.relative_to(ROOT)}: {node.value}"
+        for path in files()
+        if path != home
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch("FDS_[A-Z_]+", node.value)
+    }
+    assert named == set()
+
+
+def test_time_has_one_protocol() -> None:
+    """Whoever takes a clock takes the one of the runtime, so that one twin serves all tests."""
+    protocols = {
+        str(path.relative_to(PACKAGE))
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+        and any(isinstance(one, ast.FunctionDef) and one.name == "now" for one in node.body)
+    }
+    assert protocols == {"runtime/clock.py"}
