@@ -40,6 +40,7 @@ _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 
 _SERVERS = {
     "mlflow_with_webhooks": "serving",
+    "way_to_mlflow": "serving",
     "mlflow_server": "faults",
     "mlflow_on_postgresql": "faults",
     "postgresql_server": "faults",

@@ -437,6 +437,7 @@ def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str,
 
 
 @pytest.mark.parametrize("candidate", graded(["narrow", "without example"]))
+@pytest.mark.slow
 def test_a_version_that_asks_for_less_may_serve(live: Live, candidate: str) -> None:
     """Fewer columns fit every caller; a missing input example is a warning."""
     live.register("good", candidate)
@@ -444,6 +445,7 @@ def test_a_version_that_asks_for_less_may_serve(live: Live, candidate: str) -> N
     assert live.model.promote(2).changed
 
 
+@pytest.mark.slow
 def test_new_columns_are_allowed_where_a_person_says_so(live: Live) -> None:
     """When the callers send the new columns already, they are no reason to refuse."""
     live.register("good", "wide")
@@ -466,6 +468,7 @@ def test_a_version_whose_artifacts_are_gone_may_not_serve(live: Live, tmp_path: 
         live.model.promote(1)
 
 
+@pytest.mark.slow
 def test_a_champion_that_does_not_load_is_no_reason_to_keep_it(live: Live, tmp_path: Path) -> None:
     """Moving away from a broken champion is possible: its signature cannot be compared, which is a warning."""
     tiny_models.register(MODEL, tmp_path / "nothing here")
@@ -531,6 +534,7 @@ def test_comparing_needs_labels_that_are_known(live: Live, label: list[object] |
         live.model.compare(1, 2, data=data)
 
 
+@pytest.mark.slow
 def test_a_rollback_target_is_validated_with_warnings(live: Live) -> None:
     """Before going back one sees whether the version was champion, loads and scores, and how much worse it measured."""
     live.register("good", metrics={"average_precision": 0.4, "recall": 0.6, "val_recall": 0.1})

@@ -162,7 +162,8 @@ ANSWERS = {
             ("403 in HTML", AT_LENGTH),
             ("a page", VERBS),
             ("nothing", VERBS),
-        ]
+        ],
+        quick=0,
     ),
     ids=["403", "403 at length", "a page", "nothing"],
 )
@@ -251,6 +252,7 @@ def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[s
 
 
 @pytest.mark.parametrize("missing", graded(["none.csv", "."]))
+@pytest.mark.slow
 def test_every_verb_takes_a_missing_file(missing: str, values: dict[str, str], mlflow_uri: str, tmp_path: Path) -> None:
     """Each verb that reads a file says that it is not there, or that it is a folder."""
     place = str(tmp_path / missing)
@@ -334,6 +336,7 @@ def test_a_password_in_what_mlflow_prints_is_hidden(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("encoding", graded(["ascii", "latin-1", "utf-8"]))
+@pytest.mark.slow
 def test_any_encoding_of_standard_output(encoding: str, mlflow_uri: str, tmp_path: Path) -> None:
     """Where standard output is not UTF-8, tables lose no row, and JSON means the same."""
     tiny_models.register("fraud", tiny_models.save(tmp_path, "good", tiny_models.GOOD))

@@ -188,6 +188,7 @@ def test_complete_by_force_is_spelled_out(fraud: None) -> None:
 
 
 @pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
+@pytest.mark.slow
 def test_a_missing_threshold_is_set_by_what_the_fix_says(verb: list[str], fraud: None) -> None:
     """The fix of a version without a threshold is the very call that gives it one."""
     assert fds(*PROMOTE).exit_code == 0
@@ -209,6 +210,7 @@ def test_the_doctor_says_how_to_set_a_threshold(fraud: None) -> None:
 
 
 @pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
+@pytest.mark.slow
 def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud: None) -> None:
     """The fix of a version with more columns is the option that takes them."""
     assert fds(*PROMOTE).exit_code == 0
@@ -256,6 +258,7 @@ def test_a_call_without_a_verb_is_told_the_verbs(words: list[str], mlflow_uri: s
 
 
 @pytest.mark.parametrize("weight", graded(["100", "40"]))
+@pytest.mark.slow
 def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str, fraud: None) -> None:
     """A weight beyond the plan: the options that the fix names at once are all that is missing."""
     for call in (PROMOTE, ["canary", "start", "fraud", "2", "--steps", "10,30,100"]):

@@ -176,6 +176,7 @@ def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     assert answer("settle", "fraud") == {"settled": True}
 
 
+@pytest.mark.slow
 def test_a_canary_does_not_get_ahead_of_its_plan_without_force(fraud: MlflowStore) -> None:
     """The command line holds what Python holds: beyond the next step, and to 100 %, by force and with a reason."""
     answer("promote", "fraud", "1")
@@ -225,6 +226,7 @@ def test_names_with_brackets_break_no_table(fraud: MlflowStore) -> None:
         assert "ann [/nowhere]" in result.output
 
 
+@pytest.mark.slow
 def test_json_has_no_nan(fraud: MlflowStore, saved: list[Path]) -> None:
     """A metric that is not a number is null, so that any JSON parser reads the answer."""
     tiny_models.register("fraud", saved[0], metrics={"roc_auc": float("nan"), "recall": float("inf")})
@@ -233,6 +235,7 @@ def test_json_has_no_nan(fraud: MlflowStore, saved: list[Path]) -> None:
     assert answer("rollback", "candidates", "fraud")[0]["metrics"]["roc_auc"] is None
 
 
+@pytest.mark.slow
 def test_the_history_moves_to_another_model(fraud: MlflowStore, saved: list[Path], tmp_path: Path) -> None:
     """An exported history imported elsewhere tells the same story there, and only once."""
     answer("promote", "fraud", "1")
@@ -248,6 +251,7 @@ def test_the_history_moves_to_another_model(fraud: MlflowStore, saved: list[Path
     assert fds("doctor", "copy").exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_what_hands_did_and_mends_it(fraud: MlflowStore) -> None:
     """Exit code 1 while something is unexplained, and 0 once it is repaired."""
     answer("promote", "fraud", "1")
@@ -365,6 +369,7 @@ def test_a_malformed_parameter_is_found_before_any_work(tmp_path: Path, monkeypa
     assert "not name=value" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_validation_that_fails_exits_1(fraud: MlflowStore) -> None:
     """A script can ask whether it may roll back."""
     answer("promote", "fraud", "1")

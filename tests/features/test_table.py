@@ -190,7 +190,7 @@ class TestAgainstTheReference:
 
 
 class TestNothingUnknownIsUsed:
-    @at_most(40)
+    @at_most(20)
     @given(frames(), st.data())
     def test_what_was_unknown_cannot_matter(self, frame: pd.DataFrame, data: st.DataObject) -> None:
         """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""
@@ -259,6 +259,7 @@ class TestTable:
         again = shuffled.set_index("transaction_id").loc[list(found["transaction_id"])].reset_index()
         pd.testing.assert_frame_equal(found, again, rtol=1e-12)
 
+    @pytest.mark.slow
     def test_computing_twice_gives_the_same_bits(self) -> None:
         """With one thread or two, features are equal to the last bit, so the same data gives the same model."""
         transactions = load(simulate.transactions(5_000, seed=7), "simulator")
@@ -291,6 +292,7 @@ class TestTable:
 
 class TestFile:
     @pytest.mark.parametrize("suffix", ["parquet", "csv.gz"])
+    @pytest.mark.slow
     def test_a_file_gives_the_same_numbers_as_memory(
         self, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -27,12 +27,15 @@ from tests.support.places import pointing_at
 MODEL = "fraud"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is an integration test."""
+    """Everything in this folder is an integration test; the quick run trains once and leaves out the four versions."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if "trained_registry" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

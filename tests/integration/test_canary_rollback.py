@@ -122,7 +122,6 @@ class TestCanaryDeployment:
         assert "limit 5.00 %" in failed.reason
         assert await async_db_session.scalar(select(func.count()).select_from(Outcome)) == 1_020
 
-    @pytest.mark.slow
     async def test_gradual_traffic_increase(
         self, async_db_session: AsyncSession, async_outcomes: AsyncOutcomeStore, setup_models: Setup
     ) -> None:
@@ -161,7 +160,6 @@ class TestCanaryDeployment:
         with pytest.raises(RefusedError, match="no active rollout"):
             model.canary.status()
 
-    @pytest.mark.slow
     async def test_abort_canary_deployment(self, async_db_session: AsyncSession, setup_models: Setup) -> None:
         """An abort gives all traffic back to the champion, keeps the version in Staging, and records the reason."""
         model = setup_models.model
@@ -193,7 +191,6 @@ class TestModelRollback:
         model.rollback.emergency(reason="still bad")
         assert _aliases(setup_models.uri) == {"champion": 1}
 
-    @pytest.mark.slow
     async def test_rollback_to_specific_version(self, async_db_session: AsyncSession, setup_models: Setup) -> None:
         """A given former champion is restored; a version that was never champion is refused."""
         model = setup_models.model
@@ -220,7 +217,6 @@ class TestModelRollback:
             assert candidate.retired_at is not None
             assert candidate.champion_since < candidate.retired_at
 
-    @pytest.mark.slow
     async def test_validate_rollback(self, async_db_session: AsyncSession, setup_models: Setup) -> None:
         """Validation says what speaks against a version, and warns where it is clearly worse."""
         model = setup_models.model
@@ -257,7 +253,6 @@ class TestModelRollback:
 class TestEndToEndCanaryRollback:
     """Production, canary, degradation, abort."""
 
-    @pytest.mark.slow
     async def test_complete_canary_rollback_workflow(
         self,
         async_db_session: AsyncSession,

@@ -256,6 +256,7 @@ def test_a_test_set_that_tells_nothing_stops_nobody(offline: Offline, verb: Verb
     assert says[broken] in done.message
 
 
+@pytest.mark.slow
 def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb: Verb) -> None:
     """Going back to an older version is not refused because its successor has seen the older one's test rows."""
     offline.register("better")
@@ -271,6 +272,7 @@ def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb
 @pytest.mark.parametrize(
     ("learned", "digest"), graded([("2026-01-31T00:00:00", "old"), ("2026-03-01T00:00:00", "same")])
 )
+@pytest.mark.slow
 def test_rows_after_the_champions_training_or_of_one_split_are_fair(
     offline: Offline, verb: Verb, learned: str, digest: str
 ) -> None:
@@ -284,6 +286,7 @@ def test_rows_after_the_champions_training_or_of_one_split_are_fair(
         verb(2)
 
 
+@pytest.mark.slow
 def test_a_way_back_never_compares(offline: Offline) -> None:
     """An emergency, and a rollback to a named version, go where they are told, however that version ranks."""
     offline.register("worse", labelled())
@@ -296,6 +299,7 @@ def test_a_way_back_never_compares(offline: Offline) -> None:
     assert offline.model.rollback.to(1, reason="again").changed
 
 
+@pytest.mark.slow
 def test_one_rollout_at_a_time_is_said_before_anything_is_compared(offline: Offline) -> None:
     """What the state forbids is refused at once, whatever the data."""
     offline.register("better")

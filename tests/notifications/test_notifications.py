@@ -369,6 +369,7 @@ def test_closing_reports_what_is_left_once(log: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.slow
 def test_a_forked_process_delivers_its_own_and_not_its_parent_s(tmp_path: Path) -> None:
     """Servers fork workers: each delivers what it sends, with a thread of its own."""
     script = tmp_path / "forks.py"
@@ -396,6 +397,7 @@ def test_a_forked_process_delivers_its_own_and_not_its_parent_s(tmp_path: Path) 
     assert done.stdout.split() == ["child", "parent"]
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_delivers_first(http: HttpReceiver, tmp_path: Path) -> None:
     """A command that sends and returns does not lose its notification: the process waits for it, a limited time."""
     script = tmp_path / "ends.py"

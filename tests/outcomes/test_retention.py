@@ -99,6 +99,7 @@ def test_row_numbers_are_never_used_again(store: OutcomeStore) -> None:
     assert only(store.evidence("fraud", "S", TERMS, as_of=LATER)).requests == 1
 
 
+@pytest.mark.slow
 def test_more_than_a_chunk(memory: OutcomeStore) -> None:
     """Deleting takes as many transactions as it needs."""
     memory.record([outcome(rollout_id=None, weight=0) for _ in range(CHUNK + 10)])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -135,6 +136,7 @@ def test_lives_beside_other_tables(shared_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_package_imports_nothing() -> None:
     """Importing the package is free; SQLAlchemy comes with the store, Alembic only when there is work for it."""
     code = """

@@ -120,6 +120,7 @@ def test_importing_the_provider_is_light():
 
 
 @pytest.mark.parametrize("first", ["mlflow", "fds_mlflow_plugins.run_context", "fds_mlflow.training.pipeline"])
+@pytest.mark.slow
 def test_mlflow_registers_it_whatever_is_imported_first(first: str):
     """Whichever module comes first, MLflow ends up with the provider and prints no warning about it."""
     code = (

@@ -27,7 +27,7 @@ def test_no_interleaving_violates_an_invariant(group: Group) -> None:
         assert found.violation is None, traced(scenario.name, found)
 
 
-@pytest.mark.parametrize("mutant", graded(MUTANTS, quick=5), ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", graded(MUTANTS, quick=2), ids=lambda mutant: mutant.name)
 def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     """Taking any one safeguard away violates an invariant that the exploration checks."""
     found = explore(mutant.scenario, mutant.code)

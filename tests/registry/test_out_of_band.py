@@ -37,6 +37,8 @@ from tests.support.places import pointing_at
 from tests.support.registry_world import HookedStore
 
 MODEL = "fraud"
+
+pytestmark = pytest.mark.slow  # a real MLflow each; test_doctor.py has hands on a registry in memory
 Routing = tuple[int, int | None, int | None]
 
 

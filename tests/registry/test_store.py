@@ -24,6 +24,7 @@ from fds_mlflow.registry.store import (
     Write,
 )
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
+from tests.support.effort import graded
 
 MODEL = "fraud"
 
@@ -56,7 +57,7 @@ def _mlflow() -> Registry:
     return Registry(MlflowStore(), add, lambda model, version: client.delete_model_version(model, str(version)))
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=graded(["memory", "mlflow"]))
 def registry(request: pytest.FixtureRequest) -> Registry:
     """A registry with three READY versions of one model."""
     if request.param == "mlflow":

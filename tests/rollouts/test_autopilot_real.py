@@ -101,6 +101,7 @@ def _never_decided(undecided: Undecided, **more: object) -> Plan:
     return Plan([50, 100], guardrails=guardrails, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_undecided_rollout_is_held_for_a_person(release: Make) -> None:
     """When a step's time is over without a decision, the autopilot waits; a person's decision ends its run."""
     world = release(GOOD, per_second=8.0)
@@ -196,6 +197,7 @@ def test_silence_never_promotes(release: Make, undecided: Undecided) -> None:
     assert world.model.overview().champion == 1
 
 
+@pytest.mark.slow
 def test_an_unreachable_registry_is_waited_out(release: Make) -> None:
     """Three ticks that cannot read the registry change nothing and say so; the pauses grow, and the rollout goes on."""
     world = release(GOOD)
@@ -220,6 +222,7 @@ def test_an_unreachable_registry_is_waited_out(release: Make) -> None:
     assert world.told()[-1] == ("complete", None)
 
 
+@pytest.mark.slow
 def test_an_unreachable_outcome_store_changes_nothing(release: Make) -> None:
     """Without evidence nothing is decided, and the tick says which rollout it could not judge."""
     world = release(HARMFUL)
@@ -263,6 +266,7 @@ def _ready(release: Make, rates: Mapping[int, Rates]) -> Release:
 
 
 @pytest.mark.parametrize(("rates", "kind"), [(GOOD, "advance"), (HARMFUL, "abort")])
+@pytest.mark.slow
 def test_two_autopilots_act_once(release: Make, rates: Mapping[int, Rates], kind: str) -> None:
     """Wherever another autopilot's tick falls between two registry calls of a tick, what is due is done once."""
     ready = _ready(release, rates)
@@ -302,6 +306,7 @@ def _killed(ready: Release, ticks: int) -> Iterator[Release]:
 
 
 @pytest.mark.parametrize(("rates", "kind"), [(GOOD, "advance"), (HARMFUL, "abort")])
+@pytest.mark.slow
 def test_a_killed_autopilot_is_continued_by_the_next(release: Make, rates: Mapping[int, Rates], kind: str) -> None:
     """Killed before any one of its registry calls, a tick is finished or done anew by another process, once."""
     for world in _killed(_ready(release, rates), 1):
@@ -329,6 +334,7 @@ def _fly(world: Release, turns: Mapping[Kind, Mapping[int, Rates]], *hooks: Call
     return Autopilot(world.process().session, on_tick=[world.ticks.append, turn, *hooks]).run(interval=3 * MINUTE)
 
 
+@pytest.mark.slow
 def test_a_good_champion_is_watched_and_the_watch_ends(release: Make) -> None:
     """After the promotion the former champion gets its small share for the watch's time, and then steps down again."""
     world = release(GOOD, per_second=8.0)
@@ -375,6 +381,7 @@ def test_a_champion_that_turns_out_worse_is_rolled_back_by_itself(release: Make)
     world.world.assert_settled()
 
 
+@pytest.mark.slow
 def test_without_leave_to_roll_back_a_bad_champion_is_only_reported(release: Make) -> None:
     """By default a FAIL of the watch moves nothing: it is held, beyond the watch's time, until a person decides."""
     world = release(GOOD, per_second=8.0)
@@ -394,6 +401,7 @@ def test_without_leave_to_roll_back_a_bad_champion_is_only_reported(release: Mak
     assert world.model.overview().champion == 1
 
 
+@pytest.mark.slow
 def test_a_watch_begins_although_the_process_died_before_it(release: Make) -> None:
     """Killed anywhere between the completion and the watch's start, the next process begins the watch, once."""
     ready = release(GOOD, per_second=8.0)

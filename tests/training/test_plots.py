@@ -69,6 +69,7 @@ def test_plots_are_large_enough_to_read():
     ),
 )
 @pytest.mark.parametrize("threshold", graded([0.5, 1.0001]))
+@pytest.mark.slow
 def test_extreme_scores_are_drawn(y: list[int], score: list[float], threshold: float):
     """Scores of exactly 0 and 1, a single fraud, ties everywhere, nothing flagged: drawn without a warning."""
     import warnings

@@ -165,6 +165,7 @@ class TestDifferenceOfMeans:
         found, turned = mean_difference_interval([plain], 0.05), mean_difference_interval([mirrored], 0.05)
         assert (found.low, found.high) == pytest.approx((-turned.high, -turned.low), abs=1e-9)
 
+    @pytest.mark.slow
     def test_the_interval_holds_at_all_times_at_once(self) -> None:
         """Over 60 courses with 40 looks each, under two weights, at most 2 ever lose the true difference."""
         random, lost = np.random.default_rng(4), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,20 +13,26 @@ from fds_mlflow import ManagedModel, OutcomeStore
 from tests.support.fault_proxy import FaultProxy, healthy
 from tests.support.places import pointing_at
 from tests.support.served import Served, until
-from tests.support.servers import Server
+from tests.support.servers import WEBHOOKS, Server, running
 from tests.support.serving_registry import FIRST, MODEL, Registry, cached_versions, log_versions
 
 
 @pytest.fixture(scope="session")
-def _way(mlflow_with_webhooks: Server) -> Iterator[tuple[Server, FaultProxy]]:
-    proxy = FaultProxy(mlflow_with_webhooks.port)
-    yield mlflow_with_webhooks, proxy
-    proxy.down()
+def way_to_mlflow(
+    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, FaultProxy]]:
+    """An MLflow server of these tests alone, whose model they share, and the proxy before it."""
+    folder = tmp_path_factory.mktemp("serving")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
+    with running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder, settings=WEBHOOKS)) as server:
+        proxy = FaultProxy(server.port)
+        yield server, proxy
+        proxy.down()
 
 
 @pytest.fixture(scope="session")
-def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    server, proxy = _way
+def _registry(way_to_mlflow: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    server, proxy = way_to_mlflow
     folder = tmp_path_factory.mktemp("versions")
     with pointing_at(server.url):
         log_versions(folder)
@@ -36,9 +43,9 @@ def _registry(_way: tuple[Server, FaultProxy], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def proxy(_way: tuple[Server, FaultProxy]) -> Iterator[FaultProxy]:
+def proxy(way_to_mlflow: tuple[Server, FaultProxy]) -> Iterator[FaultProxy]:
     """The way to the registry, healthy to begin with and in the end."""
-    proxy = _way[1]
+    proxy = way_to_mlflow[1]
     yield proxy
     proxy.choose = healthy
     proxy.up()

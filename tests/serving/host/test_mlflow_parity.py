@@ -501,6 +501,7 @@ def _app(folder: Path, versions: dict[int, ModelSignature | None], weight: int |
 
 @pytest.mark.parametrize("champion", graded(["plain", "no signature"]))
 @pytest.mark.parametrize("canary", graded(CANARIES))
+@pytest.mark.slow
 def test_a_canary_changes_nothing_for_who_asks_the_champion(tmp_path: Path, champion: str, canary: str) -> None:
     """Whatever the canary's signature, the champion's callers get the scores and refusals that they got without it."""
     (tmp_path / "alone").mkdir()
