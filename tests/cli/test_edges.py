@@ -182,7 +182,7 @@ def test_every_verb_takes_what_a_server_answers(
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     [
-        *((answer, ("show", "stage")) for answer in ANSWERS),
+        *graded([(answer, ("show", "stage")) for answer in ANSWERS], quick=4),
         *(pytest.param(answer, ("canary tick", "train"), marks=pytest.mark.slow) for answer in ANSWERS),
     ],
 )

@@ -162,6 +162,7 @@ def test_without_labelled_rows_it_says_so_and_goes_on(offline: Offline, verb: Ve
     assert "not compared offline: no labelled rows are logged with version 2 (give some: `--data`" in done.message
 
 
+@pytest.mark.slow
 def test_given_rows_take_the_place_of_the_test_set(offline: Offline, verb: Verb) -> None:
     """Rows that a person brings are what counts, whatever was logged with the run."""
     offline.register("better")

@@ -82,6 +82,7 @@ def test_labels_that_were_looked_for_in_vain_are_counted(shared_url: str, scored
     assert EventKind.MISSED_FRAUD in found["R"].pairs
 
 
+@pytest.mark.slow
 def test_a_rollout_that_is_counted_anew_is_counted_before_it_is_pruned(shared_url: str) -> None:
     """Nobody has to ask in between: what goes is counted on the terms that it was counted on before."""
     with OutcomeStore(shared_url) as store:

@@ -132,6 +132,7 @@ def test_an_undecided_rollout_is_aborted_where_the_plan_says_so(release: Make) -
     assert timedelta(minutes=10) <= passed <= timedelta(minutes=12)
 
 
+@pytest.mark.slow
 def test_a_gate_waits_for_a_person(release: Make) -> None:
     """A gated step is entered only by hand; behind it the autopilot goes on."""
     world = release(GOOD)

@@ -85,6 +85,7 @@ class TestHonestCustomers:
         days = time.dt.day_of_week.value_counts()
         assert days[6] > 1.1 * days[1]
 
+    @pytest.mark.slow
     def test_customers_keep_to_their_habits(self, shop: pd.DataFrame) -> None:
         """Most of a customer's orders come from one device and home address, at a handful of merchants."""
         honest = shop[shop["is_fraud"] == 0]

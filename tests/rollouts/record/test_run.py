@@ -248,6 +248,7 @@ def test_another_model_s_rollouts_are_another_experiment(trial: Trial, recorder:
         ]
     ),
 )
+@pytest.mark.slow
 def test_a_run_says_what_was_decided_and_keeps_the_report(
     trial: Trial,
     recorder: RolloutRecorder,

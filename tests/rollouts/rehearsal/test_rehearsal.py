@@ -169,6 +169,7 @@ def test_an_equal_canary_completes_and_is_not_aborted() -> None:
     assert found.lost[0] > 0
 
 
+@pytest.mark.slow
 def test_a_canary_that_alerts_far_too_often_is_aborted_and_the_cause_is_told() -> None:
     """Five times the false alarms are caught in every replay, by the guardrail that counts them."""
     found = rehearsed(history(alerts=0.3))
@@ -201,6 +202,7 @@ def test_a_rehearsal_can_be_repeated() -> None:
     assert rehearsed(history(), seed=1) == rehearsed(history(), seed=1)
 
 
+@pytest.mark.slow
 def test_what_a_history_cannot_tell_is_left_out_and_said() -> None:
     """Latencies are in no history: the guardrail is named, and the others keep the alpha they had."""
     latency = Guardrail(Metric.LATENCY, margin=1.0, bound=50)

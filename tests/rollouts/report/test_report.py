@@ -286,6 +286,7 @@ def test_plots_follow_light_and_dark_and_have_words(html: str) -> None:
     assert "champion from 1.00 % to 1.00 %; canary from 2.00 % to 2.00 %" in page.text
 
 
+@pytest.mark.slow
 def test_the_same_rollout_makes_the_same_page() -> None:
     """Made again from the same facts, the report is the same to the byte."""
     one, other = (render(told(Trial(SMALL))) for _ in range(2))
@@ -341,6 +342,7 @@ def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: floa
 
 
 @pytest.mark.parametrize("apart", graded([0.01, 3_600.0]))
+@pytest.mark.slow
 def test_the_chart_of_steps_shows_every_step_of_the_history(apart: float) -> None:
     """Ticks come every half minute; steps by hand in one second, or many, are all there."""
     weights = [100 * step for step in range(11, 101)]

@@ -173,6 +173,7 @@ def test_infinite_values_are_refused(algorithm: str):
         ALGORITHMS[algorithm](by_time(replace(whole, frame=frame)), {}, 1)
 
 
+@pytest.mark.slow
 def test_skops_is_told_exactly_what_to_trust(fitted: FittedScorer, tmp_path: Any):
     """The listed types are those the file holds: none is missing, none is listed for nothing."""
     if fitted.flavor == "lightgbm":
