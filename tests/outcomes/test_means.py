@@ -144,3 +144,15 @@ def test_any_losses_show_their_capped_mean_or_say_that_it_is_approximate(losses:
         assert found == pytest.approx(truth)
     assert found is not None
     assert truth <= found * (1 + 1e-9)
+
+
+def test_frauds_of_no_amount_are_frauds_that_lost_nothing(store: OutcomeStore) -> None:
+    """Missed frauds whose labels name an amount of 0 are judged like any others: nothing was lost, exactly."""
+    numbers = range(20)
+    store.record([outcome(key=f"TX{n}", assigned="champion", score=0.1) for n in numbers])
+    store.label([case(transaction_id=f"TX{n}", loss_amount=0.0, known_at=NOON) for n in numbers])
+    found = store.evidence("fraud", "R", MONEY.terms, as_of=LATER)
+    (tally,) = found.tallies
+    assert sum(tally.losses) > 0
+    assert tally.loss_sums == (0.0,) * len(tally.losses)
+    assert verdict(found, MONEY).champion == 0.0

@@ -122,6 +122,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
     summed, total = numbers.get("score_sum", (0, 0.0))
     frauds, priced, money = numbers.get("caught_money", (0, 0, 0.0))
     caught = numbers.get("reviewed_alerts", 0) - numbers.get("false_alerts", 0)
+    covered = bool(losses) and numbers.get("losses_summed") == sum(losses)  # frauds of no amount leave no sums
     return Tally(
         variant=Variant(row.assigned),
         step=row.step,
@@ -132,7 +133,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         scores=scores,
         score_sum=total if scores and summed == sum(scores) else None,
         losses=losses,
-        loss_sums=tuple(numbers["loss_sums"]) if losses and numbers.get("losses_summed") == sum(losses) else (),
+        loss_sums=tuple(numbers.get("loss_sums", [0.0] * LOSS_BINS)) if covered else (),
         caught_money=money if priced and frauds == caught else None,
         latencies=tuple(numbers.get("latencies", ())),
         **{name: numbers.get(name, 0) for name in _PLAIN},
