@@ -169,6 +169,7 @@ def test_the_tests_mirror_the_house() -> None:
     assert there - tested == set()
 
 
+@pytest.mark.slow
 def test_variables_of_the_environment_have_one_home() -> None:
     """Every variable that the package reads is named in one file."""
     home = PACKAGE / "runtime" / "environment.py"
@@ -182,6 +183,7 @@ def test_variables_of_the_environment_have_one_home() -> None:
     assert named == set()
 
 
+@pytest.mark.slow
 def test_time_has_one_protocol() -> None:
     """Whoever takes a clock takes the one of the runtime, so that one twin serves all tests."""
     protocols = {

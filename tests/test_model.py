@@ -412,6 +412,7 @@ def test_the_whole_story_on_mlflow(live: Live) -> None:
     assert (model.overview().champion, model.overview().rollout, model.overview().agrees) == (1, None, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("candidate", "says"),
     graded(
@@ -520,6 +521,7 @@ def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:
     assert "champion_score" not in history.columns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "says"),
     [(None, "no label column"), ([0, 1, 2, 0], "values other than 0 and 1"), ([0, 1, None, 0], "values other than 0")],

@@ -92,6 +92,7 @@ def test_a_tick_that_aborts_tells_the_shell(release: Release) -> None:
     assert "aborted by the judge (autopilot of ann)" in after.stdout
 
 
+@pytest.mark.slow
 def test_a_tick_that_needs_a_person_tells_the_shell(release: Release) -> None:
     """Exit code 4 at a gate."""
     release.start(Plan([25, 50, 100], guardrails=ERRORS, min_outcomes=100, gates=[25]))
@@ -119,6 +120,7 @@ def test_a_tick_that_cannot_look_is_an_error(
         assert "ERROR the registry is gone; fix: start it" in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rates", "code", "last"), [(GOOD, 0, Kind.COMPLETE), (HARMFUL, 3, Kind.ABORT)])
 def test_a_run_ends_with_the_rollout(release: Release, rates: dict[int, Rates], code: int, last: Kind) -> None:
     """Exit code 0 when the canary became champion, 3 when it was aborted; one line per look until then."""

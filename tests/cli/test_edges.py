@@ -238,6 +238,7 @@ def test_every_address_that_cannot_work_has_its_fix(
         assert fix in said["fix"] or (which == "--outcomes" and "reached and written" in said["fix"]), (words, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", graded(["--tracking-uri", "--registry-uri", "--outcomes"]))
 def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[str, str], mlflow_uri: str) -> None:
     """Each verb that needs the address refuses it, and those that do not go on; `serve` does not start with it."""

@@ -73,6 +73,7 @@ def named_commands(text: str) -> list[str]:
     return re.findall(r"`(fds [^`]*)`", text)
 
 
+@pytest.mark.slow
 def test_every_command_that_a_message_names_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each `fds …` in a message of the package is a whole call that the command line takes as it stands."""
     monkeypatch.chdir(tmp_path)
@@ -161,6 +162,7 @@ SITUATIONS: dict[str, tuple[list[list[str]], list[str], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("situation", graded(SITUATIONS))
 def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
     """Doing what the fix says makes the same call go through."""

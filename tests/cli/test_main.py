@@ -143,6 +143,7 @@ def test_every_question_and_verb_speaks_json(words: str) -> None:
 # --- the story ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     """From stage to emergency, every command's JSON parses and says what happened, by whom and why."""
     assert answer("list") == [{"model": "fraud", "champion": None, "canary": None}]
@@ -189,6 +190,7 @@ def test_a_canary_does_not_get_ahead_of_its_plan_without_force(fraud: MlflowStor
     assert "advance (forced) 100 %" in " ".join(fds("history", "fraud").output.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_a_lifecycle_in_tables(fraud: MlflowStore) -> None:
     """People get tables: roles, weights, reasons and names, and nothing is cut off."""
     reason = "a reason long enough to be folded, with [brackets] and a backslash \\\\ " * 2
@@ -207,6 +209,7 @@ def test_a_lifecycle_in_tables(fraud: MlflowStore) -> None:
         assert fds(*words).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["see \\[/ticket]", "done :tada: and \\[red]"])
 def test_a_reason_is_shown_as_it_was_given(fraud: MlflowStore, reason: str) -> None:
     """No reason can break the history's table, or look different in it."""

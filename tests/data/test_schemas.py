@@ -16,6 +16,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_the_handbook_schema_reads_the_handbook() -> None:
     """718,601 transactions, 0.9 % fraud, each label known seven days later."""
     found = load(DATA / "handbook" / "raw_2018-06-01_2018-08-14.parquet", "handbook")

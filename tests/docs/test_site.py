@@ -70,6 +70,7 @@ class Shop:
 '''
 
 
+@pytest.mark.slow
 def test_the_reference_holds_every_public_name(hooks: ModuleType) -> None:
     """What `fds_mlflow` exports is in the Python reference, and has a docstring, and so do all its public members."""
     assert hooks.problems() == []

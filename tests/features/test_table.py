@@ -154,6 +154,7 @@ RULES: dict[str, Callable[[list[Any]], float]] = {
 class TestAgainstTheReference:
     @at_most(60)
     @given(frames(), st.sampled_from([None, "1s", "2s"]))
+    @pytest.mark.slow
     def test_every_aggregate_equals_the_naive_loop(self, frame: pd.DataFrame, delay: str | None) -> None:
         """Ties, missing entities and values, unsorted rows and label delays included, all aggregates are exact."""
         spec = everything(delay)
@@ -192,6 +193,7 @@ class TestAgainstTheReference:
 class TestNothingUnknownIsUsed:
     @at_most(20)
     @given(frames(), st.data())
+    @pytest.mark.slow
     def test_what_was_unknown_cannot_matter(self, frame: pd.DataFrame, data: st.DataObject) -> None:
         """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""
         spec = everything()
@@ -250,6 +252,7 @@ class TestTable:
             transactions.period,
         )
 
+    @pytest.mark.slow
     def test_the_order_of_rows_changes_nothing_but_ties(self) -> None:
         """Sorted or shuffled, a transaction has the same features."""
         source = simulate.transactions(400, seed=6).drop_duplicates("time")

@@ -188,6 +188,7 @@ def other_verbs(desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     desk.call("history import", MODEL, str(HERE / "history" / "watch-over.jsonl"))
 
 
+@pytest.mark.slow
 def test_json_has_every_key_it_had(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that reads an answer finds each key with a value of the same kind, and the same exit codes."""
     rollout_verbs(desk)
@@ -214,6 +215,7 @@ def training_verbs(desk: Desk) -> None:
     )
 
 
+@pytest.mark.slow
 def test_json_of_verbs_that_load_has_every_key_it_had(trained: ManagedModel, desk: Desk) -> None:
     """The same of the verbs that load versions from MLflow."""
     loading_verbs(desk)
@@ -261,11 +263,13 @@ def names(run: Any) -> list[str]:
     return [*found, f"name {run.info.run_name}", f"status {run.info.status}"]
 
 
+@pytest.mark.slow
 def test_a_rollouts_run_has_every_name_it_had(desk: Desk) -> None:
     """Charts, searches and dashboards on params, metrics, tags and artifacts find what they look for."""
     assert missing("rollout-run.txt", names(flown(desk))) == []
 
 
+@pytest.mark.slow
 def test_the_run_of_a_rollout_is_found_and_gone_on_with(desk: Desk) -> None:
     """A rollout that began under an earlier commit goes on in its run: same parameters, no second run."""
     begun = read(HERE / "face" / "rollout-run.json")

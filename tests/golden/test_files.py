@@ -75,6 +75,7 @@ def test_labels_are_imported_as_they_were(name: str, rows: int, tmp_path: Path) 
 # --- written by a training --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trained_models_score_as_they_did(trained: ManagedModel) -> None:
     """Each algorithm's logged model gives the scores that it gave when it was trained."""
     for number, name in enumerate(MODELS, start=1):
@@ -84,6 +85,7 @@ def test_trained_models_score_as_they_did(trained: ManagedModel) -> None:
         assert scorer.threshold == golden["threshold"]
 
 
+@pytest.mark.slow
 def test_the_labelled_test_set_of_an_earlier_training_is_compared_on(trained: ManagedModel) -> None:
     """A promotion finds the rows that were kept with the run, and says what came of the comparison."""
     first = MODELS.index("lightgbm") + 1

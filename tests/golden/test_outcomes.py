@@ -116,6 +116,7 @@ def test_what_is_new_goes_into_the_old_store(stored: tuple[dict[str, Any], Outco
     assert store.label([CaseRecord(transaction_id="1005", status="confirmed", known_at=known)]) == 1
 
 
+@pytest.mark.slow
 def test_an_old_store_can_be_pruned(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
     """What was counted stays: after pruning, the evidence is the same."""
     golden, store = stored

@@ -74,6 +74,7 @@ class TestIsolationForestPipeline:
 class TestLightGBMPipeline:
     """Features, preprocessing, splits, early stopping, evaluation, importance, saving and loading."""
 
+    @pytest.mark.slow
     def test_lightgbm_training(
         self,
         sync_outcomes: OutcomeStore,

@@ -101,6 +101,7 @@ def verb(request: pytest.FixtureRequest, offline: Offline) -> Verb:
     return offline.model.promote if request.param == "promote" else offline.model.canary.start
 
 
+@pytest.mark.slow
 def test_a_clearly_worse_version_gets_no_traffic(offline: Offline, verb: Verb) -> None:
     """The rows its own run was tested on show it; the refusal has the numbers and the way round, and nothing moves."""
     offline.register("better")
@@ -117,6 +118,7 @@ def test_a_clearly_worse_version_gets_no_traffic(offline: Offline, verb: Verb) -
     assert [event.kind for event in offline.model.history()] == [Kind.PROMOTE]
 
 
+@pytest.mark.slow
 def test_a_person_may_force_a_clearly_worse_version_and_must_say_why(offline: Offline, verb: Verb) -> None:
     """Force alone is refused, with a reason it goes on, and both the answer and the history say so."""
     offline.register("better")
@@ -132,6 +134,7 @@ def test_a_person_may_force_a_clearly_worse_version_and_must_say_why(offline: Of
     assert offline.model.history()[0].forced
 
 
+@pytest.mark.slow
 def test_a_better_version_passes_with_its_numbers(offline: Offline, verb: Verb) -> None:
     """What the comparison said is part of the answer; force that was not needed is not recorded as force."""
     offline.register("worse")
@@ -152,6 +155,7 @@ def test_an_equal_version_passes(offline: Offline, verb: Verb) -> None:
     assert "neither clearly better nor clearly worse" in verb(2).message
 
 
+@pytest.mark.slow
 def test_without_labelled_rows_it_says_so_and_goes_on(offline: Offline, verb: Verb) -> None:
     """A version of another pipeline has no test set here: nothing is compared, and the answer says how it could be."""
     offline.register("better")
@@ -231,6 +235,7 @@ def test_a_champion_that_does_not_load_is_no_reason_to_keep_it_either(
     assert "champion 1 cannot score these rows" in done.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", graded(["garbage", "one class", "few frauds", "no label"]))
 def test_a_test_set_that_tells_nothing_stops_nobody(offline: Offline, verb: Verb, broken: str) -> None:
     """Damaged rows, rows of one class and three frauds speak neither for nor against a version."""

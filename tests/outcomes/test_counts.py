@@ -82,6 +82,7 @@ class TestRules:
         found = [(entry.step, entry.weight, entry.variant, entry.keys) for entry in store.counts_by_step("fraud", "R")]
         assert found == [(0, 1000, "champion", 1), (0, 2500, "champion", 1), (0, 2500, "canary", 1)]
 
+    @pytest.mark.slow
     def test_outside_any_rollout(self, store: OutcomeStore) -> None:
         """What is scored while no rollout is active can be counted, too, and stays out of all rollouts."""
         store.record([outcome(rollout_id=None, weight=0), outcome()])
@@ -297,6 +298,7 @@ _example = given(
 )
 
 
+@pytest.mark.slow
 @_example
 @at_most(60)
 def test_sql_equals_the_naive_reference(reused: OutcomeStore, **drawn: Any) -> None:

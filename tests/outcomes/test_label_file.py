@@ -140,6 +140,7 @@ def _run(url: str, *arguments: str) -> Any:
     return result.exit_code, json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_verbs(tmp_path: Path) -> None:
     """Labels are imported, the store is looked at and pruned from the command line; errors say what and the fix."""
     url = f"sqlite:///{tmp_path}/o.db"

@@ -188,6 +188,7 @@ _records = st.builds(
 )
 
 
+@pytest.mark.slow
 @at_most(60)
 @given(example=_records)
 def test_equals_a_recount_on_sqlite(lite: OutcomeStore, example: Example) -> None:

@@ -126,6 +126,7 @@ def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", graded(["promotion", "start", "complete", "abort"]))
 def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None:
     """However the steps of an emergency and its victim interleave, the emergency's version serves in the end."""
@@ -147,6 +148,7 @@ def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None
             assert victims.error is None or isinstance(victims.error, OutcomeUnknownError | RefusedError)
 
 
+@pytest.mark.slow
 def test_a_crash_anywhere_in_a_take_over_is_settled() -> None:
     """An emergency killed at any of its calls, past an operation that was killed too, leaves nothing that hangs."""
     call, died = 0, True

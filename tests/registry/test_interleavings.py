@@ -19,6 +19,7 @@ def _marks(group: Group) -> tuple[pytest.MarkDecorator, ...]:
     return () if group.name in QUICK else (pytest.mark.slow,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [pytest.param(group, id=group.name, marks=_marks(group)) for group in SMALL])
 def test_no_interleaving_violates_an_invariant(group: Group) -> None:
     """Whatever runs side by side, dies or is slow: one champion, no third state, no event lost, all recovered."""
@@ -27,6 +28,7 @@ def test_no_interleaving_violates_an_invariant(group: Group) -> None:
         assert found.violation is None, traced(scenario.name, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", graded(MUTANTS, quick=2), ids=lambda mutant: mutant.name)
 def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     """Taking any one safeguard away violates an invariant that the exploration checks."""

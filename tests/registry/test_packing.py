@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def _packs(there: dict[str, str]) -> list[str]:
     return sorted(name for name in there if name.startswith("fds.events."))
 
 
+@pytest.mark.slow
 def test_a_long_history_takes_few_tags() -> None:
     """Four hundred events fill their packs: each but the newest could not take the next event."""
     there = _grown(400)
@@ -70,6 +72,7 @@ def test_a_long_history_takes_few_tags() -> None:
         assert pack(more)[2] < len(more)
 
 
+@pytest.mark.slow
 @at_most(30)
 @given(
     st.integers(8, 60),

@@ -164,6 +164,7 @@ def test_a_crash_at_any_call_is_settled(scenario: Scenario) -> None:
         assert world.history.events[: len(before)] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", graded(["complete", "start past an old canary", "emergency in a rollout", "stage"]))
 def test_a_crash_while_settling_is_settled(name: str) -> None:
     """Settling can be killed before any of its writes too; the one after it finishes the work, still once."""

@@ -53,6 +53,7 @@ def release() -> Iterator[Callable[..., Release]]:
 Make = Callable[..., Release]
 
 
+@pytest.mark.slow
 def test_a_good_canary_goes_through_all_steps_and_becomes_champion(release: Make) -> None:
     """Unattended, a canary as good as the champion is given more traffic step by step and is completed."""
     world = release(GOOD)
@@ -122,6 +123,7 @@ def test_an_undecided_rollout_is_held_for_a_person(release: Make) -> None:
     assert (last.last.kind, last.last.actor, last.last.reason) == (Kind.COMPLETE, "ann", "good enough")
 
 
+@pytest.mark.slow
 def test_an_undecided_rollout_is_aborted_where_the_plan_says_so(release: Make) -> None:
     """The same rollout, told to abort when undecided, ends by itself and never promotes."""
     world = release(GOOD, per_second=8.0)
@@ -362,6 +364,7 @@ def test_a_good_champion_is_watched_and_the_watch_ends(release: Make) -> None:
 WORSE = {1: Rates(), 2: Rates(error=0.3)}
 
 
+@pytest.mark.slow
 def test_a_champion_that_turns_out_worse_is_rolled_back_by_itself(release: Make) -> None:
     """A FAIL during the watch brings the former champion back, says why, and never chooses the withdrawn one again."""
     world = release(GOOD, per_second=8.0)

@@ -43,6 +43,7 @@ def test_what_can_be_told_is_read(tmp_path: Path, encoding: str, name: str, comp
     assert column_names(file) == ["id", "t", "eur", "cust"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.parquet", "x.pq", "x.PARQUET", "x.Pq", "x.csv"])
 def test_parquet_is_read_by_any_name(tmp_path: Path, name: str) -> None:
     """Parquet is known by its ending in any case, and by how it begins."""

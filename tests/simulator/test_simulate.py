@@ -121,6 +121,7 @@ class TestFraud:
         first = shop[shop["is_fraud"] == 0].groupby("customer_id")["time"].min()
         assert (victims["customer_id"].map(first) <= victims["time"]).mean() > 0.99
 
+    @pytest.mark.slow
     def test_fraud_is_detectable_but_not_trivial(self) -> None:
         """A plain LightGBM on the default features finds much of the later fraud, and by far not all."""
         import lightgbm

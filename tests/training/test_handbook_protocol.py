@@ -12,6 +12,7 @@ from fds_mlflow.training.split import Split, by_time
 
 pytestmark = [
     pytest.mark.realdata,
+    pytest.mark.slow,
     pytest.mark.skipif(not (handbook.DATA / handbook.RAW).is_file(), reason=f"{handbook.DATA} is not there"),
 ]
 

@@ -44,6 +44,7 @@ def test_every_plot_is_titled_and_carries_the_class_counts():
             assert "2,000 genuine, 40 fraud" in _texts(figure)
 
 
+@pytest.mark.slow
 def test_plots_are_large_enough_to_read():
     """Saved as told, a plot has at least 1,400 pixels across and is not blank."""
     figure = _draw(*_scores())["precision_recall"]

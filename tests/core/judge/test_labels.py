@@ -76,6 +76,7 @@ def _tally(variant: Variant, counts: dict[str, int]) -> Tally:
     return labelled(variant, **counts, percent=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guardrails", [AMONG_ALERTS, AMONG_PASSED], ids=["alerts", "passed"])
 @pytest.mark.parametrize("reviewed", graded([0.6, 0.1, 1.0]))
 def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail, ...], reviewed: float) -> None:
@@ -86,6 +87,7 @@ def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail,
             assert not {Status.FAIL, Status.ERROR} & set(look.values()), (seed, look)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reviewed", graded([0.6, 1.0]))
 def test_reviewing_the_canary_more_is_an_error_and_no_failure(reviewed: float) -> None:
     """Alerts of the canary that are all looked at seem more false: the coverage says why, before anybody fails."""
@@ -96,6 +98,7 @@ def test_reviewing_the_canary_more_is_an_error_and_no_failure(reviewed: float) -
         assert found[-1]["alert_precision"] is Status.ERROR, seed
 
 
+@pytest.mark.slow
 def test_a_canary_that_alerts_more_still_fails_where_reviews_keep_pace() -> None:
     """Three times the false positives under the same review policy are a FAIL; the missed frauds are not touched."""
     for seed in range(4):

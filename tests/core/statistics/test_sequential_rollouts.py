@@ -24,6 +24,7 @@ from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, Segment, lo
 STEPPED = (0.1, 0.25, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "until"), [((0.1,), (2_000,)), (STEPPED, (500, 1_200, 2_000))])
 def test_rollouts_fail_where_the_evidence_says_so(weights: tuple[float, ...], until: tuple[int, ...]) -> None:
     """Thousands of rollouts at once are judged as each would be alone, with a look at every event."""

@@ -118,6 +118,7 @@ def test_what_can_never_pass_is_warned_of(plan: Plan, warns: str) -> None:
     assert any(warns in warning for warning in check_plan(plan, traffic=50).warnings)
 
 
+@pytest.mark.slow
 def test_the_words_say_what_the_plan_says() -> None:
     """Alpha, its extras, gates, times, the blast radius and the watch are all told."""
     text = re.sub(r"(?m)^#(?=(  )?\w+:)", "", TEMPLATE).replace("gates: []", "gates: [25]")

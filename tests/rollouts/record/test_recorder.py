@@ -73,6 +73,7 @@ def fds(*words: str) -> Result:
 # --- the autopilot's record ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("canary", "decision", "verdict", "said"),
     [

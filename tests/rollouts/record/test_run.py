@@ -271,6 +271,7 @@ def test_a_run_says_what_was_decided_and_keeps_the_report(
     assert run.data.metrics["rollout/weight"] == (100 if kind is Kind.COMPLETE else 0)
 
 
+@pytest.mark.slow
 def test_a_rollout_that_a_person_ended_is_closed_at_the_next_look(trial: Trial, recorder: RolloutRecorder) -> None:
     """An abort by hand is told as one, with that person's name."""
     recorder.on_tick(trial.later().tick())
@@ -515,6 +516,7 @@ def test_two_autopilots_tell_a_change_under_one_id(trial: Trial) -> None:
     assert [told.id for told in trial.notifications()] == [f"{ROLLOUT}-1", f"{ROLLOUT}-2", f"{ROLLOUT}-2"]
 
 
+@pytest.mark.slow
 def test_a_change_during_an_outage_is_told_at_once(trial: Trial, recorder: RolloutRecorder, server: Broken) -> None:
     """Telling does not wait for tracking."""
     recorder.on_tick(trial.later().tick())

@@ -141,6 +141,7 @@ def test_a_hand_or_an_emergency_that_ended_a_rollout_is_named() -> None:
     assert summary(back).startswith("A rollback by hand to version 6 ended the trial of version 4.")
 
 
+@pytest.mark.slow
 def test_a_watch_is_told_from_the_champion_s_side() -> None:
     """In a watch the roles are turned: the champion is judged, the former champion is its control."""
     plan = Plan([5], guardrails=SMALL.guardrails, watch=Watch("7d", 5))
@@ -206,6 +207,7 @@ def test_steps_have_their_share_time_actor_and_reason() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_guardrail_shows_both_numbers_interval_evidence_and_verdict() -> None:
     """Rates in percent, scores as they are; evidence as a share of what decides; an open end is infinite."""
     found = {section.name: section for section in sections(told(Trial(), Status.PASS, Status.FAIL))}

@@ -488,6 +488,7 @@ async def test_a_key_that_is_no_number_one_could_write_is_refused(tmp_path: Path
             assert answer.status_code in ((400,) if weight is None else (200, 400)), answer.text
 
 
+@pytest.mark.slow
 async def test_a_parquet_body_is_bounded_by_what_it_unpacks_to(served: Served):
     """A text of 100 kB in each of 5,000 rows is small in a file and large in memory: refused, or passed over."""
     frame = pd.DataFrame([ROW] * 5_000)

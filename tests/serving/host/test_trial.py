@@ -87,6 +87,7 @@ def _served(folder: Path, version: int) -> App:
     return app
 
 
+@pytest.mark.slow
 def test_an_example_with_a_gap_in_a_text_answers_as_a_request(tmp_path: Path, model: ManagedModel) -> None:
     """MLflow writes the gap as NaN into the example; that is a gap, for the trial and for whoever posts the file."""
     example = pd.DataFrame({"amount": [1.5, 2.5], "channel": ["web", None]})

@@ -264,6 +264,7 @@ async def test_counts_are_written_when_they_change(served: Served):
     assert path.exists()
 
 
+@pytest.mark.slow
 async def test_columns_swap_under_load_without_a_mixed_row(served: Served):
     """While versions with their columns in another order take turns, no row is read for one and scored by another."""
     put(served.cache, 2, inputs=dict(reversed(INPUTS.items())))
