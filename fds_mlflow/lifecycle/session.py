@@ -80,13 +80,17 @@ class Session:
         self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 
+    @property
+    def _named_outcomes(self) -> OutcomeStore | str | None:
+        return self._outcomes or environment.setting(environment.OUTCOMES_URI)
+
     @cached_property
     def outcomes(self) -> OutcomeStore:
         """The store of outcomes and labels."""
         from fds_mlflow.outcomes.database import DEFAULT_URL
         from fds_mlflow.outcomes.store import OutcomeStore
 
-        given = self._outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL
+        given = self._named_outcomes or DEFAULT_URL
         return OutcomeStore(given) if isinstance(given, str) else given
 
     @property
@@ -94,8 +98,7 @@ class Session:
         """Whether an outcome store is named, or the default one is there: one that is made only now knows nothing."""
         from fds_mlflow.outcomes.database import DEFAULT_URL
 
-        named = self._outcomes or environment.setting(environment.OUTCOMES_URI)
-        return bool(named) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
+        return bool(self._named_outcomes) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
 
     def run(
         self,

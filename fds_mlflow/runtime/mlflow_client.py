@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 HTTP_TIMEOUT = 10.0
 """Seconds one HTTP request may take. MLflow's own 120 s would make a dead operation look alive for minutes."""
 
-_HTTP_SETTINGS = {
+_CALL_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(int(HTTP_TIMEOUT)),
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # whoever ends a run would have its address, password included
 }
 _settings_lock = threading.Lock()
 _settings_users = 0
@@ -157,14 +158,14 @@ def tracking(about: str) -> Iterator[None]:
 
 @contextmanager
 def short_requests() -> Iterator[None]:
-    """Turn MLflow's own HTTP retries and its long timeout off while registry calls are under way.
+    """Turn MLflow's own HTTP retries, its long timeout and its prints off while our calls to it are under way.
 
     They are settings of the process in MLflow, so users are counted, and the last one puts them back.
     """
     global _settings_users  # noqa: PLW0603
     with _settings_lock:
         if _settings_users == 0:
-            for name, value in _HTTP_SETTINGS.items():
+            for name, value in _CALL_SETTINGS.items():
                 _settings_before[name] = os.environ.get(name)
                 os.environ[name] = value
         _settings_users += 1

@@ -66,7 +66,7 @@ class Told:
 
 def store_at(uri: str) -> MlflowStore:
     """A registry whose requests give up in time for the short lives of intents here."""
-    mlflow_client._HTTP_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(WRITE_LIMIT)
+    mlflow_client._CALL_SETTINGS["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(WRITE_LIMIT)
     store = MlflowStore(registry_uri=uri, tracking_uri=uri)
     store.write_limit = float(WRITE_LIMIT)
     return store

@@ -7,7 +7,6 @@ deleted runs until they are purged). Both can be repeated, so any number of proc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ class RolloutRuns:
 
     def close(self, run: Run, status: str, time: datetime) -> None:
         """End the run."""
-        with _translated(), _silent():
+        with _translated():
             self._client.set_terminated(run.info.run_id, status, _milliseconds(time))
 
     def series(self, run: Run) -> dict[str, tuple[tuple[datetime, float], ...]]:
@@ -194,21 +193,6 @@ def _translated() -> Iterator[None]:
         raise UnavailableError(
             f"tracking did not take it: {said}", fix="check that the tracking server runs; it is caught up later"
         ) from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """MLflow prints the run's address, password included, on the standard output of whoever ends a run."""
-    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
-    before = os.environ.get(name)
-    os.environ[name] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _milliseconds(time: datetime) -> int:

@@ -99,4 +99,4 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the client give up on a request after one second."""
     from fds_mlflow.runtime import mlflow_client
 
-    return lambda: monkeypatch.setitem(mlflow_client._HTTP_SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    return lambda: monkeypatch.setitem(mlflow_client._CALL_SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
