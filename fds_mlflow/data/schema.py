@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.errors import ConfigError
@@ -110,39 +111,105 @@ Zone = Annotated[str, AfterValidator(_zone)]
 """The name of an IANA time zone, checked when it is read."""
 
 
+TimeUnit = Literal["ns", "us", "ms", "s", "min", "h", "d"]
+"""What a numeric time counts."""
+
+
+def _encoding(value: str) -> str:
+    try:
+        return codecs.lookup(value).name
+    except LookupError:
+        raise ValueError(f"{value!r} is no encoding such as utf-8, cp1252 or latin-1") from None
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
+"""The name of a text encoding, checked when it is read."""
+
+_Value = str | bool | int | float
+
+
+class LabelValues(BaseModel):
+    """Which values of the label column mean what; any other one is refused.
+
+    Attributes:
+        fraud: Values that mean fraud.
+        genuine: Values that mean genuine.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fraud: tuple[_Value, ...] = Field(min_length=1)
+    genuine: tuple[_Value, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        both = {str(v).lower() for v in self.fraud} & {str(v).lower() for v in self.genuine}
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} cannot mean both fraud and genuine")
+        return self
+
+
 class Schema(BaseModel):
     """Which column of a source plays which role; everything downstream knows the roles only.
 
     Attributes:
         transaction_id: Column of the unique id. The key must be given; ``None`` numbers the rows 0, 1, ...
-        time: Column of the time: timestamps, ISO 8601 text, or numbers when `time_unit` is given.
+        time: Column of the time: timestamps, text, or numbers when `time_unit` is given. Several columns, such as a
+            date and a time of day, are joined by a space. The key must be given; ``None`` where there is no time, and
+            then there are no windows and no split by time.
+        time_format: How a textual time is written, in the signs of ``strptime`` (``%d.%m.%Y %H:%M``); ISO 8601 when not
+            given.
         time_unit: Unit of a numeric time.
         time_origin: ISO 8601 moment that a numeric time counts from; 1970-01-01 UTC when not given.
         time_zone: IANA zone of times that carry no offset (and of `time_origin`); UTC when not given.
             Of the two readings of an hour that occurs twice in autumn, the first is taken.
-        amount: Column of the amount, in the currency's main unit.
+        amount: Column of the amount, in the currency's main unit. The key must be given; ``None`` where there is none.
         entities: Role -> column: ``{"customer": "CUST_NO", "device": "dev"}``.
-        label: Column of the label: 0/1 or false/true, 1 = fraud. ``None`` when there is none.
+        label: Column of the label, 1 = fraud. ``None`` when there is none.
+        label_values: What its values mean; 0/1 and false/true when not given. Rows without a label serve as the past of
+            others and are left out of training.
         label_known_at: Column of the moment the label became known; missing = never.
         label_delay: Constant delay of the label ("7d"), where there is no `label_known_at` column.
+        labels_mature: Age at which a transaction that nobody reported counts as genuine ("30d"): where
+            `label_known_at` is known for frauds only.
+        known_later: Columns that are filled in after the transaction, such as the date of a chargeback; no feature and
+            no role may read them.
         numeric: Further numeric columns, under their own names.
-        categorical: Further text columns, under their own names.
+        categorical: Further text columns, under their own names; an entity's role among them is a category too.
+        missing: Texts that stand for a missing value in every column, besides the empty one ("?", "NULL").
+        decimal: Sign before the decimals of textual numbers.
+        thousands: Sign between groups of three digits of textual numbers; none when not given.
+        currency: Signs or codes before or after textual numbers, to be passed over ("$", "EUR").
+        separator: Sign between the fields of a text file; a comma, or a tabulator in ``.tsv``, when not given.
+        encoding: Encoding of a text file; by its byte order mark, else UTF-8, when not given.
+        sheet: Sheet of a workbook; its first when not given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     transaction_id: str | None
-    time: str
-    time_unit: Literal["s", "ms", "us"] | None = None
+    time: str | tuple[str, ...] | None
+    time_format: str | None = None
+    time_unit: TimeUnit | None = None
     time_origin: str | None = None
     time_zone: Zone | None = None
-    amount: str
+    amount: str | None
     entities: dict[str, str] = {}
     label: str | None = None
+    label_values: LabelValues | None = None
     label_known_at: str | None = None
     label_delay: Duration | None = None
+    labels_mature: Duration | None = None
+    known_later: list[str] = []
     numeric: list[str] = []
     categorical: list[str] = []
+    missing: list[str] = []
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", " ", "'", "_"] | None = None
+    currency: list[str] = []
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    encoding: Encoding | None = None
+    sheet: str | None = None
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
@@ -170,28 +237,89 @@ class Schema(BaseModel):
             datetime.fromisoformat(value)
         return value
 
+    @field_validator("time_format")
+    @classmethod
+    def _is_format(cls, value: str | None) -> str | None:
+        if value is not None and "%" not in value:
+            raise ValueError(f"{value!r} has no sign such as %Y, %m or %d in it")
+        return value
+
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _has_consistent_time(self) -> Self:
         if self.time_origin is not None and self.time_unit is None:
             raise ValueError("'time_origin' needs 'time_unit': it is the start of a numeric time")
+        if self.time_format is not None and self.time_unit is not None:
+            raise ValueError("give 'time_format' for text or 'time_unit' for numbers, not both")
+        if isinstance(self.time, tuple) and (self.time_unit is not None or not self.time):
+            raise ValueError(
+                "several columns of 'time' are joined as text: give one at least, and 'time_format'"
+            )
+        if self.time is None:
+            given = [k for k in ("time_format", "time_unit", "label_known_at", "label_delay") if getattr(self, k)]
+            if given:
+                raise ValueError(f"{' and '.join(map(repr, given))} need 'time'")
+        return self
+
+    @model_validator(mode="after")
+    def _has_consistent_label(self) -> Self:
         if self.label is None and (self.label_known_at or self.label_delay):
             raise ValueError("'label_known_at' and 'label_delay' need 'label'")
+        if self.label is None and self.label_values is not None:
+            raise ValueError("'label_values' needs 'label'")
         if self.label_known_at is not None and self.label_delay is not None:
             raise ValueError("give 'label_known_at' or 'label_delay', not both")
+        if self.labels_mature is not None and self.label_known_at is None:
+            raise ValueError("'labels_mature' needs 'label_known_at': with 'label_delay' every label becomes known")
+        return self
+
+    @model_validator(mode="after")
+    def _has_distinct_names(self) -> Self:
         for role in self.entities:
             if not _ROLE.match(role) or role in RESERVED:
                 raise ValueError(f"entity role {role!r}: use lower-case letters, digits and _, and none of {RESERVED}")
         taken: set[str] = set(RESERVED) | set(self.entities)
         for name in (*self.numeric, *self.categorical):
-            if name in taken:
+            if name in taken and not (name in self.categorical and self.entities.get(name) == name):
                 raise ValueError(f"extra column {name!r} is named twice or is the name of a role: rename the column")
             taken.add(name)
+        for name in self.categorical:
+            if self.categorical.count(name) > 1:
+                raise ValueError(f"extra column {name!r} is named twice")
         return self
 
-    def columns(self) -> dict[str, str]:
-        """Map each canonical column to the source column it is read from, in canonical order."""
-        found = {"transaction_id": self.transaction_id, "time": self.time, "amount": self.amount}
-        found |= self.entities
-        found |= {"label": self.label, "label_known_at": self.label_known_at}
-        found |= {name: name for name in (*self.numeric, *self.categorical)}
-        return {role: column for role, column in found.items() if column is not None}
+    @model_validator(mode="after")
+    def _leaks_nothing(self) -> Self:
+        """No role but its own may read what tells the label, or what is known later only."""
+        closed = {self.label: "label", self.label_known_at: "label_known_at"} | dict.fromkeys(
+            self.known_later, "known_later"
+        )
+        closed.pop(None, None)
+        roles = self.roles()
+        for role, columns in roles.items():
+            for column in columns:
+                own = closed.get(column)
+                if own not in (None, role) and (own, role) != ("known_later", "label_known_at"):
+                    raise ValueError(
+                        f"column {column!r} is {own!r}, so {role!r} may not read it: it would tell the label before it "
+                        "is known"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _writes_numbers(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"'decimal' and 'thousands' are both {self.decimal!r}")
+        return self
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Map each canonical column to the source columns that it is read from, in canonical order."""
+        time = (self.time,) if isinstance(self.time, str) else self.time or ()
+        single = {"transaction_id": self.transaction_id, "amount": self.amount, **self.entities}
+        single |= {"label": self.label, "label_known_at": self.label_known_at}
+        single |= {name: name for name in (*self.numeric, *self.categorical)}
+        found = {"transaction_id": (), "time": time} | {r: (c,) for r, c in single.items() if c is not None}
+        return {role: columns for role, columns in found.items() if columns}
+
+    def columns(self) -> list[str]:
+        """The source columns that are read, each once."""
+        return list(dict.fromkeys(column for columns in self.roles().values() for column in columns))

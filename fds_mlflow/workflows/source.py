@@ -75,7 +75,7 @@ def recognise(data: str) -> str:
     if absent(beside) is None:
         return str(beside)
     columns = set(readers.column_names(path))
-    fitting = [name for name in SHIPPED if set(Schema.load(name).columns().values()) <= columns]
+    fitting = [name for name in SHIPPED if set(Schema.load(name).columns()) <= columns]
     if len(fitting) == 1:
         return fitting[0]
     describe = f"describe the columns in a YAML file and pass it as the schema (--schema), or put it at {beside}"
