@@ -24,7 +24,7 @@ from fds_mlflow.data.transactions import Digest, Schema, as_schema
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.spec import FeatureSpec, genuine_labels
 
 if TYPE_CHECKING:
     import duckdb
@@ -141,6 +141,7 @@ class _Work:
     def _read(self) -> tuple[int, str, tuple[datetime, datetime]]:
         """Fill the tables kept (what goes to the output as it is) and given (what the queries need)."""
         rows, mark = 0, Digest()
+        genuine, genuine_known, timed = 0, 0, False
         first, last = pd.Timestamp.max, pd.Timestamp.min
         for table in readers.chunks(self.source, self.schema):
             if table.num_rows == 0:
@@ -150,6 +151,8 @@ class _Work:
             if rows == 0:
                 self.spec.check(kinds, where=self.source)
             mark.update(frame)
+            timed = timed or bool(frame["time"].notna().any())
+            genuine, genuine_known = map(sum, zip((genuine, genuine_known), genuine_labels(frame), strict=True))
             first, last = min(first, frame["time"].min()), max(last, frame["time"].max())
             given = staged(frame, self.spec, rows)
             plain = {name: frame[name] for name in keys(kinds)} | plain_features(frame, self.spec)
@@ -160,6 +163,7 @@ class _Work:
             rows += len(frame)
         if rows == 0:
             raise DataError(f"{self.source} has no rows", fix="check the file")
+        self.spec.check_rows(timed=timed, genuine=genuine, genuine_known=genuine_known, where=self.source)
         ends = first.to_pydatetime().replace(tzinfo=UTC), last.to_pydatetime().replace(tzinfo=UTC)
         return rows, mark.hex(), ends
 
