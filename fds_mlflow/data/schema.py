@@ -242,6 +242,10 @@ class Schema(BaseModel):
     def _is_format(cls, value: str | None) -> str | None:
         if value is not None and "%" not in value:
             raise ValueError(f"{value!r} has no sign such as %Y, %m or %d in it")
+        if value is not None:
+            import pandas as pd
+
+            pd.to_datetime(pd.Series(["?"]), format=value, errors="coerce")  # its signs are known
         return value
 
     @model_validator(mode="after")
@@ -251,9 +255,7 @@ class Schema(BaseModel):
         if self.time_format is not None and self.time_unit is not None:
             raise ValueError("give 'time_format' for text or 'time_unit' for numbers, not both")
         if isinstance(self.time, tuple) and (self.time_unit is not None or not self.time):
-            raise ValueError(
-                "several columns of 'time' are joined as text: give one at least, and 'time_format'"
-            )
+            raise ValueError("several columns of 'time' are joined as text: give one at least, and 'time_format'")
         if self.time is None:
             given = [k for k in ("time_format", "time_unit", "label_known_at", "label_delay") if getattr(self, k)]
             if given:

@@ -50,7 +50,8 @@ class FeatureTable:
         spec: What they were computed from.
         digest: Digest of the transactions.
         source: Where the transactions came from, for people.
-        period: First and last time of the transactions (UTC, aware).
+        period: First and last time of the transactions (UTC, aware); None without a time.
+        notes: What was left out, a sentence each.
     """
 
     frame: pd.DataFrame
@@ -59,7 +60,8 @@ class FeatureTable:
     spec: FeatureSpec
     digest: str
     source: str
-    period: tuple[datetime, datetime]
+    period: tuple[datetime, datetime] | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -96,7 +98,7 @@ def compute(
         threads: Threads for DuckDB; as many as there are cores by default.
 
     Returns:
-        One row per transaction, in input order.
+        One row per transaction that has a label, or every transaction where there are no labels, in input order.
 
     Raises:
         ConfigError: The specification needs a column that is not there.
@@ -116,7 +118,12 @@ def compute(
     plain = plain_features(frame, spec)
     columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
-    return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
+    notes = known.notes if known is not None else ()
+    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    if "label" not in table or not table["label"].isna().any():
+        return made
+    made = made.where(table["label"].notna())  # they were the past of others
+    return replace(made, frame=made.frame.assign(label=made.frame["label"].astype(np.int8)))
 
 
 def _window_values(
