@@ -281,6 +281,10 @@ class Schema(BaseModel):
     def _is_format(cls, value: str | None) -> str | None:
         if value is not None and "%" not in value:
             raise ValueError(f"{value!r} has no sign such as %Y, %m or %d in it")
+        if value is not None:
+            import pandas as pd
+
+            pd.to_datetime(pd.Series(["?"]), format=value, errors="coerce")  # its signs are known
         return value
 
     @model_validator(mode="after")

@@ -50,8 +50,8 @@ class FeatureTable:
         spec: What they were computed from.
         digest: Digest of the transactions.
         source: Where the transactions came from, for people.
-        period: First and last time of the transactions (UTC, aware); None where they have no time.
-        notes: What was left out of the transactions, a sentence each.
+        period: First and last time of the transactions (UTC, aware); None without a time.
+        notes: What was left out, a sentence each.
     """
 
     frame: pd.DataFrame
@@ -98,7 +98,7 @@ def compute(
         threads: Threads for DuckDB; as many as there are cores by default.
 
     Returns:
-        One row per transaction, in input order.
+        One row per transaction that has a label, or every transaction where there are no labels, in input order.
 
     Raises:
         ConfigError: The specification needs a column that is not there, or what the rows do not hold: a time, labels of
@@ -123,7 +123,11 @@ def compute(
     columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
     notes = known.notes if known is not None else ()
-    return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    if "label" not in table or not table["label"].isna().any():
+        return made
+    made = made.where(table["label"].notna())  # they were the past of others
+    return replace(made, frame=made.frame.assign(label=made.frame["label"].astype(np.int8)))
 
 
 def _window_values(

@@ -70,7 +70,7 @@ def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Tab
     for name, column in duckdb_sql.inputs(spec).items():
         columns[column] = pa.array(frame[name], from_pandas=True)
     if spec.uses_labels:
-        columns["label"] = pa.array(frame["label"].to_numpy())
+        columns["label"] = pa.array(frame["label"], from_pandas=True)
         known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
         columns["known"] = pa.array(_micros(known), mask=known.isna().to_numpy())
     return pa.table(columns)
