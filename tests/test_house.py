@@ -93,6 +93,7 @@ def test_what_core_may_not_import_is_found(line: str) -> None:
     assert len(strangers(f"import math\n{line}\n")) == 1
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "line"),

@@ -154,6 +154,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     graded(
@@ -179,6 +180,7 @@ def test_every_verb_takes_what_a_server_answers(
                 told(CliRunner().invoke(main, words), words, verb)
 
 
+@pytest.mark.tested(4)
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     [

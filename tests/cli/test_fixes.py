@@ -162,6 +162,7 @@ SITUATIONS: dict[str, tuple[list[list[str]], list[str], str, str]] = {
 }
 
 
+@pytest.mark.tested(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", graded(SITUATIONS))
 def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
@@ -221,6 +222,7 @@ def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud
     assert fds(*words, option).exit_code == 0
 
 
+@pytest.mark.tested(3)
 @pytest.mark.parametrize(
     ("words", "value"),
     graded(
@@ -302,6 +304,7 @@ def test_such_values_are_refused_in_python_too() -> None:
             call()
 
 
+@pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("words", "fix"),
     graded(

@@ -105,6 +105,7 @@ class TestReadme:
         assert MlflowClient(mlflow_uri).get_model_version_by_alias("fraud", "champion").version in (1, "1")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("script", named(EXAMPLES))
 def test_every_example_runs(script: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_transaction_announces_itself_once(postgres_url: str) -> None:
         assert connection.scalar(held) == 1
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> None:
     """Two judges who count while two writers write see whole batches add up, and in the end everything once."""
@@ -131,6 +132,7 @@ for number in range(chunks):
 """
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_killed_in_the_middle(shared: OutcomeStore, shared_url: str, chunks: int) -> None:

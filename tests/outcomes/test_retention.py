@@ -103,6 +103,7 @@ def test_row_numbers_are_never_used_again(store: OutcomeStore) -> None:
     assert only(store.evidence("fraud", "S", TERMS, as_of=LATER)).requests == 1
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_more_than_a_chunk(memory: OutcomeStore) -> None:
     """Deleting takes as many transactions as it needs."""

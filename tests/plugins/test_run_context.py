@@ -119,6 +119,7 @@ def test_importing_the_provider_is_light():
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("first", ["mlflow", "fds_mlflow_plugins.run_context", "fds_mlflow.training.pipeline"])
 @pytest.mark.slow
 def test_mlflow_registers_it_whatever_is_imported_first(first: str):

@@ -194,6 +194,7 @@ def test_a_command_tells_the_webhook(live: ManagedModel, http: HttpReceiver, mon
 # --- on a server ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_mlflow_s_own_webhooks_fire_for_our_operations(mlflow_with_webhooks: Server, http: HttpReceiver) -> None:
     """Who listens to MLflow hears of every alias we move and every rollout tag; its signature differs in names only."""
     mlflow.set_tracking_uri(mlflow_with_webhooks.url)

@@ -323,6 +323,7 @@ def points(svg: str, colour: str) -> int:
     return len(re.findall(rf'^     <use .*style="fill: var\(--{colour}\); stroke: var', svg, re.MULTILINE))
 
 
+@pytest.mark.tested(4)
 @pytest.mark.parametrize("seconds", graded([0.4, 0.0, 5.0, 90.0]))
 @pytest.mark.parametrize("count", graded([2, 1, 5]))
 def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: float, count: int) -> None:
