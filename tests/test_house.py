@@ -127,6 +127,7 @@ def test_no_file_outgrows_a_sitting() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
+@pytest.mark.slow
 def test_no_function_outgrows_a_screen() -> None:
     """A function is seen at once. Migrations are never changed, so theirs stay as they were."""
     found = {

@@ -455,6 +455,7 @@ def test_new_columns_are_allowed_where_a_person_says_so(live: Live) -> None:
     assert live.model.promote(2, allow_new_columns=True).changed
 
 
+@pytest.mark.slow
 @pytest.mark.tested(2)
 @pytest.mark.parametrize("threshold", graded([None, "high", "1.5", "nan", "-0.1", ""], quick=2))
 def test_a_version_without_a_threshold_may_not_serve(live: Live, threshold: str | None) -> None:
@@ -566,6 +567,7 @@ def test_a_version_that_was_rolled_back_from_is_marked(live: Live) -> None:
     assert live.model.rollback.to(2, reason="cleared").changed
 
 
+@pytest.mark.slow
 def test_a_version_never_champion_is_no_rollback_target(live: Live) -> None:
     """A rollback goes back; to something new one promotes."""
     live.register("good", "better")

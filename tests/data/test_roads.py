@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fds_mlflow.data.codes import code
 from fds_mlflow.data.frames import code_column
 from fds_mlflow.data.transactions import Transactions, load
+from fds_mlflow.errors import DataError
 
 SCHEMA: dict[str, Any] = {"transaction_id": "id", "time": "t", "amount": "eur", "label": "y"}
 
@@ -82,7 +83,12 @@ VALUES: dict[str, Any] = {
 
 def _frame(values: Any) -> pd.DataFrame:
     n = len(values)
-    columns = {"id": range(n), "t": pd.date_range("2026-01-01", periods=n, freq="h"), "eur": 1.5, "y": [0, 1] * (n // 2)}
+    columns = {
+        "id": range(n),
+        "t": pd.date_range("2026-01-01", periods=n, freq="h"),
+        "eur": 1.5,
+        "y": [0, 1] * (n // 2),
+    }
     frame = pd.DataFrame(columns)
     return frame.assign(code=values)
 
@@ -110,20 +116,21 @@ def test_numbers_and_booleans_are_the_same_numbers_on_every_road(tmp_path: Path)
 
 
 def test_times_of_several_kinds_keep_their_offsets_and_hours(tmp_path: Path) -> None:
-    """Dates and datetimes side by side in a frame are no shorter than in a file, and one without an offset is refused."""
+    """Dates and datetimes side by side in a frame keep their hours; an offset that only some have is refused."""
     mixed = [pd.Timestamp("2026-01-01 14:00").to_pydatetime(), pd.Timestamp("2026-01-02").date()]
     frame = _frame([1, 2]).assign(t=pd.Series(mixed, dtype=object))
-    assert load(frame, **SCHEMA).frame["time"].tolist() == [pd.Timestamp("2026-01-01 14:00"), pd.Timestamp("2026-01-02")]
+    assert load(frame, **SCHEMA).frame["time"].tolist() == [
+        pd.Timestamp("2026-01-01 14:00"),
+        pd.Timestamp("2026-01-02"),
+    ]
     aware = frame.assign(t=pd.Series([mixed[0], pd.Timestamp("2026-01-01", tz="Europe/Berlin")], dtype=object))
-    with pytest.raises(Exception, match="without an offset among times with one"):
+    with pytest.raises(DataError, match="without an offset among times with one"):
         load(aware, **SCHEMA)
 
 
-@given(st.one_of(st.integers(-(2**52), 2**52), st.booleans(), st.floats(allow_nan=False, allow_infinity=False, width=32)))
+@given(st.one_of(st.integers(-(2**52), 2**52), st.booleans(), st.floats(-1e6, 1e6, width=32)))
 def test_a_code_is_the_same_as_number_and_as_text(value: Any) -> None:
     """A code that went through a text file, as Python or pandas write it, is the code that it was."""
-    if isinstance(value, float) and abs(value) >= 2**24:
-        return
     assert code(str(value)) == code(value)
     assert code(code(value)) == code(value)
 

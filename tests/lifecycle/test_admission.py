@@ -177,6 +177,7 @@ def test_given_rows_take_the_place_of_the_test_set(offline: Offline, verb: Verb)
     assert "clearly better" in verb(2).message
 
 
+@pytest.mark.slow
 @pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("rows", "says"),

@@ -166,6 +166,7 @@ def test_a_chunk_is_bounded(memory: OutcomeStore) -> None:
     assert requests == [4, 8, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_look_reads_only_what_is_new(memory: OutcomeStore) -> None:
     """No statement of a look walks through a table, or through a rollout: each finds its rows by an index."""
     memory.record([outcome(key=f"TX{n}", request_id=f"R{n}", flagged=n % 2 == 0) for n in range(30)])

@@ -98,6 +98,7 @@ def test_no_repository_no_git_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_mlflow_asks_it(mlflow_uri: str):
     """Installed, MLflow finds the provider and puts its tags on a run started inside our block only."""
     import mlflow

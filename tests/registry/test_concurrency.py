@@ -57,6 +57,7 @@ def told(events: tuple[Event, ...]) -> list[Routing]:
 # --- schedules -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.tested(4)
 @pytest.mark.parametrize("name", graded(PAIRS, quick=3))
 @pytest.mark.parametrize("first", graded([0, 1]), ids=["one first", "other first"])

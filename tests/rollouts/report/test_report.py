@@ -221,6 +221,7 @@ def test_every_guardrail_shows_both_numbers_interval_evidence_and_verdict() -> N
     assert [len(section.plots) for section in found.values()] == [0, 3, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_events_that_did_not_take_effect_are_shown_and_decide_nothing() -> None:
     """An abandoned abort is in the table of events; the rollout goes on."""
     trial = Trial(SMALL)
