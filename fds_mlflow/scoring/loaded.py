@@ -160,8 +160,8 @@ class Loaded:
         if isinstance(rows[0], Piece):
             assert self._pyfunc is not None
             data = rows[0].batch.taken([row.place for row in rows])
-            there = [name for name in self.codes if name in getattr(data, "columns", ())]
-            data = data.assign(**{name: code_column(data[name]) for name in there}) if there else data
+            coded = [name for name in self.codes if name in getattr(data, "columns", ())]
+            data = data.assign(**{name: code_column(data[name]) for name in coded}) if coded else data
             return self._pyfunc(data, self._seconds)
         if isinstance(rows[0], dict):
             assert self._pyfunc is not None
