@@ -22,7 +22,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, handbook_spec
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec
 
 __all__ = [
     "FeatureFile",
@@ -101,7 +101,8 @@ def compute(
         One row per transaction that has a label, or every transaction where there are no labels, in input order.
 
     Raises:
-        ConfigError: The specification needs a column that is not there.
+        ConfigError: The specification needs a column that is not there, or what the rows do not hold: a time, labels of
+            genuine transactions that become known.
         DataError: There are no rows.
     """
     known = transactions if isinstance(transactions, Transactions) else None
@@ -112,6 +113,9 @@ def compute(
         raise DataError(f"{source} has no rows", fix="give at least one transaction")
     spec.check(kinds, where=source)
     mark, span = (known.digest, known.period) if known is not None else (digest(frame), period(frame["time"]))
+    # A bare frame may be a few rows to score, whose labels say nothing yet.
+    genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
+    spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
     values = _window_values(frame, spec, threads)
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}

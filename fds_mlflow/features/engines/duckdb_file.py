@@ -24,7 +24,7 @@ from fds_mlflow.data.transactions import Digest, Schema, as_schema, period
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.spec import FeatureSpec, genuine_labels
 
 if TYPE_CHECKING:
     import duckdb
@@ -155,7 +155,7 @@ class _Work:
     def _read(self) -> tuple[int, str, tuple[datetime, datetime] | None, tuple[str, ...]]:
         """Fill the tables kept (what goes to the output as it is) and given (what the queries need)."""
         rows, mark, reading = 0, Digest(), Canonical(self.schema, self.source)
-        spans = []
+        spans, genuine, genuine_known = [], 0, 0
         for table in readers.chunks(self.source, self.schema, progress=self.progress):
             frame = reading.frame(table)
             if frame is None or reading.problems:
@@ -164,6 +164,7 @@ class _Work:
             if rows == 0:
                 self.spec.check(kinds, where=self.source)
             mark.update(frame)
+            genuine, genuine_known = map(sum, zip((genuine, genuine_known), genuine_labels(frame), strict=True))
             spans.append(frame["time"].agg(["min", "max"]))
             given = staged(frame, self.spec, rows)
             plain = {name: frame[name] for name in keys(kinds)} | plain_features(frame, self.spec)
@@ -174,7 +175,9 @@ class _Work:
             rows += len(frame)
         notes = reading.finish()
         self.unlabelled = reading.unlabelled
-        return rows, mark.hex(), period(pd.concat(spans)), notes
+        span = period(pd.concat(spans))
+        self.spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=self.source)
+        return rows, mark.hex(), span, notes
 
     def _insert(self, name: str, rows: pa.Table, *, create: bool) -> None:
         self.connection.register("stretch", rows)

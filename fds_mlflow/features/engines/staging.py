@@ -22,8 +22,8 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
     Raises:
         ConfigError: The frame is not in canonical columns.
     """
-    missing = [name for name in ("transaction_id", "time") if name not in frame.columns]
-    if missing:
+    missing = [name for name in ("transaction_id", "time", "amount") if name not in frame.columns]
+    if missing not in ([], ["amount"]):  # there are transactions without an amount
         raise ConfigError(
             f"the frame has no column {', '.join(missing)}",
             fix="give canonical columns: the frame of fds_mlflow.data.transactions.load(...)",
@@ -39,7 +39,8 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
         elif schema is not None:
             kinds[name] = "entity" if name in schema.entities else "categorical"
         else:
-            kinds[name] = "categorical" if name in spec.categorical else "entity"
+            own = name in spec.categorical and name not in duckdb_sql.entities(spec)
+            kinds[name] = "categorical" if own else "entity"
     return kinds
 
 
