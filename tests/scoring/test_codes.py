@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 ROLES: dict[str, Any] = {
     "transaction_id": None,
-    "time": None,
+    "time": "t",
     "amount": "eur",
     "label": "y",
     "categorical": ["mcc", "abroad"],
@@ -48,7 +48,8 @@ def shop() -> pd.DataFrame:
     mcc = rng.choice([101.0, 7.0, 30.0, np.nan], 3_000)
     abroad = rng.random(3_000) < 0.3
     fraud = rng.random(3_000) < np.where((mcc == 101) & abroad, 0.7, 0.02)
-    return pd.DataFrame({"eur": rng.random(3_000), "mcc": mcc, "abroad": abroad, "y": fraud.astype(int)})
+    time = pd.date_range("2026-01-01", periods=3_000, freq="min")
+    return pd.DataFrame({"t": time, "eur": rng.random(3_000), "mcc": mcc, "abroad": abroad, "y": fraud.astype(int)})
 
 
 def cut(data: Any) -> Split:
@@ -81,13 +82,14 @@ def test_two_versions_on_another_road_are_as_good(model: ManagedModel, shop: pd.
     assert mlflow.MlflowClient().get_model_version("shop", "1").tags["fds.codes"] == FORM
 
 
+BARE = {"amount": 0.5, "weekend": 0.0, "night": 0.0}
 FORMS: list[tuple[Any, Any]] = [(101, True), (101.0, "True"), ("101", "true"), ("101.0", "TRUE")]
 
 
 def test_every_spelling_gets_the_same_score(model: ManagedModel) -> None:
     """A code as number, float or text, and a boolean as itself or as a word, are scored alike, alone and in frames."""
     for scorer in (model.scorer(1), accelerated(model.scorer(1))):
-        rows = [{"amount": 0.5, "mcc": mcc, "abroad": abroad} for mcc, abroad in FORMS]
+        rows = [{**BARE, "mcc": mcc, "abroad": abroad} for mcc, abroad in FORMS]
         expected = scorer.row(rows[2])
         assert expected > 0.3
         assert [scorer.row(row) for row in rows] == pytest.approx([expected] * 4)
@@ -107,9 +109,9 @@ def accelerated(scorer: Scorer) -> Scorer:
 def test_a_version_of_an_earlier_release_is_given_what_it_is_sent(model: ManagedModel) -> None:
     """A version without a record scores as it did: what it was never trained on stays unknown to it."""
     scorer = accelerated(model.scorer(2))
-    known, unknown = (scorer.row({"amount": 0.5, "mcc": mcc, "abroad": "true"}) for mcc in ("101", "101.0"))
+    known, unknown = (scorer.row({**BARE, "mcc": mcc, "abroad": "true"}) for mcc in ("101", "101.0"))
     assert known != unknown
-    assert unknown == scorer.row({"amount": 0.5, "mcc": "never seen", "abroad": "true"})
+    assert unknown == scorer.row({**BARE, "mcc": "never seen", "abroad": "true"})
 
 
 def test_requests_of_every_format_get_the_same_score(model: ManagedModel, tmp_path: Path) -> None:
@@ -122,13 +124,13 @@ def test_requests_of_every_format_get_the_same_score(model: ManagedModel, tmp_pa
     read_at = model.session.now()
     cache.write_table(Table(RoutingTable(1, None), (Served(1, "one", 0.5),), read_at))
     app.worker.follow()
-    expected = model.scorer(1).row({"amount": 0.5, "mcc": "101", "abroad": "true"})
+    expected = model.scorer(1).row({**BARE, "mcc": "101", "abroad": "true"})
 
     async def ask() -> list[float]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://fds") as client:
             found = []
             for mcc, abroad in FORMS:
-                row = {"transaction_id": "T", "amount": 0.5, "mcc": mcc, "abroad": abroad}
+                row = {"transaction_id": "T", **BARE, "mcc": mcc, "abroad": abroad}
                 one = await client.post("/score", content=json.dumps(row))
                 found.append(one.json()["score"])
                 frame = pd.DataFrame([row])
