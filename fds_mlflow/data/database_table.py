@@ -95,7 +95,7 @@ def _rows(connection: Connection, statement: Select[Any] | TextClause, request: 
 
 
 def _booleans(connection: Connection, statement: Select[Any] | TextClause) -> set[str]:
-    """Columns of a query that SQLite keeps as 0 and 1 and whose tables call them boolean; of a table SQLAlchemy knows."""
+    """Columns of a query that SQLite keeps as 0 and 1 and whose tables call them boolean."""
     from sqlalchemy import TextClause, text
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fds_mlflow.features.spec import default_spec
 from fds_mlflow.features.table import compute
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry.mlflow_store import MlflowStore
+from fds_mlflow.scoring.earlier import score_table
 from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.serving.host.prepare import prepare
@@ -32,6 +34,7 @@ from fds_mlflow.training.split import Split, stratified
 
 pytestmark = pytest.mark.slow
 
+PARAMS = {"n_estimators": 20, "early_stopping_rounds": 20}
 ROLES: dict[str, Any] = {
     "transaction_id": None,
     "time": "t",
@@ -59,20 +62,25 @@ def cut(data: Any) -> Split:
 
 
 @pytest.fixture
-def model(mlflow_uri: str, shop: pd.DataFrame, tmp_path: Path) -> Iterator[ManagedModel]:
+def model(mlflow_uri: str, shop: pd.DataFrame) -> ManagedModel:
     """A model with a version trained on the frame, and one as earlier releases logged it, with no word on its codes."""
-    params = {"n_estimators": 20, "early_stopping_rounds": 20}
-    trained = train(cut(shop), params=params, model_name="shop")
-    old = tmp_path / "old"
-    mlflow.artifacts.download_artifacts(artifact_uri=trained.model_uri, dst_path=str(old))
-    text = (old / "MLmodel").read_text()
-    (old / "MLmodel").write_text(text.replace("fds.codes: canonical", "fds.other: canonical"))
-    mlflow.MlflowClient().create_model_version("shop", source=old.as_uri(), tags={"fds.threshold": "0.5"})
-    yield ManagedModel("shop", outcomes="sqlite://")
+    trained = train(cut(shop), params=PARAMS, model_name="shop")
+    mlflow.MlflowClient().create_model_version(
+        "shop", source=Path(earlier(trained.model_uri).folder).as_uri(), tags={"fds.threshold": "0.5"}
+    )
+    return ManagedModel("shop", outcomes="sqlite://")
+
+
+def earlier(uri: str) -> Scorer:
+    """A version as earlier releases logged it, with no word on its codes."""
+    folder = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=tempfile.mkdtemp(dir=Path.cwd()))
+    described = Path(folder) / "MLmodel"
+    described.write_text(described.read_text().replace("fds.codes: canonical", "fds.other: canonical"))
+    return Scorer.of(2, 0.5, mlflow.pyfunc.load_model(folder), folder)
 
 
 def test_two_versions_on_another_road_are_as_good(model: ManagedModel, shop: pd.DataFrame, tmp_path: Path) -> None:
-    """A version trained on a frame is as good on the same rows from CSV or Parquet, and records how codes are spelled."""
+    """A version trained on a frame is as good on the same rows from CSV or Parquet, and records its spelling."""
     shop.to_csv(tmp_path / "x.csv", index=False)
     shop.to_parquet(tmp_path / "x.parquet")
     scorer = model.scorer(1)
@@ -112,6 +120,19 @@ def test_a_version_of_an_earlier_release_is_given_what_it_is_sent(model: Managed
     known, unknown = (scorer.row({**BARE, "mcc": mcc, "abroad": "true"}) for mcc in ("101", "101.0"))
     assert known != unknown
     assert unknown == scorer.row({**BARE, "mcc": "never seen", "abroad": "true"})
+
+
+def test_a_version_of_an_earlier_release_is_compared_fairly(mlflow_uri: str, shop: pd.DataFrame) -> None:
+    """A version trained on codes as a text file had them loses no comparison by the way its codes were spelled."""
+    parts = cut(shop)
+    as_text = {"mcc": {"101": "101.0", "7": "7.0", "30": "30.0"}, "abroad": {"true": "True", "false": "False"}}
+    before = {name: replace(part, frame=part.frame.replace(as_text)) for name, part in parts.parts.items()}
+    trained = train(replace(parts, **before), params=PARAMS, model_name="shop")
+    old = earlier(trained.model_uri)
+    scores = score_table(old, parts.test.x)
+    assert np.array_equal(scores, old.score(before["test"].x))
+    assert np.array_equal(scores, score_table(old, before["test"].x))
+    assert not np.array_equal(scores, old.score(parts.test.x))
 
 
 def test_requests_of_every_format_get_the_same_score(model: ManagedModel, tmp_path: Path) -> None:
