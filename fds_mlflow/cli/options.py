@@ -172,6 +172,35 @@ def data_options(
     return decorate
 
 
+def split_options(command: F) -> F:
+    """Options that say how the data are cut; the command gets them as `split` and `gap`, None where not given."""
+
+    @functools.wraps(command)
+    def with_gap(*args: Any, split: str, gap: str, **options: Any) -> Any:
+        from fds_mlflow.core.text.duration import to_duration
+
+        # An empty text is how `mlflow run` says "not given".
+        return command(*args, split=split or None, gap=to_duration("--gap", gap) if gap else None, **options)
+
+    made = with_gap
+    for option in (
+        click.option(
+            "--gap",
+            default="",
+            help="Time left out before validation and test, such as 7d; the label delay by default.",
+        ),
+        click.option(
+            "--split",
+            type=click.Choice(["time", "stratified", ""]),
+            metavar="[time|stratified]",
+            default="",
+            help="Cut by time (by default, where there is one), or at random with the same share of fraud in each.",
+        ),
+    ):
+        made = option(made)
+    return cast(F, made)
+
+
 def admission_options(command: F) -> F:
     """Options of the verbs that give a version traffic; the command passes them on by `admission_of`."""
     for option in (

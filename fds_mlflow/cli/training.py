@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,19 +17,12 @@ from fds_mlflow.cli.options import (
     model_argument,
     seed_option,
     show_value,
+    split_options,
 )
+from fds_mlflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from fds_mlflow.workflows.source import Source
-
-_split = click.option(
-    "--split",
-    type=click.Choice(["time", "stratified"]),
-    default="time",
-    show_default=True,
-    help="Cut by time, or at random with the same share of fraud in each part.",
-)
-
 
 _target_fpr = click.option("--target-fpr", default=0.02, show_default=True, help="False positive rate aimed at.")
 
@@ -50,6 +43,15 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
     show_value(as_json, value, lambda: f"{value['rows']:,} transactions, {value['frauds']:,} frauds -> {output}")
 
 
+def _parameters(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, object]:
+    from fds_mlflow.training.parameters import from_pairs
+
+    try:
+        return from_pairs(given)
+    except ConfigError as error:
+        raise click.BadParameter(f"{error.what}: {error.fix}") from None
+
+
 @click.command()
 @model_argument
 @click.option(
@@ -60,10 +62,16 @@ def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int,
     help="With labels to learn from, or by what stands apart.",
 )
 @data_options()
-@_split
+@split_options
 @_target_fpr
 @seed_option
-@click.option("--param", "params", multiple=True, help="Parameter of the algorithm: name=value. Repeatable.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    callback=_parameters,
+    help="Parameter of the algorithm: name=value, the value as JSON or text. Repeatable.",
+)
 @as_json_option
 @click.pass_obj
 def train(
@@ -71,38 +79,24 @@ def train(
     model: str,
     algorithm: str,
     source: Source,
-    split: str,
+    split: str | None,
+    gap: timedelta | None,
     target_fpr: float,
     seed: int,
-    params: tuple[str, ...],
+    params: dict[str, object],
     as_json: bool,
 ) -> None:
     """Train a version of MODEL in an MLflow run and register it."""
-    from fds_mlflow.cli.output import tables
+    from fds_mlflow.cli.output.trainings import training, warnings_told
     from fds_mlflow.workflows.preparation import prepare
     from fds_mlflow.workflows.retraining import train
 
-    given = _parameters(params)
     settings.model(model)  # opens the registry: an address that cannot work is said before the data are read
-    parts = prepare(source, split=split, seed=seed)
-    trained = train(parts, model, algorithm=algorithm, params=given, target_fpr=target_fpr, seed=seed)
-    rows = sorted(trained.metrics.items())
+    parts = prepare(source, split=split, seed=seed, gap=gap)
+    with warnings_told():
+        trained = train(parts, model, algorithm=algorithm, params=params, target_fpr=target_fpr, seed=seed)
     title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"
-    show_value(as_json, trained, lambda: tables.table(title, ("metric", "value"), rows, right=("value",)))
-
-
-def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` pairs; values read as JSON where they are JSON, else as text."""
-    made: dict[str, Any] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--param")
-        try:
-            made[name] = json.loads(value)
-        except json.JSONDecodeError:
-            made[name] = value
-    return made
+    show_value(as_json, trained, lambda: training(title, trained))
 
 
 @click.command()
@@ -110,7 +104,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("baseline", type=click.IntRange(min=1))
 @click.argument("candidate", type=click.IntRange(min=1))
 @data_options()
-@_split
+@split_options
 @click.option(
     "--n-boot",
     cls=AliasedOption,
@@ -129,7 +123,8 @@ def compare(
     baseline: int,
     candidate: int,
     source: Source,
-    split: str,
+    split: str | None,
+    gap: timedelta | None,
     n_boot: int,
     seed: int,
     as_json: bool,
@@ -139,7 +134,7 @@ def compare(
     from fds_mlflow.workflows.preparation import prepare
 
     managed = settings.model(model)
-    parts = prepare(source, split=split, seed=seed)
+    parts = prepare(source, split=split, seed=seed, gap=gap)
     made = managed.compare(baseline, candidate, data=parts.test, n_boot=n_boot, seed=seed)
     show_value(as_json, made, lambda: tables.comparison(made, f"version {baseline}", f"version {candidate}"))
 
@@ -147,7 +142,7 @@ def compare(
 @click.command()
 @model_argument
 @data_options()
-@_split
+@split_options
 @_target_fpr
 @seed_option
 @as_json_option
@@ -156,26 +151,17 @@ def retrain(
     settings: Settings,
     model: str,
     source: Source,
-    split: str,
+    split: str | None,
+    gap: timedelta | None,
     target_fpr: float,
     seed: int,
     as_json: bool,
 ) -> None:
     """Train both algorithms, compare them with the champion on the same rows, and stage the best."""
-    from fds_mlflow.cli.output import tables
+    from fds_mlflow.cli.output.trainings import retraining, warnings_told
     from fds_mlflow.workflows.retraining import retrain
 
     managed = settings.model(model)
-    made = retrain(managed, source, split=split, target_fpr=target_fpr, seed=seed)
-    columns = ("version", "algorithm", "average precision", "recall", "FPR")
-    rows = [
-        (
-            t.version,
-            name,
-            t.metrics.get("average_precision"),
-            t.metrics.get("recall"),
-            t.metrics.get("false_positive_rate"),
-        )
-        for name, t in made.trained.items()
-    ]
-    show_value(as_json, made, lambda: tables.table(made.message, columns, rows, right=columns[2:]))
+    with warnings_told():
+        made = retrain(managed, source, split=split, gap=gap, target_fpr=target_fpr, seed=seed)
+    show_value(as_json, made, lambda: retraining(made))

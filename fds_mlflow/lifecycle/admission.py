@@ -15,13 +15,13 @@ from fds_mlflow.core.lifecycle.operations import Target
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
+from fds_mlflow.scoring.earlier import score_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.lifecycle.session import Session
-    from fds_mlflow.scoring.earlier import score_table
 from fds_mlflow.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)

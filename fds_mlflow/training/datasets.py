@@ -14,6 +14,8 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.types.schema import ColSpec, Schema
 
+from fds_mlflow.data.transactions import period
+
 if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.training.split import Split
@@ -49,7 +51,7 @@ class _FeatureDataset(PandasDataset):  # type: ignore[misc]
 
 
 def log_parts(split: Split) -> dict[str, Any]:
-    """Log each part as an input of the active run, tagged with source, whole-data digest and its own period.
+    """Log each part as an input of the run, tagged with source, whole-data digest and, if it has any, its period.
 
     Returns:
         MLflow datasets by part, to attach metrics to.
@@ -61,11 +63,9 @@ def log_parts(split: Split) -> dict[str, Any]:
         # MLflow knows a dataset by name and digest, 36 characters at most: parts of one file differ by the cut.
         cut = hashlib.sha256(json.dumps([name, part.digest, sorted(split.facts.items())]).encode()).hexdigest()
         datasets[name] = _FeatureDataset(part, name, cut[:32], labelled=split.labelled)
-        first, last = part.frame["time"].min(), part.frame["time"].max()
-        details = {
-            "source": part.source[:500],
-            "digest": part.digest,
-            "period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
-        }
+        details = {"source": part.source[:500], "digest": part.digest}
+        span = period(part.frame["time"])
+        if span is not None:
+            details["period"] = f"{span[0]:%Y-%m-%dT%H:%M:%S}/{span[1]:%Y-%m-%dT%H:%M:%S}"
         mlflow.log_input(datasets[name], context=_CONTEXTS[name], tags=details)
     return datasets

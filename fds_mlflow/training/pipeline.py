@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.data.codes import FORM
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.data.transactions import period
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
 from fds_mlflow.registry.tags import CODES
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
+from fds_mlflow.training.description import declaration, describe, facts_of, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
 from fds_mlflow.training.reproducibility import code_tags, run_facts
+from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.training.split import Split
+
+log = logging.getLogger(__name__)
 
 ALGORITHMS = {"lightgbm": gradient_boosting.fit, "isolation_forest": isolation_forest.fit}
 
@@ -45,6 +49,12 @@ class Trained:
         version: Version number under the registered name, or None where no name was given.
         metrics: As logged: test figures under their own names, validation figures with the prefix ``val_``.
         threshold: The score from which a transaction is flagged.
+        parts: Rows, frauds and flagged rows of each part.
+        features: Names of the features, in the model's order.
+        trees: Trees in the model.
+        warnings: Why its figures should not be believed: features that alone tell fraud from genuine, a validation that
+            says nothing. `retrain` stages no version that has any.
+        notes: What was left out on the way from the source to the model, a sentence each.
     """
 
     run_id: str
@@ -52,6 +62,11 @@ class Trained:
     version: int | None
     metrics: dict[str, float]
     threshold: float
+    parts: dict[str, PartCounts] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    trees: int = 0
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -71,14 +86,16 @@ def train(
     Logged are parameters, the three parts as datasets with digest, source and period, test metrics under
     their plain names (``average_precision``) and validation metrics with the prefix ``val_``, curves
     (``curve_…``, one step per tree or iteration), feature importance, plots, the features' declaration, the
-    labelled test rows (features and label, at most 25,000) and the model with signature and input example. An
-    active run becomes the parent; a run handed over by ``mlflow run`` is filled. On any failure the run is marked
-    FAILED and none is left active.
+    labelled test rows (features and label, at most 25,000), what each part holds and what was left out
+    (``summary.json``), and the model with signature and input example. Warnings are logged before the version is
+    registered, and stay with run and version in the tag ``fds.warnings``. An active run becomes the parent; a run
+    handed over by ``mlflow run`` is filled. On any failure the run is marked FAILED and none is left active.
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
         algorithm: ``lightgbm`` or ``isolation_forest``.
-        params: Parameters of the algorithm, by the names of its scikit-learn class.
+        params: Parameters of the algorithm: any of LightGBM's under any of its names, or those of scikit-learn's
+            ``IsolationForest``.
         target_fpr: The threshold flags at most this share of the genuine validation rows.
         seed: Seed of everything random: the same data gives the same model.
         experiment: Name of the experiment, created where it is missing; ``fds/<model_name>`` by default.
@@ -97,7 +114,7 @@ def train(
         RefusedError: It does not let this user in.
     """
     _check(algorithm, target_fpr, seed)
-    facts = _facts(split, algorithm)
+    facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
         scorer = ALGORITHMS[algorithm](split, params or {}, seed)
@@ -170,7 +187,14 @@ def _logged(
     labels = split.validation.y if split.labelled else None
     threshold = evaluation.choose_threshold(labels, scores["validation"], target_fpr)
     metrics = _metrics(split, scores, threshold)
+    parts = counted(split, scores, threshold)
+    warnings = warnings_of(split, parts, metrics)
+    for warning in warnings:
+        log.warning("%s: %s", scorer.algorithm, warning)
+    notes = (*split.notes, *scorer.notes, *notes_of(parts))
     own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
+    if warnings:
+        own["fds.warnings"] = json.dumps(warnings, ensure_ascii=False)
     mlflow.set_tags(own)
     _log_parameters(split, scorer, target_fpr)
     info = log_scorer(scorer, split.train, own)
@@ -179,36 +203,31 @@ def _logged(
     _log_artifacts(split, scorer, scores["test"], threshold)
     if split.labelled:
         log_test_set(split.test, seed)
-    version = None
-    if model_name is not None:
-        version = _register(model_name, info, run_id, own, _describe(scorer, metrics, split))
-    return Trained(run_id, info.model_uri, version, metrics, threshold)
-
-
-def _facts(split: Split, algorithm: str) -> dict[str, str]:
-    table = split.train
-    if any(part.features != table.features or part.categorical != table.categorical for part in split.parts.values()):
-        raise DataError("the parts of the split have different features", fix="cut all parts from one table")
-    first, last = table.period
-    return {
-        "fds.algorithm": algorithm,
-        "fds.digest": table.digest,
-        "fds.source": table.source[:500],
-        "fds.period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}",
-        "fds.schema": hashlib.sha256(_declaration(table).encode()).hexdigest()[:16],
-    }
-
-
-def _declaration(table: FeatureTable) -> str:
-    """The features, in order, and how they are computed: what a scoring service has to deliver."""
-    return json.dumps(
-        {
-            "features": list(table.features),
-            "categorical": list(table.categorical),
-            "spec": table.spec.model_dump(mode="json"),
-        },
-        indent=2,
+    made = Trained(
+        run_id,
+        info.model_uri,
+        None,
+        metrics,
+        threshold,
+        parts=parts,
+        features=tuple(split.train.features),
+        trees=scorer.trees,
+        warnings=warnings,
+        notes=notes,
     )
+    _log_summary(made)
+    if model_name is None:
+        return made
+    description = describe(scorer, metrics, split, warnings)
+    return replace(made, version=_register(model_name, info, run_id, own, description))
+
+
+def _log_summary(made: Trained) -> None:
+    """What the version rests on, for people and machines that look at the run."""
+    import mlflow
+
+    names = ("parts", "features", "trees", "warnings", "notes")
+    mlflow.log_dict({name: value for name, value in asdict(made).items() if name in names}, "summary.json")
 
 
 def experiment_id(name: str, *, given: str | None) -> str | None:
@@ -232,8 +251,14 @@ def _metrics(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold:
         if not split.labelled:
             result[f"{prefix}flagged_rate"] = float((score >= threshold).mean())
             continue
-        customer = part.frame["customer"].to_numpy() if "customer" in part.frame.columns else None
-        figures = evaluation.metrics(part.y, score, threshold, customer=customer, time=part.frame["time"].to_numpy())
+        per_day = "customer" in part.frame.columns and period(part.frame["time"]) is not None
+        figures = evaluation.metrics(
+            part.y,
+            score,
+            threshold,
+            customer=part.frame["customer"].to_numpy() if per_day else None,
+            time=part.frame["time"].to_numpy() if per_day else None,
+        )
         figures.pop("threshold")
         result.update({f"{prefix}{key}": value for key, value in figures.items()})
     return result
@@ -289,11 +314,10 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
 
     from fds_mlflow.training import plots
 
-    mlflow.log_text(_declaration(split.train), "features.json")
+    mlflow.log_text(declaration(split.train), "features.json")
     ranked = dict(sorted(scorer.importance.items(), key=lambda item: item[1], reverse=True))
     mlflow.log_dict({"unit": scorer.importance_unit, "importance": ranked}, "importance.json")
-    first, last = split.test.frame["time"].min(), split.test.frame["time"].max()
-    title = f"{scorer.algorithm}, {scorer.trees} trees · {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    title = f"{scorer.algorithm}, {scorer.trees} trees{when(split.test, ' · ')}"
     if split.labelled:
         figures = plots.draw(
             split.test.y,
@@ -307,21 +331,6 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
         figures = {"importance": plots.feature_importance(scorer.importance, scorer.importance_unit, title)}
     for name, figure in figures.items():
         mlflow.log_figure(figure, f"plots/{name}.png", save_kwargs={"dpi": plots.DPI})
-
-
-def _describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split) -> str:
-    first, last = split.train.frame["time"].min(), split.train.frame["time"].max()
-    figures = [
-        f"{label} {metrics[key]:.3f}"
-        for key, label in (("average_precision", "average precision"), ("roc_auc", "ROC AUC"), ("recall", "recall"))
-        if key in metrics
-    ]
-    measured = f" On test: {', '.join(figures)}." if figures else ""
-    return (
-        f"{scorer.algorithm}, {scorer.trees} trees, trained on {len(split.train.frame):,} transactions "
-        f"from {first:%Y-%m-%d} to {last:%Y-%m-%d} ({split.train.source}).{measured} "
-        f"Flags from {metrics['threshold']:.4g}."
-    )
 
 
 def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], description: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from fds_mlflow.core.comparison import Advice, Comparison
@@ -36,7 +37,7 @@ class Retrained:
         trained: The new versions by algorithm.
         champion: The champion they were compared with.
         comparison: The best of them against the champion, on the same rows; None without a champion.
-        staged: The version put forward; None where the champion stays the best.
+        staged: The version put forward; None where the champion stays the best, or every version has warnings.
         message: One sentence for people.
     """
 
@@ -48,15 +49,30 @@ class Retrained:
 
 
 def retrain(
-    model: ManagedModel, source: Source, *, split: str = "time", target_fpr: float = 0.02, seed: int = 42
+    model: ManagedModel,
+    source: Source,
+    *,
+    split: str | None = None,
+    gap: timedelta | None = None,
+    target_fpr: float = 0.02,
+    seed: int = 42,
 ) -> Retrained:
     """Train both algorithms, compare the better one with the champion on the same rows, and stage it if it is best.
 
-    The better of the two is chosen on validation; the test rows only serve the comparison.
+    The better of the two is chosen on validation; the test rows only serve the comparison. A version with warnings is
+    not staged.
+
+    Args:
+        model: The model to train versions of.
+        source: Where the transactions come from.
+        split: `time` or `stratified`; by default by time where there is one.
+        gap: Time left out before validation and test; by default the label delay of the data.
+        target_fpr: The threshold flags at most this share of the genuine validation rows.
+        seed: Seed of everything random.
     """
     import mlflow
 
-    parts = prepare(source, split=split, seed=seed)
+    parts = prepare(source, split=split, seed=seed, gap=gap)
     run = mlflow.active_run()
     with (
         mlflow_client.tracking(f"retraining of {model.name!r}"),
@@ -78,10 +94,14 @@ def retrain(
 
 
 def _put_forward(model: ManagedModel, parts: Split, made: Mapping[str, pipeline.Trained], seed: int) -> Retrained:
-    name, best = max(made.items(), key=lambda item: item[1].metrics.get("val_average_precision", 0.0))
+    champion = model.overview().champion
+    sound = {name: each for name, each in made.items() if not each.warnings}
+    if not sound:
+        reasons = dict.fromkeys(warning for each in made.values() for warning in each.warnings)
+        return Retrained(made, champion, None, None, f"nothing was staged: {'; '.join(reasons)}")
+    name, best = max(sound.items(), key=lambda item: item[1].metrics.get("val_average_precision", 0.0))
     if best.version is None:
         raise AssertionError("a training under a model's name registers a version")
-    champion = model.overview().champion
     comparison = None
     against = ", the first candidate"
     if champion is not None:

@@ -1,0 +1,70 @@
+"""What a version says of itself: its tags, the declaration of its features, its description."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fds_mlflow.data.transactions import period
+from fds_mlflow.errors import DataError
+
+if TYPE_CHECKING:
+    from fds_mlflow.features.table import FeatureTable
+    from fds_mlflow.training.fitted import FittedScorer
+    from fds_mlflow.training.split import Split
+
+
+def facts_of(split: Split, algorithm: str) -> dict[str, str]:
+    """Tags of run and version: the algorithm, and what was learned from.
+
+    Raises:
+        DataError: The parts have different features.
+    """
+    table = split.train
+    if any(part.features != table.features or part.categorical != table.categorical for part in split.parts.values()):
+        raise DataError("the parts of the split have different features", fix="cut all parts from one table")
+    facts = {
+        "fds.algorithm": algorithm,
+        "fds.digest": table.digest,
+        "fds.source": table.source[:500],
+        "fds.schema": hashlib.sha256(declaration(table).encode()).hexdigest()[:16],
+    }
+    if table.period is None:
+        return facts
+    first, last = table.period
+    return {**facts, "fds.period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}"}
+
+
+def declaration(table: FeatureTable) -> str:
+    """The features, in order, and how they are computed: what a scoring service has to deliver."""
+    return json.dumps(
+        {
+            "features": list(table.features),
+            "categorical": list(table.categorical),
+            "spec": table.spec.model_dump(mode="json"),
+        },
+        indent=2,
+    )
+
+
+def when(part: FeatureTable, before: str) -> str:
+    """First and last day of a part, after what stands before them; nothing where there is no time."""
+    span = period(part.frame["time"])
+    return "" if span is None else f"{before}{span[0]:%Y-%m-%d} to {span[1]:%Y-%m-%d}"
+
+
+def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, warnings: tuple[str, ...]) -> str:
+    """What a version is, for people who look at the registry: one sentence, and a paragraph for each warning."""
+    figures = [
+        f"{label} {metrics[key]:.3f}"
+        for key, label in (("average_precision", "average precision"), ("roc_auc", "ROC AUC"), ("recall", "recall"))
+        if key in metrics
+    ]
+    measured = f" On test: {', '.join(figures)}." if figures else ""
+    sentence = (
+        f"{scorer.algorithm}, {scorer.trees} trees, trained on {len(split.train.frame):,} transactions"
+        f"{when(split.train, ' from ')} ({split.train.source}).{measured} Flags from {metrics['threshold']:.4g}."
+    )
+    return "\n\n".join([sentence, *(f"**Warning:** {warning}." for warning in warnings)])

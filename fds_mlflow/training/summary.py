@@ -1,0 +1,76 @@
+"""What a training rests on, in rows and frauds, and the warnings that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fds_mlflow.training.leakage import separating
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fds_mlflow.training.split import Split
+
+#: With fewer frauds a part's figures are rough: a recall measured on 20 is known to about plus or minus 20 points.
+ENOUGH_FRAUDS = 20
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What one part of a split holds.
+
+    Attributes:
+        rows: Its rows.
+        frauds: Frauds among them; None where labels are missing.
+        flagged: Rows whose score reaches the threshold; None for the training part, which is not scored.
+    """
+
+    rows: int
+    frauds: int | None
+    flagged: int | None
+
+
+def counted(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold: float) -> dict[str, PartCounts]:
+    """What each part holds, and how much of it the version flags."""
+    return {
+        name: PartCounts(
+            len(part),
+            int(part.y.sum()) if split.labelled else None,
+            int((scores[name] >= threshold).sum()) if name in scores else None,
+        )
+        for name, part in split.parts.items()
+    }
+
+
+def warnings_of(split: Split, parts: Mapping[str, PartCounts], metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Why the figures of a training should not be believed: features that leak, a validation that says nothing."""
+    found = [str(each) for each in separating(split)]
+    if len(found) > _SHOWN:
+        found = [*found[:_SHOWN], f"{len(found) - _SHOWN} more features separate the classes like these"]
+    validation = parts["validation"]
+    if validation.frauds is not None and validation.frauds < ENOUGH_FRAUDS:
+        found.append(
+            f"validation holds {validation.frauds} frauds, fewer than {ENOUGH_FRAUDS}: its figures and the threshold "
+            "say little; bring more data"
+        )
+    if metrics.get("val_roc_auc", 1.0) <= 0.5:
+        found.append(
+            f"on validation the scores rank no better than chance (ROC AUC {metrics['val_roc_auc']:.3f}), so they say "
+            "nothing"
+        )
+    if validation.flagged == 0:
+        found.append("no validation row reaches the threshold: the version flags nothing")
+    return tuple(found)
+
+
+def notes_of(parts: Mapping[str, PartCounts]) -> tuple[str, ...]:
+    """What else to know about the figures."""
+    frauds = parts["test"].frauds
+    if frauds is None or frauds >= ENOUGH_FRAUDS:
+        return ()
+    return (f"the test part holds {frauds} frauds, fewer than {ENOUGH_FRAUDS}: figures on it are rough",)
