@@ -60,3 +60,9 @@ def hashes_of(values: Any) -> _Hashes:
     """64-bit hashes of an array of texts."""
     made: _Hashes = pd.util.hash_array(np.asarray(values, dtype=object), categorize=False)
     return made
+
+
+def all_different(hashes: list[_Hashes]) -> bool:
+    """Whether no value occurs twice; sorted, which is several times as quick as numpy's own count of unique values."""
+    ordered = np.sort(np.concatenate(hashes))
+    return bool((ordered[1:] != ordered[:-1]).all())

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fds_mlflow.data.inference.sketch import Sketch, hashes_of
+from fds_mlflow.data.inference.sketch import Sketch, all_different, hashes_of
 
 MOST_ROWS = 200_000
 MOST_CELLS = 8_000_000
@@ -78,7 +78,7 @@ class ColumnSurvey:
         """Whether each row has a value of its own, over all rows."""
         if self.missing or not self._hashes:
             return False
-        return len(np.unique(np.concatenate(self._hashes))) == sum(map(len, self._hashes))
+        return all_different(self._hashes)
 
     @property
     def repetition(self) -> float:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
-from fds_mlflow.data.inference.sketch import hashes_of
+from fds_mlflow.data.inference.sketch import all_different, hashes_of
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import DataError
 
@@ -50,7 +49,7 @@ def verified(
             frame = reading.frame(stretch)
         if frame is not None and schema.transaction_id is not None:
             ids.append(hashes_of(frame["transaction_id"].to_numpy()))
-    if schema.transaction_id is not None and ids and len(np.unique(np.concatenate(ids))) < sum(map(len, ids)):
+    if schema.transaction_id is not None and ids and not all_different(ids):
         dropped[schema.transaction_id] = "its values occur more than once"
         schema = _without(schema, "transaction_id")
     return schema, dropped
