@@ -1,38 +1,21 @@
-"""Reading a source into Arrow tables, a stretch of rows at a time, only the columns the schema names."""
+"""Reading a source into Arrow tables, a stretch of rows at a time, only the columns that are asked for."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
 
+from fds_mlflow.data import database_table, delimited, frames, parquet_file, workbook
+from fds_mlflow.data.request import Progress, Request
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError, DataError, redacted
-from fds_mlflow.runtime.csv_text import records
-from fds_mlflow.runtime.text_file import (
-    CSV_SUFFIXES,
-    PARQUET_SUFFIXES,
-    absent,
-    form,
-    is_parquet,
-    misencoded,
-    opened,
-    undecodable,
-)
+from fds_mlflow.runtime.text_file import PARQUET_SUFFIXES, TEXT_SUFFIXES, WORKBOOK_SUFFIXES, absent, is_parquet
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Engine
-    from sqlalchemy.sql import Select
-    from sqlalchemy.sql.elements import TextClause
-
-_CSV_BLOCK = 32 * 2**20  # bytes of text per stretch
-_PARQUET_ROWS = 500_000
-_SQL_ROWS = 100_000
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | None) -> str:
@@ -51,265 +34,146 @@ def is_url(source: str | Path | pd.DataFrame) -> bool:
 
 
 def chunks(
-    source: str | Path | pd.DataFrame, schema: Schema, *, table: str | None = None, query: str | None = None
+    source: str | Path | pd.DataFrame,
+    schema: Schema,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the source's rows in order, as tables of the columns that the schema names.
 
     Args:
-        source: A CSV (optionally .gz) or Parquet path, a DataFrame, or a SQLAlchemy URL.
-        schema: Names the columns.
+        source: A text file, a Parquet file, a workbook, a folder of text or Parquet files, a DataFrame, or a SQLAlchemy
+            URL.
+        schema: Names the columns, and says how a text file writes them.
         table: For a URL: the table, ``name`` or ``schema.name``; its rows come ordered by time and id.
         query: For a URL: a query instead; its rows come in the order it gives.
+        progress: Is told the share that was read, from 0 to 1; not for a URL.
 
     Raises:
         DataError: Unreadable source, or a column that is not there.
         ConfigError: Options that do not go together.
     """
+    return _tables(source, Request.of(describe(source, table, query), schema, progress), table, query)
+
+
+def every_column(
+    source: str | Path | pd.DataFrame,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    table: str | None = None,
+    query: str | None = None,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the source's rows in order with all their columns, those of a text file as text.
+
+    Args:
+        source: As `chunks` takes it.
+        separator: Sign between the fields of a text file; by its name where None.
+        encoding: Of a text file; by how it begins where None.
+        sheet: Of a workbook; the first where None.
+        table: For a URL: the table.
+        query: For a URL: a query instead.
+        progress: Is told the share that was read, from 0 to 1; not for a URL.
+
+    Raises:
+        DataError: Unreadable source, or a name that two columns have.
+        ConfigError: Options that do not go together.
+    """
+    name = describe(source, table, query)
+    request = Request(name, None, separator, encoding, sheet, progress)
+    return _tables(source, request, table, query)
+
+
+def _tables(
+    source: str | Path | pd.DataFrame, request: Request, table: str | None, query: str | None
+) -> Iterator[pa.Table]:
     if not is_url(source) and (table or query):
         raise ConfigError("'table' and 'query' go with a database URL only", fix="leave them out for a file or frame")
     if isinstance(source, pd.DataFrame):
-        return _from_frame(source, schema)
+        return frames.tables(source, request)
     if is_url(source):
-        if (table is None) == (query is None):
-            raise ConfigError(
-                "a database URL needs a table or a query",
-                fix="give exactly one of table= and query= (--table, --query)",
-            )
-        return _from_sql(str(source), schema, table, query)
-    path = Path(source)
-    return _from_parquet(path, schema) if _is_parquet(path) else _from_csv(path, schema)
+        return database_table.tables(str(source), request, table=table, query=query)
+    return _from_files(Path(source), request)
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a CSV or Parquet file.
+def column_names(path: Path, schema: Schema | None = None) -> list[str]:
+    """The columns of a file, or of the first file of a folder.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
     """
-    from pyarrow import parquet
-
-    if not _is_parquet(path):
-        with _csv_read(path):
-            return _header(path)
-    with _parquet_read(path), parquet.ParquetFile(path) as file:
-        return list(file.schema_arrow.names)
+    request = Request(str(path)) if schema is None else Request.of(str(path), schema)
+    return _names(path, _files(path)[0], request)
 
 
-def _is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet; it is there, and CSV by its name otherwise."""
-    if (lack := absent(path)) is not None:
+def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
+    files = _files(path)
+    sizes = [file.stat().st_size for file in files]
+    for number, file in enumerate(files):
+        part = request.part(sum(sizes[:number]), sizes[number], sum(sizes))
+        keys = _partitions(path, file)
+        wanted = part.wanted(_names(path, file, part))
+        if _is_workbook(file):
+            found = frames.tables(workbook.frame(file, part.sheet), part)
+        else:
+            columns = [name for name in wanted if name not in keys]
+            read = parquet_file.tables if is_parquet(file) else delimited.tables
+            found = read(file, part, columns)
+        for table in found:
+            for key, value in keys.items():
+                if key in wanted:
+                    table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))  # noqa: PLW2901
+            yield table.select(wanted)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of a folder in the order of their paths; what begins with _ or . is not data.
+
+    Raises:
+        DataError: There is none, or one is of no kind that is read.
+    """
+    if (lack := absent(path)) is not None and lack.endswith("a folder, not a file"):
+        found = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and not any(part[0] in "_." for part in file.relative_to(path).parts)
+        ]
+        if not found:
+            raise DataError(
+                f"the folder {path} holds no files", fix="give a file, or a folder of Parquet or text files"
+            )
+    elif lack is not None:
         raise DataError(lack, fix="check the path")
-    if is_parquet(path):
-        return True
-    if path.name.lower().endswith(CSV_SUFFIXES):
-        return False
-    raise DataError(
-        f"{path} is neither CSV nor Parquet by its name",
-        fix=f"rename it to one of {', '.join((*CSV_SUFFIXES, *PARQUET_SUFFIXES))}, or convert it",
-    )
+    else:
+        found = [path]
+    for file in found:
+        if not file.name.lower().endswith((*TEXT_SUFFIXES, *WORKBOOK_SUFFIXES)) and not is_parquet(file):
+            raise DataError(
+                f"{file} is neither text, Parquet nor a workbook by its name",
+                fix=f"rename it to one of {', '.join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES, *WORKBOOK_SUFFIXES))}, or "
+                "convert it",
+            )
+    return found
 
 
-def require_columns(present: Sequence[str], schema: Schema, source: str) -> None:
-    """Check that every column the schema names is there exactly once.
-
-    Raises:
-        DataError: One is not; the message names the role, the column, the nearest name and what there is.
-    """
-    for role, column in schema.columns().items():
-        count = list(present).count(column)
-        if count == 1:
-            continue
-        if count > 1:
-            raise DataError(f"{source} has {count} columns named {column!r}", fix="rename all but one of them")
-        near = difflib.get_close_matches(column, [str(name) for name in present], n=1, cutoff=0.6)
-        shown = ", ".join(str(name) for name in present[:20]) + (", ..." if len(present) > 20 else "")
-        raise DataError(
-            f"column {column!r} ({role}) is not in {source}, which has {len(present)} columns: {shown}",
-            fix=f"name the right column under {role!r} in the schema"
-            + (f" (did you mean {near[0]!r}?)" if near else ""),
-        )
+def _names(path: Path, file: Path, request: Request) -> list[str]:
+    if _is_workbook(file):
+        return [str(name) for name in workbook.frame(file, request.sheet).columns]
+    found = parquet_file.names(file) if is_parquet(file) else delimited.names(file, request)
+    return [*found, *(key for key in _partitions(path, file) if key not in found)]
 
 
-def _wanted(schema: Schema) -> list[str]:
-    return list(dict.fromkeys(schema.columns().values()))
+def _is_workbook(file: Path) -> bool:
+    return file.name.lower().endswith(WORKBOOK_SUFFIXES)
 
 
-def _from_frame(frame: pd.DataFrame, schema: Schema) -> Iterator[pa.Table]:
-    require_columns(list(frame.columns), schema, "the DataFrame")
-    yield pa.table({name: _array(frame[name]) for name in _wanted(schema)})
-
-
-def _array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
-    if isinstance(series.dtype, pd.DatetimeTZDtype):
-        # Without the zone pyarrow takes the values as they are; the cast only names the zone they are in.
-        return pa.array(series.dt.tz_convert(None), from_pandas=True).cast(pa.timestamp(series.dt.unit, tz="UTC"))
-    try:
-        return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # An object column of mixed types (3 and "A7"): codes, so their text.
-        return pa.array(series.map(lambda value: None if pd.isna(value) else str(value)), from_pandas=True)
-
-
-def _stream(path: Path) -> tuple[pa.NativeFile, str]:
-    """A CSV file's bytes, and their encoding."""
-    found = form(path)
-    return pa.input_stream(str(path), compression="gzip" if found.compressed else None), found.encoding
-
-
-def _header(path: Path) -> list[str]:
-    """The header of a CSV file, alone and first: a missing column is the commonest mistake, with its own message."""
-    from pyarrow import csv
-
-    stream, encoding = _stream(path)
-    with stream:
-        names = csv.open_csv(stream, read_options=csv.ReadOptions(block_size=2**20, encoding=encoding)).schema.names
-    other = next((sign for sign in (";", "\t", "|") if len(names) == 1 and sign in names[0]), None)
-    if other is not None:
-        raise DataError(f"{path} is separated by {other!r}, not by commas", fix="write it with commas, or as Parquet")
-    return list(names)
-
-
-def _from_csv(path: Path, schema: Schema) -> Iterator[pa.Table]:
-    from pyarrow import csv
-
-    with _csv_read(path):
-        require_columns(_header(path), schema, str(path))
-        if _quotes(path):  # about which Arrow is lenient
-            _require_strict(path)
-        wanted = _wanted(schema)
-        stream, encoding = _stream(path)
-        # Everything as text: types are the schema's business, and codes such as 007 must survive.
-        reader = csv.open_csv(
-            stream,
-            read_options=csv.ReadOptions(block_size=_CSV_BLOCK, encoding=encoding),
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                include_columns=wanted,
-                column_types=dict.fromkeys(wanted, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-        with stream:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-
-
-def _quotes(path: Path) -> bool:
-    stream, _ = _stream(path)
-    with stream:  # in every encoding that is read a quote has this byte
-        return any(b'"' in block for block in iter(lambda: stream.read(_CSV_BLOCK), b""))
-
-
-def _require_strict(path: Path) -> None:
-    """Read a CSV file for its faults alone; free text may hold line breaks and quotes.
-
-    Raises:
-        DataError: A quote is open, or a row has more or fewer fields than the header; names the line.
-    """
-    with opened(path) as file:
-        for _ in records(file, str(path), exact=False)[1]:
-            pass
-
-
-@contextmanager
-def _csv_read(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        if reason == "Empty CSV file":
-            raise DataError(f"{path} is empty: not even a header", fix="check how the file was written") from None
-        if "utf" in reason.lower() and (where := undecodable(path)) is not None:
-            raise misencoded(path, where) from None
-        _require_strict(path)
-        raise DataError(
-            f"cannot read {path} as CSV: {reason}",
-            fix="it must be UTF-8 or UTF-16, comma-separated, with one header line and as many fields in each row",
-        ) from None
-
-
-def _from_parquet(path: Path, schema: Schema) -> Iterator[pa.Table]:
-    from pyarrow import parquet
-
-    with _parquet_read(path), parquet.ParquetFile(path) as file:
-        require_columns(file.schema_arrow.names, schema, str(path))
-        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=_wanted(schema)):
-            yield pa.Table.from_batches([batch])
-
-
-@contextmanager
-def _parquet_read(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read {path} as Parquet: {reason}", fix="check how the file was written") from None
-
-
-def _from_sql(url: str, schema: Schema, table: str | None, query: str | None) -> Iterator[pa.Table]:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    from fds_mlflow.runtime import databases
-
-    name = describe(url, table, query)
-    address = databases.parse(url, named="the address of the data")
-    try:
-        engine = create_engine(address)
-    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{name} cannot be used: {error}",
-            fix="write dialect+driver://user:password@host/database, and install the driver it names",
-        ) from None
-    databases.strict(engine, address)
-    try:
-        with engine.connect().execution_options(stream_results=True) as connection:
-            yield from _rows(connection, _statement(engine, schema, table, query, name), schema, name)
-    except (SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise DataError(
-            f"cannot read {name}: {reason}", fix="check the database, the table or query, and your rights"
-        ) from None
-    finally:
-        engine.dispose()
-
-
-def _statement(
-    engine: Engine, schema: Schema, name: str | None, query: str | None, source: str
-) -> Select[Any] | TextClause:
-    from sqlalchemy import MetaData, Table, select, text
-    from sqlalchemy.exc import NoSuchTableError
-
-    if query is not None:
-        return text(query)
-    assert name is not None
-    namespace, _, bare = name.rpartition(".")
-    try:
-        found = Table(bare, MetaData(), autoload_with=engine, schema=namespace or None)
-    except NoSuchTableError:
-        raise DataError(
-            f"there is no table {name!r} in {source}", fix="check the name; other schemas as schema.table"
-        ) from None
-    require_columns([column.name for column in found.columns], schema, source)
-    order = [schema.time] + ([schema.transaction_id] if schema.transaction_id else [])
-    return select(*(found.c[column] for column in _wanted(schema))).order_by(*(found.c[column] for column in order))
-
-
-def _rows(
-    connection: Connection, statement: Select[Any] | TextClause, schema: Schema, source: str
-) -> Iterator[pa.Table]:
-    result = connection.execute(statement)
-    if not result.returns_rows:
-        raise DataError(f"{source} returns no rows", fix="give a SELECT")
-    names = list(result.keys())
-    require_columns(names, schema, source)
-    wanted = {name: names.index(name) for name in _wanted(schema)}
-    empty = True
-    while rows := result.fetchmany(_SQL_ROWS):
-        empty = False
-        columns: Mapping[str, Any] = {
-            name: _array(pd.Series([row[position] for row in rows], dtype=object)) for name, position in wanted.items()
-        }
-        yield pa.table(columns)
-    if empty:
-        yield pa.table({name: pa.array([], pa.string()) for name in wanted})
+def _partitions(path: Path, file: Path) -> dict[str, str | None]:
+    """Columns that the names of a folder's folders hold, as Spark writes them: `day=2026-01-31/part-0.parquet`."""
+    if path == file:
+        return {}
+    pairs = [part.partition("=") for part in file.relative_to(path).parts[:-1] if "=" in part]
+    return {unquote(key): None if value == _NO_PARTITION else unquote(value) for key, _, value in pairs}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -36,23 +38,60 @@ def validated(model: type[_Model], values: Mapping[str, Any], *, where: str) -> 
     Raises:
         ConfigError: A key is unknown or missing, or a value is not valid.
     """
+    with _refusing(model, where):
+        return model.model_validate(_with_text_keys(values))
+
+
+class Declaration(BaseModel):
+    """A declaration that refuses what does not fit by a `ConfigError`, however it is built."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, /, **values: Any) -> None:
+        with _refusing(type(self), f"the {type(self).__name__}"):
+            super().__init__(**_with_text_keys(values))
+
+
+_building: ContextVar[bool] = ContextVar("building", default=False)
+
+
+@contextmanager
+def _refusing(model: type[BaseModel], where: str) -> Iterator[None]:
+    """Tell all complaints about a declaration as one `ConfigError`; those about its parts are told with the whole's."""
+    if _building.get():
+        yield
+        return
+    token = _building.set(True)
     try:
-        return model.model_validate(dict(values))
+        yield
     except ValidationError as error:
-        complaints = []
-        for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"])
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(item["loc"][-1]), model.model_fields, n=1)
-                message = f"unknown key{f' (did you mean {near[0]!r}?)' if near else ''}"
-            elif item["type"] == "missing":
-                message = "is missing"
-            complaints.append(f"'{key}': {message}" if key else message)
-        raise ConfigError(
-            f"{where} is not valid: {'; '.join(complaints)}",
-            fix=f"the keys are {', '.join(model.model_fields)}; see docs/data.md for what each one takes",
-        ) from None
+        raise _refusal(error, model, where) from None
+    finally:
+        _building.reset(token)
+
+
+def _refusal(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+    complaints = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(item["loc"][-1]), model.model_fields, n=1)
+            message = f"unknown key{f' (did you mean {near[0]!r}?)' if near else ''}"
+        elif item["type"] == "missing":
+            message = "is missing"
+        complaints.append(f"'{key}': {message}" if key else message)
+    return ConfigError(
+        f"{where} is not valid: {'; '.join(complaints)}",
+        fix=f"the keys are {', '.join(model.model_fields)}; see docs/data.md for what each one takes",
+    )
+
+
+def _with_text_keys(values: Any) -> Any:
+    """The same values with every key as text: YAML reads `1` and `on` as other things, and pydantic chokes on them."""
+    if isinstance(values, Mapping):
+        return {str(key): _with_text_keys(value) for key, value in values.items()}
+    return [_with_text_keys(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def read_yaml(source: str | Path, *, suffix: str, what: str) -> tuple[dict[str, Any], str]:
@@ -242,6 +281,10 @@ class Schema(BaseModel):
     def _is_format(cls, value: str | None) -> str | None:
         if value is not None and "%" not in value:
             raise ValueError(f"{value!r} has no sign such as %Y, %m or %d in it")
+        if value is not None:
+            import pandas as pd
+
+            pd.to_datetime(pd.Series(["?"]), format=value, errors="coerce")  # its signs are known
         return value
 
     @model_validator(mode="after")
@@ -251,9 +294,7 @@ class Schema(BaseModel):
         if self.time_format is not None and self.time_unit is not None:
             raise ValueError("give 'time_format' for text or 'time_unit' for numbers, not both")
         if isinstance(self.time, tuple) and (self.time_unit is not None or not self.time):
-            raise ValueError(
-                "several columns of 'time' are joined as text: give one at least, and 'time_format'"
-            )
+            raise ValueError("several columns of 'time' are joined as text: give one at least, and 'time_format'")
         if self.time is None:
             given = [k for k in ("time_format", "time_unit", "label_known_at", "label_delay") if getattr(self, k)]
             if given:

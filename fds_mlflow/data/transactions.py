@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from fds_mlflow.data import readers
-from fds_mlflow.data.canonical import Where, canonical
+from fds_mlflow.data.canonical import Canonical
+from fds_mlflow.data.problems import Problem
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.errors import ConfigError
 
 __all__ = ["Digest", "Schema", "Transactions", "as_schema", "digest", "load"]
 
@@ -31,19 +31,22 @@ class Transactions:
     Attributes:
         frame: One row per transaction, in the source's order (which decides ties in time). Columns:
             ``transaction_id`` (str), ``time`` (datetime64[us], UTC, naive), ``amount`` (float64, currency units),
-            one str column per entity role, ``label`` (int8, 1 = fraud) and ``label_known_at`` (datetime64[us], NaT =
-            never) where the schema gives them, numeric extras (float64), categorical extras (str).
+            one str column per entity role, ``label`` (int8, 1 = fraud; pandas' Int8 where some rows have none) and
+            ``label_known_at`` (datetime64[us], NaT = never) where the schema gives them, numeric extras (float64),
+            categorical extras (str). Without a time in the schema `time` is NaT; without an amount there is none.
         schema: The schema it was read with.
         source: Where it came from, for people; without password.
         digest: 32 hex digits that stand for the content, whatever the row order or file format.
-        period: First and last time (UTC, aware).
+        period: First and last time (UTC, aware); None without a time.
+        notes: What was left out, a sentence each.
     """
 
     frame: pd.DataFrame
     schema: Schema
     source: str
     digest: str
-    period: tuple[datetime, datetime]
+    period: tuple[datetime, datetime] | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -55,15 +58,21 @@ def load(
     *,
     table: str | None = None,
     query: str | None = None,
+    progress: Callable[[float], None] | None = None,
     **roles: Any,
 ) -> Transactions:
-    """Read transactions from a CSV or Parquet file, a DataFrame, or a database.
+    """Read transactions from a text file, a Parquet file or a folder of them, a workbook, a DataFrame, or a database.
+
+    The source is read and converted a stretch of rows at a time; beside the frame that is returned, one stretch is in
+    memory.
 
     Args:
-        source: Path of a ``.csv``, ``.csv.gz`` or ``.parquet`` file, a DataFrame, or a SQLAlchemy URL.
+        source: Path of a ``.csv``, ``.tsv`` or ``.txt`` file (also compressed: ``.gz``, ``.bz2``, ``.xz``), of a
+            ``.parquet`` or ``.xlsx`` file or of a folder of such files, a DataFrame, or a SQLAlchemy URL.
         schema: A `Schema`, the name of a shipped one, the path of a YAML file, or a mapping.
         table: With a URL: the table to read, ordered by time and id.
         query: With a URL: the query to run instead; its order decides ties in time.
+        progress: Is told the share of the source that was read, from 0 to 1.
         **roles: The schema as keyword arguments, instead of `schema`.
 
     Returns:
@@ -75,13 +84,19 @@ def load(
     """
     found = as_schema(schema, roles)
     name = readers.describe(source, table, query)
-    tables = list(readers.chunks(source, found, table=table, query=query))
-    whole = _concat(tables, name)
-    del tables
-    frame = canonical(whole, found, Where(name, whole.num_rows))
-    del whole
-    _refuse_duplicates(frame["transaction_id"], found, name)
-    return Transactions(frame, found, name, digest(frame), period(frame["time"]))
+    reading = Canonical(found, name)
+    ids: list[pd.Series[str]] = []
+    frames: list[pd.DataFrame] = []
+    for stretch in readers.chunks(source, found, table=table, query=query, progress=progress):
+        frame = reading.frame(stretch)
+        if frame is not None:
+            frames.append(frame)
+            ids.append(frame["transaction_id"])
+        if reading.problems:
+            frames.clear()
+    notes = reading.finish(_repeated(ids, found))
+    whole = _whole(frames)
+    return Transactions(whole, found, name, digest(whole), period(whole["time"]), notes)
 
 
 def as_schema(schema: Schema | str | Path | Mapping[str, Any] | None, roles: Mapping[str, Any] | None = None) -> Schema:
@@ -102,9 +117,11 @@ def as_schema(schema: Schema | str | Path | Mapping[str, Any] | None, roles: Map
     return Schema.of(**schema) if isinstance(schema, Mapping) else Schema.load(schema)
 
 
-def period(time: pd.Series[pd.Timestamp]) -> tuple[datetime, datetime]:
-    """First and last time of a non-empty datetime64 column, as aware UTC datetimes."""
+def period(time: pd.Series[Any]) -> tuple[datetime, datetime] | None:
+    """First and last time of a non-empty datetime64 column, as aware UTC datetimes; None where all are missing."""
     first, last = time.min(), time.max()
+    if pd.isna(first):
+        return None
     return first.to_pydatetime().replace(tzinfo=UTC), last.to_pydatetime().replace(tzinfo=UTC)
 
 
@@ -146,7 +163,9 @@ def digest(frame: pd.DataFrame) -> str:
 
 
 def _column_hash(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    if column.dtype.kind == "M":
+    if column.dtype == "Int8":  # labels of which some are missing
+        column = column.fillna(-1).astype(np.int8)
+    elif column.dtype.kind == "M":
         column = column.astype("datetime64[us]").astype("int64")
     elif column.dtype.kind == "f":
         column = column + 0.0
@@ -160,22 +179,19 @@ def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dty
     return values ^ (values >> np.uint64(31))
 
 
-def _concat(tables: list[pa.Table], name: str) -> pa.Table:
-    """Join stretches, whose types can differ where a database gives only missing values in one of them."""
-    if not tables:
-        raise DataError(f"{name} has no rows", fix="check the file, the table or the query's condition")
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.concat_tables([pa.table({c: t[c].cast(pa.string()) for c in t.column_names}) for t in tables])
+def _whole(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join stretches column by column, so that no column is there twice for longer than that takes."""
+    if len(frames) == 1:
+        return frames[0]
+    names = list(frames[0].columns)
+    return pd.DataFrame({name: pd.concat([frame.pop(name) for frame in frames], ignore_index=True) for name in names})
 
 
-def _refuse_duplicates(ids: pd.Series[str], schema: Schema, name: str) -> None:
-    repeated = ids.duplicated()
-    if repeated.any():
-        example = ids[repeated].iloc[0]
-        raise DataError(
-            f"column {schema.transaction_id!r} (transaction_id) repeats {int(repeated.sum()):,} ids "
-            f"in {len(ids):,} rows of {name} (first: {example!r})",
-            fix="remove the repeated rows, or name the column that identifies a transaction",
-        )
+def _repeated(ids: list[pd.Series[str]], schema: Schema) -> Problem | None:
+    whole = pd.concat(ids, ignore_index=True) if ids else pd.Series([], dtype="str")
+    repeated = whole.duplicated()
+    if not repeated.any():
+        return None
+    subject = f"column {schema.transaction_id!r} (transaction_id)"
+    fix = "remove the repeated rows, or name the column that identifies a transaction; null numbers the rows"
+    return Problem(subject, "ids", fix, int(repeated.sum()), f" (first: {whole[repeated].iloc[0]!r})", verb="repeats")

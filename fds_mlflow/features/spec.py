@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fds_mlflow.core.text.duration import parse_duration
-from fds_mlflow.data.schema import FEATURES_SUFFIX, Duration, Schema, Zone, read_yaml, validated
+from fds_mlflow.data.schema import FEATURES_SUFFIX, Declaration, Duration, Schema, Zone, read_yaml, validated
 from fds_mlflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fds_mlflow.data.transactions import Transactions
 
 Aggregate = Literal["count", "sum", "mean", "max", "min", "std", "distinct", "known", "frauds", "risk"]
 LABEL_AGGREGATES = frozenset({"known", "frauds", "risk"})
@@ -18,11 +23,7 @@ AMOUNT_AGGREGATES = frozenset({"sum", "mean", "max", "min", "std"})
 _DAY = timedelta(days=1)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Flag(_Part):
+class Flag(Declaration):
     """A calendar flag of the transaction itself, 0 or 1.
 
     Attributes:
@@ -40,7 +41,7 @@ class Flag(_Part):
         return self.name or self.flag
 
 
-class Gap(_Part):
+class Gap(Declaration):
     """Seconds since the entity's previous transaction; missing at its first one.
 
     Attributes:
@@ -57,7 +58,7 @@ class Gap(_Part):
         return self.name or f"{self.entity}_gap"
 
 
-class Window(_Part):
+class Window(Declaration):
     """One aggregate over one entity's past, over one or several windows.
 
     A window w at time t is (t - w, t]: of the entity's transactions those later than t - w, up to and including the
@@ -110,7 +111,7 @@ class Window(_Part):
         return f"{self.entity}_{self.aggregate}{of}_{window}"
 
 
-class FeatureSpec(_Part):
+class FeatureSpec(Declaration):
     """All features of a model, in the order in which it takes them.
 
     Attributes:
@@ -170,80 +171,191 @@ class FeatureSpec(_Part):
         """Check the specification against the columns at hand.
 
         Args:
-            columns: Canonical column -> ``key``, ``entity``, ``numeric``, ``categorical`` or ``label``.
+            columns: Canonical column -> ``key``, ``entity``, ``numeric``, ``categorical`` or ``label``; an entity
+                serves as a category too.
             where: Where they come from, for the message.
 
         Raises:
             ConfigError: A feature needs a column that is not there, or has the name of a key column.
         """
 
-        def need(name: str, kind: str, user: str) -> None:
-            if columns.get(name) != kind:
-                there = ", ".join(sorted(c for c, k in columns.items() if k == kind)) or "none"
+        def need(name: str, kinds: tuple[str, ...], user: str) -> None:
+            if columns.get(name) not in kinds:
+                there = ", ".join(sorted(c for c, k in columns.items() if k in kinds)) or "none"
                 raise ConfigError(
-                    f"{user} needs the {kind} column {name!r}, which {where} does not have (it has: {there})",
+                    f"{user} needs the {kinds[0]} column {name!r}, which {where} does not have (it has: {there})",
                     fix="change the feature specification, or give the column a role in the schema",
                 )
 
         for name in self.numeric:
-            need(name, "numeric", f"feature {name!r}")
+            need(name, ("numeric",), f"feature {name!r}")
         for name in self.categorical:
-            need(name, "categorical", f"feature {name!r}")
+            need(name, ("categorical", "entity"), f"feature {name!r}")
         for gap in self.gaps:
-            need(gap.entity, "entity", f"feature {gap.feature!r}")
+            need(gap.entity, ("entity",), f"feature {gap.feature!r}")
         for item in self.windows:
             user = f"feature {item.feature(item.windows[0])!r}"
-            need(item.entity, "entity", user)
+            need(item.entity, ("entity",), user)
             if item.aggregate == "distinct":
-                need(item.column, "entity", user)
+                need(item.column, ("entity",), user)
             elif item.aggregate in AMOUNT_AGGREGATES:
-                need(item.column, "numeric", user)
+                need(item.column, ("numeric",), user)
         if self.uses_labels:
-            if "label" not in columns:
-                raise ConfigError(
-                    f"the specification uses labels, and {where} has none",
-                    fix="give 'label' in the schema, or leave out known, frauds and risk",
-                )
-            if "label_known_at" not in columns and self.label_delay is None:
-                raise ConfigError(
-                    f"the specification uses labels, and {where} does not say when they became known",
-                    fix="give label_known_at or label_delay in the schema, or label_delay in the specification",
-                )
-        clash = [n for n in self.names if columns.get(n) in ("key", "entity", "label")]
+            self._check_labels(columns, where)
+        clash = [n for n in self.names if columns.get(n) in _KEYS and n not in self.categorical]
         if clash:
             raise ConfigError(
                 f"features {', '.join(clash)} have the names of key columns", fix="give these features another name"
             )
 
+    def _check_labels(self, columns: dict[str, str], where: str) -> None:
+        if "label" not in columns:
+            raise ConfigError(
+                f"the specification uses labels, and {where} has none",
+                fix="give 'label' in the schema, or leave out known, frauds and risk",
+            )
+        if "label_known_at" not in columns and self.label_delay is None:
+            raise ConfigError(
+                f"the specification uses labels, and {where} does not say when they became known",
+                fix="give label_known_at or label_delay in the schema, or label_delay in the specification",
+            )
 
-def default_spec(schema: Schema) -> FeatureSpec:
-    """A sensible set of features for any schema.
+    def check_rows(self, *, timed: bool, genuine: int, genuine_known: int, where: str) -> None:
+        """Check the specification against what the rows hold.
+
+        Args:
+            timed: Whether the rows have a time.
+            genuine: Rows with the label genuine.
+            genuine_known: Those of them whose label ever became known.
+            where: Where they come from, for the message.
+
+        Raises:
+            ConfigError: Windows, gaps or flags over rows without a time; ``known`` or ``risk`` over labels that become
+                known for frauds only: each known label then is a fraud, and a risk is 0 or 1.
+        """
+        needing = [name for name in self.names if name not in (*self.numeric, *self.categorical)]
+        if not timed and needing:
+            raise ConfigError(
+                f"feature {needing[0]!r} needs the time of the transactions, and {where} has none",
+                fix="name the column under 'time' in the schema, or leave out windows, gaps and flags",
+            )
+        shares = [item.feature(item.windows[0]) for item in self.windows if item.aggregate in ("known", "risk")]
+        if shares and genuine and not genuine_known:
+            raise ConfigError(
+                f"feature {shares[0]!r} compares frauds with all known labels, and {where} says of none of its "
+                f"{genuine:,} genuine rows when the label became known",
+                fix="give labels_mature in the schema: the age at which a transaction that nobody reported counts as "
+                "genuine, such as 30d; or leave out known and risk",
+            )
+
+
+_KEYS = ("key", "entity", "label")
+
+
+def default_spec(source: Schema | Transactions) -> FeatureSpec:
+    """A sensible set of features for any schema; `default_features` says what it leaves out."""
+    return default_features(source)[0]
+
+
+def default_features(source: Schema | Transactions) -> tuple[FeatureSpec, tuple[str, ...]]:
+    """A sensible set of features for any schema, and what had to be left out of it.
 
     The amount, weekend and night; per entity the number of transactions and their mean amount over 1, 7 and 30 days
     and the number within 1 hour; for entities other than the customer the fraud risk and the number of known labels
     over 1, 7 and 30 days (where the schema says when labels become known) and the distinct customers over 7 days
-    (where there is a customer); the schema's extras.
+    (where there is a customer); the schema's extras. Without a time there are no windows and no flags, without an
+    amount no means. A window or flag gives way to a column of the same name.
+
+    Args:
+        source: The schema, or the transactions: these also show entities that are empty in every row, and labels that
+            become known for frauds only, over which there are no windows and no risks.
+
+    Returns:
+        The specification, and sentences on what is not in it and why.
     """
+    schema = source if isinstance(source, Schema) else source.schema
+    frame = None if isinstance(source, Schema) else source.frame
+    notes: list[str] = []
+    roles = _roles(schema, frame, notes)
+    others = [role for role in roles if role != "customer"]
+    risky = bool(others) and _labels_serve(schema, frame, notes)
+    if schema.amount is None and roles:
+        notes.append("the schema names no amount: no means of amounts over the windows")
     days = ("1d", "7d", "30d")
-    known = schema.label_known_at is not None or schema.label_delay is not None
     windows: list[Window] = []
-    for role in schema.entities:
+    for role in roles:
         windows.append(Window(entity=role, aggregate="count", windows=("1h", *days)))
-        windows.append(Window(entity=role, aggregate="mean", windows=days))
-        if role == "customer":
-            continue
-        if "customer" in schema.entities:
+        if schema.amount is not None:
+            windows.append(Window(entity=role, aggregate="mean", windows=days))
+        if role in others and "customer" in roles:
             windows.append(Window(entity=role, aggregate="distinct", of="customer", windows=("7d",)))
-        if known:
-            windows.append(Window(entity=role, aggregate="known", windows=days))
-            windows.append(Window(entity=role, aggregate="risk", windows=days))
-    return FeatureSpec(
-        numeric=("amount", *schema.numeric),
-        flags=(Flag(flag="weekend"), Flag(flag="night")),
-        windows=tuple(windows),
+        if role in others and risky:
+            windows += [Window(entity=role, aggregate=kind, windows=days) for kind in ("known", "risk")]
+    flags = (Flag(flag="weekend"), Flag(flag="night")) if schema.time is not None else ()
+    taken = {*schema.numeric, *schema.categorical, *schema.entities}
+    spec = FeatureSpec(
+        numeric=(*(("amount",) if schema.amount is not None else ()), *schema.numeric),
+        flags=tuple(flag for flag in flags if _is_free(flag.feature, taken, notes)),
+        windows=tuple(kept for item in windows if (kept := _without(item, taken, notes)) is not None),
         categorical=tuple(schema.categorical),
         time_zone=schema.time_zone,
     )
+    return spec, tuple(notes)
+
+
+def _roles(schema: Schema, frame: pd.DataFrame | None, notes: list[str]) -> list[str]:
+    """The entities that windows can be over; says which cannot."""
+    if schema.time is None:
+        notes.append("the schema names no time: no windows over the past of an entity, no weekend and no night")
+        return []
+    if not schema.entities:
+        notes.append("the schema names no entities: no windows over the past of a customer or device")
+    empty = [] if frame is None else [role for role in schema.entities if frame[role].isna().all()]
+    notes += [f"the entity {role!r} is empty in every row: no windows over its past" for role in empty]
+    return [role for role in schema.entities if role not in empty]
+
+
+def _labels_serve(schema: Schema, frame: pd.DataFrame | None, notes: list[str]) -> bool:
+    """Whether the past can be asked for its frauds; says why not."""
+    without = "no fraud risks and known labels over the windows"
+    if schema.label is None:
+        notes.append(f"the schema names no label: {without}")
+        return False
+    if schema.label_known_at is None and schema.label_delay is None:
+        notes.append(f"the schema does not say when labels become known (label_known_at or label_delay): {without}")
+        return False
+    if frame is None:
+        return True
+    genuine, known = genuine_labels(frame)
+    if genuine and not known:
+        notes.append(
+            f"the labels of all {genuine:,} genuine rows never become known (label_known_at is empty; labels_mature "
+            f"would say when silence counts as genuine): {without}"
+        )
+        return False
+    return True
+
+
+def genuine_labels(frame: pd.DataFrame) -> tuple[int, int]:
+    """The genuine rows of a canonical frame, and those of them whose label ever becomes known."""
+    if "label" not in frame.columns:
+        return 0, 0
+    genuine = (frame["label"] == 0).fillna(value=False).to_numpy(dtype=bool)
+    if "label_known_at" not in frame.columns:
+        return int(genuine.sum()), int(genuine.sum())
+    return int(genuine.sum()), int((genuine & frame["label_known_at"].notna().to_numpy()).sum())
+
+
+def _is_free(name: str, taken: set[str], notes: list[str]) -> bool:
+    if name in taken:
+        notes.append(f"the feature {name!r} gives way to the schema's own column of that name")
+    return name not in taken
+
+
+def _without(item: Window, taken: set[str], notes: list[str]) -> Window | None:
+    """The window without the spans whose feature has the name of a column; None where nothing is left."""
+    kept = tuple(span for span in item.windows if _is_free(item.feature(span), taken, notes))
+    return item.model_copy(update={"windows": kept}) if kept else None
 
 
 def handbook_spec() -> FeatureSpec:

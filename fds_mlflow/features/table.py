@@ -22,7 +22,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, handbook_spec
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec
 
 __all__ = [
     "FeatureFile",
@@ -50,7 +50,8 @@ class FeatureTable:
         spec: What they were computed from.
         digest: Digest of the transactions.
         source: Where the transactions came from, for people.
-        period: First and last time of the transactions (UTC, aware).
+        period: First and last time of the transactions (UTC, aware); None without a time.
+        notes: What was left out, a sentence each.
     """
 
     frame: pd.DataFrame
@@ -59,7 +60,8 @@ class FeatureTable:
     spec: FeatureSpec
     digest: str
     source: str
-    period: tuple[datetime, datetime]
+    period: tuple[datetime, datetime] | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -96,10 +98,11 @@ def compute(
         threads: Threads for DuckDB; as many as there are cores by default.
 
     Returns:
-        One row per transaction, in input order.
+        One row per transaction that has a label, or every transaction where there are no labels, in input order.
 
     Raises:
-        ConfigError: The specification needs a column that is not there.
+        ConfigError: The specification needs a column that is not there, or what the rows do not hold: a time, labels of
+            genuine transactions that become known.
         DataError: There are no rows.
     """
     known = transactions if isinstance(transactions, Transactions) else None
@@ -110,13 +113,21 @@ def compute(
         raise DataError(f"{source} has no rows", fix="give at least one transaction")
     spec.check(kinds, where=source)
     mark, span = (known.digest, known.period) if known is not None else (digest(frame), period(frame["time"]))
+    # A bare frame may be a few rows to score, whose labels say nothing yet.
+    genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
+    spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
     values = _window_values(frame, spec, threads)
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
     plain = plain_features(frame, spec)
     columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
-    return FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span)
+    notes = known.notes if known is not None else ()
+    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    if "label" not in table or not table["label"].isna().any():
+        return made
+    made = made.where(table["label"].notna())  # they were the past of others
+    return replace(made, frame=made.frame.assign(label=made.frame["label"].astype(np.int8)))
 
 
 def _window_values(

@@ -19,7 +19,7 @@ _EXACT = re.compile(rf"{_FIELD}(?:,{_FIELD})*+(?:\r\n|\r|\n)?").fullmatch
 
 
 def records(
-    lines: Iterable[str], source: str, *, exact: bool = True
+    lines: Iterable[str], source: str, *, exact: bool = True, separator: str = ","
 ) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """Column names, and each row by them with the number of the line that it ends on; empty lines are passed over.
 
@@ -30,13 +30,14 @@ def records(
         source: What to call it in errors.
         exact: Whether to refuse a line break in a field and a quote in a field that has none around it, too. Free text
             may hold them; elsewhere they are what is left of a quote that was not closed, and of the rows behind it.
+        separator: The sign between fields; `exact` is for commas.
 
     Raises:
         DataError: There is no line of names or one of them stands twice; when iterated: a quote that stays open, text
             behind a closed quote, what `exact` refuses, or a row of more or fewer fields than there are names.
     """
     last = [""]
-    reader = csv.reader(_noted(lines, last), strict=True)
+    reader = csv.reader(_noted(lines, last), strict=True, delimiter=separator)
     rows = _checked(reader, source, last if exact else None)
     names = next((row for row in rows if row), None)
     if names is None:

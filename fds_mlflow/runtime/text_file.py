@@ -1,29 +1,43 @@
-"""Files as people have them: text in UTF-8 or UTF-16, compressed with gzip or not, or Parquet, by what they hold."""
+"""Files as people have them: text in UTF-8 or UTF-16, compressed or not, or Parquet, by what they hold."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import io
+import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import IO, TextIO, cast
 
 from fds_mlflow.errors import DataError, NotFoundError
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
-PARQUET_SUFFIXES = (".parquet", ".pq")
+"""Of the text files that are written here; what is read is in `TEXT_SUFFIXES`."""
 
-_GZIP = b"\x1f\x8b"
+PARQUET_SUFFIXES = (".parquet", ".pq")
+WORKBOOK_SUFFIXES = (".xlsx",)
+_PACKED: dict[bytes, ModuleType] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}
+TEXT_SUFFIXES = tuple(
+    f"{text}{packed}"
+    for packed in ("", ".gz", ".bz2", ".xz")
+    for text in (".csv", ".tsv", ".txt", "")
+    if text or packed
+)
+
+DAMAGED: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+"""What the modules that unpack say of a file that is cut off or changed; bzip2's says OSError."""
+
 _PARQUET = b"PAR1"
+_HEAD = 6
 _NO_TEXT = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
     b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
     b"SQLite format 3": "an SQLite database",
 }
@@ -41,11 +55,11 @@ class Form:
     """How a text file is to be read.
 
     Attributes:
-        compressed: With gzip.
+        packed: The module that opens it where it is compressed.
         encoding: Python's name of it.
     """
 
-    compressed: bool
+    packed: ModuleType | None
     encoding: str
 
 
@@ -64,50 +78,59 @@ def is_parquet(path: Path) -> bool:
     if path.name.lower().endswith(PARQUET_SUFFIXES):
         return True
     with _readable(path):
-        return _head(path) == _PARQUET
+        return _head(path).startswith(_PARQUET)
 
 
-def form(path: Path) -> Form:
+def form(path: Path, encoding: str | None = None) -> Form:
     """How to read a text file, by how it begins.
+
+    Args:
+        path: The file.
+        encoding: Its encoding where that is known.
 
     Raises:
         NotFoundError: There is no such file.
         DataError: It cannot be read, or is no text.
     """
     with _readable(path):
-        compressed = _head(path).startswith(_GZIP)
-        head = b""
-        # What is damaged is said by whoever reads on.
-        with _bytes(path, compressed=compressed) as file, suppress(gzip.BadGzipFile, EOFError, zlib.error):
+        packed, head = _packed(path), b""
+        # What is damaged is said by whoever reads on; bzip2's module says OSError of what is no bzip2.
+        with _bytes(path, packed) as file, suppress(*DAMAGED, *([OSError] if packed else [])):
             head = file.read(16)
     for mark, what in _NO_TEXT.items():
         if head.startswith(mark):
             raise DataError(f"{path} is {what}", fix="save it as CSV, as it is or compressed with gzip, or as Parquet")
-    for mark, encoding in _MARKS:
+    if encoding is not None:
+        return Form(packed, encoding)
+    for mark, told in _MARKS:
         if head.startswith(mark):
-            return Form(compressed, encoding)
+            return Form(packed, told)
     # Without a mark, a first sign of ASCII still tells: its other byte is zero.
     bare = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
     zeros = tuple(byte == 0 for byte in head[:2])
-    return Form(compressed, bare.get(cast("tuple[bool, bool]", zeros), "utf-8"))
+    return Form(packed, bare.get(cast("tuple[bool, bool]", zeros), "utf-8"))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
     """Open a text file for reading, line ends as they are; errors of the file while it is read are told as ours.
+
+    Args:
+        path: The file.
+        encoding: Its encoding; by how it begins where None.
 
     Raises:
         NotFoundError: There is no such file.
         DataError: It cannot be read, is no text, is damaged, or is in another encoding; names line and column.
     """
-    found = form(path)
-    with _readable(path, found), _bytes(path, compressed=found.compressed) as file:
+    found = form(path, encoding)
+    with _readable(path, found), _bytes(path, found.packed) as file:
         yield io.TextIOWrapper(file, encoding=found.encoding, newline="")
 
 
 def undecodable(path: Path) -> str | None:
     """Where a file stops to be UTF-8, in words; None where it does not."""
-    with _readable(path), _bytes(path, compressed=_head(path).startswith(_GZIP)) as file:
+    with _readable(path), _bytes(path, _packed(path)) as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode()
@@ -128,11 +151,21 @@ def misencoded(path: Path, where: str) -> DataError:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(_PARQUET))
+        return file.read(_HEAD)
 
 
-def _bytes(path: Path, *, compressed: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
+def _packed(path: Path) -> ModuleType | None:
+    head = _head(path)
+    return next((module for mark, module in _PACKED.items() if head.startswith(mark)), None)
+
+
+def unpacked(file: IO[bytes], packed: ModuleType | None) -> IO[bytes]:
+    """The bytes of an open file, by the module that opens it where it is compressed."""
+    return file if packed is None else cast("IO[bytes]", packed.open(file, "rb"))
+
+
+def _bytes(path: Path, packed: ModuleType | None) -> IO[bytes]:
+    return path.open("rb") if packed is None else cast("IO[bytes]", packed.open(path, "rb"))
 
 
 @contextmanager
@@ -147,9 +180,11 @@ def _readable(path: Path, found: Form | None = None) -> Iterator[None]:
         if found is not None and found.encoding.startswith("utf-8"):
             raise misencoded(path, undecodable(path) or str(error)) from None
         raise DataError(f"{path} is damaged: {error}", fix="get it once more, or save it as UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged: {error}", fix="get it once more") from None
     except OSError as error:
+        if error.errno is None and found is not None and found.packed is not None:  # as bzip2's module has it
+            raise DataError(f"{path} is damaged: {error}", fix="get it once more") from None
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}", fix="check the path and its permissions"
         ) from None

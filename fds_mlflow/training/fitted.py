@@ -55,6 +55,7 @@ class FittedScorer:
         trees: Trees in the final model.
         trusted_types: Types beyond scikit-learn's own that skops is told to trust.
         packages: Distributions that scoring needs.
+        notes: What the algorithm left out or did otherwise than asked, a sentence each.
     """
 
     algorithm: str
@@ -68,6 +69,7 @@ class FittedScorer:
     trees: int
     trusted_types: tuple[str, ...]
     packages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def requirements(packages: Iterable[str]) -> list[str]:
@@ -105,12 +107,27 @@ def check_params(params: Mapping[str, object], known: Iterable[str], reserved: M
 
     allowed = sorted(set(known) - set(reserved))
     for name in params:
-        if name in reserved:
-            raise ConfigError(f"the parameter {name!r} is set by the training itself", fix=reserved[name])
+        refuse_reserved(name, reserved, name)
         if name not in allowed:
             near = get_close_matches(name, allowed, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(allowed)}"
             raise ConfigError(f"the parameter {name!r} is unknown", fix=hint)
+
+
+def refuse_reserved(given: str, reserved: Mapping[str, str], name: str) -> None:
+    """Refuse a parameter that this package sets itself.
+
+    Args:
+        given: What the user calls it.
+        reserved: Names the user may not set, each with what to do instead.
+        name: What it is called there.
+
+    Raises:
+        ConfigError: It is one of them.
+    """
+    if name in reserved:
+        also = "" if given == name else f" ({name})"
+        raise ConfigError(f"the parameter {given!r}{also} is set by the training itself", fix=reserved[name])
 
 
 def check_features(table: FeatureTable, part: str) -> None:
@@ -120,7 +137,9 @@ def check_features(table: FeatureTable, part: str) -> None:
         DataError: Names the column and how many of its values are infinite.
     """
     if not table.features:
-        raise DataError(f"the {part} part has no feature", fix="declare at least one feature")
+        raise DataError(
+            f"the {part} part has no feature", fix="name columns under 'numeric' or 'categorical' in the schema"
+        )
     for name in numeric_features(table):
         infinite = int(np.isinf(table.frame[name].to_numpy(dtype=np.float64)).sum())
         if infinite:

@@ -1,9 +1,9 @@
-"""Cut a feature table into training, validation and test parts: by time, or stratified by label."""
+"""Cut a feature table into training, validation and test parts: by time, stratified by label, or at random."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.core.text.duration import describe_duration, from_duration
 from fds_mlflow.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Split:
         validation: What early stopping, the calibration of scores and the threshold are chosen on.
         test: What the reported metrics come from; nothing is chosen on it.
         facts: How the cut was made (method, boundaries, gap, rows left out), to be logged with the run.
+        notes: What was left out on the way here, a sentence each.
     """
 
     train: FeatureTable
     validation: FeatureTable
     test: FeatureTable
     facts: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, FeatureTable]:
@@ -75,15 +78,24 @@ def by_time(
         The parts, rows in the table's order, with ``facts``.
 
     Raises:
-        ConfigError: Fractions that do not sum to 1, dates in the wrong order, a negative gap.
+        ConfigError: No time, fractions that do not sum to 1, dates in the wrong order, a negative gap.
         DataError: A part without rows, without fraud or without genuine transactions.
     """
     fractions = _checked_fractions(fractions)
-    pause = _usual_delay(table.frame) if gap is None else np.timedelta64(gap, "us")
+    if not has_time(table):
+        raise ConfigError(
+            f"{table.source} has no time to split by",
+            fix="name the column under 'time' in the schema, or cut at random: leave --split out",
+        )
+    pause = _delay(table.frame, 0.9) if gap is None else np.timedelta64(gap, "us")
     if pause < np.timedelta64(0, "us"):
         raise ConfigError(f"the gap of {gap} is negative", fix="give the label delay as zero or more")
     time = table.frame["time"].to_numpy().astype("datetime64[us]")
-    validation_start, test_start = _starts(time, fractions, dates, pause)
+    fix = _longer(table, pause, given=gap is not None)
+    if dates is None:
+        validation_start, test_start = _boundaries(table, fractions, pause, fix)
+    else:
+        validation_start, test_start = _in_order(_moment(dates[0]), _moment(dates[1]))
     masks = {
         "train": time < validation_start - pause,
         "validation": (time >= validation_start) & (time < test_start - pause),
@@ -96,38 +108,58 @@ def by_time(
         "split_gap_days": f"{pause / np.timedelta64(1, 'D'):g}",
         "split_rows_in_gaps": str(len(time) - sum(int(mask.sum()) for mask in masks.values())),
     }
+    late = {}
     for part, boundary in (("train", validation_start), ("validation", test_start)):
-        late = masks[part] & _unknown_at(table.frame, boundary)
-        masks[part] &= ~late
-        facts[f"split_{part}_late_labels"] = str(int(late.sum()))
-    return _cut(
-        table,
-        masks,
-        facts,
-        "bring a longer period, cut at random (--split stratified), or, in Python, move dates, fractions or gap",
-    )
+        unknown = masks[part] & _unknown_at(table.frame, boundary)
+        masks[part] &= ~unknown
+        late[part] = int(unknown.sum())
+        facts[f"split_{part}_late_labels"] = str(late[part])
+    return _cut(table, masks, facts, fix, _left_out(facts, pause, late))
 
 
-def _starts(
-    time: NDArray[np.datetime64],
-    fractions: tuple[float, ...],
-    dates: tuple[datetime, datetime] | None,
-    pause: np.timedelta64,
-) -> tuple[np.datetime64, np.datetime64]:
-    """Where validation and test begin: at the given dates, else so that the parts have their shares of the rows.
+def _longer(table: FeatureTable, pause: np.timedelta64, *, given: bool) -> str:
+    """What to do where too little is left; a gap below every label's delay would only trade it for late labels."""
+    ways = ["bring a longer period"]
+    half = _delay(table.frame, 0.5)
+    if given and pause > np.timedelta64(0, "us"):
+        ways.append("shorten the gap (--gap)")
+    elif half < pause:
+        unit = timedelta(hours=1) if _timedelta(half) >= timedelta(hours=10) else timedelta(seconds=1)
+        text = from_duration(-(-_timedelta(half) // unit) * unit)
+        ways.append(f"shorten the gap (--gap {text}: half of the labels are known by then, later ones are left out)")
+    if "label" in table.frame.columns:
+        ways.append("cut at random (--split stratified)")
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}" if len(ways) > 1 else ways[0]
 
-    Raises:
-        ConfigError: They are not in order.
-    """
-    if dates is None:
-        validation, test = _boundaries(np.sort(time), fractions, pause)
-    else:
-        validation, test = _moment(dates[0]), _moment(dates[1])
+
+def _left_out(facts: Mapping[str, str], pause: np.timedelta64, late: Mapping[str, int]) -> tuple[str, ...]:
+    """What a split by time left out, for people."""
+    notes = []
+    gaps = int(facts["split_rows_in_gaps"])
+    if gaps:
+        notes.append(f"{gaps:,} rows are left out: they lie in the gaps of {_span(pause)} before validation and test")
+    for part, rows in late.items():
+        if rows:
+            notes.append(f"{rows:,} {part} rows are left out: their labels became known after the next part began")
+    return tuple(notes)
+
+
+def _timedelta(pause: np.timedelta64) -> timedelta:
+    return timedelta(microseconds=int(pause.astype("timedelta64[us]").astype(np.int64)))
+
+
+def _span(pause: np.timedelta64) -> str:
+    return describe_duration(_timedelta(pause))
+
+
+def has_time(table: FeatureTable) -> bool:
+    """Whether the rows have times to be split by."""
+    return bool(table.frame["time"].notna().any())
+
+
+def _in_order(validation: np.datetime64, test: np.datetime64) -> tuple[np.datetime64, np.datetime64]:
     if not validation < test:
-        raise ConfigError(
-            f"validation begins at {validation} and test at {test}",
-            fix="give two dates in order, or fractions of rows with different times",
-        )
+        raise ConfigError(f"validation begins at {validation} and test at {test}", fix="give two dates in order")
     return validation, test
 
 
@@ -149,21 +181,46 @@ def stratified(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2)
         ConfigError: Fractions that do not sum to 1, or a seed out of range.
         DataError: No labels, or a part without fraud or without genuine transactions.
     """
-    check_seed(seed)
-    fractions = _checked_fractions(fractions)
     if "label" not in table.frame.columns:
         raise DataError(
             "a stratified split needs labels and the table has none",
-            fix="name the label column in the schema, or split by time (--split time)",
+            fix="name the label column in the schema, or leave --split out",
         )
+    return _shuffled(table, table.y, fractions, {"split": "stratified", "split_seed": str(seed)}, seed)
+
+
+def at_random(table: FeatureTable, fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 42) -> Split:
+    """Cut at random: for tables with neither a time nor labels.
+
+    Args:
+        table: The features.
+        fractions: Shares of the rows: training, validation, test.
+        seed: Seed of the permutation.
+
+    Returns:
+        The parts, rows in the table's order, with ``facts``.
+
+    Raises:
+        ConfigError: Fractions that do not sum to 1, or a seed out of range.
+        DataError: A part without rows.
+    """
+    rows = np.zeros(len(table), dtype=np.int8)
+    return _shuffled(table, rows, fractions, {"split": "random", "split_seed": str(seed)}, seed)
+
+
+def _shuffled(
+    table: FeatureTable, classes: NDArray[np.int8], fractions: Sequence[float], facts: dict[str, str], seed: int
+) -> Split:
+    """Cut each class by the fractions, its rows in a random order."""
+    check_seed(seed)
+    shares = _checked_fractions(fractions)
     rng = np.random.default_rng(seed)
-    labels = table.y
-    part_of = np.empty(len(labels), dtype=np.int8)
-    for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        part_of[rows] = np.repeat(np.arange(3, dtype=np.int8), _shares(len(rows), fractions))
+    part_of = np.empty(len(classes), dtype=np.int8)
+    for each in np.unique(classes):
+        rows = rng.permutation(np.flatnonzero(classes == each))
+        part_of[rows] = np.repeat(np.arange(3, dtype=np.int8), _shares(len(rows), shares))
     masks = {name: part_of == index for index, name in enumerate(PARTS)}
-    return _cut(table, masks, {"split": "stratified", "split_seed": str(seed)}, "bring more rows of that class")
+    return _cut(table, masks, facts, "bring more rows: each part needs some of each class", ())
 
 
 def _checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
@@ -180,13 +237,14 @@ def _moment(value: datetime) -> np.datetime64:
     return np.datetime64(aware.astimezone(UTC).replace(tzinfo=None), "us")
 
 
-def _usual_delay(frame: pd.DataFrame) -> np.timedelta64:
+def _delay(frame: pd.DataFrame, share: float) -> np.timedelta64:
+    """The delay after which this share of the labels that ever become known were known; 0 where nothing tells."""
     if "label_known_at" not in frame.columns:
         return np.timedelta64(0, "us")
     delays = (frame["label_known_at"] - frame["time"]).dropna().sort_values().to_numpy()
     if len(delays) == 0:
         return np.timedelta64(0, "us")
-    usual: np.timedelta64 = delays[min(len(delays) - 1, int(0.9 * len(delays)))].astype("timedelta64[us]")
+    usual: np.timedelta64 = delays[min(len(delays) - 1, int(share * len(delays)))].astype("timedelta64[us]")
     return usual
 
 
@@ -200,12 +258,16 @@ def _unknown_at(frame: pd.DataFrame, moment: np.datetime64) -> NDArray[np.bool_]
 
 
 def _boundaries(
-    time: NDArray[np.datetime64], fractions: tuple[float, ...], gap: np.timedelta64
+    table: FeatureTable, fractions: tuple[float, ...], gap: np.timedelta64, fix: str
 ) -> tuple[np.datetime64, np.datetime64]:
     """Beginnings of validation and test such that the rows beside the gaps are shared out by the fractions.
 
     Each is found by bisection: moving a boundary later only ever adds rows before it and takes rows after it.
+
+    Raises:
+        DataError: The gaps swallow the rows, or too many rows have one time.
     """
+    time = np.sort(table.frame["time"].to_numpy().astype("datetime64[us]"))
     rows = len(time)
     train, validation, test = fractions
 
@@ -228,13 +290,16 @@ def _boundaries(
 
     first = bisect_left(range(rows), True, key=trained_enough)
     second = test_index(first) if first < rows else rows
-    if second >= rows:
-        period = f"from {time[0]} to {time[-1]}" if rows else "without a time"
-        raise DataError(
-            f"{rows:,} rows {period} leave nothing beside two gaps of {gap / np.timedelta64(1, 'D'):g} days",
-            fix="bring a longer period, cut at random (--split stratified), or, in Python, shorten the gap",
-        )
-    return time[first], time[second]
+    if second < rows and time[first] < time[second]:
+        return time[first], time[second]
+    period = f"{rows:,} rows from {_day(time[0])} to {_day(time[-1])}"
+    if gap == np.timedelta64(0, "us"):
+        raise DataError(f"{period} have too few different times to cut by ({len(np.unique(time)):,})", fix=fix)
+    raise DataError(f"{period} leave nothing beside two gaps of {_span(gap)} for labels to become known", fix=fix)
+
+
+def _day(time: np.datetime64) -> str:
+    return str(time.astype("datetime64[s]")).replace("T", " ")
 
 
 def _shares(count: int, fractions: tuple[float, ...]) -> NDArray[np.intp]:
@@ -246,19 +311,27 @@ def _shares(count: int, fractions: tuple[float, ...]) -> NDArray[np.intp]:
     return shares
 
 
-def _cut(table: FeatureTable, masks: dict[str, NDArray[np.bool_]], facts: dict[str, str], fix: str) -> Split:
+def _cut(
+    table: FeatureTable, masks: dict[str, NDArray[np.bool_]], facts: dict[str, str], fix: str, notes: tuple[str, ...]
+) -> Split:
+    """The parts, each with rows and both classes.
+
+    Raises:
+        DataError: One lacks them; the message says what was left out as well.
+    """
     parts = {name: table.where(mask) for name, mask in masks.items()}
     total = len(table.frame)
+    also = "".join(f"; {note}" for note in notes)
     for name, part in parts.items():
         rows = len(part.frame)
         if rows == 0:
-            raise DataError(f"the {name} part holds 0 of {total:,} rows", fix=fix)
+            raise DataError(f"the {name} part holds 0 of {total:,} rows{also}", fix=fix)
         facts[f"split_{name}_rows"] = str(rows)
         if "label" not in part.frame.columns:
             continue
         frauds = int(part.y.sum())
         if frauds in (0, rows):
             missing = "fraud" if frauds == 0 else "genuine transaction"
-            raise DataError(f"the {name} part holds no {missing} in {rows:,} rows of {total:,}", fix=fix)
+            raise DataError(f"the {name} part holds no {missing} in {rows:,} rows of {total:,}{also}", fix=fix)
         facts[f"split_{name}_frauds"] = str(frauds)
-    return Split(train=parts["train"], validation=parts["validation"], test=parts["test"], facts=facts)
+    return Split(parts["train"], parts["validation"], parts["test"], facts, (*table.notes, *notes))

@@ -326,7 +326,7 @@ class TestFile:
             compute_file(twice, "simulator", spec, target)
         bad = tmp_path / "bad.csv"
         source.assign(amount="?").to_csv(bad, index=False)
-        with pytest.raises(DataError, match="not numbers in rows 1 to 100"):
+        with pytest.raises(DataError, match="not numbers in 1.. rows of"):
             compute_file(bad, "simulator", spec, target)
         with pytest.raises(ConfigError, match="memory_limit"):
             compute_file(bad, "simulator", spec, target, memory_limit="lots")
@@ -419,7 +419,7 @@ class TestSpecification:
 
     def test_frames_that_are_not_canonical_are_refused(self) -> None:
         """A frame in a source's own columns, or without rows, is refused with the way to load it."""
-        with pytest.raises(ConfigError, match="transaction_id, time, amount"):
+        with pytest.raises(ConfigError, match="transaction_id, time"):
             compute(pd.DataFrame({"id": [1]}), FeatureSpec())
         with pytest.raises(DataError, match="no rows"):
             compute(plain([]), FeatureSpec())

@@ -77,7 +77,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut.csv.gz": (gzip.compress(TEXT.encode())[:-12], "damaged"),
     "wrong.csv.gz": (gzip.compress(TEXT.encode())[:-8] + b"12345678", "damaged"),
     "book.xlsx": (b"PK\x03\x04 and so on", "Excel"),
-    "x.csv.bz2": (b"BZh91AY", "bzip2"),
+    "x.csv.bz2": (b"BZh91AY", "damaged"),
     "bad.parquet": (b"PAR1 and so on", "no Parquet file"),
     "empty.parquet": (b"", "no Parquet file"),
 }

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.features.table import FeatureTable
 from fds_mlflow.training.split import by_time, stratified
+from fds_mlflow.workflows.preparation import cut
 from tests.support.effort import at_most
 from tests.support.tables import table
 
@@ -182,3 +184,70 @@ def test_a_gap_longer_than_the_data_is_explained(days: int):
     with pytest.raises(DataError) as caught:
         by_time(table(), gap=timedelta(days=days + 1))
     assert "gap" in str(caught.value)
+
+
+def _timeless(whole: FeatureTable) -> FeatureTable:
+    return replace(whole, frame=whole.frame.assign(time=np.datetime64("NaT", "us")), period=None)
+
+
+def test_without_a_time_the_parts_are_drawn_at_random_and_this_is_said():
+    """No time: stratified by the labels where there are any, and a note tells it; by time is refused with the fix."""
+    whole = _timeless(table())
+    split = cut(whole, seed=3)
+    assert split.facts["split"] == "stratified"
+    assert "no time" in split.notes[-1]
+    assert split.test.frame.equals(stratified(whole, seed=3).test.frame)
+    bare = cut(_timeless(table(labelled=False)), seed=3)
+    assert bare.facts["split"] == "random"
+    assert [len(part) for part in bare.parts.values()] == [2400, 800, 800]
+    with pytest.raises(ConfigError, match="has no time to split by") as caught:
+        cut(whole, split="time")
+    assert "leave --split out" in caught.value.fix
+
+
+def test_with_a_time_the_parts_follow_each_other_by_default():
+    """Where there is a time, nothing need be said for a split by time; a gap belongs to it alone."""
+    assert cut(table()).facts["split"] == "time"
+    assert cut(table(), gap=timedelta(days=2)).facts["split_gap_days"] == "2"
+    with pytest.raises(ConfigError, match="no gap"):
+        cut(table(), split="stratified", gap=timedelta(days=2))
+
+
+def test_what_a_split_leaves_out_is_noted():
+    """Rows in the gaps and rows whose labels came too late are counted for people, beside the notes of the table."""
+    whole = table(delay_days=1)
+    late = whole.frame["label_known_at"].where(whole.frame["label"] == 0, whole.frame["time"] + pd.Timedelta(days=4))
+    split = by_time(replace(whole, frame=whole.frame.assign(label_known_at=late), notes=("3 rows were empty",)))
+    assert split.notes[0] == "3 rows were empty"
+    assert (
+        f"{int(split.facts['split_rows_in_gaps']):,} rows are left out: they lie in the gaps of 1 d" in split.notes[1]
+    )
+    assert [part for note in split.notes[2:] for part in ("train", "validation") if f" {part} rows" in note] == [
+        "train",
+        "validation",
+    ]
+
+
+def test_what_too_little_data_propose_is_possible():
+    """A gap is only offered where a shorter one leaves something; the one that is named then works."""
+    with pytest.raises(DataError, match="two gaps of 7 d") as caught:
+        by_time(table(days=13, delay_days=7))
+    assert "--gap" not in caught.value.fix
+    whole = table()
+    days = np.where(np.arange(len(whole)) % 10 < 6, 1, 20)
+    whole = replace(
+        whole, frame=whole.frame.assign(label_known_at=whole.frame["time"] + pd.to_timedelta(days, unit="D"))
+    )
+    with pytest.raises(DataError, match="two gaps of 20 d") as caught:
+        by_time(whole)
+    assert "--gap 1d:" in caught.value.fix
+    assert by_time(whole, gap=timedelta(days=1)).facts["split_gap_days"] == "1"
+
+
+def test_rows_of_one_time_are_named_as_the_reason():
+    """Transactions that all carry one date cannot be cut by time: the message says how many times there are."""
+    whole = table()
+    with pytest.raises(DataError, match=r"too few different times to cut by \(2\)") as caught:
+        by_time(replace(whole, frame=whole.frame.assign(time=whole.frame["time"].dt.floor("30D"))))
+    assert "--split stratified" in caught.value.fix
+    assert "--gap" not in caught.value.fix

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,12 @@ import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.data import readers
-from fds_mlflow.data.canonical import Where, canonical
-from fds_mlflow.data.transactions import Digest, Schema, as_schema
+from fds_mlflow.data.canonical import Canonical
+from fds_mlflow.data.transactions import Digest, Schema, as_schema, period
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.spec import FeatureSpec, genuine_labels
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,13 +39,14 @@ class FeatureFile:
 
     Attributes:
         path: Where it is.
-        rows: How many rows it has, in input order.
+        rows: How many rows it has, in input order; rows without a label are left out.
         features: Names of the features, in the order in which a model takes them.
         categorical: Those of them that are categorical.
         spec: What they were computed from.
         digest: Digest of the transactions, equal to that of `load` on the same source.
         source: Where the transactions came from, for people.
-        period: First and last time of the transactions (UTC, aware).
+        period: First and last time of the transactions (UTC, aware); None without a time.
+        notes: What was left out, a sentence each.
     """
 
     path: Path
@@ -55,7 +56,8 @@ class FeatureFile:
     spec: FeatureSpec
     digest: str
     source: str
-    period: tuple[datetime, datetime]
+    period: tuple[datetime, datetime] | None
+    notes: tuple[str, ...] = ()
 
 
 def compute_file(
@@ -66,17 +68,19 @@ def compute_file(
     *,
     memory_limit: str = "1GB",
     threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> FeatureFile:
     """Compute features from a CSV or Parquet file into a Parquet file, in bounded memory.
 
     Args:
-        path_in: A ``.csv``, ``.csv.gz`` or ``.parquet`` file.
+        path_in: A file, or a folder of files, as `load` takes them.
         schema: Its schema, in any form that `load` takes.
         spec: The features.
         path_out: The Parquet file to write. It appears when it is complete; one that is there is replaced.
         memory_limit: Memory for DuckDB, such as ``500MB`` or ``4GB``; the rest of the process needs some 500 MB more.
             What does not fit goes to a temporary folder beside `path_out`, about ten times the source's size.
         threads: Threads for DuckDB; as many as there are cores by default.
+        progress: Is told the share of the source that was read, from 0 to 1.
 
     Returns:
         What was written: the same numbers as `compute` on the same file.
@@ -98,7 +102,7 @@ def compute_file(
             if threads is not None:
                 connection.execute(f"SET threads = {threads}")
             connection.execute("SET preserve_insertion_order = false")  # every table has its row numbers
-            work = _Work(connection, str(path_in), found, spec)
+            work = _Work(connection, str(path_in), found, spec, progress)
             try:
                 result = work.run(Path(folder) / "features.parquet")
             except duckdb.OutOfMemoryException as error:
@@ -113,44 +117,55 @@ def compute_file(
 class _Work:
     """One computation: its database, and what it learns on the way."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str, schema: Schema, spec: FeatureSpec) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        source: str,
+        schema: Schema,
+        spec: FeatureSpec,
+        progress: Callable[[float], None] | None,
+    ) -> None:
         self.connection = connection
+        self.progress = progress
         self.source = source
         self.schema = schema
         self.spec = spec
         self.columns: list[str] = []  # of the table kept, in the order k0, k1, ...
         self.computed: dict[str, str] = {}  # feature -> its expression in the last join
         self.tables: list[str] = []
+        self.unlabelled = 0
 
     def run(self, path: Path) -> dict[str, Any]:
         """Read, compute, write; returns what `FeatureFile` tells."""
-        rows, digest, period = self._read()
+        rows, digest, span, notes = self._read()
         self._refuse_duplicates(rows)
         self._compute()
         self._write(path, rows)
         return {
-            "rows": rows,
+            "rows": rows - self.unlabelled,
             "features": self.spec.names,
             "categorical": list(self.spec.categorical),
             "spec": self.spec,
             "digest": digest,
             "source": self.source,
-            "period": period,
+            "period": span,
+            "notes": notes,
         }
 
-    def _read(self) -> tuple[int, str, tuple[datetime, datetime]]:
+    def _read(self) -> tuple[int, str, tuple[datetime, datetime] | None, tuple[str, ...]]:
         """Fill the tables kept (what goes to the output as it is) and given (what the queries need)."""
-        rows, mark = 0, Digest()
-        first, last = pd.Timestamp.max, pd.Timestamp.min
-        for table in readers.chunks(self.source, self.schema):
-            if table.num_rows == 0:
+        rows, mark, reading = 0, Digest(), Canonical(self.schema, self.source)
+        spans, genuine, genuine_known = [], 0, 0
+        for table in readers.chunks(self.source, self.schema, progress=self.progress):
+            frame = reading.frame(table)
+            if frame is None or reading.problems:
                 continue
-            frame = canonical(table, self.schema, Where(self.source, table.num_rows, rows))
             kinds = column_kinds(frame, self.schema, self.spec)
             if rows == 0:
                 self.spec.check(kinds, where=self.source)
             mark.update(frame)
-            first, last = min(first, frame["time"].min()), max(last, frame["time"].max())
+            genuine, genuine_known = map(sum, zip((genuine, genuine_known), genuine_labels(frame), strict=True))
+            spans.append(frame["time"].agg(["min", "max"]))
             given = staged(frame, self.spec, rows)
             plain = {name: frame[name] for name in keys(kinds)} | plain_features(frame, self.spec)
             self.columns = list(plain)
@@ -158,10 +173,11 @@ class _Work:
             self._insert("given", given, create=rows == 0)
             self._insert("kept", pa.table({"row": given["row"], **kept}), create=rows == 0)
             rows += len(frame)
-        if rows == 0:
-            raise DataError(f"{self.source} has no rows", fix="check the file")
-        ends = first.to_pydatetime().replace(tzinfo=UTC), last.to_pydatetime().replace(tzinfo=UTC)
-        return rows, mark.hex(), ends
+        notes = reading.finish()
+        self.unlabelled = reading.unlabelled
+        span = period(pd.concat(spans))
+        self.spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=self.source)
+        return rows, mark.hex(), span, notes
 
     def _insert(self, name: str, rows: pa.Table, *, create: bool) -> None:
         self.connection.register("stretch", rows)
@@ -207,6 +223,7 @@ class _Work:
         kept = {name: f"kept.k{i}" for i, name in enumerate(self.columns)}
         names = [*keys, *self.spec.names]
         select = ", ".join(f"{self.computed.get(name) or kept[name]} AS o{i}" for i, name in enumerate(names))
+        labelled = f" AND k{self.columns.index('label')} IS NOT NULL" if "label" in self.columns else ""
         writer = None
         try:
             for start in range(0, rows, _STRETCH):
@@ -214,7 +231,9 @@ class _Work:
                 joins = "".join(
                     f" LEFT JOIN (SELECT * FROM {table} WHERE {span}) AS {table} USING (row)" for table in self.tables
                 )
-                query = f"SELECT {select} FROM (SELECT * FROM kept WHERE {span}) AS kept{joins} ORDER BY kept.row"
+                query = (
+                    f"SELECT {select} FROM (SELECT * FROM kept WHERE {span}{labelled}) AS kept{joins} ORDER BY kept.row"
+                )
                 table = self.connection.sql(query).to_arrow_table().rename_columns(names)
                 writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
                 writer.write_table(table)

@@ -23,7 +23,7 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
         ConfigError: The frame is not in canonical columns.
     """
     missing = [name for name in ("transaction_id", "time", "amount") if name not in frame.columns]
-    if missing:
+    if missing not in ([], ["amount"]):  # there are transactions without an amount
         raise ConfigError(
             f"the frame has no column {', '.join(missing)}",
             fix="give canonical columns: the frame of fds_mlflow.data.transactions.load(...)",
@@ -39,7 +39,8 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
         elif schema is not None:
             kinds[name] = "entity" if name in schema.entities else "categorical"
         else:
-            kinds[name] = "categorical" if name in spec.categorical else "entity"
+            own = name in spec.categorical and name not in duckdb_sql.entities(spec)
+            kinds[name] = "categorical" if own else "entity"
     return kinds
 
 
@@ -69,7 +70,7 @@ def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Tab
     for name, column in duckdb_sql.inputs(spec).items():
         columns[column] = pa.array(frame[name], from_pandas=True)
     if spec.uses_labels:
-        columns["label"] = pa.array(frame["label"].to_numpy())
+        columns["label"] = pa.array(frame["label"], from_pandas=True)
         known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
         columns["known"] = pa.array(_micros(known), mask=known.isna().to_numpy())
     return pa.table(columns)

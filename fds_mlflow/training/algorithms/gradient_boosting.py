@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features, predicting
+from fds_mlflow.training.algorithms import boosting_params
+from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, numeric_features, predicting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,37 +34,6 @@ DEFAULTS: dict[str, object] = {
     "early_stopping_rounds": 100,
 }
 
-#: Native LightGBM parameters without a name in the scikit-learn interface.
-_NATIVE = {
-    "scale_pos_weight",
-    "is_unbalance",
-    "max_bin",
-    "max_delta_step",
-    "min_data_in_bin",
-    "path_smooth",
-    "extra_trees",
-    "cat_smooth",
-    "cat_l2",
-    "max_cat_threshold",
-    "max_cat_to_onehot",
-    "min_data_per_group",
-    "feature_fraction_bynode",
-    "boost_from_average",
-    "drop_rate",
-    "skip_drop",
-    "max_drop",
-    "top_rate",
-    "other_rate",
-}
-
-_RESERVED = {
-    "objective": "leave it out: the scorer contract needs a probability",
-    "random_state": "give seed= (--seed) to the training instead",
-    "importance_type": "leave it out: gain is logged",
-    "class_weight": "use scale_pos_weight or is_unbalance",
-    "metric": "leave it out: early stopping watches average precision",
-}
-
 _CURVE_POINTS = 200
 
 #: Training figures are measured at every tenth iteration: sorting all training rows costs more than the trees.
@@ -81,8 +51,8 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
 
     Args:
         split: Labelled parts.
-        params: Names of ``lightgbm.LGBMRegressor`` and native names in ``DEFAULTS`` or without an
-            equivalent there, ``early_stopping_rounds`` included.
+        params: Any parameter of LightGBM by any of its names; ``monotone_constraints``, ``interaction_constraints`` and
+            the like by features' names, or in the order of the features.
         seed: Seed of everything random.
 
     Returns:
@@ -92,10 +62,7 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
         ConfigError: A parameter that is unknown, reserved or that LightGBM refuses.
         DataError: No labels, no features, or infinite values.
     """
-    import lightgbm
-
-    known = {*lightgbm.LGBMRegressor().get_params(), *_NATIVE, "early_stopping_rounds"}
-    check_params(params, known, _RESERVED)
+    given = boosting_params.by_one_name(params)
     if not split.labelled:
         raise DataError(
             "LightGBM learns from labels and the table has none",
@@ -105,12 +72,15 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
         check_features(part, name)
     cells = len(split.train.frame) * len(split.train.features)
     threads = min(os.cpu_count() or 1, 1 + cells // _CELLS_PER_THREAD)
-    effective = {**DEFAULTS, "n_jobs": threads, **params}
-    encoder = _encoder(split.train)
-    regressor, training_curves = _boost(split, effective, seed, encoder)
-    booster = regressor.booster_
+    effective = {**DEFAULTS, "n_jobs": threads, **given}
     names = _encoded_order(split.train)
-    gains = booster.feature_importance(importance_type="gain", iteration=regressor.best_iteration_)
+    columns = boosting_params.Columns(split.train.features, names, split.train.categorical)
+    settings, notes = boosting_params.for_matrix(effective, columns)
+    encoder = _encoder(split.train)
+    regressor, training_curves = _boost(split, settings, seed, encoder)
+    booster = regressor.booster_
+    trees = int(regressor.best_iteration_ or 0) or booster.current_iteration()  # no best one where nothing stops it
+    gains = booster.feature_importance(importance_type="gain", iteration=trees)
     model, form = _model(regressor, encoder)
     return FittedScorer(
         algorithm="lightgbm",
@@ -120,14 +90,26 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
             **effective,
             "objective": "binary",
             "seed": seed,
-            "best_iteration": regressor.best_iteration_,
+            "best_iteration": trees,
         },
         curves=[*_curves(regressor.evals_result_["validation"]), *training_curves],
         importance={name: float(gain) for name, gain in zip(names, gains, strict=True)},
         importance_unit="total gain",
-        trees=int(regressor.best_iteration_),
+        trees=trees,
+        notes=(*notes, *_without_stopping(effective, trees)),
         **form,
     )
+
+
+def _never_stops(params: Mapping[str, object]) -> bool:
+    """Later trees of DART change earlier ones, so no iteration can be gone back to."""
+    return params.get("boosting_type") == "dart"
+
+
+def _without_stopping(params: Mapping[str, object], trees: int) -> tuple[str, ...]:
+    if not _never_stops(params):
+        return ()
+    return (f"DART cannot stop early: all {trees:,} trees are kept, as n_estimators says",)
 
 
 def _model(regressor: Any, encoder: Any) -> tuple[Any, dict[str, Any]]:
@@ -147,8 +129,10 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
 
     settings = dict(params)
     patience = settings.pop("early_stopping_rounds")
-    if not isinstance(patience, int) or patience < 1:
-        raise ConfigError(f"early_stopping_rounds is {patience!r}", fix="give a whole number of at least 1")
+    for name, count in (("early_stopping_rounds", patience), ("n_estimators", settings["n_estimators"])):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConfigError(f"{name} is {count!r}", fix="give a whole number of at least 1")
+    least = settings.pop("early_stopping_min_delta", None) or 0.0
     # One thread count, one histogram layout, one seed: the same data gives the same text of the model.
     regressor = lightgbm.LGBMRegressor(
         objective="binary",
@@ -159,7 +143,10 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
         **settings,
     )
     training = _TrainingCurves()
+    callbacks: list[Any] = [training]
     try:
+        if not _never_stops(params):
+            callbacks.append(lightgbm.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=least))
         regressor.fit(
             _matrix(split.train, encoder),
             split.train.y,
@@ -170,10 +157,11 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
             # Inside a pipeline the trees get a matrix without names, and would warn at every prediction.
             feature_name="auto" if encoder is not None else _safe_names(split.train.features),
             categorical_feature=list(range(len(split.train.categorical))) if encoder is not None else [],
-            callbacks=[training, lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)],
+            callbacks=callbacks,
         )
     except (lightgbm.basic.LightGBMError, TypeError, ValueError) as error:
-        raise ConfigError(f"LightGBM refused the parameters: {error}", fix="correct the parameter it names") from error
+        said = re.sub(r" at \S+, line \d+ \.\s*", "", str(error))  # a place in LightGBM's source helps nobody
+        raise ConfigError(f"LightGBM refused the parameters: {said}", fix="correct the parameter it names") from error
     return regressor, training.curves
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, check_params, numeric_features, predicting
+from fds_mlflow.training.parameters import plain_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,10 +73,10 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     from sklearn.pipeline import Pipeline
 
     check_params(params, IsolationForest().get_params(), _RESERVED)
+    given = {name: plain_value(name, value) for name, value in params.items()}
     for name, part in split.parts.items():
         check_features(part, name)
-    few = {"max_samples": min(1024, len(split.train.frame))}  # more than there are would be a warning
-    effective = {**DEFAULTS, **few, **params}
+    effective, notes = _within({**DEFAULTS, **given}, len(split.train.frame), asked="max_samples" in given)
     prepare = _preparation(split.train)
     train_matrix = prepare.fit_transform(split.train.x)
     validation_matrix = prepare.transform(split.validation.x)
@@ -103,7 +104,17 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
         trees=len(forest.estimators_),
         trusted_types=_TRUSTED,
         packages=("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops"),
+        notes=notes,
     )
+
+
+def _within(params: dict[str, object], rows: int, *, asked: bool) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Rows per tree that are there: scikit-learn warns of more, and takes all."""
+    most = params["max_samples"]
+    if not isinstance(most, int) or most <= rows:
+        return params, ()
+    note = f"max_samples is {rows:,}, not {most:,}: there are no more training rows"
+    return {**params, "max_samples": rows}, (note,) if asked else ()
 
 
 def _preparation(table: FeatureTable) -> Any:
@@ -139,7 +150,7 @@ def _grow(
     from sklearn.metrics import average_precision_score
 
     total = params["n_estimators"]
-    if not isinstance(total, int) or total < 1:
+    if not isinstance(total, int) or isinstance(total, bool) or total < 1:
         raise ConfigError(f"n_estimators is {total!r}", fix="give a whole number of at least 1")
     forest = IsolationForest(**{**params, "n_estimators": 1}, random_state=seed, warm_start=True)
     rows = _sample(split.validation, seed)

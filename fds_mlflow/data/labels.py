@@ -1,0 +1,61 @@
+"""The column of labels: what its values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fds_mlflow.data.codes import code, codes
+from fds_mlflow.data.column import Column
+
+_FRAUD, _GENUINE = ("1", "true"), ("0", "false")
+_YAML = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
+"""What YAML reads as a boolean where no quotes say that it is text."""
+
+
+def labels(column: Column) -> pd.Series[Any]:
+    """Labels, 1 = fraud: int8, or pandas' Int8 where some rows have none.
+
+    Raises:
+        Refused: A value means neither.
+    """
+    words = _words(column)
+    given = column.schema.label_values
+    fraud = _spellings(given.fraud) if given is not None else _FRAUD
+    genuine = _spellings(given.genuine) if given is not None else _GENUINE
+    is_fraud = pc.is_in(words, value_set=pa.array(fraud))
+    there = np.asarray(pc.is_valid(words))
+    bad = there & ~np.asarray(pc.or_(is_fraud, pc.is_in(words, value_set=pa.array(genuine))))
+    if bad.any():
+        raise column.refused(
+            bad,
+            "labels other than 0 and 1" if given is None else "labels that label_values does not have",
+            "say what they mean in the schema: label_values: {fraud: [...], genuine: [...]}; there are "
+            + _some(column),
+        )
+    values = pd.Series(np.asarray(is_fraud).astype(np.int8))
+    return values if there.all() else values.astype("Int8").where(there)
+
+
+def _words(column: Column) -> pa.ChunkedArray:
+    """Its values as codes in small letters, null where one stands for nothing."""
+    text = column.text() if pa.types.is_string(column.data.type) else column.data
+    return pc.utf8_lower(codes(Column(column.name, column.role, text, column.schema, column.rows)))
+
+
+def _spellings(values: Iterable[str | bool | int | float]) -> list[str]:
+    found: list[str] = []
+    for value in values:
+        found.extend(_YAML[value] if isinstance(value, bool) else [str(code(value) or "").lower()])
+    return found
+
+
+def _some(column: Column) -> str:
+    distinct = pc.unique(column.data)
+    shown = ", ".join(repr(value) for value in distinct[:6].to_pylist() if value not in (None, ""))
+    return shown + (", ..." if len(distinct) > 6 else "")

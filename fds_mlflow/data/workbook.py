@@ -1,0 +1,35 @@
+"""Reading a sheet of an Excel workbook, which fits into memory: it has a million rows at most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from fds_mlflow.errors import DataError
+
+
+def frame(path: Path, sheet: str | None) -> pd.DataFrame:
+    """A sheet as it is, values of Python's types.
+
+    Args:
+        path: The workbook.
+        sheet: Its sheet; the first where None.
+
+    Raises:
+        DataError: The library that reads it is not installed, or it has no such sheet, or cannot be read.
+    """
+    try:
+        with pd.ExcelFile(path, engine="calamine") as book:
+            if sheet is not None and sheet not in book.sheet_names:
+                raise DataError(
+                    f"{path} has no sheet {sheet!r}", fix=f"choose one of {', '.join(map(str, book.sheet_names))}"
+                )
+            return book.parse(sheet if sheet is not None else 0, dtype=object, keep_default_na=False, na_values=[""])
+    except ImportError:
+        raise DataError(
+            f"{path} is an Excel workbook, and the library that reads it is not installed",
+            fix="pip install 'fds-mlflow[excel]', or save the sheet as CSV",
+        ) from None
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"cannot read {path}: {error}", fix="check the file, or save the sheet as CSV") from None
