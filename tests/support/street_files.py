@@ -49,7 +49,9 @@ def world(rows: int, *, seed: int = 3) -> pd.DataFrame:
             "amount": np.round(np.exp(rng.normal(4 + 1.2 * fraud, 1.1)), 2),
             "customer": rng.integers(10_000, 10_000 + max(30, rows // 10), rows),
             "merchant": [f"M{n:04d}" for n in rng.integers(0, 60, rows)],
-            "device": [f"d-{n:05x}" for n in np.where(fraud, rng.integers(0, 25, rows), rng.integers(0, rows // 3, rows))],
+            "device": [
+                f"d-{n:05x}" for n in np.where(fraud, rng.integers(0, 25, rows), rng.integers(0, rows // 3, rows))
+            ],
             "country": rng.choice(["DE", "NA", "FR", "US"], rows),
             "score": rng.normal(fraud * 1.0, 1.0).round(4),
             "fraud": fraud.astype(int),
@@ -274,7 +276,9 @@ def indexed(folder: Path, rows: int) -> Written:
             "first": [f"Name{n % 90}" for n in w["customer"]],
             "zip": (w["customer"] % 90 + 10_000).where(w["customer"] % 13 != 0),
             "lat": w["score"],
-            "dob": (pd.Timestamp("1960-02-03") + pd.to_timedelta(w["customer"] % 9000, unit="D")).dt.strftime("%Y-%m-%d"),
+            "dob": (pd.Timestamp("1960-02-03") + pd.to_timedelta(w["customer"] % 9000, unit="D")).dt.strftime(
+                "%Y-%m-%d"
+            ),
             "trans_num": [f"{n:032x}" for n in range(rows)],
             "unix_time": (w["time"] - pd.Timestamp(0)) // pd.Timedelta("1s") - 220_000_000,
             "is_fraud": w["fraud"],
@@ -422,7 +426,9 @@ def months(folder: Path, rows: int) -> Written:
     frame = pd.DataFrame(
         {
             "user_id": range(rows),
-            "signup_time": (w["time"] - pd.to_timedelta(w["customer"] % 400 + 1, unit="h")).dt.strftime("%d-%b-%Y %I:%M %p"),
+            "signup_time": (w["time"] - pd.to_timedelta(w["customer"] % 400 + 1, unit="h")).dt.strftime(
+                "%d-%b-%Y %I:%M %p"
+            ),
             "purchase_time": w["time"].dt.strftime("%d-%b-%Y %I:%M %p"),
             "purchase_value": w["amount"].round().astype(int),
             "device_id": w["device"],
@@ -436,7 +442,9 @@ def months(folder: Path, rows: int) -> Written:
     return str(path), {}
 
 
-def _shape(write: Callable[[Path, int], Written], label: str | None, named: str, *absent: str, **expected: object) -> Shape:
+def _shape(
+    write: Callable[[Path, int], Written], label: str | None, named: str, *absent: str, **expected: object
+) -> Shape:
     kinds = (write.__doc__ or "").strip().rstrip(".")
     return Shape(write.__name__, kinds, write, label, expected, absent, named)
 
@@ -470,10 +478,29 @@ SHAPES = (
         thousands=",",
         entities={"card": "Card Number"},
     ),
-    _shape(short_dates, None, "chargeback", time="ordered_at", time_format="%m/%d/%y %H:%M", transaction_id="order_id", amount="total"),
+    _shape(
+        short_dates,
+        None,
+        "chargeback",
+        time="ordered_at",
+        time_format="%m/%d/%y %H:%M",
+        transaction_id="order_id",
+        amount="total",
+    ),
     _shape(short_years, None, "label", time="date", time_format="%y-%m-%d"),
-    _shape(hours, "isFraud", "isFraud", "isFlaggedFraud", "accountOrig", time="step", time_unit="h", known_later=["isFlaggedFraud"]),
-    _shape(days, None, "fraud", "zip", time="day", time_unit="d", entities={"customer": "customer", "merchant": "merchant"}),
+    _shape(
+        hours,
+        "isFraud",
+        "isFraud",
+        "isFlaggedFraud",
+        "accountOrig",
+        time="step",
+        time_unit="h",
+        known_later=["isFlaggedFraud"],
+    ),
+    _shape(
+        days, None, "fraud", "zip", time="day", time_unit="d", entities={"customer": "customer", "merchant": "merchant"}
+    ),
     _shape(bare, None, "fraud", transaction_id=None, time=None, amount=None),
     _shape(unlabelled, None, "is_fraud", time="time", amount="amount"),
     _shape(
@@ -503,10 +530,53 @@ SHAPES = (
     ),
     _shape(one_two, None, "target", time="time", separator="|", amount="amount"),
     _shape(verdicts, "verdict", "verdict", missing=["unknown"], time="time", time_format="%Y-%m-%d %H:%M:%S UTC"),
-    _shape(chargebacks, None, "is_fraud", "dispute_reason", "refunded", time="transaction_time", label_known_at="chargeback_date", labels_mature="27d"),
-    _shape(calendar, None, "Is Fraud?", time=("Year", "Month", "Day", "Time"), time_format="%Y %m %d %H:%M", currency=["$"], amount="Amount"),
-    _shape(wide, None, "isFraud", transaction_id="TransactionID", time="TransactionDT", time_unit="s", amount="TransactionAmt"),
+    _shape(
+        chargebacks,
+        None,
+        "is_fraud",
+        "dispute_reason",
+        "refunded",
+        time="transaction_time",
+        label_known_at="chargeback_date",
+        labels_mature="27d",
+    ),
+    _shape(
+        calendar,
+        None,
+        "Is Fraud?",
+        time=("Year", "Month", "Day", "Time"),
+        time_format="%Y %m %d %H:%M",
+        currency=["$"],
+        amount="Amount",
+    ),
+    _shape(
+        wide,
+        None,
+        "isFraud",
+        transaction_id="TransactionID",
+        time="TransactionDT",
+        time_unit="s",
+        amount="TransactionAmt",
+    ),
     _shape(database, None, "is_fraud", time="created_at", transaction_id="id"),
-    _shape(spreadsheet, None, "fraud", time="Date", time_unit="d", currency=["EUR"], missing=["-"], entities={"customer": "Client ID"}),
-    _shape(months, None, "class", "signup_time", time="purchase_time", time_format="%d-%b-%Y %I:%M %p", amount="purchase_value", entities={"device": "device_id"}),
+    _shape(
+        spreadsheet,
+        None,
+        "fraud",
+        time="Date",
+        time_unit="d",
+        currency=["EUR"],
+        missing=["-"],
+        entities={"customer": "Client ID"},
+    ),
+    _shape(
+        months,
+        None,
+        "class",
+        "signup_time",
+        time="purchase_time",
+        time_format="%d-%b-%Y %I:%M %p",
+        amount="purchase_value",
+        entities={"device": "device_id"},
+    ),
 )

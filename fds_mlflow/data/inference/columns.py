@@ -16,10 +16,29 @@ from fds_mlflow.data.inference.survey import ColumnSurvey, Survey, is_text
 from fds_mlflow.data.inference.time_formats import Moments
 
 _ANYWHERE = frozenset(
-    {"?", "NULL", "null", "\\N", "(null)", "<NA>", "<null>", "#N/A", "#NV", "NaN", "nan", "N/A", "n/a", "-", "--", "---"}
+    {
+        "?",
+        "NULL",
+        "null",
+        "\\N",
+        "(null)",
+        "<NA>",
+        "<null>",
+        "#N/A",
+        "#NV",
+        "NaN",
+        "nan",
+        "N/A",
+        "n/a",
+        "-",
+        "--",
+        "---",
+    }
 )
 """Texts that stand for a missing value wherever they are: nobody's country or merchant is called so."""
-_AMONG_NUMBERS = _ANYWHERE | MISSING_NUMBERS | {"none", "None", ".", "*", "na", "missing", "MISSING", "unknown", "Unknown"}
+_AMONG_NUMBERS = (
+    _ANYWHERE | MISSING_NUMBERS | {"none", "None", ".", "*", "na", "missing", "MISSING", "unknown", "Unknown"}
+)
 _UNIQUE = 2_000
 
 
@@ -108,7 +127,9 @@ def look(survey: Survey, *, label: str | None) -> Columns:
     styles = {name: _style(survey.columns[name], series) for name, series in texts.items()}
     style, odd = together([s for s in styles.values() if s is not None])
     made = {n: _column(survey, n, series, styles[n], style) for n, series in texts.items()}
-    where = "; ".join(f"{t!r} in {', '.join(map(repr, sorted(c)[:4]))}{' ...' if len(c) > 4 else ''}" for t, c in found.items())
+    where = "; ".join(
+        f"{t!r} in {', '.join(map(repr, sorted(c)[:4]))}{' ...' if len(c) > 4 else ''}" for t, c in found.items()
+    )
     written = [name for name, own in styles.items() if own not in (None, PLAIN) and own not in odd]
     reason = "; ".join(f"{name!r}: {made[name].examples}" for name in written[:3])
     return Columns(made, missing, where, style, reason)

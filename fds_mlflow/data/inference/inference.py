@@ -56,7 +56,7 @@ def infer(
     The source is read twice, a stretch of rows at a time: once to look, once to see that the schema reads it.
 
     Args:
-        source: A file, a folder of files, a DataFrame or a SQLAlchemy URL, as `fds_mlflow.data.transactions.load` takes.
+        source: A file, a folder of files, a DataFrame or a SQLAlchemy URL.
         label: The column that tells the frauds; None where exactly one is plausible.
         table: For a URL: the table.
         query: For a URL: a query instead.
@@ -72,11 +72,9 @@ def infer(
     """
     name = readers.describe(source, table, query)
     form = _form(source)
-    told = progress or (lambda share: None)
+    told = progress or _untold
     options: dict[str, Any] = {"separator": form.separator, "encoding": form.encoding, "sheet": sheet}
-    seen = survey(
-        readers.every_column(source, table=table, query=query, progress=lambda s: told(_READ * s), **options)
-    )
+    seen = survey(readers.every_column(source, table=table, query=query, progress=lambda s: told(_READ * s), **options))
     if not seen.rows:
         raise DataError(f"{name} has no rows", fix="check the file, the table or the query's condition")
     found = _find(form, seen, label, name)
@@ -86,6 +84,10 @@ def infer(
     )
     evidence = _evidence(found, schema, dropped)
     return InferredSchema(schema, evidence, _unknown(found, schema), name, seen.rows, seen.sample.num_rows)
+
+
+def _untold(_: float) -> None:
+    """Nobody asks how far the work is."""
 
 
 def _form(source: str | Path | pd.DataFrame) -> TextForm:
@@ -149,7 +151,13 @@ def _evidence(found: _Findings, schema: Schema, dropped: dict[str, str]) -> tupl
     """Why each key is what it is, for those that the loader has confirmed."""
     assigned, later = found.roles, found.later
     said = [
-        Evidence("transaction_id", None, _or_none(assigned, schema.transaction_id, "no column has another value in each row, so the rows are numbered")),
+        Evidence(
+            "transaction_id",
+            None,
+            _or_none(
+                assigned, schema.transaction_id, "no column has another value in each row, so the rows are numbered"
+            ),
+        ),
         Evidence("time", None, _time_reason(found, schema)),
         Evidence("amount", None, _or_none(assigned, schema.amount, "no column without gaps is named like an amount")),
         Evidence("label", None, found.label.reason),
@@ -157,7 +165,9 @@ def _evidence(found: _Findings, schema: Schema, dropped: dict[str, str]) -> tupl
     if schema.label_known_at is not None:
         said.append(Evidence("label_known_at", None, later.reason))
     if schema.labels_mature is not None:
-        said.append(Evidence("labels_mature", None, "the longest delay of a label; silence for so long counts as genuine"))
+        said.append(
+            Evidence("labels_mature", None, "the longest delay of a label; silence for so long counts as genuine")
+        )
     said += [Evidence("entities", c, assigned.reasons[c]) for c in schema.entities.values()]
     said += [Evidence("known_later", c, later.columns[c]) for c in schema.known_later if c in later.columns]
     said += [Evidence("numeric", c, assigned.reasons[c]) for c in schema.numeric]
@@ -166,14 +176,23 @@ def _evidence(found: _Findings, schema: Schema, dropped: dict[str, str]) -> tupl
         more = f"; {', '.join(map(repr, found.label.unlabelled))} in the label" if found.label.unlabelled else ""
         said.append(Evidence("missing", None, f"{found.columns.missing_reason}{more}".removeprefix("; ")))
     keys = ("decimal", "thousands", "currency")
-    said += [Evidence(k, None, found.columns.style_reason) for k in keys if getattr(schema, k) != Schema.model_fields[k].get_default(call_default_factory=True)]
+    said += [
+        Evidence(k, None, found.columns.style_reason)
+        for k in keys
+        if getattr(schema, k) != Schema.model_fields[k].get_default(call_default_factory=True)
+    ]
     said.append(Evidence("separator", None, found.form.separator_reason))
     said.append(Evidence("encoding", None, found.form.encoding_reason))
     left = assigned.left_out | dropped
     said += [Evidence("left_out", column, reason) for column, reason in left.items()]
-    used = {c for c in schema.columns()} | set(schema.known_later) | set(left)
+    used = set(schema.columns()) | set(schema.known_later) | set(left)
     rest = [n for n in found.columns.by_name if n not in used]
-    said += [Evidence("left_out", n, "the loader refused its role" if n in dropped else "it tells the same as another column") for n in rest]
+    said += [
+        Evidence(
+            "left_out", n, "the loader refused its role" if n in dropped else "it tells the same as another column"
+        )
+        for n in rest
+    ]
     return tuple(item for item in said if item.reason)
 
 

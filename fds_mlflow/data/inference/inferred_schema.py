@@ -58,17 +58,21 @@ class InferredSchema:
     @property
     def left_out(self) -> dict[str, str]:
         """Columns that the schema does not read, and why."""
-        return {item.column: item.reason for item in self.evidence if item.key == "left_out" and item.column is not None}
+        return {
+            item.column: item.reason for item in self.evidence if item.key == "left_out" and item.column is not None
+        }
 
     def yaml(self) -> str:
-        """The schema as YAML that `Schema.load` reads, with the evidence as comments."""
+        """The schema as YAML that `Schema.load` reads, with the evidence as comments; to be written as UTF-8."""
         looked = "all were" if self.sampled == self.rows else f"{self.sampled:,}, spread evenly, were"
-        lines = _comment(f"Inferred from {self.source}: {self.rows:,} rows, of which {looked} looked at value by value.")
+        lines = _comment(
+            f"Inferred from {self.source}: {self.rows:,} rows, of which {looked} looked at value by value."
+        )
         lines += _comment("What the file cannot tell; please check:")
         lines += [line for sentence in self.unknown for line in _comment(sentence, bullet="- ")]
         for key, value in self.values.items():
             reasons = {item.column: item.reason for item in self.evidence if item.key == key}
-            lines += ["", *_comment(reasons.pop(None))] if None in reasons else [""]
+            lines += ["", *_comment(reasons.pop(None))] if None in reasons else [""] if reasons else []
             lines += _mapping(key, value, reasons)
         if self.left_out:
             lines += ["", *_comment("Columns that are not read, and why:")]
@@ -99,7 +103,9 @@ def _mapping(key: str, value: Any, reasons: dict[str | None, str]) -> list[str]:
         rest = [line for item in value for line in _noted(f"- {scalar(item)}", reasons.get(item))]
         return [f"{key}:", *(f"  {line}" for line in rest)]
     if isinstance(value, dict) and key == "entities":
-        rest = [line for role, column in value.items() for line in _noted(f"{role}: {scalar(column)}", reasons.get(column))]
+        rest = [
+            line for role, column in value.items() for line in _noted(f"{role}: {scalar(column)}", reasons.get(column))
+        ]
         return [f"{key}:", *(f"  {line}" for line in rest)]
     notes = [line for reason in reasons.values() for line in _comment(reason)]
     if isinstance(value, list):

@@ -59,7 +59,9 @@ def candidates(survey: Survey) -> list[str]:
 
 
 def _by_words(two: dict[str, Any]) -> list[str]:
-    return [n for n, c in two.items() if any(re.search("fraud|chargeback|legit", text, re.IGNORECASE) for text in c.values)]
+    return [
+        n for n, c in two.items() if any(re.search("fraud|chargeback|legit", text, re.IGNORECASE) for text in c.values)
+    ]
 
 
 def find(survey: Survey, given: str | None, source: str) -> Label:
@@ -133,10 +135,10 @@ def _meaning(survey: Survey, name: str, why: str, source: str) -> Label:
         )
     unlabelled = tuple(t for t in values if _OPEN.match(t)) if len(values) > 2 else ()
     known = Counter({text: count for text, count in values.items() if text not in unlabelled})
-    return _read(name, known, unlabelled, why, column.missing, source)
+    return _read(name, known, unlabelled, why=why, missing=column.missing, source=source)
 
 
-def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], why: str, missing: int, source: str) -> Label:
+def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: str, missing: int, source: str) -> Label:
     fraud = {text for text in known if _FRAUD.search(text.strip()) and not _GENUINE.search(text.strip())}
     genuine = {text for text in known if _GENUINE.search(text.strip())}
     doubts: list[str] = []
@@ -154,7 +156,9 @@ def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], why: str,
     rows = sum(known.values())
     share = sum(known[text] for text in fraud) / rows
     if share > 0.5:
-        doubts.append(f"whether {name!r} tells frauds: {share:.0%} of the rows would be frauds; swap label_values if not")
+        doubts.append(
+            f"whether {name!r} tells frauds: {share:.0%} of the rows would be frauds; swap label_values if not"
+        )
     plain = {text.strip().lower() for text in known} <= _ZERO_ONE
     values = None if plain else LabelValues(fraud=tuple(sorted(fraud)), genuine=tuple(sorted(genuine)))
     rest = f"; {missing:,} rows without one are left out of training" if missing else ""

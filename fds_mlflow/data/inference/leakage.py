@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fds_mlflow.data.inference import names
 from fds_mlflow.data.inference.columns import Column
 from fds_mlflow.data.inference.labels import Label
 from fds_mlflow.data.inference.times import Reading
 
+_Mask = npt.NDArray[np.bool_]
+
 _LEAST = 5
 _ENOUGH = 20
 _DAY = np.timedelta64(1, "D")
+_MOST = 0.2
+"""Share of the period that a label's delay may take: a split by time loses it twice."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Later:
 
 
 def find(columns: Mapping[str, Column], label: Label, time: Reading | None, readings: list[Reading]) -> Later:
-    """Find what is known later only: filled in for frauds alone, later than the transaction, or as good as the label."""
+    """Find what is known later: filled in for frauds alone, later than the transaction, or as good as the label."""
     truth = columns[label.column].texts
     known = truth.notna().to_numpy()
     fraud = truth.isin(label.frauds).to_numpy()
@@ -49,34 +54,46 @@ def find(columns: Mapping[str, Column], label: Label, time: Reading | None, read
         if reason is not None:
             found[name] = reason
     at, days, reason = (None, None, "") if time is None else _known_at(found, time, readings, fraud)
-    if at is not None:
-        found.pop(at, None)
-    return Later(found, at, days, reason)
+    if at is None:
+        return Later(found)
+    assert time is not None
+    if days > _MOST * ((time.moments.max() - time.moments.min()) / _DAY):
+        found[at] = f"{reason}; its delay of up to {days} days is too long for the period to serve as label_known_at"
+        return Later(found)
+    found.pop(at, None)
+    genuine = bool(columns[at].texts.notna().to_numpy()[~fraud].any())
+    return Later(found, at, None if genuine else days, reason)
 
 
-def _only_for_frauds(column: Column, fraud: np.ndarray, known: np.ndarray) -> str | None:  # type: ignore[type-arg]
+def _only_for_frauds(column: Column, fraud: _Mask, known: _Mask) -> str | None:
     filled = column.texts.notna().to_numpy() & known
     frauds = int((filled & fraud).sum())
     if frauds < _LEAST or not column.missing or fraud[known].mean() > 0.5:
         return None
     if frauds / filled.sum() < 0.98:
         return None
-    return f"filled in for {frauds:,} frauds and {int(filled.sum()) - frauds:,} genuine rows: only known once the fraud is"
+    return (
+        f"filled in for {frauds:,} frauds and {int(filled.sum()) - frauds:,} genuine rows: only known once the fraud is"
+    )
 
 
 def _second_label(column: Column) -> str | None:
     """A verdict by its name: of two values, or a time or text about what came after."""
     measured = column.numbers is not None and column.distinct > 2
-    if measured or not names.holds(column.name, names.CASE) or names.has(column.name, frozenset({"count", "risk", "rate"})):
+    if (
+        measured
+        or not names.holds(column.name, names.CASE)
+        or names.has(column.name, frozenset({"count", "risk", "rate"}))
+    ):
         return None
     return f"by its name a verdict on the transaction, such as {column.examples}; move it if it is known at its time"
 
 
-def _separates(column: Column, fraud: np.ndarray, known: np.ndarray) -> str | None:  # type: ignore[type-arg]
+def _separates(column: Column, fraud: _Mask, known: _Mask) -> str | None:
     """Whether one look at the column tells the class of every row."""
     here = known & column.texts.notna().to_numpy()
     bad, good = here & fraud, here & ~fraud
-    if min(bad.sum(), good.sum()) < _ENOUGH or column.survey.repetition < 1.05 and column.numbers is None:
+    if min(bad.sum(), good.sum()) < _ENOUGH or (column.survey.repetition < 1.05 and column.numbers is None):
         return None
     if column.numbers is not None and column.distinct > 2:
         ours, theirs = column.numbers[bad], column.numbers[good]
@@ -90,12 +107,13 @@ def _separates(column: Column, fraud: np.ndarray, known: np.ndarray) -> str | No
 
 
 def _known_at(
-    found: Mapping[str, str],
-    time: Reading,
-    readings: list[Reading],
-    fraud: np.ndarray,  # type: ignore[type-arg]
-) -> tuple[str | None, int | None, str]:
-    """The time when the label became known: later than the transaction in every row, and written like its time."""
+    found: Mapping[str, str], time: Reading, readings: list[Reading], fraud: _Mask
+) -> tuple[str | None, int, str]:
+    """The time when the label became known: later than the transaction in every row, and written like its time.
+
+    Returns:
+        The column, its longest delay in days, and what speaks for it.
+    """
     for item in readings:
         name = item.columns[0]
         if len(item.columns) > 1 or name in time.columns or item.keys != time.keys or item.offsets != time.offsets:
@@ -106,10 +124,9 @@ def _known_at(
         if (item.moments[there] < time.moments[there]).any():
             continue
         delays = (item.moments[there] - time.moments[there]) / _DAY
-        longest = max(1, math.ceil(float(delays.max())))
-        said = f"later than the transaction in all of {int(there.sum()):,} rows, by {np.median(delays):.1f} days (median)"
-        if there[~fraud].any():
-            return name, None, f"{said}; filled in for genuine rows too"
-        reason = f"{said}; filled in for frauds only"
-        return name, longest, reason
-    return None, None, ""
+        said = (
+            f"later than the transaction in all of {int(there.sum()):,} rows, by {np.median(delays):.1f} days (median)"
+        )
+        who = "filled in for genuine rows too" if there[~fraud].any() else "filled in for frauds only"
+        return name, max(1, math.ceil(float(delays.max()))), f"{said}; {who}"
+    return None, 0, ""

@@ -24,7 +24,9 @@ def holds(name: str, keywords: frozenset[str]) -> bool:
     return has(name, keywords) or any(len(word) >= _LONG and word in joined for word in keywords)
 
 
-FRAUD = frozenset({"fraud", "fraudulent", "chargeback", "chargebacks", "scam", "betrug", "fraude", "illicit", "laundering"})
+FRAUD = frozenset(
+    {"fraud", "fraudulent", "chargeback", "chargebacks", "scam", "betrug", "fraude", "illicit", "laundering"}
+)
 TARGET = frozenset({"label", "class", "target", "y", "outcome", "ground", "truth"})
 CASE = FRAUD | {"dispute", "disputed", "investigation", "flagged", "refunded"}
 """Words of what happens after a fraud."""
@@ -34,42 +36,151 @@ KNOWN = CASE | {"known", "label", "labelled", "labeled", "reported", "confirmed"
 
 TIME = frozenset(
     {
-        *("time", "date", "datetime", "timestamp", "ts", "dt", "when", "at", "epoch", "unix", "datum", "uhrzeit", "zeit"),
+        *(
+            "time",
+            "date",
+            "datetime",
+            "timestamp",
+            "ts",
+            "dt",
+            "when",
+            "at",
+            "epoch",
+            "unix",
+            "datum",
+            "uhrzeit",
+            "zeit",
+        ),
         *("fecha", "hora", "created", "day", "step", "hour", "hours", "seconds", "elapsed", "days"),
     }
 )
 OF_TRANSACTION = frozenset(
-    {"trans", "transaction", "tx", "txn", "purchase", "order", "payment", "event", "incident", "unix", "buchung", "auth"}
+    {
+        "trans",
+        "transaction",
+        "tx",
+        "txn",
+        "purchase",
+        "order",
+        "payment",
+        "event",
+        "incident",
+        "unix",
+        "buchung",
+        "auth",
+    }
 )
 OTHER_TIME = frozenset(
     {
-        *("birth", "dob", "born", "signup", "registration", "register", "registered", "open", "opened", "opening", "expiry"),
+        *(
+            "birth",
+            "dob",
+            "born",
+            "signup",
+            "registration",
+            "register",
+            "registered",
+            "open",
+            "opened",
+            "opening",
+            "expiry",
+        ),
         *("expires", "expiration", "bind", "start", "end", "update", "updated", "modified", "join", "joined", "issued"),
         *("valid", "since", "last", "first", "prev", "previous", "policy", "label", "settled", "settlement", "known"),
     }
 )
 PERSON = frozenset({"first", "last", "firstname", "lastname", "surname", "fullname", "vorname", "nachname"})
 INDEX = frozenset({"unnamed", "index", "idx", "rownum", "row", "rowid", "level"})
-IDENTIFIER = frozenset({"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "ref", "reference", "hash", "nummer"})
+IDENTIFIER = frozenset(
+    {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "ref", "reference", "hash", "nummer"}
+)
 TRANSACTION = OF_TRANSACTION | {"claim", "invoice", "record", "row", "beleg"}
 AMOUNT = frozenset({"amount", "amt", "betrag", "importe", "montant", "umsatz", "summe", "value", "price", "total"})
 NO_AMOUNT = frozenset(
     {
         *("min", "max", "avg", "mean", "median", "std", "diff", "old", "new", "ratio", "count", "cnt", "rate", "pct"),
-        *("balance", "limit", "since", "prev", "previous", "last", "usd_rate", "distance", "velocity", "rolling", "per"),
+        *(
+            "balance",
+            "limit",
+            "since",
+            "prev",
+            "previous",
+            "last",
+            "usd_rate",
+            "distance",
+            "velocity",
+            "rolling",
+            "per",
+        ),
         *("score", "change", "share", "percent", "sent", "received", "units"),
     }
 )
 MEASURE = NO_AMOUNT | frozenset(
     {
-        *("lat", "long", "lon", "latitude", "longitude", "age", "amount", "amt", "risk", "days", "hours", "time", "date", "dt"),
-        *("distinct", "valid", "free", "flag", "is", "has", "pop", "population", "tenure", "months", "match", "sum", "dob"),
+        *(
+            "lat",
+            "long",
+            "lon",
+            "latitude",
+            "longitude",
+            "age",
+            "amount",
+            "amt",
+            "risk",
+            "days",
+            "hours",
+            "time",
+            "date",
+            "dt",
+        ),
+        *(
+            "distinct",
+            "valid",
+            "free",
+            "flag",
+            "is",
+            "has",
+            "pop",
+            "population",
+            "tenure",
+            "months",
+            "match",
+            "sum",
+            "dob",
+        ),
     }
 )
 ATTRIBUTE = frozenset(
     {
-        *("city", "state", "country", "zip", "zipcode", "postcode", "plz", "category", "cat", "type", "kind", "brand", "os"),
-        *("status", "gender", "sex", "segment", "level", "job", "occupation", "model", "make", "browser", "mcc", "region"),
+        *(
+            "city",
+            "state",
+            "country",
+            "zip",
+            "zipcode",
+            "postcode",
+            "plz",
+            "category",
+            "cat",
+            "type",
+            "kind",
+            "brand",
+            "os",
+        ),
+        *(
+            "status",
+            "gender",
+            "sex",
+            "segment",
+            "level",
+            "job",
+            "occupation",
+            "model",
+            "make",
+            "browser",
+            "mcc",
+            "region",
+        ),
         *("code", "currency", "channel", "method", "mode", "domain", "chip"),
     }
 )
@@ -81,13 +192,28 @@ ENTITIES: tuple[tuple[str, frozenset[str]], ...] = (
     ("email", frozenset({"email", "mail"})),
     ("phone", frozenset({"phone", "mobile", "telephone", "msisdn", "telefon"})),
     ("terminal", frozenset({"terminal", "pos", "atm"})),
-    ("merchant", frozenset({"merchant", "merch", "shop", "vendor", "store", "seller", "haendler", "händler", "comercio"})),
+    (
+        "merchant",
+        frozenset({"merchant", "merch", "shop", "vendor", "store", "seller", "haendler", "händler", "comercio"}),
+    ),
     ("recipient", frozenset({"dest", "destination", "recipient", "beneficiary", "payee", "receiver"})),
     (
         "customer",
         frozenset(
             {
-                *("customer", "client", "user", "cust", "payer", "orig", "origin", "holder", "member", "sender", "buyer"),
+                *(
+                    "customer",
+                    "client",
+                    "user",
+                    "cust",
+                    "payer",
+                    "orig",
+                    "origin",
+                    "holder",
+                    "member",
+                    "sender",
+                    "buyer",
+                ),
                 *("kunde", "kunden", "cliente", "consumer", "insured", "provider"),
             }
         ),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-_CURRENCY = re.compile(r"^([+-]?)\s*([^\d\s.,+\-'()%:/\\]{1,4})?\s*([+-]?[\d.,' \u00a0\u202f_]*\d[.,]?(?:[eE][+-]?\d+)?)\s*([^\d\s.,+\-'()%:/\\]{1,4})?$")
+_SIGN = r"([^\d\s.,+\-'()%:/\\]{1,4})?"
+_CURRENCY = re.compile(rf"^([+-]?)\s*{_SIGN}\s*([+-]?[\d.,' \u00a0\u202f_]*\d[.,]?(?:[eE][+-]?\d+)?)\s*{_SIGN}$")
 _SIGNS = frozenset("$€£¥₹₽₩₺₫₪₴฿¢") | {"R$", "US$", "A$", "C$", "kr", "zł", "Fr", "Fr.", "Kč", "Ft", "lei", "Rs", "Rp"}
 _CODE = re.compile(r"^[A-Z]{3}$")
 _PLAIN = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
@@ -60,7 +61,16 @@ def style_of(texts: Sequence[str]) -> Style | None:
         return None
     numbers = [item[0] for item in found if item is not None]
     currency = tuple(sorted({item[1] for item in found if item is not None and item[1] is not None}))
-    for decimal, thousands in ((".", None), (",", None), (".", ","), (",", "."), (".", "'"), (",", " "), (".", " "), (".", "_")):
+    for decimal, thousands in (
+        (".", None),
+        (",", None),
+        (".", ","),
+        (",", "."),
+        (".", "'"),
+        (",", " "),
+        (".", " "),
+        (".", "_"),
+    ):
         if all(_pattern(decimal, thousands).match(number) for number in numbers):
             if (decimal, thousands) == (",", None) and _only_groups(numbers):
                 return Style(".", ",", currency)
@@ -83,13 +93,15 @@ def _only_groups(numbers: Sequence[str]) -> bool:
 def together(styles: Sequence[Style]) -> tuple[Style, list[Style]]:
     """The one style that a schema can state, chosen from those of the columns, and those that do not agree with it."""
     written = [style for style in styles if style != PLAIN]
-    marks = Counter((style.decimal, style.thousands) for style in written if (style.decimal, style.thousands) != (".", None))
+    marks = Counter(
+        (style.decimal, style.thousands) for style in written if (style.decimal, style.thousands) != (".", None)
+    )
     decimal, thousands = ".", None
     if marks:
         decimal = Counter(mark[0] for mark in marks.elements()).most_common(1)[0][0]
         thousands = next((m[1] for m, _ in marks.most_common() if m[0] == decimal and m[1] is not None), None)
     made = Style(decimal, thousands, tuple(sorted({sign for style in written for sign in style.currency})))
-    return made, [style for style in written if style.decimal != decimal and style.decimal != "."]
+    return made, [style for style in written if style.decimal not in (decimal, ".")]
 
 
 def parsed(texts: pd.Series[str], style: Style) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

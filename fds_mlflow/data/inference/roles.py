@@ -141,7 +141,9 @@ def _named_amount(column: Column) -> bool:
         return column.style is not None and bool(column.style.currency) and not names.has(name, names.NO_AMOUNT)
     weak = _WEAK & set(names.words(name))
     strong = names.holds(name, names.AMOUNT - _WEAK)
-    return strong or (bool(weak) and (len(names.words(name)) == 1 or names.has(name, names.OF_TRANSACTION | {"basket"})))
+    return strong or (
+        bool(weak) and (len(names.words(name)) == 1 or names.has(name, names.OF_TRANSACTION | {"basket"}))
+    )
 
 
 def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:

@@ -49,7 +49,9 @@ class Count:
 def epoch(name: str, numbers: _Numbers) -> Count | None:
     """Numbers that are of the size of a time since 1970 in some unit, or of a day in a spreadsheet."""
     known = numbers[~np.isnan(numbers)]
-    if not len(known) or not (names.has(name, names.TIME) or (in_order(_as_moments(numbers)) > 0.99 and len(known) > 50)):
+    if not len(known) or not (
+        names.has(name, names.TIME) or (in_order(_as_moments(numbers)) > 0.99 and len(known) > 50)
+    ):
         return None
     low, high = float(known.min()), float(known.max())
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
@@ -101,7 +103,11 @@ def _unit(name: str, known: _Numbers) -> tuple[str, str, str]:
         return unit, f"the rows a step repeat after {lag} (correlation {strength:.2f}), so it counts {unit}", ""
     unit = "d" if 62 <= last <= 400 or (last < 62 and last > 24 and names.has(name, frozenset({"day"}))) else "h"
     rival = "h" if unit == "d" else "d"
-    return unit, "no daily or weekly rhythm tells the unit", f"the unit of {name!r}: {unit} is a guess, {rival} its rival"
+    return (
+        unit,
+        "no daily or weekly rhythm tells the unit",
+        f"the unit of {name!r}: {unit} is a guess, {rival} its rival",
+    )
 
 
 def _cycle(known: _Numbers) -> tuple[int, float] | None:

@@ -20,6 +20,7 @@ _BLOCK = 2**20
 _HEAD = 2**18
 _SIGNS = (",", ";", "\t", "|", "^", "~", ":", " ")
 _RECORDS = 200
+_DAMAGED: tuple[type[Exception], ...] = (*text_file.DAMAGED, OSError)
 _ASCII = bytes(range(0x80))
 _UNUSED = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})
 """Bytes that stand for nothing in cp1252."""
@@ -54,7 +55,7 @@ def text_form(path: Path) -> TextForm:
         encoding, reason = _encoding(path, found)
         with _opened(path, found) as file:
             head = file.read(_HEAD)
-    except (*text_file.DAMAGED, OSError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path} is damaged: {error}", fix="get it once more") from None
     sign, why = _separator(head.decode(encoding or found.encoding, errors="ignore"))
     usual = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]] else ","
@@ -96,11 +97,14 @@ def _single_byte(path: Path, found: text_file.Form) -> tuple[str, str]:
     encoding = "latin-1" if any(byte in _UNUSED for byte in high) else "cp1252"
     shown = ", ".join(repr(example.decode(encoding)) for example in examples)
     count = sum(high.values())
-    return encoding, f"not UTF-8; {count:,} bytes above 127 are read as {encoding}: {shown}. A wrong guess shows in these"
+    return (
+        encoding,
+        f"not UTF-8; {count:,} bytes above 127 are read as {encoding}: {shown}. A wrong guess shows in these",
+    )
 
 
 def _separator(text: str) -> tuple[str, str]:
-    """The sign by which the most records have as many fields as the header; of several, the one with the most fields."""
+    """The sign by which most records have as many fields as the header; of several, the one with the most fields."""
     best: tuple[float, int, str] = (0.0, 1, ",")
     for sign in _SIGNS:
         rows = list(islice(_records(text, sign), _RECORDS))

@@ -17,7 +17,12 @@ _OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)$")
 _CLOCK = re.compile(r"(?<!\d)(\d{1,2})([:.h])(\d{2})(?:([:.])(\d{2})([.,]\d{1,9})?)?(?:(\s?)([AaPp][Mm]))?(?!\d)")
 _DIGITS = re.compile(r"(\d{8})([ T_-])(\d{4}|\d{6})")
 _DATE = re.compile(r"^(?:[A-Za-z]{3},?\s)?(\w+?)([-/. ]\s?|,\s?)(\w+?)([-/. ]\s?|,\s)(\w+)$")
-_COMPACT = {6: ("%y%m%d", "%d%m%y", "%m%d%y"), 8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H%M%S",)}
+_COMPACT = {
+    6: ("%y%m%d", "%d%m%y", "%m%d%y"),
+    8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"),
+    12: ("%Y%m%d%H%M",),
+    14: ("%Y%m%d%H%M%S",),
+}
 _ORDERS = (("y", "m", "d"), ("d", "m", "y"), ("m", "d", "y"), ("y", "d", "m"))
 _EARLIEST, _LATEST = np.datetime64("1900-01-02"), np.datetime64("2199-12-30")
 _FIRST = 400
@@ -161,13 +166,17 @@ def clock_format(texts: Sequence[str]) -> str | None:
     if found is None:
         return None
     item = _clock(found)
-    return item if not _unread(pd.Series([f"2000-01-01 {text.strip()}" for text in texts]), f"%Y-%m-%d {item}") else None
+    return (
+        item if not _unread(pd.Series([f"2000-01-01 {text.strip()}" for text in texts]), f"%Y-%m-%d {item}") else None
+    )
 
 
 def _clock(found: re.Match[str]) -> str:
     hour = "%I" if found[8] else "%H"
     seconds = f"{found[4]}%S" if found[5] else ""
-    return f"{hour}{found[2]}%M{seconds}{f'{found[6][0]}%f' if found[6] else ''}{found[7] if found[8] else ''}{'%p' if found[8] else ''}"
+    fraction = f"{found[6][0]}%f" if found[6] else ""
+    half = f"{found[7]}%p" if found[8] else ""
+    return f"{hour}{found[2]}%M{seconds}{fraction}{half}"
 
 
 def _zone(rest: str) -> str | None:

@@ -107,7 +107,7 @@ def _text(columns: tuple[str, ...], made: Format, example: str) -> Reading:
         others = " and ".join(map(repr, made.ambiguous))
         doubts = (
             f"the order of day, month and year of {' and '.join(map(repr, columns))}: {others} would read every value"
-            f" too; {made.text!r} was taken because it puts {made.order:.0%} of the rows in order over the shorter period",
+            f" too; {made.text!r} puts {made.order:.0%} of the rows in order, over the shorter period",
         )
     reason = f"{shown}; {made.order:.0%} of the rows are in order so; " + ("; ".join(refuted) or "no rival")
     return Reading(columns, made.moments, {"time_format": made.text}, reason, doubts, made.offsets)
@@ -140,7 +140,7 @@ def _clock(column: Column) -> str | None:
     if column.numbers is None:
         unique = column.texts.dropna().unique()
         return clock_format([str(text) for text in unique[:2_000]])
-    whole = column.integers and 0 <= column.numbers.min() and column.numbers.max() <= 23
+    whole = column.integers and column.numbers.min() >= 0 and column.numbers.max() <= 23
     return "%H" if whole and names.has(column.name, frozenset({"hour", "hr", "stunde", "hora"})) else None
 
 
@@ -165,7 +165,9 @@ def _with_clock(columns: dict[str, Column], date: Reading, clocks: list[tuple[Co
 
 def _calendar(columns: dict[str, Column]) -> Reading | None:
     """Year, month and day in columns of their own."""
-    parts = [_part(columns, *each) for each in (("year", 1900, 2199, "%Y"), ("month", 1, 12, "%m"), ("day", 1, 31, "%d"))]
+    parts = [
+        _part(columns, *each) for each in (("year", 1900, 2199, "%Y"), ("month", 1, 12, "%m"), ("day", 1, 31, "%d"))
+    ]
     if any(part is None for part in parts):
         return None
     known = [part for part in parts if part is not None]

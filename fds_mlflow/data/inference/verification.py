@@ -68,7 +68,7 @@ def _without_misfits(schema: Schema, stretch: pa.Table, name: str) -> tuple[Sche
         except DataError as error:
             if role == "label":
                 raise
-            said |= {column: error.what for column in columns}
+            said |= dict.fromkeys(columns, error.what)
             schema = _without(schema, role)
     return schema, said
 
