@@ -110,7 +110,7 @@ def recognise(data: str) -> str:
         )
     path = Path(data)
     beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")
-    if absent(beside) is None:
+    if absent(beside) is None and beside.stat().st_size:  # a refused `fds schema infer > FILE` leaves an empty one
         return str(beside)
     inferred = f"have it inferred: fds schema infer {shlex.quote(data)} > {shlex.quote(str(beside))}"
     try:

@@ -121,7 +121,7 @@ def _leave_out_times(assigned: Roles, others: list[Reading], taken: set[str]) ->
     """Further times are no features: a date is a category for each day, and seconds since 1970 tell the split."""
     for item in others:
         name = item.columns[0]
-        if len(item.columns) > 1 or name in taken or not item.absolute:
+        if len(item.columns) > 1 or name in taken:
             continue
         if name in assigned.entities.values() or name == assigned.transaction_id:
             continue

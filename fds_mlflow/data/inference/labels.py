@@ -14,12 +14,12 @@ from fds_mlflow.data.schema import LabelValues
 from fds_mlflow.errors import ConfigError, DataError
 
 _FRAUD = re.compile(
-    r"^(1|1\.0|y|yes|t|true|ja|si|sí|oui|bad|positive|confirmed|anomaly|attack|spam|stolen)$"
+    r"^(y|yes|t|true|ja|si|sí|oui|bad|positive|confirmed|anomaly|attack|spam|stolen)$"
     r"|fraud|chargeback|illicit|scam|malicious|laundering|betrug",
     re.IGNORECASE,
 )
 _GENUINE = re.compile(
-    r"^(0|0\.0|n|no|f|false|nein|non|good|ok|okay|clean|negative|benign|none)$"
+    r"^(n|no|f|false|nein|non|good|ok|okay|clean|negative|benign|none)$"
     r"|legit|genuine|normal|honest|^valid|^licit|non.?fraud|not.?fraud|no.?fraud|un.?fraud|no.?chargeback",
     re.IGNORECASE,
 )
@@ -55,7 +55,7 @@ def candidates(survey: Survey) -> list[str]:
     fraud = [n for n in two if names.holds(n, names.FRAUD)]
     if fraud:
         return fraud
-    return [n for n in two if names.has(n, names.TARGET)] or _by_words(two)
+    return [n for n in two if names.has(n, names.TARGET) or names.words(n) == ["flag"]] or _by_words(two)
 
 
 def _by_words(two: dict[str, Any]) -> list[str]:
@@ -139,8 +139,12 @@ def _meaning(survey: Survey, name: str, why: str, source: str) -> Label:
 
 
 def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: str, missing: int, source: str) -> Label:
+    plain = {text.strip().lower() for text in known} <= _ZERO_ONE
     fraud = {text for text in known if _FRAUD.search(text.strip()) and not _GENUINE.search(text.strip())}
     genuine = {text for text in known if _GENUINE.search(text.strip())}
+    if plain:
+        fraud = {text for text in known if text.strip().lower() in ("1", "1.0", "true")}
+        genuine = set(known) - fraud
     doubts: list[str] = []
     if fraud | genuine == set(known) and fraud and genuine:
         spoken = f"its values say so: {', '.join(map(repr, sorted(fraud)))} = fraud"
@@ -159,7 +163,6 @@ def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: s
         doubts.append(
             f"whether {name!r} tells frauds: {share:.0%} of the rows would be frauds; swap label_values if not"
         )
-    plain = {text.strip().lower() for text in known} <= _ZERO_ONE
     values = None if plain else LabelValues(fraud=tuple(sorted(fraud)), genuine=tuple(sorted(genuine)))
     rest = f"; {missing:,} rows without one are left out of training" if missing else ""
     rest += f"; {', '.join(map(repr, unlabelled))} means that nothing is known" if unlabelled else ""

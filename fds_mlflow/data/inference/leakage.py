@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fds_mlflow.data.inference import names
 from fds_mlflow.data.inference.columns import Column
 from fds_mlflow.data.inference.labels import Label
+from fds_mlflow.data.inference.roles import is_index
 from fds_mlflow.data.inference.times import Reading
 
 _Mask = npt.NDArray[np.bool_]
@@ -19,7 +20,7 @@ _Mask = npt.NDArray[np.bool_]
 _LEAST = 5
 _ENOUGH = 20
 _DAY = np.timedelta64(1, "D")
-_MOST = 0.2
+_MOST = 0.25
 """Share of the period that a label's delay may take: a split by time loses it twice."""
 
 
@@ -48,7 +49,7 @@ def find(columns: Mapping[str, Column], label: Label, time: Reading | None, read
     found: dict[str, str] = {}
     used = set(time.columns) if time is not None else set()
     for name, column in columns.items():
-        if name == label.column or name in used:
+        if name == label.column or name in used or is_index(column):
             continue
         reason = _only_for_frauds(column, fraud, known) or _second_label(column) or _separates(column, fraud, known)
         if reason is not None:

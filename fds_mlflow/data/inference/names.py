@@ -181,7 +181,7 @@ ATTRIBUTE = frozenset(
             "mcc",
             "region",
         ),
-        *("code", "currency", "channel", "method", "mode", "domain", "chip"),
+        *("code", "currency", "channel", "method", "mode", "domain", "chip", "location", "town", "street"),
     }
 )
 

@@ -71,14 +71,14 @@ def _says_nothing(column: Column, rows: int) -> str | None:
         return "it is empty"
     if column.distinct == 1 and not column.survey.missing and not column.missing:
         return f"it is {column.example!r} in every row"
-    if _is_index(column):
+    if is_index(column):
         return "it numbers the rows"
     if column.moments is not None:
         return "a further time: the schema takes one"
     return None
 
 
-def _is_index(column: Column) -> bool:
+def is_index(column: Column) -> bool:
     """Whether a column counts the rows and has a name that says no more, or none."""
     bare = not names.words(column.name) or names.words(column.name)[0] in names.INDEX
     if column.numbers is None or not column.integers:
@@ -90,13 +90,14 @@ def _is_index(column: Column) -> bool:
 
 def _identify(free: Mapping[str, Column], made: Roles) -> None:
     unique = [column for column in free.values() if column.survey.is_unique() and _is_code(column)]
-    fitting = [c for c in unique if names.has(c.name, names.IDENTIFIER | names.TRANSACTION) or c.numbers is None]
+    fitting = [c for c in unique if names.has(c.name, names.IDENTIFIER | names.TRANSACTION) or _is_one_word(c)]
     if not fitting:
         return
 
-    def rank(column: Column) -> tuple[bool, bool, bool]:
+    def rank(column: Column) -> tuple[bool, bool, bool, bool]:
         name = column.name
-        return names.has(name, names.TRANSACTION), names.has(name, names.IDENTIFIER), names.entity_role(name) is None
+        own, identifies = names.has(name, names.TRANSACTION), names.has(name, names.IDENTIFIER)
+        return own and identifies, identifies, own, names.entity_role(name) is None
 
     best = max(fitting, key=rank)
     made.transaction_id = best.name
@@ -106,10 +107,14 @@ def _identify(free: Mapping[str, Column], made: Roles) -> None:
             made.left_out[other.name] = "each of its values occurs once too: an id, which tells nothing"
 
 
+def _is_one_word(column: Column) -> bool:
+    return column.numbers is None and not column.texts.dropna().head(200).str.contains(" ").any()
+
+
 def _is_code(column: Column) -> bool:
     """Whether the values may be codes: whole numbers, or texts without a sentence."""
     if column.numbers is not None:
-        return column.integers and column.style == PLAIN
+        return column.style == PLAIN and (column.integers or names.entity_role(column.name) == "ip")
     return bool(column.texts.dropna().head(200).map(lambda text: len(text) <= _LONG_TEXT and text.count(" ") < 3).all())
 
 
@@ -172,7 +177,9 @@ def _entity_rank(column: Column) -> tuple[bool, bool]:
 
 
 def _comes_again(column: Column) -> bool:
-    return column.distinct >= _FEWEST and column.survey.repetition >= 1.05 and column.survey.sketch.repeated > 0.02
+    """Whether its values occur often enough to have a past; a rare repetition counts where the name promises one."""
+    least = 1.02 if names.entity_role(column.name) is not None else 1.1
+    return column.distinct >= _FEWEST and column.survey.repetition >= least
 
 
 def _shown_role(column: Column) -> str | None:
@@ -208,7 +215,7 @@ def _place(column: Column, made: Roles, rows: int) -> None:
     if names.has(name, names.PERSON) and column.distinct > _FEWEST:
         made.left_out[name] = f"names of persons, such as {column.examples}"
     elif column.survey.repetition < 1.05 or column.distinct > rows / 2:
-        what = "free text" if average > _LONG_TEXT or " " in column.example else "codes"
+        what = "free text" if " " in column.example else "codes"
         made.left_out[name] = f"{what} that hardly comes again: {column.distinct:,} values in {rows:,} rows"
     elif column.distinct > _CATEGORIES or average > 2 * _LONG_TEXT:
         made.left_out[name] = f"too many values for a category: {column.distinct:,}, such as {column.examples}"

@@ -22,7 +22,9 @@ _WORDS = {
     "ms": frozenset({"ms", "millis", "milliseconds"}),
     "s": frozenset({"seconds", "second", "sec", "secs"}),
 }
-_NAMED_A_STEP = frozenset({"step", "time", "timestep", "dt", "elapsed", "seconds"})
+_NAMED_A_STEP = frozenset({"step", "time", "timestep", "dt", "elapsed", "seconds"}) | names.OF_TRANSACTION
+"""A name of such words alone is that of a time, whatever the order of the rows."""
+_SPAN = names.MEASURE - names.TIME | {"between", "since", "diff", "first", "last", "avg", "session"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ def epoch(name: str, numbers: _Numbers) -> Count | None:
 def counted(name: str, numbers: _Numbers) -> Count | None:
     """Numbers that grow from row to row, named like a time: steps since a start that the file does not tell."""
     known = numbers[~np.isnan(numbers)]
-    if len(known) < 2 or known.min() < 0 or known.max() == known.min() or not names.has(name, names.TIME):
+    if len(known) < 2 or known.min() < 0 or known.max() == known.min():
+        return None
+    if not names.has(name, names.TIME) or names.has(name, _SPAN):
         return None
     order = in_order(_as_moments(numbers))
-    ascending = float(np.mean(np.diff(known) >= 0))
-    if ascending < 0.95 and not (names.has(name, _NAMED_A_STEP) and known.max() > 60):
+    if not _climbs(known) and not (_NAMED_A_STEP.issuperset(names.words(name)) and known.max() > 60):
         return None
     unit, reason, doubt = _unit(name, known)
     said = f"it counts {known.min():g} to {known.max():g}; {order:.0%} of the rows are in order so; {reason}"
@@ -84,6 +87,12 @@ def counted(name: str, numbers: _Numbers) -> Count | None:
     )
     doubts = (start, *((doubt,) if doubt else ()))
     return Count(unit, None, _moments(numbers, unit), said, doubts, absolute=False)
+
+
+def _climbs(known: _Numbers) -> bool:
+    """Whether the numbers grow from the first row to the last; hours of a day grow too, and begin again."""
+    below = np.maximum.accumulate(known) - known
+    return float(np.mean(below > 0.05 * (known.max() - known.min()))) < 0.02
 
 
 def _unit(name: str, known: _Numbers) -> tuple[str, str, str]:
