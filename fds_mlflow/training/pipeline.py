@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.test_set import log_test_set
+from fds_mlflow.registry.tags import CODES
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
@@ -168,7 +170,7 @@ def _logged(
     labels = split.validation.y if split.labelled else None
     threshold = evaluation.choose_threshold(labels, scores["validation"], target_fpr)
     metrics = _metrics(split, scores, threshold)
-    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **tags}
+    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     mlflow.set_tags(own)
     _log_parameters(split, scorer, target_fpr)
     info = log_scorer(scorer, split.train, own)
