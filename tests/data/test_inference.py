@@ -101,7 +101,7 @@ def test_several_plausible_labels_are_named(tmp_path: Path) -> None:
 def test_no_plausible_label_names_the_columns_of_two_values(tmp_path: Path) -> None:
     """Where no name speaks, the columns of two values are listed."""
     frame = small(gender=np.where(np.arange(200) % 2, "M", "F")).rename(columns={"label": "kind_7"})
-    with pytest.raises(ConfigError, match="'kind_7'.*'gender'"):
+    with pytest.raises(ConfigError, match=r"'kind_7'.*'gender'"):
         infer(written(frame, tmp_path))
 
 
@@ -299,7 +299,7 @@ COLUMNS = st.sampled_from(
             "%d/%m/%y"
         ),
         lambda rng, n: rng.choice(["True", "False"], n),
-        lambda rng, n: ["" for _ in range(n)],
+        lambda _, n: ["" for _ in range(n)],
         lambda rng, n: [f"some text, number {value}\nand more" for value in rng.permutation(n)],
         lambda rng, n: rng.permutation(n),
         lambda rng, n: rng.choice(["inf", "1.5", "-inf", "1e999"], n),

@@ -205,7 +205,7 @@ def hours(folder: Path, rows: int) -> Written:
             "step": step,
             "kind": w["country"].map({"DE": "PAYMENT", "FR": "TRANSFER", "US": "CASH_OUT", "NA": "DEBIT"}),
             "amount": w["amount"],
-            "accountOrig": [f"C{n}" for n in rng.integers(0, rows * 20, rows)],
+            "accountOrig": [f"C{n}" for n in rng.integers(0, rows * 60, rows)],
             "oldBalance": (w["amount"] * 2).round(2),
             "accountDest": [f"C{n}" for n in rng.integers(0, rows // 3, rows)],
             "isFraud": w["fraud"],
