@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -74,7 +75,12 @@ class FakeClock:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who asks for a server is slow, and so is a campaign: `-m "not slow"` leaves both out."""
+    met: Counter[str] = Counter()
     for item in items:
+        test = item.nodeid.partition("[")[0]
+        met[test] += 1
+        if (tested := item.get_closest_marker("tested")) is not None and met[test] > tested.args[0]:
+            item.add_marker(pytest.mark.campaign)
         groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
         if groups or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)

@@ -93,6 +93,7 @@ def test_what_core_may_not_import_is_found(line: str) -> None:
     assert len(strangers(f"import math\n{line}\n")) == 1
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "line"),
@@ -126,6 +127,7 @@ def test_no_file_outgrows_a_sitting() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
+@pytest.mark.slow
 def test_no_function_outgrows_a_screen() -> None:
     """A function is seen at once. Migrations are never changed, so theirs stay as they were."""
     found = {

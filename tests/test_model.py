@@ -412,6 +412,7 @@ def test_the_whole_story_on_mlflow(live: Live) -> None:
     assert (model.overview().champion, model.overview().rollout, model.overview().agrees) == (1, None, True)
 
 
+@pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("candidate", "says"),
@@ -454,6 +455,8 @@ def test_new_columns_are_allowed_where_a_person_says_so(live: Live) -> None:
     assert live.model.promote(2, allow_new_columns=True).changed
 
 
+@pytest.mark.slow
+@pytest.mark.tested(2)
 @pytest.mark.parametrize("threshold", graded([None, "high", "1.5", "nan", "-0.1", ""], quick=2))
 def test_a_version_without_a_threshold_may_not_serve(live: Live, threshold: str | None) -> None:
     """The threshold travels with the version; one that is missing or no share is refused with the tag's name."""
@@ -564,6 +567,7 @@ def test_a_version_that_was_rolled_back_from_is_marked(live: Live) -> None:
     assert live.model.rollback.to(2, reason="cleared").changed
 
 
+@pytest.mark.slow
 def test_a_version_never_champion_is_no_rollback_target(live: Live) -> None:
     """A rollback goes back; to something new one promotes."""
     live.register("good", "better")

@@ -19,19 +19,19 @@ from fds_mlflow.cli.output import tables
 from fds_mlflow.cli.output.live import LiveView, showing
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.errors import ConfigError, RefusedError
-from fds_mlflow.features.spec import default_spec
-from fds_mlflow.features.table import compute
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.training.pipeline import Trained
 from fds_mlflow.training.split import Split
-from fds_mlflow.workflows.preparation import cut
+from fds_mlflow.workflows.preparation import cut, featurised
 from fds_mlflow.workflows.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fds_mlflow.data.inference import InferredSchema
 
 MODEL = "fraud"
 MARKER = ".fds-demo"
@@ -73,14 +73,21 @@ class _Story:
 
 
 def run(
-    output: Path, *, data: str | None = None, schema: str | None = None, rows: int = 60_000, seed: int = 42
+    output: Path,
+    *,
+    data: str | None = None,
+    schema: str | None = None,
+    label: str | None = None,
+    rows: int = 60_000,
+    seed: int = 42,
 ) -> None:
     """Run the demo; everything it makes lies in one folder.
 
     Args:
         output: The folder. What an earlier demo left there is replaced; a folder of anything else is refused.
-        data: CSV or Parquet file of transactions with labels; None to simulate.
-        schema: Its schema.
+        data: File of transactions with labels; None to simulate.
+        schema: Its schema; None to recognise one, or to infer it.
+        label: The column that tells the frauds, where the schema is to be inferred.
         rows: Transactions to simulate.
         seed: Seed of everything random.
 
@@ -91,9 +98,11 @@ def run(
     import mlflow
 
     began = time.perf_counter()
-    source = Source(data or f"simulator:{rows}", schema)
+    source, inferred = Source(data or f"simulator:{rows}", schema).described(label)
     folder = _empty(output)
     console = tables.console()
+    if inferred is not None:
+        _keep(inferred, folder, console)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -103,7 +112,7 @@ def run(
     with _bar(console, "Transactions and features", took, total=3) as step:
         split, live = _data(source, seed, step)
     outcomes = OutcomeStore(f"sqlite:///{folder / 'outcomes.db'}")
-    clock = _DataClock(live["time"].min().to_pydatetime().replace(tzinfo=UTC))
+    clock = _DataClock(_start(live))
     model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=outcomes, actor="demo", clock=clock)
     story = _Story(folder, console, model, clock, split, live, seed, took)
     _show_data(story)
@@ -112,6 +121,21 @@ def run(
     _harmful_canary(story)
     _emergency(story)
     _close(story, time.perf_counter() - began)
+
+
+def _start(live: pd.DataFrame) -> datetime:
+    """The time of the first live transaction; of data without times, now."""
+    known = live["time"].dropna()
+    return SystemClock().now() if known.empty else known.min().to_pydatetime().replace(tzinfo=UTC)
+
+
+def _keep(inferred: InferredSchema, folder: Path, console: Console) -> None:
+    """Write down what was inferred, and say what the file could not tell."""
+    path = folder / "inferred.schema.yaml"
+    path.write_text(inferred.yaml(), encoding="utf-8")
+    console.print(f"The schema was inferred; it lies with its evidence in {path}.", soft_wrap=True)
+    for sentence in inferred.unknown:
+        console.print(f"could not be known: {sentence}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _empty(output: Path) -> Path:
@@ -149,14 +173,17 @@ def _data(source: Source, seed: int, step: Callable[[str], None]) -> tuple[Split
     if "label" not in transactions.frame.columns:
         raise ConfigError("the schema names no label", fix="name the label's column: the demo judges by the truth")
     step("features")
-    table = compute(transactions, default_spec(transactions.schema))
-    step("split by time")
-    split = cut(table)
-    order = np.argsort(split.test.frame["time"].to_numpy(), kind="stable")
-    half = len(order) // 2
+    table = featurised(transactions)
+    step("split")
+    split = cut(table, seed=seed)
+    rows = len(split.test)
+    # Live traffic follows the holdout in time; where there is no time, neither may follow the order of the file.
+    order = np.random.default_rng(seed).permutation(rows)
+    if transactions.schema.time is not None:
+        order = np.argsort(split.test.frame["time"].to_numpy(), kind="stable")
+    half = rows // 2
     live = split.test.frame.iloc[order[half:]]
-    earlier = np.isin(np.arange(len(order)), order[:half])
-    holdout = replace(split, test=split.test.where(earlier))
+    holdout = replace(split, test=split.test.where(np.isin(np.arange(rows), order[:half])))
     step("done")
     return holdout, live
 
@@ -171,6 +198,8 @@ def _show_data(story: _Story) -> None:
     title = f"{story.split.train.source}: {len(story.split.train.features)} features"
     columns = ("part", "rows", "frauds", "from (UTC)", "to (UTC)")
     story.console.print(tables.table(title, columns, rows, right=("rows", "frauds")))
+    for note in story.split.notes:
+        story.console.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def _train(story: _Story, step: Callable[[str], None], name: str, algorithm: str, **options: Any) -> Trained:
@@ -182,9 +211,15 @@ def _train(story: _Story, step: Callable[[str], None], name: str, algorithm: str
 
 
 def _first_weeks(split: Split) -> Split:
-    """The same split with the oldest training rows only: what was there to learn from weeks ago."""
+    """The same split with the oldest training rows only: what was there to learn from weeks ago.
+
+    Without times, or where hardly any of the oldest are frauds, every other row or so, frauds among them.
+    """
     time = split.train.frame["time"]
-    return replace(split, train=split.train.where((time < time.quantile(FIRST_WEEKS)).to_numpy()))
+    early = (time < time.quantile(FIRST_WEEKS)).to_numpy() if time.notna().any() else np.zeros(len(time), dtype=bool)
+    if split.train.y[early].sum() < 2:
+        early = np.arange(len(time)) % 10 < round(10 * FIRST_WEEKS)
+    return replace(split, train=split.train.where(early))
 
 
 def _version(trained: Trained) -> int:

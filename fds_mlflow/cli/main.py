@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from fds_mlflow.cli.canary import canary
+from fds_mlflow.cli.data import data
 from fds_mlflow.cli.errors import Edge
 from fds_mlflow.cli.history import doctor, history, settle
 from fds_mlflow.cli.notify import notify
@@ -23,6 +24,7 @@ from fds_mlflow.cli.plan import plan
 from fds_mlflow.cli.rehearse import canary_rehearse
 from fds_mlflow.cli.report import canary_report
 from fds_mlflow.cli.rollback import rollback
+from fds_mlflow.cli.schema import schema
 from fds_mlflow.cli.serve import serve
 from fds_mlflow.cli.training import compare, retrain, simulate, train
 from fds_mlflow.cli.versions import list_models, promote, retire, route, show, stage
@@ -49,7 +51,7 @@ for verb in (
     *(stage, promote, retire, list_models, show, route),
     *(history, doctor, settle),
     *(canary, plan, rollback),
-    *(simulate, train, compare, retrain),
+    *(schema, data, simulate, train, compare, retrain),
     *(label, outcomes, notify, serve),
 ):
     main.add_command(verb)
@@ -63,12 +65,15 @@ for verb in (
     show_default=True,
     help="Folder for everything it makes; an earlier demo's is replaced.",
 )
-@click.option("--data", default=None, help="Your own CSV or Parquet file instead of simulated transactions.")
+@click.option("--data", default=None, help="Your own file or folder instead of simulated transactions.")
 @click.option("--schema", default=None, help="Its schema: a YAML file, or simulator, sample, handbook or ulb.")
+@click.option("--label", default=None, help="Its column that tells the frauds; the schema is inferred then.")
 @click.option("--rows", type=COUNT, default=60_000, show_default=True, help="Transactions to simulate.")
 @seed_option
-def demo(output: Path, data: str | None, schema: str | None, rows: int, seed: int) -> None:
+def demo(output: Path, data: str | None, schema: str | None, label: str | None, rows: int, seed: int) -> None:
     """Tell the whole story: train, compare, promote, a good and a harmful canary, a rollback."""
     from fds_mlflow.cli.demo import run
 
-    run(output, data=data, schema=schema, rows=rows, seed=seed)
+    if label is not None and data is None:
+        raise click.UsageError("--label describes --data, which is missing")
+    run(output, data=data, schema=schema, label=label, rows=rows, seed=seed)

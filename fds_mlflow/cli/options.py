@@ -142,7 +142,7 @@ version_argument = click.argument("version", type=click.IntRange(min=1))
 
 
 def data_options(
-    default: str = "simulator:50000", what: str = "CSV or Parquet file, SQLAlchemy URL, or simulator:ROWS."
+    default: str = "simulator:50000", what: str = "File or folder of files, SQLAlchemy URL, or simulator:ROWS."
 ) -> Callable[[F], F]:
     """Options that say where transactions come from; the command gets them as one `source`, None without --data."""
 
@@ -151,13 +151,15 @@ def data_options(
         def with_source(
             *args: Any, data: str, schema: str | None, table: str | None, query: str | None, **options: Any
         ) -> Any:
+            from fds_mlflow.cli.output.progress import bar
             from fds_mlflow.workflows.source import Source
 
             # An empty text is how `mlflow run` says "not given".
             if not data and (schema or table or query):
                 raise click.UsageError("--schema, --table and --query describe --data, which is missing")
-            source = Source(data, schema or None, table or None, query or None) if data else None
-            return command(*args, source=source, **options)
+            with bar("Reading") as progress:
+                source = Source(data, schema or None, table or None, query or None, progress) if data else None
+                return command(*args, source=source, **options)
 
         made = with_source
         for option in (

@@ -149,6 +149,7 @@ def _scored(
     from fds_mlflow.errors import RefusedError
     from fds_mlflow.features.spec import default_spec
     from fds_mlflow.features.table import compute
+    from fds_mlflow.scoring.earlier import score_table
     from fds_mlflow.workflows.source import Source
 
     model = settings.model(name)
@@ -159,5 +160,5 @@ def _scored(
     frame = compute(transactions, default_spec(transactions.schema)).frame
     frame = frame.sort_values("time", kind="stable", ignore_index=True)
     scorers = model.scorer(champion), model.scorer(versions[1])
-    scored = {f"{role}_score": s.score(frame) for role, s in zip(("champion", "canary"), scorers, strict=True)}
+    scored = {f"{role}_score": score_table(s, frame) for role, s in zip(("champion", "canary"), scorers, strict=True)}
     return frame.assign(**scored), (scorers[0].threshold, scorers[1].threshold)

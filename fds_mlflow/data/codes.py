@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -34,22 +35,20 @@ def code(value: Any) -> str | None:
     Raises:
         DataError: It is a float too large to have all its digits, or no value that can be a code.
     """
+    if isinstance(value, str):
+        return _text(value) if value else None
+    if isinstance(value, Decimal) and value.is_finite():
+        return _text(f"{value:f}")  # with the digits that a text file of it has
     written = spelled(value)
-    if written is None or written == "":
-        return None
-    return _text(written) if isinstance(value, str) else _no_sign(written)
+    return "0" if written == "-0" else written
 
 
 def _text(written: str) -> str:
     if written.endswith("0") and _whole(written):
         number = written.partition(".")[0]
-        return _no_sign(number) if abs(int(number)) < EXACT else written
+        return str(int(number)) if abs(int(number)) < EXACT else written
     word = written.lower() if len(written) in (4, 5) else ""
     return word if word in ("true", "false") else written
-
-
-def _no_sign(written: str) -> str:
-    return "0" if written == "-0" else written
 
 
 def codes(column: Column) -> pa.ChunkedArray:

@@ -42,7 +42,10 @@ class Column:
         """Describe the values where `bad` is true: how many, the first one, and its row."""
         mask = np.asarray(bad, dtype=bool)
         first = int(np.argmax(mask))
-        value = self.data[first].as_py()
+        try:
+            value = self.data[first].as_py()
+        except (OverflowError, ValueError):  # a moment that Python has no datetime for
+            value = None
         row = f"row {int(self.rows[first]) + 1:,}"
         shown = f"(first: {row})" if value is None else f"(first: {str(value)[:60]!r} in {row})"
         return Refused(Problem(str(self), what, fix, int(mask.sum()), f" {shown}"))

@@ -82,11 +82,29 @@ def _rows(connection: Connection, statement: Select[Any] | TextClause, request: 
         raise DataError(f"{request.source} returns no rows", fix="give a SELECT")
     names = list(result.keys())
     wanted = {name: names.index(name) for name in request.wanted(names)}
+    booleans = _booleans(connection, statement)
     empty = True
     while rows := result.fetchmany(_ROWS):
         empty = False
-        yield pa.table(
-            {name: array(pd.Series([row[place] for row in rows], dtype=object)) for name, place in wanted.items()}
-        )
+        columns = {name: pd.Series([row[place] for row in rows], dtype=object) for name, place in wanted.items()}
+        for name in booleans & columns.keys():
+            columns[name] = columns[name].map({0: False, 1: True})
+        yield pa.table({name: array(values) for name, values in columns.items()})
     if empty:
         yield pa.table({name: pa.array([], pa.string()) for name in wanted})
+
+
+def _booleans(connection: Connection, statement: Select[Any] | TextClause) -> set[str]:
+    """Columns of a query that SQLite keeps as 0 and 1 and whose tables call them boolean."""
+    from sqlalchemy import TextClause, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if connection.dialect.name != "sqlite" or not isinstance(statement, TextClause):
+        return set()
+    try:
+        connection.execute(text(f"CREATE TEMP VIEW fds_asked AS {statement.text.rstrip().rstrip(';')}"))
+        columns = connection.execute(text("PRAGMA temp.table_info(fds_asked)")).all()
+        connection.execute(text("DROP VIEW temp.fds_asked"))
+    except SQLAlchemyError:  # no SELECT that a view can hold
+        return set()
+    return {column.name for column in columns if column.type.upper() in ("BOOLEAN", "BOOL")}

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.core.keys import spelled
+from fds_mlflow.data.codes import codes
+from fds_mlflow.data.column import Column, plain
+from fds_mlflow.data.problems import Refused
 from fds_mlflow.data.request import Request
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.errors import DataError
 
 _ROWS = 500_000
 _OF_ONE_KIND = frozenset(
@@ -43,6 +49,23 @@ def array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
             pass
     # Arrow would cut times to days and drop their offsets where a column has several kinds of them.
     return pa.array([_text(value) for value in series], pa.string())
+
+
+def code_column(series: pd.Series[Any]) -> pd.Series[str]:
+    """A column as codes, spelled as those that a version was trained on: str, missing where there is none.
+
+    Raises:
+        DataError: It holds what is no code.
+    """
+    data, name = plain(pa.chunked_array([array(series)])), str(series.name)
+    try:
+        found = codes(Column(name, name, data, _NOTHING, np.arange(len(series))))
+    except Refused as refused:
+        raise DataError(refused.problem.sentence(f"in {len(series):,} rows"), fix=refused.problem.fix) from None
+    return pd.Series(pd.array(found, dtype="str"), index=series.index, name=series.name)
+
+
+_NOTHING = Schema(transaction_id=None, time=None, amount=None)
 
 
 def _text(value: Any) -> str | None:

@@ -52,8 +52,8 @@ def floats(column: Column) -> Floats:
     """
     data, kind = column.data, column.data.type
     if pa.types.is_string(kind):
-        return _of_text(column)
-    if pa.types.is_boolean(kind):
+        values = _of_text(column)
+    elif pa.types.is_boolean(kind):
         values = _array(pc.cast(pc.cast(data, pa.int8()), pa.float64()))
     elif pa.types.is_decimal(kind) or kind in (pa.float32(), pa.float16()):
         # By their shortest decimals, as a text file has them: 0.1 of a float32 is 0.1, and not 0.10000000149.

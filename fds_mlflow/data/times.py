@@ -92,7 +92,7 @@ def _of_timestamps(column: Column) -> pd.Series[pd.Timestamp]:
     data, kind = column.data, column.data.type
     if pa.types.is_timestamp(kind) and kind.unit == "s":
         # Seconds reach beyond microseconds, and the cast would say nothing.
-        seconds = pc.cast(pc.cast(data, pa.int64()), pa.float64()).to_numpy()
+        seconds = pc.cast(pc.cast(data, pa.int64()), pa.float64(), safe=False).to_numpy()
         _refuse_absurd(column, seconds * 1e6)
     return pd.Series(pc.cast(data, pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).to_pandas())
 
@@ -127,9 +127,12 @@ def _integers(data: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
     """Whole numbers in all their digits, 0 where missing; None where some are not whole."""
     if pa.types.is_string(data.type):
         text = pc.utf8_trim_whitespace(data)
-        if not pc.all(pc.match_substring_regex(text, r"^-?\d{1,18}$")).as_py():
+        if not pc.all(pc.match_substring_regex(text, r"^-?\d{1,19}$")).as_py():
             return None
-        data = pc.cast(text, pa.int64())
+        try:
+            data = pc.cast(text, pa.int64())
+        except pa.ArrowInvalid:  # out of its range
+            return None
     if not pa.types.is_integer(data.type):
         return None
     return np.asarray(pc.fill_null(pc.cast(data, pa.int64()), 0).to_numpy())

@@ -15,13 +15,14 @@ from fds_mlflow.core.lifecycle.operations import Target
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
+from fds_mlflow.scoring.earlier import score_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.lifecycle.session import Session
-    from fds_mlflow.scoring.scorer import Scorer
+from fds_mlflow.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def compare(
     rows = frame.drop(columns=label)  # a version without a signature would be given the truth
     return compare_scores(
         labels,
-        baseline.score(rows) if known is None else known,
-        candidate.score(rows),
+        score_table(baseline, rows) if known is None else known,
+        score_table(candidate, rows),
         thresholds=(baseline.threshold, candidate.threshold),
         random=np.random.default_rng(seed),
         n_boot=n_boot,
@@ -166,7 +167,7 @@ class Admission:
         )  # what it needs is asked of the rows first
         try:
             baseline = self._session.scorer(champion)
-            known = baseline.score(frame.drop(columns=LABEL))
+            known = score_table(baseline, frame.drop(columns=LABEL))
         except FdsError as error:
             return None, f"champion {champion} cannot score these rows ({error.what})"
         made = compare(baseline, self._session.scorer(version), frame, known=known)

@@ -24,6 +24,8 @@ CHAMPION = "champion"
 CANARY = "canary"
 ROLLOUT = "fds.rollout"
 THRESHOLD = "fds.threshold"
+CODES = "fds.codes"
+"""How the codes were spelled that a version was trained on; also in the metadata of its logged model."""
 ALGORITHM = "fds.algorithm"
 DIGEST = "fds.digest"
 

@@ -171,6 +171,7 @@ class Canary:
         import pandas as pd
 
         from fds_mlflow.rollouts.rehearsal.rehearsal import Columns, rehearse
+        from fds_mlflow.scoring.earlier import score_table
 
         against = champion or self._session.look().champion_alias
         if against is None:
@@ -178,7 +179,7 @@ class Canary:
         frame = data if isinstance(data, pd.DataFrame) else data.frame
         names = options.pop("columns", None) or Columns()
         scorers = self._session.scorer(against), self._session.scorer(version)
-        scored = {n: s.score(frame) for n, s in zip((names.champion, names.canary), scorers, strict=True)}
+        scored = {n: score_table(s, frame) for n, s in zip((names.champion, names.canary), scorers, strict=True)}
         thresholds = (scorers[0].threshold, scorers[1].threshold)
         return rehearse(frame.assign(**scored), plan or Plan(), thresholds, columns=names, **options)
 

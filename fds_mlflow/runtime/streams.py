@@ -73,3 +73,16 @@ def say(value: Any, stream: IO[str] | None = None) -> None:
         text = json.dumps(value)
     stream.write(f"{text}\n")
     stream.flush()
+
+
+def say_text(text: str) -> None:
+    """Print a file's text where answers go: as UTF-8 whatever the terminal's encoding, since it is to be kept."""
+    stream = answers()
+    stream.flush()
+    binary = getattr(stream, "buffer", None)
+    if binary is None:  # a notebook's stream
+        stream.write(text)
+    else:
+        binary.write(text.encode())
+        binary.flush()
+    stream.flush()

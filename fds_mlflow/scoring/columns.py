@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 
 from fds_mlflow.core.keys import EXACT
+from fds_mlflow.data.codes import code
+from fds_mlflow.errors import DataError
 
 DTYPES: Mapping[str, type[np.generic]] = {
     "double": np.float64,
@@ -55,7 +57,7 @@ MISSING = frozenset(
 
 def from_text(field: str, kind: str) -> Any:
     """What a field of CSV says, as JSON would, for `cell` to take."""
-    if field in MISSING:
+    if field in ("",) if kind == "code" else field in MISSING:  # the code NA is Namibia
         return None
     if kind == "boolean":
         return {"true": True, "false": False, "1": 1, "0": 0, "1.0": 1, "0.0": 0}.get(field.strip().lower(), field)
@@ -67,7 +69,7 @@ def cell(value: Any, kind: str) -> Any:
 
     Args:
         value: As JSON, CSV or Parquet has it; None for a gap, and so is NaN, which MLflow writes into its examples.
-        kind: MLflow's name of the type.
+        kind: MLflow's name of the type, or "code" for a column of strings that are codes.
 
     Raises:
         ValueError: It does not fit; says why.
@@ -79,8 +81,10 @@ def cell(value: Any, kind: str) -> Any:
             return _real(value)
         if kind == "boolean":
             return _boolean(value)
-        return _whole(value, kind) if kind in _SIZES else _string(value)
-    except (TypeError, ValueError, ArithmeticError):  # the last is Decimal's
+        if kind in _SIZES:
+            return _whole(value, kind)
+        return _string(code(value) if kind == "code" and isinstance(value, (bool, int, float, Decimal)) else value)
+    except (TypeError, ValueError, ArithmeticError, DataError):  # ArithmeticError is Decimal's
         raise ValueError(f"{_shown(value)} is {_WANTED[kind]}") from None
 
 
@@ -91,6 +95,7 @@ _WANTED = {
     "integer": "no whole number of 32 bits",
     "boolean": "neither true nor false",
     "string": "no text",
+    "code": "neither text nor a number",
 }
 
 

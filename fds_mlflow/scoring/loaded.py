@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from fds_mlflow.data.codes import code
+from fds_mlflow.data.frames import code_column
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
@@ -32,6 +34,7 @@ class Loaded:
         threshold: The score from which a transaction is flagged.
         seconds: How long a model without a compiled scorer may take.
         optional: Columns that a request may leave out.
+        codes: Columns of codes, which are spelled before they are scored.
         compiled: Its compiled scorer; None where it has none.
         model: MLflow's pyfunc, for one that has no compiled scorer.
         arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
@@ -50,6 +53,7 @@ class Loaded:
         seconds: float,
         *,
         optional: Collection[str] = (),
+        codes: Collection[str] = (),
         compiled: CompiledModel | None = None,
         model: Any = None,
         arrays: bool = False,
@@ -62,6 +66,8 @@ class Loaded:
         self.inputs = dict(inputs)
         self.names = tuple(self.inputs)
         self.optional = frozenset(optional)
+        self.codes = frozenset(codes)
+        self._codes = [place for place, name in enumerate(self.names) if name in self.codes]
         self.required = frozenset(self.inputs) - self.optional
         self.loose = not self.inputs or not PLAIN.issuperset(self.inputs.values())
         self._exact = exact(self.inputs)
@@ -97,6 +103,7 @@ class Loaded:
                 threshold,
                 seconds,
                 optional=prepared.optional,
+                codes=prepared.codes,
                 compiled=compiled,
                 model=model,
                 arrays=prepared.arrays,
@@ -128,6 +135,8 @@ class Loaded:
             for place, kind in self._exact:
                 if values[place] is not msgspec.UNSET:
                     check(values[place], kind)
+            if self._codes:
+                values = self._spelled(values)
             if self.optional:
                 values = [None if value is msgspec.UNSET else value for value in values]
             score = self.compiled.row(values)
@@ -150,10 +159,16 @@ class Loaded:
     def _ask(self, rows: Sequence[Any]) -> Any:
         if isinstance(rows[0], Piece):
             assert self._pyfunc is not None
-            return self._pyfunc(rows[0].batch.taken([row.place for row in rows]), self._seconds)
+            data = rows[0].batch.taken([row.place for row in rows])
+            coded = [name for name in self.codes if name in getattr(data, "columns", ())]
+            data = data.assign(**{name: code_column(data[name]) for name in coded}) if coded else data
+            return self._pyfunc(data, self._seconds)
         if isinstance(rows[0], dict):
             assert self._pyfunc is not None
-            return self._pyfunc(framed(rows, self.schema), self._seconds)
+            named = [{name: code(one) if name in self.codes else one for name, one in row.items()} for row in rows]
+            return self._pyfunc(framed(named, self.schema), self._seconds)
+        if self._codes:
+            rows = [self._spelled(row) for row in rows]
         columns = {
             name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
         }
@@ -168,6 +183,14 @@ class Loaded:
         # A column that nobody sent is not in the frame: a model may look whether it is there.
         there = {self._labels.get(name, name): one for name, one in columns.items() if one is not None}
         return self._pyfunc(pd.DataFrame(there), self._seconds)
+
+    def _spelled(self, values: Sequence[Any]) -> list[Any]:
+        """A row with its codes as the version was trained on them."""
+        row = list(values)
+        for place in self._codes:
+            if row[place] is not msgspec.UNSET:
+                row[place] = code(row[place])
+        return row
 
     @staticmethod
     def _column(values: list[Any], kind: str) -> Any:

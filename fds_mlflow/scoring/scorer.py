@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fds_mlflow.data.codes import FORM, code
+from fds_mlflow.data.frames import code_column
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
@@ -33,6 +35,8 @@ class Scorer:
         folder: Where its artifacts are on disk; "" for one that was made by hand.
         loaded: MLflow's pyfunc; None for one that was made by hand.
         optional: Columns that the signature does not require.
+        codes: Columns of codes, spelled as `fds_mlflow.data.codes` has it before they are scored; none of a version
+            that was trained before codes were spelled so.
         compiled: The same scores without a frame; None where it has no such form, or was not asked for one.
     """
 
@@ -44,6 +48,7 @@ class Scorer:
     folder: str = ""
     loaded: Any = None
     optional: frozenset[str] = frozenset()
+    codes: frozenset[str] = frozenset()
     compiled: CompiledModel | ArrayModel | None = None
 
     @classmethod
@@ -61,7 +66,9 @@ class Scorer:
         named = [column for column in columns if column.name is not None]
         inputs = {str(column.name): str(getattr(column.type, "name", column.type)) for column in named}
         optional = frozenset(str(column.name) for column in named if not getattr(column, "required", True))
-        return cls(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional)
+        canonical = (loaded.metadata.metadata or {}).get(tags.CODES) == FORM
+        codes = frozenset(name for name, kind in inputs.items() if canonical and kind == "string")
+        return cls(version, threshold, inputs, _example(loaded), _predict(loaded), folder, loaded, optional, codes)
 
     def score(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         """Score rows of features: shape (rows,), float64 in [0, 1].
@@ -74,6 +81,8 @@ class Scorer:
         there = [name for name in self.inputs if name in frame.columns]
         self._require(there, f"the {len(frame):,} rows do")
         rows = frame[there] if self.inputs else frame
+        if self.codes:
+            rows = rows.assign(**{name: code_column(rows[name]) for name in there if name in self.codes})
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
         plain = None if self.compiled is None else _plain(rows, self.inputs)
         try:
@@ -99,6 +108,8 @@ class Scorer:
 
             return float(self.score(pd.DataFrame([dict(transaction)]))[0])
         self._require(transaction, "the transaction does")
+        if self.codes:
+            transaction = {name: code(value) if name in self.codes else value for name, value in transaction.items()}
         names = list(self.inputs)
         values = [transaction.get(name) for name in names]
         try:

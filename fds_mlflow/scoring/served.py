@@ -25,6 +25,7 @@ class Prepared:
         compiled: Whether it has a compiled scorer.
         arrays: Whether it is a scikit-learn model that takes arrays instead of frames.
         optional: Columns that a request may leave out.
+        codes: Columns of codes, which are spelled before they are scored.
     """
 
     version: int
@@ -34,6 +35,7 @@ class Prepared:
     compiled: bool
     arrays: bool = False
     optional: frozenset[str] = frozenset()
+    codes: frozenset[str] = frozenset()
 
     @property
     def model(self) -> Path:

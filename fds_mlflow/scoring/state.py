@@ -54,6 +54,8 @@ class ServingState:
         # What the champion's callers may send, and how it is read, does not change with a canary.
         own, canary = self.champion.inputs, self.canary or self.champion
         self.kinds = {**own, **{name: kind for name, kind in canary.inputs.items() if name not in own}}
+        # A code may come as a number or a boolean, and is spelled alike.
+        self.read_as = {name: "code" if name in self.champion.codes else kind for name, kind in self.kinds.items()}
         self.required = self.champion.required
         self.loose = self.champion.loose
         self.names = tuple(self.kinds)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.registry.tags import CODES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,6 +179,7 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
         "input_example": table.x.head(_EXAMPLE_ROWS).reset_index(drop=True),
         "pip_requirements": requirements(scorer.packages),
         "tags": dict(tags),
+        "metadata": {CODES: FORM},
         "params": {key: str(value) for key, value in scorer.params.items()},
     }
     if scorer.flavor == "lightgbm":

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
+from fds_mlflow.registry.tags import CODES
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
@@ -190,7 +192,7 @@ def _logged(
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
     notes = (*split.notes, *scorer.notes, *notes_of(parts))
-    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), **tags}
+    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         own["fds.warnings"] = json.dumps(warnings, ensure_ascii=False)
     mlflow.set_tags(own)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fds_mlflow.data import readers
+from fds_mlflow.data.inference import InferredSchema, infer
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import Transactions, load
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent
 from fds_mlflow.simulator import simulate
@@ -20,24 +24,23 @@ if TYPE_CHECKING:
 SHIPPED = ("simulator", "sample", "handbook", "ulb")
 
 
-_SHIPPED = "simulator, sample, handbook or ulb"
-
-
 @dataclass(frozen=True)
 class Source:
     """Where transactions come from.
 
     Attributes:
-        data: CSV or Parquet file, SQLAlchemy URL, or `simulator:ROWS`.
+        data: File or folder of files, SQLAlchemy URL, or `simulator:ROWS`.
         schema: Schema file or shipped name; None to recognise a shipped one, or a file beside the data.
         table: Table, where `data` is a URL.
         query: Query, where `data` is a URL.
+        progress: Is told the share that was read, from 0 to 1.
     """
 
     data: str
-    schema: str | None = None
+    schema: str | Schema | None = None
     table: str | None = None
     query: str | None = None
+    progress: Callable[[float], None] | None = field(default=None, compare=False)
 
     def read(self, *, seed: int = 42) -> Transactions:
         """Read the transactions.
@@ -46,11 +49,43 @@ class Source:
             DataError: The data does not fit the schema.
             ConfigError: The schema cannot be found or recognised.
         """
+        made = self.simulated(seed=seed)
+        if made is not None:
+            return replace(load(made, "simulator"), source=f"{self.data}, seed {seed}")
+        schema = self.schema or recognise(self.data)
+        return load(self.data, schema, table=self.table, query=self.query, progress=self.progress)
+
+    def simulated(self, *, seed: int = 42) -> pd.DataFrame | None:
+        """The rows that the simulator makes; None where the source is another one.
+
+        Raises:
+            ConfigError: It does not say how many.
+        """
         kind, _, rows = self.data.partition(":")
-        if kind == "simulator":
-            made = load(simulate.transactions(_rows(rows, self.data), seed=seed), "simulator")
-            return replace(made, source=f"{self.data}, seed {seed}")
-        return load(self.data, self.schema or recognise(self.data), table=self.table, query=self.query)
+        return simulate.transactions(_rows(rows, self.data), seed=seed) if kind == "simulator" else None
+
+    def described(self, label: str | None = None) -> tuple[Source, InferredSchema | None]:
+        """The same source with its schema: the one it has, one that is recognised, or else one that is inferred.
+
+        Args:
+            label: The column that tells the frauds; then the schema is inferred, unless there is one.
+
+        Returns:
+            The source, and what was inferred; None where nothing was.
+
+        Raises:
+            ConfigError: There is a schema, and a label beside it; or none is plausible, or several are.
+            DataError: The source cannot be read, or its label is none.
+        """
+        if self.schema is not None or self.data.startswith("simulator:"):
+            if label is not None:
+                raise ConfigError("the label is named in the schema", fix="leave out one of the two")
+            return self, None
+        if label is None:
+            with suppress(ConfigError):  # no schema is there: look at the data
+                return replace(self, schema=recognise(self.data)), None
+        found = infer(self.data, label, table=self.table, query=self.query, progress=self.progress)
+        return replace(self, schema=found.schema), found
 
 
 def _rows(text: str, given: str) -> int:
@@ -69,20 +104,26 @@ def recognise(data: str) -> str:
     """
     if readers.is_url(data):
         databases.parse(data, named="the address of the data")
-        raise ConfigError(f"no schema was given for {data}", fix=f"pass one (--schema): a YAML file, or {_SHIPPED}")
+        raise ConfigError(
+            f"no schema was given for {data}",
+            fix="have it inferred: fds schema infer URL --table TABLE > a.yaml; and pass it: --schema a.yaml",
+        )
     path = Path(data)
     beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")
-    if absent(beside) is None:
+    if absent(beside) is None and beside.stat().st_size:  # a refused `fds schema infer > FILE` leaves an empty one
         return str(beside)
-    columns = set(readers.column_names(path))
+    inferred = f"have it inferred: fds schema infer {shlex.quote(data)} > {shlex.quote(str(beside))}"
+    try:
+        columns = set(readers.column_names(path))
+    except DataError as error:
+        raise ConfigError(f"no schema was given for {data}: {error.what}", fix=inferred) from None
     fitting = [name for name in SHIPPED if set(Schema.load(name).columns()) <= columns]
     if len(fitting) == 1:
         return fitting[0]
-    describe = f"describe the columns in a YAML file and pass it as the schema (--schema), or put it at {beside}"
+    shown = ", ".join(sorted(columns)[:20]) + (", ..." if len(columns) > 20 else "")
     raise ConfigError(
-        f"no schema was given for {data}, and {len(fitting)} of the shipped ones fit its columns"
-        f" ({', '.join(sorted(columns))})",
-        fix=f"choose one: --schema {' or --schema '.join(fitting)}" if fitting else describe,
+        f"no schema was given for {data}, and {len(fitting)} of the shipped ones fit its columns ({shown})",
+        fix=f"choose one: --schema {' or --schema '.join(fitting)}" if fitting else inferred,
     )
 
 

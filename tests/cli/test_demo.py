@@ -16,6 +16,7 @@ from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.rollouts import canary
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The good canary is better than its champion by every metric, labels take part in its PASS, the bad one fails."""

@@ -154,6 +154,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     graded(
@@ -179,6 +180,8 @@ def test_every_verb_takes_what_a_server_answers(
                 told(CliRunner().invoke(main, words), words, verb)
 
 
+@pytest.mark.slow
+@pytest.mark.tested(4)
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     [
@@ -219,6 +222,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["--tracking-uri", "--registry-uri", "--outcomes"])
 def test_every_address_that_cannot_work_has_its_fix(
     which: str, values: dict[str, str], mlflow_uri: str, tmp_path: Path

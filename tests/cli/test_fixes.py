@@ -88,6 +88,7 @@ def test_every_command_that_a_message_names_parses(tmp_path: Path, monkeypatch: 
             raise AssertionError(f"{place}: {call}: {error.format_message()}") from None
 
 
+@pytest.mark.slow
 def test_no_message_names_half_a_command() -> None:
     """A verb in backticks stands with `fds` before it, so that it can be copied."""
     verbs = {words for words in COMMANDS if words}
@@ -162,6 +163,7 @@ SITUATIONS: dict[str, tuple[list[list[str]], list[str], str, str]] = {
 }
 
 
+@pytest.mark.tested(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", graded(SITUATIONS))
 def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
@@ -201,6 +203,7 @@ def test_a_missing_threshold_is_set_by_what_the_fix_says(verb: list[str], fraud:
     assert fds(*words).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_doctor_says_how_to_set_a_threshold(fraud: None) -> None:
     """A champion that lost its threshold is fixed by what the doctor's finding says."""
     assert fds(*PROMOTE).exit_code == 0
@@ -221,6 +224,7 @@ def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud
     assert fds(*words, option).exit_code == 0
 
 
+@pytest.mark.tested(3)
 @pytest.mark.parametrize(
     ("words", "value"),
     graded(
@@ -302,6 +306,8 @@ def test_such_values_are_refused_in_python_too() -> None:
             call()
 
 
+@pytest.mark.slow
+@pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("words", "fix"),
     graded(
@@ -391,6 +397,7 @@ def test_a_file_mended_by_the_fix_is_taken(make: Callable[[Path], Any], tmp_path
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("age", re.findall(r"\d+\w+", "30m, 12h, 7d or 1h30m"))
 def test_every_way_to_write_a_duration_is_one(age: str, tmp_path: Path) -> None:
     """Each example in the fix of a wrong duration is taken."""

@@ -27,6 +27,7 @@ print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("algorithm", "categorical"),
     graded([("lightgbm", False), ("lightgbm", True), ("isolation_forest", True)], quick=0, tested=1),

@@ -105,6 +105,7 @@ class TestReadme:
         assert MlflowClient(mlflow_uri).get_model_version_by_alias("fraud", "champion").version in (1, "1")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("script", named(EXAMPLES))
 def test_every_example_runs(script: Path, tmp_path: Path) -> None:
@@ -180,6 +181,7 @@ def test_every_make_target_exists(page: Path) -> None:
         assert not unknown, f"make {shlex.join(words)}: the Makefile has {sorted(targets)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", named(PAGES))
 def test_every_mlflow_run_names_an_entry_point_and_its_parameters(page: Path) -> None:
     """An `mlflow run` copied from a page names an entry point of MLproject, and gives what that one needs."""

@@ -88,6 +88,7 @@ MAY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_carries_a_trace_of_a_machine(what: str) -> None:
     """Nobody's index, home folder or checkout stands in what is published."""

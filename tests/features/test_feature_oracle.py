@@ -20,6 +20,7 @@ def files() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.read_parquet(oracle.RAW), pd.read_parquet(oracle.TRANSFORMED)
 
 
+@pytest.mark.campaign
 def test_all_rows_equal_the_handbooks_columns(files: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     """On all 201,295 rows counts and flags are equal and averages and risks agree within 1e-9."""
     raw, expected = files

@@ -326,7 +326,7 @@ class TestFile:
             compute_file(twice, "simulator", spec, target)
         bad = tmp_path / "bad.csv"
         source.assign(amount="?").to_csv(bad, index=False)
-        with pytest.raises(DataError, match="not numbers in 1.. rows of"):
+        with pytest.raises(DataError, match="not numbers in 100 rows of"):
             compute_file(bad, "simulator", spec, target)
         with pytest.raises(ConfigError, match="memory_limit"):
             compute_file(bad, "simulator", spec, target, memory_limit="lots")

@@ -115,6 +115,7 @@ class TestLightGBMPipeline:
         confirmed = select(FraudCase).where(FraudCase.status == "confirmed")
         assert len(sync_db_session.scalars(confirmed).all()) == 40
 
+    @pytest.mark.slow
     def test_train_test_ratio_is_80_to_20(self, sample_features: FeatureTable) -> None:
         """The stratified split cuts the sample 80:20 exactly, with the same share of fraud on both sides."""
         split = stratified(sample_features, (0.7, 0.1, 0.2))

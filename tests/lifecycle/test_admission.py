@@ -95,7 +95,7 @@ def offline(mlflow_uri: str, saved: dict[str, Path], fake_clock: FakeClock, tmp_
 Verb = Callable[..., Result]
 
 
-@pytest.fixture(params=graded(["promote", "canary start"]))
+@pytest.fixture(params=graded(["promote", "canary start"], tested=1))
 def verb(request: pytest.FixtureRequest, offline: Offline) -> Verb:
     """Both verbs that give a version traffic."""
     return offline.model.promote if request.param == "promote" else offline.model.canary.start
@@ -177,6 +177,8 @@ def test_given_rows_take_the_place_of_the_test_set(offline: Offline, verb: Verb)
     assert "clearly better" in verb(2).message
 
 
+@pytest.mark.slow
+@pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("rows", "says"),
     graded(
@@ -235,6 +237,7 @@ def test_a_champion_that_does_not_load_is_no_reason_to_keep_it_either(
     assert "champion 1 cannot score these rows" in done.message
 
 
+@pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", graded(["garbage", "one class", "few frauds", "no label"]))
 def test_a_test_set_that_tells_nothing_stops_nobody(offline: Offline, verb: Verb, broken: str) -> None:
@@ -275,6 +278,7 @@ def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb
     assert "no fair rows for champion 1: it learned from transactions up to 2026-03-01T00:00:00" in done.message
 
 
+@pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("learned", "digest"), graded([("2026-01-31T00:00:00", "old"), ("2026-03-01T00:00:00", "same")])
 )

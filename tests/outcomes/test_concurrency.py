@@ -32,6 +32,7 @@ print(new)
 """
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_processes_open_and_write_at_once(shared_url: str) -> None:
     """Four processes that find no schema make one, and what they all write is stored once."""

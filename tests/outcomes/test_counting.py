@@ -77,6 +77,7 @@ def test_a_transaction_announces_itself_once(postgres_url: str) -> None:
         assert connection.scalar(held) == 1
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_judges_and_writers_at_once(shared: OutcomeStore, shared_url: str) -> None:
     """Two judges who count while two writers write see whole batches add up, and in the end everything once."""
@@ -131,6 +132,7 @@ for number in range(chunks):
 """
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_killed_in_the_middle(shared: OutcomeStore, shared_url: str, chunks: int) -> None:
@@ -164,6 +166,7 @@ def test_a_chunk_is_bounded(memory: OutcomeStore) -> None:
     assert requests == [4, 8, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_look_reads_only_what_is_new(memory: OutcomeStore) -> None:
     """No statement of a look walks through a table, or through a rollout: each finds its rows by an index."""
     memory.record([outcome(key=f"TX{n}", request_id=f"R{n}", flagged=n % 2 == 0) for n in range(30)])

@@ -125,6 +125,7 @@ class TestLabels:
             assert (tally.labelled, tally.reviewed_alerts, tally.false_alerts) == (1, 1, 1)
             assert dict(tally.events) == {EventKind.ALERT: 1, EventKind.FALSE_POSITIVE: 1}
 
+    @pytest.mark.slow
     def test_a_suspicion_that_is_corrected_late_is_taken_in(self, store: OutcomeStore) -> None:
         """A suspicion that turns into a truth of the same moment counts, also after its outcome was looked at."""
         store.record([outcome(), outcome(key="TX2")])
@@ -163,6 +164,7 @@ class TestPairs:
         assert pairs[EventKind.ALERT] == Pairs(both=1, champion_only=1, canary_only=2, neither=1)
         assert pairs[EventKind.ERROR] == Pairs(neither=5)
 
+    @pytest.mark.slow
     def test_the_first_pair_of_a_key_counts(self, store: OutcomeStore) -> None:
         """A customer who was scored by both versions ten times is one pair; a shadow may come before its outcome."""
         store.record_shadows([shadow(f"R{number}", flagged=number > 0) for number in range(10)])
@@ -172,6 +174,7 @@ class TestPairs:
             found = store.evidence("fraud", "R", FAST, as_of=NOON).pairs[EventKind.ALERT]
             assert found == Pairs(neither=1)
 
+    @pytest.mark.slow
     def test_labels_of_pairs(self, store: OutcomeStore) -> None:
         """Missed frauds and false positives are paired once the truth is known, however late the shadow comes."""
         store.record([outcome(key=name, request_id=name, flagged=name == "b") for name in "abc"])

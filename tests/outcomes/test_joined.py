@@ -61,6 +61,7 @@ def test_outcomes_and_labels_of_earlier_releases_are_joined(shared_url: str) -> 
 TERMS = Terms(maturity=DAY)
 
 
+@pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("scored", "labelled"), [("1000.0", "1000"), ("1000", "1000.0")])
 def test_labels_that_were_looked_for_in_vain_are_counted(shared_url: str, scored: str, labelled: str) -> None:

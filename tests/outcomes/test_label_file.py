@@ -58,6 +58,7 @@ def test_a_parquet_file(memory: OutcomeStore, tmp_path: Path) -> None:
     assert (found.known_at, found.loss_amount) == (NOON, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -104,6 +105,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_parquet_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, name: str) -> None:
     """What Python has no value for, and a column that is there twice, is refused with its place."""

@@ -94,6 +94,7 @@ def test_money_lost_per_key_is_a_mean_of_capped_losses(store: OutcomeStore) -> N
     assert approximate(Metric.MONEY_LOST, older, 100.0)
 
 
+@pytest.mark.slow
 def test_money_of_caught_frauds_is_what_their_labels_name(store: OutcomeStore) -> None:
     """None where no label names any: it is not known, and not zero."""
     store.record([outcome(key=f"K{n}", flagged=True) for n in range(4)])

@@ -94,6 +94,7 @@ def test_labels_stay_while_any_model_needs_them(store: OutcomeStore) -> None:
     assert set(store.cases(["A", "B", "nobody's"])) == {"A", "B"}
 
 
+@pytest.mark.slow
 def test_row_numbers_are_never_used_again(store: OutcomeStore) -> None:
     """The newest row stays, however old: the next one would get its number, and would be taken for counted."""
     store.record([outcome()])
@@ -103,6 +104,7 @@ def test_row_numbers_are_never_used_again(store: OutcomeStore) -> None:
     assert only(store.evidence("fraud", "S", TERMS, as_of=LATER)).requests == 1
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_more_than_a_chunk(memory: OutcomeStore) -> None:
     """Deleting takes as many transactions as it needs."""

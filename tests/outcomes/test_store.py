@@ -82,6 +82,7 @@ class TestRecord:
         assert (found.score, found.flagged, found.version, found.latency_ms) == (0.5, True, 3, 1.5)
         assert found.time == datetime(2026, 3, 1, 12, 0, 0, 1, tzinfo=UTC)
 
+    @pytest.mark.slow
     def test_a_large_batch_is_one_call(self, store: OutcomeStore) -> None:
         """Thousands of outcomes go in with one call, beyond any limit of bound parameters."""
         assert store.record([outcome(key=f"TX{number}") for number in range(5000)]) == 5000
@@ -196,6 +197,7 @@ class TestRefusals:
         assert refused.value.fix
         assert memory.recent("fraud") == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("changes", "words"),
         [

@@ -98,6 +98,7 @@ def test_no_repository_no_git_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_mlflow_asks_it(mlflow_uri: str):
     """Installed, MLflow finds the provider and puts its tags on a run started inside our block only."""
     import mlflow
@@ -119,6 +120,7 @@ def test_importing_the_provider_is_light():
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("first", ["mlflow", "fds_mlflow_plugins.run_context", "fds_mlflow.training.pipeline"])
 @pytest.mark.slow
 def test_mlflow_registers_it_whatever_is_imported_first(first: str):

@@ -57,6 +57,8 @@ def told(events: tuple[Event, ...]) -> list[Routing]:
 # --- schedules -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.tested(4)
 @pytest.mark.parametrize("name", graded(PAIRS, quick=3))
 @pytest.mark.parametrize("first", graded([0, 1]), ids=["one first", "other first"])
 def test_two_operations_at_once_happen_one_after_the_other(name: str, first: int) -> None:
@@ -126,6 +128,7 @@ def test_an_emergency_does_not_wait_for_an_operation_in_flight() -> None:
     ]
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", graded(["promotion", "start", "complete", "abort"]))
 def test_an_emergency_wins_whatever_its_victim_still_writes(victim: str) -> None:

@@ -211,6 +211,7 @@ def test_a_history_moves_to_another_registry(name: str) -> None:
     assert managed(other).doctor() == []
 
 
+@pytest.mark.slow
 def test_a_long_history_moves_packed() -> None:
     """A hundred events arrive in tags that fit, most of them packed."""
     world = World()

@@ -19,6 +19,7 @@ def _marks(group: Group) -> tuple[pytest.MarkDecorator, ...]:
     return () if group.name in QUICK else (pytest.mark.slow,)
 
 
+@pytest.mark.tested(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [pytest.param(group, id=group.name, marks=_marks(group)) for group in SMALL])
 def test_no_interleaving_violates_an_invariant(group: Group) -> None:
@@ -36,6 +37,7 @@ def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:
     assert found.violation is not None
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize(
     "scenario",
     [

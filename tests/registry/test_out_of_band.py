@@ -226,6 +226,7 @@ def test_canary_deleted(hands: Hands) -> None:
     assert hands.routing() == (2, None, None)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("version", graded([1, 2, 4]), ids=["former champion", "champion", "untried"])
 def test_canary_moved(version: int, hands: Hands) -> None:
     """A canary alias moved to a version without a rollout of its own gives that version no traffic."""
@@ -409,6 +410,7 @@ def _event_name(hands: Hands, sequence: int) -> str:
 NONSENSE = ["", "None", "[]", "{", "{}", "NaN", "[" * 500]
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("value", graded(NONSENSE))
 def test_rollout_tag_nonsense(value: str, hands: Hands) -> None:
     """A rollout tag that cannot be parsed makes the canary inert; it is recorded, and a new rollout fixes it."""
@@ -455,6 +457,7 @@ def test_rollout_weight_changed(hands: Hands) -> None:
     hands.assert_agrees()
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("value", graded(["{", "", "[]"]))
 def test_event_tag_nonsense(value: str, hands: Hands) -> None:
     """An event made unreadable does not count; it is named, left alone, and what it explained is adopted."""
@@ -479,6 +482,7 @@ def test_event_tag_deleted(hands: Hands) -> None:
     assert hands.model.session.look().agrees
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("value", graded(["{", "", "[]"]))
 def test_intent_tag_nonsense(value: str, hands: Hands) -> None:
     """A tag that is named as an operation in flight and reads as none blocks nobody, is named, and can be put aside."""
@@ -537,6 +541,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_rollout_tag_hostile(name: str, hands: Hands) -> None:
     """Whatever a rollout tag holds, requests are answered and operations go on."""

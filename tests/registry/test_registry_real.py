@@ -54,6 +54,7 @@ def test_operations_of_several_processes_happen_one_after_the_other(uri: str) ->
     assert checked(uri, attempts, LIFETIME) == []
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_emergency_moves_the_champion_past_dead_and_live_operations() -> None:
     """The champion moves before a dead or a live operation has been waited for, and all is recorded in the end."""

@@ -205,6 +205,7 @@ def test_an_address_that_cannot_be_a_registry_is_an_error_of_ours(uri: str) -> N
         MlflowStore(uri, uri)
 
 
+@pytest.mark.slow
 def test_a_stage_write_says_nothing_of_deprecation(mlflow_uri: str) -> None:
     """MLflow's deprecation warning of stages is silenced at the call, also under -W error."""
     registry = _mlflow()

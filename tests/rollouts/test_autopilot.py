@@ -106,6 +106,7 @@ class Meddling:
         return self.release.outcomes.evidence(model, rollout_id, terms, as_of=as_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "acts"), [(0, True), (1, True), (2, True), (3, False)])
 def test_a_tick_that_was_got_ahead_of_starts_over(release: Release, times: int, acts: bool) -> None:
     """What was decided by an older history is not applied but decided anew, a few times; then the next tick's turn."""

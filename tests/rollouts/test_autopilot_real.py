@@ -385,6 +385,7 @@ def test_a_champion_that_turns_out_worse_is_rolled_back_by_itself(release: Make)
     world.world.assert_settled()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_without_leave_to_roll_back_a_bad_champion_is_only_reported(release: Make) -> None:
     """By default a FAIL of the watch moves nothing: it is held, beyond the watch's time, until a person decides."""

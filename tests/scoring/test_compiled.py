@@ -94,6 +94,7 @@ def _random_rows(frame: pd.DataFrame, count: int = 500) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_pyfunc(logged: Logged):
     """A native model scores random rows, gaps and unseen categories like pyfunc, one by one and all at once."""
     native = logged.convert()

@@ -181,6 +181,7 @@ sys.exit(min(len(wrong), 100))
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_frames_of_any_size_may_be_scored_at_once(tmp_path: Path):
     """Threads that score frames of all sizes, while versions are loaded, get their scores, and the process survives."""

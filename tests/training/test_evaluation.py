@@ -118,6 +118,7 @@ def _slow_card_precision(frame: pd.DataFrame, k: int) -> float:
     return float(np.mean(shares))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), k=st.integers(1, 12))
 def test_card_precision_follows_its_definition(seed: int, k: int):
     """Per day the k customers with the highest score; those found compromised leave the following days."""

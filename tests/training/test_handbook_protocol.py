@@ -41,6 +41,7 @@ def test_logistic_regression_and_lightgbm_rows_are_reproduced(published: handboo
         assert list(figures.values()) == pytest.approx(expected, abs=0.012), name
 
 
+@pytest.mark.campaign
 def test_our_lightgbm_beats_the_books_best_row():
     """With two further features, settings and rounds from earlier weeks, every figure is above the table's best."""
     table = handbook.own_features(further=handbook.FURTHER)
@@ -51,6 +52,7 @@ def test_our_lightgbm_beats_the_books_best_row():
     assert (np.array(list(figures.values())) > best).all(), figures
 
 
+@pytest.mark.campaign
 def test_our_forest_keeps_up_with_the_books(published: handbook.Week):
     """Without a label, the Isolation Forest beats the book's in ROC AUC, average precision and card precision."""
     forest = isolation_forest.fit(Split(published.train, published.train, published.test), {}, 1)

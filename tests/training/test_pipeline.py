@@ -82,6 +82,7 @@ def test_loaded_model_scores_by_the_contract(done: Done, name: str):
     assert figures["recall"] == trained.metrics["recall"]
 
 
+@pytest.mark.campaign
 def test_scores_without_this_package(done: Done, tmp_path: Path):
     """A process in which fds_mlflow cannot be imported loads every model and scores the same."""
     frame = done.split.test.x.head(50)
@@ -186,6 +187,7 @@ def test_signature_and_example(done: Done):
     assert len(model.predict(model.input_example)) == 5
 
 
+@pytest.mark.campaign
 def test_same_split_same_figures(mlflow_uri: str):
     """Trained again in the same process, every figure is the same to the last digit."""
     split = by_time(table())

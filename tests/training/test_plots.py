@@ -58,6 +58,7 @@ def test_plots_are_large_enough_to_read():
     assert pixels.std() > 0.05
 
 
+@pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("y", "score"),
     graded(
@@ -81,6 +82,7 @@ def test_extreme_scores_are_drawn(y: list[int], score: list[float], threshold: f
             figure.savefig(io.BytesIO(), dpi=30)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_pyplot_is_never_touched():
     """Drawing keeps no figure alive in a long process: pyplot is not even imported."""

@@ -45,6 +45,7 @@ def test_every_entry_point_has_typed_parameters() -> None:
         assert all(parameter["type"] in ("string", "float") for parameter in entry["parameters"].values())
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_step_runs_in_the_local_environment() -> None:
     """An entry point works as an `mlflow run`: the run is finished, with its figures and the digest of its data."""

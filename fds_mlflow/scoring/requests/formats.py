@@ -112,7 +112,7 @@ class Formats:
         except UnicodeDecodeError as error:
             raise DataError(f"the rows are no UTF-8: {error}", fix="send UTF-8 with a line of column names") from None
         _, rows = records(lines, "the request")
-        kinds = self._state.kinds
+        kinds = self._state.read_as
         return self._cells(
             {name: from_text(text, kinds.get(name, "string")) for name, text in row.items()} for _, row in rows
         )
@@ -163,7 +163,7 @@ class Formats:
                 raise DataError(f"{where or 'the request, '}{str(row)[:50]!r} is no object", fix="send column: value")
             self._check(place + 1)
             values = []
-            for name, kind in state.kinds.items():
+            for name, kind in state.read_as.items():
                 if name not in row:
                     if name in state.required:
                         raise DataError(f"{where}the column {name} is missing", fix=_FIX)
@@ -172,7 +172,7 @@ class Formats:
                 try:
                     values.append(cell(row[name], kind) if name in state.champion.inputs else row[name])
                 except ValueError as error:
-                    raise DataError(f"{where}column `{name}` ({kind}): {error}", fix=_FIX) from None
+                    raise DataError(f"{where}column `{name}` ({state.kinds[name]}): {error}", fix=_FIX) from None
             requests.rows.append(values)
             key, transaction = (row.get(column) for column in self._names.columns)
             requests.keys.append(self._names.key(key))

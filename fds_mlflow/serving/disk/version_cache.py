@@ -113,8 +113,9 @@ class VersionCache:
         expected = {"inputs", "native", "arrays", "optional"}
         if values is None or not values.keys() >= expected:  # or another release put it there
             return None
-        optional = frozenset(values["optional"])
-        return Prepared(version, identity, folder, values["inputs"], values["native"], values["arrays"], optional)
+        optional, codes = frozenset(values["optional"]), frozenset(values.get("codes", ()))
+        inputs, compiled, arrays = values["inputs"], values["native"], values["arrays"]
+        return Prepared(version, identity, folder, inputs, compiled, arrays, optional, codes)
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
@@ -152,10 +153,17 @@ class VersionCache:
 
 
 def describe(
-    folder: Path, inputs: Mapping[str, str], *, compiled: bool, arrays: bool = False, optional: Collection[str] = ()
+    folder: Path,
+    inputs: Mapping[str, str],
+    *,
+    compiled: bool,
+    arrays: bool = False,
+    optional: Collection[str] = (),
+    codes: Collection[str] = (),
 ) -> None:
     """Write down what a version is, as the last step of preparing it."""
-    values = {"inputs": dict(inputs), "native": compiled, "arrays": arrays, "optional": sorted(optional)}
+    values = {"inputs": dict(inputs), "native": compiled, "arrays": arrays}
+    values |= {"optional": sorted(optional), "codes": sorted(codes)}
     _replace(folder / _VERSION, values)
 
 

@@ -121,6 +121,7 @@ def prepare(
         compiled=isinstance(form, CompiledModel),
         arrays=isinstance(form, ArrayModel),
         optional=scorer.optional,
+        codes=scorer.codes,
     )
 
 

@@ -94,6 +94,7 @@ def test_a_value_reads_the_same_in_every_view(metric: Metric) -> None:
     assert section.interval == metric.describe_range(1.25, 1.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", Metric)
 def test_a_harm_reads_the_same_in_every_view(metric: Metric) -> None:
     """What is tolerated, and what is looked for, is so many times the champion's, or a plain difference, everywhere."""

@@ -121,6 +121,7 @@ def _promote_to_and_fro(world: RegistryWorld) -> None:
         world.do(Kind.PROMOTE, 1)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_a_full_disk_changes_nothing(world: RegistryWorld, disk: Disk) -> None:
     """An operation on a full disk fails with an error that says so; after it the same operation succeeds."""
@@ -138,6 +139,8 @@ def test_a_full_disk_changes_nothing(world: RegistryWorld, disk: Disk) -> None:
     world.assert_settled()
 
 
+@pytest.mark.slow
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("number", graded((2, 6, 3, 4, 5), tested=2))
 def test_a_disk_that_fills_up_in_the_middle_leaves_what_can_be_settled(
     number: int, world: RegistryWorld, disk: Disk

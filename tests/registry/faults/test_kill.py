@@ -64,6 +64,7 @@ def report(figures: Counter[str], record_property: Callable[[str, object], None]
         record_property(name, value)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 60 * KILLS)
 def test_processes_killed_at_random_moments_lose_nothing(

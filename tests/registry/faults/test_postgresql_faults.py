@@ -63,6 +63,7 @@ def test_a_crash_in_the_middle_is_waited_for(
     on_postgresql.assert_settled()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("number", [2, 3], ids=["champion", "stage of 1"])
 def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     number: int, on_postgresql: RegistryWorld, postgresql_proxy: FaultProxy

@@ -96,6 +96,7 @@ def live_through(world: RegistryWorld, requests: list[Asked]) -> None:
     world.assert_settled()
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("fault", graded(AT_ONCE, tested=3), ids=named)
 def test_a_write_that_fails_once_is_recorded_once(fault: Fault, behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Each write of promote, start and complete fails at its first try, done or not: all succeed, each exactly once."""
@@ -117,12 +118,14 @@ def test_a_whole_life_on_a_bad_network(
     live_through(behind_proxy, LONG)
 
 
+@pytest.mark.campaign
 def test_reads_that_fail_cost_nothing(behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """One request in three is cut, reads and repetitions too: operations succeed, each exactly once."""
     proxy.choose = one_in_three(Fault.CUT_AFTER)
     live_through(behind_proxy, SHORT)
 
 
+@pytest.mark.campaign
 def test_a_slow_server_is_waited_for(behind_proxy: RegistryWorld, proxy: FaultProxy) -> None:
     """Every request takes a fifth of a second longer, by the real clock: the operation succeeds."""
     behind_proxy.clock = SystemClock()
@@ -197,6 +200,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(behind_proxy: Regi
     assert behind_proxy.events == ()
 
 
+@pytest.mark.campaign
 def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryWorld, mlflow_server: Server) -> None:
     """`kill -9` for the real server before the champion moves, and a new process on its database: it succeeds."""
     clock = _promoted(behind_proxy)
@@ -214,6 +218,7 @@ def test_a_server_killed_and_started_again_loses_nothing(behind_proxy: RegistryW
 # --- requests that arrive late --------------------------------------------------------------------------------
 
 
+@pytest.mark.tested(1)
 @write_number(first=(1, 2, 5))
 def test_a_request_that_arrives_late_changes_nothing_any_more(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy, short_timeout: Callable[[], None]

@@ -82,6 +82,7 @@ def test_a_check_prices_every_margin() -> None:
     assert often.pass_days == pytest.approx(often.passes / (20 * 0.5) / 86_400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", Metric)
 def test_every_metric_has_a_price(metric: Metric) -> None:
     """Each guardrail says after how many requests a good canary passes and a harmful one fails."""

@@ -140,6 +140,7 @@ def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: M
     assert f"The report is in rollout-{answer['rollout']}.html" in again.stdout.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_rollout_that_does_not_exist_is_named_with_those_that_do(live: ManagedModel) -> None:
     """Exit code 1, and the fix lists what there is."""
     known = live.canary.rollout().id
@@ -167,6 +168,7 @@ def test_events_can_be_sent_again_under_their_first_ids(
     assert json.loads(http.received[1].body)["type"] == "lifecycle.promote"
 
 
+@pytest.mark.slow
 def test_settings_can_be_tried(live: ManagedModel, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """`notify test` says that a receiver took it, or why not, without showing the URL."""
     monkeypatch.setenv("FDS_WEBHOOK_URL", http.url)
@@ -181,6 +183,7 @@ def test_settings_can_be_tried(live: ManagedModel, http: HttpReceiver, monkeypat
     assert "token" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_command_tells_the_webhook(live: ManagedModel, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event by hand from the command line reaches the receiver that the environment names."""
     monkeypatch.setenv("FDS_WEBHOOK_URL", http.url)
@@ -194,6 +197,7 @@ def test_a_command_tells_the_webhook(live: ManagedModel, http: HttpReceiver, mon
 # --- on a server ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 def test_mlflow_s_own_webhooks_fire_for_our_operations(mlflow_with_webhooks: Server, http: HttpReceiver) -> None:
     """Who listens to MLflow hears of every alias we move and every rollout tag; its signature differs in names only."""
     mlflow.set_tracking_uri(mlflow_with_webhooks.url)

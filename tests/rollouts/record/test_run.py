@@ -99,6 +99,7 @@ def test_a_rollout_is_a_run_with_its_plan_as_parameters(trial: Trial, recorder: 
     assert Plan.from_dict(json.loads(said["plan"])) == SMALL
 
 
+@pytest.mark.slow
 def test_a_tick_is_logged_with_both_rates_interval_evidence_and_weight(mlflow_uri: str) -> None:
     """Step: whole seconds since the start. Evidence: relative to what decides. What is unbounded is left out."""
     trial = Trial(tracking_uri=mlflow_uri)
@@ -130,6 +131,7 @@ def test_a_tick_is_logged_with_both_rates_interval_evidence_and_weight(mlflow_ur
     assert at.timestamp == trial.model.session.now().timestamp() * 1_000
 
 
+@pytest.mark.slow
 def test_verdicts_and_recommendation_are_tags_and_the_description_says_them(
     trial: Trial, recorder: RolloutRecorder
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_tick_takes_two_requests(trial: Trial, recorder: RolloutRecorder, serv
     assert server.calls == ["search_runs", "log_batch"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", ["one", "one per tick"])
 def test_long_rollouts_log_less_often_but_never_miss_a_change(trial: Trial, processes: str) -> None:
     """Points thin out with age, from cron too: weeks of ticks stay a few thousand. A change is logged at once."""
@@ -176,6 +179,7 @@ def test_long_rollouts_log_less_often_but_never_miss_a_change(trial: Trial, proc
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_process_finds_the_same_run(trial: Trial, recorder: RolloutRecorder) -> None:
     """After a restart, from another machine or from cron, ticks go to the run that is there."""
     recorder.on_tick(trial.later().tick())
@@ -206,6 +210,7 @@ def test_runs_of_one_rollout_become_one_and_lose_nothing(trial: Trial, server: B
     assert server.calls == ["search_runs"]
 
 
+@pytest.mark.slow
 def test_copying_a_double_twice_adds_nothing(trial: Trial) -> None:
     """A process that dies between copying and deleting, or two that copy at once, leave every point once."""
     runs = RolloutRuns(MODEL)
@@ -219,6 +224,7 @@ def test_copying_a_double_twice_adds_nothing(trial: Trial) -> None:
     assert len(history(run, "rollout/weight")) == 1
 
 
+@pytest.mark.slow
 def test_parameters_that_a_dead_process_did_not_log_are_logged_by_the_next(trial: Trial) -> None:
     """A process killed between making the run and logging its plan leaves nothing missing."""
     runs = RolloutRuns(MODEL)
@@ -228,6 +234,7 @@ def test_parameters_that_a_dead_process_did_not_log_are_logged_by_the_next(trial
     assert found(trial).data.params["plan.steps"] == "10, 50, 100"
 
 
+@pytest.mark.slow
 def test_another_model_s_rollouts_are_another_experiment(trial: Trial, recorder: RolloutRecorder) -> None:
     """Models do not see each other's runs, and asking makes no experiment."""
     recorder.on_tick(trial.tick())
@@ -324,6 +331,7 @@ def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: Ro
     assert list(RolloutRuns(MODEL).running()) == [start.rollout_id]
 
 
+@pytest.mark.slow
 def test_rollouts_by_hand_get_their_runs_when_somebody_catches_up(trial: Trial, recorder: RolloutRecorder) -> None:
     """Plan, steps, end and report of a rollout without an autopilot come from the history; asking twice adds none."""
     trial.later(60).run(Request(Kind.ADVANCE, now=trial.model.session.now()), "looks fine")
@@ -335,6 +343,7 @@ def test_rollouts_by_hand_get_their_runs_when_somebody_catches_up(trial: Trial, 
     assert recorder.catch_up() == []
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_labels_say_by_now(trial: Trial) -> None:
     """Most labels come after the end: a report that is made later has them, for a rollout by hand too."""
     plan = Plan([10, 100], guardrails=PLAN.guardrails, label_maturity="1h")

@@ -172,6 +172,7 @@ def test_every_end_is_called_what_it_was(ending: Ending, ended: Trial) -> None:
     assert tags.import_line(json.loads(json.dumps(tags.export_line(last)))) == last
 
 
+@pytest.mark.slow
 def test_the_report_begins_with_the_decision_and_warns_of_no_label(ending: Ending, ended: Trial) -> None:
     """The first sentence says it, the page's badge too, and no decision without labels goes without a warning."""
     story = told(ended)

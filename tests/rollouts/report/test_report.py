@@ -221,6 +221,7 @@ def test_every_guardrail_shows_both_numbers_interval_evidence_and_verdict() -> N
     assert [len(section.plots) for section in found.values()] == [0, 3, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_events_that_did_not_take_effect_are_shown_and_decide_nothing() -> None:
     """An abandoned abort is in the table of events; the rollout goes on."""
     trial = Trial(SMALL)
@@ -323,6 +324,7 @@ def points(svg: str, colour: str) -> int:
     return len(re.findall(rf'^     <use .*style="fill: var\(--{colour}\); stroke: var', svg, re.MULTILINE))
 
 
+@pytest.mark.tested(4)
 @pytest.mark.parametrize("seconds", graded([0.4, 0.0, 5.0, 90.0]))
 @pytest.mark.parametrize("count", graded([2, 1, 5]))
 def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: float, count: int) -> None:

@@ -85,6 +85,7 @@ def answered(address: str) -> None:
     assert httpx.get(f"{address}/ping", timeout=30).status_code == 200
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("worker", graded(["few files", "as it comes"], tested=1))
 @pytest.mark.parametrize(
     "said",
@@ -107,6 +108,7 @@ def test_clients_that_send_nothing_or_slowly_shut_nobody_out(start: Start, worke
         answered(address)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize(
     "said",
     graded([b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1;", b"GET /", CHUNKED + b"0\r\nX: "], tested=2),
@@ -135,6 +137,7 @@ def test_what_does_not_end_stalls_nobody(start: Start, said: bytes) -> None:
             thread.join()
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("said", [b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1\r\n{\r\n5;"])
 def test_what_does_not_arrive_in_time_is_answered_408(start: Start, said: bytes) -> None:
     """A head, or a body in chunks, that comes byte by byte gets its answer although it never ends."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from fds_mlflow import ManagedModel, Plan
@@ -18,6 +19,7 @@ from tests.support.serving_registry import FIRST, MODEL, SECOND, Registry
 Serve = Callable[..., Served]
 
 
+@pytest.mark.campaign
 def test_replicas_route_alike_and_outlive_the_registry(
     serve: Serve, server: Served, registry: Registry, proxy: FaultProxy
 ) -> None:
@@ -74,6 +76,7 @@ def _degraded(served: Served) -> dict[str, object] | None:
     return said if said["status"] == "degraded" else None
 
 
+@pytest.mark.campaign
 def test_a_server_without_a_champion_says_so_and_serves_the_first_one(registry: Registry, tmp_path: Path) -> None:
     """A server may start before there is a model: it says what is missing, and serves what is then promoted."""
     client, name = MlflowClient(registry.truth, registry.truth), "fresh fraud"
@@ -101,6 +104,7 @@ def _reason(served: Served, word: str) -> str | None:
     return said if word in said else None
 
 
+@pytest.mark.campaign
 def test_a_server_stops_although_a_version_is_being_fetched(
     registry: Registry, proxy: FaultProxy, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_folder_has_one_owner(folder: Path) -> None:
         impatient(folder).release()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_the_folder_free(folder: Path) -> None:
     """Nobody has to remove anything after a `kill -9`."""
     ours, theirs = SPAWN.Pipe()
@@ -68,6 +69,7 @@ def test_a_process_that_is_killed_leaves_the_folder_free(folder: Path) -> None:
     impatient(folder).release()
 
 
+@pytest.mark.slow
 def test_a_folder_stays_owned_until_the_last_worker_has_ended(folder: Path) -> None:
     """What the workers of a killed server still put down is not mixed with the next server's."""
     ours, theirs = SPAWN.Pipe()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fds_mlflow import OutcomeStore
 from fds_mlflow.serving.disk.spool import Spool
@@ -19,6 +20,7 @@ from tests.support.serving_registry import MODEL
 Serve = Callable[..., Served]
 
 
+@pytest.mark.campaign
 def test_outcomes_wait_for_the_store_and_a_killed_worker_costs_its_last_moment(serve: Serve, tmp_path: Path) -> None:
     """While the store is away, and a worker is killed, requests go on; afterwards all that was on disk is in once."""
     obstacle = tmp_path / "store"
@@ -63,6 +65,7 @@ def test_no_answer_without_an_outcome_when_the_server_ends(serve: Serve) -> None
     assert stored.keys() == _names(crowd.sent)
 
 
+@pytest.mark.campaign
 def test_a_killed_server_leaves_no_worker_behind_and_its_outcomes_to_the_next(serve: Serve, tmp_path: Path) -> None:
     """When the server is killed its workers end, and the next start moves what they left into the store."""
     obstacle = tmp_path / "store"
@@ -83,6 +86,7 @@ def test_a_killed_server_leaves_no_worker_behind_and_its_outcomes_to_the_next(se
     assert _stored(again) == dict.fromkeys(names, 1)
 
 
+@pytest.mark.campaign
 def test_a_folder_has_one_server(serve: Serve) -> None:
     """A second server on a cache is refused and disturbs nothing; after `kill -9` the next one starts without more."""
     first = serve("first").ready()

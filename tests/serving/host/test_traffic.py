@@ -95,6 +95,7 @@ def test_requests_go_on_through_everything_that_happens_to_a_release(server: Ser
     assert {name: one.version for name, one in kept.items()} == {f"R{o.key}": o.answer["version"] for o in crowd.sent}
 
 
+@pytest.mark.campaign
 def test_a_canary_that_fails_costs_nobody_an_answer(server: Served, registry: Registry) -> None:
     """Where the canary raises, hangs or gives NaN the champion answers; outcomes, counts and all others see it."""
     registry.model.canary.start(MOODY, plan=Plan([100]))
@@ -124,6 +125,7 @@ def test_a_canary_that_fails_costs_nobody_an_answer(server: Served, registry: Re
     until(lambda: server.metric(fallbacks) - before >= len(names) + 6, "all of them counted")
 
 
+@pytest.mark.campaign
 def test_a_champion_that_fails_is_a_clear_no_at_once(server: Served, registry: Registry) -> None:
     """A champion's failure is a 503 with its reason and an outcome; a version that does not load replaces nothing."""
     registry.model.promote(MOODY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.support.served import Served, until
@@ -12,6 +13,7 @@ from tests.support.serving_registry import FIRST, SECOND, Registry
 SECRET = "both know it"
 
 
+@pytest.mark.campaign
 def test_a_webhook_of_mlflow_replaces_the_wait(serve: Callable[..., Served], registry: Registry) -> None:
     """A server that reads the aliases once an hour serves a promoted version as soon as MLflow says that they moved."""
     server = serve("hooked", "--poll", "3600", "--webhook-secret", SECRET).ready()

@@ -61,6 +61,7 @@ def test_missing_and_unseen_values_are_scored(fitted: FittedScorer, split: Split
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_same_data_same_model(fitted: FittedScorer, split: Split):
     """Fitted twice, the model is the same; another seed gives another forest."""
     again = ALGORITHMS[fitted.algorithm](split, QUICK[fitted.algorithm], 42)
@@ -76,6 +77,7 @@ def test_importance_names_every_feature_and_finds_the_signal(fitted: FittedScore
     assert fitted.importance["noise"] < fitted.importance["velocity_1h"]
 
 
+@pytest.mark.slow
 def test_nothing_is_fitted_on_validation_or_test_rows(fitted: FittedScorer, split: Split):
     """Test rows do not change the model, nor do the validation rows change how features are prepared."""
     strange = split.test.frame.assign(amount=split.test.frame["amount"] * 1e6)
