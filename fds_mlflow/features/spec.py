@@ -281,6 +281,8 @@ def default_features(source: Schema | Transactions) -> tuple[FeatureSpec, tuple[
     risky = bool(others) and _labels_serve(schema, frame, notes)
     if schema.amount is None and roles:
         notes.append("the schema names no amount: no means of amounts over the windows")
+    empty = [name for name in (*schema.numeric, *schema.categorical) if frame is not None and frame[name].isna().all()]
+    notes += [f"the column {name!r} is empty in every row: as a feature it says nothing" for name in empty]
     days = ("1d", "7d", "30d")
     windows: list[Window] = []
     for role in roles:
