@@ -9,7 +9,7 @@ import pytest
 
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
-from fds_mlflow.training.algorithms.boosting_params import RESERVED, Columns, by_one_name, for_matrix, names
+from fds_mlflow.training.algorithms.boosting_params import _DEPENDENT, RESERVED, Columns, by_one_name, for_matrix, names
 from fds_mlflow.training.split import Split, by_time
 from tests.support.tables import table
 
@@ -30,7 +30,7 @@ def test_every_name_that_lightgbm_lists_is_known_and_leads_to_one_that_is_logged
             with pytest.raises(ConfigError, match="set by the training itself") as caught:
                 by_one_name({alias: 1})
             assert caught.value.fix == RESERVED[logged]
-        elif not logged.endswith("_filename") and "bagging" not in logged and logged != "subsample":
+        elif not logged.endswith("_filename") and "bagging" not in logged and logged not in (*_DEPENDENT, "subsample"):
             assert by_one_name({alias: 1}) == {logged: 1}
 
 
@@ -63,6 +63,10 @@ def test_an_alias_is_logged_by_one_name(alias: str, logged: str) -> None:
         ({"bagging": 0.5, "bagging_freq": 0}, "no effect without subsample_freq"),
         ({"boosting": "rf"}, "rows or columns to be drawn"),
         ({"fs": "nowhere.json"}, "which is no file"),
+        ({"drop_rate": 0.2}, "drop_rate has no effect without boosting_type=dart"),
+        ({"linear_lambda": 0.2, "linear_tree": False}, "without linear_tree=True"),
+        ({"mc_penalty": 0.2}, "monotone_penalty has no effect without monotone_constraints"),
+        ({"mc": [1], "mc_method": "x"}, "monotone_constraints_method is 'x'"),
         ({"learning_rate": float("inf")}, "finite"),
     ],
 )
