@@ -49,7 +49,7 @@ def test_a_file_without_a_time_is_trained_on_and_compared(orders: pd.DataFrame) 
     shown = fds("train", "fraud", *data, *QUICK)
     assert shown.exit_code == 0, shown.output
     assert "the parts are drawn at random" in shown.stdout
-    assert [word in shown.stdout for word in ("validation", "frauds", "flagged", "trees over 2 features")] == [True] * 4
+    assert [word in shown.stdout for word in ("validation", "frauds", "flagged", "features: 2")] == [True] * 4
     assert "Warning" not in shown.output
     told = json.loads(fds("train", "fraud", "--algorithm", "isolation_forest", *data, "--json").stdout)
     assert told["parts"]["test"]["rows"] == 300

@@ -50,13 +50,16 @@ NOISE = RNG.random(len(Y))
         pytest.param(np.where(Y == 1, np.nan, NOISE), id="missing where fraud"),
         pytest.param(np.where(NOISE < 0.005, 1 - Y, Y), id="one in two hundred wrong"),
         pytest.param(np.where(NOISE < 0.03, 0, Y), id="three in a hundred frauds not filled in"),
+        pytest.param(
+            np.where((NOISE < 0.15) & (np.arange(len(Y)) > 2400), 0, Y), id="not yet filled in for the latest"
+        ),
     ],
 )
 def test_a_number_that_knows_the_label_is_called_out(values: np.ndarray) -> None:
     """Whatever its shape and direction, and where its being missing alone tells."""
     found = separating(with_feature(values))
     assert [each.feature for each in found] == ["extra"]
-    assert found[0].roc_auc > 0.97
+    assert found[0].roc_auc > 0.9
     assert "'extra' alone tells fraud from genuine" in str(found[0])
     assert "known_later" in str(found[0])
 
