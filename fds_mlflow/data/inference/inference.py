@@ -125,9 +125,9 @@ def _leave_out_times(assigned: Roles, others: list[Reading], taken: set[str]) ->
             continue
         if name in assigned.entities.values() or name == assigned.transaction_id:
             continue
-        for names in (assigned.numeric, assigned.categorical):
-            if name in names:
-                names.remove(name)
+        for listed in (assigned.numeric, assigned.categorical):
+            if name in listed:
+                listed.remove(name)
         assigned.left_out[name] = f"a further time: the schema takes one; {item.reason}"
 
 
