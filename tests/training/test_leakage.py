@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.data.transactions import load
 from fds_mlflow.features.table import FeatureSpec, FeatureTable, Window
-from fds_mlflow.training.leakage import separating
+from fds_mlflow.training.leakage import _by_share, separating
 from fds_mlflow.training.split import Split, by_time, stratified
 from fds_mlflow.workflows.preparation import cut, featurised
 from fds_mlflow.workflows.source import Source
@@ -83,6 +83,18 @@ def test_categories_without_meaning_raise_no_alarm(cardinality: int, seed: int) 
     """However many categories there are, and though each row of training may have its own, chance is not called out."""
     codes = np.random.default_rng(seed).integers(0, cardinality, len(Y))
     assert called_out(with_feature([f"c{code}" for code in codes], categorical=True)) == []
+
+
+def test_a_category_never_seen_is_as_suspicious_as_any_row() -> None:
+    """What training has not seen gets the share of frauds of all rows, not some category's."""
+    _, unseen = _by_share(pd.Series(["a", "a", "b"]), np.array([0, 0, 1], dtype=np.int8), pd.Series(["c", None, "b"]))
+    assert unseen[:2].tolist() == [1 / 3, 1 / 3]
+    assert unseen[2] > 1 / 3
+
+
+def test_a_strong_feature_is_not_called_out() -> None:
+    """Seven in eight frauds and no genuine transaction: so strong is an honest feature of real cards."""
+    assert called_out(with_feature(np.where(np.arange(len(Y)) % 8 == 0, 0, Y))) == []
 
 
 def test_a_row_number_raises_no_alarm() -> None:
