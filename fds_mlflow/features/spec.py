@@ -148,7 +148,10 @@ class FeatureSpec(Declaration):
         names = self.names
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"several features are named {', '.join(repeated)}")
+            raise ValueError(
+                f"several features are named {', '.join(repeated)}: give a window, gap or flag another 'name', or leave "
+                "the column out"
+            )
         return self
 
     @property
