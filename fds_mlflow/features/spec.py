@@ -149,8 +149,8 @@ class FeatureSpec(Declaration):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"several features are named {', '.join(repeated)}: give a window, gap or flag another 'name', or leave "
-                "the column out"
+                f"several features are named {', '.join(repeated)}: give a window or flag another 'name', or leave out"
+                " the column"
             )
         return self
 
