@@ -20,6 +20,10 @@ from fds_mlflow.errors import ConfigError, DataError
 from tests.support.street_files import SHAPES, Shape, world
 
 ROWS = 700
+MARKED = [
+    pytest.param(shape, id=shape.name, marks=[pytest.mark.slow] if shape.name in ("wide", "workbook") else [])
+    for shape in SHAPES
+]
 
 
 def written(frame: pd.DataFrame, folder: Path, **options: Any) -> Path:
@@ -42,7 +46,7 @@ def small(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": fraud, "x": np.random.default_rng(0).normal(size=200).round(3), **columns})
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", MARKED)
 def test_every_shape_is_inferred_and_read(shape: Shape, tmp_path: Path) -> None:
     """The schema of each shape says what there is, and the loader reads the file by it."""
     if shape.name == "workbook":
@@ -64,7 +68,7 @@ def test_every_shape_is_inferred_and_read(shape: Shape, tmp_path: Path) -> None:
     assert (read.frame["label"].to_numpy()[known].astype(int) == truth.to_numpy()[order][known]).all()
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", MARKED)
 def test_every_column_is_accounted_for(shape: Shape, tmp_path: Path) -> None:
     """A column is read, or is named with the reason why it is not; what is read has its evidence."""
     if shape.name == "workbook":
@@ -237,6 +241,7 @@ def test_what_separates_the_classes_is_known_later(tmp_path: Path) -> None:
     assert made.schema.numeric == ["honest"]
 
 
+@pytest.mark.slow
 def test_a_number_that_breaks_late_costs_its_role_and_nothing_else(tmp_path: Path) -> None:
     """What the sample cannot show, the loader's own reading of every row does."""
     frame = pd.concat([small(y2=np.arange(200) * 1.5)] * 1500, ignore_index=True)
@@ -331,3 +336,56 @@ def test_whatever_is_written_is_read(columns: dict[str, Any], seed: int, rows: i
         read = load(path, reread(made, Path(folder)))
     assert len(read) == rows
     assert (read.frame["label"] == label).all()
+
+
+def test_a_label_of_fraud_or_nothing_is_explained(tmp_path: Path) -> None:
+    """Where only frauds are marked, the refusal says what an empty label means."""
+    values = np.where(np.arange(200) % 10 == 0, "X", "")
+    with pytest.raises(DataError) as error:
+        infer(written(small(truth=values), tmp_path), "truth")
+    assert "is empty in 180 rows" in error.value.what
+    assert "an empty label means that nothing is known" in error.value.fix
+
+
+def test_a_word_for_no_label_is_not_taken_from_other_columns_in_silence(tmp_path: Path) -> None:
+    """A text that means no label is a missing value everywhere, and where it also stands is said."""
+    truth = np.where(np.arange(200) % 10 == 0, "1", np.where(np.arange(200) % 7 == 0, "-1", "0"))
+    made = infer(written(small(truth=truth, balance=np.arange(200) % 5 - 1), tmp_path), "truth")
+    assert made.schema.missing == ["-1"]
+    assert any("'balance'" in sentence for sentence in made.unknown)
+
+
+def test_spaces_around_labels_do_not_matter(tmp_path: Path) -> None:
+    """`Y` and `Y ` are one value."""
+    truth = np.where(np.arange(200) % 10 == 0, np.where(np.arange(200) % 20 == 0, "Y", "Y "), "N")
+    path = written(small(truth=truth), tmp_path)
+    assert load(path, infer(path, "truth").schema).frame["label"].sum() == 20
+
+
+def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
+    """A file that begins with its first row has no columns to speak of."""
+    path = tmp_path / "file.csv"
+    path.write_text("17,3.5,0\n18,2.5,1\n19,1.5,0\n")
+    with pytest.raises(DataError, match="holds values, not names"):
+        infer(path, "0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is empty"), ("a,label\n", "has no rows"), ("a,label\n,\n", "has no rows")]
+)
+def test_a_file_without_rows_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    """Nothing can be learned from nothing."""
+    path = tmp_path / "file.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        infer(path, "label")
+
+
+def test_a_day_and_a_time_of_day_with_types_are_joined(tmp_path: Path) -> None:
+    """A column of dates and one of times of day are one time in Parquet too."""
+    moments = DATES
+    frame = small(day=moments.dt.date, clock=moments.dt.time)
+    frame.to_parquet(tmp_path / "file.parquet")
+    schema = infer(tmp_path / "file.parquet").schema
+    assert schema.time == ("day", "clock")
+    assert (load(tmp_path / "file.parquet", schema).frame["time"] == moments).all()

@@ -46,7 +46,7 @@ def shell_lines(page: Path) -> Iterator[str]:
 
 
 def commands(page: Path, program: str) -> Iterator[list[str]]:
-    """The arguments of each call of a program in a page's shell blocks; settings before it and redirections are left out."""
+    """The arguments of each call of a program in a page's shell blocks, without settings before it or redirections."""
     for line in shell_lines(page):
         words = shlex.split(line, comments=True)
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):

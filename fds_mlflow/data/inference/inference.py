@@ -15,6 +15,7 @@ from fds_mlflow.data.inference.columns import Columns
 from fds_mlflow.data.inference.inferred_schema import Evidence, InferredSchema
 from fds_mlflow.data.inference.labels import Label
 from fds_mlflow.data.inference.leakage import Later
+from fds_mlflow.data.inference.numbers import style_of
 from fds_mlflow.data.inference.roles import Roles
 from fds_mlflow.data.inference.survey import Survey, survey
 from fds_mlflow.data.inference.text_form import TextForm, text_form
@@ -77,6 +78,7 @@ def infer(
     seen = survey(readers.every_column(source, table=table, query=query, progress=lambda s: told(_READ * s), **options))
     if not seen.rows:
         raise DataError(f"{name} has no rows", fix="check the file, the table or the query's condition")
+    _require_names(seen, name)
     found = _find(form, seen, label, name)
     keys = _keys(found, sheet)
     schema, dropped = verified(
@@ -84,6 +86,21 @@ def infer(
     )
     evidence = _evidence(found, schema, dropped)
     return InferredSchema(schema, evidence, _unknown(found, schema), name, seen.rows, seen.sample.num_rows)
+
+
+def _require_names(seen: Survey, name: str) -> None:
+    """See that the first line holds names, and not the first row.
+
+    Raises:
+        DataError: All of the names are numbers, and not those that pandas gives columns without a name.
+    """
+    names = list(seen.columns)
+    numbered = names == [str(number) for number in range(len(names))]
+    if len(names) > 1 and not numbered and all(style_of([name]) is not None for name in names if name.strip()):
+        raise DataError(
+            f"the first line of {name} holds values, not names: {', '.join(map(repr, names[:6]))}",
+            fix="give the file a first line with the names of its columns",
+        )
 
 
 def _untold(_: float) -> None:
