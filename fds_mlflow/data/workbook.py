@@ -20,16 +20,18 @@ def frame(path: Path, sheet: str | None) -> pd.DataFrame:
         DataError: The library that reads it is not installed, or it has no such sheet, or cannot be read.
     """
     try:
+        from python_calamine import CalamineError
+    except ImportError:
+        raise DataError(
+            f"{path} is an Excel workbook, and the library that reads it is not installed",
+            fix="pip install 'fds-mlflow[excel]', or save the sheet as CSV",
+        ) from None
+    try:
         with pd.ExcelFile(path, engine="calamine") as book:
             if sheet is not None and sheet not in book.sheet_names:
                 raise DataError(
                     f"{path} has no sheet {sheet!r}", fix=f"choose one of {', '.join(map(str, book.sheet_names))}"
                 )
             return book.parse(sheet if sheet is not None else 0, dtype=object, keep_default_na=False, na_values=[""])
-    except ImportError:
-        raise DataError(
-            f"{path} is an Excel workbook, and the library that reads it is not installed",
-            fix="pip install 'fds-mlflow[excel]', or save the sheet as CSV",
-        ) from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, CalamineError) as error:
         raise DataError(f"cannot read {path}: {error}", fix="check the file, or save the sheet as CSV") from None

@@ -116,6 +116,8 @@ def recognise(data: str) -> str:
     try:
         columns = set(readers.column_names(path))
     except DataError as error:
+        if not path.exists():
+            raise
         raise ConfigError(f"no schema was given for {data}: {error.what}", fix=inferred) from None
     fitting = [name for name in SHIPPED if set(Schema.load(name).columns()) <= columns]
     if len(fitting) == 1:

@@ -175,7 +175,16 @@ DATES = pd.Series(pd.date_range("2024-11-20 01:02:03", periods=200, freq="11h"))
 @pytest.mark.parametrize(
     "form",
     [
-        *("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d-%m-%y", "%y-%m-%d", "%m/%d/%y %I:%M %p", "%d.%m.%Y", "%Y/%m/%d"),
+        *(
+            "%d/%m/%Y %H:%M",
+            "%m/%d/%Y %H:%M:%S",
+            "%d-%m-%y",
+            "%y-%m-%d",
+            "%m/%d/%y %I:%M %p",
+            "%d.%m.%Y",
+            "%Y/%m/%d",
+            "%d.%m.%y %H:%M",
+        ),
         *("%d-%b-%Y", "%b %d, %Y %H:%M", "%Y%m%d %H%M%S", "%d/%b/%Y:%H:%M:%S +0100", "%Y-%m-%d %H:%M:%S UTC"),
         *("%Y-%m-%dT%H:%M:%SZ", "%a %b %d %H:%M:%S %Y", "%H:%M %d/%m/%Y", "%Y-%m-%d %H.%M.%S", "%Y-%m-%d"),
     ],
@@ -389,3 +398,28 @@ def test_a_day_and_a_time_of_day_with_types_are_joined(tmp_path: Path) -> None:
     schema = infer(tmp_path / "file.parquet").schema
     assert schema.time == ("day", "clock")
     assert (load(tmp_path / "file.parquet", schema).frame["time"] == moments).all()
+
+
+def test_letters_before_digits_are_money_only_where_people_pay_by_them(tmp_path: Path) -> None:
+    """`DEV7146` is a device and no amount in a currency called DEV; `EUR 12.50` is money."""
+    rows = range(1, 201)
+    frame = pd.DataFrame(
+        {
+            "when": pd.date_range("2026-01-01", periods=200, freq="h"),
+            "device_id": [f"DEV{number % 40}" for number in rows],
+            "price": [f"EUR {number / 4:.2f}" for number in rows],
+            "fraud": [int(number % 9 == 0) for number in rows],
+        }
+    )
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    schema = infer(tmp_path / "x.csv", "fraud").schema
+    assert (schema.amount, schema.entities, schema.currency) == ("price", {"device": "device_id"}, ["EUR"])
+
+
+def test_a_time_that_does_not_read_as_one_is_named(tmp_path: Path) -> None:
+    """A column that is a time by its name, and holds offsets in some rows only, is said to be none, by its name."""
+    frame = pd.DataFrame({"when": ["2026-01-01 10:00", "2026-01-02 10:00+01:00"] * 50, "fraud": [0, 0, 0, 1] * 25})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    found = infer(tmp_path / "x.csv", "fraud")
+    assert found.schema.time is None
+    assert any("'when' is a time by its name" in sentence for sentence in found.unknown)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fds_mlflow.data import readers
-from fds_mlflow.data.inference import columns, labels, leakage, roles, times
+from fds_mlflow.data.inference import columns, labels, leakage, names, roles, times
 from fds_mlflow.data.inference.columns import Columns
 from fds_mlflow.data.inference.inferred_schema import Evidence, InferredSchema
 from fds_mlflow.data.inference.labels import Label
@@ -142,9 +142,9 @@ def _leave_out_times(assigned: Roles, others: list[Reading], taken: set[str]) ->
             continue
         if name in assigned.entities.values() or name == assigned.transaction_id:
             continue
-        for names in (assigned.numeric, assigned.categorical):
-            if name in names:
-                names.remove(name)
+        for listed in (assigned.numeric, assigned.categorical):
+            if name in listed:
+                listed.remove(name)
         assigned.left_out[name] = f"a further time: the schema takes one; {item.reason}"
 
 
@@ -228,6 +228,10 @@ def _time_reason(found: _Findings, schema: Schema) -> str:
 def _unknown(found: _Findings, schema: Schema) -> tuple[str, ...]:
     """What the file cannot tell, and what it would change."""
     said = list(found.label.doubts)
+    if schema.time is None:
+        texts = [n for n, c in found.columns.by_name.items() if c.moments is None and c.numbers is None]
+        named = [n for n in texts if names.has(n, names.TIME)]
+        said += [f"when transactions took place: {n!r} is a time by its name, and does not read as one" for n in named]
     if found.time is not None and schema.time is not None:
         said += found.time.doubts
         if not found.time.offsets and found.time.absolute and schema.time_unit is None:

@@ -13,7 +13,11 @@ import pandas as pd
 _SIGN = r"([^\d\s.,+\-'()%:/\\]{1,4})?"
 _CURRENCY = re.compile(rf"^([+-]?)\s*{_SIGN}\s*([+-]?[\d.,' \u00a0\u202f_]*\d[.,]?(?:[eE][+-]?\d+)?)\s*{_SIGN}$")
 _SIGNS = frozenset("$€£¥₹₽₩₺₫₪₴฿¢") | {"R$", "US$", "A$", "C$", "kr", "zł", "Fr", "Fr.", "Kč", "Ft", "lei", "Rs", "Rp"}
-_CODE = re.compile(r"^[A-Z]{3}$")
+_CODE = re.compile(
+    "AED|ARS|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NGN|NOK|NZD|PEN"
+    "|PHP|PLN|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+)
+"""Codes of ISO 4217 that people pay by; any three letters would make money of every code such as DEV7146."""
 _PLAIN = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 MISSING_NUMBERS = frozenset({"NA", "NaN", "nan", "N/A", "null", "NULL", "None"})
 """Texts that the loader takes for a missing number by itself."""
@@ -45,7 +49,7 @@ def bare(text: str) -> tuple[str, str | None] | None:
         return None
     minus, before, digits, after = found.groups()
     sign = before or after
-    if (before and after) or (sign is not None and sign not in _SIGNS and not _CODE.match(sign)):
+    if (before and after) or (sign is not None and sign not in _SIGNS and not _CODE.fullmatch(sign)):
         return None
     if minus and digits[0] in "+-":
         return None

@@ -137,7 +137,9 @@ def _candidates(text: str) -> Iterator[str]:
     if digits is not None:
         yield from (f"{date}{digits[2]}{'%H%M%S'[: len(digits[3])]}" for date in _COMPACT[8])
         return
-    clock = next((found for found in _CLOCK.finditer(text) if found[2] != "." or found[4] or found.start() > 5), None)
+    clocks = list(_CLOCK.finditer(text))  # 01.02.26 is a date unless it stands behind one
+    clock = next((found for found in clocks if found[2] != "."), None)
+    clock = clock or next((found for found in clocks if found.start() > 5), None)
     if clock is None:
         yield from _dates(text)
         return
