@@ -90,13 +90,13 @@ def is_index(column: Column) -> bool:
 
 def _identify(free: Mapping[str, Column], made: Roles) -> None:
     unique = [column for column in free.values() if column.survey.is_unique() and _is_code(column)]
-    fitting = [c for c in unique if names.has(c.name, names.IDENTIFIER | names.TRANSACTION) or _is_one_word(c)]
+    fitting = [c for c in unique if names.identifies(c.name) or names.has(c.name, names.TRANSACTION) or _is_one_word(c)]
     if not fitting:
         return
 
     def rank(column: Column) -> tuple[bool, bool, bool, bool]:
         name = column.name
-        own, identifies = names.has(name, names.TRANSACTION), names.has(name, names.IDENTIFIER)
+        own, identifies = names.has(name, names.TRANSACTION), names.identifies(name)
         return own and identifies, identifies, own, names.entity_role(name) is None
 
     best = max(fitting, key=rank)
@@ -156,13 +156,13 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
     fitting = [c for c in free.values() if c.name not in made.left_out and _is_code(c) and _comes_again(c)]
     for column in sorted(fitting, key=_entity_rank):
         role = _shown_role(column) or names.entity_role(column.name)
-        if role is None and names.has(column.name, names.IDENTIFIER) and not names.has(column.name, names.MEASURE):
+        if role is None and names.identifies(column.name) and not names.has(column.name, names.MEASURE):
             role = names.as_role(column.name)
         if role is None or names.has(column.name, names.PERSON):
             continue
         if role in made.entities or role in RESERVED or (role in free and free[role] is not column):
-            role = names.as_role(column.name)
-            if role in made.entities or role in RESERVED or (role in free and free[role] is not column):
+            role = "" if names.is_numbered(column.name) else names.as_role(column.name)
+            if not role or role in made.entities or role in RESERVED or (role in free and free[role] is not column):
                 continue
         made.entities[role] = column.name
         made.reasons[column.name] = (
@@ -173,7 +173,7 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
 
 def _entity_rank(column: Column) -> tuple[bool, bool]:
     """Names that say id before others, so that `merchant_id` is the merchant and not `merchant_name`."""
-    return not names.has(column.name, names.IDENTIFIER), column.numbers is None
+    return not names.identifies(column.name), column.numbers is None
 
 
 def _comes_again(column: Column) -> bool:
@@ -216,7 +216,7 @@ def _place(column: Column, made: Roles, rows: int) -> None:
         made.left_out[name] = f"names of persons, such as {column.examples}"
     elif column.survey.repetition < 1.05 or column.distinct > rows / 2:
         what = "free text" if " " in column.example else "codes"
-        made.left_out[name] = f"{what} that hardly comes again: {column.distinct:,} values in {rows:,} rows"
+        made.left_out[name] = f"{what} whose values hardly come again: {column.distinct:,} in {rows:,} rows"
     elif column.distinct > _CATEGORIES or average > 2 * _LONG_TEXT:
         made.left_out[name] = f"too many values for a category: {column.distinct:,}, such as {column.examples}"
     else:
@@ -235,7 +235,8 @@ def _gaps(column: Column) -> str:
 def _place_number(column: Column, made: Roles, rows: int) -> None:
     name = column.name
     assert column.numbers is not None
-    kind = names.has(name, names.IDENTIFIER | names.ATTRIBUTE) or names.entity_role(name) is not None
+    kind = names.identifies(name) or names.has(name, names.ATTRIBUTE) or names.entity_role(name) is not None
+    kind = kind and not names.is_numbered(name)
     if kind and column.integers and not names.has(name, names.MEASURE):
         if column.distinct <= _CATEGORIES and column.survey.repetition >= 1.05:
             made.categorical.append(name)
