@@ -423,3 +423,22 @@ def test_a_time_that_does_not_read_as_one_is_named(tmp_path: Path) -> None:
     found = infer(tmp_path / "x.csv", "fraud")
     assert found.schema.time is None
     assert any("'when' is a time by its name" in sentence for sentence in found.unknown)
+
+
+def test_a_file_without_a_label_has_a_schema_too(tmp_path: Path) -> None:
+    """Who says that there is none gets a schema for an isolation forest."""
+    path = written(small(when=DATES.astype(str)).drop(columns="label"), tmp_path)
+    with pytest.raises(ConfigError, match="named like a label"):
+        infer(path)
+    made = infer(path, labelled=False)
+    assert reread(made, tmp_path).label is None
+    assert "which transactions are frauds" in made.unknown
+    assert len(load(path, made.schema)) == 200
+
+
+def test_a_time_with_gaps_is_named(tmp_path: Path) -> None:
+    """A few rows without a time cost the time its role, and are said to."""
+    when = DATES.astype(str).where(np.arange(200) != 7)
+    made = infer(written(small(when=when), tmp_path))
+    assert made.schema.time is None
+    assert any("'when' is empty there" in sentence for sentence in made.unknown)

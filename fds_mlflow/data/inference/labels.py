@@ -85,7 +85,7 @@ def find(survey: Survey, given: str | None, source: str) -> Label:
     shown = f"; of two values are: {_listed(survey, rest)}" if rest else ", and none has two values"
     raise ConfigError(
         f"no column of {source} is named like a label (fraud, label, class, target){shown}",
-        fix="say which column tells the frauds: --label COLUMN",
+        fix="say which column tells the frauds: --label COLUMN; or that none does: --no-label",
     )
 
 
