@@ -442,3 +442,23 @@ def test_a_time_with_gaps_is_named(tmp_path: Path) -> None:
     made = infer(written(small(when=when), tmp_path))
     assert made.schema.time is None
     assert any("'when' is empty there" in sentence for sentence in made.unknown)
+
+
+def test_a_comma_before_three_digits_everywhere_is_one_of_thousands(tmp_path: Path) -> None:
+    """`1,234` among `987` is a thousand, and `1,25` among `3,5` one and a quarter."""
+    thousands = [f"{value:,}" for value in np.arange(200) * 37 + 500]
+    quarters = [f"{value / 4}".replace(".", ",") for value in range(200)]
+    made = infer(written(small(amount=thousands), tmp_path))
+    assert (made.schema.decimal, made.schema.thousands) == (".", ",")
+    assert load(tmp_path / "file.csv", made.schema).frame["amount"].iloc[-1] == 199 * 37 + 500
+    made = infer(written(small(amount=quarters).drop(columns="x"), tmp_path, sep=";"))
+    assert (made.schema.decimal, made.schema.thousands) == (",", None)
+    assert load(tmp_path / "file.csv", made.schema).frame["amount"].iloc[-1] == 199 / 4
+
+
+def test_what_is_missing_elsewhere_may_be_a_label(tmp_path: Path) -> None:
+    """`-` stands for no value in a column of numbers, and for genuine in a label of `-` and `fraud`: the label wins."""
+    path = written(small(balance=["-", "3"] * 100, truth=np.where(np.arange(200) % 10 == 0, "fraud", "-")), tmp_path)
+    schema = infer(path, "truth").schema
+    assert schema.missing == []
+    assert load(path, schema).frame["label"].tolist() == (np.arange(200) % 10 == 0).astype(int).tolist()

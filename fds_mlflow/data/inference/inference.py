@@ -109,7 +109,7 @@ def _form(source: str | Path | pd.DataFrame) -> TextForm:
 
 def _find(form: TextForm, seen: Survey, label: Label | None) -> Findings:
     own = label.column if label is not None else None
-    looked = columns.look(seen, label=own)
+    looked = columns.look(seen, meaning=label.frauds | label.genuine if label is not None else frozenset())
     every = times.readings({n: c for n, c in looked.by_name.items() if n != own})
     time = times.choose(every)
     used = time.columns if time is not None else ()

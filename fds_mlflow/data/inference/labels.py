@@ -36,6 +36,7 @@ class Label:
         column: Its column.
         values: What its values mean; None where they are 0/1 or false/true.
         frauds: The texts that mean fraud.
+        genuine: The texts that mean genuine.
         unlabelled: Texts that mean that nothing is known.
         reason: What speaks for it.
         doubts: What could not be told.
@@ -44,6 +45,7 @@ class Label:
     column: str
     values: LabelValues | None
     frauds: frozenset[str]
+    genuine: frozenset[str]
     unlabelled: tuple[str, ...]
     reason: str
     doubts: tuple[str, ...]
@@ -188,7 +190,7 @@ def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: s
     rest = f"; {missing:,} rows without one are left out of training" if missing else ""
     rest += f"; {', '.join(map(repr, unlabelled))} means that nothing is known" if unlabelled else ""
     reason = f"{why}; {_counts(known)}; {spoken}; {share:.2%} frauds{rest}"
-    return Label(name, values, frozenset(fraud), unlabelled, reason, tuple(doubts))
+    return Label(name, values, frozenset(fraud), frozenset(genuine), unlabelled, reason, tuple(doubts))
 
 
 def _by_rarity(known: Counter[str], fraud: set[str], genuine: set[str]) -> tuple[set[str], set[str], str]:
