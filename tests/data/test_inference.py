@@ -462,3 +462,11 @@ def test_what_is_missing_elsewhere_may_be_a_label(tmp_path: Path) -> None:
     schema = infer(path, "truth").schema
     assert schema.missing == []
     assert load(path, schema).frame["label"].tolist() == (np.arange(200) % 10 == 0).astype(int).tolist()
+
+
+def test_an_entity_gives_way_to_a_column_of_its_name(tmp_path: Path) -> None:
+    """Where a column is called like the role, the role is called otherwise, and both are used."""
+    frame = small(when=DATES.astype(str), customer=["a", "b"] * 100, customer_id=np.arange(200) % 40)
+    made = infer(written(frame, tmp_path))
+    assert made.schema.entities == {"customer_code": "customer_id"}
+    assert made.schema.categorical == ["customer"]

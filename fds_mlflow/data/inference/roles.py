@@ -108,7 +108,10 @@ def _identify(free: Mapping[str, Column], made: Roles) -> None:
 
 
 def _is_one_word(column: Column) -> bool:
-    return column.numbers is None and not column.texts.dropna().head(200).str.contains(" ").any()
+    """Whether the values are texts without a space, in a column that is not named like a measure."""
+    if column.numbers is not None or names.has(column.name, names.MEASURE):
+        return False
+    return not column.texts.dropna().head(200).str.contains(" ").any()
 
 
 def _is_code(column: Column) -> bool:
@@ -155,20 +158,30 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
     """Codes that come again: by the name the role, by the repetition whether it is one."""
     fitting = [c for c in free.values() if c.name not in made.left_out and _is_code(c) and _comes_again(c)]
     for column in sorted(fitting, key=_entity_rank):
-        role = _shown_role(column) or names.entity_role(column.name)
-        if role is None and names.identifies(column.name) and not names.has(column.name, names.MEASURE):
-            role = names.as_role(column.name)
-        if role is None or names.has(column.name, names.PERSON):
+        hinted = _shown_role(column) or names.entity_role(column.name)
+        if hinted is None and (not names.identifies(column.name) or names.has(column.name, names.MEASURE)):
             continue
-        if role in made.entities or role in RESERVED or (role in free and free[role] is not column):
-            role = "" if names.is_numbered(column.name) else names.as_role(column.name)
-            if not role or role in made.entities or role in RESERVED or (role in free and free[role] is not column):
-                continue
+        if names.has(column.name, names.PERSON):
+            continue
+        role = next((name for name in _role_names(column, hinted) if _is_free(name, column, free, made)), None)
+        if role is None:
+            continue
         made.entities[role] = column.name
         made.reasons[column.name] = (
             f"{column.distinct:,} values in {rows:,} rows, {column.survey.repetition:.1f} rows each on average;"
             f" such as {column.examples}"
         )
+
+
+def _role_names(column: Column, hinted: str | None) -> list[str]:
+    """What the role may be called: as its kind, else by the column's own name; not a second time for `card2`."""
+    own = [] if hinted is not None and names.is_numbered(column.name) else [names.as_role(column.name)]
+    return [*([hinted] if hinted is not None else []), *own, *(f"{name}_code" for name in own)]
+
+
+def _is_free(role: str, column: Column, free: Mapping[str, Column], made: Roles) -> bool:
+    """Whether no other column has the name of a role, or that role."""
+    return role not in made.entities and role not in RESERVED and free.get(role, column) is column
 
 
 def _entity_rank(column: Column) -> tuple[bool, bool]:
@@ -211,7 +224,11 @@ def _place(column: Column, made: Roles, rows: int) -> None:
     if column.numbers is not None:
         _place_number(column, made, rows)
         return
-    average = column.texts.dropna().head(1_000).str.len().mean()
+    some = column.texts.dropna().head(1_000)
+    average = some.str.len().mean()
+    if names.has(name, names.TIME) and some.str.count(r"\d").median() >= 4:
+        made.left_out[name] = f"a time by its name, which does not read as one: {column.examples}"
+        return
     if names.has(name, names.PERSON) and column.distinct > _FEWEST:
         made.left_out[name] = f"names of persons, such as {column.examples}"
     elif column.survey.repetition < 1.05 or column.distinct > rows / 2:
