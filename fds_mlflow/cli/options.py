@@ -223,4 +223,4 @@ def admission_of(given: dict[str, Any]) -> dict[str, Any]:
         return given
     from fds_mlflow.workflows.preparation import prepare
 
-    return {**given, "data": prepare(source).test}
+    return {**given, "data": prepare(source, every_feature=True).test}

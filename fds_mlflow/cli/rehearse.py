@@ -146,7 +146,7 @@ def _scored(
     settings: Settings, name: str, versions: tuple[int | None, int], data: str, schema: str | None
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
     """The history with both versions' scores, and their thresholds."""
-    from fds_mlflow.errors import RefusedError
+    from fds_mlflow.errors import ConfigError, RefusedError
     from fds_mlflow.features.spec import default_spec
     from fds_mlflow.features.table import compute
     from fds_mlflow.scoring.earlier import score_table
@@ -157,6 +157,11 @@ def _scored(
     if champion is None:
         raise RefusedError("there is no champion to rehearse against", fix="name one with --champion")
     transactions = Source(data, schema).read()
+    if transactions.period is None:
+        raise ConfigError(
+            f"{data} has no time, and a rehearsal plays transactions in their order",
+            fix="name the column under 'time' in the schema",
+        )
     frame = compute(transactions, default_spec(transactions.schema)).frame
     frame = frame.sort_values("time", kind="stable", ignore_index=True)
     scorers = model.scorer(champion), model.scorer(versions[1])

@@ -134,7 +134,7 @@ def compare(
     from fds_mlflow.workflows.preparation import prepare
 
     managed = settings.model(model)
-    parts = prepare(source, split=split, seed=seed, gap=gap)
+    parts = prepare(source, split=split, seed=seed, gap=gap, every_feature=True)
     made = managed.compare(baseline, candidate, data=parts.test, n_boot=n_boot, seed=seed)
     show_value(as_json, made, lambda: tables.comparison(made, f"version {baseline}", f"version {candidate}"))
 

@@ -167,15 +167,13 @@ Encoding = Annotated[str, AfterValidator(_encoding)]
 _Value = str | bool | int | float
 
 
-class LabelValues(BaseModel):
+class LabelValues(Declaration):
     """Which values of the label column mean what; any other one is refused.
 
     Attributes:
         fraud: Values that mean fraud.
         genuine: Values that mean genuine.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fraud: tuple[_Value, ...] = Field(min_length=1)
     genuine: tuple[_Value, ...] = Field(min_length=1)
@@ -188,7 +186,7 @@ class LabelValues(BaseModel):
         return self
 
 
-class Schema(BaseModel):
+class Schema(Declaration):
     """Which column of a source plays which role; everything downstream knows the roles only.
 
     Attributes:
@@ -223,8 +221,6 @@ class Schema(BaseModel):
         encoding: Encoding of a text file; by its byte order mark, else UTF-8, when not given.
         sheet: Sheet of a workbook; its first when not given.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     transaction_id: str | None
     time: str | tuple[str, ...] | None

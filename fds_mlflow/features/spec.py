@@ -148,7 +148,10 @@ class FeatureSpec(Declaration):
         names = self.names
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"several features are named {', '.join(repeated)}")
+            raise ValueError(
+                f"several features are named {', '.join(repeated)}: give a window or flag another 'name', or leave out"
+                " the column"
+            )
         return self
 
     @property
@@ -281,6 +284,8 @@ def default_features(source: Schema | Transactions) -> tuple[FeatureSpec, tuple[
     risky = bool(others) and _labels_serve(schema, frame, notes)
     if schema.amount is None and roles:
         notes.append("the schema names no amount: no means of amounts over the windows")
+    empty = [name for name in (*schema.numeric, *schema.categorical) if frame is not None and frame[name].isna().all()]
+    notes += [f"the column {name!r} is empty in every row: as a feature it says nothing" for name in empty]
     days = ("1d", "7d", "30d")
     windows: list[Window] = []
     for role in roles:

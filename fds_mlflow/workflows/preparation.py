@@ -13,7 +13,14 @@ from fds_mlflow.training.split import Split, at_random, by_time, has_time, strat
 from fds_mlflow.workflows.source import Source
 
 
-def prepare(source: Source, *, split: str | None = None, seed: int = 42, gap: timedelta | None = None) -> Split:
+def prepare(
+    source: Source,
+    *,
+    split: str | None = None,
+    seed: int = 42,
+    gap: timedelta | None = None,
+    every_feature: bool = False,
+) -> Split:
     """Read, compute features and cut into train, validation and test.
 
     Args:
@@ -21,6 +28,7 @@ def prepare(source: Source, *, split: str | None = None, seed: int = 42, gap: ti
         split: How to cut, as `cut` takes it.
         seed: Seed of everything random.
         gap: As `cut` takes it.
+        every_feature: As `featurised` takes it.
 
     Returns:
         The parts; their notes say what was left out on the way.
@@ -29,12 +37,21 @@ def prepare(source: Source, *, split: str | None = None, seed: int = 42, gap: ti
         ConfigError: The split is unknown, or cannot be made of these data.
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
-    return cut(featurised(source.read(seed=seed)), split=split, seed=seed, gap=gap)
+    return cut(featurised(source.read(seed=seed), every_feature=every_feature), split=split, seed=seed, gap=gap)
 
 
-def featurised(transactions: Transactions) -> FeatureTable:
-    """The default features of transactions; the table's notes say which there could not be."""
-    spec, notes = default_features(transactions)
+def featurised(transactions: Transactions, *, every_feature: bool = False) -> FeatureTable:
+    """The default features of transactions; the table's notes say which there could not be.
+
+    Args:
+        transactions: The transactions.
+        every_feature: Take all that the schema allows, also over what is empty in these rows: versions that were
+            trained on other rows may need them.
+
+    Raises:
+        ConfigError: Every feature is taken, and the labels of these rows serve none of those over labels.
+    """
+    spec, notes = default_features(transactions.schema if every_feature else transactions)
     table = compute(transactions, spec)
     return replace(table, notes=(*table.notes, *notes))
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from fds_mlflow.core.comparison import Advice, Comparison
+from fds_mlflow.errors import DataError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.training import pipeline
@@ -105,7 +106,11 @@ def _put_forward(model: ManagedModel, parts: Split, made: Mapping[str, pipeline.
     comparison = None
     against = ", the first candidate"
     if champion is not None:
-        comparison = model.compare(champion, best.version, data=parts.test, seed=seed)
+        try:
+            comparison = model.compare(champion, best.version, data=parts.test, seed=seed)
+        except DataError as error:  # it was trained on columns that are empty now
+            message = f"nothing was staged: champion {champion} cannot be compared on these rows: {error.what}"
+            return Retrained(made, champion, None, None, message)
         if comparison.advice is Advice.KEEP:
             message = f"champion {champion} stays the best; nothing was staged: {comparison.reason}"
             return Retrained(made, champion, comparison, None, message)

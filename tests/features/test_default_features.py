@@ -135,6 +135,7 @@ def test_features_of_time_are_refused_where_there_is_none() -> None:
         (lambda: FeatureSpec(windows=[{1: 2}, 7]), r"'windows\.1'"),
         (lambda: FeatureSpec.model_validate({"gap": []}), r"unknown key \(did you mean 'gaps'\?\)"),
         (lambda: Gap(role="shop"), "'role': unknown key"),
+        (lambda: Schema(transaction_id=None, tiem="t", amount=None), r"'tiem': unknown key \(did you mean 'time'\?\)"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_a_config_error(build: Any, words: str) -> None:

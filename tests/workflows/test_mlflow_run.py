@@ -84,7 +84,7 @@ def test_the_lifecycle_runs_in_the_local_environment() -> None:
 @pytest.mark.campaign
 def test_the_retraining_runs_in_an_environment_of_its_own() -> None:
     """`main` trains both algorithms in an environment that uv builds from conda.yaml, and stages the better one."""
-    run = _run("main", env_manager="uv", **DATA)
+    run = _run("main", env_manager="uv", **{**DATA, "data": "simulator:20000"})  # enough frauds to believe a validation
     assert run.info.status == "FINISHED"
     model = ManagedModel(MODEL)
     stages = {view.version: view.stage for view in model.overview().versions}

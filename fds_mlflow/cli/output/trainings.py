@@ -23,7 +23,7 @@ def training(title: str, trained: Trained) -> Group:
     parts = [(name, part.rows, part.frauds, part.flagged) for name, part in trained.parts.items()]
     figures = sorted(trained.metrics.items())
     columns = ("part", "rows", "frauds", "flagged")
-    rests_on = f"{trained.trees:,} trees over {len(trained.features)} features"
+    rests_on = f"Trees: {trained.trees:,}, features: {len(trained.features)}"
     return Group(
         tables.table(rests_on, columns, parts, right=columns[1:]),
         tables.table(title, ("metric", "value"), figures, right=("value",)),

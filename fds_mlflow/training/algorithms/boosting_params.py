@@ -60,6 +60,21 @@ _PER_FEATURE: dict[str, object] = {
     "max_bin_by_feature": 255,
 }
 
+#: Parameters that do nothing without another one, and values of it that make them do something.
+_DEPENDENT: dict[str, tuple[str, tuple[object, ...]]] = {
+    **dict.fromkeys(("drop_rate", "skip_drop", "max_drop", "uniform_drop"), ("boosting_type", ("dart",))),
+    "xgboost_dart_mode": ("boosting_type", ("dart",)),
+    **dict.fromkeys(("top_rate", "other_rate"), ("data_sample_strategy", ("goss",))),
+    **dict.fromkeys(("monotone_penalty", "monotone_constraints_method"), ("monotone_constraints", ())),
+    "linear_lambda": ("linear_tree", (True,)),
+    **dict.fromkeys(("num_grad_quant_bins", "stochastic_rounding"), ("use_quantized_grad", (True,))),
+    "quant_train_renew_leaf": ("use_quantized_grad", (True,)),
+    **dict.fromkeys(("gpu_platform_id", "gpu_device_id", "gpu_use_dp"), ("device_type", ("gpu", "cuda"))),
+    **dict.fromkeys(("gpu_device_id_list", "num_gpu"), ("device_type", ("gpu", "cuda"))),
+}
+
+_MONOTONE_METHODS = ("basic", "intermediate", "advanced")
+
 _FILES = ("forcedsplits_filename", "forcedbins_filename")
 
 
@@ -136,6 +151,17 @@ def _refuse_idle(params: Mapping[str, object]) -> None:
         raise ConfigError(
             "boosting_type=rf needs rows or columns to be drawn for each tree",
             fix="add subsample=0.7 and subsample_freq=1, or colsample_bytree=0.7",
+        )
+    for name in params:
+        other, values = _DEPENDENT.get(name, ("", ()))
+        goss = other == "data_sample_strategy" and params.get("boosting_type") == "goss"
+        if other and not goss and (params.get(other) not in values if values else not params.get(other)):
+            wanted = f"{other}={' or '.join(map(str, values))}" if values else other
+            raise ConfigError(f"{name} has no effect without {wanted}", fix=f"add {other}, or leave {name} out")
+    if params.get("monotone_constraints_method", "basic") not in _MONOTONE_METHODS:
+        raise ConfigError(
+            f"monotone_constraints_method is {params['monotone_constraints_method']!r}",
+            fix=f"choose one of {', '.join(_MONOTONE_METHODS)}",
         )
     for name in _FILES:
         path = params.get(name)

@@ -107,9 +107,11 @@ def _never_stops(params: Mapping[str, object]) -> bool:
 
 
 def _without_stopping(params: Mapping[str, object], trees: int) -> tuple[str, ...]:
-    if not _never_stops(params):
+    if _never_stops(params):
+        return (f"DART cannot stop early: all {trees:,} trees are kept, as n_estimators says",)
+    if trees != params["n_estimators"]:
         return ()
-    return (f"DART cannot stop early: all {trees:,} trees are kept, as n_estimators says",)
+    return (f"validation was best at the last of {trees:,} trees: more n_estimators may be better",)
 
 
 def _model(regressor: Any, encoder: Any) -> tuple[Any, dict[str, Any]]:
