@@ -95,14 +95,14 @@ def run(
         ConfigError: The folder holds something else, or the schema cannot be recognised.
         DataError: The data does not fit the schema.
     """
-    import mlflow
-
     began = time.perf_counter()
     source, inferred = Source(data or f"simulator:{rows}", schema).described(label)
     folder = _empty(output)
     console = tables.console()
     if inferred is not None:
         _keep(inferred, folder, console)
+    import mlflow
+
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

@@ -20,6 +20,10 @@ from fds_mlflow.errors import ConfigError, DataError
 from tests.support.street_files import SHAPES, Shape, world
 
 ROWS = 700
+MARKED = [
+    pytest.param(shape, id=shape.name, marks=[pytest.mark.slow] if shape.name in ("wide", "workbook") else [])
+    for shape in SHAPES
+]
 
 
 def written(frame: pd.DataFrame, folder: Path, **options: Any) -> Path:
@@ -42,7 +46,7 @@ def small(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": fraud, "x": np.random.default_rng(0).normal(size=200).round(3), **columns})
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", MARKED)
 def test_every_shape_is_inferred_and_read(shape: Shape, tmp_path: Path) -> None:
     """The schema of each shape says what there is, and the loader reads the file by it."""
     if shape.name == "workbook":
@@ -64,7 +68,7 @@ def test_every_shape_is_inferred_and_read(shape: Shape, tmp_path: Path) -> None:
     assert (read.frame["label"].to_numpy()[known].astype(int) == truth.to_numpy()[order][known]).all()
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", MARKED)
 def test_every_column_is_accounted_for(shape: Shape, tmp_path: Path) -> None:
     """A column is read, or is named with the reason why it is not; what is read has its evidence."""
     if shape.name == "workbook":
@@ -246,6 +250,7 @@ def test_what_separates_the_classes_is_known_later(tmp_path: Path) -> None:
     assert made.schema.numeric == ["honest"]
 
 
+@pytest.mark.slow
 def test_a_number_that_breaks_late_costs_its_role_and_nothing_else(tmp_path: Path) -> None:
     """What the sample cannot show, the loader's own reading of every row does."""
     frame = pd.concat([small(y2=np.arange(200) * 1.5)] * 1500, ignore_index=True)
@@ -342,6 +347,59 @@ def test_whatever_is_written_is_read(columns: dict[str, Any], seed: int, rows: i
     assert (read.frame["label"] == label).all()
 
 
+def test_a_label_of_fraud_or_nothing_is_explained(tmp_path: Path) -> None:
+    """Where only frauds are marked, the refusal says what an empty label means."""
+    values = np.where(np.arange(200) % 10 == 0, "X", "")
+    with pytest.raises(DataError) as error:
+        infer(written(small(truth=values), tmp_path), "truth")
+    assert "is empty in 180 rows" in error.value.what
+    assert "an empty label means that nothing is known" in error.value.fix
+
+
+def test_a_word_for_no_label_is_not_taken_from_other_columns_in_silence(tmp_path: Path) -> None:
+    """A text that means no label is a missing value everywhere, and where it also stands is said."""
+    truth = np.where(np.arange(200) % 10 == 0, "1", np.where(np.arange(200) % 7 == 0, "-1", "0"))
+    made = infer(written(small(truth=truth, balance=np.arange(200) % 5 - 1), tmp_path), "truth")
+    assert made.schema.missing == ["-1"]
+    assert any("'balance'" in sentence for sentence in made.unknown)
+
+
+def test_spaces_around_labels_do_not_matter(tmp_path: Path) -> None:
+    """`Y` and `Y ` are one value."""
+    truth = np.where(np.arange(200) % 10 == 0, np.where(np.arange(200) % 20 == 0, "Y", "Y "), "N")
+    path = written(small(truth=truth), tmp_path)
+    assert load(path, infer(path, "truth").schema).frame["label"].sum() == 20
+
+
+def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
+    """A file that begins with its first row has no columns to speak of."""
+    path = tmp_path / "file.csv"
+    path.write_text("17,3.5,0\n18,2.5,1\n19,1.5,0\n")
+    with pytest.raises(DataError, match="holds values, not names"):
+        infer(path, "0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is empty"), ("a,label\n", "has no rows"), ("a,label\n,\n", "has no rows")]
+)
+def test_a_file_without_rows_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    """Nothing can be learned from nothing."""
+    path = tmp_path / "file.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        infer(path, "label")
+
+
+def test_a_day_and_a_time_of_day_with_types_are_joined(tmp_path: Path) -> None:
+    """A column of dates and one of times of day are one time in Parquet too."""
+    moments = DATES
+    frame = small(day=moments.dt.date, clock=moments.dt.time)
+    frame.to_parquet(tmp_path / "file.parquet")
+    schema = infer(tmp_path / "file.parquet").schema
+    assert schema.time == ("day", "clock")
+    assert (load(tmp_path / "file.parquet", schema).frame["time"] == moments).all()
+
+
 def test_letters_before_digits_are_money_only_where_people_pay_by_them(tmp_path: Path) -> None:
     """`DEV7146` is a device and no amount in a currency called DEV; `EUR 12.50` is money."""
     rows = range(1, 201)
@@ -365,3 +423,50 @@ def test_a_time_that_does_not_read_as_one_is_named(tmp_path: Path) -> None:
     found = infer(tmp_path / "x.csv", "fraud")
     assert found.schema.time is None
     assert any("'when' is a time by its name" in sentence for sentence in found.unknown)
+
+
+def test_a_file_without_a_label_has_a_schema_too(tmp_path: Path) -> None:
+    """Who says that there is none gets a schema for an isolation forest."""
+    path = written(small(when=DATES.astype(str)).drop(columns="label"), tmp_path)
+    with pytest.raises(ConfigError, match="named like a label"):
+        infer(path)
+    made = infer(path, labelled=False)
+    assert reread(made, tmp_path).label is None
+    assert "which transactions are frauds" in made.unknown
+    assert len(load(path, made.schema)) == 200
+
+
+def test_a_time_with_gaps_is_named(tmp_path: Path) -> None:
+    """A few rows without a time cost the time its role, and are said to."""
+    when = DATES.astype(str).where(np.arange(200) != 7)
+    made = infer(written(small(when=when), tmp_path))
+    assert made.schema.time is None
+    assert any("'when' is empty there" in sentence for sentence in made.unknown)
+
+
+def test_a_comma_before_three_digits_everywhere_is_one_of_thousands(tmp_path: Path) -> None:
+    """`1,234` among `987` is a thousand, and `1,25` among `3,5` one and a quarter."""
+    thousands = [f"{value:,}" for value in np.arange(200) * 37 + 500]
+    quarters = [f"{value / 4}".replace(".", ",") for value in range(200)]
+    made = infer(written(small(amount=thousands), tmp_path))
+    assert (made.schema.decimal, made.schema.thousands) == (".", ",")
+    assert load(tmp_path / "file.csv", made.schema).frame["amount"].iloc[-1] == 199 * 37 + 500
+    made = infer(written(small(amount=quarters).drop(columns="x"), tmp_path, sep=";"))
+    assert (made.schema.decimal, made.schema.thousands) == (",", None)
+    assert load(tmp_path / "file.csv", made.schema).frame["amount"].iloc[-1] == 199 / 4
+
+
+def test_what_is_missing_elsewhere_may_be_a_label(tmp_path: Path) -> None:
+    """`-` stands for no value in a column of numbers, and for genuine in a label of `-` and `fraud`: the label wins."""
+    path = written(small(balance=["-", "3"] * 100, truth=np.where(np.arange(200) % 10 == 0, "fraud", "-")), tmp_path)
+    schema = infer(path, "truth").schema
+    assert schema.missing == []
+    assert load(path, schema).frame["label"].tolist() == (np.arange(200) % 10 == 0).astype(int).tolist()
+
+
+def test_an_entity_gives_way_to_a_column_of_its_name(tmp_path: Path) -> None:
+    """Where a column is called like the role, the role is called otherwise, and both are used."""
+    frame = small(when=DATES.astype(str), customer=["a", "b"] * 100, customer_id=np.arange(200) % 40)
+    made = infer(written(frame, tmp_path))
+    assert made.schema.entities == {"customer_code": "customer_id"}
+    assert made.schema.categorical == ["customer"]

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,13 +46,13 @@ def shell_lines(page: Path) -> Iterator[str]:
 
 
 def commands(page: Path, program: str) -> Iterator[list[str]]:
-    """The arguments of each call of a program in a page's shell blocks; settings before it are left out."""
+    """The arguments of each call of a program in a page's shell blocks, without settings before it or redirections."""
     for line in shell_lines(page):
         words = shlex.split(line, comments=True)
         while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
             words = words[1:]
         if words and words[0] == program:
-            yield words[1:]
+            yield list(takewhile(lambda word: word not in (">", ">>", "<"), words[1:]))
 
 
 def prose_spans(page: Path) -> list[str]:

@@ -41,7 +41,7 @@ def shown(found: Profile, by: str, inferred: InferredSchema | None) -> Group:
     if found.entities:
         parts += ["", _entities(found)]
     if found.missing:
-        parts += ["", _missing(found.missing)]
+        parts += ["", *_missing(found.missing)]
     parts += ["", *(Text(line) for line in _features(found))]
     parts += [Text(f"not possible: {sentence}", style="yellow") for sentence in found.impossible]
     parts += [Text(f"warning: {sentence}", style="yellow") for sentence in found.warnings]
@@ -107,14 +107,12 @@ def _entities(found: Profile) -> RenderableType:
     return table("Entities", columns, rows, right=columns[2:])
 
 
-def _missing(shares: dict[str, float]) -> RenderableType:
+def _missing(shares: dict[str, float]) -> Iterable[RenderableType]:
     worst = sorted(shares.items(), key=lambda item: -item[1])
     rows = [(name, f"{share:.1%}") for name, share in worst[:15]]
-    made = table("Missing values", ("column", "share"), rows, right=("share",))
+    yield table("Missing values", ("column", "share"), rows, right=("share",))
     if len(worst) > 15:
-        made.caption = Text(f"{len(worst) - 15:,} more columns have gaps, fewer each")
-        made.caption_justify = "left"
-    return made
+        yield Text(f"{len(worst) - 15:,} more columns have gaps, fewer each")
 
 
 def _features(found: Profile) -> Iterable[str]:

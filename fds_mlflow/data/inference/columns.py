@@ -115,15 +115,21 @@ class Columns:
     style_reason: str
 
 
-def look(survey: Survey, *, label: str | None) -> Columns:
-    """Find what the values of each column are, and what is the same for the whole file."""
+def look(survey: Survey, *, meaning: frozenset[str] = frozenset()) -> Columns:
+    """Find what the values of each column are, and what is the same for the whole file.
+
+    Args:
+        survey: What is known over all rows.
+        meaning: Texts that mean something, whatever they look like: the values of the label.
+    """
     texts = {name: _series(survey, name) for name in survey.columns}
     found: dict[str, set[str]] = {}
     for name, series in texts.items():
-        for text in _placeholders(series) if name != label else ():
-            found.setdefault(text, set()).add(name)
+        for text in _placeholders(series):
+            if text not in meaning:
+                found.setdefault(text, set()).add(name)
     missing = tuple(sorted(found))
-    texts = {n: (s.where(~s.isin(missing)) if n != label or _spare(s, missing) else s) for n, s in texts.items()}
+    texts = {name: series.where(~series.isin(missing)) for name, series in texts.items()}
     styles = {name: _style(survey.columns[name], series) for name, series in texts.items()}
     style, odd = together([s for s in styles.values() if s is not None])
     made = {n: _column(survey, n, series, styles[n], style) for n, series in texts.items()}
@@ -133,11 +139,6 @@ def look(survey: Survey, *, label: str | None) -> Columns:
     written = [name for name, own in styles.items() if own not in (None, PLAIN) and own not in odd]
     reason = "; ".join(f"{name!r}: {made[name].examples}" for name in written[:3])
     return Columns(made, missing, where, style, reason)
-
-
-def _spare(series: pd.Series[Any], missing: tuple[str, ...]) -> bool:
-    """Whether a label keeps two values without what is missing elsewhere."""
-    return series.where(~series.isin(missing)).nunique() >= 2
 
 
 def _series(survey: Survey, name: str) -> pd.Series[Any]:

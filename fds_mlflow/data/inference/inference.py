@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fds_mlflow.data import readers
-from fds_mlflow.data.inference import columns, labels, leakage, names, roles, times
-from fds_mlflow.data.inference.columns import Columns
-from fds_mlflow.data.inference.inferred_schema import Evidence, InferredSchema
+from fds_mlflow.data.inference import columns, labels, leakage, reasons, roles, times
+from fds_mlflow.data.inference.inferred_schema import InferredSchema
 from fds_mlflow.data.inference.labels import Label
 from fds_mlflow.data.inference.leakage import Later
+from fds_mlflow.data.inference.numbers import style_of
+from fds_mlflow.data.inference.reasons import Findings
 from fds_mlflow.data.inference.roles import Roles
 from fds_mlflow.data.inference.survey import Survey, survey
 from fds_mlflow.data.inference.text_form import TextForm, text_form
@@ -28,24 +28,11 @@ _READ = 0.5
 """Share of the work that the first of the two passes is."""
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """What each question was answered with."""
-
-    form: TextForm
-    survey: Survey
-    columns: Columns
-    label: Label
-    time: Reading | None
-    others: list[Reading]
-    later: Later
-    roles: Roles
-
-
 def infer(
     source: str | Path | pd.DataFrame,
     label: str | None = None,
     *,
+    labelled: bool = True,
     table: str | None = None,
     query: str | None = None,
     sheet: str | None = None,
@@ -58,6 +45,7 @@ def infer(
     Args:
         source: A file, a folder of files, a DataFrame or a SQLAlchemy URL.
         label: The column that tells the frauds; None where exactly one is plausible.
+        labelled: Whether there is one; without it only an isolation forest can be trained.
         table: For a URL: the table.
         query: For a URL: a query instead.
         sheet: Of a workbook; its first where None.
@@ -77,13 +65,29 @@ def infer(
     seen = survey(readers.every_column(source, table=table, query=query, progress=lambda s: told(_READ * s), **options))
     if not seen.rows:
         raise DataError(f"{name} has no rows", fix="check the file, the table or the query's condition")
-    found = _find(form, seen, label, name)
+    _require_names(seen, name)
+    found = _find(form, seen, labels.find(seen, label, name) if labelled else None)
     keys = _keys(found, sheet)
     schema, dropped = verified(
         Schema.of(**keys), source, table=table, query=query, progress=lambda s: told(_READ + (1 - _READ) * s)
     )
-    evidence = _evidence(found, schema, dropped)
-    return InferredSchema(schema, evidence, _unknown(found, schema), name, seen.rows, seen.sample.num_rows)
+    why, unknown = reasons.evidence(found, schema, dropped), reasons.unknown(found, schema)
+    return InferredSchema(schema, why, unknown, name, seen.rows, seen.sample.num_rows)
+
+
+def _require_names(seen: Survey, name: str) -> None:
+    """See that the first line holds names, and not the first row.
+
+    Raises:
+        DataError: All of the names are numbers, and not those that pandas gives columns without a name.
+    """
+    names = list(seen.columns)
+    numbered = names == [str(number) for number in range(len(names))]
+    if len(names) > 1 and not numbered and all(style_of([name]) is not None for name in names if name.strip()):
+        raise DataError(
+            f"the first line of {name} holds values, not names: {', '.join(map(repr, names[:6]))}",
+            fix="give the file a first line with the names of its columns",
+        )
 
 
 def _untold(_: float) -> None:
@@ -103,18 +107,18 @@ def _form(source: str | Path | pd.DataFrame) -> TextForm:
     return text_form(path)
 
 
-def _find(form: TextForm, seen: Survey, given: str | None, name: str) -> _Findings:
-    label = labels.find(seen, given, name)
-    looked = columns.look(seen, label=label.column)
-    every = times.readings({n: c for n, c in looked.by_name.items() if n != label.column})
+def _find(form: TextForm, seen: Survey, label: Label | None) -> Findings:
+    own = label.column if label is not None else None
+    looked = columns.look(seen, meaning=label.frauds | label.genuine if label is not None else frozenset())
+    every = times.readings({n: c for n, c in looked.by_name.items() if n != own})
     time = times.choose(every)
-    others = [r for r in every if time is None or not set(r.columns) & set(time.columns)]
-    later = leakage.find(looked.by_name, label, time, others)
     used = time.columns if time is not None else ()
-    taken = {label.column, *used, *later.columns, *([later.label_known_at] if later.label_known_at else [])}
+    others = [r for r in every if not set(r.columns) & set(used)]
+    later = leakage.find(looked.by_name, label, time, others) if label is not None else Later({})
+    taken = {name for name in (own, later.label_known_at, *used, *later.columns) if name is not None}
     assigned = roles.assign(looked.by_name, taken, seen.rows)
     _leave_out_times(assigned, others, taken)
-    return _Findings(form, seen, looked, label, time, others, later, assigned)
+    return Findings(form, seen, looked, label, time, others, later, assigned)
 
 
 def _leave_out_times(assigned: Roles, others: list[Reading], taken: set[str]) -> None:
@@ -131,108 +135,19 @@ def _leave_out_times(assigned: Roles, others: list[Reading], taken: set[str]) ->
         assigned.left_out[name] = f"a further time: the schema takes one; {item.reason}"
 
 
-def _keys(found: _Findings, sheet: str | None) -> dict[str, Any]:
+def _keys(found: Findings, sheet: str | None) -> dict[str, Any]:
     """The schema's keys."""
     assigned, time, style = found.roles, found.time, found.columns.style
     keys: dict[str, Any] = {"transaction_id": assigned.transaction_id, "time": None, "amount": assigned.amount}
     if time is not None:
         keys |= {"time": time.columns[0] if len(time.columns) == 1 else time.columns, **time.keys}
-    keys |= {"entities": assigned.entities, "label": found.label.column, "label_values": found.label.values}
+    keys["entities"] = assigned.entities
+    if found.label is not None:
+        keys |= {"label": found.label.column, "label_values": found.label.values}
     keys |= {"label_known_at": found.later.label_known_at, "known_later": list(found.later.columns)}
     if found.later.matures is not None:
         keys["labels_mature"] = f"{found.later.matures}d"
     keys |= {"numeric": assigned.numeric, "categorical": assigned.categorical}
-    keys["missing"] = sorted({*found.columns.missing, *found.label.unlabelled})
+    keys["missing"] = sorted({*found.columns.missing, *(found.label.unlabelled if found.label is not None else ())})
     keys |= {"decimal": style.decimal, "thousands": style.thousands, "currency": list(style.currency)}
     return keys | {"separator": found.form.separator, "encoding": found.form.encoding, "sheet": sheet}
-
-
-def _evidence(found: _Findings, schema: Schema, dropped: dict[str, str]) -> tuple[Evidence, ...]:
-    """Why each key is what it is, for those that the loader has confirmed."""
-    assigned, later = found.roles, found.later
-    said = [
-        Evidence(
-            "transaction_id",
-            None,
-            _or_none(
-                assigned, schema.transaction_id, "no column has another value in each row, so the rows are numbered"
-            ),
-        ),
-        Evidence("time", None, _time_reason(found, schema)),
-        Evidence("amount", None, _or_none(assigned, schema.amount, "no column without gaps is named like an amount")),
-        Evidence("label", None, found.label.reason),
-    ]
-    if schema.label_known_at is not None:
-        said.append(Evidence("label_known_at", None, later.reason))
-    if schema.labels_mature is not None:
-        said.append(
-            Evidence("labels_mature", None, "the longest delay of a label; silence for so long counts as genuine")
-        )
-    said += [Evidence("entities", c, assigned.reasons[c]) for c in schema.entities.values()]
-    said += [Evidence("known_later", c, later.columns[c]) for c in schema.known_later if c in later.columns]
-    said += [Evidence("numeric", c, assigned.reasons[c]) for c in schema.numeric]
-    said += [Evidence("categorical", c, assigned.reasons.get(c) or "an entity too") for c in schema.categorical]
-    if schema.missing:
-        more = f"; {', '.join(map(repr, found.label.unlabelled))} in the label" if found.label.unlabelled else ""
-        said.append(Evidence("missing", None, f"{found.columns.missing_reason}{more}".removeprefix("; ")))
-    keys = ("decimal", "thousands", "currency")
-    said += [
-        Evidence(k, None, found.columns.style_reason)
-        for k in keys
-        if getattr(schema, k) != Schema.model_fields[k].get_default(call_default_factory=True)
-    ]
-    said.append(Evidence("separator", None, found.form.separator_reason))
-    said.append(Evidence("encoding", None, found.form.encoding_reason))
-    left = assigned.left_out | dropped
-    said += [Evidence("left_out", column, reason) for column, reason in left.items()]
-    used = set(schema.columns()) | set(schema.known_later) | set(left)
-    rest = [n for n in found.columns.by_name if n not in used]
-    said += [
-        Evidence(
-            "left_out", n, "the loader refused its role" if n in dropped else "it tells the same as another column"
-        )
-        for n in rest
-    ]
-    return tuple(item for item in said if item.reason)
-
-
-def _or_none(assigned: Roles, column: str | None, otherwise: str) -> str:
-    return otherwise if column is None else assigned.reasons.get(column, "")
-
-
-def _time_reason(found: _Findings, schema: Schema) -> str:
-    if found.time is None or schema.time is None:
-        return "no column reads as the time of the transaction in every row: no windows, and no split by time"
-    rivals = [item.name for item in found.others if item.absolute]
-    more = f". {', '.join(rivals)} {'is a further time' if len(rivals) == 1 else 'are further times'}" if rivals else ""
-    return f"{found.time.reason}{more}"
-
-
-def _unknown(found: _Findings, schema: Schema) -> tuple[str, ...]:
-    """What the file cannot tell, and what it would change."""
-    said = list(found.label.doubts)
-    if schema.time is None:
-        texts = [n for n, c in found.columns.by_name.items() if c.moments is None and c.numbers is None]
-        named = [n for n in texts if names.has(n, names.TIME)]
-        said += [f"when transactions took place: {n!r} is a time by its name, and does not read as one" for n in named]
-    if found.time is not None and schema.time is not None:
-        said += found.time.doubts
-        if not found.time.offsets and found.time.absolute and schema.time_unit is None:
-            said.append("the time zone: the times carry no offset and are read as UTC; set time_zone if they are local")
-    if schema.time is not None and schema.label_known_at is None:
-        said.append(
-            "when a label became known: without label_known_at or label_delay (such as 30d) no feature may use the"
-            " labels of earlier transactions"
-        )
-    if schema.labels_mature is not None:
-        said.append(
-            f"after what time silence means genuine: {schema.labels_mature} is the longest delay in the file; set"
-            " labels_mature to what your process promises"
-        )
-    if schema.amount is not None and not schema.currency:
-        said.append(f"the currency and unit of {schema.amount!r}: it is taken as it is")
-    said.append(
-        "whether each column is known at the time of its transaction: what is filled in or updated later belongs into"
-        " known_later"
-    )
-    return tuple(said)

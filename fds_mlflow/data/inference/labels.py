@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fds_mlflow.data.inference import names
@@ -23,7 +23,7 @@ _GENUINE = re.compile(
     r"|legit|genuine|normal|honest|^valid|^licit|non.?fraud|not.?fraud|no.?fraud|un.?fraud|no.?chargeback",
     re.IGNORECASE,
 )
-_OPEN = re.compile(r"^(unknown|pending|open|undecided|unlabell?ed|none|-1|\?|n/?a|null|nan)$", re.IGNORECASE)
+_OPEN = re.compile(r"^(unknown|pending|open|undecided|unlabell?ed|-1|\?|n/?a|null|nan)$", re.IGNORECASE)
 _ZERO_ONE = {"0", "1", "0.0", "1.0", "true", "false"}
 _MOST = 6
 
@@ -36,6 +36,7 @@ class Label:
         column: Its column.
         values: What its values mean; None where they are 0/1 or false/true.
         frauds: The texts that mean fraud.
+        genuine: The texts that mean genuine.
         unlabelled: Texts that mean that nothing is known.
         reason: What speaks for it.
         doubts: What could not be told.
@@ -44,6 +45,7 @@ class Label:
     column: str
     values: LabelValues | None
     frauds: frozenset[str]
+    genuine: frozenset[str]
     unlabelled: tuple[str, ...]
     reason: str
     doubts: tuple[str, ...]
@@ -85,7 +87,7 @@ def find(survey: Survey, given: str | None, source: str) -> Label:
     shown = f"; of two values are: {_listed(survey, rest)}" if rest else ", and none has two values"
     raise ConfigError(
         f"no column of {source} is named like a label (fraud, label, class, target){shown}",
-        fix="say which column tells the frauds: --label COLUMN",
+        fix="say which column tells the frauds: --label COLUMN; or that none does: --no-label",
     )
 
 
@@ -128,14 +130,35 @@ def _meaning(survey: Survey, name: str, why: str, source: str) -> Label:
         )
     if not values:
         raise DataError(f"column {name!r} of {source} is empty: it is no label", fix="name another column")
-    if len(values) == 1:
+    spelled: Counter[str] = Counter()
+    for text, count in values.items():
+        spelled[text.strip()] += count
+    if len(spelled) == 1:
+        rest = f", and is empty in {column.missing:,} rows" if column.missing else ""
         raise DataError(
-            f"column {name!r} of {source} has one value only, {next(iter(values))!r}: nothing can be learned from it",
-            fix="name a column with frauds and genuine transactions, or add the ones that are missing",
+            f"column {name!r} of {source} has one value only, {next(iter(spelled))!r}{rest}: nothing can be learned"
+            " from it",
+            fix="an empty label means that nothing is known: write down what genuine transactions have"
+            if column.missing
+            else "name a column with frauds and genuine transactions, or add the ones that are missing",
         )
-    unlabelled = tuple(t for t in values if _OPEN.match(t)) if len(values) > 2 else ()
-    known = Counter({text: count for text, count in values.items() if text not in unlabelled})
-    return _read(name, known, unlabelled, why=why, missing=column.missing, source=source)
+    unlabelled = tuple(t for t in spelled if _OPEN.match(t)) if len(spelled) > 2 else ()
+    known = Counter({text: count for text, count in spelled.items() if text not in unlabelled})
+    made = _read(name, known, unlabelled, why=why, missing=column.missing, source=source)
+    return replace(made, doubts=(*made.doubts, *_elsewhere(survey, made)))
+
+
+def _elsewhere(survey: Survey, label: Label) -> list[str]:
+    """Other columns in which the texts that mean no label would become missing values too."""
+    said = []
+    for text in label.unlabelled:
+        others = [n for n, c in survey.columns.items() if n != label.column and text in (c.values or ())]
+        if others:
+            shown = ", ".join(map(repr, others[:4])) + (", ..." if len(others) > 4 else "")
+            said.append(
+                f"whether {text!r}, which means no label, means no value in {shown} too: the schema reads it so"
+            )
+    return said
 
 
 def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: str, missing: int, source: str) -> Label:
@@ -167,7 +190,7 @@ def _read(name: str, known: Counter[str], unlabelled: tuple[str, ...], *, why: s
     rest = f"; {missing:,} rows without one are left out of training" if missing else ""
     rest += f"; {', '.join(map(repr, unlabelled))} means that nothing is known" if unlabelled else ""
     reason = f"{why}; {_counts(known)}; {spoken}; {share:.2%} frauds{rest}"
-    return Label(name, values, frozenset(fraud), unlabelled, reason, tuple(doubts))
+    return Label(name, values, frozenset(fraud), frozenset(genuine), unlabelled, reason, tuple(doubts))
 
 
 def _by_rarity(known: Counter[str], fraud: set[str], genuine: set[str]) -> tuple[set[str], set[str], str]:

@@ -43,8 +43,8 @@ class Later:
 
 def find(columns: Mapping[str, Column], label: Label, time: Reading | None, readings: list[Reading]) -> Later:
     """Find what is known later: filled in for frauds alone, later than the transaction, or as good as the label."""
-    truth = columns[label.column].texts
-    known = truth.notna().to_numpy()
+    truth = columns[label.column].texts.str.strip()
+    known = truth.isin(label.frauds | label.genuine).to_numpy()
     fraud = truth.isin(label.frauds).to_numpy()
     found: dict[str, str] = {}
     used = set(time.columns) if time is not None else set()

@@ -24,204 +24,79 @@ def holds(name: str, keywords: frozenset[str]) -> bool:
     return has(name, keywords) or any(len(word) >= _LONG and word in joined for word in keywords)
 
 
-FRAUD = frozenset(
-    {"fraud", "fraudulent", "chargeback", "chargebacks", "scam", "betrug", "fraude", "illicit", "laundering"}
-)
-TARGET = frozenset({"label", "class", "target", "y", "outcome", "ground", "truth"})
-CASE = FRAUD | {"dispute", "disputed", "investigation", "flagged", "refunded"}
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FRAUD = _set("betrug chargeback chargebacks fradulent fraud fraude fraudulent illicit laundering scam")
+TARGET = _set("class ground label outcome target truth y")
+CASE = FRAUD | _set("dispute disputed flagged investigation refunded")
 """Words of what happens after a fraud."""
 
-KNOWN = CASE | {"known", "label", "labelled", "labeled", "reported", "confirmed", "settled", "detected", "resolved"}
+KNOWN = CASE | _set("confirmed detected known label labeled labelled reported resolved settled")
 """Words of the time when a label became known."""
 
-TIME = frozenset(
-    {
-        *(
-            "time",
-            "date",
-            "datetime",
-            "timestamp",
-            "ts",
-            "dt",
-            "when",
-            "at",
-            "epoch",
-            "unix",
-            "datum",
-            "uhrzeit",
-            "zeit",
-        ),
-        *("fecha", "hora", "created", "day", "step", "hour", "hours", "seconds", "elapsed", "days"),
-    }
+TIME = _set(
+    "at created date datetime datum day days dt elapsed epoch fecha hora hour hours seconds step time "
+    "timestamp ts uhrzeit unix when zeit"
 )
-OF_TRANSACTION = frozenset(
-    {
-        "trans",
-        "transaction",
-        "tx",
-        "txn",
-        "purchase",
-        "order",
-        "payment",
-        "event",
-        "incident",
-        "unix",
-        "buchung",
-        "auth",
-    }
+OF_TRANSACTION = _set("auth buchung event incident order payment purchase trans transaction tx txn unix")
+OTHER_TIME = _set(
+    "bind birth born dob end expiration expires expiry first issued join joined known label last modified open "
+    "opened opening policy prev previous register registered registration settled settlement signup since "
+    "start update updated valid"
 )
-OTHER_TIME = frozenset(
-    {
-        *(
-            "birth",
-            "dob",
-            "born",
-            "signup",
-            "registration",
-            "register",
-            "registered",
-            "open",
-            "opened",
-            "opening",
-            "expiry",
-        ),
-        *("expires", "expiration", "bind", "start", "end", "update", "updated", "modified", "join", "joined", "issued"),
-        *("valid", "since", "last", "first", "prev", "previous", "policy", "label", "settled", "settlement", "known"),
-    }
+PERSON = _set("first firstname fullname last lastname nachname surname vorname")
+INDEX = _set("idx index level row rowid rownum unnamed")
+IDENTIFIER = _set("guid hash id ids key no nr num number nummer ref reference uuid")
+TRANSACTION = OF_TRANSACTION | _set("beleg claim invoice record row")
+AMOUNT = _set("amount amt betrag importe montant price summe total umsatz value")
+NO_AMOUNT = _set(
+    "average avg balance change cnt count daily diff distance last limit max mean median min new old pct per "
+    "percent prev previous rate ratio received rolling score sent share since std units velocity"
 )
-PERSON = frozenset({"first", "last", "firstname", "lastname", "surname", "fullname", "vorname", "nachname"})
-INDEX = frozenset({"unnamed", "index", "idx", "rownum", "row", "rowid", "level"})
-IDENTIFIER = frozenset(
-    {"id", "ids", "uuid", "guid", "key", "no", "nr", "num", "number", "ref", "reference", "hash", "nummer"}
+MEASURE = NO_AMOUNT | _set(
+    "age amount amt date days distinct dob dt flag free has hours is lat latitude lon long longitude match "
+    "months pop population risk sum tenure time valid"
 )
-TRANSACTION = OF_TRANSACTION | {"claim", "invoice", "record", "row", "beleg"}
-AMOUNT = frozenset({"amount", "amt", "betrag", "importe", "montant", "umsatz", "summe", "value", "price", "total"})
-NO_AMOUNT = frozenset(
-    {
-        *("min", "max", "avg", "mean", "median", "std", "diff", "old", "new", "ratio", "count", "cnt", "rate", "pct"),
-        *(
-            "balance",
-            "limit",
-            "since",
-            "prev",
-            "previous",
-            "last",
-            "usd_rate",
-            "distance",
-            "velocity",
-            "rolling",
-            "per",
-        ),
-        *("score", "change", "share", "percent", "sent", "received", "units"),
-    }
-)
-MEASURE = NO_AMOUNT | frozenset(
-    {
-        *(
-            "lat",
-            "long",
-            "lon",
-            "latitude",
-            "longitude",
-            "age",
-            "amount",
-            "amt",
-            "risk",
-            "days",
-            "hours",
-            "time",
-            "date",
-            "dt",
-        ),
-        *(
-            "distinct",
-            "valid",
-            "free",
-            "flag",
-            "is",
-            "has",
-            "pop",
-            "population",
-            "tenure",
-            "months",
-            "match",
-            "sum",
-            "dob",
-        ),
-    }
-)
-ATTRIBUTE = frozenset(
-    {
-        *(
-            "city",
-            "state",
-            "country",
-            "zip",
-            "zipcode",
-            "postcode",
-            "plz",
-            "category",
-            "cat",
-            "type",
-            "kind",
-            "brand",
-            "os",
-        ),
-        *(
-            "status",
-            "gender",
-            "sex",
-            "segment",
-            "level",
-            "job",
-            "occupation",
-            "model",
-            "make",
-            "browser",
-            "mcc",
-            "region",
-        ),
-        *("code", "currency", "channel", "method", "mode", "domain", "chip", "location", "town", "street"),
-    }
+ATTRIBUTE = _set(
+    "brand browser cat category channel chip city code country currency domain gender job kind level location "
+    "make mcc method mode model occupation os plz postcode region segment sex state status street town type "
+    "zip zipcode"
 )
 
 ENTITIES: tuple[tuple[str, frozenset[str]], ...] = (
-    ("card", frozenset({"card", "cc", "pan", "creditcard", "karte", "kartennummer", "tarjeta"})),
-    ("device", frozenset({"device", "fingerprint", "imei", "dev", "geraet"})),
-    ("ip", frozenset({"ip", "ipaddress", "ipv4", "ipv6"})),
-    ("email", frozenset({"email", "mail"})),
-    ("phone", frozenset({"phone", "mobile", "telephone", "msisdn", "telefon"})),
-    ("terminal", frozenset({"terminal", "pos", "atm"})),
-    (
-        "merchant",
-        frozenset({"merchant", "merch", "shop", "vendor", "store", "seller", "haendler", "händler", "comercio"}),
-    ),
-    ("recipient", frozenset({"dest", "destination", "recipient", "beneficiary", "payee", "receiver"})),
+    ("card", _set("card cc creditcard karte kartennummer pan tarjeta")),
+    ("device", _set("dev device fingerprint geraet imei")),
+    ("ip", _set("ip ipaddress ipv4 ipv6")),
+    ("email", _set("email mail")),
+    ("phone", _set("mobile msisdn phone telefon telephone")),
+    ("terminal", _set("atm pos terminal")),
+    ("merchant", _set("comercio haendler händler merch merchant seller shop store vendor")),
+    ("recipient", _set("beneficiary dest destination payee receiver recipient")),
     (
         "customer",
-        frozenset(
-            {
-                *(
-                    "customer",
-                    "client",
-                    "user",
-                    "cust",
-                    "payer",
-                    "orig",
-                    "origin",
-                    "holder",
-                    "member",
-                    "sender",
-                    "buyer",
-                ),
-                *("kunde", "kunden", "cliente", "consumer", "insured", "provider"),
-            }
+        _set(
+            "buyer client cliente consumer cust customer holder insured kunde kunden member orig origin payer sender "
+            "user"
         ),
     ),
-    ("account", frozenset({"account", "acct", "iban", "konto", "cuenta"})),
-    ("address", frozenset({"address", "wallet"})),
+    ("provider", _set("provider")),
+    ("account", _set("account acct cuenta iban konto")),
+    ("address", _set("address wallet")),
 )
 """Roles of entities by the words that hint at them, the most telling first: `card_holder_ip` is an IP address."""
+
+
+def identifies(name: str) -> bool:
+    """Whether a name ends with a word for an identifier, or begins with one; `id_07` is one of a series of numbers."""
+    found = words(name)
+    return bool(found) and (found[-1] in IDENTIFIER or (found[0] in IDENTIFIER and not is_numbered(name)))
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a name is one of a series: `card2`, `V17`."""
+    return words(name)[-1:] != [] and words(name)[-1].isdigit()
 
 
 def entity_role(name: str) -> str | None:

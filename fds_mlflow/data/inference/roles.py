@@ -90,13 +90,13 @@ def is_index(column: Column) -> bool:
 
 def _identify(free: Mapping[str, Column], made: Roles) -> None:
     unique = [column for column in free.values() if column.survey.is_unique() and _is_code(column)]
-    fitting = [c for c in unique if names.has(c.name, names.IDENTIFIER | names.TRANSACTION) or _is_one_word(c)]
+    fitting = [c for c in unique if names.identifies(c.name) or names.has(c.name, names.TRANSACTION) or _is_one_word(c)]
     if not fitting:
         return
 
     def rank(column: Column) -> tuple[bool, bool, bool, bool]:
         name = column.name
-        own, identifies = names.has(name, names.TRANSACTION), names.has(name, names.IDENTIFIER)
+        own, identifies = names.has(name, names.TRANSACTION), names.identifies(name)
         return own and identifies, identifies, own, names.entity_role(name) is None
 
     best = max(fitting, key=rank)
@@ -108,7 +108,10 @@ def _identify(free: Mapping[str, Column], made: Roles) -> None:
 
 
 def _is_one_word(column: Column) -> bool:
-    return column.numbers is None and not column.texts.dropna().head(200).str.contains(" ").any()
+    """Whether the values are texts without a space, in a column that is not named like a measure."""
+    if column.numbers is not None or names.has(column.name, names.MEASURE):
+        return False
+    return not column.texts.dropna().head(200).str.contains(" ").any()
 
 
 def _is_code(column: Column) -> bool:
@@ -155,15 +158,14 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
     """Codes that come again: by the name the role, by the repetition whether it is one."""
     fitting = [c for c in free.values() if c.name not in made.left_out and _is_code(c) and _comes_again(c)]
     for column in sorted(fitting, key=_entity_rank):
-        role = _shown_role(column) or names.entity_role(column.name)
-        if role is None and names.has(column.name, names.IDENTIFIER) and not names.has(column.name, names.MEASURE):
-            role = names.as_role(column.name)
-        if role is None or names.has(column.name, names.PERSON):
+        hinted = _shown_role(column) or names.entity_role(column.name)
+        if hinted is None and (not names.identifies(column.name) or names.has(column.name, names.MEASURE)):
             continue
-        if role in made.entities or role in RESERVED or (role in free and free[role] is not column):
-            role = names.as_role(column.name)
-            if role in made.entities or role in RESERVED or (role in free and free[role] is not column):
-                continue
+        if names.has(column.name, names.PERSON):
+            continue
+        role = next((name for name in _role_names(column, hinted) if _is_free(name, column, free, made)), None)
+        if role is None:
+            continue
         made.entities[role] = column.name
         made.reasons[column.name] = (
             f"{column.distinct:,} values in {rows:,} rows, {column.survey.repetition:.1f} rows each on average;"
@@ -171,9 +173,20 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
         )
 
 
+def _role_names(column: Column, hinted: str | None) -> list[str]:
+    """What the role may be called: as its kind, else by the column's own name; not a second time for `card2`."""
+    own = [] if hinted is not None and names.is_numbered(column.name) else [names.as_role(column.name)]
+    return [*([hinted] if hinted is not None else []), *own, *(f"{name}_code" for name in own)]
+
+
+def _is_free(role: str, column: Column, free: Mapping[str, Column], made: Roles) -> bool:
+    """Whether no other column has the name of a role, or that role."""
+    return role not in made.entities and role not in RESERVED and free.get(role, column) is column
+
+
 def _entity_rank(column: Column) -> tuple[bool, bool]:
     """Names that say id before others, so that `merchant_id` is the merchant and not `merchant_name`."""
-    return not names.has(column.name, names.IDENTIFIER), column.numbers is None
+    return not names.identifies(column.name), column.numbers is None
 
 
 def _comes_again(column: Column) -> bool:
@@ -211,12 +224,16 @@ def _place(column: Column, made: Roles, rows: int) -> None:
     if column.numbers is not None:
         _place_number(column, made, rows)
         return
-    average = column.texts.dropna().head(1_000).str.len().mean()
+    some = column.texts.dropna().head(1_000)
+    average = some.str.len().mean()
+    if names.has(name, names.TIME) and some.str.count(r"\d").median() >= 4:
+        made.left_out[name] = f"a time by its name, which does not read as one: {column.examples}"
+        return
     if names.has(name, names.PERSON) and column.distinct > _FEWEST:
         made.left_out[name] = f"names of persons, such as {column.examples}"
     elif column.survey.repetition < 1.05 or column.distinct > rows / 2:
         what = "free text" if " " in column.example else "codes"
-        made.left_out[name] = f"{what} that hardly comes again: {column.distinct:,} values in {rows:,} rows"
+        made.left_out[name] = f"{what} whose values hardly come again: {column.distinct:,} in {rows:,} rows"
     elif column.distinct > _CATEGORIES or average > 2 * _LONG_TEXT:
         made.left_out[name] = f"too many values for a category: {column.distinct:,}, such as {column.examples}"
     else:
@@ -235,7 +252,8 @@ def _gaps(column: Column) -> str:
 def _place_number(column: Column, made: Roles, rows: int) -> None:
     name = column.name
     assert column.numbers is not None
-    kind = names.has(name, names.IDENTIFIER | names.ATTRIBUTE) or names.entity_role(name) is not None
+    kind = names.identifies(name) or names.has(name, names.ATTRIBUTE) or names.entity_role(name) is not None
+    kind = kind and not names.is_numbered(name)
     if kind and column.integers and not names.has(name, names.MEASURE):
         if column.distinct <= _CATEGORIES and column.survey.repetition >= 1.05:
             made.categorical.append(name)

@@ -160,7 +160,7 @@ def survey(tables: Iterable[pa.Table]) -> Survey:
         for name, column in columns.items():
             column.update(table[name])
         spread.add(table)
-    return Survey(rows, empty, columns, spread.table() if spread is not None else pa.table({}))
+    return Survey(rows, empty, columns, spread.table() if spread is not None and rows else pa.table({}))
 
 
 def _without_empty(table: pa.Table) -> pa.Table:

@@ -147,12 +147,13 @@ def _clock(column: Column) -> str | None:
 def _with_clock(columns: dict[str, Column], date: Reading, clocks: list[tuple[Column, str]]) -> Reading | None:
     """A date together with the time of day that most likely is its own: by a word in common, else the first."""
     own = [(c, f) for c, f in clocks if c.name not in date.columns]
-    if not own or (len(date.columns) == 1 and columns[date.columns[0]].moments is not None):
+    if not own:
         return None
     shared = set(names.words(" ".join(date.columns)))
     column, form = max(own, key=lambda item: (len(shared & set(names.words(item[0].name))), item[1] != "%H"))
     item = f"{date.keys.get('time_format', '%Y-%m-%d')} {form}"
-    texts = columns[date.columns[0]].texts
+    first = columns[date.columns[0]]
+    texts = first.texts if first.moments is None else first.texts.str[:10]  # a day stored as its midnight
     for name in (*date.columns[1:], column.name):
         texts = texts + " " + columns[name].texts
     moments = _parse(texts, item)
