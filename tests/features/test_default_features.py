@@ -50,8 +50,8 @@ def test_without_an_amount_there_are_no_means() -> None:
     assert compute(read(amount=None), spec).features == spec.names
 
 
-def test_an_entity_can_be_a_category_under_its_own_name() -> None:
-    """An entity that is also named under `categorical` is a feature beside its windows, in memory and from a frame."""
+def test_an_entity_can_be_a_category_under_its_own_name(tmp_path: Path) -> None:
+    """An entity that is also named under `categorical` is a feature beside its windows, on every road to features."""
     transactions = read(categorical=["shop"])
     table = compute(transactions, default_spec(transactions))
     assert table.categorical == ["shop"]
@@ -59,6 +59,9 @@ def test_an_entity_can_be_a_category_under_its_own_name() -> None:
     assert table.x["shop_count_30d"].tolist() == [1, 1, 2, 2, 3, 3]
     bare = compute(transactions.frame, default_spec(transactions.schema))
     pd.testing.assert_frame_equal(bare.x, table.x)
+    orders().to_parquet(tmp_path / "orders.parquet")
+    file = compute_file(tmp_path / "orders.parquet", transactions.schema, table.spec, tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(file.path), table.frame, check_dtype=False)
 
 
 @pytest.mark.parametrize(

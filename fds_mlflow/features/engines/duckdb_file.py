@@ -130,6 +130,7 @@ class _Work:
         self.source = source
         self.schema = schema
         self.spec = spec
+        self.keys: list[str] = []
         self.columns: list[str] = []  # of the table kept, in the order k0, k1, ...
         self.computed: dict[str, str] = {}  # feature -> its expression in the last join
         self.tables: list[str] = []
@@ -167,7 +168,8 @@ class _Work:
             genuine, genuine_known = map(sum, zip((genuine, genuine_known), genuine_labels(frame), strict=True))
             spans.append(frame["time"].agg(["min", "max"]))
             given = staged(frame, self.spec, rows)
-            plain = {name: frame[name] for name in keys(kinds)} | plain_features(frame, self.spec)
+            self.keys = keys(kinds)
+            plain = {name: frame[name] for name in self.keys} | plain_features(frame, self.spec)
             self.columns = list(plain)
             kept = {f"k{i}": pa.array(values, from_pandas=True) for i, values in enumerate(plain.values())}
             self._insert("given", given, create=rows == 0)
@@ -219,9 +221,8 @@ class _Work:
         """Join and write a stretch of rows at a time."""
         from pyarrow import parquet
 
-        keys = [name for name in self.columns if name not in self.spec.names]
         kept = {name: f"kept.k{i}" for i, name in enumerate(self.columns)}
-        names = [*keys, *self.spec.names]
+        names = list(dict.fromkeys([*self.keys, *self.spec.names]))  # an entity may be a category too
         select = ", ".join(f"{self.computed.get(name) or kept[name]} AS o{i}" for i, name in enumerate(names))
         labelled = f" AND k{self.columns.index('label')} IS NOT NULL" if "label" in self.columns else ""
         writer = None
