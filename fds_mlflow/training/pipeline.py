@@ -191,7 +191,7 @@ def _logged(
     warnings = warnings_of(split, parts, metrics)
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
-    notes = (*split.notes, *scorer.notes, *notes_of(parts))
+    notes = (*split.notes, *scorer.notes, *notes_of(parts, metrics, target_fpr))
     own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         own["fds.warnings"] = json.dumps(warnings, ensure_ascii=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fds_mlflow.core.text.numbers import percent
 from fds_mlflow.training.leakage import separating
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 ENOUGH_FRAUDS = 20
 
 _SHOWN = 8
+
+#: Fewer rows than the threshold may flag make no share.
+_SHOWN_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,18 @@ def warnings_of(split: Split, parts: Mapping[str, PartCounts], metrics: Mapping[
     return tuple(found)
 
 
-def notes_of(parts: Mapping[str, PartCounts]) -> tuple[str, ...]:
-    """What else to know about the figures."""
-    frauds = parts["test"].frauds
-    if frauds is None or frauds >= ENOUGH_FRAUDS:
-        return ()
-    return (f"the test part holds {frauds} frauds, fewer than {ENOUGH_FRAUDS}: figures on it are rough",)
+def notes_of(parts: Mapping[str, PartCounts], metrics: Mapping[str, float], target_fpr: float) -> tuple[str, ...]:
+    """What else to know about the figures: few frauds to test on, a threshold that flags less than it may."""
+    found = []
+    tested = parts["test"].frauds
+    if tested is not None and tested < ENOUGH_FRAUDS:
+        found.append(f"the test part holds {tested} frauds, fewer than {ENOUGH_FRAUDS}: figures on it are rough")
+    validation = parts["validation"]
+    reached = metrics.get("val_false_positive_rate", metrics["val_flagged_rate"])
+    allowed = target_fpr * (validation.rows - (validation.frauds or 0))
+    if validation.flagged and reached < target_fpr / 2 and allowed >= _SHOWN_ROWS:
+        found.append(
+            f"the threshold flags {percent(reached)} of the genuine validation rows, not {percent(target_fpr)}: many "
+            "rows share one score"
+        )
+    return tuple(found)

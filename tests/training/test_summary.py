@@ -11,7 +11,7 @@ from fds_mlflow.training.summary import counted, notes_of, warnings_of
 from tests.support.tables import table
 
 SPLIT = stratified(table())
-GOOD = {"val_roc_auc": 0.8}
+GOOD = {"val_roc_auc": 0.8, "val_false_positive_rate": 0.02, "val_flagged_rate": 0.03}
 
 
 def scores(value: float) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def test_each_part_is_counted() -> None:
 def test_a_sound_validation_warns_of_nothing() -> None:
     """Enough frauds, a ranking better than chance, something flagged."""
     assert warnings_of(SPLIT, counted(SPLIT, scores(0.5), 0.5), GOOD) == ()
-    assert notes_of(counted(SPLIT, scores(0.5), 0.5)) == ()
+    assert notes_of(counted(SPLIT, scores(0.5), 0.5), GOOD, 0.02) == ()
 
 
 def test_a_validation_that_says_nothing_warns() -> None:
@@ -41,7 +41,7 @@ def test_a_validation_that_says_nothing_warns() -> None:
     few = {**parts, "validation": replace(parts["validation"], frauds=19), "test": replace(parts["test"], frauds=3)}
     (warning,) = warnings_of(SPLIT, few, GOOD)
     assert "19 frauds, fewer than 20" in warning
-    assert "3 frauds" in notes_of(few)[0]
+    assert "3 frauds" in notes_of(few, GOOD, 0.02)[0]
     for area in (0.5, 0.43):
         (warning,) = warnings_of(SPLIT, parts, {"val_roc_auc": area})
         assert f"no better than chance (ROC AUC {area:.3f})" in warning
@@ -49,6 +49,14 @@ def test_a_validation_that_says_nothing_warns() -> None:
     assert "flags nothing" in warning
     twenty = {**parts, "validation": replace(parts["validation"], frauds=20)}
     assert warnings_of(SPLIT, twenty, {"val_roc_auc": 0.51}) == ()
+
+
+def test_a_threshold_that_flags_less_than_it_may_is_noted() -> None:
+    """Where many rows share one score the target cannot be reached: how far it is missed is said."""
+    parts = counted(SPLIT, scores(0.5), 0.5)
+    (note,) = notes_of(parts, {**GOOD, "val_false_positive_rate": 0.005}, 0.02)
+    assert "flags 0.50 % of the genuine validation rows, not 2.00 %" in note
+    assert notes_of(parts, {**GOOD, "val_false_positive_rate": 0.0}, 0.001) == ()  # less than a row in 700
 
 
 def test_leaking_features_are_warned_of_by_name_however_many() -> None:
