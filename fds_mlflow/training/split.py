@@ -82,14 +82,7 @@ def by_time(
         DataError: A part without rows, without fraud or without genuine transactions.
     """
     fractions = _checked_fractions(fractions)
-    if not has_time(table):
-        raise ConfigError(
-            f"{table.source} has no time to split by",
-            fix="name the column under 'time' in the schema, or cut at random: leave --split out",
-        )
-    pause = _delay(table.frame, 0.9) if gap is None else np.timedelta64(gap, "us")
-    if pause < np.timedelta64(0, "us"):
-        raise ConfigError(f"the gap of {gap} is negative", fix="give the label delay as zero or more")
+    pause = _pause(table, gap)
     time = table.frame["time"].to_numpy().astype("datetime64[us]")
     fix = _longer(table, pause, given=gap is not None)
     if dates is None:
@@ -115,6 +108,23 @@ def by_time(
         late[part] = int(unknown.sum())
         facts[f"split_{part}_late_labels"] = str(late[part])
     return _cut(table, masks, facts, fix, _left_out(facts, pause, late))
+
+
+def _pause(table: FeatureTable, gap: timedelta | None) -> np.timedelta64:
+    """The gap that was asked for, else the usual delay of the labels.
+
+    Raises:
+        ConfigError: There is no time to split by, or the gap is negative.
+    """
+    if not has_time(table):
+        raise ConfigError(
+            f"{table.source} has no time to split by",
+            fix="name the column under 'time' in the schema, or cut at random: leave --split out",
+        )
+    pause = _delay(table.frame, 0.9) if gap is None else np.timedelta64(gap, "us")
+    if pause < np.timedelta64(0, "us"):
+        raise ConfigError(f"the gap of {gap} is negative", fix="give the label delay as zero or more")
+    return pause
 
 
 def _longer(table: FeatureTable, pause: np.timedelta64, *, given: bool) -> str:

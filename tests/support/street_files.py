@@ -168,7 +168,7 @@ def dollars(folder: Path, rows: int) -> Written:
 
 
 def short_dates(folder: Path, rows: int) -> Written:
-    """`4/18/15 2:47`, and an address beside an email."""
+    """`4/18/15 2:47`, and emails in the place of customers."""
     w = world(rows)
     times = [f"{t.month}/{t.day}/{t.year % 100:02d} {t.hour}:{t.minute:02d}" for t in w["time"]]
     frame = pd.DataFrame(
@@ -421,7 +421,7 @@ def spreadsheet(folder: Path, rows: int) -> Written:
 
 
 def months(folder: Path, rows: int) -> Written:
-    """`03-Jan-2025 02:07 PM`, microseconds of a signup, labels TRUE and FALSE."""
+    """`03-Jan-2025 02:07 PM`, a signup beside the purchase, labels TRUE and FALSE."""
     w = world(rows)
     frame = pd.DataFrame(
         {
@@ -529,7 +529,7 @@ SHAPES = (
         amount="total_claim_amount",
     ),
     _shape(one_two, None, "target", time="time", separator="|", amount="amount"),
-    _shape(verdicts, "verdict", "verdict", missing=["unknown"], time="time", time_format="%Y-%m-%d %H:%M:%S UTC"),
+    _shape(verdicts, None, "verdict", missing=["unknown"], time="time", time_format="%Y-%m-%d %H:%M:%S UTC"),
     _shape(
         chargebacks,
         None,

@@ -82,15 +82,8 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     validation_matrix = prepare.transform(split.validation.x)
     forest, curve = _grow(effective, seed, train_matrix, validation_matrix, split)
     decision = forest.decision_function(validation_matrix if split.labelled else train_matrix)
-    labels = split.validation.y if split.labelled else None
-    model = Pipeline(
-        [
-            ("prepare", prepare),
-            ("forest", _as_transformer(forest)),
-            ("score", _score_map(decision, labels, float(forest.offset_))),
-        ]
-    )
-
+    score = _score_map(decision, split.validation.y if split.labelled else None, float(forest.offset_))
+    model = Pipeline([("prepare", prepare), ("forest", _as_transformer(forest)), ("score", score)])
     importance, unit = _importance(model, split.validation, labelled=split.labelled, seed=seed)
     return FittedScorer(
         algorithm="isolation_forest",
