@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.text.duration import parse_duration
-from fds_mlflow.data import readers
+from fds_mlflow.data import delimited, parquet_file
 from fds_mlflow.data.transactions import Schema, load
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_file
@@ -300,8 +300,8 @@ class TestFile:
         self, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """From file to file, in many stretches, every number, dtype, digest and period is the one from memory."""
-        monkeypatch.setattr(readers, "_PARQUET_ROWS", 700)
-        monkeypatch.setattr(readers, "_CSV_BLOCK", 50_000)
+        monkeypatch.setattr(parquet_file, "_ROWS", 700)
+        monkeypatch.setattr(delimited, "_BLOCK", 50_000)
         monkeypatch.setattr(duckdb_file, "_STRETCH", 900)
         source = simulate.transactions(3_000, seed=8, fraud_rate=0.05).sample(frac=1, random_state=3)
         source.loc[source.index[:50], ["device_id", "account_age_days"]] = None
