@@ -11,7 +11,8 @@ import pyarrow as pa
 from fds_mlflow.data.request import Request
 from fds_mlflow.errors import DataError
 
-_ROWS = 500_000
+_ROWS, _CELLS = 500_000, 8_000_000
+"""Most rows, and most values, of a stretch."""
 
 
 def names(path: Path) -> list[str]:
@@ -36,7 +37,7 @@ def tables(path: Path, request: Request, columns: list[str]) -> Iterator[pa.Tabl
 
     with _readable(path), parquet.ParquetFile(path) as file:
         done = 0
-        for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+        for batch in file.iter_batches(batch_size=max(1, min(_ROWS, _CELLS // max(1, len(columns)))), columns=columns):
             yield pa.Table.from_batches([batch])
             done += batch.num_rows
             request.report(done, file.metadata.num_rows)

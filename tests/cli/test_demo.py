@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -14,6 +15,7 @@ from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.rollouts import canary
+from tests.support.street_files import Written, bare, hours
 
 
 @pytest.mark.campaign
@@ -60,3 +62,19 @@ def _test_set(model: ManagedModel, version: int) -> object:
     run_id = model.session.version(version).run_id
     assert run_id is not None
     return read_test_set(mlflow.MlflowClient(model.session.tracking_uri), run_id)
+
+
+@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.parametrize("write", [bare, hours])
+def test_the_demo_runs_on_files_of_the_street(
+    write: Callable[[Path, int], Written], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a schema, an id, an amount or a time, and on few rows, the story is told to its end."""
+    monkeypatch.chdir(tmp_path)
+    source, _ = write(tmp_path, 700)
+    demo.run(Path("demo"), data=source, label="isFraud" if write is hours else None)
+    assert (tmp_path / "demo" / "inferred.schema.yaml").stat().st_size
+    uri = f"sqlite:///{tmp_path / 'demo' / 'mlflow.db'}"
+    model = ManagedModel("fraud", tracking_uri=uri, registry_uri=uri)
+    assert model.overview().champion is not None

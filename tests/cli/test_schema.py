@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from fds_mlflow.cli import demo, main
 from fds_mlflow.cli.output.progress import bar
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError
+from tests.support.places import ROOT
 from tests.support.street_files import dollars, european, hours, wide
 
 
@@ -74,6 +77,14 @@ def test_a_label_without_data_is_wrong_usage() -> None:
     done = CliRunner().invoke(main, ["demo", "--label", "x"])
     assert done.exit_code == 2
     assert "--data" in done.output
+
+
+def test_make_passes_on_what_it_is_given() -> None:
+    """`make demo DATA=... LABEL=...` takes names with spaces and question marks."""
+    command = ["make", "-n", "-o", ".venv/.ready", "demo", "DATA=my file.csv", "LABEL=Is Fraud?"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    last = done.stdout.strip().splitlines()[-1]
+    assert shlex.split(last)[-4:] == ["--data", "my file.csv", "--label", "Is Fraud?"]
 
 
 class _Terminal(io.StringIO):

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fds_mlflow.data import delimited
 from fds_mlflow.data.inference import InferredSchema, infer
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import load
@@ -284,6 +285,17 @@ def test_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
     infer(written(small(), tmp_path), progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
+
+
+def test_progress_is_of_what_was_given_not_of_what_was_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of many stretches moves the bar with each of them, though the reader has long read on."""
+    monkeypatch.setattr(delimited, "_BLOCK", 1_000)
+    shares: list[float] = []
+    infer(written(small(), tmp_path), progress=shares.append)
+    assert len(shares) > 4
+    assert max(np.diff([0.0, *shares])) < 0.3
 
 
 def test_the_answer_for_machines_is_plain(tmp_path: Path) -> None:
