@@ -49,6 +49,9 @@ _SERVERS = {
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
+_QUICK_CASES = 4
+"""So many cases of a test are in the quick run."""
+
 
 class FakeClock:
     """A clock that stands still until somebody sleeps or moves it."""
@@ -74,7 +77,10 @@ class FakeClock:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who asks for a server is slow, and so is a campaign: `-m "not slow"` leaves both out."""
+    """Who asks for a server is slow, and so is a campaign, and of a test's cases what comes after the first four.
+
+    `-m "not slow"` leaves them out: it proves each promise once.
+    """
     met: Counter[str] = Counter()
     for item in items:
         test = item.nodeid.partition("[")[0]
@@ -82,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (tested := item.get_closest_marker("tested")) is not None and met[test] > tested.args[0]:
             item.add_marker(pytest.mark.campaign)
         groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
-        if groups or item.get_closest_marker("campaign"):
+        if groups or met[test] > _QUICK_CASES or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
         if groups:
             item.add_marker(pytest.mark.xdist_group(max(groups)))

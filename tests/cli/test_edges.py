@@ -284,6 +284,7 @@ def test_wrong_usage_is_one_json_value_too(verb: str, mlflow_uri: str) -> None:
     assert "Usage:" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_or_read_only(values: dict[str, str], mlflow_uri: str, tmp_path: Path) -> None:
     """A store that somebody holds, and labels that cannot be written, are said to be so."""
     url = f"sqlite:///{tmp_path}/held.db"

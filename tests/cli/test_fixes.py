@@ -99,6 +99,7 @@ def test_no_message_names_half_a_command() -> None:
             assert not half, (place, quoted)
 
 
+@pytest.mark.slow
 def test_every_option_that_a_message_names_exists() -> None:
     """Each --option in a message of the package is one of the command line's, spelled as it is there."""
     known = {option for command in COMMANDS.values() for p in command.params for option in (*p.opts, *p.secondary_opts)}
@@ -224,6 +225,7 @@ def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud
     assert fds(*words, option).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.tested(3)
 @pytest.mark.parametrize(
     ("words", "value"),

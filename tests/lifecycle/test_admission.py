@@ -359,6 +359,7 @@ def test_the_command_line_compares_on_data_that_a_person_names(offline: Offline)
         assert "clearly worse than champion 1 on the given rows" in json.loads(refused.stdout)["error"]
 
 
+@pytest.mark.slow
 def test_data_is_described_only_where_it_is_given(offline: Offline) -> None:
     """A schema without data is wrong usage, never silently dropped; an empty text is `mlflow run`'s way of none."""
     offline.register("better")

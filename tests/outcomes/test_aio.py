@@ -43,6 +43,7 @@ def _history() -> tuple[list[OutcomeRecord], list[CaseRecord]]:
     return outcomes, cases
 
 
+@pytest.mark.slow
 async def test_gives_the_answers_of_its_twin(url: str) -> None:
     """The same writes and questions have the same answers, sync or async."""
     outcomes, cases = _history()

@@ -136,6 +136,7 @@ class TestLabels:
             tally = only(store.evidence("fraud", "R", SLOW, as_of=NOON + DAY))
             assert (tally.labelled, dict(tally.events)) == (1, {EventKind.MISSED_FRAUD: 1})
 
+    @pytest.mark.slow
     def test_an_outcome_written_late_is_taken_in(self, store: OutcomeStore) -> None:
         """An outcome that was spooled for longer than the maturity age is counted with its label."""
         store.record([outcome()])

@@ -186,6 +186,7 @@ def test_there_must_be_something_to_fly(release: Make) -> None:
 # --- silence, faults, several autopilots ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("undecided", list(Undecided))
 def test_silence_never_promotes(release: Make, undecided: Undecided) -> None:
     """Without any traffic nothing advances, however long it lasts; at most it is aborted."""

@@ -107,6 +107,7 @@ def test_the_scores_are_those_of_pyfunc(logged: Logged):
     assert np.abs(np.array([native.row(row) for row in rows]) - expected).max() <= logged.tolerance
 
 
+@pytest.mark.slow
 def test_those_who_embed_a_version_get_the_same_scores_sooner(logged: Logged):
     """A scorer with its compiled scorer answers frames and single transactions as the one without."""
     kinds = logged.kinds

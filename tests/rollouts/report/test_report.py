@@ -154,6 +154,7 @@ def test_a_watch_is_told_from_the_champion_s_side() -> None:
     assert summary(again(trial, {}, {})).startswith("The watch of champion 3 against its control 4 is over.")
 
 
+@pytest.mark.slow
 def test_a_rollout_nobody_recorded_says_so() -> None:
     """Without a tracking run the history still gives steps, events and the decision."""
     trial = Trial(SMALL)
