@@ -482,3 +482,12 @@ def test_an_entity_gives_way_to_a_column_of_its_name(tmp_path: Path) -> None:
     made = infer(written(frame, tmp_path))
     assert made.schema.entities == {"customer_code": "customer_id"}
     assert made.schema.categorical == ["customer"]
+
+
+def test_frauds_of_the_past_are_neither_label_nor_leak(tmp_path: Path) -> None:
+    """What is known of a customer's earlier frauds is a feature."""
+    frame = small(previous_fraud=np.arange(200) % 3 == 0).rename(columns={"label": "fraud_label"})
+    schema = infer(written(frame, tmp_path)).schema
+    assert schema.label == "fraud_label"
+    assert schema.categorical == ["previous_fraud"]
+    assert schema.known_later == []

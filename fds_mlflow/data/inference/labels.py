@@ -54,7 +54,7 @@ class Label:
 def candidates(survey: Survey) -> list[str]:
     """The columns that may be the label, all of the best kind: two values, and a name that says so."""
     two = {n: c for n, c in survey.columns.items() if c.values is not None and _is_binary(c.values)}
-    fraud = [n for n in two if names.holds(n, names.FRAUD)]
+    fraud = [n for n in two if names.holds(n, names.FRAUD) and not names.has(n, names.EARLIER)]
     if fraud:
         return fraud
     return [n for n in two if names.has(n, names.TARGET) or names.words(n) == ["flag"]] or _by_words(two)

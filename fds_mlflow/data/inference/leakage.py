@@ -84,7 +84,7 @@ def _second_label(column: Column) -> str | None:
     if (
         measured
         or not names.holds(column.name, names.CASE)
-        or names.has(column.name, frozenset({"count", "risk", "rate"}))
+        or names.has(column.name, names.EARLIER | {"count", "risk", "rate"})
     ):
         return None
     return f"by its name a verdict on the transaction, such as {column.examples}; move it if it is known at its time"

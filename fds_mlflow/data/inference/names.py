@@ -29,6 +29,9 @@ def _set(text: str) -> frozenset[str]:
 
 
 FRAUD = _set("betrug chargeback chargebacks fradulent fraud fraude fraudulent illicit laundering scam")
+EARLIER = _set("earlier historical history past prev previous prior")
+"""Words of what is known of the past: a fraud of last year is no label and no leak."""
+
 TARGET = _set("class ground label outcome target truth y")
 CASE = FRAUD | _set("dispute disputed flagged investigation refunded")
 """Words of what happens after a fraud."""

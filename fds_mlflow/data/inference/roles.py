@@ -161,8 +161,8 @@ def _find_entities(free: Mapping[str, Column], made: Roles, rows: int) -> None:
         hinted = _shown_role(column) or names.entity_role(column.name)
         if hinted is None and (not names.identifies(column.name) or names.has(column.name, names.MEASURE)):
             continue
-        if names.has(column.name, names.PERSON):
-            continue
+        if names.has(column.name, names.PERSON) or (hinted == "customer" and " " in column.example):
+            continue  # people's names: several have one, and it is nobody's business
         role = next((name for name in _role_names(column, hinted) if _is_free(name, column, free, made)), None)
         if role is None:
             continue
