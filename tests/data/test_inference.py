@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fds_mlflow.data import delimited
+from fds_mlflow.data import delimited, readers
 from fds_mlflow.data.inference import InferredSchema, infer
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import load
@@ -77,6 +77,9 @@ def test_every_column_is_accounted_for(shape: Shape, tmp_path: Path) -> None:
     source, options = shape.write(tmp_path, ROWS)
     made = infer(source, shape.label, **options)
     spoken = {item.column for item in made.evidence}
+    form = {"separator": made.schema.separator, "encoding": made.schema.encoding}
+    present = next(iter(readers.every_column(source, **form, **options))).column_names
+    assert set(present) == {*made.schema.columns(), *made.schema.known_later, *made.left_out}
     roles = made.schema.roles()
     assert not set(made.left_out) & (set(made.schema.columns()) | set(made.schema.known_later))
     for role in (*made.schema.entities, *made.schema.numeric, *made.schema.categorical):
@@ -491,3 +494,18 @@ def test_frauds_of_the_past_are_neither_label_nor_leak(tmp_path: Path) -> None:
     assert schema.label == "fraud_label"
     assert schema.categorical == ["previous_fraud"]
     assert schema.known_later == []
+
+
+@pytest.mark.slow
+def test_a_time_of_the_label_that_breaks_late_is_known_later(tmp_path: Path) -> None:
+    """One label that is known before its transaction, beyond the sample, closes its column to features all the same."""
+    n = 210_001
+    when = pd.Series(pd.Timestamp("2025-01-01") + pd.to_timedelta(np.arange(n) * 60, unit="s"))
+    label = np.arange(n) % 50 == 0
+    reported = (when + pd.Timedelta("2D")).where(label)
+    reported.iloc[210_000 - 1] = when.iloc[0]
+    frame = pd.DataFrame({"when": when, "fraud": label.astype(int), "reported_at": reported})
+    made = infer(frame)
+    assert made.schema.label_known_at is None
+    assert made.schema.known_later == ["reported_at"]
+    assert any("before their transaction" in item.reason for item in made.evidence)

@@ -63,7 +63,7 @@ def evidence(found: Findings, schema: Schema, dropped: dict[str, str]) -> tuple[
             Evidence("labels_mature", None, "the longest delay of a label; silence for so long counts as genuine")
         )
     said += [Evidence("entities", c, assigned.reasons[c]) for c in schema.entities.values()]
-    said += [Evidence("known_later", c, later.columns[c]) for c in schema.known_later if c in later.columns]
+    said += [Evidence("known_later", c, later.columns.get(c) or dropped[c]) for c in schema.known_later]
     said += [Evidence("numeric", c, assigned.reasons[c]) for c in schema.numeric]
     said += [Evidence("categorical", c, assigned.reasons.get(c) or "an entity too") for c in schema.categorical]
     if schema.missing:
@@ -78,16 +78,9 @@ def evidence(found: Findings, schema: Schema, dropped: dict[str, str]) -> tuple[
     ]
     said.append(Evidence("separator", None, found.form.separator_reason))
     said.append(Evidence("encoding", None, found.form.encoding_reason))
-    left = assigned.left_out | dropped
+    used = {*schema.columns(), *schema.known_later}
+    left = {column: reason for column, reason in (assigned.left_out | dropped).items() if column not in used}
     said += [Evidence("left_out", column, reason) for column, reason in left.items()]
-    used = set(schema.columns()) | set(schema.known_later) | set(left)
-    rest = [n for n in found.columns.by_name if n not in used]
-    said += [
-        Evidence(
-            "left_out", n, "the loader refused its role" if n in dropped else "it tells the same as another column"
-        )
-        for n in rest
-    ]
     return tuple(item for item in said if item.reason)
 
 

@@ -51,12 +51,6 @@ class Format:
         """Formats that read all of the values too."""
         return [rival for rival, unread in self.rivals if not unread]
 
-    @property
-    def to_the_day(self) -> bool:
-        """Whether all times are midnights."""
-        known = self.moments[~np.isnat(self.moments)]
-        return bool((known.astype("datetime64[D]") == known).all())
-
 
 def find_format(texts: pd.Series[str]) -> Format | None:
     """The format that reads all values of a column, None values apart; None if there is none.

@@ -12,8 +12,6 @@ from fds_mlflow.data.inference import names, steps
 from fds_mlflow.data.inference.columns import Column
 from fds_mlflow.data.inference.time_formats import Format, Moments, clock_format, find_format, in_order
 
-_DAY = np.timedelta64(1, "D")
-
 
 @dataclass(frozen=True)
 class Reading:
