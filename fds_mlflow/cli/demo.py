@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from fds_mlflow.cli.output import tables
 from fds_mlflow.cli.output.live import LiveView, showing
+from fds_mlflow.cli.output.progress import bar
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.model import ManagedModel
@@ -96,7 +97,9 @@ def run(
         DataError: The data does not fit the schema.
     """
     began = time.perf_counter()
-    source, inferred = Source(data or f"simulator:{rows}", schema).described(label)
+    with bar("Looking at the file") as progress:
+        source, inferred = Source(data or f"simulator:{rows}", schema, progress=progress).described(label)
+    source = replace(source, progress=None)  # the chapters have bars of their own
     folder = _empty(output)
     console = tables.console()
     if inferred is not None:
