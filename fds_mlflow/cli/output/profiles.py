@@ -120,6 +120,6 @@ def _features(found: Profile) -> Iterable[str]:
     yield f"features that fds train will make: {count:,}"
     for kind, names in found.features.items():
         listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        yield f"  {len(names):,} {kind}: {listed}"
+        yield f"  {kind} ({len(names):,}): {listed}"
     if not found.features:
         yield f"  {UNKNOWN}"
