@@ -49,8 +49,8 @@ _SERVERS = {
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
-_QUICK_CASES = 4
-"""So many cases of a test are in the quick run."""
+_QUICK_CASES, _TESTED_CASES = 4, 8
+"""So many cases of a test are in the quick run and in `make test`, unless the test's marker `tested` says otherwise."""
 
 
 class FakeClock:
@@ -85,13 +85,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         test = item.nodeid.partition("[")[0]
         met[test] += 1
-        if (tested := item.get_closest_marker("tested")) is not None and met[test] > tested.args[0]:
+        tested = item.get_closest_marker("tested")
+        if met[test] > (tested.args[0] if tested is not None else _TESTED_CASES):
             item.add_marker(pytest.mark.campaign)
         groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
         if groups or met[test] > _QUICK_CASES or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
-        if groups:
-            item.add_marker(pytest.mark.xdist_group(max(groups)))
+        # What a file trains or starts for its tests, one process trains or starts.
+        together = "integration" if item.get_closest_marker("integration") else test.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(max(groups, default=together)))
 
 
 @pytest.fixture

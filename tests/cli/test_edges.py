@@ -242,6 +242,7 @@ def test_every_address_that_cannot_work_has_its_fix(
         assert fix in said["fix"] or (which == "--outcomes" and "reached and written" in said["fix"]), (words, said)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("which", graded(["--tracking-uri", "--registry-uri", "--outcomes"]))
 def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[str, str], mlflow_uri: str) -> None:
@@ -256,6 +257,7 @@ def test_every_verb_takes_an_address_that_cannot_work(which: str, values: dict[s
             assert verb != "serve" or "%40" in result.stderr
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("missing", graded(["none.csv", "."]))
 @pytest.mark.slow
 def test_every_verb_takes_a_missing_file(missing: str, values: dict[str, str], mlflow_uri: str, tmp_path: Path) -> None:
@@ -318,6 +320,7 @@ def test_an_error_that_nobody_foresaw(monkeypatch: pytest.MonkeyPatch, mlflow_ur
 # --- standard output ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_what_a_model_prints_is_no_answer(mlflow_uri: str, tmp_path: Path) -> None:
     """A model whose code prints, through Python or past it, leaves standard output to the answer."""
@@ -341,6 +344,7 @@ def test_a_password_in_what_mlflow_prints_is_hidden(capsys: pytest.CaptureFixtur
     assert captured.out == '{"version": 1}\n'
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("encoding", graded(["ascii", "latin-1", "utf-8"]))
 @pytest.mark.slow
 def test_any_encoding_of_standard_output(encoding: str, mlflow_uri: str, tmp_path: Path) -> None:

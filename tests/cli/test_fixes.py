@@ -164,7 +164,7 @@ SITUATIONS: dict[str, tuple[list[list[str]], list[str], str, str]] = {
 }
 
 
-@pytest.mark.tested(4)
+@pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", graded(SITUATIONS))
 def test_the_command_in_the_fix_helps(situation: str, fraud: None) -> None:
@@ -192,6 +192,7 @@ def test_complete_by_force_is_spelled_out(fraud: None) -> None:
     assert fds(*(WORDS.get(word, word) for word in shlex.split(call)[1:])).exit_code == 0
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
 @pytest.mark.slow
 def test_a_missing_threshold_is_set_by_what_the_fix_says(verb: list[str], fraud: None) -> None:
@@ -215,6 +216,7 @@ def test_the_doctor_says_how_to_set_a_threshold(fraud: None) -> None:
     assert fds("doctor", "fraud").exit_code == 0
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("verb", graded([["promote"], ["canary", "start"]]))
 @pytest.mark.slow
 def test_new_columns_are_allowed_by_the_option_in_the_fix(verb: list[str], fraud: None) -> None:
@@ -265,6 +267,7 @@ def test_a_call_without_a_verb_is_told_the_verbs(words: list[str], mlflow_uri: s
     assert all(verb in fix for verb in main.commands["canary"].commands)  # type: ignore[attr-defined]
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("weight", graded(["100", "40"]))
 @pytest.mark.slow
 def test_what_the_plan_forbids_is_said_before_a_reason_is_asked_for(weight: str, fraud: None) -> None:

@@ -43,6 +43,7 @@ def write(frame: pd.DataFrame, **roles: object) -> tuple[str, ...]:
     return ("--data", "orders.csv")
 
 
+@pytest.mark.campaign
 def test_a_file_without_a_time_is_trained_on_and_compared(orders: pd.DataFrame) -> None:
     """The parts are drawn at random and this is said; no period is claimed; both algorithms and compare bear it."""
     data = write(orders, categorical=["shop"])
@@ -89,6 +90,7 @@ def test_a_feature_that_knows_the_label_is_named_and_not_staged(orders: pd.DataF
     assert {view.stage for view in ManagedModel("fraud").overview().versions} == {"None"}
 
 
+@pytest.mark.campaign
 def test_retrain_stages_what_is_sound(orders: pd.DataFrame) -> None:
     """Without the column that leaks the better version is staged; a validation with few frauds would be warned of."""
     made = fds("retrain", "fraud", *write(orders))

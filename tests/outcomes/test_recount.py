@@ -188,6 +188,7 @@ _records = st.builds(
 )
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @at_most(60)
 @given(example=_records)

@@ -132,6 +132,7 @@ def test_all_frauds_of_a_large_table_are_looked_at() -> None:
     assert called_out(with_feature(hidden, whole=whole)) == []
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("how", ["time", "stratified"])
@@ -140,6 +141,7 @@ def test_the_simulators_honest_features_raise_no_alarm(seed: int, how: str) -> N
     assert called_out(cut(featurised(Source("simulator:30000").read(seed=seed)), split=how)) == []
 
 
+@pytest.mark.campaign
 @pytest.mark.realdata
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.exists(), reason=f"the published data sets are not at {DATA}")

@@ -24,6 +24,7 @@ def _marked(shape: Shape) -> object:
     return pytest.param(shape, marks=mark, id=shape.name)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("shape", [_marked(shape) for shape in SHAPES])
 def test_two_commands_and_a_training(shape: Shape, tmp_path: Path, mlflow_uri: str) -> None:
     """`fds schema infer` and `fds data describe` lead to `fds train`, and that to a version."""

@@ -246,6 +246,7 @@ def rate_mixture(trials: Trials, share: float, *, idle: float, above: bool) -> f
 class TestShares:
     @pytest.mark.parametrize(("canary", "champion"), graded([(0.2, 0.4), (0.5, 0.5), (0.9, 0.95), (0.0, 0.3)]))
     @pytest.mark.slow
+    @pytest.mark.tested(1)
     def test_the_evidence_is_worth_at_most_one_within_the_hypothesis(self, canary: float, champion: float) -> None:
         """Every outcome of up to five trials each, added up with its chance: never more than 1 on average."""
         for m, n in product(range(6), range(1, 6)):

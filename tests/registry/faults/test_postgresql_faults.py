@@ -40,6 +40,7 @@ def test_a_whole_life_on_a_bad_network(on_postgresql: RegistryWorld, postgresql_
     live_through(on_postgresql, LONG)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("what", graded(["postgresql", "mlflow"], tested=1))
 def test_a_crash_in_the_middle_is_waited_for(
     what: str, on_postgresql: RegistryWorld, mlflow_on_postgresql: Server, postgresql_server: Postgresql

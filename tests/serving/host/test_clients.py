@@ -108,7 +108,7 @@ def test_clients_that_send_nothing_or_slowly_shut_nobody_out(start: Start, worke
         answered(address)
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "said",
     graded([b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1;", b"GET /", CHUNKED + b"0\r\nX: "], tested=2),
@@ -137,7 +137,7 @@ def test_what_does_not_end_stalls_nobody(start: Start, said: bytes) -> None:
             thread.join()
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("said", [b"GET /ping HTTP/1.1\r\nX: ", CHUNKED + b"1\r\n{\r\n5;"])
 def test_what_does_not_arrive_in_time_is_answered_408(start: Start, said: bytes) -> None:
     """A head, or a body in chunks, that comes byte by byte gets its answer although it never ends."""
@@ -153,6 +153,7 @@ def test_what_does_not_arrive_in_time_is_answered_408(start: Start, said: bytes)
     assert got.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.campaign
 def test_one_place_is_enough_for_clients_that_take_turns(start: Start) -> None:
     """Idle connections and requests that have their answer take no place: with one, all who take turns are served."""
     address = start("one place")

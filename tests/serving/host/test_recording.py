@@ -52,6 +52,7 @@ def test_outcomes_wait_for_the_store_and_a_killed_worker_costs_its_last_moment(s
     assert not _waiting(server)
 
 
+@pytest.mark.campaign
 def test_no_answer_without_an_outcome_when_the_server_ends(serve: Serve) -> None:
     """Told to stop under load, it answers what it has accepted: each answer has one outcome, each outcome an answer."""
     server = serve("ended", "--workers", "2").ready()

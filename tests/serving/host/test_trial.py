@@ -87,6 +87,7 @@ def _served(folder: Path, version: int) -> App:
     return app
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_example_with_a_gap_in_a_text_answers_as_a_request(tmp_path: Path, model: ManagedModel) -> None:
     """MLflow writes the gap as NaN into the example; that is a gap, for the trial and for whoever posts the file."""
@@ -156,6 +157,7 @@ def test_what_a_server_cannot_score_is_not_promoted(tmp_path: Path, model: Manag
     assert model.overview().champion is None
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_version_registered_anew_or_with_another_threshold_is_loaded_anew(
     tmp_path: Path, model: ManagedModel

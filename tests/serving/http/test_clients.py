@@ -87,6 +87,7 @@ async def test_a_client_that_offers_and_closes_gets_its_answer(app: App, path: s
     assert await answered(ScoreProtocol, app, [(offering(last, offer) + REQUESTS["another"], True)]) == expected
 
 
+@pytest.mark.tested(2)
 @pytest.mark.parametrize("name", graded(["in chunks", "a score", "rows", "labels", "a question"]))
 async def test_an_offer_may_be_cut_anywhere(app: App, name: str):
     """A request that offers HTTP/2 is answered alike wherever it is cut, and the connection goes on."""
