@@ -31,7 +31,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
 # `make test` takes the profile `tested`, `make test-all` that of campaigns.
-for _profile, _examples in (("quick", 10), ("tested", 30), ("campaign", 120)):
+for _profile, _examples in (("quick", 10), ("tested", 25), ("campaign", 120)):
     settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
 settings.load_profile("quick")
 
@@ -49,7 +49,7 @@ _SERVERS = {
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
-_QUICK_CASES, _TESTED_CASES = 4, 8
+_QUICK_CASES, _TESTED_CASES = 4, 6
 """So many cases of a test are in the quick run and in `make test`, unless the test's marker `tested` says otherwise."""
 
 

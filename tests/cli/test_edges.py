@@ -154,7 +154,7 @@ ANSWERS = {
 }
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     graded(
@@ -180,8 +180,8 @@ def test_every_verb_takes_what_a_server_answers(
                 told(CliRunner().invoke(main, words), words, verb)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
-@pytest.mark.tested(4)
 @pytest.mark.parametrize(
     ("answer", "verbs"),
     [

@@ -69,6 +69,7 @@ def test_a_file_without_a_time_is_trained_on_and_compared(orders: pd.DataFrame) 
     assert "leave --split out" in refused.stderr
 
 
+@pytest.mark.campaign
 def test_a_feature_that_knows_the_label_is_named_and_not_staged(orders: pd.DataFrame) -> None:
     """On standard error, in JSON, in run, version and description; `retrain` says why it stages nothing."""
     data = write(orders, numeric=["closed"])

@@ -47,6 +47,7 @@ def small(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": fraud, "x": np.random.default_rng(0).normal(size=200).round(3), **columns})
 
 
+@pytest.mark.tested(24)
 @pytest.mark.parametrize("shape", MARKED)
 def test_every_shape_is_inferred_and_read(shape: Shape, tmp_path: Path) -> None:
     """The schema of each shape says what there is, and the loader reads the file by it."""

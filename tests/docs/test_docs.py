@@ -90,6 +90,7 @@ class TestReadme:
         assert len([line for line in lines[:start] if line.startswith("- ")]) <= 5
         assert len([line for line in lines[1:start] if line and not line.startswith("- ")]) == 1
 
+    @pytest.mark.campaign
     @pytest.mark.slow
     def test_its_example_runs(self, mlflow_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
         """The code on the first screen does what its comments say, with nothing added."""

@@ -296,6 +296,7 @@ class TestTable:
 class TestFile:
     @pytest.mark.parametrize("suffix", ["parquet", "csv.gz"])
     @pytest.mark.slow
+    @pytest.mark.tested(1)
     def test_a_file_gives_the_same_numbers_as_memory(
         self, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

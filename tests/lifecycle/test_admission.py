@@ -324,6 +324,7 @@ def _fds(*words: str) -> Any:
     return CliRunner().invoke(main, words)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_command_line_compares_too(offline: Offline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused with exit code 1 and the fix; by force and a reason it is done, and JSON carries the numbers."""
@@ -344,6 +345,7 @@ def test_the_command_line_compares_too(offline: Offline, monkeypatch: pytest.Mon
     assert value["comparison"]["frauds"] == 60
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_command_line_compares_on_data_that_a_person_names(offline: Offline) -> None:
     """The test part of the named transactions takes the place of the version's own test set."""

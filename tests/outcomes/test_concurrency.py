@@ -80,6 +80,7 @@ def test_threads_open_at_once(shared_url: str) -> None:
         assert sum(pool.map(work, range(6))) == 6
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_threads_share_a_store(store: OutcomeStore) -> None:
     """Threads may write, label and count through one store, the in-memory one included; nothing is lost."""

@@ -112,6 +112,7 @@ class TestLabels:
         assert (tally.matured, tally.labelled, tally.false_alerts) == (2, 1, 1)
         assert dict(tally.events) == {EventKind.ALERT: 1, EventKind.FALSE_POSITIVE: 1}
 
+    @pytest.mark.tested(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("transaction", [None, "TX"])
     def test_a_label_imported_late_is_taken_in(self, store: OutcomeStore, transaction: str | None) -> None:

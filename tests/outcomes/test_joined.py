@@ -61,7 +61,7 @@ def test_outcomes_and_labels_of_earlier_releases_are_joined(shared_url: str) -> 
 TERMS = Terms(maturity=DAY)
 
 
-@pytest.mark.tested(2)
+@pytest.mark.tested(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("scored", "labelled"), [("1000.0", "1000"), ("1000", "1000.0")])
 def test_labels_that_were_looked_for_in_vain_are_counted(shared_url: str, scored: str, labelled: str) -> None:
@@ -84,6 +84,7 @@ def test_labels_that_were_looked_for_in_vain_are_counted(shared_url: str, scored
     assert EventKind.MISSED_FRAUD in found["R"].pairs
 
 
+@pytest.mark.tested(1)
 @pytest.mark.slow
 def test_a_rollout_that_is_counted_anew_is_counted_before_it_is_pruned(shared_url: str) -> None:
     """Nobody has to ask in between: what goes is counted on the terms that it was counted on before."""

@@ -204,6 +204,7 @@ def server(postgres_url: str) -> Iterator[OutcomeStore]:
         yield opened
 
 
+@pytest.mark.campaign
 @at_most(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(example=_records)
 def test_equals_a_recount_on_postgresql(server: OutcomeStore, example: Example) -> None:

@@ -29,6 +29,7 @@ def test_no_interleaving_violates_an_invariant(group: Group) -> None:
         assert found.violation is None, traced(scenario.name, found)
 
 
+@pytest.mark.tested(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", graded(MUTANTS, quick=2), ids=lambda mutant: mutant.name)
 def test_every_safeguard_is_needed_and_missed(mutant: Mutant) -> None:

@@ -44,6 +44,7 @@ def uri(request: pytest.FixtureRequest) -> Iterator[str]:
         yield found
 
 
+@pytest.mark.campaign
 def test_operations_of_several_processes_happen_one_after_the_other(uri: str) -> None:
     """Four processes at once on one model: what each is told agrees with one history that loses and doubles nothing."""
     worked = together(uri, Crowd(operations=32, processes=4, take_overs=1, time_to_live=LIFETIME), seed=7)

@@ -102,6 +102,7 @@ def _never_decided(undecided: Undecided, **more: object) -> Plan:
     return Plan([50, 100], guardrails=guardrails, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_undecided_rollout_is_held_for_a_person(release: Make) -> None:
     """When a step's time is over without a decision, the autopilot waits; a person's decision ends its run."""
@@ -407,6 +408,7 @@ def test_without_leave_to_roll_back_a_bad_champion_is_only_reported(release: Mak
     assert world.model.overview().champion == 1
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_watch_begins_although_the_process_died_before_it(release: Make) -> None:
     """Killed anywhere between the completion and the watch's start, the next process begins the watch, once."""

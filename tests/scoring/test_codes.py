@@ -94,6 +94,7 @@ BARE = {"amount": 0.5, "weekend": 0.0, "night": 0.0}
 FORMS: list[tuple[Any, Any]] = [(101, True), (101.0, "True"), ("101", "true"), ("101.0", "TRUE")]
 
 
+@pytest.mark.campaign
 def test_every_spelling_gets_the_same_score(model: ManagedModel) -> None:
     """A code as number, float or text, and a boolean as itself or as a word, are scored alike, alone and in frames."""
     for scorer in (model.scorer(1), accelerated(model.scorer(1))):
@@ -114,6 +115,7 @@ def accelerated(scorer: Scorer) -> Scorer:
     return made
 
 
+@pytest.mark.campaign
 def test_a_version_of_an_earlier_release_is_given_what_it_is_sent(model: ManagedModel) -> None:
     """A version without a record scores as it did: what it was never trained on stays unknown to it."""
     scorer = accelerated(model.scorer(2))
@@ -122,6 +124,7 @@ def test_a_version_of_an_earlier_release_is_given_what_it_is_sent(model: Managed
     assert unknown == scorer.row({**BARE, "mcc": "never seen", "abroad": "true"})
 
 
+@pytest.mark.campaign
 def test_a_version_of_an_earlier_release_is_compared_fairly(mlflow_uri: str, shop: pd.DataFrame) -> None:
     """A version trained on codes as a text file had them loses no comparison by the way its codes were spelled."""
     parts = cut(shop)

@@ -132,6 +132,7 @@ def test_what_is_not_of_its_columns_type_is_refused(there: Loaded, name: str):
         there.rows([row] * 20)
 
 
+@pytest.mark.tested(1)
 @pytest.mark.parametrize("make", graded([booster, forest]))
 def test_those_who_embed_a_version_are_refused_the_same(tmp_path: Path, make: Callable[[], Any]):
     """A single transaction with a value that is not of its type is refused by a scorer, a number in quotes included."""

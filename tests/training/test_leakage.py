@@ -132,7 +132,7 @@ def test_all_frauds_of_a_large_table_are_looked_at() -> None:
     assert called_out(with_feature(hidden, whole=whole)) == []
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("how", ["time", "stratified"])

@@ -55,6 +55,7 @@ def ticked(metric: Metric) -> tuple[Tick, str]:
     return Tick("fraud", NOON, at, found, made, next_step(at, made, NOON)), text
 
 
+@pytest.mark.tested(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", Metric)
 def test_a_value_reads_the_same_in_every_view(metric: Metric) -> None:

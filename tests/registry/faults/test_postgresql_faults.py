@@ -81,6 +81,7 @@ def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     on_postgresql.assert_settled()
 
 
+@pytest.mark.campaign
 def test_a_request_that_arrives_late_changes_nothing_any_more(
     on_postgresql: RegistryWorld, postgresql_proxy: FaultProxy, short_timeout: Callable[[], None]
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_server_that_restarts_is_waited_for(number: int, behind_proxy: Registr
     behind_proxy.assert_settled()
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @write_number(first=(1, 2, 3))
 def test_a_server_that_stays_away_leaves_an_operation_that_can_be_settled(
     number: int, behind_proxy: RegistryWorld, proxy: FaultProxy

@@ -221,6 +221,7 @@ def test_mlflow_s_own_webhooks_fire_for_our_operations(mlflow_with_webhooks: Ser
     assert standardwebhooks.Webhook(MLFLOWS.encode()).verify(got.body, headers) == json.loads(got.body)
 
 
+@pytest.mark.campaign
 def test_a_rollout_is_recorded_through_a_server(
     mlflow_with_webhooks: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,6 +196,7 @@ def test_the_smallest_regression_that_is_caught_is_found() -> None:
     assert missed.lost > 0
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_rehearsal_can_be_repeated() -> None:
     """The same history, plan and seed give the same figures."""
@@ -240,6 +241,7 @@ def test_paired_guardrails_are_rehearsed_with_every_request_shadowed() -> None:
     assert bad.outcomes == {Action.ABORT: 1.0}
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_command_line_tells_plots_and_refuses(tmp_path: Path) -> None:
     """`canary rehearse` reads two score columns, prints JSON or tables, and writes the plot."""

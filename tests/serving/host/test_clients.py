@@ -85,7 +85,7 @@ def answered(address: str) -> None:
     assert httpx.get(f"{address}/ping", timeout=30).status_code == 200
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("worker", graded(["few files", "as it comes"], tested=1))
 @pytest.mark.parametrize(
     "said",

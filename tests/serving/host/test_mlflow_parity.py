@@ -365,7 +365,7 @@ def documented() -> set[str]:
     return {match[1].strip() for match in re.finditer(r"^\| ([^|]+) \|", section, re.MULTILINE)}
 
 
-@pytest.mark.tested(2)
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", graded(SIGNATURES, quick=0))
 def test_generated_requests_are_answered_as_mlflows_server_answers_them(tmp_path: Path, name: str) -> None:
     """In every form, over columns of every type: the same scores, the same refusals, the page's differences, no 503."""

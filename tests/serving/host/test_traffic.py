@@ -148,6 +148,7 @@ def _problem(server: Served, word: str) -> str | None:
     return said["problem"] if said["status"] == "degraded" and word in said["problem"] else None
 
 
+@pytest.mark.campaign
 def test_the_formats_of_mlflow_give_pyfuncs_numbers(server: Served, registry: Registry) -> None:
     """MLflow's own client and each format of its protocol get the numbers that `pyfunc.predict` gives."""
     rows = frame(20, seed=1)
@@ -175,6 +176,7 @@ def test_the_formats_of_mlflow_give_pyfuncs_numbers(server: Served, registry: Re
         np.testing.assert_allclose(answer, expected, atol=TOLERANCE)
 
 
+@pytest.mark.campaign
 def test_labels_arrive_as_a_file_of_them_would(server: Served, tmp_path: Path) -> None:
     """Labels may be sent twice; the store then holds what importing a file of them gives."""
     said = [
@@ -192,6 +194,7 @@ def test_labels_arrive_as_a_file_of_them_would(server: Served, tmp_path: Path) -
         assert found == other.cases(["L1", "L2"])
 
 
+@pytest.mark.campaign
 def test_shadows_are_read_as_pairs(server: Served, registry: Registry) -> None:
     """What the canary says to the champion's requests reaches the judge as pairs of the rollout."""
     registry.model.canary.start(SECOND, plan=Plan([10, 100]))
@@ -211,6 +214,7 @@ def test_shadows_are_read_as_pairs(server: Served, registry: Registry) -> None:
     assert pairs() <= champions
 
 
+@pytest.mark.campaign
 def test_two_workers_share_the_work(server: Served) -> None:
     """Both workers answer, and whichever is asked for metrics counts the requests of both."""
     series = f'fds_responses_total{{model="{MODEL}",path="/score",status="200"}}'
@@ -225,6 +229,7 @@ def test_two_workers_share_the_work(server: Served) -> None:
         assert sum(count for name, status, count in counts if (name, status) == ("/score", 200)) > 0
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("library", ["OMP", "OPENBLAS", "MKL"])
 def test_a_worker_runs_one_thread_in_each_library(server: Served, library: str) -> None:
     """Workers are started with one thread a library, unless the environment of the server says otherwise."""
@@ -234,6 +239,7 @@ def test_a_worker_runs_one_thread_in_each_library(server: Served, library: str) 
         assert f"{name}={os.environ.get(name, '1')}".encode() in said
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("part", [b"", b'{"amount": 20.0, '], ids=["nothing", "half"])
 def test_a_slow_client_holds_up_nobody(server: Served, part: bytes) -> None:
     """A client that does not send its whole request is told so in the end; others are answered meanwhile."""
@@ -245,6 +251,7 @@ def test_a_slow_client_holds_up_nobody(server: Served, part: bytes) -> None:
         assert slow.recv(4_096).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.campaign
 def test_a_body_that_is_too_large_is_refused(server: Served) -> None:
     """Ten megabytes are refused by their length, and a stream without one once it is too long."""
     large = b" " * 10_000_000

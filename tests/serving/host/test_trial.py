@@ -105,7 +105,7 @@ def test_an_example_with_a_gap_in_a_text_answers_as_a_request(tmp_path: Path, mo
     assert asyncio.run(asked()).status_code == 200
 
 
-@pytest.mark.tested(1)
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", graded(SIGNATURES, quick=0))
 def test_what_is_promoted_answers_requests(tmp_path: Path, model: ManagedModel, name: str) -> None:
     """A version with columns of any type, tensors or no signature is promoted, and the server answers its example."""
@@ -140,6 +140,7 @@ mlflow.models.set_model(High())
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_what_a_server_cannot_score_is_not_promoted(tmp_path: Path, model: ManagedModel) -> None:
     """A version that fails at its example sent as a request is refused, also where the example is no frame."""
