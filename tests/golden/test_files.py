@@ -94,7 +94,7 @@ def test_the_labelled_test_set_of_an_earlier_training_is_compared_on(trained: Ma
     assert not result.changed
     other = MlflowClient().create_model_version(
         MODEL,
-        source=(HERE / "models" / "lightgbm").as_uri(),
+        source=MlflowClient().get_model_version(MODEL, str(first)).source,
         run_id=MlflowClient().get_model_version(MODEL, str(first)).run_id,
         tags={"fds.threshold": "0.15"},
     )
