@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -212,3 +213,12 @@ def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return uri
+
+
+@pytest.fixture
+def postgres_url(postgresql_server: Postgresql) -> str:
+    """The URL of an empty PostgreSQL schema: what is in the other schemas is not on its path."""
+    return postgresql_server.schema(f"test_{next(_schemas)}")
+
+
+_schemas = itertools.count()

@@ -140,3 +140,15 @@ def test_a_column_is_spelled_as_its_values_are(values: list[Any]) -> None:
     """A column of a served frame has the codes that its values have one by one."""
     found = code_column(pd.Series(values, dtype=object))
     assert [None if pd.isna(one) else one for one in found] == [code(one) for one in values]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_postgresql_is_a_road_too(name: str, postgres_url: str) -> None:
+    """A table of PostgreSQL, and a query of it, are the transactions that the frame is, with the same digest."""
+    frame, roles = _frame(VALUES[name]), {**SCHEMA, "categorical": ["code"]}
+    engine = sqlalchemy.create_engine(postgres_url)
+    frame.to_sql("tx", engine, index=False, if_exists="replace")
+    engine.dispose()
+    expected = load(frame, **roles).digest
+    assert load(postgres_url, table="tx", **roles).digest == expected
+    assert load(postgres_url, query="SELECT * FROM tx ORDER BY id", **roles).digest == expected

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fds_mlflow.outcomes.store import OutcomeStore
-from tests.support.servers import Postgresql
-
-_schemas = itertools.count()
-
-
-@pytest.fixture
-def postgres_url(postgresql_server: Postgresql) -> str:
-    """The URL of an empty PostgreSQL schema: what is in the other schemas is not on its path."""
-    return postgresql_server.schema(f"test_{next(_schemas)}")
-
 
 POSTGRESQL = pytest.param("postgresql", marks=(pytest.mark.slow, pytest.mark.xdist_group("faults")))
 """Tests of one process of a run, like all that ask for the server by name."""

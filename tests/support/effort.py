@@ -1,7 +1,8 @@
 """What belongs to which run: the quick one, `make test`, or a campaign; and how many examples a property test tries.
 
-A promise is proved once in the quick run wherever it can be without a server; `make test` proves it everywhere it holds
-(every store, every server, every verb), a campaign at length.
+A promise is proved once in the quick run wherever it can be without a server; `make test` proves it on every store and
+with a server of each kind; campaigns prove it at length, by every case, fault and network. Of a test's cases the first
+four are quick and the first six are in `make test` (`tests/conftest.py`), unless its marker `tested` says otherwise.
 """
 
 from __future__ import annotations
