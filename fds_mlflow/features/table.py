@@ -72,6 +72,12 @@ class FeatureTable:
         return self.frame[self.features]
 
     @property
+    def xy(self) -> pd.DataFrame:
+        """The features, then ``label``: rows x (features + 1)."""
+        label = pd.Series(self.y, index=self.frame.index, name="label")
+        return pd.concat([self.x, label], axis=1)  # pandas warns of an assignment to hundreds of columns
+
+    @property
     def y(self) -> np.ndarray[Any, np.dtype[np.int8]]:
         """The labels, 0 or 1, one per row.
 

@@ -27,7 +27,7 @@ def log_test_set(table: FeatureTable, seed: int) -> None:
     """Log the labelled rows of a test part to the active run."""
     import mlflow
 
-    rows = table.x.assign(label=table.y)
+    rows = table.xy
     if len(rows) > MOST_ROWS:
         kept = np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)
         rows = rows.iloc[np.sort(kept)]

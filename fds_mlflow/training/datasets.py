@@ -34,7 +34,7 @@ class _FeatureDataset(PandasDataset):  # type: ignore[misc]
     def __init__(self, table: FeatureTable, name: str, digest: str, *, labelled: bool) -> None:
         self._table = table
         self._labelled = labelled
-        frame = table.x.assign(label=table.y) if labelled else table.x
+        frame = table.xy if labelled else table.x
         super().__init__(
             frame,
             source=CodeDatasetSource({"source": table.source, "digest": table.digest}),

@@ -81,7 +81,16 @@ def test_a_label_without_data_is_wrong_usage() -> None:
 
 def test_make_passes_on_what_it_is_given() -> None:
     """`make demo DATA=... LABEL=...` takes names with spaces and question marks."""
-    command = ["make", "-n", "-o", ".venv/.ready", "demo", "DATA=my file.csv", "LABEL=Is Fraud?"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "-o",
+        ".venv/.ready",
+        "demo",
+        "DATA=my file.csv",
+        "LABEL=Is Fraud?",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     last = done.stdout.strip().splitlines()[-1]
     assert shlex.split(last)[-4:] == ["--data", "my file.csv", "--label", "Is Fraud?"]
