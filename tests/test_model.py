@@ -412,6 +412,7 @@ def test_the_whole_story_on_mlflow(live: Live) -> None:
     assert (model.overview().champion, model.overview().rollout, model.overview().agrees) == (1, None, True)
 
 
+@pytest.mark.campaign
 @pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -438,6 +439,7 @@ def test_a_version_that_cannot_serve_gets_no_traffic(live: Live, candidate: str,
     assert live.model.overview().champion == 1
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("candidate", graded(["narrow", "without example"]))
 @pytest.mark.slow
 def test_a_version_that_asks_for_less_may_serve(live: Live, candidate: str) -> None:
@@ -499,6 +501,7 @@ def test_comparing_scores_both_versions_on_the_same_rows(live: Live) -> None:
         assert live.model.compare(1, 2, data=data, rounds=50) == made
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:
     """Before the release, labelled history tells how the plan would go; today's champion is the control."""
@@ -524,6 +527,7 @@ def test_a_rollout_is_rehearsed_with_both_versions_scores(live: Live) -> None:
     assert "champion_score" not in history.columns
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "says"),
@@ -555,6 +559,7 @@ def test_a_rollback_target_is_validated_with_warnings(live: Live) -> None:
     assert not live.model.rollback.validate(2).checks[0].passed
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_version_that_was_rolled_back_from_is_marked(live: Live) -> None:
     """Going forward again to what was just left is possible by name, with a warning."""

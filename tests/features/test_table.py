@@ -194,6 +194,7 @@ class TestNothingUnknownIsUsed:
     @at_most(20)
     @given(frames(), st.data())
     @pytest.mark.slow
+    @pytest.mark.campaign
     def test_what_was_unknown_cannot_matter(self, frame: pd.DataFrame, data: st.DataObject) -> None:
         """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""
         spec = everything()
@@ -297,6 +298,7 @@ class TestFile:
     @pytest.mark.parametrize("suffix", ["parquet", "csv.gz"])
     @pytest.mark.slow
     @pytest.mark.tested(1)
+    @pytest.mark.campaign
     def test_a_file_gives_the_same_numbers_as_memory(
         self, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -237,6 +237,7 @@ def test_a_champion_that_does_not_load_is_no_reason_to_keep_it_either(
     assert "champion 1 cannot score these rows" in done.message
 
 
+@pytest.mark.campaign
 @pytest.mark.tested(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", graded(["garbage", "one class", "few frauds", "no label"]))
@@ -265,6 +266,7 @@ def test_a_test_set_that_tells_nothing_stops_nobody(offline: Offline, verb: Verb
     assert says[broken] in done.message
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb: Verb) -> None:
     """Going back to an older version is not refused because its successor has seen the older one's test rows."""
@@ -278,6 +280,7 @@ def test_rows_that_the_champion_learned_from_are_not_fair(offline: Offline, verb
     assert "no fair rows for champion 1: it learned from transactions up to 2026-03-01T00:00:00" in done.message
 
 
+@pytest.mark.campaign
 @pytest.mark.tested(2)
 @pytest.mark.parametrize(
     ("learned", "digest"), graded([("2026-01-31T00:00:00", "old"), ("2026-03-01T00:00:00", "same")])
@@ -296,6 +299,7 @@ def test_rows_after_the_champions_training_or_of_one_split_are_fair(
         verb(2)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_way_back_never_compares(offline: Offline) -> None:
     """An emergency, and a rollback to a named version, go where they are told, however that version ranks."""

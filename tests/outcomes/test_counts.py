@@ -306,6 +306,7 @@ def test_sql_equals_the_naive_reference(reused: OutcomeStore, **drawn: Any) -> N
     _against_reference(reused, **drawn)
 
 
+@pytest.mark.campaign
 @_example
 @at_most(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_postgresql_equals_the_naive_reference(postgres_url: str, **drawn: Any) -> None:

@@ -33,6 +33,7 @@ def _newest(store: OutcomeStore) -> None:
     store.label([case(transaction_id="young", known_at=LATER)])
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_verdict_stays_as_it_was(store: OutcomeStore) -> None:
     """The evidence of a rollout is the same after its outcomes, shadows and labels are deleted, labels included."""
@@ -50,6 +51,7 @@ def test_a_verdict_stays_as_it_was(store: OutcomeStore) -> None:
     assert store.evidence("fraud", "R", TERMS, as_of=LATER) == evidence
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_what_arrives_after_it_does_not_change_it(store: OutcomeStore) -> None:
     """The evidence of a deleted rollout is final: a straggler is stored, but no customer counts as new again."""
@@ -63,6 +65,7 @@ def test_what_arrives_after_it_does_not_change_it(store: OutcomeStore) -> None:
         store.evidence("fraud", "R", Terms(), as_of=LATER)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_rollout_goes_as_a_whole(store: OutcomeStore) -> None:
     """While one outcome of a rollout is young, or its label not mature, all of the rollout stays, and its labels."""
@@ -74,6 +77,7 @@ def test_a_rollout_goes_as_a_whole(store: OutcomeStore) -> None:
     assert store.prune("fraud", older_than=LATER + DAY + timedelta(microseconds=1)) == 3
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_what_nobody_counted_stays(store: OutcomeStore) -> None:
     """A rollout that nobody asked about is deleted only on demand; what belongs to no rollout goes by its age."""

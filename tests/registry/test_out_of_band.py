@@ -144,6 +144,7 @@ def _set_status(hands: Hands, version: int, status: str) -> None:
 # --- aliases --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_champion_moved(hands: Hands) -> None:
     """A champion moved in the UI serves at once, the rollout stops, and the next operation records both."""
@@ -172,6 +173,7 @@ def test_champion_moved_to_the_canary(hands: Hands) -> None:
     hands.assert_agrees()
 
 
+@pytest.mark.campaign
 def test_champion_moved_away_and_back(hands: Hands) -> None:
     """Moved back before anybody operated, the rollout simply goes on; after an operation it does not wake up."""
     hands.move("champion", 4)
@@ -385,6 +387,7 @@ def test_stage_changed(archive: bool, hands: Hands) -> None:
     assert hands.told() == []
 
 
+@pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_stage_of_the_canary_changed(hands: Hands) -> None:
     """A canary archived by hand stays a canary; the next operation on it sets its stage."""
@@ -435,6 +438,7 @@ FIELDS: dict[str, list[object]] = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("field", graded(FIELDS))
 def test_rollout_tag_with_a_wrong_field(field: str, hands: Hands) -> None:
     """A rollout tag with one wrong field is as good as none: no traffic, and no error for requests."""
@@ -556,6 +560,7 @@ NESTED = "[" * 4_000
 NO_EVENT_FOUND = '{"actor":"x","time":"2026-01-01T00:00:00+00:00","found":{"champion":1,"canary":1,"last":[]}}'
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -607,6 +612,7 @@ def test_clock_that_jumps_back(hands: Hands) -> None:
     hands.assert_agrees()
 
 
+@pytest.mark.campaign
 def test_clock_that_jumps_back_does_not_keep_a_dead_operation_alive(hands: Hands) -> None:
     """Whether an operation is dead is told by a monotonic clock: the time of day it names does not count."""
 

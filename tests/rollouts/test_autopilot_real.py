@@ -124,6 +124,7 @@ def test_an_undecided_rollout_is_held_for_a_person(release: Make) -> None:
     assert (last.last.kind, last.last.actor, last.last.reason) == (Kind.COMPLETE, "ann", "good enough")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_undecided_rollout_is_aborted_where_the_plan_says_so(release: Make) -> None:
     """The same rollout, told to abort when undecided, ends by itself and never promotes."""
@@ -135,6 +136,7 @@ def test_an_undecided_rollout_is_aborted_where_the_plan_says_so(release: Make) -
     assert timedelta(minutes=10) <= passed <= timedelta(minutes=12)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_gate_waits_for_a_person(release: Make) -> None:
     """A gated step is entered only by hand; behind it the autopilot goes on."""
@@ -202,6 +204,7 @@ def test_silence_never_promotes(release: Make, undecided: Undecided) -> None:
     assert world.model.overview().champion == 1
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_unreachable_registry_is_waited_out(release: Make) -> None:
     """Three ticks that cannot read the registry change nothing and say so; the pauses grow, and the rollout goes on."""
@@ -270,6 +273,7 @@ def _ready(release: Make, rates: Mapping[int, Rates]) -> Release:
     return world
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("rates", "kind"), [(GOOD, "advance"), (HARMFUL, "abort")])
 @pytest.mark.slow
 def test_two_autopilots_act_once(release: Make, rates: Mapping[int, Rates], kind: str) -> None:
@@ -310,6 +314,7 @@ def _killed(ready: Release, ticks: int) -> Iterator[Release]:
             return
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("rates", "kind"), [(GOOD, "advance"), (HARMFUL, "abort")])
 @pytest.mark.slow
 def test_a_killed_autopilot_is_continued_by_the_next(release: Make, rates: Mapping[int, Rates], kind: str) -> None:

@@ -68,6 +68,7 @@ def done(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     mlflow.set_registry_uri(None)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["lightgbm", "isolation_forest", "pipeline"])
 def test_loaded_model_scores_by_the_contract(done: Done, name: str):
     """Loaded from the registry, predict gives the very scores the metrics and the threshold came from."""
@@ -108,6 +109,7 @@ print(json.dumps([
         np.testing.assert_allclose(scores, mlflow.pyfunc.load_model(trained.model_uri).predict(frame), rtol=1e-12)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["lightgbm", "isolation_forest", "pipeline"])
 def test_nothing_is_pickled(done: Done, name: str):
     """The model's folder holds text, JSON and skops: no pickle, no cloudpickle."""
@@ -118,6 +120,7 @@ def test_nothing_is_pickled(done: Done, name: str):
     assert files & {"model.lgb", "model.skops"}
 
 
+@pytest.mark.campaign
 def test_run_shows_what_people_look_for(done: Done):
     """Parameters, metrics of both parts, curves, plots, importance, declaration and datasets are there."""
     trained = done.trained["lightgbm"]
@@ -148,6 +151,7 @@ def test_run_shows_what_people_look_for(done: Done):
     assert contexts["testing"]["period"] > contexts["training"]["period"]
 
 
+@pytest.mark.campaign
 def test_version_carries_what_serving_needs(done: Done):
     """Threshold, algorithm, digest, schema and target travel with the version, and people find a description."""
     trained = done.trained["lightgbm"]
@@ -165,6 +169,7 @@ def test_version_carries_what_serving_needs(done: Done):
     assert "fds.git_commit" in tags or "fds.package_version" in tags
 
 
+@pytest.mark.campaign
 def test_threshold_is_chosen_on_validation_for_the_target(done: Done):
     """The threshold is the one that flags at most 2 % of the genuine validation rows; the test rows had no say."""
     mlflow.set_tracking_uri(done.uri)
@@ -175,6 +180,7 @@ def test_threshold_is_chosen_on_validation_for_the_target(done: Done):
         assert 0 < one.metrics["val_false_positive_rate"] <= 0.02
 
 
+@pytest.mark.campaign
 def test_signature_and_example(done: Done):
     """The signature is doubles and strings in, one double per row out, and the example has five rows."""
     mlflow.set_tracking_uri(done.uri)
@@ -198,6 +204,7 @@ def test_same_split_same_figures(mlflow_uri: str):
     assert first.version is None
 
 
+@pytest.mark.campaign
 def test_a_failure_marks_the_run_and_leaves_none_active(mlflow_uri: str):
     """A training that fails ends its run as FAILED, and the next one starts cleanly."""
     split = by_time(table())
@@ -208,6 +215,7 @@ def test_a_failure_marks_the_run_and_leaves_none_active(mlflow_uri: str):
     assert [run.info.status for run in runs] == ["FAILED"]
 
 
+@pytest.mark.campaign
 def test_an_active_run_becomes_the_parent(mlflow_uri: str):
     """Inside a retraining's run the training is its child, in the same experiment, and the parent stays active."""
     experiment = mlflow.MlflowClient().create_experiment("retraining")
@@ -220,6 +228,7 @@ def test_an_active_run_becomes_the_parent(mlflow_uri: str):
     assert set(trained.metrics) == {"threshold", "flagged_rate", "val_flagged_rate"}
 
 
+@pytest.mark.campaign
 def test_a_run_handed_over_by_mlflow_run_is_filled(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch):
     """`mlflow run` creates the run beforehand: it gets the training, reproducibility tags included."""
     client = mlflow.MlflowClient()
@@ -230,6 +239,7 @@ def test_a_run_handed_over_by_mlflow_run_is_filled(mlflow_uri: str, monkeypatch:
     assert "fds.digest" in client.get_run(given).data.tags
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [({"algorithm": "oracle"}, "lightgbm, isolation_forest"), ({"target_fpr": 2.0}, "0.02 is 2 %")],
@@ -242,6 +252,7 @@ def test_wrong_arguments_start_no_run(mlflow_uri: str, arguments: dict[str, Any]
     assert mlflow.MlflowClient().get_experiment_by_name("untouched") is None
 
 
+@pytest.mark.campaign
 def test_a_deleted_experiment_is_explained(mlflow_uri: str):
     """Training into a deleted experiment says what to do instead of MLflow's stack."""
     client = mlflow.MlflowClient()
@@ -250,6 +261,7 @@ def test_a_deleted_experiment_is_explained(mlflow_uri: str):
         train(by_time(table(500)), experiment="gone")
 
 
+@pytest.mark.campaign
 def test_parts_of_different_tables_are_refused(mlflow_uri: str):
     """Parts with different features cannot be one training."""
     split = by_time(table())
@@ -263,6 +275,7 @@ def test_algorithms_are_the_two_of_the_house():
     assert set(ALGORITHMS) == {"lightgbm", "isolation_forest"}
 
 
+@pytest.mark.campaign
 def test_the_labelled_test_rows_are_kept_with_the_run(done: Done) -> None:
     """Features and label of the very rows that the test figures come from, without keys and times."""
     mlflow.set_tracking_uri(done.uri)
@@ -277,6 +290,7 @@ def test_the_labelled_test_rows_are_kept_with_the_run(done: Done) -> None:
         )
 
 
+@pytest.mark.campaign
 def test_no_more_test_rows_are_kept_than_a_promotion_can_wait_for(
     mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

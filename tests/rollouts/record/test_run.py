@@ -245,6 +245,7 @@ def test_another_model_s_rollouts_are_another_experiment(trial: Trial, recorder:
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("kind", "verdicts", "decision"),
     graded(
@@ -306,6 +307,7 @@ def test_a_rollout_that_an_emergency_ended_says_so(mlflow_uri: str) -> None:
     assert (run.info.status, run.data.tags["fds.decision"]) == ("FINISHED", "rolled back by hand")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: RolloutRecorder) -> None:
     """A champion alias moved in MLflow's UI overtakes the rollout; once the history says so, the run is closed."""
@@ -319,6 +321,7 @@ def test_a_hand_in_the_registry_ends_the_run_too(trial: Trial, recorder: Rollout
     assert run.data.tags["fds.ended_by"] == "an out-of-band change, noticed by ann"
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_what_a_process_left_open_the_next_one_closes(trial: Trial, recorder: RolloutRecorder) -> None:
     """The first look of any later process closes runs of rollouts that ended while nobody recorded."""
@@ -431,6 +434,7 @@ def test_an_end_during_an_outage_is_caught_up_while_the_next_rollout_runs(
     assert list(RolloutRuns(MODEL).running()) == [start.rollout_id]
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_an_outage_that_lasts_keeps_the_newest_ticks_and_counts_the_lost(
     trial: Trial, recorder: RolloutRecorder, server: Broken, caplog: pytest.LogCaptureFixture
