@@ -31,9 +31,9 @@ venv: $(READY)  ## build the environment in .venv
 demo: $(READY)  ## the whole story on simulated transactions; DATA=file [LABEL=column] [SCHEMA=file] for your own
 	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)") $(if $(LABEL),--label "$(LABEL)")
 
-# What every change aims at, on two quiet cores: `make test` 6 minutes, `pytest tests/integration` 5 and
+# Bounds for every change, on two quiet cores: `make test` 6 minutes, `pytest tests/integration` 5 and
 # `pytest -m "not slow"` 2 on one process, all of .ci/run with `make test-all` 40. What does not fit gets the marker
-# `campaign`, once a shorter test proves the same promise. `make test` (about 12) and "not slow" (2.5) are not there yet.
+# `campaign`, once a shorter test proves the same promise.
 test: $(READY)  ## the promises, on TEST_WORKERS=2 processes; 0 for none beside the first
 	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=tested -m "not campaign"
 
