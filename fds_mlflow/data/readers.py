@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +13,14 @@ from fds_mlflow.data import database_table, delimited, frames, parquet_file, wor
 from fds_mlflow.data.request import Progress, Request
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError, DataError, redacted
-from fds_mlflow.runtime.text_file import PARQUET_SUFFIXES, TEXT_SUFFIXES, WORKBOOK_SUFFIXES, absent, is_parquet
+from fds_mlflow.runtime.text_file import (
+    PARQUET_SUFFIXES,
+    TEXT_SUFFIXES,
+    WORKBOOK_SUFFIXES,
+    absent,
+    is_folder,
+    is_parquet,
+)
 
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -100,14 +107,14 @@ def _tables(
     return _from_files(Path(source), request)
 
 
-def column_names(path: Path, schema: Schema | None = None) -> list[str]:
+def column_names(path: Path) -> list[str]:
     """The columns of a file, or of the first file of a folder.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
     """
-    request = Request(str(path)) if schema is None else Request.of(str(path), schema)
-    return _names(path, _files(path)[0], request)
+    file, request = _files(path)[0], Request(str(path))
+    return _present(file, request, _book(file, request), _partitions(path, file))
 
 
 def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
@@ -116,9 +123,10 @@ def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
     for number, file in enumerate(files):
         part = request.part(sum(sizes[:number]), sizes[number], sum(sizes))
         keys = _partitions(path, file)
-        wanted = part.wanted(_names(path, file, part))
-        if _is_workbook(file):
-            found = frames.tables(workbook.frame(file, part.sheet), part)
+        book = _book(file, part)
+        wanted = part.wanted(_present(file, part, book, keys))
+        if book is not None:
+            found = frames.tables(book, part)
         else:
             columns = [name for name in wanted if name not in keys]
             read = parquet_file.tables if is_parquet(file) else delimited.tables
@@ -136,7 +144,7 @@ def _files(path: Path) -> list[Path]:
     Raises:
         DataError: There is none, or one is of no kind that is read.
     """
-    if (lack := absent(path)) is not None and lack.endswith("a folder, not a file"):
+    if is_folder(path):
         found = [
             file
             for file in sorted(path.rglob("*"))
@@ -146,7 +154,7 @@ def _files(path: Path) -> list[Path]:
             raise DataError(
                 f"the folder {path} holds no files", fix="give a file, or a folder of Parquet or text files"
             )
-    elif lack is not None:
+    elif (lack := absent(path)) is not None:
         raise DataError(lack, fix="check the path")
     else:
         found = [path]
@@ -160,15 +168,18 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _names(path: Path, file: Path, request: Request) -> list[str]:
-    if _is_workbook(file):
-        return [str(name) for name in workbook.frame(file, request.sheet).columns]
-    found = parquet_file.names(file) if is_parquet(file) else delimited.names(file, request)
-    return [*found, *(key for key in _partitions(path, file) if key not in found)]
+def _book(file: Path, request: Request) -> pd.DataFrame | None:
+    """The sheet of a workbook, which is read once for its header and its rows; None of another file."""
+    return workbook.frame(file, request.sheet) if file.name.lower().endswith(WORKBOOK_SUFFIXES) else None
 
 
-def _is_workbook(file: Path) -> bool:
-    return file.name.lower().endswith(WORKBOOK_SUFFIXES)
+def _present(file: Path, request: Request, book: pd.DataFrame | None, keys: Mapping[str, str | None]) -> list[str]:
+    """The columns that a file has, and those that the names of its folders hold."""
+    if book is not None:
+        found = [str(name) for name in book.columns]
+    else:
+        found = parquet_file.names(file) if is_parquet(file) else delimited.names(file, request)
+    return [*found, *(key for key in keys if key not in found)]
 
 
 def _partitions(path: Path, file: Path) -> dict[str, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -114,7 +113,7 @@ def _of_numbers(column: Column, unit: str) -> pd.Series[pd.Timestamp]:
     _refuse_absurd(column, values * MICROSECONDS[unit] + float(start.astype(np.int64)))
     missing = np.isnan(values)
     whole = _integers(column.data)
-    if whole is None or (unit == "ns" and whole is None):
+    if whole is None:
         micros = np.round(np.where(missing, 0.0, values) * MICROSECONDS[unit]).astype(np.int64)
     else:
         micros = whole // 1_000 if unit == "ns" else whole * int(MICROSECONDS[unit])
@@ -150,9 +149,8 @@ def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:
     """Parsed text, and whether its times carry an offset."""
     text = column.text()
     frame, style = text.to_pandas(), column.schema.time_format
-    parse = _parser(style or "ISO8601")
     try:
-        found = parse(frame, utc=False)
+        found = _parsed(frame, style, utc=False)
     except ValueError:
         # Several offsets, such as summer and winter time: fine as long as every row has one.
         offset = np.asarray(pc.match_substring_regex(text, _OFFSET).fill_null(True))
@@ -160,7 +158,7 @@ def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:
             raise column.refused(
                 ~offset, "times without an offset among times with one", "give every time an offset, or none"
             ) from None
-        found = parse(frame, utc=True)
+        found = _parsed(frame, style, utc=True)
     bad = found.isna().to_numpy() & ~np.asarray(pc.is_null(text))
     if bad.any():
         what = "values that are not times" if style is None else f"values that are not times like {style}"
@@ -173,8 +171,5 @@ def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:
     return found, set() if found.isna().all() else {found.dt.tz is not None}
 
 
-def _parser(style: str) -> Callable[..., pd.Series[pd.Timestamp]]:
-    def parse(frame: pd.Series[Any], *, utc: bool) -> pd.Series[pd.Timestamp]:
-        return pd.to_datetime(frame, format=style, errors="coerce", utc=utc)
-
-    return parse
+def _parsed(frame: pd.Series[Any], style: str | None, *, utc: bool) -> pd.Series[pd.Timestamp]:
+    return pd.to_datetime(frame, format=style or "ISO8601", errors="coerce", utc=utc)

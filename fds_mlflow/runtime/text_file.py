@@ -73,6 +73,14 @@ def absent(path: Path) -> str | None:
         return f"there is no file {path}: {error.strerror}"
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path."""
+    try:
+        return path.is_dir()
+    except OSError:  # as for `absent`
+        return False
+
+
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet, by its name or by how it begins."""
     if path.name.lower().endswith(PARQUET_SUFFIXES):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fds_mlflow.data.column import NO_VALUE
+
 _SIGN = r"([^\d\s.,+\-'()%:/\\]{1,4})?"
 _CURRENCY = re.compile(rf"^([+-]?)\s*{_SIGN}\s*([+-]?[\d.,' \u00a0\u202f_]*\d[.,]?(?:[eE][+-]?\d+)?)\s*{_SIGN}$")
 _SIGNS = frozenset("$€£¥₹₽₩₺₫₪₴฿¢") | {"R$", "US$", "A$", "C$", "kr", "zł", "Fr", "Fr.", "Kč", "Ft", "lei", "Rs", "Rp"}
@@ -19,7 +21,7 @@ _CODE = re.compile(
 )
 """Codes of ISO 4217 that people pay by; any three letters would make money of every code such as DEV7146."""
 _PLAIN = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
-MISSING_NUMBERS = frozenset({"NA", "NaN", "nan", "N/A", "null", "NULL", "None"})
+MISSING_NUMBERS = frozenset(NO_VALUE) - {""}
 """Texts that the loader takes for a missing number by itself."""
 
 
