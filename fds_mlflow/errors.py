@@ -82,5 +82,9 @@ class UnavailableError(FdsError):
     """A server or database could not be reached in time; nothing more was tried."""
 
 
+class UnservableError(FdsError):
+    """The champion has moved, and the version it moved to may not serve; the fix names where to go next."""
+
+
 class UnexpectedError(FdsError):
     """A library failed where no failure was foreseen."""

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.text.checks import check_seed
-from fds_mlflow.lifecycle.admission import Admission, compare
 from fds_mlflow.lifecycle.reports import Overview
 from fds_mlflow.lifecycle.rollback import Rollback
+from fds_mlflow.lifecycle.session import Session
 from fds_mlflow.notifications.notifier import Notifier
-from fds_mlflow.registry import transfer
-from fds_mlflow.registry.doctor import Finding, examine
 from fds_mlflow.registry.store import RegistryStore, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
-from fds_mlflow.rollouts.canary import Canary
 from fds_mlflow.runtime.clock import Clock
-from fds_mlflow.scoring.scorer import Scorer, accelerated
-from fds_mlflow.serving.buffer import Buffer
-from fds_mlflow.serving.router import Router
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fds_mlflow.core.comparison import Comparison
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.outcomes.store import OutcomeStore
-from fds_mlflow.lifecycle.session import Session
+    from fds_mlflow.registry.doctor import Finding
+    from fds_mlflow.rollouts.canary import Canary
+    from fds_mlflow.scoring.scorer import Scorer
+    from fds_mlflow.serving.buffer import Buffer
+    from fds_mlflow.serving.router import Router
 
 
 class ManagedModel:
@@ -52,13 +51,8 @@ class ManagedModel:
             environment names.
 
     Attributes:
-        canary: What its canary can do: start, status, advance, complete, abort, and to fly unattended.
-        rollback: The ways back to a former champion.
-
-    Attributes:
         session: What the model's operations stand on, for whoever builds on them: an `Autopilot`, a `RolloutRecorder`.
-        canary: The canary: start, judge, advance, complete, abort.
-        rollback: The ways back.
+        rollback: The ways back to a former champion.
 
     Raises:
         ConfigError: The name is empty.
@@ -86,8 +80,14 @@ class ManagedModel:
             clock=clock,
             notifier=notifier,
         )
-        self.canary = Canary(self.session)
         self.rollback = Rollback(self.session)
+
+    @cached_property
+    def canary(self) -> Canary:
+        """What its canary can do: start, status, advance, complete, abort, and to fly unattended."""
+        from fds_mlflow.rollouts.canary import Canary  # with the judge, which an emergency does not wait for
+
+        return Canary(self.session)
 
     def __repr__(self) -> str:
         return f"ManagedModel({self.name!r})"
@@ -111,7 +111,6 @@ class ManagedModel:
             RefusedError: It is the champion or the canary.
             NotFoundError: It does not exist.
         """
-        self.session.version(version)
         return self.session.run(Request(Kind.STAGE, version), reason)
 
     def promote(
@@ -141,6 +140,8 @@ class ManagedModel:
             DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: It does not exist.
         """
+        from fds_mlflow.lifecycle.admission import Admission
+
         admission = Admission(self.session, allow_new_columns=allow_new_columns, data=data, force=force)
         return admission.told(self.session.run(Request(Kind.PROMOTE, version, force=force), reason, admission))
 
@@ -151,7 +152,6 @@ class ManagedModel:
             RefusedError: It is the champion or the canary.
             NotFoundError: It does not exist.
         """
-        self.session.version(version)
         return self.session.run(Request(Kind.RETIRE, version), reason)
 
     # --- questions -------------------------------------------------------------------------------------------
@@ -199,14 +199,20 @@ class ManagedModel:
         if fix:
             self.session.transactions.write_alone(self.name, self._tidying, actor=self.session.actor)
             self.session.transactions.pack(self.name, actor=self.session.actor)
-        return examine(self.session.look(), self.session.versions())
+        return self._examined(self.session.look())
+
+    def _examined(self, view: View) -> list[Finding]:
+        from fds_mlflow.registry.doctor import examine
+
+        return examine(view, self.session.versions())
 
     def _tidying(self, view: View) -> list[Write]:
-        findings = examine(view, self.session.versions())
-        return [write for finding in findings for write in finding.writes]
+        return [write for finding in self._examined(view) for write in finding.writes]
 
     def export_history(self) -> list[str]:
         """The history as JSON lines, in order of sequence."""
+        from fds_mlflow.registry import transfer
+
         return transfer.dump(self.session.look().history.events)
 
     def import_history(self, lines: Iterable[str]) -> State:
@@ -218,6 +224,8 @@ class ManagedModel:
             DataError: A line is no exported event.
             RefusedError: The model has a history of its own, or lacks versions that serve by this one.
         """
+        from fds_mlflow.registry import transfer
+
         events = transfer.parse(lines)
 
         def planned(view: View) -> list[Write]:
@@ -260,6 +268,8 @@ class ManagedModel:
             ConfigError: There is no sample, or the seed is out of range.
             DataError: A column is missing, a label is not 0 or 1, or one class is missing.
         """
+        from fds_mlflow.lifecycle.admission import compare
+
         if rounds is not None:
             warnings.warn("compare(rounds=) is called n_boot now", DeprecationWarning, stacklevel=2)
             n_boot = rounds
@@ -277,6 +287,10 @@ class ManagedModel:
                 Close the router (or use it in a `with`) before the process ends; what is in memory when it is killed
                 is lost.
         """
+        from fds_mlflow.scoring.scorer import accelerated
+        from fds_mlflow.serving.buffer import Buffer
+        from fds_mlflow.serving.router import Router
+
         recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
         if buffered and record:
             recorder = Buffer(self.outcomes)

@@ -184,6 +184,7 @@ class Asking:
     """A registry port on which every call is a value, handed on to whoever carries it out."""
 
     write_limit = 1.0
+    latency = 0.0
 
     def ask(self, call: Read | Write) -> Any:
         """Have a call carried out; the answer, or the error it raises."""

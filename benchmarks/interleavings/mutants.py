@@ -57,9 +57,9 @@ class Forgetful(Transactions):
 class Timeless(Transactions):
     """Goes on writing however long it takes."""
 
-    def _check_turn(self, model: str, turn: exclusion.Turn) -> None:
+    def _check_turn(self, model: str, turn: exclusion.Turn, *, asked: bool) -> None:
         turn.began = self.clock.monotonic()
-        super()._check_turn(model, turn)
+        super()._check_turn(model, turn, asked=asked)
 
 
 class Hasty(Transactions):
@@ -77,7 +77,6 @@ class Boastful(Transactions):
     def _operate(self, model: str, view: View, event: Event, on_moved: Any = None) -> Event:
         done = numbered(event, view.history.last[0] + 1)
         with self._turn(model, view, event) as turn:
-            self._require_ready(model, event)
             for write in writes.before(view, event):
                 self._write(model, turn, write)
             self._append(model, turn, done)
@@ -93,10 +92,10 @@ class Boastful(Transactions):
 class Early(Transactions):
     """Looks at its own clock before it asks whether its turn goes on, not after."""
 
-    def _check_turn(self, model: str, turn: exclusion.Turn) -> None:
-        if self.clock.monotonic() - turn.began >= self.lifetime / 2:
+    def _check_turn(self, model: str, turn: exclusion.Turn, *, asked: bool) -> None:
+        if self.clock.monotonic() - turn.began >= self._half(turn):
             raise OutcomeUnknownError(f"the operation {turn.intent.id} stopped", fix="read the history")
-        if not any(intent.id == turn.intent.id for intent in in_flight(self.store.read(model).tags)):
+        if asked and not any(intent.id == turn.intent.id for intent in in_flight(self.store.read(model).tags)):
             raise OutcomeUnknownError(f"the operation {turn.intent.id} was taken over", fix="read the history")
 
 

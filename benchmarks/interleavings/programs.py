@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from benchmarks.interleavings.interned import LIFETIME, Asking, Read
+from benchmarks.interleavings.interned import Asking, Read
 from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.core.lifecycle.events import Event, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target
@@ -30,8 +30,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 _WANTED = {
-    "_known": "nothing",
-    "_require_ready": "status",
+    "_asked_version": "status",
     "_mirror": "stage",
     "_defuse": "rollout",
     "look": "rollout",
@@ -113,9 +112,9 @@ class Port(Asking):
         names = caller.f_locals
         match caller.f_code.co_name:
             case "_check_turn":
-                self._note(names["turn"].began, LIFETIME / 2)
+                self._note(names["turn"].began, names["self"]._half(names["turn"]))
             case "_is_dead":
-                self._note(names["first"], LIFETIME)
+                self._note(names["first"], names["self"]._lifetime_of(names["intent"]))
             case "_observe":
                 known = names["self"]._seen
                 if any((names["model"], intent.id) not in known for intent in names["history"].intents):
@@ -315,7 +314,7 @@ _STAND_INS: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((ModelView, VersionView, History), id),  # interned by the registry for as long as the search lives
     ((View,), lambda view: (id(view.model), id(view.canary))),
     ((folded.State,), _folded),
-    ((exclusion.Turn,), lambda turn: (turn.intent, turn.began, turn.decided, turn.landed)),
+    ((exclusion.Turn,), lambda turn: (turn.intent, turn.began, turn.fresh, turn.decided, turn.landed)),
     ((exclusion.Exclusion,), lambda owner: (frozenset(owner._seen.items()), owner.new_id.__self__.named)),
     ((Port,), lambda port: port.named),
     ((list, tuple), lambda items: tuple(map(_value, items))),

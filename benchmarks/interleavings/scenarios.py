@@ -23,6 +23,8 @@ from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Writ
 from fds_mlflow.registry.transaction import Result, Transactions
 
 PLAN = Plan([10, 100])
+LONG = 5.0
+"""How long the intent of a process lives, in ticks, to which the registry is slow."""
 OPERATIONS = (
     Kind.STAGE,
     Kind.PROMOTE,
@@ -84,11 +86,11 @@ def beginning(requests: Iterable[Request]) -> MemoryStore:
     return store
 
 
-def writer(letter: str, request: Request, make: type[Transactions]) -> Program:
-    """A process that carries out one request."""
+def writer(letter: str, request: Request, make: type[Transactions], lifetime: float = LIFETIME) -> Program:
+    """A process that carries out one request; its intents live so many ticks."""
 
     def body(port: Port) -> Result:
-        transactions = make(port, port, port.new_id, random=FixedRandom(), time_to_live=LIFETIME)
+        transactions = make(port, port, port.new_id, random=FixedRandom(), time_to_live=lifetime)
         take_over = request.kind is Kind.EMERGENCY
         return transactions.run(MODEL, request, actor=letter, reason="asked for", take_over=take_over)
 
@@ -128,6 +130,7 @@ class Scenario:
         packing: Whether every operation packs: three loose events are too many, one stays.
         hand: What a person does past us, at any moment.
         versions: What each writer puts forward, where it does that.
+        lifetimes: Ticks for which each writer's intents live, none less than `LIFETIME`.
     """
 
     history: str
@@ -137,6 +140,7 @@ class Scenario:
     packing: bool = False
     hand: str | None = None
     versions: tuple[int, ...] = (3, 4, 4)
+    lifetimes: tuple[float, ...] = (LIFETIME, LIFETIME, LIFETIME)
 
     @property
     def name(self) -> str:
@@ -148,6 +152,8 @@ class Scenario:
             if count
         ]
         more += [f"a hand {self.hand}"] if self.hand else []
+        unequal = len(set(self.lifetimes)) > 1
+        more += [f"lives of {' and '.join(f'{ticks:g}' for ticks in self.lifetimes)}"] if unequal else []
         more += [what for what, there in (("router", self.routed), ("packing", self.packing)) if there]
         return f"{self.history}: {self._requests}{' + ' if more else ''}{', '.join(more)}"
 
@@ -196,8 +202,10 @@ def explore(scenario: Scenario, code: Code | None = None) -> Found:
         registry = Registry()
         start = registry.number(store)
         programs = [
-            writer(letter, request_of(kind, version), code.make)
-            for letter, kind, version in zip("ABC", scenario.kinds, scenario.versions, strict=False)
+            writer(letter, request_of(kind, version), code.make, lifetime)
+            for letter, kind, version, lifetime in zip(
+                "ABC", scenario.kinds, scenario.versions, scenario.lifetimes, strict=False
+            )
         ]
         if scenario.hand is not None:
             programs.append(hand(scenario.hand))
@@ -241,6 +249,12 @@ def handed_pairs(limits: Limits, names: Iterable[str], kinds: Sequence[Kind]) ->
     """A hand beside two writers."""
     for name in names:
         yield from pairs(limits, kinds=kinds, hand=name, histories=("rollout",))
+
+
+def unequal(scenarios: Iterable[Scenario]) -> Iterator[Scenario]:
+    """The same two writers, one of whom is given longer than the other."""
+    for scenario, lifetimes in product(scenarios, ((LIFETIME, LONG), (LONG, LIFETIME))):
+        yield replace(scenario, lifetimes=lifetimes)
 
 
 def threes(limits: Limits) -> Iterator[Scenario]:
@@ -297,6 +311,13 @@ SMALL = (
     Group("one of two is killed", lambda: pairs(Limits(crashes=1, states=_CUT), kinds=_CORE)),
     Group("calls that fail", lambda: pairs(Limits(failures=1, states=_CUT), kinds=(Kind.PROMOTE, Kind.ABORT))),
     Group("slow calls", lambda: _selected(Limits(slow=3, states=20_000), (Kind.PROMOTE, Kind.PROMOTE))),
+    Group(
+        "unequal lifetimes, one killed or slow",
+        lambda: (
+            *unequal(pairs(Limits(crashes=1, states=_CUT), kinds=(Kind.PROMOTE, Kind.ABORT, Kind.EMERGENCY))),
+            *unequal(_selected(Limits(slow=3, states=8 * _CUT), (Kind.PROMOTE, Kind.PROMOTE))),
+        ),
+    ),
     Group("a hand and a writer", lambda: handed(Limits(states=_CUT), HANDS, (Kind.PROMOTE, Kind.ABORT))),
     Group("an emergency that takes over", lambda: only(_E, pairs(Limits(states=_CUT // 2)))),
     Group("three writers", lambda: (s for s in threes(Limits(states=_CUT)) if len(set(s.kinds)) == 3)),
@@ -316,6 +337,8 @@ FULL = (
     Group("a hand and two writers", lambda: handed_pairs(_ALL, HANDS, _CORE)),
     Group("three writers", lambda: threes(_ALL)),
     Group("slow calls", lambda: without(_E, pairs(replace(_ALL, slow=3)))),
+    Group("unequal lifetimes, one of two killed", lambda: unequal(pairs(replace(_ALL, crashes=1)))),
+    Group("unequal lifetimes and slow calls", lambda: unequal(without(_E, pairs(replace(_ALL, slow=3))))),
     Group("an emergency and slow calls", lambda: only(_E, pairs(replace(_ALL, slow=2)))),
 )
 """Everything."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -60,13 +62,17 @@ class Settings:
         self.actor = actor
 
     def connect(self) -> None:
-        """Make MLflow's own functions use the same URIs."""
-        import mlflow
+        """Make MLflow's own functions use the same URIs, without importing it for that."""
+        if "mlflow" in sys.modules:
+            import mlflow
 
-        if self.tracking_uri:
-            mlflow.set_tracking_uri(self.tracking_uri)
-        if self.registry_uri:
-            mlflow.set_registry_uri(self.registry_uri)
+            if self.tracking_uri:
+                mlflow.set_tracking_uri(self.tracking_uri)
+            if self.registry_uri:
+                mlflow.set_registry_uri(self.registry_uri)
+        else:
+            given = {"MLFLOW_TRACKING_URI": self.tracking_uri, "MLFLOW_REGISTRY_URI": self.registry_uri}
+            os.environ.update({name: uri for name, uri in given.items() if uri})
 
     def model(self, name: str) -> ManagedModel:
         """The model a verb is about."""

@@ -23,17 +23,24 @@ def rollback() -> None:
 @rollback.command("emergency")
 @model_argument
 @reason_option(required=True)
-@click.option("--no-validate", is_flag=True, help="Do not load the target first; it must exist and be READY.")
+@click.option(
+    "--validate/--no-validate",
+    default=None,
+    help="Load the target before the alias moves, or not at all; by default afterwards.",
+)
 @as_json_option
 @click.pass_obj
-def rollback_emergency(settings: Settings, model: str, reason: str, no_validate: bool, as_json: bool) -> None:
-    """Move the champion to the latest former champion now, past operations in flight."""
+def rollback_emergency(settings: Settings, model: str, reason: str, validate: bool | None, as_json: bool) -> None:
+    """Move the champion to the latest former champion now, past operations in flight.
+
+    Then load that version; where it cannot serve, the exit code is 1 and the message names the next candidate.
+    """
 
     def moved(version: int) -> None:
         click.echo(f"champion is version {version} from now on; recording it", err=True)
 
     managed = settings.model(model)
-    result = managed.rollback.emergency(reason=reason, validate=not no_validate, on_moved=moved)
+    result = managed.rollback.emergency(reason=reason, validate=validate, on_moved=moved)
     show_result(as_json, result)
 
 

@@ -62,10 +62,10 @@ def retire(settings: Settings, model: str, version: int, reason: str, as_json: b
 def list_models(settings: Settings, as_json: bool) -> None:
     """List the registered models with champion and canary."""
     from fds_mlflow.cli.output import tables
-    from fds_mlflow.registry.mlflow_store import MlflowStore
+    from fds_mlflow.registry.connection import connect
 
     settings.connect()
-    found = MlflowStore(settings.registry_uri, settings.tracking_uri).models()
+    found = connect(settings.tracking_uri, settings.registry_uri).models()
     columns = ("model", "champion", "canary")
     rows = [(name, aliases.get("champion"), aliases.get("canary")) for name, aliases in found.items()]
     value = [dict(zip(columns, row, strict=True)) for row in rows]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
-from fds_mlflow.errors import NotFoundError
+from fds_mlflow.errors import FdsError, NotFoundError, UnservableError
 from fds_mlflow.lifecycle.reports import Candidate, Validation
-from fds_mlflow.lifecycle.validation import ValidationCheck
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 
@@ -28,20 +27,44 @@ class Rollback:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def emergency(self, *, reason: str, validate: bool = True, on_moved: Callable[[int], None] | None = None) -> Result:
+    def emergency(
+        self, *, reason: str, validate: bool | None = None, on_moved: Callable[[int], None] | None = None
+    ) -> Result:
         """Move the champion to the latest former champion, past operations in flight; ends an active rollout.
+
+        The alias moves first: nothing is loaded or asked before that the move does not need.
 
         Args:
             reason: Why, at most 1,000 bytes.
-            validate: ValidationCheck first that the target loads and scores. Without, only that it exists and is READY.
+            validate: True to check before the alias moves that the target loads and scores, and None to check it
+                afterwards. With False only that it is READY, afterwards.
             on_moved: Called with the version as soon as the alias has moved. Where another operation was in
                 flight, the call goes on until that one cannot write any more.
 
         Raises:
             RefusedError: There is no former champion to go back to, it may not serve, or no reason is given.
+            UnservableError: The champion has moved, to a version that turns out not to serve.
         """
         check = self._session.validated(allow_new_columns=True) if validate else None
-        return self._session.run(Request(Kind.EMERGENCY), reason, check, take_over=True, on_moved=on_moved)
+        result = self._session.run(Request(Kind.EMERGENCY), reason, check, take_over=True, on_moved=on_moved)
+        if not validate and result.event is not None and result.event.to_version is not None:
+            self._confirm(result.event.to_version, loads=validate is None)
+        return result
+
+    def _confirm(self, version: int, *, loads: bool) -> None:
+        """Say loudly that the version to which the champion has moved may not serve."""
+        try:
+            if loads:
+                self._session.checks(version, None).require()
+            else:
+                self._session.require_ready(version)
+        except FdsError as error:
+            following = self._session.look().state.emergency_target
+            again = f"go on to version {following}: `fds rollback emergency {self._session.name} --reason WHY`"
+            raise UnservableError(
+                f"version {version} is the champion again, but {error.what}",
+                fix=again if following is not None else "promote another version (`fds promote MODEL VERSION`)",
+            ) from error
 
     def to(self, version: int, *, reason: str) -> Result:
         """Roll back to a given former champion; ends an active rollout.
@@ -79,6 +102,8 @@ class Rollback:
         """Whether the model can be rolled back to a version, with a warning where it is clearly worse."""
         view = self._session.look()
         loaded = self._session.checks(version, view.champion_alias, allow_new_columns=True)
+        from fds_mlflow.lifecycle.validation import ValidationCheck
+
         former = version in view.state.former
         detail = "a former champion by the history" if former else "never champion"
         fix = "" if former else "promote it (`fds promote MODEL VERSION`)"

@@ -17,17 +17,17 @@ from fds_mlflow.lifecycle.reports import Validation
 from fds_mlflow.lifecycle.validation import validate
 from fds_mlflow.notifications.notifier import Notifier, default_notifier
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.registry.transaction import Check, Result, Transactions
 from fds_mlflow.registry.view import View
 from fds_mlflow.runtime import environment
 from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.identity import new_id
-from fds_mlflow.scoring.scorer import Scorer
-from fds_mlflow.scoring.scorer import load as load_scorer
 
 if TYPE_CHECKING:
     from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.scoring.scorer import Scorer
 
 
 class Session:
@@ -72,9 +72,7 @@ class Session:
         self._outcomes = outcomes
         self.clock: Clock = clock or SystemClock()
         if store is None:
-            from fds_mlflow.registry.mlflow_store import MlflowStore
-
-            store = MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri)
+            store = connect(tracking_uri, registry_uri)
         self.store = store
         self.notifier = notifier or default_notifier()
         self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
@@ -133,6 +131,15 @@ class Session:
         """One version as the registry has it."""
         return self.store.version(self.name, number)
 
+    def require_ready(self, number: int) -> None:
+        """Refuse a version that may not get traffic because it is not READY.
+
+        Raises:
+            RefusedError: It is not READY.
+            NotFoundError: It does not exist.
+        """
+        self.version(number).require_ready(self.name)
+
     def versions(self) -> list[VersionView]:
         """All versions as the registry has them."""
         return list(self.store.versions(self.name))
@@ -156,6 +163,8 @@ class Session:
             RefusedError: It is not READY, has no threshold, or its artifacts do not load.
             NotFoundError: It does not exist.
         """
+        from fds_mlflow.scoring.scorer import load as load_scorer
+
         view = self.version(version)
         there, scorer = self._scorers.get(version, (None, None))
         same = there is not None and there.ready == view.ready and there.identity == view.identity
@@ -194,7 +203,6 @@ class Session:
 
         def check(view: View, target: Target) -> Target:
             if target.version is not None:
-                self.version(target.version)  # a version that does not exist is its own error
                 validation = self.checks(target.version, view.champion_alias, allow_new_columns=allow_new_columns)
                 validation.require()
             return target

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fds_mlflow.errors import FdsError
-from fds_mlflow.scoring.scorer import Scorer
-from fds_mlflow.scoring.trial import tried
+
+if TYPE_CHECKING:
+    from fds_mlflow.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def _scores(scorer: Scorer) -> ValidationCheck:
 
 def _answers(scorer: Scorer) -> ValidationCheck:
     """Whether a server that is sent the example answers it: what promotion tries is what will be asked."""
+    from fds_mlflow.scoring.trial import tried
+
     name = "answers requests"
     try:
         rows = tried(scorer)

@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CALLS = 48
+"""Calls of the latency measured that fit into an intent's life: an operation makes up to 14 in the half of it in which
+it may write, so each may take nearly twice as long as the slowest before."""
+
 
 class BusyError(Exception):
     """Another operation got in the way before anything was written; start over."""
@@ -52,6 +56,7 @@ class Turn:
 
     intent: Intent
     began: float
+    fresh: bool = False  # nothing was written since the look that found it alone: that look is the first write's check
     decided: bool = False  # the decisive write was tried, so it may have landed
     landed: bool = False  # it is known to have landed
 
@@ -66,7 +71,7 @@ class Exclusion:
         new_id: Makes ULIDs.
         random: For backing off.
         time_to_live: Seconds after which an intent that has been seen unchanged is dead; None for what the
-            registry's longest write asks for. It must exceed twice that.
+            registry's longest write and its latency ask for. It must exceed twice the longest write.
         longest_pause: Seconds that one who waits for others pauses at most before looking again.
     """
 
@@ -80,8 +85,15 @@ class Exclusion:
 
     @property
     def lifetime(self) -> float:
-        """Seconds an intent lives."""
-        return self.time_to_live if self.time_to_live is not None else 2.25 * self.store.write_limit
+        """Seconds an intent lives that is written now."""
+        if self.time_to_live is not None:
+            return self.time_to_live
+        slow = min(CALLS * self.store.latency, tags.MAX_LIFETIME)
+        return max(2.25 * self.store.write_limit, slow)
+
+    def _lifetime_of(self, intent: Intent) -> float:
+        """Seconds for which an observer takes an intent for alive: its own and the writer's, whichever is longer."""
+        return max(self.lifetime, intent.lifetime or 0.0)
 
     def look(self, model: str) -> View:
         """Read the model as it is now."""
@@ -106,7 +118,8 @@ class Exclusion:
 
     def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
         """Try again, backing off at random while others are busy, until there is an answer or patience ends."""
-        until = self.clock.monotonic() + (1.5 * self.lifetime if patience is None else patience)
+        began = self.clock.monotonic()
+        until = began + (1.5 * self.lifetime if patience is None else patience)
         wait = 0.05
         other: Intent | None = None
         while True:
@@ -117,6 +130,8 @@ class Exclusion:
                 pause = 0.0  # one step of housekeeping is done: the next one at once
             except BusyError as busy:
                 other = busy.other
+                if patience is None and other is not None:
+                    until = max(until, began + 1.5 * self._lifetime_of(other))
                 pause = self.random.uniform(0, wait)
                 wait = min(2 * wait, self.longest_pause)
             left = until - self.clock.monotonic()
@@ -134,6 +149,7 @@ class Exclusion:
             found=view.found,
             event=event,
             time=self.clock.now(),
+            lifetime=self.lifetime,
         )
         turn = Turn(intent, self.clock.monotonic())
         value = tags.encode_intent(intent)
@@ -143,6 +159,7 @@ class Exclusion:
             others = self._living(model, again.history, but=intent.id)
             if others or again.found != view.found or not any(i.id == intent.id for i in again.history.intents):
                 raise BusyError(others[0] if others else None)
+            turn.fresh = True
             yield turn
         except OutcomeUnknownError:
             if event is None:  # housekeeping can be repeated by anyone: nobody needs to wait for this intent to die
@@ -184,21 +201,32 @@ class Exclusion:
         """
         self._let_go(model, turn)
         elapsed = self.clock.monotonic() - turn.began
-        if turn.intent.event is not None and elapsed >= self.lifetime / 2:
+        if turn.intent.event is not None and elapsed >= self._half(turn):
             raise OutcomeUnknownError(
                 f"the operation {turn.intent.id} gave way, which took {elapsed:.1f} s, half of an intent's life",
                 fix="read the history: it may say that this one was abandoned; then ask again",
             )
 
-    def _write(self, model: str, turn: Turn, write: Write, *, decisive: bool = False) -> None:
-        """One write under the exclusion: each try only after a fresh check of one's own clock and intent."""
+    def _half(self, turn: Turn) -> float:
+        """Seconds from the beginning of a turn in which it may write."""
+        return (turn.intent.lifetime or self.lifetime) / 2
+
+    def _write(
+        self, model: str, turn: Turn, write: Write, *, decisive: bool = False, patience: float | None = None
+    ) -> None:
+        """One write under the exclusion: each try only after a check of one's own clock.
+
+        Before the decisive write, and the event, it is also asked again that one's intent is still there; what comes
+        before and after changes no routing.
+        """
 
         def attempt() -> None:
-            self._check_turn(model, turn)
+            self._check_turn(model, turn, asked=decisive and not turn.fresh)
+            turn.fresh = False
             turn.decided = turn.decided or decisive
             self.store.write(model, write)
 
-        self._patiently(attempt)
+        self._patiently(attempt, patience)
         turn.landed = turn.landed or decisive
 
     def _write_if_there(self, model: str, turn: Turn, write: Write) -> None:
@@ -208,12 +236,12 @@ class Exclusion:
         except (NotFoundError, RefusedError) as error:
             log.warning("left untidied: %s", error.what)
 
-    def _check_turn(self, model: str, turn: Turn) -> None:
+    def _check_turn(self, model: str, turn: Turn, *, asked: bool) -> None:
         mine = turn.intent.id
         # The read first: whatever it takes counts, so that only the write itself can still block after the check.
-        present = in_flight(self.store.read(model).tags)
+        present = in_flight(self.store.read(model).tags) if asked else [turn.intent]
         elapsed = self.clock.monotonic() - turn.began
-        if elapsed >= self.lifetime / 2:
+        if elapsed >= self._half(turn):
             raise OutcomeUnknownError(
                 f"the operation {mine} took {elapsed:.1f} s, half of an intent's life, and stopped",
                 fix="read the history: the next operation settles this one and records how it ended",
@@ -231,7 +259,7 @@ class Exclusion:
 
     def _is_dead(self, model: str, intent: Intent) -> bool:
         first = self._seen.get((model, intent.id))
-        return first is not None and self.clock.monotonic() - first >= self.lifetime
+        return first is not None and self.clock.monotonic() - first >= self._lifetime_of(intent)
 
     def _observe(self, model: str, history: History) -> None:
         """Note when each intent was first seen, by one's own monotonic clock; no two clocks are compared."""
@@ -242,12 +270,12 @@ class Exclusion:
         for key in present:
             self._seen.setdefault(key, now)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a registry call that failed for a passing reason, within the time that one write may take."""
+    def _patiently(self, call: Callable[[], T], patience: float | None = None) -> T:
+        """Repeat a registry call that failed for a passing reason, by default within the time one write may take."""
         began = self.clock.monotonic()
 
         def late(_: RetryCallState) -> bool:
-            return self.clock.monotonic() - began >= self.store.write_limit
+            return self.clock.monotonic() - began >= (self.store.write_limit if patience is None else patience)
 
         return Retrying(
             retry=retry_if_exception_type(UnavailableError),

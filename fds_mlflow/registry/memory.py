@@ -41,6 +41,7 @@ class MemoryStore:
     """The registry in memory: the same answers as MLflow's, for tests and simulation. One call, one step."""
 
     write_limit: float = 1.0
+    latency: float = 0.0
 
     def __init__(self) -> None:
         self.models: dict[str, MemoryModel] = {}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Latency,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -40,8 +41,12 @@ class MlflowStore:
         self._client = mlflow_client.client(tracking_uri, registry_uri, timeout=SQLITE_BUSY)
         self.uri: str = str(self._client._registry_uri)
         self.write_limit = SQLITE_BUSY if self.uri.startswith("sqlite") else HTTP_TIMEOUT
-        # Unity Catalog refuses stages; everything works on aliases alone there.
-        self._has_stages = not self.uri.startswith(("databricks-uc", "uc:"))
+        self._latency = Latency()
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last calls took, on average."""
+        return self._latency.mean
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -62,7 +67,7 @@ class MlflowStore:
             try:
                 return _view(self._client.get_model_version_by_alias(model, alias))
             except MlflowException as error:
-                if error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower():
+                if mlflow_client.is_absent_alias(error):
                     return None
                 raise
 
@@ -70,14 +75,13 @@ class MlflowStore:
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""
-        quote = '"' if "'" in model else "'"  # MLflow's filter language knows no escape
         found: list[Any] = []
         token: str | None = None
         while True:
             asked = token
             page = self._call(
                 lambda asked=asked: self._client.search_model_versions(  # type: ignore[misc]
-                    f"name={quote}{model}{quote}", max_results=1_000, page_token=asked
+                    mlflow_client.versions_of(model), max_results=1_000, page_token=asked
                 ),
                 model,
             )
@@ -112,12 +116,11 @@ class MlflowStore:
             case SetModelTag(name, value):
                 self._call(lambda: client.set_registered_model_tag(model, name, value), model)
             case DeleteModelTag(name):
-                self._call(lambda: _absent_is_fine(lambda: client.delete_registered_model_tag(model, name)), model)
+                self._call(lambda: _delete_tag(client, model, name), model)
             case SetVersionTag(version, name, value):
                 self._call(lambda: client.set_model_version_tag(model, str(version), name, value), model)
             case SetStage(version, stage):
-                if self._has_stages:
-                    self._call(lambda: self._set_stage(model, version, stage), model)
+                self._call(lambda: self._set_stage(model, version, stage), model)
 
     def _set_stage(self, model: str, version: int, stage: str) -> None:
         with warnings.catch_warnings():
@@ -130,20 +133,17 @@ class MlflowStore:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with short_requests():
+            with short_requests(), self._latency.measured():
                 return call()
         except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:  # ValueError: no answer of MLflow's
             raise mlflow_client.translated(error, self.uri, about=f"model {model!r}") from None
 
 
-def _absent_is_fine(call: Callable[[], None]) -> None:
+def _delete_tag(client: Any, model: str, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
-    try:
-        call()
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST" or "tag" not in str(error).lower():
-            raise
+    with mlflow_client.absent_tag_is_fine(MlflowException):
+        client.delete_registered_model_tag(model, name)
 
 
 def _view(version: Any) -> VersionView:

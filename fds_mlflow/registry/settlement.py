@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage, State, fold
-from fds_mlflow.errors import NotFoundError, RefusedError
+from fds_mlflow.errors import NotFoundError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags, writes
 from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn
 from fds_mlflow.registry.history import numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
+
+log = logging.getLogger(__name__)
+
+STAGE_PATIENCE = 1.0
+"""Seconds for which setting a stage is tried: some registries without stages refuse them as if it were a fault."""
 
 
 def _nobody(_model: str, _event: Event) -> None:
@@ -30,6 +36,7 @@ class Settlement(Exclusion):
     """
 
     on_event: Callable[[str, Event], None] = _nobody
+    _stageless: bool = False
 
     def _look_alone(self, model: str) -> View:
         """Read the model, or give way to an operation that lives."""
@@ -43,7 +50,6 @@ class Settlement(Exclusion):
         """Before, the decisive write, after, the event: in the order of the design's table."""
         done = numbered(event, view.history.last[0] + 1)
         with self._turn(model, view, event) as turn:
-            self._require_ready(model, event)
             point = writes.point(event)
             for write in writes.before(view, event):
                 self._write(model, turn, write)
@@ -86,8 +92,13 @@ class Settlement(Exclusion):
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
         state = before if recorded else fold([event], before)
         changed = {version for version, stage in state.stages.items() if before.stages.get(version) != stage}
+        for version in sorted(changed):
+            self._set_stage(model, turn, version, state.stages[version])
+        if not recorded and event.outcome is Ending.DONE:
+            return
+        # A process died over it: who knows how far its stages came.
         named = (event.from_version, event.to_version, event.rollout.canary if event.rollout else None)
-        for version in sorted(changed.union(v for v in named if v is not None)):
+        for version in sorted({v for v in named if v is not None} - changed):
             try:
                 there = self._patiently(lambda version=version: self.store.version(model, version))  # type: ignore[misc]
             except NotFoundError:
@@ -96,19 +107,19 @@ class Settlement(Exclusion):
             if stage is None and there.stage == Stage.PRODUCTION:
                 stage = Stage.STAGING  # its promotion was overtaken after it had set the stage
             if stage is not None and there.stage != stage:
-                self._write_if_there(model, turn, SetStage(version, stage))
+                self._set_stage(model, turn, version, stage)
 
-    def _require_ready(self, model: str, event: Event) -> None:
-        """Traffic goes to READY versions only; asked again under the exclusion, just before the write."""
-        version = event.to_version
-        if version is None or event.kind in (Kind.ABORT, Kind.RETIRE, Kind.ADOPT):
+    def _set_stage(self, model: str, turn: Turn, version: int, stage: Stage) -> None:
+        """Set a version's stage, if the registry lets one: a mirror for the UI, on which nothing depends."""
+        if self._stageless:
             return
-        there = self._patiently(lambda: self.store.version(model, version))
-        if not there.ready:
-            raise RefusedError(
-                f"version {version} of {model!r} is {there.status}, not READY",
-                fix="wait until its registration has finished, or register it again",
-            )
+        try:
+            self._write(model, turn, SetStage(version, stage), patience=STAGE_PATIENCE)
+        except NotFoundError:
+            pass  # deleted by hand meanwhile: no stage to mirror
+        except (RefusedError, UnavailableError) as error:
+            self._stageless = True
+            log.warning("stages are not mirrored any more: %s", error.what)
 
     # --- settling, adopting, taking over, packing ----------------------------------------------------------
 

@@ -6,10 +6,15 @@ Each call of the port is one call to MLflow, and one step of every proof about i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from fds_mlflow.errors import RefusedError
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,42 @@ class VersionView:
         """Whether the version can be loaded."""
         return self.status == "READY"
 
+    def require_ready(self, model: str) -> None:
+        """Refuse a version that may not get traffic.
+
+        Raises:
+            RefusedError: It is not READY.
+        """
+        if not self.ready:
+            raise RefusedError(
+                f"version {self.version} of {model!r} is {self.status}, not READY",
+                fix="wait until its registration has finished, or register it again",
+            )
+
     @property
     def identity(self) -> str:
         """Tells it from another version that once had the same number: a deleted one's number is given again."""
         told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
         return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+class Latency:
+    """How long a registry's calls take: those that succeed, since one that fails says how long it was waited for."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=8)
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure one call."""
+        began = time.monotonic()
+        yield
+        self._last.append(time.monotonic() - began)
+
+    @property
+    def mean(self) -> float:
+        """Seconds that the last calls took, on average; 0 before the first."""
+        return sum(self._last) / len(self._last) if self._last else 0.0
 
 
 class RegistryStore(Protocol):
@@ -120,6 +156,11 @@ class RegistryStore(Protocol):
 
     write_limit: float
     """The longest, in seconds, that one write may block before it lands or fails."""
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last calls took, on average; 0 before the first."""
+        ...
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -139,4 +180,12 @@ class RegistryStore(Protocol):
 
     def write(self, model: str, write: Write) -> None:
         """Carry out one write. All writes are idempotent."""
+        ...
+
+
+class ListedStore(RegistryStore, Protocol):
+    """A registry that also lists its models."""
+
+    def models(self) -> dict[str, dict[str, int]]:
+        """Aliases by registered model, in order of name."""
         ...

@@ -34,6 +34,8 @@ MAX_VALUE = 4_900
 
 MAX_REASON = 1_000
 MAX_ACTOR = 200
+MAX_LIFETIME = 600.0
+"""Seconds an intent may live at most, whatever its tag says: a wrong number must not hold a model for ever."""
 LOOSE = 64
 """Loose event tags a model may carry before the oldest are packed: every tag taxes every write to the model."""
 KEEP_LOOSE = 32
@@ -80,6 +82,7 @@ class Intent:
             (settling a dead intent, packing), which is repeated rather than settled.
         take_over: Whether it goes ahead without waiting for other operations.
         time: When it began, UTC, for people.
+        lifetime: Seconds it lives; None where an earlier release wrote it, whose observers all waited their own.
     """
 
     id: str
@@ -88,6 +91,7 @@ class Intent:
     event: Event | None
     time: datetime
     take_over: bool = False
+    lifetime: float | None = None
 
 
 def event_tag(event: Event) -> tuple[str, str]:
@@ -133,6 +137,8 @@ def encode_intent(intent: Intent) -> str:
     }
     if intent.take_over:
         values["take_over"] = True
+    if intent.lifetime is not None:
+        values["lifetime"] = intent.lifetime
     if intent.event is not None:
         values["event"] = event_values(intent.event)
     return _fits(dump(values), "the intent")
@@ -155,6 +161,7 @@ def decode_intent(operation: str, value: str) -> Intent:
         event=None if event is None else decode_event(event, 0, operation),
         time=_moment(values["time"]),
         take_over=bool(values.get("take_over", False)),
+        lifetime=_lifetime(values.get("lifetime")),
     )
 
 
@@ -308,6 +315,14 @@ def _version(value: Any) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{value!r} is no version")
     return value
+
+
+def _lifetime(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not float(value) > 0:
+        raise TypeError(f"{value!r} is no lifetime")
+    return min(float(value), MAX_LIFETIME)
 
 
 def _moment(value: Any) -> datetime:

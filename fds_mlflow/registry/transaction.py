@@ -8,22 +8,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.lifecycle.decision import decision
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
-from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import packing, tags, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
 from fds_mlflow.registry.history import in_flight
 from fds_mlflow.registry.settlement import Settlement
-from fds_mlflow.registry.store import SetModelTag, Write
+from fds_mlflow.registry.store import SetModelTag, VersionView, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
 from fds_mlflow.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from fds_mlflow.core.comparison import Comparison
 
 __all__ = ["Check", "Clock", "Result", "Transactions"]
 
@@ -90,6 +92,7 @@ class Transactions(Settlement):
         """
         tags.checked_reason(reason)
         tags.checked_actor(actor)
+        gone: set[int] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:
             view = self.look(model)
@@ -100,17 +103,28 @@ class Transactions(Settlement):
             if not past and self._housekeep(model, view, actor):
                 return None
             state = writes.as_live(view) if past else view.state
-            target = decide(self._known(model, state) if request.kind is Kind.EMERGENCY else state, request)
+            if gone:
+                state = replace(state, former=tuple(version for version in state.former if version not in gone))
+            target = decide(state, request)
             require_reason(state, request, reason)
             if isinstance(target, Already):
                 return Result(None, target.why)
+            if request.kind is not Kind.EMERGENCY:  # which asks nothing before it moves the alias
+                self._require_ready(model, view, request.kind, target.version)
             if check is not None:
                 target = check(view, target)
             event = self._event(view, request, target, actor, reason)
-            done = (self._take_over if past else self._operate)(model, view, event, on_moved)
+            try:
+                done = (self._take_over if past else self._operate)(model, view, event, on_moved)
+            except NotFoundError:
+                if request.kind is not Kind.EMERGENCY or target.version is None or target.version in gone:
+                    raise
+                gone.add(target.version)
+                return None
             if done.outcome is not Ending.DONE:
                 return None  # a take-over that somebody else settled as overtaken: ask anew
-            self._pack_if_due(model, actor)
+            if len(view.history.loose) >= tags.LOOSE or packing.due(view.history):
+                self.pack(model, actor=actor)
             return Result(done, said(done))
 
         return self._until_done(attempt, patience)
@@ -158,22 +172,33 @@ class Transactions(Settlement):
         return self._until_done(attempt, None)
 
     def pack(self, model: str, *, actor: str) -> None:
-        """Pack the oldest events where too many are loose."""
-        self._pack_if_due(model, actor)
+        """Pack the oldest loose events where there are too many: an operation of its own, after a success."""
+        try:
+            view = self.look(model)
+            due = packing.due(view.history)
+            if not due or view.history.intents:
+                return
+            with self._turn(model, view, None, actor) as turn:
+                for write in due:
+                    if self.clock.monotonic() - turn.began >= self._half(turn) / 2:
+                        break  # what is left is superfluous, and the next packing begins with it
+                    self._write(model, turn, write)
+        except (BusyError, FdsError) as error:
+            log.info("events were not packed this time: %s", error)
 
     # --- a request, and a take-over ------------------------------------------------------------------------
 
-    def _known(self, model: str, state: State) -> State:
-        """The state without the former champions that were deleted, as far as an emergency would choose them."""
-        while state.emergency_target is not None:
-            target = state.emergency_target
-            try:
-                self._patiently(lambda target=target: self.store.version(model, target))  # type: ignore[misc]
-            except NotFoundError:
-                state = replace(state, former=tuple(v for v in state.former if v != target))
-            else:
-                break
-        return state
+    def _require_ready(self, model: str, view: View, kind: Kind, version: int | None) -> None:
+        """Refuse a version that does not exist, or may not get traffic because it is not READY."""
+        if version is None or kind is Kind.ABORT:
+            return
+        canary = view.canary
+        there = canary if canary and canary.version == version else self._asked_version(model, version)
+        if kind is not Kind.RETIRE:
+            there.require_ready(model)
+
+    def _asked_version(self, model: str, version: int) -> VersionView:
+        return self._patiently(lambda: self.store.version(model, version))
 
     def _event(self, view: View, request: Request, target: Target, actor: str, reason: str) -> Event:
         about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE)
@@ -193,7 +218,9 @@ class Transactions(Settlement):
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:
         """Move the champion at once, past live operations; outlive them, reassert, then settle everything."""
-        intent = Intent(event.operation, event.actor, view.found, event, self.clock.now(), take_over=True)
+        intent = Intent(
+            event.operation, event.actor, view.found, event, self.clock.now(), take_over=True, lifetime=self.lifetime
+        )
         turn = Turn(intent, self.clock.monotonic())
         value = tags.encode_intent(intent)
         target = event.to_version
@@ -205,7 +232,7 @@ class Transactions(Settlement):
             rivals = [i for i in in_flight(self.store.read(model).tags) if i.take_over and i.id != intent.id]
             if rivals:
                 raise BusyError(rivals[0])
-            self._require_ready(model, event)
+            turn.fresh = True
             for write in (*writes.before(view, event), point):
                 self._write(model, turn, write, decisive=write is point)
         except (BusyError, FdsError) as error:
@@ -225,8 +252,8 @@ class Transactions(Settlement):
 
     def _outlive(self, model: str, mine: Intent, began: float) -> Event:
         """Wait until every operation that a take-over went past is dead; then settle all of them, and oneself."""
-        while self.clock.monotonic() < began + self.lifetime:
-            self.clock.sleep(min(1.0, self.lifetime / 10))
+        while self.clock.monotonic() < began + self._lifetime_of(mine):
+            self.clock.sleep(min(1.0, self._lifetime_of(mine) / 10))
             self.look(model)  # so that the others are seen to be dead
         self._seen[(model, mine.id)] = float("-inf")  # from here on a record to be settled, like any other
         return self._until_done(lambda: self._conclude(model, mine), None)
@@ -248,21 +275,6 @@ class Transactions(Settlement):
                 )
             return recorded
         return None
-
-    def _pack_if_due(self, model: str, actor: str) -> None:
-        """Pack the oldest loose events once there are too many: an operation of its own, after a success."""
-        try:
-            view = self.look(model)
-            due = packing.due(view.history)
-            if not due or view.history.intents:
-                return
-            with self._turn(model, view, None, actor) as turn:
-                for write in due:
-                    if self.clock.monotonic() - turn.began >= self.lifetime / 4:
-                        break  # what is left is superfluous, and the next packing begins with it
-                    self._write(model, turn, write)
-        except (BusyError, FdsError) as error:
-            log.info("events were not packed this time: %s", error)
 
 
 def said(event: Event) -> str:

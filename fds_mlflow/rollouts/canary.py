@@ -16,7 +16,6 @@ from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points
 from fds_mlflow.errors import FdsError, RefusedError
-from fds_mlflow.lifecycle.admission import Admission
 from fds_mlflow.lifecycle.reports import CanaryStatus
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.rollouts.watch import start_watch
@@ -67,6 +66,8 @@ class Canary:
             DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: The version does not exist.
         """
+        from fds_mlflow.lifecycle.admission import Admission
+
         admission = Admission(self._session, allow_new_columns=allow_new_columns, data=data, force=force)
         now = self._session.now()
         request = Request(Kind.START, version, plan=plan or Plan(), force=force, rollout_id=new_id(), now=now)

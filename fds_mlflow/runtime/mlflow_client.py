@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
-from fds_mlflow.runtime import databases
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,6 +67,8 @@ def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    from fds_mlflow.runtime import databases
+
     tracking = tracking_uri or mlflow.get_tracking_uri()
     shown = registry_uri or tracking
     try:
@@ -89,27 +90,63 @@ def _check(address: str, timeout: float) -> None:
     """Refuse an address that cannot work; MLflow would try a database ten times, for minutes."""
     from mlflow.store.db.db_types import DATABASE_ENGINES
 
+    from fds_mlflow.runtime import databases
+
     scheme = address.partition("://")[0].partition("+")[0].lower()
     if scheme in DATABASE_ENGINES:
         databases.reach(address, named="the MLflow database", timeout=timeout)
-    elif scheme in ("http", "https"):
-        try:
-            there = bool(urlsplit(address).hostname and urlsplit(address).port != 0)
-        except ValueError:  # an open bracket, or a port that is no number: the text quotes what may be a password
-            there = False
-        if not there:
-            raise ValueError("it does not name a host, or its port is no number")
+    elif scheme in ("http", "https") and not is_server(address):
+        raise ValueError("it does not name a host, or its port is no number")
+
+
+def is_server(address: str) -> bool:
+    """Whether an address is one of a server: a scheme, a host, and no port that is none."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, or a port that is no number: the text quotes what may be a password
+        return False
 
 
 def named(name: str, found: Any) -> Any:
     """What MLflow answered about a model or an experiment.
 
     Raises:
-        ConnectionError: It is about another one: a proxy's empty answer is no model without versions.
+        ConnectionError: It is about another one.
     """
-    if found.name != name:
-        raise ConnectionError(f"the answer is not about {name!r}, so it is not MLflow's")
+    require_about(name, found.name)
     return found
+
+
+def require_about(name: str, answered: object) -> None:
+    """Refuse an answer about another model or experiment: a proxy's empty answer is no model without versions.
+
+    Raises:
+        ConnectionError: It is about another one.
+    """
+    if answered != name:
+        raise ConnectionError(f"the answer is not about {name!r}, so it is not MLflow's")
+
+
+def is_absent_alias(error: Exception) -> bool:
+    """Whether MLflow says that a model has no such alias; every other error says nothing of the kind."""
+    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower()
+
+
+@contextmanager
+def absent_tag_is_fine(kind: type[Exception]) -> Iterator[None]:
+    """Pass over MLflow's saying that the tag to delete is not there; `kind` is what its client raises."""
+    try:
+        yield
+    except kind as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST" or "tag" not in str(error).lower():
+            raise
+
+
+def versions_of(model: str) -> str:
+    """The filter that finds a model's versions, in MLflow's language, which knows no escape."""
+    quote = '"' if "'" in model else "'"
+    return f"name={quote}{model}{quote}"
 
 
 def translated(error: Exception, address: str, *, about: str, what: str = "registry") -> FdsError:

@@ -176,10 +176,7 @@ def load(
     import mlflow
 
     there = store.version(model, version)
-    if not there.ready:
-        raise RefusedError(
-            f"version {version} of {model!r} is {there.status}, not READY", fix="wait until its registration has ended"
-        )
+    there.require_ready(model)
     threshold = threshold_of(model, there)
     try:
         folder = _fetched(model, version, tracking_uri, registry_uri)

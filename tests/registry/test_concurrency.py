@@ -16,7 +16,7 @@ from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import FdsError, OutcomeUnknownError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteModelTag, SetAlias, Write
+from fds_mlflow.registry.store import DeleteModelTag, SetAlias, SetVersionTag, Write
 from tests.support.effort import graded
 from tests.support.registry_model import MODEL, SCENARIOS, Killed, Routing, World
 from tests.support.schedules import Process, Run
@@ -259,28 +259,28 @@ def test_an_emergency_that_has_nowhere_to_go_leaves_no_intent() -> None:
     assert store.writes == []
 
 
-def test_a_take_over_to_a_version_that_is_not_ready_changes_nothing() -> None:
-    """The last check before the alias moves holds in an emergency too, and its intent does not stay behind."""
+def test_a_take_over_goes_past_a_version_that_was_deleted() -> None:
+    """An emergency that meets a deleted former champion goes to the one before, and no intent of it stays behind."""
     world = BY_NAME["start"].world()
-    _stuck(world)
-    world.store.models[MODEL].versions[1].status = "FAILED_REGISTRATION"
-    with pytest.raises(FdsError, match="not READY"):
-        world.do(Kind.EMERGENCY, actor="eve")
-    assert world.routing() == (2, None, None)
-    assert [intent.actor for intent in world.history.intents] == ["zoe"]
+    world.do(Kind.PROMOTE, 3)
+    _stuck(world, version=1)
+    world.store.delete_version(MODEL, 2)
+    world.do(Kind.EMERGENCY, actor="eve")
+    assert world.routing() == (1, None, None)
+    assert not world.history.intents
 
 
 def test_who_loses_the_intent_of_an_operation_before_the_alias_learns_it() -> None:
-    """An operation whose intent somebody deleted before its decisive write does not move the champion."""
+    """An operation whose intent somebody deleted before its decisive write does not move the alias."""
     world = BY_NAME["start"].world()
     store = world.watched()
 
     def remove(number: int, write: object) -> None:
-        if number == 5:  # the last look before the alias moves
+        if isinstance(write, SetVersionTag):  # between the second look and the alias
             for intent in world.history.intents:
                 world.by_hand(DeleteModelTag(tags.intent_name(intent.id)))
 
     store.on_call = remove
     with pytest.raises(OutcomeUnknownError):
-        world.do(Kind.PROMOTE, 3, by=world.process(store))
+        world.do(Kind.START, 3, by=world.process(store))
     assert world.routing() == (2, None, None)

@@ -133,10 +133,10 @@ def prepare(
 @click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI")
 def main(model: str, version: int, folder: Path, tracking_uri: str | None, registry_uri: str | None) -> None:
     """Prepare a version; an error is one line of JSON, last on standard error."""
-    from fds_mlflow.registry.mlflow_store import MlflowStore
+    from fds_mlflow.registry.connection import connect
 
     try:
-        store = MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri)
+        store = connect(tracking_uri, registry_uri)
         prepare(store, model, version, folder, tracking_uri=tracking_uri, registry_uri=registry_uri)
     except FdsError as error:
         click.echo(json.dumps({"what": error.what, "fix": error.fix}), err=True)

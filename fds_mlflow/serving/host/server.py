@@ -344,7 +344,7 @@ def run(
     Raises:
         ConfigError: The address cannot be listened on, or the cache cannot be written or is another server's.
     """
-    from fds_mlflow.registry.mlflow_store import MlflowStore
+    from fds_mlflow.registry.connection import connect
     from fds_mlflow.runtime.clock import SystemClock
     from fds_mlflow.serving.host.prepare import Preparation
 
@@ -354,7 +354,7 @@ def run(
     preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
     follower = Follower(
         model,
-        MlflowStore(registry_uri=registry_uri, tracking_uri=tracking_uri),
+        connect(tracking_uri, registry_uri),
         settings.version_cache(),
         preparation,
         SystemClock(),

@@ -1,0 +1,142 @@
+"""The implementation of the registry port that asks an MLflow server itself, without MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from fds_mlflow.registry.store import (
+    DeleteAlias,
+    DeleteModelTag,
+    Latency,
+    ModelView,
+    SetAlias,
+    SetModelTag,
+    SetStage,
+    SetVersionTag,
+    VersionView,
+    Write,
+)
+from fds_mlflow.runtime import mlflow_client
+from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
+from fds_mlflow.runtime.mlflow_server import Server, ServerError
+
+
+class ServerStore:
+    """A registry behind an MLflow server.
+
+    Args:
+        uri: Address of the server.
+    """
+
+    write_limit = HTTP_TIMEOUT
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._server = Server(uri, timeout=HTTP_TIMEOUT)
+        self._latency = Latency()
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last calls took, on average."""
+        return self._latency.mean
+
+    def read(self, model: str) -> ModelView:
+        """Aliases and tags of a model."""
+        with self._translating(model):
+            found = self._call("GET", "registered-models/get", name=model)["registered_model"]
+            mlflow_client.require_about(model, found["name"])
+            return ModelView(_aliases(found), _tags(found))
+
+    def version(self, model: str, version: int) -> VersionView:
+        """One version."""
+        with self._translating(model):
+            return _view(self._call("GET", "model-versions/get", name=model, version=str(version))["model_version"])
+
+    def by_alias(self, model: str, alias: str) -> VersionView | None:
+        """The version an alias points at; only MLflow's own "alias not found" means absent."""
+        with self._translating(model):
+            try:
+                return _view(self._call("GET", "registered-models/alias", name=model, alias=alias)["model_version"])
+            except ServerError as error:
+                if mlflow_client.is_absent_alias(error):
+                    return None
+                raise
+
+    def versions(self, model: str) -> list[VersionView]:
+        """All versions, the newest first."""
+        with self._translating(model):
+            pages = self._pages("model-versions/search", filter=mlflow_client.versions_of(model))
+            found = [_view(version) for page in pages for version in page.get("model_versions", [])]
+        return sorted(found, key=lambda version: -version.version)
+
+    def models(self) -> dict[str, dict[str, int]]:
+        """Aliases by registered model, in order of name."""
+        with self._translating("*"):
+            pages = self._pages("registered-models/search")
+            return dict(sorted((m["name"], _aliases(m)) for page in pages for m in page.get("registered_models", [])))
+
+    def write(self, model: str, write: Write) -> None:
+        """Carry out one write."""
+        of_model = {"name": model}
+        with self._translating(model):
+            match write:
+                case SetAlias(alias, version):
+                    self._call("POST", "registered-models/alias", **of_model, alias=alias, version=str(version))
+                case DeleteAlias(alias):
+                    self._call("DELETE", "registered-models/alias", **of_model, alias=alias)
+                case SetModelTag(name, value):
+                    self._call("POST", "registered-models/set-tag", **of_model, key=name, value=value)
+                case DeleteModelTag(name):
+                    with mlflow_client.absent_tag_is_fine(ServerError):
+                        self._call("DELETE", "registered-models/delete-tag", **of_model, key=name)
+                case SetVersionTag(version, name, value):
+                    of_version = {**of_model, "version": str(version)}
+                    self._call("POST", "model-versions/set-tag", **of_version, key=name, value=value)
+                case SetStage(version, stage):
+                    of_version = {**of_model, "version": str(version)}
+                    self._call("POST", "model-versions/transition-stage", **of_version, stage=stage)
+
+    def _pages(self, endpoint: str, **asked: Any) -> Iterator[dict[str, Any]]:
+        token: str | None = None
+        while True:
+            page = self._call("GET", endpoint, max_results=1_000, page_token=token, **asked)
+            yield page
+            token = page.get("next_page_token")
+            if not token:
+                return
+
+    def _call(self, method: str, endpoint: str, **values: Any) -> dict[str, Any]:
+        with self._latency.measured():
+            return self._server.call(method, endpoint, **values)
+
+    @contextmanager
+    def _translating(self, model: str) -> Iterator[None]:
+        """Turn what is raised inside into our errors, an answer included that lacks what MLflow's has."""
+        try:
+            yield
+        except (ServerError, OSError, LookupError, TypeError, ValueError) as error:
+            raise mlflow_client.translated(error, self.uri, about=f"model {model!r}") from None
+
+
+def _tags(found: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
+
+
+def _aliases(found: dict[str, Any]) -> dict[str, int]:
+    return {alias["alias"]: int(alias["version"]) for alias in found.get("aliases", [])}
+
+
+def _view(found: dict[str, Any]) -> VersionView:
+    return VersionView(
+        version=int(found["version"]),
+        status=str(found.get("status", "READY")),
+        stage=found.get("current_stage") or "None",
+        tags=_tags(found),
+        run_id=found.get("run_id") or None,
+        source=str(found.get("source", "")),
+        created=datetime.fromtimestamp(int(found["creation_timestamp"]) / 1000, tz=UTC),
+        description=found.get("description", ""),
+    )
