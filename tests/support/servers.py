@@ -13,7 +13,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,7 @@ class Server:
         workers: Processes that answer.
         port: Its port on loopback.
         settings: More environment variables of it.
+        options: More options of the command.
         process: It runs in a process group of its own.
     """
 
@@ -66,6 +67,7 @@ class Server:
     workers: int = 1
     port: int = field(default_factory=free_port)
     settings: Mapping[str, str] = field(default_factory=dict)
+    options: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -82,7 +84,7 @@ class Server:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.backend]
         command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers), *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -140,6 +142,28 @@ def running(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def basic_auth(backend: str, folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
+    """A server where users sign in, and the variables by which its administrator does.
+
+    Args:
+        backend: URI of its database.
+        folder: Where its users, log and artifacts go.
+    """
+    admin, password = "admin", "a-password-of-sixteen"
+    said = (folder / "auth.ini").absolute()
+    said.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'users.db'}\n"
+        f"admin_username = {admin}\nadmin_password = {password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        encoding="utf-8",
+    )
+    settings = {"MLFLOW_AUTH_CONFIG_PATH": str(said), "MLFLOW_FLASK_SERVER_SECRET_KEY": "unused"}
+    server = Server(backend, folder, settings=settings, options=("--app-name", "basic-auth"))
+    with running(server):
+        yield server, {"MLFLOW_TRACKING_USERNAME": admin, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 class Postgresql:
