@@ -79,7 +79,15 @@ class OutcomeUnknownError(FdsError):
 
 
 class UnavailableError(FdsError):
-    """A server or database could not be reached in time; nothing more was tried."""
+    """A server or database could not be reached in time; nothing more was tried.
+
+    Attributes:
+        answered: It was reached, and said that it failed.
+    """
+
+    def __init__(self, what: str, *, fix: str, answered: bool = False) -> None:
+        super().__init__(what, fix=fix)
+        self.answered = answered
 
 
 class UnservableError(FdsError):

@@ -44,7 +44,8 @@ class ManagedModel:
         registry_uri: None for the one MLflow resolves.
         outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
             working directory. It is opened when first needed.
-        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host.
+        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host. Where a user is signed in to the
+            registry it is the user, for whoever is named here.
         store: Another registry than MLflow's.
         clock: Another clock than the machine's.
         notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
@@ -199,7 +200,10 @@ class ManagedModel:
         if fix:
             self.session.transactions.write_alone(self.name, self._tidying, actor=self.session.actor)
             self.session.transactions.pack(self.name, actor=self.session.actor)
-        return self._examined(self.session.look())
+        from fds_mlflow.registry.doctor import slow_login
+
+        store = self.session.store
+        return [*self._examined(self.session.look()), *slow_login(store.latency, store.user)]
 
     def _examined(self, view: View) -> list[Finding]:
         from fds_mlflow.registry.doctor import examine

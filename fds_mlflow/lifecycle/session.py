@@ -41,7 +41,8 @@ class Session:
         registry_uri: None for the one MLflow resolves.
         outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
             working directory. It is opened when first needed.
-        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host.
+        actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host. Where a user is signed in to the
+            registry it is the user, for whoever is named here.
         store: Another registry than MLflow's.
         clock: Another clock than the machine's.
         notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
@@ -66,7 +67,6 @@ class Session:
         if not name.strip():
             raise ConfigError("the name of the model is empty", fix="name it (`fds list` shows which there are)")
         self.name = name
-        self.actor = actor or environment.setting(environment.ACTOR) or f"{getpass.getuser()}@{socket.gethostname()}"
         self.tracking_uri = tracking_uri
         self.registry_uri = registry_uri
         self._outcomes = outcomes
@@ -75,7 +75,14 @@ class Session:
             store = connect(tracking_uri, registry_uri)
         self.store = store
         self.notifier = notifier or default_notifier()
-        self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
+        claimed = actor or environment.setting(environment.ACTOR)
+        if store.user is None:
+            self.actor = claimed or f"{getpass.getuser()}@{socket.gethostname()}"
+        else:
+            self.actor = store.user if claimed in (None, store.user) else f"{store.user} for {claimed}"
+        self.transactions = Transactions(
+            store, self.clock, new_id, on_event=self.notifier.event, signed_in=store.user is not None
+        )
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 
     @property

@@ -54,6 +54,9 @@ BY_FIX = "`fds doctor MODEL --fix`, or the next operation"
 BY_TIDYING = "`fds doctor MODEL --fix`"
 BY_HAND = "a person"
 
+SLOW_LOGIN = 0.25
+"""Seconds a request takes at least where passwords are hashed for each."""
+
 
 def examine(view: View, versions: Sequence[VersionView]) -> list[Finding]:
     """Every disagreement between aliases, tags, stages and history; the most severe first."""
@@ -67,6 +70,25 @@ def examine(view: View, versions: Sequence[VersionView]) -> list[Finding]:
     ]
     order = list(Severity)
     return sorted(found, key=lambda finding: -order.index(finding.severity))
+
+
+def slow_login(latency: float, user: str | None) -> list[Finding]:
+    """What a server does not remember of those who sign in: it hashes their password anew for every request.
+
+    Args:
+        latency: Seconds that its calls took, on average.
+        user: Who is signed in; None where nobody does.
+    """
+    if user is None or latency < SLOW_LOGIN:
+        return []
+    return [
+        Finding(
+            Severity.NOTE,
+            f"each request takes {latency:.1f} s, while {user} is signed in",
+            "an operation makes a dozen of them, and an emergency four before its alias has moved",
+            "set auth_cache_ttl_seconds, such as 60, in the server's basic-auth configuration",
+        )
+    ]
 
 
 def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:

@@ -271,11 +271,19 @@ class Exclusion:
             self._seen.setdefault(key, now)
 
     def _patiently(self, call: Callable[[], T], patience: float | None = None) -> T:
-        """Repeat a registry call that failed for a passing reason, by default within the time one write may take."""
+        """Repeat a registry call that failed for a passing reason, within the time that one write may take.
+
+        Args:
+            call: The call.
+            patience: Seconds for which a registry is believed that answers it has failed; None for as long.
+        """
         began = self.clock.monotonic()
 
-        def late(_: RetryCallState) -> bool:
-            return self.clock.monotonic() - began >= (self.store.write_limit if patience is None else patience)
+        def late(state: RetryCallState) -> bool:
+            error = state.outcome and state.outcome.exception()
+            answered = isinstance(error, UnavailableError) and error.answered
+            limit = patience if answered and patience is not None else self.store.write_limit
+            return self.clock.monotonic() - began >= limit
 
         return Retrying(
             retry=retry_if_exception_type(UnavailableError),

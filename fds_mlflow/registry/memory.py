@@ -42,6 +42,7 @@ class MemoryStore:
 
     write_limit: float = 1.0
     latency: float = 0.0
+    user: str | None = None
 
     def __init__(self) -> None:
         self.models: dict[str, MemoryModel] = {}

@@ -18,8 +18,9 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     VersionView,
     Write,
+    permission,
 )
-from fds_mlflow.runtime import mlflow_client
+from fds_mlflow.runtime import mlflow_client, mlflow_server
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT, short_requests
 
 T = TypeVar("T")
@@ -47,6 +48,11 @@ class MlflowStore:
     def latency(self) -> float:
         """Seconds that the last calls took, on average."""
         return self._latency.mean
+
+    @property
+    def user(self) -> str | None:
+        """Whose credentials are sent to a server, if any; nobody signs in to a database's file."""
+        return mlflow_server.signed_in_as() if self.uri.startswith("http") else None
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -107,20 +113,23 @@ class MlflowStore:
 
     def write(self, model: str, write: Write) -> None:
         """Carry out one write."""
+        self._call(lambda: self._write(model, write), model, write)
+
+    def _write(self, model: str, write: Write) -> None:
         client = self._client
         match write:
             case SetAlias(alias, version):
-                self._call(lambda: client.set_registered_model_alias(model, alias, str(version)), model)
+                client.set_registered_model_alias(model, alias, str(version))
             case DeleteAlias(alias):
-                self._call(lambda: client.delete_registered_model_alias(model, alias), model)
+                client.delete_registered_model_alias(model, alias)
             case SetModelTag(name, value):
-                self._call(lambda: client.set_registered_model_tag(model, name, value), model)
+                client.set_registered_model_tag(model, name, value)
             case DeleteModelTag(name):
-                self._call(lambda: _delete_tag(client, model, name), model)
+                _delete_tag(client, model, name)
             case SetVersionTag(version, name, value):
-                self._call(lambda: client.set_model_version_tag(model, str(version), name, value), model)
+                client.set_model_version_tag(model, str(version), name, value)
             case SetStage(version, stage):
-                self._call(lambda: self._set_stage(model, version, stage), model)
+                self._set_stage(model, version, stage)
 
     def _set_stage(self, model: str, version: int, stage: str) -> None:
         with warnings.catch_warnings():
@@ -128,15 +137,17 @@ class MlflowStore:
             warnings.simplefilter("ignore", FutureWarning)
             self._client.transition_model_version_stage(model, str(version), stage, archive_existing_versions=False)
 
-    def _call(self, call: Callable[[], T], model: str) -> T:
+    def _call(self, call: Callable[[], T], model: str, write: Write | None = None) -> T:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with short_requests(), self._latency.measured():
                 return call()
-        except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:  # ValueError: no answer of MLflow's
-            raise mlflow_client.translated(error, self.uri, about=f"model {model!r}") from None
+        # ValueError: no answer of MLflow's; NotImplementedError: a store that has no tags, or no stages.
+        except (MlflowException, SQLAlchemyError, OSError, ValueError, NotImplementedError) as error:
+            about, needs = f"model {model!r}", permission(write)
+            raise mlflow_client.translated(error, self.uri, about=about, user=self.user, needs=needs) from None
 
 
 def _delete_tag(client: Any, model: str, name: str) -> None:

@@ -18,8 +18,9 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     VersionView,
     Write,
+    permission,
 )
-from fds_mlflow.runtime import mlflow_client
+from fds_mlflow.runtime import mlflow_client, mlflow_server
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
 from fds_mlflow.runtime.mlflow_server import Server, ServerError
 
@@ -42,6 +43,11 @@ class ServerStore:
     def latency(self) -> float:
         """Seconds that the last calls took, on average."""
         return self._latency.mean
+
+    @property
+    def user(self) -> str | None:
+        """Whose credentials are sent, if any."""
+        return mlflow_server.signed_in_as()
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -81,7 +87,7 @@ class ServerStore:
     def write(self, model: str, write: Write) -> None:
         """Carry out one write."""
         of_model = {"name": model}
-        with self._translating(model):
+        with self._translating(model, write):
             match write:
                 case SetAlias(alias, version):
                     self._call("POST", "registered-models/alias", **of_model, alias=alias, version=str(version))
@@ -113,12 +119,13 @@ class ServerStore:
             return self._server.call(method, endpoint, **values)
 
     @contextmanager
-    def _translating(self, model: str) -> Iterator[None]:
+    def _translating(self, model: str, write: Write | None = None) -> Iterator[None]:
         """Turn what is raised inside into our errors, an answer included that lacks what MLflow's has."""
         try:
             yield
         except (ServerError, OSError, LookupError, TypeError, ValueError) as error:
-            raise mlflow_client.translated(error, self.uri, about=f"model {model!r}") from None
+            about, needs = f"model {model!r}", permission(write)
+            raise mlflow_client.translated(error, self.uri, about=about, user=self.user, needs=needs) from None
 
 
 def _tags(found: dict[str, Any]) -> dict[str, str]:

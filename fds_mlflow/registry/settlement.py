@@ -18,9 +18,6 @@ from fds_mlflow.registry.view import View, difference
 
 log = logging.getLogger(__name__)
 
-STAGE_PATIENCE = 1.0
-"""Seconds for which setting a stage is tried: some registries without stages refuse them as if it were a fault."""
-
 
 def _nobody(_model: str, _event: Event) -> None:
     """Nobody wants to know."""
@@ -33,9 +30,11 @@ class Settlement(Exclusion):
     Args:
         on_event: Called with the model and each event that this process has written into a history, its own and those
             of operations it settles. It is called while the model is held: it must return at once, and not raise.
+        signed_in: Whether the actors that it is given are who the registry let in, not only who they claim to be.
     """
 
     on_event: Callable[[str, Event], None] = _nobody
+    signed_in: bool = False
     _stageless: bool = False
 
     def _look_alone(self, model: str) -> View:
@@ -114,10 +113,13 @@ class Settlement(Exclusion):
         if self._stageless:
             return
         try:
-            self._write(model, turn, SetStage(version, stage), patience=STAGE_PATIENCE)
+            # Some registries without stages refuse them as if it were a passing fault of theirs.
+            self._write(model, turn, SetStage(version, stage), patience=self.store.write_limit / 10)
         except NotFoundError:
             pass  # deleted by hand meanwhile: no stage to mirror
         except (RefusedError, UnavailableError) as error:
+            if isinstance(error, UnavailableError) and not error.answered:
+                raise
             self._stageless = True
             log.warning("stages are not mirrored any more: %s", error.what)
 
@@ -202,4 +204,5 @@ class Settlement(Exclusion):
             from_version=view.state.champion,
             to_version=view.champion_alias,
             rollout=rollout,
+            signed_in=self.signed_in,
         )

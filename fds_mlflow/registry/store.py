@@ -67,6 +67,13 @@ class SetStage:
 Write = SetAlias | DeleteAlias | SetModelTag | DeleteModelTag | SetVersionTag | SetStage
 
 
+def permission(write: Write | None) -> str:
+    """What a user needs on the registered model, as MLflow's servers call it, for a write, or to read (None)."""
+    if write is None:
+        return "READ"
+    return "MANAGE" if isinstance(write, DeleteAlias) else "EDIT"
+
+
 @dataclass(frozen=True)
 class ModelView:
     """A registered model as one call returns it.
@@ -160,6 +167,11 @@ class RegistryStore(Protocol):
     @property
     def latency(self) -> float:
         """Seconds that the last calls took, on average; 0 before the first."""
+        ...
+
+    @property
+    def user(self) -> str | None:
+        """Who is signed in to the registry; None where nobody signs in."""
         ...
 
     def read(self, model: str) -> ModelView:

@@ -278,6 +278,8 @@ def event_values(event: Event) -> dict[str, Any]:
         values["forced"] = True
     if event.basis is not None:
         values["basis"] = event.basis.to_dict()
+    if event.signed_in:
+        values["signed_in"] = True
     return values
 
 
@@ -297,6 +299,7 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Ev
         outcome=Ending(values["outcome"]),
         forced=bool(values.get("forced", False)),
         basis=None if basis is None else Basis.from_dict(basis),
+        signed_in=bool(values.get("signed_in", False)),
     )
 
 

@@ -214,6 +214,7 @@ class Transactions(Settlement):
             rollout=target.rollout,
             forced=target.forced,
             basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
+            signed_in=self.signed_in,
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:

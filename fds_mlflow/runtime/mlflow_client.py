@@ -45,10 +45,7 @@ DATABASE_TIMEOUT = 20.0
 """Seconds to wait for a database: as long as MLflow's own connections wait for an SQLite file's lock."""
 
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-_FIXES = {
-    "UNAUTHENTICATED": f"set {_LOGIN}, to who may",
-    "PERMISSION_DENIED": f"ask who runs the server for the right to do this, or set {_LOGIN}, to who may",
-}
+_FIXES = {"UNAUTHENTICATED": f"set {_LOGIN}, to who may"}
 
 
 def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float = DATABASE_TIMEOUT) -> MlflowClient:
@@ -149,7 +146,9 @@ def versions_of(model: str) -> str:
     return f"name={quote}{model}{quote}"
 
 
-def translated(error: Exception, address: str, *, about: str, what: str = "registry") -> FdsError:
+def translated(
+    error: Exception, address: str, *, about: str, what: str = "registry", user: str | None = None, needs: str = "more"
+) -> FdsError:
     """What MLflow's client says, as one of our errors.
 
     Args:
@@ -157,8 +156,11 @@ def translated(error: Exception, address: str, *, about: str, what: str = "regis
         address: Where the request went.
         about: What was asked for, such as `model 'fraud'`.
         what: Which of the two was asked: the registry, or tracking.
+        user: Who is signed in.
+        needs: The permission that it takes, as MLflow's servers call it.
     """
-    code = getattr(error, "error_code", "INTERNAL_ERROR")
+    unknown = "NOT_IMPLEMENTED" if isinstance(error, NotImplementedError) else "INTERNAL_ERROR"
+    code = getattr(error, "error_code", unknown)
     lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result")]
     text = (lines or [type(error).__name__])[0][:400]
     if code == "RESOURCE_DOES_NOT_EXIST":
@@ -170,6 +172,15 @@ def translated(error: Exception, address: str, *, about: str, what: str = "regis
         return UnavailableError(
             f"the {what} at {address} did not answer: {text}",
             fix="check that the server runs and the tracking URI is right, then try again",
+            # What MLflow's client raises in the course of a library's error is about the way, not from the server.
+            answered=code == "INTERNAL_ERROR" and error.__context__ is None and hasattr(error, "error_code"),
+        )
+    if isinstance(error, NotImplementedError):
+        return RefusedError(f"the {what} at {address} has no such thing ({about}): {text}", fix="use another one")
+    if code == "PERMISSION_DENIED":
+        return RefusedError(
+            f"permission denied: {user or 'whoever is not signed in'} may not do this ({about}, {what} {address})",
+            fix=f"ask its administrator for the permission {needs} on it, or set {_LOGIN}, to who has it",
         )
     return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "correct what the message names"))
 

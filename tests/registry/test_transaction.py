@@ -13,6 +13,7 @@ from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import (
     ConfigError,
     ConflictError,
+    FdsError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
@@ -353,13 +354,29 @@ def test_a_slow_operation_stops_before_others_may_call_it_dead() -> None:
     world.assert_settled()
 
 
-def test_a_tidying_write_that_is_refused_does_not_stop_the_operation() -> None:
-    """A backend that refuses stages still gets the alias and the event."""
+@pytest.mark.parametrize(
+    "error", [RefusedError("no stages here", fix="-"), UnavailableError("a fault of mine", fix="-", answered=True)]
+)
+def test_a_registry_without_stages_gets_alias_and_event_at_once(error: FdsError) -> None:
+    """A backend that refuses stages, in whatever words, keeps nobody waiting, and is not asked for them again."""
     world = World()
     store = world.watched()
-    store.fail_before = lambda _number, write: RefusedError("no", fix="-") if isinstance(write, SetStage) else None
-    assert world.do(Kind.PROMOTE, 1, by=world.process(store)).changed
-    assert world.aliases == {"champion": 1}
+    asked: list[Write] = []
+
+    def refuse(_number: int, write: Write | None) -> FdsError | None:
+        if not isinstance(write, SetStage):
+            return None
+        asked.append(write)
+        return error
+
+    store.fail_before = refuse
+    process, began = world.process(store), world.clock.monotonic()
+    assert world.do(Kind.PROMOTE, 1, by=process).changed
+    assert world.clock.monotonic() - began < store.write_limit / 2
+    times = len(asked)
+    assert world.do(Kind.PROMOTE, 2, by=process).changed
+    assert len(asked) == times
+    assert world.aliases == {"champion": 2}
     assert world.history.intents == ()
 
 

@@ -51,6 +51,7 @@ class HookedStore:
     def __init__(self, store: RegistryStore, before_write: Callable[[int, Write], None]) -> None:
         self.write_limit = store.write_limit
         self.latency = 0.0  # a busy machine must not lengthen what a test measures by a clock of its own
+        self.user = store.user
         self._store = store
         self._before_write = before_write
         self.writes = 0

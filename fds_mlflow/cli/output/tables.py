@@ -119,6 +119,7 @@ def text(value: object) -> Text:
 
 def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     """The history, the newest first; operations that hang stand above it."""
+    somebody = any(e.signed_in for e in history)
     hanging = [
         ("…", i.time, i.actor, i.event.kind.value if i.event else "housekeeping", None, None, "pending", "")
         for i in pending
@@ -127,7 +128,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
         (
             e.sequence,
             e.time,
-            e.actor,
+            e.actor if e.signed_in or not somebody else f"{e.actor} (claimed)",
             done(e),
             e.from_version,
             e.to_version,
@@ -137,7 +138,10 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
         for e in history
     ]
     columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
-    return table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
+    result = table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
+    if history and not somebody:
+        result.caption, result.caption_justify = "who: as they claim; nobody was signed in to the registry", "left"
+    return result
 
 
 def comparison(made: Comparison, baseline: str, candidate: str) -> Table:

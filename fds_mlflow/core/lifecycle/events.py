@@ -173,6 +173,7 @@ class Event:
         outcome: Whether it took effect.
         forced: A person overrode a check that can be overridden.
         basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
+        signed_in: The actor's name begins with that of the user who was signed in; else it is only what they claim.
     """
 
     sequence: int
@@ -187,3 +188,4 @@ class Event:
     outcome: Ending = Ending.DONE
     forced: bool = False
     basis: Basis | None = None
+    signed_in: bool = False

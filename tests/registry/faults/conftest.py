@@ -1,29 +1,18 @@
-"""A real MLflow server, started once, with a proxy before it."""
+"""A proxy before a real MLflow server, which is started once."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from fds_mlflow.registry.mlflow_store import MlflowStore
+from fds_mlflow.registry.connection import connect
 from fds_mlflow.runtime.identity import new_id
 from tests.support.fault_proxy import FaultProxy, healthy
-from tests.support.registry_world import AlarmClock, RegistryWorld, register, sqlite
+from tests.support.registry_world import AlarmClock, RegistryWorld, register
 from tests.support.servers import Postgresql, Server, running
-
-
-@pytest.fixture(scope="session")
-def mlflow_server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real MLflow server on SQLite, one for all tests; each test has a model of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(migrated_database, folder / "mlflow.db")
-    with running(Server(sqlite(folder / "mlflow.db"), folder)) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +78,7 @@ def on_postgresql(
 def _world(reached: str, truth: str) -> RegistryWorld:
     model = f"fraud {new_id()}"
     register(truth, model)
-    people, past_faults = (MlflowStore(registry_uri=uri, tracking_uri=uri) for uri in (reached, truth))
+    people, past_faults = (connect(uri, uri) for uri in (reached, truth))
     past_faults.write_limit = people.write_limit  # one lifetime for all who work on one model
     return RegistryWorld(model, people, past_faults, AlarmClock())
 
@@ -97,6 +86,12 @@ def _world(reached: str, truth: str) -> RegistryWorld:
 @pytest.fixture
 def short_timeout(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the client give up on a request after one second."""
-    from fds_mlflow.runtime import mlflow_client
+    from fds_mlflow.runtime.mlflow_server import Server
 
-    return lambda: monkeypatch.setitem(mlflow_client._CALL_SETTINGS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    real = Server.call
+
+    def hasty(server: Server, *asked: str, **values: object) -> dict[str, object]:
+        server._timeout = 1.0
+        return real(server, *asked, **values)
+
+    return lambda: monkeypatch.setattr(Server, "call", hasty)
