@@ -22,14 +22,15 @@ from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.plan.plan import Guardrail, Metric
 from fds_mlflow.core.routing.routing import Variant
-from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError, UnservableError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetStage
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetStage, VersionView
 from tests.conftest import FakeClock
 from tests.support import tiny_models
 from tests.support.effort import graded
 from tests.support.registry_model import MODEL, Killed, World
+from tests.support.registry_world import HookedStore
 
 TINY = {
     "good": (tiny_models.GOOD, tiny_models.EXAMPLE),
@@ -367,13 +368,56 @@ def test_an_emergency_tells_at_once_that_the_alias_moved(world: World, memory: M
     assert heard == [(1, 2)]
 
 
-def test_an_emergency_to_a_version_that_does_not_load_is_refused(world: World, memory: ManagedModel) -> None:
-    """Unless told otherwise, an emergency makes sure that where it goes can serve."""
+def test_an_emergency_says_loudly_that_its_target_does_not_load(world: World, memory: ManagedModel) -> None:
+    """The alias moves first; where that version cannot serve, the error says so and names the next candidate."""
+    for version in (1, 2, 3):
+        world.do(Kind.PROMOTE, version)
+    moved: list[int] = []
+    with pytest.raises(UnservableError, match=r"version 2 is the champion again, but .* may not serve: loads:") as error:
+        memory.rollback.emergency(reason="x", on_moved=moved.append)
+    assert (moved, memory.overview().champion) == ([2], 2)
+    assert "version 1: `fds rollback emergency fraud" in error.value.fix
+    with pytest.raises(UnservableError) as error:
+        memory.rollback.emergency(reason="on")
+    assert memory.overview().champion == 1
+    assert "promote another version" in error.value.fix
+
+
+def test_an_emergency_without_validation_still_says_that_its_target_is_not_ready(
+    world: World, memory: ManagedModel
+) -> None:
+    """READY is asked for after the move, whatever else is left out."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.PROMOTE, 2)
+    world.store.models[MODEL].versions[1].status = "FAILED_REGISTRATION"
+    with pytest.raises(UnservableError, match="FAILED_REGISTRATION, not READY"):
+        memory.rollback.emergency(reason="x", validate=False)
+    assert memory.overview().champion == 1
+
+
+def test_an_emergency_validates_first_where_it_is_asked_to(world: World, memory: ManagedModel) -> None:
+    """With validate=True a target that does not load is refused, and the champion stays."""
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.PROMOTE, 2)
     with pytest.raises(RefusedError, match="may not serve: loads:"):
-        memory.rollback.emergency(reason="x")
+        memory.rollback.emergency(reason="x", validate=True)
     assert memory.overview().champion == 2
+
+
+def test_an_emergency_asks_nothing_before_its_alias_has_moved(world: World, memory: ManagedModel) -> None:
+    """Until the alias has moved no version is looked at: neither whether it is READY, nor what it is."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.PROMOTE, 2)
+    asked: list[str] = []
+
+    class Watching(HookedStore):
+        def version(self, model: str, version: int) -> VersionView:
+            asked.append("version")
+            return super().version(model, version)
+
+    model = ManagedModel(MODEL, store=Watching(world.store, lambda *_: None), outcomes="sqlite://", clock=world.clock)
+    model.rollback.emergency(reason="x", validate=False, on_moved=lambda version: asked.append(f"moved to {version}"))
+    assert asked[0] == "moved to 1"
 
 
 # --- with models that load, on MLflow -----------------------------------------------------------------------

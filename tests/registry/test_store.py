@@ -1,4 +1,4 @@
-"""One contract for every registry: MLflow on SQLite and its in-memory twin give the same answers."""
+"""One contract for every registry: a server, MLflow on SQLite and its in-memory twin give the same answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
+from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.memory import MemoryStore
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
+from fds_mlflow.registry.server_store import ServerStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -24,7 +26,7 @@ from fds_mlflow.registry.store import (
     Write,
 )
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
-from tests.support.effort import graded
+from tests.support.servers import Server
 
 MODEL = "fraud"
 
@@ -43,26 +45,43 @@ def _memory() -> Registry:
     return Registry(store, store.add, store.delete_version)
 
 
-def _mlflow() -> Registry:
+def _mlflow(uri: str | None = None) -> Registry:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient()
+    client = MlflowClient(uri, uri)
 
     def add(model: str) -> None:
         with suppress(MlflowException):  # it is there already
             client.create_registered_model(model)
         client.create_model_version(model, source="s3://nowhere/model")
 
-    return Registry(MlflowStore(), add, lambda model, version: client.delete_model_version(model, str(version)))
+    store = MlflowStore() if uri is None else connect(uri, uri)
+    return Registry(store, add, lambda model, version: client.delete_model_version(model, str(version)))
 
 
-@pytest.fixture(params=graded(["memory", "mlflow"]))
+def _server(server: Server) -> Registry:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(server.url, server.url)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    return _mlflow(server.url)
+
+
+@pytest.fixture(
+    params=["memory", pytest.param("mlflow", marks=pytest.mark.slow), pytest.param("server", marks=pytest.mark.slow)]
+)
 def registry(request: pytest.FixtureRequest) -> Registry:
     """A registry with three READY versions of one model."""
-    if request.param == "mlflow":
+    if request.param == "memory":
+        made = _memory()
+    elif request.param == "mlflow":
         request.getfixturevalue("mlflow_uri")
-    made = _memory() if request.param == "memory" else _mlflow()
+        made = _mlflow()
+    else:
+        made = _server(request.getfixturevalue("mlflow_server"))
+        assert isinstance(made.store, ServerStore)
     for _ in range(3):
         made.add(MODEL)
     return made
@@ -241,10 +260,15 @@ def test_settings_of_mlflow_are_put_back(mlflow_uri: str, monkeypatch: pytest.Mo
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
+STORES: dict[str, Callable[[str], RegistryStore]] = {"ours": ServerStore, "MLflow's": lambda uri: MlflowStore(uri, uri)}
+"""Both ways to ask a server."""
+
+
+@pytest.mark.parametrize("way", STORES)
 @pytest.mark.parametrize("ask", ["read", "version", "by_alias", "versions", "write"])
-def test_a_server_that_is_not_there_is_unavailable(ask: str, mlflow_uri: str) -> None:
+def test_a_server_that_is_not_there_is_unavailable(ask: str, way: str, mlflow_uri: str) -> None:
     """A refused connection is answered at once, with the address, without MLflow's minutes of retries."""
-    store = MlflowStore("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1")
+    store = STORES[way]("http://ann:hunter2@127.0.0.1:1")
     calls: dict[str, Callable[[], object]] = {
         "read": lambda: store.read(MODEL),
         "version": lambda: store.version(MODEL, 1),
@@ -257,9 +281,10 @@ def test_a_server_that_is_not_there_is_unavailable(ask: str, mlflow_uri: str) ->
     assert error.value.fix
 
 
-def test_a_password_in_the_address_is_not_shown(mlflow_uri: str) -> None:
+@pytest.mark.parametrize("way", STORES)
+def test_a_password_in_the_address_is_not_shown(way: str, mlflow_uri: str) -> None:
     """Credentials in a tracking URI stay out of the messages, and so out of logs."""
-    store = MlflowStore("http://ann:hunter2@127.0.0.1:1", "http://127.0.0.1:1")
+    store = STORES[way]("http://ann:hunter2@127.0.0.1:1")
     with pytest.raises(UnavailableError) as error:
         store.read(MODEL)
     assert "hunter2" not in str(error.value)
