@@ -11,7 +11,8 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.interleavings.explorer import Limits
-from benchmarks.interleavings.scenarios import Code, Scenario
+from benchmarks.interleavings.interned import LIFETIME
+from benchmarks.interleavings.scenarios import LONG, Code, Scenario
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout
 from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
@@ -65,10 +66,16 @@ class Timeless(Transactions):
 class Hasty(Transactions):
     """Takes others for dead while their last write may still land."""
 
-    @property
-    def lifetime(self) -> float:
+    def _lifetime_of(self, intent: Intent) -> float:
         """Twice the longest write, where more than that is needed."""
         return 2 * self.store.write_limit
+
+
+class Selfish(Transactions):
+    """Takes others for dead by its own intents' life."""
+
+    def _lifetime_of(self, intent: Intent) -> float:
+        return self.lifetime
 
 
 class Boastful(Transactions):
@@ -188,6 +195,11 @@ MUTANTS = (
     Mutant("the settling of dead intents", Code(make=Forgetful, recover=Forgetful), Scenario("idle", _TWO)),
     Mutant("the check of one's own clock", _one(Timeless), Scenario("idle", _TWO, Limits(slow=3))),
     Mutant("the length of an intent's life", _one(Hasty), Scenario("idle", _TWO, Limits(slow=3))),
+    Mutant(
+        "the life that the writer gave its intent",
+        _one(Selfish),
+        Scenario("idle", _TWO, Limits(slow=3), lifetimes=(LONG, LIFETIME, LIFETIME)),
+    ),
     Mutant("the order: alias, then event", _one(Boastful), Scenario("idle", (Kind.PROMOTE,))),
     Mutant("the order: champion, then tidying", _changed(_tidied_first), Scenario("rollout", (Kind.COMPLETE,))),
     Mutant("the baseline rule of routing", _changed(_no_baseline), Scenario("rollout", (Kind.ROLLBACK,), routed=True)),
@@ -214,6 +226,6 @@ MUTANTS = (
         _changed(_history_ignored),
         Scenario("rollout", (Kind.ABORT, Kind.ABORT), Limits(crashes=1)),
     ),
-    Mutant("the clock after the read", _one(Early), Scenario("idle", _TWO, Limits(slow=3))),
+    Mutant("the clock after the read", _one(Early), Scenario("idle", (Kind.START, Kind.START), Limits(slow=3))),
     Mutant("the dropping of packed doubles", _changed(_doubles_kept), Scenario("idle", (Kind.PROMOTE,), packing=True)),
 )
