@@ -12,6 +12,7 @@ from fds_mlflow.cli.main import main
 TARGET = Path(__file__).with_name("cli.md")
 
 EXAMPLES = {
+    "aliases": 'fds aliases fraud --champion prod --canary candidate --reason "as we call them"',
     "canary abort": 'fds canary abort fraud --reason "flags too many customers"',
     "canary advance": 'fds canary advance fraud --to 25 --reason "step 1 passed"',
     "canary complete": 'fds canary complete fraud --reason "all steps passed"',

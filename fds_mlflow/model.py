@@ -8,18 +8,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
-from fds_mlflow.core.lifecycle.events import Event, Kind
-from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.lifecycle.events import AliasNames, Event, Kind
+from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.lifecycle.reports import Overview
 from fds_mlflow.lifecycle.rollback import Rollback
 from fds_mlflow.lifecycle.session import Session
 from fds_mlflow.notifications.notifier import Notifier
+from fds_mlflow.registry import alias_names
 from fds_mlflow.registry.store import RegistryStore, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
+from fds_mlflow.registry.writes import require_renamable
 from fds_mlflow.runtime.clock import Clock
 
 if TYPE_CHECKING:
@@ -154,6 +156,39 @@ class ManagedModel:
             NotFoundError: It does not exist.
         """
         return self.session.run(Request(Kind.RETIRE, version), reason)
+
+    # --- aliases ---------------------------------------------------------------------------------------------
+
+    @property
+    def aliases(self) -> AliasNames:
+        """What the model's team calls the two aliases."""
+        return self.session.look().names
+
+    def rename_aliases(self, *, champion: str | None = None, canary: str | None = None, reason: str = "") -> Result:
+        """Call the model's aliases otherwise from now on: what serves and who answers stays as it is.
+
+        An alias that the team has already is taken as it stands, where the model has no champion yet or both point at
+        the same version. Routers and servers follow within a poll.
+
+        Args:
+            champion: The alias of the version that serves; None to keep its name.
+            canary: The alias of the version on trial; None to keep its name.
+            reason: Why, at most 1,000 bytes.
+
+        Raises:
+            RefusedError: A rollout is active, or an alias of that name points elsewhere.
+            ConfigError: MLflow takes no such name for an alias, or both would have the same.
+        """
+        now = self.aliases
+        names = alias_names.checked(AliasNames(champion or now.champion, canary or now.canary))
+        if names == now:
+            return Result(None, f"the aliases are called {now.champion} and {now.canary} already")
+
+        def check(view: View, target: Target) -> Target:
+            require_renamable(view, names)
+            return target
+
+        return self.session.run(Request(Kind.RENAME, names=names), reason, check)
 
     # --- questions -------------------------------------------------------------------------------------------
 

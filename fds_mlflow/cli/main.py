@@ -27,7 +27,7 @@ from fds_mlflow.cli.rollback import rollback
 from fds_mlflow.cli.schema import schema
 from fds_mlflow.cli.serve import serve
 from fds_mlflow.cli.training import compare, retrain, simulate, train
-from fds_mlflow.cli.versions import list_models, promote, retire, route, show, stage
+from fds_mlflow.cli.versions import aliases, list_models, promote, retire, route, show, stage
 from fds_mlflow.runtime import environment
 
 
@@ -48,7 +48,7 @@ def main(
 canary.add_command(canary_report)
 canary.add_command(canary_rehearse)
 for verb in (
-    *(stage, promote, retire, list_models, show, route),
+    *(stage, promote, retire, aliases, list_models, show, route),
     *(history, doctor, settle),
     *(canary, plan, rollback),
     *(schema, data, simulate, train, compare, retrain),

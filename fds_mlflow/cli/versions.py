@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from fds_mlflow.cli.options import (
     show_value,
     version_argument,
 )
+
+if TYPE_CHECKING:
+    from fds_mlflow.registry.store import ModelView
 
 
 @click.command()
@@ -56,18 +59,42 @@ def retire(settings: Settings, model: str, version: int, reason: str, as_json: b
     show_result(as_json, settings.model(model).retire(version, reason=reason))
 
 
+@click.command()
+@model_argument
+@click.option("--champion", default=None, help="What the alias of the version that serves is called from now on.")
+@click.option("--canary", default=None, help="What the alias of the version on trial is called from now on.")
+@reason_option(required=False)
+@as_json_option
+@click.pass_obj
+def aliases(
+    settings: Settings, model: str, champion: str | None, canary: str | None, reason: str, as_json: bool
+) -> None:
+    """Show what the model's two aliases are called, or call them otherwise (not while a rollout is active)."""
+    managed = settings.model(model)
+    if champion is None and canary is None:
+        names = managed.aliases
+        show_value(as_json, names, lambda: f"champion: {names.champion}\ncanary: {names.canary}")
+    else:
+        show_result(as_json, managed.rename_aliases(champion=champion, canary=canary, reason=reason))
+
+
 @click.command("list")
 @as_json_option
 @click.pass_obj
 def list_models(settings: Settings, as_json: bool) -> None:
     """List the registered models with champion and canary."""
     from fds_mlflow.cli.output import tables
+    from fds_mlflow.registry import alias_names
     from fds_mlflow.registry.connection import connect
+
+    def served(model: ModelView) -> tuple[int | None, int | None]:
+        names = alias_names.decode(model.tags)
+        return model.aliases.get(names.champion), model.aliases.get(names.canary)
 
     settings.connect()
     found = connect(settings.tracking_uri, settings.registry_uri).models()
     columns = ("model", "champion", "canary")
-    rows = [(name, aliases.get("champion"), aliases.get("canary")) for name, aliases in found.items()]
+    rows = [(name, *served(model)) for name, model in found.items()]
     value = [dict(zip(columns, row, strict=True)) for row in rows]
     show_value(as_json, value, lambda: tables.table("Registered models", columns, rows, right=columns[1:]))
 

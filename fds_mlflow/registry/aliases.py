@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.lifecycle.events import AliasNames, Rollout
 from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import UnavailableError
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import alias_names, tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 
 READS = 5
@@ -29,17 +29,55 @@ class Aliases:
     canary: VersionView | None
 
 
-def read(store: RegistryStore, model: str) -> Aliases:
-    """Read the aliases.
+class AliasReader:
+    """Reads a model's aliases again and again, under whatever names its team has given them.
+
+    The names are looked up once, and again when there is no champion: a renaming deletes the alias of the old name.
+
+    Args:
+        store: The registry.
+        model: Registered model.
+    """
+
+    def __init__(self, store: RegistryStore, model: str) -> None:
+        self._store = store
+        self._model = model
+        self._names: AliasNames | None = None
+
+    def read(self) -> Aliases:
+        """Read the aliases.
+
+        Raises:
+            UnavailableError: There is no champion that is READY, the aliases keep moving, or the registry is away.
+            NotFoundError: The model does not exist.
+            ConfigError: The tag with the names of the aliases cannot be parsed.
+        """
+        known = self._names or self._looked_up()
+        try:
+            return read(self._store, self._model, known)
+        except UnavailableError:
+            names = self._looked_up()
+            if names == known:
+                raise
+        return read(self._store, self._model, names)
+
+    def _looked_up(self) -> AliasNames:
+        self._names = alias_names.decode(self._store.read(self._model).tags)
+        return self._names
+
+
+def read(store: RegistryStore, model: str, names: AliasNames | None = None) -> Aliases:
+    """Read the aliases of the given names, or of the usual ones.
 
     Raises:
         UnavailableError: There is no champion that is READY, the aliases keep moving, or the registry is away.
         NotFoundError: The model does not exist.
     """
+    names = names or AliasNames()
     for _ in range(READS):
         # The canary first: the other order can pair the old champion with a finished canary.
-        canary = store.by_alias(model, tags.CANARY)
-        champion = store.by_alias(model, tags.CHAMPION)
+        canary = store.by_alias(model, names.canary)
+        champion = store.by_alias(model, names.champion)
         if champion is None or not champion.ready:
             state = "no champion" if champion is None else f"a champion that is {champion.status}"
             raise UnavailableError(
@@ -47,7 +85,7 @@ def read(store: RegistryStore, model: str) -> Aliases:
             )
         rollout = _rollout(champion, canary)
         # The champion may have moved away and back in between, a canary started or ended: both reads must agree.
-        if rollout == _rollout(champion, store.by_alias(model, tags.CANARY)):
+        if rollout == _rollout(champion, store.by_alias(model, names.canary)):
             return Aliases(RoutingTable(champion.version, rollout), champion, canary if rollout else None)
     raise UnavailableError(f"the aliases of {model!r} kept moving", fix="wait for the next poll")
 

@@ -107,7 +107,7 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             )
         )
     for alias in (tags.CHAMPION, tags.CANARY):
-        version = versions.get(view.model.aliases.get(alias, 0))
+        version = versions.get(view.model.aliases.get(view.names.of(alias), 0))
         if version is None:
             continue
         if not version.ready:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.events import AliasNames, Event
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.core.routing.routing import effective_rollout
 from fds_mlflow.errors import (
@@ -27,7 +27,7 @@ from fds_mlflow.errors import (
     RefusedError,
     UnavailableError,
 )
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import alias_names, tags, writes
 from fds_mlflow.registry.history import History, in_flight, read_history
 from fds_mlflow.registry.store import DeleteModelTag, RegistryStore, SetModelTag, Write
 from fds_mlflow.registry.tags import Intent
@@ -56,6 +56,7 @@ class Turn:
 
     intent: Intent
     began: float
+    names: AliasNames
     fresh: bool = False  # nothing was written since the look that found it alone: that look is the first write's check
     decided: bool = False  # the decisive write was tried, so it may have landed
     landed: bool = False  # it is known to have landed
@@ -98,7 +99,8 @@ class Exclusion:
     def look(self, model: str) -> View:
         """Read the model as it is now."""
         live = self._patiently(lambda: self.store.read(model))
-        canary_alias = live.aliases.get(tags.CANARY)
+        names = alias_names.decode(live.tags)
+        canary_alias = live.aliases.get(names.canary)
         canary = None
         if canary_alias is not None:
             try:
@@ -113,7 +115,8 @@ class Exclusion:
             history=history,
             state=fold(history.events),
             canary=canary,
-            rollout=effective_rollout(live.aliases.get(tags.CHAMPION), canary_alias, rollout),
+            rollout=effective_rollout(live.aliases.get(names.champion), canary_alias, rollout),
+            names=names,
         )
 
     def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
@@ -151,7 +154,7 @@ class Exclusion:
             time=self.clock.now(),
             lifetime=self.lifetime,
         )
-        turn = Turn(intent, self.clock.monotonic())
+        turn = Turn(intent, self.clock.monotonic(), view.names)
         value = tags.encode_intent(intent)
         try:
             self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
@@ -224,7 +227,7 @@ class Exclusion:
             self._check_turn(model, turn, asked=decisive and not turn.fresh)
             turn.fresh = False
             turn.decided = turn.decided or decisive
-            self.store.write(model, write)
+            self.store.write(model, writes.named(write, turn.names))
 
         self._patiently(attempt, patience)
         turn.landed = turn.landed or decisive

@@ -57,9 +57,7 @@ class MlflowStore:
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
         found = self._call(lambda: mlflow_client.named(model, self._client.get_registered_model(model)), model)
-        # int on a direct store, str over REST
-        aliases = {alias: int(version) for alias, version in dict(found.aliases).items()}
-        return ModelView(aliases, dict(found.tags))
+        return _model(found)
 
     def version(self, model: str, version: int) -> VersionView:
         """One version."""
@@ -96,9 +94,9 @@ class MlflowStore:
             if not token:
                 return sorted((_view(version) for version in found), key=lambda v: -v.version)
 
-    def models(self) -> dict[str, dict[str, int]]:
-        """Aliases by registered model, in order of name."""
-        found: dict[str, dict[str, int]] = {}
+    def models(self) -> dict[str, ModelView]:
+        """All registered models, in order of name."""
+        found: dict[str, ModelView] = {}
         token: str | None = None
         while True:
             asked = token
@@ -106,7 +104,7 @@ class MlflowStore:
                 lambda asked=asked: self._client.search_registered_models(max_results=1_000, page_token=asked),  # type: ignore[misc]
                 "*",
             )
-            found |= {m.name: {alias: int(version) for alias, version in dict(m.aliases).items()} for m in page}
+            found |= {m.name: _model(m) for m in page}
             token = page.token
             if not token:
                 return dict(sorted(found.items()))
@@ -155,6 +153,12 @@ def _delete_tag(client: Any, model: str, name: str) -> None:
 
     with mlflow_client.absent_tag_is_fine(MlflowException):
         client.delete_registered_model_tag(model, name)
+
+
+def _model(found: Any) -> ModelView:
+    # int on a direct store, str over REST
+    aliases = {alias: int(version) for alias, version in dict(found.aliases).items()}
+    return ModelView(aliases, dict(found.tags))
 
 
 def _view(version: Any) -> VersionView:

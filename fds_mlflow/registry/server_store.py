@@ -54,7 +54,7 @@ class ServerStore:
         with self._translating(model):
             found = self._call("GET", "registered-models/get", name=model)["registered_model"]
             mlflow_client.require_about(model, found["name"])
-            return ModelView(_aliases(found), _tags(found))
+            return _model(found)
 
     def version(self, model: str, version: int) -> VersionView:
         """One version."""
@@ -78,11 +78,12 @@ class ServerStore:
             found = [_view(version) for page in pages for version in page.get("model_versions", [])]
         return sorted(found, key=lambda version: -version.version)
 
-    def models(self) -> dict[str, dict[str, int]]:
-        """Aliases by registered model, in order of name."""
+    def models(self) -> dict[str, ModelView]:
+        """All registered models, in order of name."""
         with self._translating("*"):
             pages = self._pages("registered-models/search")
-            return dict(sorted((m["name"], _aliases(m)) for page in pages for m in page.get("registered_models", [])))
+            found = (model for page in pages for model in page.get("registered_models", []))
+            return {m["name"]: _model(m) for m in sorted(found, key=lambda m: m["name"])}
 
     def write(self, model: str, write: Write) -> None:
         """Carry out one write."""
@@ -132,8 +133,9 @@ def _tags(found: dict[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
 
 
-def _aliases(found: dict[str, Any]) -> dict[str, int]:
-    return {alias["alias"]: int(alias["version"]) for alias in found.get("aliases", [])}
+def _model(found: dict[str, Any]) -> ModelView:
+    aliases = {alias["alias"]: int(alias["version"]) for alias in found.get("aliases", [])}
+    return ModelView(aliases, _tags(found))
 
 
 def _view(found: dict[str, Any]) -> VersionView:

@@ -169,6 +169,9 @@ class Settlement(Exclusion):
                     self._finish(model, turn, view, done)
                 else:
                     self._defuse(model, turn, event, RolloutStatus.ABANDONED)
+                    renaming = event.renaming
+                    if renaming is not None and renaming.creates and renaming.after.champion in view.model.aliases:
+                        self._write_if_there(model, turn, DeleteAlias(renaming.after.champion))
                     self._mirror(model, turn, view.state, done)
                     self._append(model, turn, done)
             self._write(model, turn, DeleteModelTag(tags.intent_name(dead.id)))

@@ -198,6 +198,6 @@ class RegistryStore(Protocol):
 class ListedStore(RegistryStore, Protocol):
     """A registry that also lists its models."""
 
-    def models(self) -> dict[str, dict[str, int]]:
-        """Aliases by registered model, in order of name."""
+    def models(self) -> dict[str, ModelView]:
+        """All registered models, in order of name."""
         ...

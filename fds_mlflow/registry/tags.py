@@ -15,13 +15,23 @@ import xxhash
 
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.lifecycle.decision import decision, ended, who
-from fds_mlflow.core.lifecycle.events import Basis, Ending, Event, Kind, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import (
+    Basis,
+    Ending,
+    Event,
+    Kind,
+    Renaming,
+    Role,
+    Rollout,
+    RolloutStatus,
+)
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.registry import alias_names
 
-CHAMPION = "champion"
-CANARY = "canary"
+CHAMPION = Role.CHAMPION
+CANARY = Role.CANARY
 ROLLOUT = "fds.rollout"
 THRESHOLD = "fds.threshold"
 CODES = "fds.codes"
@@ -32,8 +42,6 @@ DIGEST = "fds.digest"
 MAX_VALUE = 4_900
 """Characters one tag may hold. MLflow's own column holds 5,000 on PostgreSQL; SQLite would let longer ones pass."""
 
-MAX_REASON = 1_000
-MAX_ACTOR = 200
 MAX_LIFETIME = 600.0
 """Seconds an intent may live at most, whatever its tag says: a wrong number must not hold a model for ever."""
 LOOSE = 64
@@ -189,6 +197,14 @@ def decode_rollout(value: str | None) -> Rollout | None:
         return None
 
 
+def _renaming(values: Any) -> Renaming | None:
+    if values is None:
+        return None
+    return Renaming(
+        alias_names.of_values(values["before"]), alias_names.of_values(values["after"]), bool(values["creates"])
+    )
+
+
 def threshold_fix(version: int, model: str = "MODEL") -> str:
     """What gives a version its threshold."""
     return (
@@ -222,45 +238,6 @@ def import_line(values: Mapping[str, Any]) -> Event:
     return decode_event(values, int(values["sequence"]), str(values["operation"]))
 
 
-def checked_reason(reason: str) -> str:
-    """The reason, if it may stand in a tag.
-
-    Raises:
-        ConfigError: It is no text, is longer than 1,000 bytes, or has control characters.
-    """
-    if not isinstance(reason, str):
-        raise ConfigError(f"the reason is {reason!r}, not a text", fix="say why in words, or leave it out")
-    return _checked_text(reason, "the reason", MAX_REASON)
-
-
-def checked_actor(actor: str) -> str:
-    """The actor, if it may stand in a tag.
-
-    Raises:
-        ConfigError: It is empty, longer than 200 bytes, or has control characters.
-    """
-    if not actor.strip():
-        raise ConfigError(
-            "the actor is empty", fix="set FDS_ACTOR or --actor before the verb, or pass actor=, to who is acting"
-        )
-    return _checked_text(actor, "the actor", MAX_ACTOR)
-
-
-def _checked_text(text: str, what: str, limit: int) -> str:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{what} is not valid Unicode", fix="leave out the lone surrogate") from error
-    if size > limit:
-        raise ConfigError(
-            f"{what} has {size:,} bytes, more than the {limit:,} a tag may hold",
-            fix="shorten it, and link to the longer text",
-        )
-    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in text):
-        raise ConfigError(f"{what} has control characters", fix="leave out all but line breaks and tabs")
-    return text
-
-
 def event_values(event: Event) -> dict[str, Any]:
     """An event as plain values, without its place in the history."""
     values: dict[str, Any] = {
@@ -278,6 +255,9 @@ def event_values(event: Event) -> dict[str, Any]:
         values["forced"] = True
     if event.basis is not None:
         values["basis"] = event.basis.to_dict()
+    if event.renaming is not None:
+        names = {"before": vars(event.renaming.before), "after": vars(event.renaming.after)}
+        values["renaming"] = {**names, "creates": event.renaming.creates}
     if event.signed_in:
         values["signed_in"] = True
     return values
@@ -299,6 +279,7 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Ev
         outcome=Ending(values["outcome"]),
         forced=bool(values.get("forced", False)),
         basis=None if basis is None else Basis.from_dict(basis),
+        renaming=_renaming(values.get("renaming")),
         signed_in=bool(values.get("signed_in", False)),
     )
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.decision import decision
-from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Renaming
 from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
-from fds_mlflow.registry import packing, tags, writes
+from fds_mlflow.registry import packing, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
 from fds_mlflow.registry.history import in_flight
 from fds_mlflow.registry.settlement import Settlement
@@ -90,8 +90,8 @@ class Transactions(Settlement):
             UnavailableError: The registry cannot be reached; nothing was changed.
             ConfigError: The reason or the actor does not fit into a tag; nothing was changed.
         """
-        tags.checked_reason(reason)
-        tags.checked_actor(actor)
+        texts.checked_reason(reason)
+        texts.checked_actor(actor)
         gone: set[int] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:
@@ -135,7 +135,7 @@ class Transactions(Settlement):
         Raises:
             ConflictError: Another operation stayed in flight.
         """
-        tags.checked_actor(actor)
+        texts.checked_actor(actor)
 
         def attempt() -> View | None:
             view = self._look_alone(model)
@@ -201,7 +201,10 @@ class Transactions(Settlement):
         return self._patiently(lambda: self.store.version(model, version))
 
     def _event(self, view: View, request: Request, target: Target, actor: str, reason: str) -> Event:
-        about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE)
+        about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE, Kind.RENAME)
+        renaming = None
+        if request.names is not None:
+            renaming = Renaming(view.names, request.names, request.names.champion not in view.model.aliases)
         return Event(
             sequence=0,
             operation=self.new_id(),
@@ -214,6 +217,7 @@ class Transactions(Settlement):
             rollout=target.rollout,
             forced=target.forced,
             basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
+            renaming=renaming,
             signed_in=self.signed_in,
         )
 
@@ -222,7 +226,7 @@ class Transactions(Settlement):
         intent = Intent(
             event.operation, event.actor, view.found, event, self.clock.now(), take_over=True, lifetime=self.lifetime
         )
-        turn = Turn(intent, self.clock.monotonic())
+        turn = Turn(intent, self.clock.monotonic(), view.names)
         value = tags.encode_intent(intent)
         target = event.to_version
         point = writes.point(event)
@@ -280,7 +284,8 @@ class Transactions(Settlement):
 
 def said(event: Event) -> str:
     """What an event did, in one sentence."""
-    version, rollout = event.to_version, event.rollout
+    version, rollout, renaming = event.to_version, event.rollout, event.renaming
+    names = f"{renaming.after.champion} (champion) and {renaming.after.canary} (canary)" if renaming else ""
     weight = f"{to_percent(rollout.weight):g} %" if rollout is not None else ""
     done = {
         Kind.STAGE: f"version {version} is a candidate now (Staging)",
@@ -292,6 +297,7 @@ def said(event: Event) -> str:
         Kind.EMERGENCY: f"version {version} is the champion again",
         Kind.ROLLBACK: f"version {version} is the champion again",
         Kind.RETIRE: f"version {version} is out of the running now (Archived)",
+        Kind.RENAME: f"the aliases are called {names} now",
         Kind.ADOPT: f"the history now has the out-of-band change: champion {version}",
     }[event.kind]
     return f"{done}, by force" if event.forced and event.kind is not Kind.COMPLETE else done

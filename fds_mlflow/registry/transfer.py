@@ -71,7 +71,7 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 _EVENT = (
     *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
-    *("rollout", "forced", "basis", "decision"),
+    *("rollout", "forced", "basis", "decision", "renaming", "signed_in"),
 )
 _ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling")
 _BASIS = ("by", "pushed", "overall", "statuses", "keys", "labelled")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fds_mlflow.core.lifecycle.events import Rollout
+from fds_mlflow.core.lifecycle.events import AliasNames, Rollout
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.registry import tags
@@ -23,6 +23,7 @@ class View:
         state: The history, folded.
         canary: The version the canary alias points at.
         rollout: The rollout that takes traffic by the routing rule.
+        names: What the model's team calls the two aliases.
     """
 
     model: ModelView
@@ -30,16 +31,17 @@ class View:
     state: State
     canary: VersionView | None
     rollout: Rollout | None
+    names: AliasNames
 
     @property
     def champion_alias(self) -> int | None:
         """Version of the champion alias."""
-        return self.model.aliases.get(tags.CHAMPION)
+        return self.model.aliases.get(self.names.champion)
 
     @property
     def canary_alias(self) -> int | None:
         """Version of the canary alias."""
-        return self.model.aliases.get(tags.CANARY)
+        return self.model.aliases.get(self.names.canary)
 
     @property
     def found(self) -> Precondition:

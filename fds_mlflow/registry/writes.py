@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, AliasNames, Ending, Event, Kind, Renaming, Role
 from fds_mlflow.core.lifecycle.state import State, fold
-from fds_mlflow.registry import tags
-from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
+from fds_mlflow.errors import RefusedError
+from fds_mlflow.registry import alias_names, tags
+from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetVersionTag, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
 
@@ -23,7 +25,31 @@ def point(event: Event) -> Write | None:
         return SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout))
     if event.kind is Kind.ABORT:
         return DeleteAlias(tags.CANARY)
+    if event.renaming is not None:
+        return SetModelTag(alias_names.TAG, alias_names.encode(event.renaming.after))
     return None
+
+
+def named(write: Write, names: AliasNames) -> Write:
+    """A write to the alias with a role, as one to the alias that the model's team calls so."""
+    if isinstance(write, SetAlias | DeleteAlias) and isinstance(write.alias, Role):
+        return replace(write, alias=names.of(write.alias))
+    return write
+
+
+def require_renamable(view: View, names: AliasNames) -> None:
+    """Refuse a champion's alias that the model's team uses for another version than the champion.
+
+    Raises:
+        RefusedError: It points elsewhere.
+    """
+    there, champion = view.model.aliases.get(names.champion), view.champion_alias
+    if champion is not None and there not in (None, champion):
+        raise RefusedError(
+            f"the alias {names.champion!r} points at version {there}, and version {champion} is the champion"
+            f" (alias {view.names.champion!r})",
+            fix="point both at the same version, or delete one of them, then ask again",
+        )
 
 
 def before(view: View, event: Event) -> list[Write]:
@@ -32,14 +58,31 @@ def before(view: View, event: Event) -> list[Write]:
         left_over: list[Write] = [DeleteAlias(tags.CANARY)] if view.canary_alias is not None else []
         tag = SetVersionTag(event.rollout.canary, tags.ROLLOUT, tags.encode_rollout(event.rollout))
         return [*left_over, tag]
-    named = view.canary_rollout
-    if event.kind in MOVES_CHAMPION and named is not None and named.champion == event.to_version:
-        return [DeleteAlias(tags.CANARY)]  # else the old canary would wake up under its old champion
-    return []
+    if event.renaming is not None:
+        champion, creates = view.champion_alias, event.renaming.creates
+        return [SetAlias(event.renaming.after.champion, champion)] if champion is not None and creates else []
+    if event.kind not in MOVES_CHAMPION:
+        return []
+    # Past a renaming in flight: who reads the alias of the old name learns the new one when it is gone.
+    renamed = [i.event.renaming for i in view.history.intents if i.event is not None and i.event.renaming is not None]
+    left = [write for renaming in renamed if renaming.after == view.names for write in _old_names(view, renaming)]
+    rollout = view.canary_rollout
+    if rollout is not None and rollout.champion == event.to_version:
+        left.append(DeleteAlias(tags.CANARY))  # else the old canary would wake up under its old champion
+    return left
+
+
+def _old_names(view: View, renaming: Renaming) -> list[Write]:
+    """What removes the aliases under their old names, as far as they are there."""
+    kept = (renaming.after.champion,)
+    old = (renaming.before.champion, renaming.before.canary)
+    return [DeleteAlias(name) for name in old if name in view.model.aliases and name not in kept]
 
 
 def after(view: View, event: Event) -> list[Write]:
     """Writes after the decisive one, before stages and the event: they change no routing."""
+    if event.renaming is not None:
+        return _old_names(view, event.renaming)
     writes: list[Write] = []
     rollout = event.rollout
     if rollout is not None and not rollout.active:
@@ -61,6 +104,8 @@ def landed(view: View, dead: Intent) -> Ending:
         return Ending.ABANDONED  # its event would have decided, and is not there
     if not dead.take_over and view.history.last != dead.found.last:
         return Ending.ABANDONED
+    if event.renaming is not None:
+        return Ending.DONE if view.names == event.renaming.after else Ending.ABANDONED
     if event.kind in MOVES_CHAMPION:
         if _taken_over_after(view, dead, event):
             return Ending.DONE

@@ -27,7 +27,7 @@ from fds_mlflow.errors import (
     StaleError,
     UnavailableError,
 )
-from fds_mlflow.registry.tags import MAX_ACTOR, MAX_REASON
+from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 from fds_mlflow.rollouts.tick import OnTick, Tick

@@ -18,7 +18,8 @@ from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
-from fds_mlflow.registry import aliases, tags
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.aliases import AliasReader
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
 from fds_mlflow.scoring.requests.names import RequestNames
@@ -98,7 +99,7 @@ class Router:
         self.model = model
         self.degraded: str | None = None
         self.unrecorded = 0
-        self._store = store
+        self._aliases = AliasReader(store, model)
         self._load = load
         self._clock = clock
         self._poll_seconds = poll_seconds
@@ -141,7 +142,7 @@ class Router:
 
     def _refresh(self) -> None:
         try:
-            found = aliases.read(self._store, self.model)
+            found = self._aliases.read()
             table = found.routing
             with self._lock:
                 kept = {view.version: self._kept(view) for view in (found.champion, found.canary) if view is not None}

@@ -30,7 +30,7 @@ from tests.support.registry_model import MODEL, Killed, Routing, World
 EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 PLAN = Plan([10, 50, 100])
 VERSIONS = st.integers(1, 4)
-KINDS = st.sampled_from([kind for kind in Kind if kind is not Kind.ADOPT])
+KINDS = st.sampled_from([kind for kind in Kind if kind not in (Kind.ADOPT, Kind.RENAME)])
 WRITES = st.integers(1, 16)
 
 

@@ -18,6 +18,7 @@ from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.history import decode_pack, doubles, in_flight, pack, read_history
 from fds_mlflow.registry.tags import Intent, Precondition
+from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON, checked_actor, checked_reason
 
 ULID = "01JGFJJZ000000000000000000"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -198,12 +199,12 @@ def test_an_event_too_large_for_a_pack_stays_loose() -> None:
 @pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "é", "顧", "🂡", "\u2028"])
 def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None:
     """1,000 bytes of reason and 200 of actor fit beside a long plan, however JSON escapes them."""
-    reason = character * (tags.MAX_REASON // len(character.encode()))
-    actor = character * (tags.MAX_ACTOR // len(character.encode()))
+    reason = character * (MAX_REASON // len(character.encode()))
+    actor = character * (MAX_ACTOR // len(character.encode()))
     plan = Plan([n / 100 for n in range(1, 311)], alpha=1 / 3)
     assert MAX_ENCODED * 0.9 < len(json.dumps(plan.to_dict(), separators=(",", ":"))) <= MAX_ENCODED
     rollout = Rollout(ULID, 123_456, 123_457, plan, 3_333, 59, NOON, RolloutStatus.ROLLED_BACK)
-    event = replace(EVENT, reason=tags.checked_reason(reason), rollout=rollout, forced=True)
+    event = replace(EVENT, reason=checked_reason(reason), rollout=rollout, forced=True)
     event = replace(event, actor=character * len(actor) if actor.strip() else "ann")
     intent = Intent(
         ULID, event.actor, Precondition(1, 2, (9_999_999, ULID), "f" * 16), replace(event, sequence=0), NOON, True
@@ -257,28 +258,28 @@ def test_a_watch_reads_and_writes_as_earlier_releases_have_it() -> None:
 def test_a_reason_that_cannot_stand_in_a_tag_is_refused(reason: str, says: str) -> None:
     """Too long, control characters, broken Unicode: refused with the numbers and the fix."""
     with pytest.raises(ConfigError, match=says) as error:
-        tags.checked_reason(reason)
+        checked_reason(reason)
     assert error.value.fix
 
 
 @pytest.mark.parametrize("reason", ["", "x" * 1_000, "é" * 500, "line\nbreak\ttab", "顧客 🂡", "  "])
 def test_a_reason_may_be_anything_else(reason: str) -> None:
     """Empty, at the limit, several lines, any script."""
-    assert tags.checked_reason(reason) == reason
+    assert checked_reason(reason) == reason
 
 
 @pytest.mark.parametrize("actor", ["", "  ", "\n", "x" * 201, "a\x00"])
 def test_an_actor_is_somebody(actor: str) -> None:
     """An empty or overlong actor is refused, with the way to set it."""
     with pytest.raises(ConfigError):
-        tags.checked_actor(actor)
+        checked_actor(actor)
 
 
 @given(st.text(max_size=40))
 def test_whatever_is_accepted_can_be_written_and_read(reason: str) -> None:
     """A reason that passes the check survives its tag; all others are refused with one of our errors."""
     try:
-        checked = tags.checked_reason(reason)
+        checked = checked_reason(reason)
     except ConfigError:
         return
     assert read_history(tagged(replace(EVENT, reason=checked))).events[0].reason == reason

@@ -18,7 +18,8 @@ from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.plan import Watch
 from fds_mlflow.errors import NotFoundError, RefusedError, StaleError, UnavailableError
 from fds_mlflow.registry.store import SetAlias
-from fds_mlflow.registry.tags import CHAMPION, MAX_REASON
+from fds_mlflow.registry.tags import CHAMPION
+from fds_mlflow.registry.texts import MAX_REASON
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.rollouts.autopilot import KINDS, Autopilot, clipped, pause
 from fds_mlflow.rollouts.tick import Tick

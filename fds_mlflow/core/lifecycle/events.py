@@ -27,10 +27,50 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
     RETIRE = "retire"
     ADOPT = "adopt"
+    RENAME = "rename"
 
 
 MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.ROLLBACK})
 """Kinds whose one decisive write is the champion alias."""
+
+
+class Role(StrEnum):
+    """What an alias is for; a model's team may call the aliases otherwise."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+
+
+@dataclass(frozen=True)
+class AliasNames:
+    """What a model's team calls the two aliases.
+
+    Attributes:
+        champion: The alias of the version that serves.
+        canary: The alias of the version on trial.
+    """
+
+    champion: str = Role.CHAMPION.value
+    canary: str = Role.CANARY.value
+
+    def of(self, role: Role) -> str:
+        """The name of the alias with a role."""
+        return self.champion if role is Role.CHAMPION else self.canary
+
+
+@dataclass(frozen=True)
+class Renaming:
+    """A change of a model's alias names.
+
+    Attributes:
+        before: The names before.
+        after: The names after.
+        creates: The champion's alias is made under its new name; else the team has it already.
+    """
+
+    before: AliasNames
+    after: AliasNames
+    creates: bool
 
 
 class Ending(StrEnum):
@@ -173,6 +213,7 @@ class Event:
         outcome: Whether it took effect.
         forced: A person overrode a check that can be overridden.
         basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
+        renaming: For a rename: from which names to which.
         signed_in: The actor's name begins with that of the user who was signed in; else it is only what they claim.
     """
 
@@ -188,4 +229,5 @@ class Event:
     outcome: Ending = Ending.DONE
     forced: bool = False
     basis: Basis | None = None
+    renaming: Renaming | None = None
     signed_in: bool = False

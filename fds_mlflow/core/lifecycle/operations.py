@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fds_mlflow.core.keys import Spelling
-from fds_mlflow.core.lifecycle.events import Basis, Kind, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import AliasNames, Basis, Kind, Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage, State
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import FULL, to_percent
@@ -37,6 +37,7 @@ class Request:
             gone on. None for a request that holds whatever has happened since.
         basis: For what moves or ends a rollout: who decided, and on what evidence.
         is_watch: For a start: the new rollout watches the champion.
+        names: For a rename.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Request:
     expected_sequence: int | None = None
     basis: Basis = field(default_factory=Basis)
     is_watch: bool = False
+    names: AliasNames | None = None
 
 
 @dataclass(frozen=True)
@@ -277,12 +279,19 @@ REFUSALS: Mapping[Kind, tuple[Guard, ...]] = {
     Kind.EMERGENCY: (_no_emergency_target,),
     Kind.ROLLBACK: (_is_canary, _not_former_champion),
     Kind.RETIRE: (_is_champion, _is_canary),
+    Kind.RENAME: (_active_rollout,),
 }
 """The transition table: what forbids each kind, in the order in which it is said."""
 
 
 def _to_version(state: State, request: Request) -> Target:
     return Target(request.version)
+
+
+def _to_names(state: State, request: Request) -> Target:
+    if request.names is None:
+        raise TypeError("a rename says which names")
+    return Target(None)
 
 
 def _to_start(state: State, request: Request) -> Target:
@@ -349,4 +358,5 @@ _TARGET: Mapping[Kind, Callable[[State, Request], Target]] = {
     Kind.EMERGENCY: _to_rollback,
     Kind.ROLLBACK: _to_rollback,
     Kind.RETIRE: _to_version,
+    Kind.RENAME: _to_names,
 }

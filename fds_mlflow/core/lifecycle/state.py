@@ -154,4 +154,5 @@ _FOLD: Mapping[Kind, Callable[[_Draft, Event], None]] = {
     Kind.ROLLBACK: _roll_back,
     Kind.RETIRE: _retire,
     Kind.ADOPT: _adopt,
+    Kind.RENAME: lambda _draft, _event: None,
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.errors import FdsError, RefusedError, UnavailableError
-from fds_mlflow.registry import aliases, tags
-from fds_mlflow.registry.aliases import Aliases
+from fds_mlflow.registry import tags
+from fds_mlflow.registry.aliases import Aliases, AliasReader
 from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
@@ -53,6 +53,7 @@ class Follower:
     ) -> None:
         self.model = model
         self._store = store
+        self._aliases = AliasReader(store, model)
         self._cache = cache
         self._prepare = prepare
         self._clock = clock
@@ -73,7 +74,7 @@ class Follower:
             The table in force; None where there has never been one.
         """
         try:
-            found = aliases.read(self._store, self.model)
+            found = self._aliases.read()
             served = [_served(view) for view in (found.champion, found.canary) if view is not None]
             problem = self._ready(found, wait=wait)
         except FdsError as error:

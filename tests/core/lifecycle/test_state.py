@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
+from fds_mlflow.core.lifecycle.events import AliasNames, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import REFUSALS, Already, Request, Target, decide, require_reason
 from fds_mlflow.core.lifecycle.state import Stage, State, fold
 from fds_mlflow.core.plan.plan import Plan, Watch
@@ -109,6 +109,7 @@ TABLE: dict[tuple[str, str], dict[str, str]] = {
     ("rollback", "champion"): dict.fromkeys(STATES, SAME) | {"empty": NEVER},
     ("rollback", "canary"): {"rollout": CANARY, "last step": CANARY},
     ("rollback", "former"): dict.fromkeys(STATES, YES) | {"empty": NEVER, "champion": NEVER},
+    ("rename", "none"): dict.fromkeys(STATES, YES) | {"rollout": ROLLOUT, "last step": ROLLOUT},
     ("retire", "other"): dict.fromkeys(STATES, YES),
     ("retire", "champion"): dict.fromkeys(STATES, CHAMPION) | {"empty": YES},
     ("retire", "canary"): {"rollout": CANARY, "last step": CANARY},
@@ -130,7 +131,9 @@ def test_every_state_answers_every_kind(kind: str, role: str, name: str, answer:
     """The transition table: what each state allows, what holds already, and what it refuses with which words."""
     state = STATES[name]
     version = _version(state, role)
-    request = Request(Kind(kind), version, plan=Plan(), rollout_id="R", now=NOON, force=role == "forced")
+    request = Request(
+        Kind(kind), version, plan=Plan(), rollout_id="R", now=NOON, force=role == "forced", names=AliasNames()
+    )
     if answer == YES:
         target = decide(state, request)
         assert isinstance(target, Target)

@@ -1,0 +1,47 @@
+"""What people say in a history: the reason and the actor, if they may stand in a tag."""
+
+from __future__ import annotations
+
+from fds_mlflow.errors import ConfigError
+
+MAX_REASON = 1_000
+MAX_ACTOR = 200
+
+
+def checked_reason(reason: str) -> str:
+    """The reason, if it may stand in a tag.
+
+    Raises:
+        ConfigError: It is no text, is longer than 1,000 bytes, or has control characters.
+    """
+    if not isinstance(reason, str):
+        raise ConfigError(f"the reason is {reason!r}, not a text", fix="say why in words, or leave it out")
+    return _checked_text(reason, "the reason", MAX_REASON)
+
+
+def checked_actor(actor: str) -> str:
+    """The actor, if it may stand in a tag.
+
+    Raises:
+        ConfigError: It is empty, longer than 200 bytes, or has control characters.
+    """
+    if not actor.strip():
+        raise ConfigError(
+            "the actor is empty", fix="set FDS_ACTOR or --actor before the verb, or pass actor=, to who is acting"
+        )
+    return _checked_text(actor, "the actor", MAX_ACTOR)
+
+
+def _checked_text(text: str, what: str, limit: int) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{what} is not valid Unicode", fix="leave out the lone surrogate") from error
+    if size > limit:
+        raise ConfigError(
+            f"{what} has {size:,} bytes, more than the {limit:,} a tag may hold",
+            fix="shorten it, and link to the longer text",
+        )
+    if any((ord(c) < 32 and c not in "\n\t") or ord(c) == 127 for c in text):
+        raise ConfigError(f"{what} has control characters", fix="leave out all but line breaks and tabs")
+    return text
