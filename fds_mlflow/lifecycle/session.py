@@ -72,7 +72,7 @@ class Session:
         self._outcomes = outcomes
         self.clock: Clock = clock or SystemClock()
         if store is None:
-            store = connect(tracking_uri, registry_uri)
+            store = connect(tracking_uri, registry_uri, database=outcomes if isinstance(outcomes, str) else None)
         self.store = store
         self.notifier = notifier or default_notifier()
         claimed = actor or environment.setting(environment.ACTOR)

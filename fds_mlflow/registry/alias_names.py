@@ -33,7 +33,7 @@ def decode(model_tags: Mapping[str, str]) -> AliasNames:
         return AliasNames()
     try:
         return checked(of_values(json.loads(value)))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ConfigError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"the model's tag {TAG} holds {value[:200]!r}, which does not name its aliases",
             fix=f"set it by hand, such as to {encode(AliasNames())}, or delete it for these names",

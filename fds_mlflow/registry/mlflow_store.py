@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from fds_mlflow.registry.store import (
@@ -53,6 +54,33 @@ class MlflowStore:
     def user(self) -> str | None:
         """Whose credentials are sent to a server, if any; nobody signs in to a database's file."""
         return mlflow_server.signed_in_as() if self.uri.startswith("http") else None
+
+    @cached_property
+    def holds_tags(self) -> bool:
+        """Whether it keeps tags as ours are: dots in their names, thousands of characters, and more than fifty."""
+        return not self.uri.startswith("databricks-uc") and self._has(
+            lambda store: store.delete_registered_model_tag("-", "fds.none")
+        )
+
+    @cached_property
+    def holds_aliases(self) -> bool:
+        """Whether it has aliases."""
+        return self._has(lambda store: store.get_model_version_by_alias("-", "none"))
+
+    def _has(self, call: Callable[[Any], object]) -> bool:
+        """Whether a registry of a kind that we do not know has what a call asks of a model that is not there."""
+        from mlflow.store.db.db_types import DATABASE_ENGINES
+
+        if self.uri.partition(":")[0].partition("+")[0] in (*DATABASE_ENGINES, "http", "https", "databricks-uc"):
+            return True
+        try:
+            with short_requests():
+                call(self._client._get_registry_client().store)
+        except NotImplementedError:
+            return False
+        except Exception:  # it has, whatever it says about that model
+            return True
+        return True
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
+from fds_mlflow.registry.beside import BesideStore
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.memory import MemoryStore
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
@@ -25,7 +28,9 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     Write,
 )
+from fds_mlflow.runtime.environment import OUTCOMES_URI
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
+from tests.support.limited_registries import TAGLESS, install
 from tests.support.servers import Server
 
 MODEL = "fraud"
@@ -45,18 +50,18 @@ def _memory() -> Registry:
     return Registry(store, store.add, store.delete_version)
 
 
-def _mlflow(uri: str | None = None) -> Registry:
+def _mlflow(uri: str | None = None, tracking: str | None = None) -> Registry:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(uri, uri)
+    client = MlflowClient(tracking or uri, uri)
 
     def add(model: str) -> None:
         with suppress(MlflowException):  # it is there already
             client.create_registered_model(model)
         client.create_model_version(model, source="s3://nowhere/model")
 
-    store = MlflowStore() if uri is None else connect(uri, uri)
+    store = MlflowStore() if uri is None else connect(tracking or uri, uri)
     return Registry(store, add, lambda model, version: client.delete_model_version(model, str(version)))
 
 
@@ -70,15 +75,22 @@ def _server(server: Server) -> Registry:
 
 
 @pytest.fixture(
-    params=["memory", pytest.param("mlflow", marks=pytest.mark.slow), pytest.param("server", marks=pytest.mark.slow)]
+    params=["memory", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mlflow", "server", "beside"))]
 )
-def registry(request: pytest.FixtureRequest) -> Registry:
+def registry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Registry:
     """A registry with three READY versions of one model."""
     if request.param == "memory":
         made = _memory()
     elif request.param == "mlflow":
         request.getfixturevalue("mlflow_uri")
         made = _mlflow()
+    elif request.param == "beside":
+        tracking = request.getfixturevalue("mlflow_uri")
+        shutil.copyfile(request.getfixturevalue("migrated_database"), tmp_path / "limited.db")
+        install(monkeypatch, tmp_path / "limited.db", stages=True)
+        monkeypatch.setenv(OUTCOMES_URI, f"sqlite:///{tmp_path / 'beside.db'}")
+        made = _mlflow(f"{TAGLESS}:x", tracking)
+        assert isinstance(made.store, BesideStore)
     else:
         made = _server(request.getfixturevalue("mlflow_server"))
         assert isinstance(made.store, ServerStore)

@@ -89,11 +89,11 @@ def before_write(number: int, action: Callable[[], None]) -> Callable[[int, Writ
     return hook
 
 
-def register(uri: str, model: str, *, versions: int = VERSIONS) -> None:
+def register(uri: str, model: str, *, versions: int = VERSIONS, tracking: str | None = None) -> None:
     """A model with READY versions that nobody loads."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri, uri)
+    client = MlflowClient(tracking or uri, uri)
     client.create_registered_model(model)
     for _ in range(versions):
         client.create_model_version(model, source="s3://nowhere/model", await_creation_for=None)

@@ -338,7 +338,9 @@ def test_any_sequence_of_requests_keeps_the_state_sound(asked: list[tuple[Kind, 
     """After whatever people ask for, one version is in Production, and it is the champion; the canary is another."""
     state = State()
     for number, (kind, version, force) in enumerate(asked, start=1):
-        request = Request(kind, version, plan=Plan(), rollout_id=f"R{number}", now=NOON, force=force)
+        request = Request(
+            kind, version, plan=Plan(), rollout_id=f"R{number}", now=NOON, force=force, names=AliasNames()
+        )
         try:
             target = decide(state, request)
         except RefusedError:
