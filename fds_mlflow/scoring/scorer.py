@@ -14,6 +14,7 @@ from fds_mlflow.data.frames import code_column
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.runtime.text_column import is_text
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
@@ -140,7 +141,7 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
         return None
     for name, kind in inputs.items():
         column = rows[name]
-        if kind == "string" and column.dtype in ("object", "str"):
+        if kind == "string" and (column.dtype == object or is_text(column.dtype)):
             columns.append(column.to_numpy(dtype=object))
         elif kind in DTYPES and str(column.dtype) == np.dtype(DTYPES[kind]).name:
             columns.append(column.to_numpy())

@@ -198,9 +198,9 @@ def test_a_model_may_have_an_apostrophe_in_its_name(mlflow_uri: str) -> None:
     assert [version.version for version in registry.store.versions("ann's")] == [1]
 
 
-@pytest.mark.parametrize("uri", ["bogus://x", "file:///nowhere/mlruns"])
+@pytest.mark.parametrize("uri", ["bogus://x", "file:///dev/null/mlruns"])
 def test_an_address_that_cannot_be_a_registry_is_an_error_of_ours(uri: str) -> None:
-    """A misspelt scheme, or MLflow's retired file store, is refused with a fix, not with a traceback."""
+    """A misspelt scheme, or files where none can be, are refused with a fix, not with a traceback."""
     with pytest.raises(FdsError):
         MlflowStore(uri, uri)
 
