@@ -55,14 +55,17 @@ class MlflowStore:
         return self._call(lambda: _view(self._client.get_model_version(model, str(version))), model)
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
-        """The version an alias points at; only MLflow's own "alias not found" means absent."""
+        """The version an alias points at; only MLflow's own "not found", of the alias or its version, means absent."""
         from mlflow.exceptions import MlflowException
 
         def look() -> VersionView | None:
             try:
                 return _view(self._client.get_model_version_by_alias(model, alias))
             except MlflowException as error:
-                if error.error_code == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower():
+                # Servers up to 3.16 keep the alias of a version that was deleted; later ones delete both.
+                absent = {"INVALID_PARAMETER_VALUE": "alias", "RESOURCE_DOES_NOT_EXIST": "model version"}
+                said = absent.get(error.error_code)
+                if said is not None and said in str(error).lower():
                     return None
                 raise
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
+import mlflow
 import pytest
+from packaging.version import Version
 
 from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
 from fds_mlflow.registry.memory import MemoryStore
@@ -36,11 +39,18 @@ class Registry:
     store: RegistryStore
     add: Callable[[str], None]
     delete: Callable[[str, int], None]
+    dangle: Callable[[str, int], None]
+    """Delete a version as servers of MLflow up to 3.16 do, which keep its aliases."""
 
 
 def _memory() -> Registry:
     store = MemoryStore()
-    return Registry(store, store.add, store.delete_version)
+
+    def dangle(model: str, version: int) -> None:
+        store.dangling = True
+        store.delete_version(model, version)
+
+    return Registry(store, store.add, store.delete_version, dangle)
 
 
 def _mlflow() -> Registry:
@@ -54,7 +64,20 @@ def _mlflow() -> Registry:
             client.create_registered_model(model)
         client.create_model_version(model, source="s3://nowhere/model")
 
-    return Registry(MlflowStore(), add, lambda model, version: client.delete_model_version(model, str(version)))
+    def delete(model: str, version: int) -> None:
+        client.delete_model_version(model, str(version))
+
+    def dangle(model: str, version: int) -> None:
+        left = [alias for alias, at in client.get_registered_model(model).aliases.items() if int(at) == version]
+        delete(model, version)
+        database = mlflow.get_registry_uri().removeprefix("sqlite:///")
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO registered_model_aliases (name, alias, version) VALUES (?, ?, ?)",
+                [(model, alias, version) for alias in left],
+            )
+
+    return Registry(MlflowStore(), add, delete, dangle)
 
 
 @pytest.fixture(params=graded(["memory", "mlflow"]))
@@ -159,14 +182,29 @@ def test_what_does_not_exist_is_not_found(registry: Registry, ask: Callable[[Reg
 
 
 def test_a_deleted_version_takes_its_aliases_along(registry: Registry) -> None:
-    """MLflow drops the aliases of a deleted version silently; the twin does as it does."""
+    """MLflow drops the aliases of a deleted version silently, from 3.17 on; the twin does as it does."""
     registry.store.write(MODEL, SetAlias("champion", 2))
     registry.store.write(MODEL, SetAlias("canary", 3))
     registry.delete(MODEL, 2)
-    assert dict(registry.store.read(MODEL).aliases) == {"canary": 3}
+    if isinstance(registry.store, MemoryStore) or Version(mlflow.__version__) >= Version("3.17"):
+        assert dict(registry.store.read(MODEL).aliases) == {"canary": 3}
     assert registry.store.by_alias(MODEL, "champion") is None
     with pytest.raises(NotFoundError):
         registry.store.version(MODEL, 2)
+
+
+def test_an_alias_that_is_left_of_a_deleted_version_is_absent(registry: Registry) -> None:
+    """Servers up to 3.16 keep it: it points nowhere, and can be deleted or moved."""
+    registry.store.write(MODEL, SetAlias("champion", 2))
+    registry.store.write(MODEL, SetAlias("canary", 2))
+    registry.dangle(MODEL, 2)
+    assert dict(registry.store.read(MODEL).aliases) == {"champion": 2, "canary": 2}
+    assert registry.store.by_alias(MODEL, "champion") is None
+    with pytest.raises(NotFoundError):
+        registry.store.by_alias("fraud3", "champion")
+    registry.store.write(MODEL, DeleteAlias("canary"))
+    registry.store.write(MODEL, SetAlias("champion", 1))
+    assert dict(registry.store.read(MODEL).aliases) == {"champion": 1}
 
 
 def test_a_stage_moves_one_version_alone(registry: Registry) -> None:
