@@ -26,7 +26,8 @@ ROWS = ("oldest", "middle")
 @pytest.mark.parametrize("serves", ["that", "this"])
 def test_clients_and_servers_need_not_be_of_one_version(row: str, serves: str, tmp_path: Path) -> None:
     """Every operation works from a client of one MLflow on a server of another, and what such a server leaves of a
-    deleted canary is found by the doctor and takes no traffic; `fds serve` follows it."""
+    deleted canary is found by the doctor and takes no traffic; `fds serve` follows it.
+    """
     other = ROOT / ".matrix" / row / "bin" / "python"
     if not other.is_file():
         pytest.skip(f"no environment of that row: make matrix, or .ci/matrix {row}")

@@ -1,6 +1,6 @@
 """A person with an MLflow of another version: all operations on a server, then what a deleted canary leaves there.
 
-Run by that MLflow's Python, as `python -m tests.support.other_client URL MODEL FOLDER`; the last line it prints is JSON.
+Run by that MLflow's Python, as `python -m tests.support.other_client URL MODEL FOLDER`; its last line is JSON.
 """
 
 from __future__ import annotations
