@@ -15,6 +15,7 @@ from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.text_column import is_text
+from fds_mlflow.scoring import requirements
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
@@ -91,7 +92,10 @@ class Scorer:
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
-                fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+                fix=requirements.fix(
+                    self.folder,
+                    "look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+                ),
             ) from error
         return checked(self.version, answer, len(frame))
 
@@ -182,13 +186,14 @@ def load(
             f"version {version} of {model!r} is {there.status}, not READY", fix="wait until its registration has ended"
         )
     threshold = threshold_of(model, there)
+    folder = ""
     try:
         folder = _fetched(model, version, tracking_uri, registry_uri)
         loaded = mlflow.pyfunc.load_model(folder)
     except Exception as error:
         raise RefusedError(
             f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
-            fix="check the artifact store and the versions of the packages that the model names, or register it again",
+            fix=requirements.fix(folder, "check the artifact store and the model's files, or register it again"),
         ) from error
     return Scorer.of(version, threshold, loaded, folder)
 
