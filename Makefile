@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 # Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: help venv demo test test-all check lint types contract lock docs site clean
+.PHONY: help venv demo test test-all matrix check lint types contract lock docs site clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ test: $(READY)  ## the promises, on TEST_WORKERS=2 processes; 0 for none beside 
 test-all: $(READY)  ## the same with the long campaigns, and with more generated examples
 	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=campaign
 
+matrix: $(READY)  ## the quick tests on the oldest, a middle and the newest versions, on every Python there is
+	.ci/matrix $(ROWS)
+
 check: lint types contract  ## lint, types and the import contract
 
 lint: $(READY)
@@ -63,4 +66,4 @@ site: $(READY)  ## build the documentation into site/; fails on a broken link or
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment, the site and the demo's output
-	rm -rf $(VENV) $(DEMO_DIR) site
+	rm -rf $(VENV) .matrix $(DEMO_DIR) site

@@ -26,6 +26,7 @@ from fds_mlflow.data.problems import Problem, Problems, Refused
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.times import times
 from fds_mlflow.errors import DataError
+from fds_mlflow.runtime.text_column import text_column
 
 
 class Canonical:
@@ -92,7 +93,7 @@ class Canonical:
             **dict.fromkeys(schema.numeric, partial(numbers, required=False)),
         }
         if schema.transaction_id is None:
-            out["transaction_id"] = _to_str(pa.array(rows).cast(pa.string()))
+            out["transaction_id"] = text_column(pa.array(rows).cast(pa.string()))
         if schema.time is None:
             out["time"] = pd.Series(np.full(len(rows), np.datetime64("NaT", "us")))
         misfit = False
@@ -200,12 +201,8 @@ def _dates(data: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(pc.cast(data, pa.date32(), safe=False), pa.string())
 
 
-def _to_str(data: pa.ChunkedArray | pa.Array) -> pd.Series[str]:
-    return pd.Series(pd.array(data, dtype="str"))
-
-
 def _codes(column: Column) -> pd.Series[str]:
-    return _to_str(codes(column))
+    return text_column(codes(column))
 
 
 def _ids(column: Column) -> pd.Series[str]:
@@ -217,7 +214,7 @@ def _ids(column: Column) -> pd.Series[str]:
             "missing ids",
             "give every transaction an id, or set transaction_id: null to number the rows",
         )
-    return _to_str(found)
+    return text_column(found)
 
 
 def _required_times(column: Column, aware: set[bool]) -> pd.Series[pd.Timestamp]:

@@ -38,6 +38,8 @@ def tables(url: str, request: Request, *, table: str | None, query: str | None) 
         )
     name = request.source
     address = databases.parse(url, named="the address of the data")
+    if address.drivername == "postgresql":  # SQLAlchemy 2.0 would take psycopg2 for it
+        address = address.set(drivername="postgresql+psycopg")
     try:
         engine = create_engine(address)
     except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:

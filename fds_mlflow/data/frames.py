@@ -17,6 +17,7 @@ from fds_mlflow.data.problems import Refused
 from fds_mlflow.data.request import Request
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import DataError
+from fds_mlflow.runtime.text_column import text_column
 
 _ROWS = 500_000
 _OF_ONE_KIND = frozenset(
@@ -62,7 +63,7 @@ def code_column(series: pd.Series[Any]) -> pd.Series[str]:
         found = codes(Column(name, name, data, _NOTHING, np.arange(len(series))))
     except Refused as refused:
         raise DataError(refused.problem.sentence(f"in {len(series):,} rows"), fix=refused.problem.fix) from None
-    return pd.Series(pd.array(found, dtype="str"), index=series.index, name=series.name)
+    return text_column(found, index=series.index, name=series.name)
 
 
 _NOTHING = Schema(transaction_id=None, time=None, amount=None)

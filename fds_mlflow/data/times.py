@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from typing import Any
 
@@ -149,15 +150,14 @@ def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:
     """Parsed text, and whether its times carry an offset."""
     text = column.text()
     frame, style = text.to_pandas(), column.schema.time_format
-    try:
-        found = _parsed(frame, style, utc=False)
-    except ValueError:
+    found = _parsed(frame, style, utc=False)
+    if found.dtype.kind != "M":
         # Several offsets, such as summer and winter time: fine as long as every row has one.
         offset = np.asarray(pc.match_substring_regex(text, _OFFSET).fill_null(True))
         if not offset.all():
             raise column.refused(
                 ~offset, "times without an offset among times with one", "give every time an offset, or none"
-            ) from None
+            )
         found = _parsed(frame, style, utc=True)
     bad = found.isna().to_numpy() & ~np.asarray(pc.is_null(text))
     if bad.any():
@@ -171,5 +171,11 @@ def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:
     return found, set() if found.isna().all() else {found.dt.tz is not None}
 
 
-def _parsed(frame: pd.Series[Any], style: str | None, *, utc: bool) -> pd.Series[pd.Timestamp]:
-    return pd.to_datetime(frame, format=style or "ISO8601", errors="coerce", utc=utc)
+def _parsed(frame: pd.Series[Any], style: str | None, *, utc: bool) -> pd.Series[Any]:
+    """No times where the texts have several offsets: pandas 3 refuses them, pandas 2 warns and gives Python's."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return pd.to_datetime(frame, format=style or "ISO8601", errors="coerce", utc=utc)
+    except ValueError:
+        return frame

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, StaticPool
 
 from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError, redacted
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
@@ -160,7 +160,9 @@ def _options(url: URL, timeout: float) -> dict[str, Any]:
         return options | {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     if url.database and "uri" not in url.query:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    return options | {"pool_timeout": timeout, "connect_args": {"timeout": timeout}}
+    # Before 2.0.38 SQLAlchemy opened an asynchronous SQLite file anew for each session.
+    pool = AsyncAdaptedQueuePool if url.get_dialect().is_async else QueuePool
+    return options | {"poolclass": pool, "pool_timeout": timeout, "connect_args": {"timeout": timeout}}
 
 
 def _tuned(engine: Engine, url: URL, timeout: float) -> Engine:

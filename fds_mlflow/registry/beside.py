@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.pool import NullPool
 
-from fds_mlflow.errors import ConfigError, UnavailableError
+from fds_mlflow.errors import ConfigError, NotFoundError, UnavailableError
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
@@ -112,7 +112,11 @@ class BesideStore:
             return None if found is None else self._tagged(model, found)
         with self._transaction() as connection:
             version = self._rows(connection, model, _ALIAS).get(alias)
-        return None if version is None else self.version(model, int(version))
+        try:
+            return None if version is None else self.version(model, int(version))
+        except NotFoundError:
+            self._base.read(model)  # the model is there, so the version was deleted
+            return None
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""

@@ -53,6 +53,8 @@ class Finding:
 BY_FIX = "`fds doctor MODEL --fix`, or the next operation"
 BY_TIDYING = "`fds doctor MODEL --fix`"
 BY_HAND = "a person"
+_NOBODY_SERVES = "running routers keep their last good version and report degraded; fresh ones answer nothing"
+_NEW_CHAMPION = "`fds promote MODEL VERSION` or `fds rollback to MODEL VERSION --reason WHY`"
 
 SLOW_LOGIN = 0.25
 """Seconds a request takes at least where passwords are hashed for each."""
@@ -97,13 +99,14 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
         means = "routing follows the aliases already; the history does not tell why"
         found.append(Finding(Severity.WARNING, difference(view), means, BY_FIX))
     had_one = view.state.champion is not None or bool(view.state.former)
+    found += _dangling(view, versions)
     if view.champion_alias is None and had_one:
         found.append(
             Finding(
                 Severity.DANGER,
                 "no version has the champion alias",
-                "running routers keep their last good version and report degraded; fresh ones answer nothing",
-                "`fds promote MODEL VERSION` or `fds rollback to MODEL VERSION --reason WHY`",
+                _NOBODY_SERVES,
+                _NEW_CHAMPION,
             )
         )
     for alias in (tags.CHAMPION, tags.CANARY):
@@ -120,8 +123,25 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             found.append(
                 Finding(Severity.DANGER, what, "it cannot be loaded for scoring", tags.threshold_fix(version.version))
             )
-    if view.canary_alias is not None and view.rollout is None:
+    if view.canary_alias in versions and view.rollout is None:
         found.append(_inert_canary(view))
+    return found
+
+
+def _dangling(view: View, versions: dict[int, VersionView]) -> list[Finding]:
+    """Aliases of versions that do not exist: servers of MLflow up to 3.16 leave them when a version is deleted."""
+    found = []
+    for alias, number in view.model.aliases.items():
+        if number in versions:
+            continue
+        what = f"the alias {alias} points at version {number}, which does not exist"
+        if alias == view.names.champion:
+            found.append(Finding(Severity.DANGER, what, _NOBODY_SERVES, _NEW_CHAMPION))
+        elif alias == view.names.canary:
+            means = "no traffic is routed to it"
+            found.append(Finding(Severity.WARNING, what, means, BY_TIDYING, (DeleteAlias(tags.CANARY),)))
+        else:
+            found.append(Finding(Severity.NOTE, what, "whoever asks MLflow for it gets an error", BY_HAND))
     return found
 
 

@@ -106,7 +106,7 @@ class Exclusion:
             try:
                 canary = self._patiently(lambda: self.store.version(model, canary_alias))
             except NotFoundError:
-                canary = None  # deleted between the two reads; its alias went with it
+                canary = None  # deleted; its alias went with it, or dangles
         history = read_history(live.tags)
         rollout = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
         self._observe(model, history)

@@ -38,14 +38,19 @@ class MemoryModel:
 
 
 class MemoryStore:
-    """The registry in memory: the same answers as MLflow's, for tests and simulation. One call, one step."""
+    """The registry in memory: the same answers as MLflow's, for tests and simulation. One call, one step.
+
+    Args:
+        dangling: A deleted version leaves its aliases behind, as on servers of MLflow up to 3.16.
+    """
 
     write_limit: float = 1.0
     latency: float = 0.0
     user: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, dangling: bool = False) -> None:
         self.models: dict[str, MemoryModel] = {}
+        self.dangling = dangling
 
     def add(self, model: str, *, versions: int = 1) -> None:
         """Register READY versions, numbered on from the last one."""
@@ -55,11 +60,12 @@ class MemoryStore:
             entry.versions[number] = MemoryVersion()
 
     def delete_version(self, model: str, version: int) -> None:
-        """Delete a version by hand; as in MLflow, its aliases go with it silently."""
+        """Delete a version by hand; as in MLflow, its aliases go with it silently unless they are left dangling."""
         entry = self._model(model)
         self._version(model, version)
         del entry.versions[version]
-        entry.aliases = {alias: v for alias, v in entry.aliases.items() if v != version}
+        if not self.dangling:
+            entry.aliases = {alias: v for alias, v in entry.aliases.items() if v != version}
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -81,8 +87,9 @@ class MemoryStore:
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
         """The version an alias points at."""
-        version = self._model(model).aliases.get(alias)
-        return None if version is None else self.version(model, version)
+        entry = self._model(model)
+        version = entry.aliases.get(alias)
+        return self.version(model, version) if version in entry.versions else None
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""

@@ -92,7 +92,7 @@ class MlflowStore:
         return self._call(lambda: _view(self._client.get_model_version(model, str(version))), model)
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
-        """The version an alias points at; only MLflow's own "alias not found" means absent."""
+        """The version an alias points at; only MLflow's own "not found", of the alias or its version, means absent."""
         from mlflow.exceptions import MlflowException
 
         def look() -> VersionView | None:

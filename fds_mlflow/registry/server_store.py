@@ -62,7 +62,7 @@ class ServerStore:
             return _view(self._call("GET", "model-versions/get", name=model, version=str(version))["model_version"])
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
-        """The version an alias points at; only MLflow's own "alias not found" means absent."""
+        """The version an alias points at; only MLflow's own "not found", of the alias or its version, means absent."""
         with self._translating(model):
             try:
                 return _view(self._call("GET", "registered-models/alias", name=model, alias=alias)["model_version"])

@@ -79,7 +79,7 @@ class ModelView:
     """A registered model as one call returns it.
 
     Attributes:
-        aliases: Version by alias.
+        aliases: Version by alias; servers of MLflow up to 3.16 keep the alias of a version that was deleted.
         tags: The model's tags.
     """
 
@@ -183,7 +183,7 @@ class RegistryStore(Protocol):
         ...
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
-        """The version an alias points at; None only where the alias is absent."""
+        """The version an alias points at; None only where the alias is absent, or its version was deleted."""
         ...
 
     def versions(self, model: str) -> list[VersionView]:

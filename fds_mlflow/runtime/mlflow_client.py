@@ -126,8 +126,13 @@ def require_about(name: str, answered: object) -> None:
 
 
 def is_absent_alias(error: Exception) -> bool:
-    """Whether MLflow says that a model has no such alias; every other error says nothing of the kind."""
-    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE" and "alias" in str(error).lower()
+    """Whether MLflow says that a model has no such alias, or no such version; every other error says nothing of it.
+
+    Servers up to 3.16 keep the alias of a version that was deleted; later ones delete both.
+    """
+    absent = {"INVALID_PARAMETER_VALUE": "alias", "RESOURCE_DOES_NOT_EXIST": "model version"}
+    said = absent.get(getattr(error, "error_code", ""))
+    return said is not None and said in str(error).lower()
 
 
 @contextmanager

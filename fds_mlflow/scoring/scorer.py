@@ -14,6 +14,8 @@ from fds_mlflow.data.frames import code_column
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
+from fds_mlflow.runtime.text_column import is_text
+from fds_mlflow.scoring import requirements
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
@@ -90,7 +92,10 @@ class Scorer:
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
-                fix="look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+                fix=requirements.fix(
+                    self.folder,
+                    "look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
+                ),
             ) from error
         return checked(self.version, answer, len(frame))
 
@@ -140,7 +145,7 @@ def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[An
         return None
     for name, kind in inputs.items():
         column = rows[name]
-        if kind == "string" and column.dtype in ("object", "str"):
+        if kind == "string" and (column.dtype == object or is_text(column.dtype)):
             columns.append(column.to_numpy(dtype=object))
         elif kind in DTYPES and str(column.dtype) == np.dtype(DTYPES[kind]).name:
             columns.append(column.to_numpy())
@@ -178,13 +183,14 @@ def load(
     there = store.version(model, version)
     there.require_ready(model)
     threshold = threshold_of(model, there)
+    folder = ""
     try:
         folder = _fetched(model, version, tracking_uri, registry_uri)
         loaded = mlflow.pyfunc.load_model(folder)
     except Exception as error:
         raise RefusedError(
             f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
-            fix="check the artifact store and the versions of the packages that the model names, or register it again",
+            fix=requirements.fix(folder, "check the artifact store and the model's files, or register it again"),
         ) from error
     return Scorer.of(version, threshold, loaded, folder)
 

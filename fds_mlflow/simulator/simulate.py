@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.runtime.text_column import text_column
 from fds_mlflow.simulator import world as shop
 from fds_mlflow.simulator.fraud import KINDS, frauds
 
@@ -153,14 +154,10 @@ def _frame(
     )
 
 
-def _text(values: pa.Array) -> pd.Series[str]:
-    return pd.Series(pd.array(values, dtype="str"))
-
-
 def _names(letter: str, index: np.ndarray[Any, Any], digits: int) -> pd.Series[str]:
     """T000000042 for 42."""
     padded = pc.utf8_lpad(pc.cast(pa.array(index), pa.string()), digits, padding="0")
-    return _text(pc.binary_join_element_wise(letter, padded, ""))
+    return text_column(pc.binary_join_element_wise(letter, padded, ""))
 
 
 def _opaque(index: shop.Ints) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -169,7 +166,7 @@ def _opaque(index: shop.Ints) -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 
 def _words(words: tuple[str, ...], index: shop.Ints, missing: int | None = None) -> pd.Series[str]:
-    return _text(
+    return text_column(
         pa.array([None if i == missing else word for i, word in enumerate(words)], pa.string()).take(pa.array(index))
     )
 
@@ -180,4 +177,4 @@ def _addresses(index: shop.Ints) -> pd.Series[str]:
     parts: list[Any] = [
         pc.cast(pa.array((mixed >> np.uint64(shift)) & np.uint64(255)), pa.string()) for shift in (24, 16, 8, 0)
     ]
-    return _text(pc.binary_join_element_wise(*parts, "."))
+    return text_column(pc.binary_join_element_wise(*parts, "."))

@@ -123,7 +123,11 @@ def _by_tree(
     """Scores of a shallow tree over one number, on the rows it has seen and on those it has not."""
     from sklearn.tree import DecisionTreeClassifier
 
-    seen, unseen = (part.to_numpy(dtype=np.float64)[:, np.newaxis] for part in (train, validation))
+    # Before 1.8 scikit-learn's trees do not split one value from none: so what is missing is a number, too.
+    seen, unseen = (
+        np.column_stack([values, np.isnan(values)])
+        for values in (part.to_numpy(dtype=np.float64) for part in (train, validation))
+    )
     tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=_FEWEST_FRAUDS, class_weight="balanced", random_state=0)
     tree.fit(seen, y)
     return tree.predict_proba(seen)[:, 1], tree.predict_proba(unseen)[:, 1]

@@ -146,7 +146,7 @@ def test_a_column_is_spelled_as_its_values_are(values: list[Any]) -> None:
 def test_postgresql_is_a_road_too(name: str, postgres_url: str) -> None:
     """A table of PostgreSQL, and a query of it, are the transactions that the frame is, with the same digest."""
     frame, roles = _frame(VALUES[name]), {**SCHEMA, "categorical": ["code"]}
-    engine = sqlalchemy.create_engine(postgres_url)
+    engine = sqlalchemy.create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:", 1))
     frame.to_sql("tx", engine, index=False, if_exists="replace")
     engine.dispose()
     expected = load(frame, **roles).digest

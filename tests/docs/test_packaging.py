@@ -50,6 +50,14 @@ def test_conda_and_pyproject_name_the_same_dependencies() -> None:
     assert conda["name"] == project()["project"]["name"]
 
 
+def test_the_page_of_versions_shows_the_ranges_that_are_declared() -> None:
+    """Whoever reads which versions are taken reads what pip will take."""
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| \S+ \| `([^`]+)` \|", page, re.MULTILINE)
+    assert set(shown) <= set(project()["project"]["dependencies"])
+    assert {normal(one) for one in shown} >= {"mlflow", "pandas", "numpy", "duckdb", "scikit-learn"}
+
+
 def locked() -> dict[str, str]:
     """Names and versions of the lock file."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")

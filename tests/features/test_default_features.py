@@ -14,6 +14,7 @@ from fds_mlflow.data.transactions import Transactions, load
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window, default_features, default_spec
 from fds_mlflow.features.table import compute, compute_file
+from fds_mlflow.runtime.text_column import text_column
 
 ROLES: dict[str, Any] = {"transaction_id": None, "time": "t", "amount": "eur", "entities": {"shop": "shop"}}
 
@@ -86,7 +87,7 @@ def test_a_default_feature_gives_way_to_a_column_of_its_name(own: str, role: str
 
 def test_an_entity_that_is_empty_in_every_row_has_no_windows() -> None:
     """An entity without a value says nothing of a past: its windows are left out, with its name."""
-    frame = orders(shop=pd.Series([None] * 6, dtype="str"), card=list("xyxyxy"))
+    frame = orders(shop=text_column([None] * 6), card=list("xyxyxy"))
     spec, notes = default_features(read(frame, entities={"shop": "shop", "card": "card"}))
     assert not [name for name in spec.names if name.startswith("shop")]
     assert "card_count_7d" in spec.names

@@ -19,6 +19,7 @@ from fds_mlflow.data.transactions import Schema, load
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_file
 from fds_mlflow.features.table import FeatureSpec, Flag, Gap, Window, compute, compute_file, default_spec, handbook_spec
+from fds_mlflow.runtime.text_column import is_text, text_column
 from fds_mlflow.simulator import simulate
 from tests.support.effort import at_most
 
@@ -74,8 +75,8 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
             "transaction_id": [str(i) for i in range(n)],
             "time": time,
             "amount": np.array([r[4] for r in drawn], dtype=np.float64),
-            "customer": pd.array([r[2] for r in drawn], dtype="str"),
-            "device": pd.array([r[3] for r in drawn], dtype="str"),
+            "customer": text_column([r[2] for r in drawn]),
+            "device": text_column([r[3] for r in drawn]),
             "label": np.array([r[6] for r in drawn], dtype=np.int8),
             "label_known_at": np.array(known, dtype="datetime64[us]"),
             "extra": np.array([np.nan if r[5] is None else r[5] for r in drawn], dtype=np.float64),
@@ -245,7 +246,7 @@ class TestTable:
         assert list(table.frame["transaction_id"]) == list(source["transaction_id"])
         numeric = [name for name in table.features if name not in table.categorical]
         assert set(map(str, table.x[numeric].dtypes)) == {"float64"}
-        assert set(map(str, table.x[table.categorical].dtypes)) == {"str"}
+        assert all(map(is_text, table.x[table.categorical].dtypes))
         assert table.y.dtype == np.int8
         assert (table.digest, table.source, table.period) == (
             transactions.digest,
@@ -435,7 +436,7 @@ def plain(times: list[str], *, label: list[int] | None = None, known: list[str] 
             "transaction_id": [str(i) for i in range(len(times))],
             "time": np.array(times, dtype="datetime64[us]"),
             "amount": np.ones(len(times)),
-            "customer": pd.array(["a"] * len(times), dtype="str"),
+            "customer": text_column(["a"] * len(times)),
         }
     )
     if label is not None:

@@ -73,6 +73,11 @@ def _not_ready(world: World) -> None:
     world.store.models[MODEL].versions[2].status = "FAILED_REGISTRATION"
 
 
+def _dangle(world: World, version: int) -> None:
+    world.store.dangling = True
+    world.store.delete_version(MODEL, version)
+
+
 def _no_threshold(world: World) -> None:
     del world.store.models[MODEL].versions[3].tags[tags.THRESHOLD]
 
@@ -87,6 +92,21 @@ HANDS: dict[str, tuple[Callable[[World], object], Severity, str]] = {
         lambda world: world.store.delete_version(MODEL, 2),
         Severity.DANGER,
         "no version has the champion alias",
+    ),
+    "champion deleted, its alias left": (
+        lambda world: _dangle(world, 2),
+        Severity.DANGER,
+        "the alias champion points at version 2, which does not exist",
+    ),
+    "canary deleted, its alias left": (
+        lambda world: _dangle(world, 3),
+        Severity.WARNING,
+        "the alias canary points at version 3, which does not exist",
+    ),
+    "other alias left": (
+        lambda world: (world.by_hand(SetAlias("shadow", 5)), _dangle(world, 5)),
+        Severity.NOTE,
+        "the alias shadow points at version 5, which does not exist",
     ),
     "canary alias deleted": (
         lambda world: world.by_hand(DeleteAlias(tags.CANARY)),
@@ -141,7 +161,7 @@ def test_what_a_hand_did_is_found_and_explained(hand: str) -> None:
 
 MENDED = {
     "champion moved", "canary alias deleted", "stage moved", "stale rollout", "damaged rollout", "operation in flight",
-    "intent damaged",
+    "intent damaged", "canary deleted, its alias left",
 }  # fmt: skip
 
 
@@ -158,7 +178,8 @@ def test_what_the_doctor_mends_changes_no_routing(hand: str) -> None:
     assert world.history.events[: len(before)] == before
     assert world.folded_routing() == routing
     assert model.doctor(fix=True) == left == model.doctor()
-    assert [finding.what for finding in left if "rollout tag" not in finding.what] == []
+    stays = ("rollout tag", "versions that do not exist any more")
+    assert [finding.what for finding in left if not any(text in finding.what for text in stays)] == []
 
 
 def test_a_waking_canary_is_a_danger_and_is_put_to_rest() -> None:

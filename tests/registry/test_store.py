@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
+from packaging.version import Version
 
 from fds_mlflow.errors import FdsError, NotFoundError, UnavailableError
 from fds_mlflow.registry.beside import BesideStore
@@ -43,14 +46,21 @@ class Registry:
     store: RegistryStore
     add: Callable[[str], None]
     delete: Callable[[str, int], None]
+    dangle: Callable[[str, int], None]
+    """Delete a version as servers of MLflow up to 3.16 do, which keep its aliases."""
 
 
 def _memory() -> Registry:
     store = MemoryStore()
-    return Registry(store, store.add, store.delete_version)
+
+    def dangle(model: str, version: int) -> None:
+        store.dangling = True
+        store.delete_version(model, version)
+
+    return Registry(store, store.add, store.delete_version, dangle)
 
 
-def _mlflow(uri: str | None = None, tracking: str | None = None) -> Registry:
+def _mlflow(uri: str | None = None, tracking: str | None = None, database: str | None = None) -> Registry:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -61,8 +71,23 @@ def _mlflow(uri: str | None = None, tracking: str | None = None) -> Registry:
             client.create_registered_model(model)
         client.create_model_version(model, source="s3://nowhere/model")
 
+    def delete(model: str, version: int) -> None:
+        client.delete_model_version(model, str(version))
+
+    def dangle(model: str, version: int) -> None:
+        left = [alias for alias, at in client.get_registered_model(model).aliases.items() if int(at) == version]
+        delete(model, version)
+        with (
+            closing(sqlite3.connect((database or mlflow.get_registry_uri()).removeprefix("sqlite:///"))) as connection,
+            connection,
+        ):
+            connection.executemany(
+                "INSERT OR IGNORE INTO registered_model_aliases (name, alias, version) VALUES (?, ?, ?)",
+                [(model, alias, version) for alias in left],
+            )
+
     store = MlflowStore() if uri is None else connect(tracking or uri, uri)
-    return Registry(store, add, lambda model, version: client.delete_model_version(model, str(version)))
+    return Registry(store, add, delete, dangle)
 
 
 def _server(server: Server) -> Registry:
@@ -71,7 +96,7 @@ def _server(server: Server) -> Registry:
     client = MlflowClient(server.url, server.url)
     for model in client.search_registered_models():
         client.delete_registered_model(model.name)
-    return _mlflow(server.url)
+    return _mlflow(server.url, database=server.backend)
 
 
 @pytest.fixture(
@@ -89,7 +114,7 @@ def registry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
         shutil.copyfile(request.getfixturevalue("migrated_database"), tmp_path / "limited.db")
         install(monkeypatch, tmp_path / "limited.db", stages=True)
         monkeypatch.setenv(OUTCOMES_URI, f"sqlite:///{tmp_path / 'beside.db'}")
-        made = _mlflow(f"{TAGLESS}:x", tracking)
+        made = _mlflow(f"{TAGLESS}:x", tracking, f"sqlite:///{tmp_path / 'limited.db'}")
         assert isinstance(made.store, BesideStore)
     else:
         made = _server(request.getfixturevalue("mlflow_server"))
@@ -190,14 +215,29 @@ def test_what_does_not_exist_is_not_found(registry: Registry, ask: Callable[[Reg
 
 
 def test_a_deleted_version_takes_its_aliases_along(registry: Registry) -> None:
-    """MLflow drops the aliases of a deleted version silently; the twin does as it does."""
+    """MLflow drops the aliases of a deleted version silently, from 3.17 on; the twin does as it does."""
     registry.store.write(MODEL, SetAlias("champion", 2))
     registry.store.write(MODEL, SetAlias("canary", 3))
     registry.delete(MODEL, 2)
-    assert dict(registry.store.read(MODEL).aliases) == {"canary": 3}
+    if isinstance(registry.store, MemoryStore) or Version(mlflow.__version__) >= Version("3.17"):
+        assert dict(registry.store.read(MODEL).aliases) == {"canary": 3}
     assert registry.store.by_alias(MODEL, "champion") is None
     with pytest.raises(NotFoundError):
         registry.store.version(MODEL, 2)
+
+
+def test_an_alias_that_is_left_of_a_deleted_version_is_absent(registry: Registry) -> None:
+    """Servers up to 3.16 keep it: it points nowhere, and can be deleted or moved."""
+    registry.store.write(MODEL, SetAlias("champion", 2))
+    registry.store.write(MODEL, SetAlias("canary", 2))
+    registry.dangle(MODEL, 2)
+    assert dict(registry.store.read(MODEL).aliases) == {"champion": 2, "canary": 2}
+    assert registry.store.by_alias(MODEL, "champion") is None
+    with pytest.raises(NotFoundError):
+        registry.store.by_alias("fraud3", "champion")
+    registry.store.write(MODEL, DeleteAlias("canary"))
+    registry.store.write(MODEL, SetAlias("champion", 1))
+    assert dict(registry.store.read(MODEL).aliases) == {"champion": 1}
 
 
 def test_a_stage_moves_one_version_alone(registry: Registry) -> None:
@@ -229,9 +269,9 @@ def test_a_model_may_have_an_apostrophe_in_its_name(mlflow_uri: str) -> None:
     assert [version.version for version in registry.store.versions("ann's")] == [1]
 
 
-@pytest.mark.parametrize("uri", ["bogus://x", "file:///nowhere/mlruns"])
+@pytest.mark.parametrize("uri", ["bogus://x", "file:///dev/null/mlruns"])
 def test_an_address_that_cannot_be_a_registry_is_an_error_of_ours(uri: str) -> None:
-    """A misspelt scheme, or MLflow's retired file store, is refused with a fix, not with a traceback."""
+    """A misspelt scheme, or files where none can be, are refused with a fix, not with a traceback."""
     with pytest.raises(FdsError):
         MlflowStore(uri, uri)
 

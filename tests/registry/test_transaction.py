@@ -611,9 +611,11 @@ def test_a_deleted_champion_is_adopted_as_no_champion() -> None:
     world.assert_settled()
 
 
-def test_an_emergency_after_the_champion_was_deleted_goes_back() -> None:
-    """When the champion's version is gone altogether, the emergency still finds the former champion."""
+@pytest.mark.parametrize("dangling", [False, True])
+def test_an_emergency_after_the_champion_was_deleted_goes_back(dangling: bool) -> None:
+    """When the champion's version is gone altogether, its alias too or not, the emergency finds the former champion."""
     world = BY_NAME["start"].world()
+    world.store.dangling = dangling
     world.store.delete_version(MODEL, 2)
     world.do(Kind.EMERGENCY)
     assert world.routing() == (1, None, None)
@@ -640,9 +642,11 @@ def test_a_canary_alias_deleted_by_hand_ends_the_rollout() -> None:
     world.assert_settled()
 
 
-def test_a_deleted_canary_version_ends_the_rollout() -> None:
-    """Deleting the canary's version in the UI stops it too, and the next rollout can start."""
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_deleted_canary_version_ends_the_rollout(dangling: bool) -> None:
+    """Deleting the canary's version in the UI stops it too, its alias left or not, and the next rollout can start."""
     world = BY_NAME["advance"].world()
+    world.store.dangling = dangling
     world.store.delete_version(MODEL, 3)
     assert world.routing() == (2, None, None)
     assert world.do(Kind.START, 4).changed

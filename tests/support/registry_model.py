@@ -168,7 +168,8 @@ class World:
     def routing(self) -> Routing:
         """What a router would do now: champion, canary that takes traffic, its weight."""
         model = self.store.models[MODEL]
-        champion, canary = model.aliases.get(tags.CHAMPION), model.aliases.get(tags.CANARY)
+        there = {alias: version for alias, version in model.aliases.items() if version in model.versions}
+        champion, canary = there.get(tags.CHAMPION), there.get(tags.CANARY)
         named = tags.decode_rollout(model.versions[canary].tags.get(tags.ROLLOUT)) if canary else None
         rollout = effective_rollout(champion, canary, named)
         return (champion, rollout.canary, rollout.weight) if rollout else (champion, None, None)

@@ -52,6 +52,7 @@ class Served:
         options: More options of `fds serve`.
         outcomes: URL of the outcome store; None for SQLite in `folder`.
         model: Registered model.
+        python: Whose `fds` it is.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class Served:
         *options: str,
         outcomes: str | None = None,
         model: str = MODEL,
+        python: Path = Path(sys.executable),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.cache = cache
         self.outcomes = outcomes or f"sqlite:///{folder / 'outcomes.db'}"
         self.log = folder / "serve.log"
-        command = [sys.executable, "-m", "fds_mlflow", "--tracking-uri", registry, "--outcomes", self.outcomes]
+        command = [str(python), "-m", "fds_mlflow", "--tracking-uri", registry, "--outcomes", self.outcomes]
         command += ["serve", model, "--port", "0", "--poll", "0.1", "--cache", str(cache), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -59,6 +59,7 @@ class Server:
         port: Its port on loopback.
         settings: More environment variables of it.
         options: More options of the command.
+        python: Whose MLflow it is.
         process: It runs in a process group of its own.
     """
 
@@ -68,6 +69,7 @@ class Server:
     port: int = field(default_factory=free_port)
     settings: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
+    python: Path = Path(sys.executable)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -82,7 +84,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.backend]
+        command = [str(self.python), "-m", "mlflow", "server", "--backend-store-uri", self.backend]
         command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers), *self.options]
         with self.log.open("ab") as log:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fds_mlflow.features.table import FeatureSpec, FeatureTable
+from fds_mlflow.runtime.text_column import text_column
 
 
 def table(
@@ -43,7 +44,7 @@ def table(
     features = ["amount", "velocity_1h", "noise"]
     if categorical:
         channel = np.where(rng.random(rows) < 0.3 + 0.4 * fraud, "web", "shop")
-        frame["channel"] = pd.Series(channel, dtype="str")
+        frame["channel"] = text_column(channel)
         features.append("channel")
     numeric = tuple(name for name in features if name != "channel")
     return FeatureTable(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.data.transactions import load
 from fds_mlflow.features.table import FeatureSpec, FeatureTable, Window
+from fds_mlflow.runtime.text_column import text_column
 from fds_mlflow.training.leakage import _by_share, separating
 from fds_mlflow.training.split import Split, by_time, stratified
 from fds_mlflow.workflows.preparation import cut, featurised
@@ -24,7 +25,7 @@ from tests.support.tables import table
 def with_feature(values: object, *, categorical: bool = False, whole: FeatureTable | None = None) -> Split:
     """The tests' honest table and one more feature, `extra`, cut by time."""
     whole = table() if whole is None else whole
-    frame = whole.frame.assign(extra=pd.Series(values, dtype="str" if categorical else "float64"))
+    frame = whole.frame.assign(extra=text_column(values) if categorical else pd.Series(values, dtype="float64"))
     added = ["extra"] if categorical else []
     return by_time(replace(whole, frame=frame, features=[*whole.features, "extra"], categorical=added))
 

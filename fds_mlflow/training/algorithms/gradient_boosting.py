@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,8 +153,7 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
         regressor.fit(
             _matrix(split.train, encoder),
             split.train.y,
-            eval_X=(_matrix(split.validation, encoder),),
-            eval_y=(split.validation.y,),
+            **_held_out(regressor, _matrix(split.validation, encoder), split.validation.y),
             eval_names=["validation"],
             eval_metric=["average_precision", "binary_logloss"],
             # Inside a pipeline the trees get a matrix without names, and would warn at every prediction.
@@ -165,6 +165,13 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
         said = re.sub(r" at \S+, line \d+ \.\s*", "", str(error))  # a place in LightGBM's source helps nobody
         raise ConfigError(f"LightGBM refused the parameters: {said}", fix="correct the parameter it names") from error
     return regressor, training.curves
+
+
+def _held_out(regressor: Any, x: Any, y: Any) -> dict[str, Any]:
+    """The arguments by which LightGBM takes the rows to stop by: since 4.7 it warns of the older name."""
+    if "eval_X" in signature(regressor.fit).parameters:
+        return {"eval_X": (x,), "eval_y": (y,)}
+    return {"eval_set": [(x, y)]}
 
 
 class _TrainingCurves:

@@ -183,11 +183,26 @@ def test_a_version_without_a_threshold_replaces_nothing(world: World, threshold:
     assert repr(threshold) in (problem or "")
 
 
+def _dangle(store: MemoryStore, version: int) -> None:
+    store.dangling = True
+    store.delete_version(MODEL, version)
+
+
+def test_a_deleted_canary_takes_no_traffic_though_its_alias_is_left(world: World) -> None:
+    """Servers of MLflow up to 3.16 keep the alias; the champion answers all, as with later ones, without a problem."""
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.START, 2)
+    assert world.serving()[:2] == (1, 2)
+    _dangle(world.store, 2)
+    assert world.serving() == (1, None, None)
+
+
 Fault = Callable[[World], Any]
 FAULTS: dict[str, Fault] = {
     "the registry is away": lambda world: setattr(world.store, "away", True),
     "the champion is gone": lambda world: world.store.write(MODEL, DeleteAlias(tags.CHAMPION)),
     "the version is deleted": lambda world: world.store.delete_version(MODEL, 1),
+    "the version is deleted, its alias left": lambda world: _dangle(world.store, 1),
     "the model is deleted": lambda world: world.store.models.clear(),
     "it is not ready": lambda world: setattr(world.store.models[MODEL].versions[1], "status", "PENDING"),
 }

@@ -136,7 +136,11 @@ class Both:
         code = Told.write(folder / "told.py")
         mlflow.pyfunc.save_model(folder / "model", python_model=str(code), signature=signature, pip_requirements=[])
         loaded = mlflow.pyfunc.load_model(str(folder / "model"))
-        self.theirs = httpx.ASGITransport(scoring_server.init(loaded), raise_app_exceptions=False)
+        try:
+            server = scoring_server.init(loaded)
+        except AttributeError as error:  # that of MLflow 3.10, which takes Starlette 1 and cannot start beside it
+            pytest.skip(f"MLflow {mlflow.__version__} cannot serve here: {error}")
+        self.theirs = httpx.ASGITransport(server, raise_app_exceptions=False)
         settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
         cache = settings.version_cache()
         given = Scorer.of(1, 0.5, loaded, str(folder / "model"))
