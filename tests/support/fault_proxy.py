@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 SLOW = 0.2
 """Seconds that a slow server takes longer: noticeable, and far below every timeout."""
@@ -47,6 +47,7 @@ class Call:
     Attributes:
         method: HTTP method.
         endpoint: Path below `/api/2.0/mlflow/`, without the query.
+        model: The registered model that it is about; None where it names none.
         body: The JSON body; empty where there is none.
     """
 
@@ -54,6 +55,9 @@ class Call:
         self.method = method
         self.endpoint = urlsplit(path).path.removeprefix("/api/2.0/mlflow/")
         self.body: dict[str, Any] = json.loads(raw) if raw else {}
+        self.model: str | None = self.body.get("name") or next(
+            iter(parse_qs(urlsplit(path).query).get("name", ())), None
+        )
 
     @property
     def writes(self) -> bool:

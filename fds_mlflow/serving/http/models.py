@@ -73,11 +73,11 @@ class Models(Endpoints):
         app: Endpoints | None = None
         if scope["type"] == "http":
             # As it was sent: decoded, a sign of a name may be a slash.
-            _, first, *rest = scope["raw_path"].decode(errors="replace").split("/", 3)
+            _, first, name, rest = [*scope["raw_path"].decode(errors="replace").split("/", 3), "", "", ""][:4]
             if first != "models":
                 app = self._only
-            elif len(rest) == 2 and (app := self.apps.get(unquote(rest[0]))) is not None:
-                scope = {**scope, "path": f"/{unquote(rest[1])}"}
+            elif (app := self.apps.get(unquote(name))) is not None:
+                scope = {**scope, "path": f"/{unquote(rest)}"}
         await (super().__call__ if app is None else app)(scope, receive, send)
 
     async def start(self) -> None:

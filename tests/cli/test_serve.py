@@ -1,0 +1,105 @@
+"""`fds serve` of several models: what each is given, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fds_mlflow.cli.main import main
+from fds_mlflow.cli.options import models_argument
+from fds_mlflow.cli.per_model import Count, Text, per_model
+from fds_mlflow.serving.worker.settings import ServerSettings
+
+
+@pytest.fixture
+def given_to_server(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> list[ServerSettings]:
+    """What the server would be started with."""
+    told: list[ServerSettings] = []
+
+    def run(settings: Sequence[ServerSettings], *_: Any, **__: Any) -> None:
+        told.extend(settings)
+
+    monkeypatch.setattr("fds_mlflow.serving.host.server.run", run)
+    monkeypatch.setattr("fds_mlflow.serving.host.server.logging_setup", lambda: None)
+    return told
+
+
+def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
+    """A value holds for all models, one with a model's name before it for that model alone, in whatever order."""
+    words = ["serve", "--row-limit", "returns=50", "fraud", "returns", "charge=back", "--cache", str(tmp_path)]
+    words += ["--row-limit", "1000", "--key", "charge=back=case=id", "--canary-timeout", "fraud=1.5"]
+    words += ["--patience", "2", "--shadow", "returns=20", "--step-up", "fraud=40", "--connections", "returns=7"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    fraud, returns, charge = given_to_server
+    assert [one.model for one in given_to_server] == ["fraud", "returns", "charge=back"]
+    assert [one.row_limit for one in given_to_server] == [1000, 50, 1000]
+    assert (fraud.key, returns.key, charge.key) == ("transaction_id", "transaction_id", "case=id")
+    assert (fraud.canary_timeout, returns.canary_timeout) == (1.5, 0.25)
+    assert {one.champion_timeout for one in given_to_server} == {2.0}
+    assert (fraud.shadow, returns.shadow) == (0.0, 0.2)
+    assert (fraud.bands.step_up, returns.bands.step_up) == (40.0, 50.0)
+    assert (fraud.connections, returns.connections) == (1_000, 7)
+
+
+def test_one_model_may_have_columns_of_any_name(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
+    """With one model a `=` means nothing but itself, as it always did, where it is not that model's name."""
+    result = CliRunner().invoke(main, ["serve", "fraud", "--cache", str(tmp_path), "--key", "a=b"])
+    assert result.exit_code == 0, result.output
+    assert given_to_server[0].key == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["fraud", "returns", "--row-limit", "retruns=5"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--key", "retruns=id"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--row-limit", "returns=0"], "0 is not in the range"),
+        (["fraud", "returns", "--shadow", "returns=101"], "101"),
+        (["fraud", " "], "it is empty"),
+        ([], "Missing argument 'MODEL...'"),
+    ],
+)
+def test_what_is_meant_for_no_model_is_refused(
+    given_to_server: list[ServerSettings], words: list[str], what: str
+) -> None:
+    """A slip in a model's name, or a value out of range, is wrong usage and names what is wrong."""
+    result = CliRunner().invoke(main, ["serve", *words])
+    assert (result.exit_code, what in result.output) == (2, True), result.output
+    assert given_to_server == []
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6).filter(
+    lambda name: name.strip() and not name.startswith("-")
+)
+
+
+@given(data=st.data())
+def test_a_value_is_its_models(data: st.DataObject) -> None:
+    """Whatever models are called, each has the last value that was given for it, else for all, else the default."""
+    names = data.draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+    given_ = data.draw(st.lists(st.tuples(st.none() | st.sampled_from(names), st.integers(1, 99)), max_size=6))
+    told: dict[str, Any] = {}
+
+    @click.command()
+    @models_argument
+    @click.option("--rows", **per_model(Count(min=1), 100))
+    @click.option("--key", **per_model(Text(), "id"))
+    def verb(models: tuple[str, ...], **values: Any) -> None:
+        told.update(values)
+
+    words = [word for name, rows in given_ for word in ("--rows", f"{rows}" if name is None else f"{name}={rows}")]
+    result = CliRunner().invoke(verb, [*words, *names])
+    assert result.exit_code == 0, result.output
+    for name in names:
+        own = [rows for model, rows in given_ if model == name]
+        shared = [rows for model, rows in given_ if model is None]
+        assert told["rows"][name] == [100, *shared[-1:], *own[-1:]][-1]
+    assert told["key"] == dict.fromkeys(names, "id")
