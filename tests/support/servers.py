@@ -13,7 +13,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,9 @@ class Server:
         workers: Processes that answer.
         port: Its port on loopback.
         settings: More environment variables of it.
+        options: More options of it.
+        artifacts: Where it keeps artifacts for its clients; None for a folder of its own.
+        prefix: Path in front of all its addresses.
         process: It runs in a process group of its own.
     """
 
@@ -66,12 +69,15 @@ class Server:
     workers: int = 1
     port: int = field(default_factory=free_port)
     settings: Mapping[str, str] = field(default_factory=dict)
+    options: Sequence[str] = ()
+    artifacts: str | None = None
+    prefix: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     @property
     def log(self) -> Path:
@@ -81,8 +87,10 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.backend]
-        command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
+        command += ["--artifacts-destination", self.artifacts or (self.folder / "artifacts").as_uri()]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
+        command += ["--static-prefix", self.prefix] if self.prefix else []
+        command += self.options
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
