@@ -33,15 +33,25 @@ def given_to_server(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> list[Se
 
 def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
     """A value holds for all models, one with a model's name before it for that model alone, in whatever order."""
-    words = ["serve", "--row-limit", "returns=50", "fraud", "returns", "charge=back", "--cache", str(tmp_path)]
+    words = [
+        "serve",
+        "--row-limit",
+        "returns=50",
+        "fraud",
+        "charge",
+        "charge=back",
+        "returns",
+        "--cache",
+        str(tmp_path),
+    ]
     words += ["--row-limit", "1000", "--key", "charge=back=case=id", "--canary-timeout", "fraud=1.5"]
     words += ["--patience", "2", "--shadow", "returns=20", "--step-up", "fraud=40", "--connections", "returns=7"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
-    fraud, returns, charge = given_to_server
-    assert [one.model for one in given_to_server] == ["fraud", "returns", "charge=back"]
-    assert [one.row_limit for one in given_to_server] == [1000, 50, 1000]
-    assert (fraud.key, returns.key, charge.key) == ("transaction_id", "transaction_id", "case=id")
+    fraud, charge, charge_back, returns = given_to_server
+    assert [one.model for one in given_to_server] == ["fraud", "charge", "charge=back", "returns"]
+    assert [one.row_limit for one in given_to_server] == [1000, 1000, 1000, 50]
+    assert (charge.key, charge_back.key, returns.key) == ("transaction_id", "case=id", "transaction_id")
     assert (fraud.canary_timeout, returns.canary_timeout) == (1.5, 0.25)
     assert {one.champion_timeout for one in given_to_server} == {2.0}
     assert (fraud.shadow, returns.shadow) == (0.0, 0.2)

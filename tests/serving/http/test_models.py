@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ async def test_each_model_answers_at_its_address(models: Models):
 
 async def test_one_model_has_both_addresses(tmp_path: Path):
     """A server of one model answers as it always did, and under the model's name the same."""
-    async with client(served(tmp_path, "fraud")) as http:
+    models = served(tmp_path, "fraud")
+    assert set(models.plain) == {b"/score", b"/models/fraud/score"}
+    async with client(models) as http:
         for at in ("", "/models/fraud"):
             named = {"X-Request-ID": "r1"}
             assert (await http.post(f"{at}/score", json=ROW, headers=named)).json()["request_id"] == "r1"
@@ -169,6 +172,18 @@ def test_models_are_answered_in_the_order_of_the_requests(
         return connection.wire.sent
 
     assert asyncio.run(sent(ScoreProtocol)) == asyncio.run(sent(HttpToolsProtocol))
+
+
+async def test_models_take_turns_on_one_connection(tmp_path: Path):
+    """Whichever models pipelined requests ask in turn, all take the short way, and none overtakes another."""
+    models = served(tmp_path, "fraud", "returns")
+    for asked in itertools.product(("fraud", "returns"), repeat=3):
+        stream = b"".join(request(f"/models/{name}/score", ROW) for name in asked)
+        connection = Connection(ScoreProtocol, models)  # type: ignore[arg-type]
+        await connection.send(stream)
+        scores = re.findall(rb'"score":([0-9.]+)', connection.wire.sent)
+        assert [float(score) for score in scores] == [HIGH[name] for name in asked]
+        assert connection.protocol.cycle is None
 
 
 @pytest.mark.parametrize("names", [("fraud", "fraud"), ()])
