@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,10 +16,12 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.errors import FdsError
 from fds_mlflow.registry.mlflow_store import MlflowStore
+from fds_mlflow.runtime.logged_models import registrable
 from tests.support.mlflow_places import PLACES, TOKEN, Place
 from tests.support.served import Served, until
 from tests.support.tiny_models import _CODE, BETTER, EXAMPLE, GOOD
@@ -56,17 +59,16 @@ def log_version(folder: Path, name: str, expression: str) -> int:
     """Log and register a model, as people do."""
     code = folder / f"{name}.py"
     code.write_text(_CODE.format(expression=expression), encoding="utf-8")
-    with mlflow.start_run():
-        logged = mlflow.pyfunc.log_model(
-            name=name,
-            python_model=str(code),
-            input_example=EXAMPLE,
-            registered_model_name=MODEL,
-            pip_requirements=[],
-        )
-    version = int(logged.registered_model_version)
-    mlflow.MlflowClient().set_model_version_tag(MODEL, str(version), "fds.threshold", "0.5")
-    return version
+    with mlflow.start_run() as run:
+        logged = mlflow.pyfunc.log_model(name=name, python_model=str(code), input_example=EXAMPLE, pip_requirements=[])
+    client = mlflow.MlflowClient()
+    with contextlib.suppress(MlflowException):
+        client.create_registered_model(MODEL)
+    source, model_id = registrable(logged)
+    version = client.create_model_version(
+        MODEL, source, run.info.run_id, model_id=model_id, tags={"fds.threshold": "0.5"}
+    )
+    return int(version.version)
 
 
 def fds(place: Place, *words: str, settings: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -118,6 +120,10 @@ def test_the_whole_story_works_on_each_kind_of_server(place: Place, tmp_path: Pa
         assert told.returncode == 0, told.stderr
         kinds = {event["kind"] for event in json.loads(told.stdout)["events"]}
         assert kinds == {"promote", "start", "advance", "complete", "emergency"}
+        trained = fds(place, "train", "fresh", "--data", "simulator:3000", "--param", "n_estimators=5", "--json")
+        assert trained.returncode == 0, trained.stderr
+        promoted = fds(place, "promote", "fresh", "1", "--reason", "trained here")
+        assert promoted.returncode == 0, promoted.stderr
         if place.refused is not None:
             refused = fds(place, "history", MODEL, settings={})
             assert (refused.returncode, place.refused in refused.stderr) == (1, True), refused.stderr

@@ -106,13 +106,18 @@ def behind_a_token(folder: Path, backend: str) -> Iterator[Place]:
 
 @contextmanager
 def apart(folder: Path, backend: str) -> Iterator[Place]:
-    """One server tracks, another one is the registry, each with a database of its own."""
+    """One server tracks, another one is the registry, each with a database of its own.
+
+    MLflow's registry takes proxied artifacts of its own tracking alone; so these lie where all can reach them.
+    """
+    options = ("--no-serve-artifacts", "--default-artifact-root", f"s3://{BUCKET}/apart")
     with ExitStack() as stack:
+        login, objects = stack.enter_context(s3())
         servers = []
         for name, database in (("tracking", backend), ("registry", f"sqlite:///{folder / 'registry.db'}")):
             (folder / name).mkdir()
-            servers.append(stack.enter_context(running(Server(database, folder / name))))
-        yield Place(servers[0].url, servers[1].url)
+            servers.append(stack.enter_context(running(Server(database, folder / name, options=options))))
+        yield Place(servers[0].url, servers[1].url, login, kept=lambda: objects("apart"))
 
 
 @contextmanager
@@ -132,7 +137,7 @@ PLACES: dict[str, tuple[Callable[[Path, str], AbstractContextManager[Place]], Ca
     "direct S3": (direct_s3, no_s3),
     "a prefix": (prefixed, none),
     "a token": (behind_a_token, none),
-    "apart": (apart, none),
+    "apart": (apart, no_s3),
     "PostgreSQL": (on_postgresql, no_postgresql),
 }
 """By name: how to start it in a folder, on a database of MLflow, and why that cannot be done here."""

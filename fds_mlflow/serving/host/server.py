@@ -130,6 +130,9 @@ def work(
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listening]))
+    # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _several(settings: ServerSettings | Sequence[ServerSettings]) -> Sequence[ServerSettings]:

@@ -17,7 +17,7 @@ from fds_mlflow.serving.http.models import address
 from tests.serving.host.test_traffic import ROW
 from tests.support.fault_proxy import Call, Fault, FaultProxy
 from tests.support.served import LIMIT, Served, until
-from tests.support.serving_registry import FIRST, MODEL, MOODY, RAISES, SECOND, Registry
+from tests.support.serving_registry import FIRST, HANGS, MODEL, MOODY, RAISES, SECOND, Registry
 
 RETURNS, TEMPER, EMPTY, GONE = "returns & käse 100%", "temper", "empty", "gone"
 """Served as the first model is; raises on demand; has no champion; its champion's files are gone."""
@@ -67,8 +67,9 @@ def about(name: str, fault: Fault) -> Callable[[Call], Fault | None]:
 def test_models_of_one_server_leave_each_other_alone(
     several: Registry, serve: Callable[..., Served], proxy: FaultProxy
 ) -> None:
-    """A model without a champion, without files, that raises, or whose registry hangs costs the others nothing."""
-    server = serve("several", *OTHERS, "--workers", "2").start()
+    """A model without a champion, without files, that raises or hangs, or whose registry does, costs others nothing."""
+    options = ("--workers", "2", "--champion-timeout", f"{TEMPER}=0.5", "--drain", str(10 * LIMIT))
+    server = serve("several", *OTHERS, *options).start()
     assert "serving fraud, returns & käse 100%, temper, empty, gone on " in server.said
     for name in (MODEL, RETURNS, TEMPER):
         until(lambda name=name: version(server, name) == 1, f"{name} served")  # type: ignore[misc]
@@ -78,6 +79,7 @@ def test_models_of_one_server_leave_each_other_alone(
     assert f"{GONE} has no version to serve: " in ready
     assert [server.client.get(path).status_code for path in ("/ping", "/health")] == [200, 200]
     assert version(server, TEMPER, amount=RAISES) == -503
+    assert version(server, TEMPER, amount=HANGS) == -503
     assert [version(server, name) for name in (MODEL, RETURNS, EMPTY, GONE)] == [1, 1, -503, -503]
 
     proxy.choose = about(MODEL, Fault.HOLD)
