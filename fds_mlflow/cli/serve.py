@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, models_argument
-from fds_mlflow.cli.per_model import Count, Number, Range, Text, per_model
+from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
@@ -26,38 +26,56 @@ MODEL_SECONDS = Range(min=0, min_open=True)
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
 @click.option("--poll", default=2.0, show_default=True, type=SECONDS, help="Seconds between two reads of the aliases.")
-@click.option("--key", **per_model(Text(), "transaction_id"), help="Column of the routing key.")
-@click.option("--transaction", **per_model(Text(), "transaction_id"), help="Column that labels are joined on.")
-@click.option("--step-up", **per_model(Number(), 50.0), help="Risk from which a second factor is asked for.")
-@click.option("--block", **per_model(Number(), 80.0), help="Risk from which a transaction is blocked.")
+@click.option("--key", type=Text(), default="transaction_id", show_default=True, help="Column of the routing key.")
+@click.option(
+    "--transaction", type=Text(), default="transaction_id", show_default=True, help="Column that labels are joined on."
+)
+@click.option(
+    "--step-up", type=Number(), default=50.0, show_default=True, help="Risk from which a second factor is asked for."
+)
+@click.option(
+    "--block", type=Number(), default=80.0, show_default=True, help="Risk from which a transaction is blocked."
+)
 @click.option(
     "--shadow",
-    **per_model(Range(0, 100), 0.0),
+    type=Range(0, 100),
+    default=0.0,
+    show_default=True,
     help="Percent of the champion's requests the canary scores.",
 )
 @click.option(
     "--canary-timeout",
     cls=AliasedOption,
     old="--budget",
-    **per_model(MODEL_SECONDS, 0.25),
+    type=MODEL_SECONDS,
+    default=0.25,
+    show_default=True,
     help="Seconds a canary without a compiled scorer may take.",
 )
 @click.option(
     "--champion-timeout",
     cls=AliasedOption,
     old="--patience",
-    **per_model(MODEL_SECONDS, 5.0),
+    type=MODEL_SECONDS,
+    default=5.0,
+    show_default=True,
     help="The same for a champion.",
 )
-@click.option("--body-limit", **per_model(Count(min=1), 8 * 2**20), help="Bytes a request may have.")
+@click.option("--body-limit", type=Count(min=1), default=8 * 2**20, show_default=True, help="Bytes a request may have.")
 @click.option(
     "--body-seconds",
-    **per_model(MODEL_SECONDS, 10.0),
+    type=MODEL_SECONDS,
+    default=10.0,
+    show_default=True,
     help="Seconds it may take to arrive, and so may its head.",
 )
-@click.option("--row-limit", **per_model(Count(min=1), 10_000), help="Rows a request may have.")
+@click.option("--row-limit", type=Count(min=1), default=10_000, show_default=True, help="Rows a request may have.")
 @click.option(
-    "--connections", **per_model(Count(min=1), 1_000), help="Requests a worker works on at once, of each model."
+    "--connections",
+    type=Count(min=1),
+    default=1_000,
+    show_default=True,
+    help="Requests a worker works on at once, of each model.",
 )
 @click.option(
     "--idle-connections",
@@ -82,10 +100,18 @@ MODEL_SECONDS = Range(min=0, min_open=True)
 @click.option("--no-record", is_flag=True, help="Keep no outcomes.")
 @click.option(
     "--spool-limit",
-    **per_model(Count(min=1), 2**30),
+    type=Count(min=1),
+    default=2**30,
+    show_default=True,
     help="Bytes of outcomes that may wait for the store on disk.",
 )
-@click.option("--prepare-seconds", **per_model(MODEL_SECONDS, 600.0), help="Seconds to fetch and check a version in.")
+@click.option(
+    "--prepare-seconds",
+    type=MODEL_SECONDS,
+    default=600.0,
+    show_default=True,
+    help="Seconds to fetch and check a version in.",
+)
 @click.option(
     "--drain",
     default=20.0,
@@ -102,14 +128,14 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
 @click.pass_obj
-def serve(settings: Settings, /, models: tuple[str, ...], **given: Any) -> None:
+def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
     """Serve MODELs over HTTP: MLflow's scoring protocol and /score, following the aliases.
 
     It loads what the aliases point at, splits traffic by the routing key, and swaps versions without a pause. While
     the registry is away it goes on with what it has. Outcomes go to the outcome store by way of the cache folder.
 
-    Each model is at /models/MODEL/score and so on; one alone is at /score, too. Options with [MODEL=] hold for all
-    models, or for one: --row-limit 1000 --row-limit returns=50.
+    Each model is at /models/MODEL/score and so on; one alone is at /score, too. Options with MODEL= take a value for
+    all models, and others for some: --row-limit 1000,returns=50.
     """
     import mlflow
 
@@ -123,7 +149,7 @@ def serve(settings: Settings, /, models: tuple[str, ...], **given: Any) -> None:
     parse(url)  # an address that cannot work is said now; a store that is away is waited for
     registry = str(settings.registry_uri or mlflow.get_registry_uri())
     run(
-        [_server_settings(model, registry, given) for model in models],
+        [_server_settings(one, registry, given) for one in model],
         Options(
             given["host"],
             given["port"],
@@ -135,7 +161,7 @@ def serve(settings: Settings, /, models: tuple[str, ...], **given: Any) -> None:
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
         outcomes=None if given["no_record"] else partial(OutcomeStore, url),
-        ready=lambda address: click.echo(f"serving {', '.join(models)} on {address}"),
+        ready=lambda address: click.echo(f"serving {', '.join(model)} on {address}"),
     )
 
 

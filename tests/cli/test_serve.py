@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.cli.main import main
 from fds_mlflow.cli.options import models_argument
-from fds_mlflow.cli.per_model import Count, Text, per_model
+from fds_mlflow.cli.per_model import Count, Text
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 
@@ -32,20 +32,19 @@ def given_to_server(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> list[Se
 
 
 def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
-    """A value holds for all models, one with a model's name before it for that model alone, in whatever order."""
-    words = [
-        "serve",
-        "--row-limit",
-        "returns=50",
-        "fraud",
-        "charge",
-        "charge=back",
-        "returns",
-        "--cache",
-        str(tmp_path),
+    """A value holds for all models, one with a model's name before it for that model alone."""
+    words = ["serve", "--row-limit", "1000,returns=50", "fraud", "charge", "charge=back", "returns"]
+    words += ["--cache", str(tmp_path), "--key", "charge=back=case=id", "--canary-timeout", "fraud=1.5"]
+    words += [
+        "--patience",
+        "2",
+        "--shadow",
+        "returns=20",
+        "--step-up",
+        "fraud=40,charge=30",
+        "--connections",
+        "returns=7",
     ]
-    words += ["--row-limit", "1000", "--key", "charge=back=case=id", "--canary-timeout", "fraud=1.5"]
-    words += ["--patience", "2", "--shadow", "returns=20", "--step-up", "fraud=40", "--connections", "returns=7"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     fraud, charge, charge_back, returns = given_to_server
@@ -55,7 +54,7 @@ def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings],
     assert (fraud.canary_timeout, returns.canary_timeout) == (1.5, 0.25)
     assert {one.champion_timeout for one in given_to_server} == {2.0}
     assert (fraud.shadow, returns.shadow) == (0.0, 0.2)
-    assert (fraud.bands.step_up, returns.bands.step_up) == (40.0, 50.0)
+    assert [one.bands.step_up for one in given_to_server] == [40.0, 30.0, 50.0, 50.0]
     assert (fraud.connections, returns.connections) == (1_000, 7)
 
 
@@ -70,6 +69,8 @@ def test_one_model_may_have_columns_of_any_name(given_to_server: list[ServerSett
     ("words", "what"),
     [
         (["fraud", "returns", "--row-limit", "retruns=5"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--row-limit", "5,retruns=5"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--key", "fraud=id,retruns=id"], "names none of the models: fraud, returns"),
         (["fraud", "returns", "--key", "retruns=id"], "names none of the models: fraud, returns"),
         (["fraud", "returns", "--row-limit", "returns=0"], "0 is not in the range"),
         (["fraud", "returns", "--shadow", "returns=101"], "101"),
@@ -93,23 +94,21 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 @given(data=st.data())
 def test_a_value_is_its_models(data: st.DataObject) -> None:
-    """Whatever models are called, each has the last value that was given for it, else for all, else the default."""
+    """Whatever models are called, each has the value that was given for it, else for all, else the default."""
     names = data.draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
-    given_ = data.draw(st.lists(st.tuples(st.none() | st.sampled_from(names), st.integers(1, 99)), max_size=6))
+    shared = data.draw(st.none() | st.integers(1, 99))
+    own = data.draw(st.dictionaries(st.sampled_from(names), st.integers(1, 99)))
     told: dict[str, Any] = {}
 
     @click.command()
     @models_argument
-    @click.option("--rows", **per_model(Count(min=1), 100))
-    @click.option("--key", **per_model(Text(), "id"))
-    def verb(models: tuple[str, ...], **values: Any) -> None:
+    @click.option("--rows", type=Count(min=1), default=100)
+    @click.option("--key", type=Text(), default="id")
+    def verb(**values: Any) -> None:
         told.update(values)
 
-    words = [word for name, rows in given_ for word in ("--rows", f"{rows}" if name is None else f"{name}={rows}")]
-    result = CliRunner().invoke(verb, [*words, *names])
+    value = ",".join([*([] if shared is None else [str(shared)]), *(f"{name}={rows}" for name, rows in own.items())])
+    result = CliRunner().invoke(verb, [*(["--rows", value] if value else []), *names])
     assert result.exit_code == 0, result.output
-    for name in names:
-        own = [rows for model, rows in given_ if model == name]
-        shared = [rows for model, rows in given_ if model is None]
-        assert told["rows"][name] == [100, *shared[-1:], *own[-1:]][-1]
+    assert told["rows"] == {name: own.get(name, shared or 100) for name in names}
     assert told["key"] == dict.fromkeys(names, "id")

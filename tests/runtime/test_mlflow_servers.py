@@ -120,7 +120,18 @@ def test_the_whole_story_works_on_each_kind_of_server(place: Place, tmp_path: Pa
         assert told.returncode == 0, told.stderr
         kinds = {event["kind"] for event in json.loads(told.stdout)["events"]}
         assert kinds == {"promote", "start", "advance", "complete", "emergency"}
-        trained = fds(place, "train", "fresh", "--data", "simulator:3000", "--param", "n_estimators=5", "--json")
+        trained = fds(
+            place,
+            "train",
+            "fresh",
+            "--data",
+            "simulator:3000",
+            "--split",
+            "stratified",
+            "--param",
+            "n_estimators=5",
+            "--json",
+        )
         assert trained.returncode == 0, trained.stderr
         promoted = fds(place, "promote", "fresh", "1", "--reason", "trained here")
         assert promoted.returncode == 0, promoted.stderr
