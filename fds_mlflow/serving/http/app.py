@@ -119,7 +119,7 @@ class App(Endpoints):
 
     async def wake(self) -> None:
         """Have the registry read now."""
-        await self._elsewhere(self.worker.wake)
+        await self.worker.wake()
 
     # --- scores --------------------------------------------------------------------------------------------
 

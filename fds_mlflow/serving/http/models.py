@@ -96,8 +96,10 @@ class Models(Endpoints):
 
     async def wake(self) -> None:
         """Have the registry read now."""
-        for app in self.apps.values():
-            await app.wake()
+        told = await asyncio.gather(*(app.wake() for app in self.apps.values()), return_exceptions=True)
+        for name, error in zip(self.apps, told, strict=True):
+            if error is not None:
+                log.error("%s was not woken", name, exc_info=error)
 
     def flush(self) -> None:
         """Write the counts that belong to no model where the other workers find them."""

@@ -149,9 +149,9 @@ class Worker:
         """
         return self._spool.put(items, durable=True)
 
-    def wake(self) -> None:
+    async def wake(self) -> None:
         """Have the registry read now."""
-        self._cache.wake()
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._cache.wake)
 
     def flush(self) -> None:
         """Write the counts where the other workers find them."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,18 @@ async def test_a_full_spool_is_its_own_trouble(models: Models, monkeypatch: pyte
     assert 'fds_outcomes_dropped_total{model="fraud"} 1.0' in text
     assert 'fds_outcomes_dropped_total{model="returns"} 0.0' in text
     assert [len(list(app.settings.spool().waiting())) for app in models.apps.values()] == [0, 1, 1]
+
+
+async def test_a_folder_that_is_gone_is_its_own_trouble(models: Models):
+    """Where somebody has removed one model's folder it is told of, and the server's pages tell of the others."""
+    shutil.rmtree(models.apps["fraud"].settings.version_cache().folder)
+    async with client(models) as http:
+        for name in NAMES:
+            assert (await http.post(f"{address(name)}/score", json=ROW)).status_code == 200
+        for path in ("/ping", "/ready", "/health", "/metrics"):
+            assert (await http.get(path)).status_code == 200
+        await models.wake()
+    assert models.apps["returns"].settings.version_cache().woken
 
 
 async def test_a_model_that_cannot_end_takes_no_outcome_of_others(models: Models, monkeypatch: pytest.MonkeyPatch):
