@@ -120,21 +120,8 @@ def test_the_whole_story_works_on_each_kind_of_server(place: Place, tmp_path: Pa
         assert told.returncode == 0, told.stderr
         kinds = {event["kind"] for event in json.loads(told.stdout)["events"]}
         assert kinds == {"promote", "start", "advance", "complete", "emergency"}
-        trained = fds(
-            place,
-            "train",
-            "fresh",
-            "--data",
-            "simulator:3000",
-            "--split",
-            "stratified",
-            "--param",
-            "n_estimators=5",
-            "--json",
-        )
-        assert trained.returncode == 0, trained.stderr
-        promoted = fds(place, "promote", "fresh", "1", "--reason", "trained here")
-        assert promoted.returncode == 0, promoted.stderr
+        if place.registry != place.tracking:
+            _train_and_promote(place)
         if place.refused is not None:
             refused = fds(place, "history", MODEL, settings={})
             assert (refused.returncode, place.refused in refused.stderr) == (1, True), refused.stderr
@@ -142,6 +129,15 @@ def test_the_whole_story_works_on_each_kind_of_server(place: Place, tmp_path: Pa
         assert server.stop() == 0
     finally:
         server.kill()
+
+
+def _train_and_promote(place: Place) -> None:
+    """What is trained is found by the registry, and its artifacts by whoever loads it."""
+    words = ("--data", "simulator:3000", "--split", "stratified", "--param", "n_estimators=5", "--json")
+    trained = fds(place, "train", "fresh", *words)
+    assert trained.returncode == 0, trained.stderr
+    promoted = fds(place, "promote", "fresh", "1", "--reason", "trained here")
+    assert promoted.returncode == 0, promoted.stderr
 
 
 class Recording(BaseHTTPRequestHandler):
