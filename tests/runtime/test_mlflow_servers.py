@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -141,15 +142,19 @@ def _train_and_promote(place: Place) -> None:
 
 
 class Recording(BaseHTTPRequestHandler):
-    """Writes down what it is asked, and knows nothing."""
+    """Writes down what it is asked, and knows one logged model and nothing else."""
 
     asked: list[tuple[str, str | None]]
 
     def do_GET(self) -> None:
         """Any request."""
         self.asked.append((self.path, self.headers.get("Authorization")))
-        content = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "nothing"}).encode()
-        self.send_response(404)
+        known = "/logged-models/" in self.path
+        absent = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "nothing"}
+        info = {"model_id": "m-1", "experiment_id": "1", "artifact_uri": "s3://bucket/m-1", "name": "good"}
+        times = {"creation_timestamp_ms": "1", "last_updated_timestamp_ms": "1"}
+        content = json.dumps({"model": {"info": info | times}} if known else absent).encode()
+        self.send_response(200 if known else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -161,23 +166,46 @@ class Recording(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-@pytest.mark.parametrize("prefix", ["", "/mlflow", "/a/b"])
-def test_each_request_goes_behind_the_prefix_with_the_token(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands behind the server's address is kept, and the token of the environment is shown each time."""
+@pytest.fixture
+def recording() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """The address of a server, and what it is asked: path and login."""
     handler = type("Handler", (Recording,), {"asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("prefix", ["", "/mlflow", "/a/b"])
+def test_each_request_goes_behind_the_prefix_with_the_token(
+    prefix: str, recording: tuple[str, list[tuple[str, str | None]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands behind the server's address is kept, and the token of the environment is shown each time."""
+    address, asked = recording
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
-    try:
-        uri = f"http://127.0.0.1:{server.server_port}{prefix}"
-        store = MlflowStore(registry_uri=uri, tracking_uri=uri)
-        for ask in (lambda: store.read(MODEL), lambda: store.version(MODEL, 1), lambda: store.by_alias(MODEL, "x")):
-            with pytest.raises(FdsError):
-                ask()
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert len(handler.asked) >= 3
-    for path, authorization in handler.asked:
+    store = MlflowStore(registry_uri=address + prefix, tracking_uri=address + prefix)
+    for ask in (lambda: store.read(MODEL), lambda: store.version(MODEL, 1), lambda: store.by_alias(MODEL, "x")):
+        with pytest.raises(FdsError):
+            ask()
+    assert len(asked) >= 3
+    for path, authorization in asked:
         assert path.startswith(f"{prefix}/api/2.0/mlflow/")
         assert authorization == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("registry", "source"),
+    [
+        ("the same", ("models:/m-1", "m-1")),
+        ("http://127.0.0.1:9", ("s3://bucket/m-1", None)),
+        ("sqlite:///registry.db", ("models:/m-1", "m-1")),
+    ],
+)
+def test_a_registry_apart_is_told_where_the_artifacts_lie(
+    registry: str, source: tuple[str, str | None], recording: tuple[str, list[tuple[str, str | None]]]
+) -> None:
+    """A server that is the registry alone knows no logged model; where tracking knows them they are named."""
+    mlflow.set_tracking_uri(recording[0])
+    mlflow.set_registry_uri(recording[0] if registry == "the same" else registry)
+    assert registrable(SimpleNamespace(model_uri="models:/m-1", model_id="m-1")) == source

@@ -70,14 +70,13 @@ class Models(Endpoints):
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
-        app: Endpoints | None = None
-        if scope["type"] == "http":
+        app = self._only if scope["type"] == "http" else None
+        if scope["type"] == "http" and scope["raw_path"].startswith(b"/models"):
             # As it was sent: decoded, a sign of a name may be a slash.
-            _, first, name, rest = [*scope["raw_path"].decode(errors="replace").split("/", 3), "", "", ""][:4]
-            if first != "models":
-                app = self._only
-            elif (app := self.apps.get(unquote(name))) is not None:
-                scope = {**scope, "path": f"/{unquote(rest)}"}
+            _, first, name, rest = [*scope["raw_path"].decode(errors="replace").split("/", 3), "", ""][:4]
+            if first == "models":
+                app = self.apps.get(unquote(name))
+                scope = scope if app is None else {**scope, "path": f"/{unquote(rest)}"}
         await (super().__call__ if app is None else app)(scope, receive, send)
 
     async def start(self) -> None:
