@@ -139,8 +139,15 @@ def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     return value
 
 
+def _each_named(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_named(ctx, param, value) for value in values)
+
+
 COUNT = click.IntRange(min=1)
 model_argument = click.argument("model", callback=_named)
+models_argument = click.argument(
+    "model", metavar="MODEL...", nargs=-1, required=True, is_eager=True, callback=_each_named
+)
 seed_option = click.option(
     "--seed", type=click.IntRange(0, MOST_SEED), default=42, show_default=True, help="Seed of everything random."
 )

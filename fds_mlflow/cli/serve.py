@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, model_argument
+from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, models_argument
+from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
@@ -16,53 +17,66 @@ if TYPE_CHECKING:
 
 CACHE = Path("~/.cache/fds-mlflow")
 SECONDS = click.FloatRange(min=0, min_open=True)
+MODEL_SECONDS = Range(min=0, min_open=True)
 
 
 @click.command()
-@model_argument
+@models_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
 @click.option("--poll", default=2.0, show_default=True, type=SECONDS, help="Seconds between two reads of the aliases.")
-@click.option("--key", default="transaction_id", show_default=True, help="Column of the routing key.")
-@click.option("--transaction", default="transaction_id", show_default=True, help="Column that labels are joined on.")
-@click.option("--step-up", default=50.0, show_default=True, help="Risk from which a second factor is asked for.")
-@click.option("--block", default=80.0, show_default=True, help="Risk from which a transaction is blocked.")
+@click.option("--key", type=Text(), default="transaction_id", show_default=True, help="Column of the routing key.")
+@click.option(
+    "--transaction", type=Text(), default="transaction_id", show_default=True, help="Column that labels are joined on."
+)
+@click.option(
+    "--step-up", type=Number(), default=50.0, show_default=True, help="Risk from which a second factor is asked for."
+)
+@click.option(
+    "--block", type=Number(), default=80.0, show_default=True, help="Risk from which a transaction is blocked."
+)
 @click.option(
     "--shadow",
+    type=Range(0, 100),
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 100),
     help="Percent of the champion's requests the canary scores.",
 )
 @click.option(
     "--canary-timeout",
     cls=AliasedOption,
     old="--budget",
+    type=MODEL_SECONDS,
     default=0.25,
     show_default=True,
-    type=SECONDS,
     help="Seconds a canary without a compiled scorer may take.",
 )
 @click.option(
     "--champion-timeout",
     cls=AliasedOption,
     old="--patience",
+    type=MODEL_SECONDS,
     default=5.0,
     show_default=True,
-    type=SECONDS,
     help="The same for a champion.",
 )
-@click.option("--body-limit", default=8 * 2**20, show_default=True, type=COUNT, help="Bytes a request may have.")
+@click.option("--body-limit", type=Count(min=1), default=8 * 2**20, show_default=True, help="Bytes a request may have.")
 @click.option(
     "--body-seconds",
+    type=MODEL_SECONDS,
     default=10.0,
     show_default=True,
-    type=SECONDS,
     help="Seconds it may take to arrive, and so may its head.",
 )
-@click.option("--row-limit", default=10_000, show_default=True, type=COUNT, help="Rows a request may have.")
-@click.option("--connections", default=1_000, show_default=True, type=COUNT, help="Requests a worker works on at once.")
+@click.option("--row-limit", type=Count(min=1), default=10_000, show_default=True, help="Rows a request may have.")
+@click.option(
+    "--connections",
+    type=Count(min=1),
+    default=1_000,
+    show_default=True,
+    help="Requests a worker works on at once, of each model.",
+)
 @click.option(
     "--idle-connections",
     default=4_000,
@@ -86,13 +100,17 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option("--no-record", is_flag=True, help="Keep no outcomes.")
 @click.option(
     "--spool-limit",
+    type=Count(min=1),
     default=2**30,
     show_default=True,
-    type=COUNT,
     help="Bytes of outcomes that may wait for the store on disk.",
 )
 @click.option(
-    "--prepare-seconds", default=600.0, show_default=True, type=SECONDS, help="Seconds to fetch and check a version in."
+    "--prepare-seconds",
+    type=MODEL_SECONDS,
+    default=600.0,
+    show_default=True,
+    help="Seconds to fetch and check a version in.",
 )
 @click.option(
     "--drain",
@@ -110,11 +128,14 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
 @click.pass_obj
-def serve(settings: Settings, /, model: str, **given: Any) -> None:
-    """Serve MODEL over HTTP: MLflow's scoring protocol and /score, following the aliases.
+def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
+    """Serve MODELs over HTTP: MLflow's scoring protocol and /score, following the aliases.
 
     It loads what the aliases point at, splits traffic by the routing key, and swaps versions without a pause. While
     the registry is away it goes on with what it has. Outcomes go to the outcome store by way of the cache folder.
+
+    Each model is at /models/MODEL/score and so on; one alone is at /score, too. Options with MODEL= take a value for
+    all models, and others for some: --row-limit 1000,returns=50.
     """
     import mlflow
 
@@ -126,30 +147,29 @@ def serve(settings: Settings, /, model: str, **given: Any) -> None:
     logging_setup()
     url = settings.outcomes or DEFAULT_URL
     parse(url)  # an address that cannot work is said now; a store that is away is waited for
+    registry = str(settings.registry_uri or mlflow.get_registry_uri())
     run(
-        _server_settings(model, str(settings.registry_uri or mlflow.get_registry_uri()), given),
+        [_server_settings(one, registry, given) for one in model],
         Options(
             given["host"],
             given["port"],
             given["workers"],
             given["poll"],
             given["drain"],
-            given["connections"],
-            given["idle_connections"],
+            idle=given["idle_connections"],
         ),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
-        prepare_seconds=given["prepare_seconds"],
         outcomes=None if given["no_record"] else partial(OutcomeStore, url),
-        ready=lambda address: click.echo(f"serving {model} on {address}"),
+        ready=lambda address: click.echo(f"serving {', '.join(model)} on {address}"),
     )
 
 
 _AS_THEY_ARE = (
     *("key", "transaction", "canary_timeout", "champion_timeout", "body_limit", "body_seconds", "row_limit"),
-    *("token", "webhook_secret", "spool_limit"),
+    *("connections", "spool_limit", "prepare_seconds"),
 )
-"""Options that a worker's settings have under the same name."""
+"""Options for each model that a worker's settings have under the same name."""
 
 
 def _server_settings(model: str, registry: str, given: dict[str, Any]) -> ServerSettings:
@@ -160,9 +180,11 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         model,
         registry,
         given["cache"].expanduser(),
-        bands=Bands(given["step_up"], given["block"]),
+        bands=Bands(given["step_up"][model], given["block"][model]),
+        token=given["token"],
+        webhook_secret=given["webhook_secret"],
         variant_override=given["allow_variant_override"],
-        shadow=given["shadow"] / 100,
+        shadow=given["shadow"][model] / 100,
         record=not given["no_record"],
-        **{name: given[name] for name in _AS_THEY_ARE},
+        **{name: given[name][model] for name in _AS_THEY_ARE},
     )

@@ -109,7 +109,7 @@ class Loaded:
                 arrays=prepared.arrays,
                 identity=prepared.identity,
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the server's process is not the model's to end
             raise DataError(
                 f"version {prepared.version} does not load: {type(error).__name__}: {error}",
                 fix="install the packages that the model names, or remove its folder from the cache to fetch it again",

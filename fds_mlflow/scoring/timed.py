@@ -19,7 +19,7 @@ class Timed:
     """
 
     def __init__(self, call: Callable[[Any], Any], threads: int = THREADS) -> None:
-        self._call = call
+        self._call = _kept_in(call)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
         self._overdue: set[Future[Any]] = set()
@@ -43,3 +43,15 @@ class Timed:
                 self._overdue.add(future)
                 future.add_done_callback(self._overdue.discard)
             raise TimeoutError(f"took longer than {seconds:g} s") from error
+
+
+def _kept_in(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A call that ends nothing but itself: `sys.exit` in somebody else's code is no reason to end this process."""
+
+    def kept_in(argument: Any) -> Any:
+        try:
+            return call(argument)
+        except SystemExit as error:
+            raise RuntimeError(f"it asked for the end of the process: {error}") from error
+
+    return kept_in

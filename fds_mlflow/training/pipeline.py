@@ -18,6 +18,7 @@ from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
 from fds_mlflow.registry.tags import CODES
+from fds_mlflow.runtime.logged_models import registrable
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
@@ -344,12 +345,13 @@ def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], descri
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    source, model_id = registrable(info)
     version = client.create_model_version(
         name,
-        source=info.model_uri,
+        source=source,
         run_id=run_id,
         tags=dict(tags),
         description=description,
-        model_id=info.model_id,
+        model_id=model_id,
     )
     return int(version.version)

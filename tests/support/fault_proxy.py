@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 SLOW = 0.2
 """Seconds that a slow server takes longer: noticeable, and far below every timeout."""
@@ -47,13 +47,19 @@ class Call:
     Attributes:
         method: HTTP method.
         endpoint: Path below `/api/2.0/mlflow/`, without the query.
+        model: The registered model that it is about; None where it names none.
         body: The JSON body; empty where there is none.
     """
 
     def __init__(self, method: str, path: str, raw: bytes) -> None:
         self.method = method
         self.endpoint = urlsplit(path).path.removeprefix("/api/2.0/mlflow/")
-        self.body: dict[str, Any] = json.loads(raw) if raw else {}
+        self.body: dict[str, Any] = {}
+        with suppress(ValueError):  # a file is no JSON
+            self.body = json.loads(raw) if raw else {}
+        self.model: str | None = self.body.get("name") or next(
+            iter(parse_qs(urlsplit(path).query).get("name", ())), None
+        )
 
     @property
     def writes(self) -> bool:
@@ -75,12 +81,14 @@ class FaultProxy:
     Attributes:
         choose: Asked for each request; returns the fault it meets, or None.
         calls: Requests so far, those that met a fault included.
+        token: Bearer token that requests must show; None for none.
     """
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.choose: Callable[[Call], Fault | None] = healthy
         self.calls: list[Call] = []
+        self.token: str | None = None
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
         self._changed = threading.Condition()
@@ -158,14 +166,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Any request, whatever its method."""
         self._handle()
 
-    do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - names that http.server looks for
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - names that http.server looks for
 
     def _handle(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy, call = self.server.proxy, Call(self.command, self.path, raw)
         proxy.calls.append(call)
         fault = proxy.choose(call)
-        if fault is Fault.CUT_BEFORE:
+        if proxy.token is not None and self.headers.get("Authorization") != f"Bearer {proxy.token}":
+            self._say(401, "text/plain", b"who are you?")
+        elif fault is Fault.CUT_BEFORE:
             self._reset()
         elif fault in STATUS:
             self._say(STATUS[fault], "text/html", b"<h1>Not today</h1>")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,8 @@ class Served:
         outcomes: URL of the outcome store; None for SQLite in `folder`.
         model: Registered model.
         python: Whose `fds` it is.
+        tracking: URI of the tracking server; None where it is the registry.
+        settings: More environment variables of it.
     """
 
     def __init__(
@@ -64,17 +66,25 @@ class Served:
         outcomes: str | None = None,
         model: str = MODEL,
         python: Path = Path(sys.executable),
+        tracking: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.cache = cache
         self.outcomes = outcomes or f"sqlite:///{folder / 'outcomes.db'}"
         self.log = folder / "serve.log"
-        command = [str(python), "-m", "fds_mlflow", "--tracking-uri", registry, "--outcomes", self.outcomes]
+        command = [str(python), "-m", "fds_mlflow", "--tracking-uri", tracking or registry]
+        command += ["--registry-uri", registry, "--outcomes", self.outcomes]
         command += ["serve", model, "--port", "0", "--poll", "0.1", "--cache", str(cache), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=folder, start_new_session=True, env=_environment()
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
+                env=_environment() | dict(settings or {}),
             )
         self.url = ""
         self.client = httpx.Client(timeout=30)

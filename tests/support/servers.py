@@ -58,8 +58,9 @@ class Server:
         workers: Processes that answer.
         port: Its port on loopback.
         settings: More environment variables of it.
-        options: More options of the command.
-        python: Whose MLflow it is.
+        options: More options of it.
+        artifacts: Where it keeps artifacts for its clients; None for a folder of its own.
+        prefix: Path in front of all its addresses.
         process: It runs in a process group of its own.
     """
 
@@ -70,12 +71,14 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
     python: Path = Path(sys.executable)
+    artifacts: str | None = None
+    prefix: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     @property
     def log(self) -> Path:
@@ -85,8 +88,10 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [str(self.python), "-m", "mlflow", "server", "--backend-store-uri", self.backend]
-        command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers), *self.options]
+        command += ["--artifacts-destination", self.artifacts or (self.folder / "artifacts").as_uri()]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
+        command += ["--static-prefix", self.prefix] if self.prefix else []
+        command += self.options
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

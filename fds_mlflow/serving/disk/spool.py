@@ -134,7 +134,11 @@ class Spool:
 
     def _measured(self) -> int:
         total = 0
-        with os.scandir(self.folder) as entries:
+        try:
+            entries = os.scandir(self.folder)
+        except OSError:  # it is gone, which is told to whoever puts something there
+            return 0
+        with entries:
             for entry in entries:
                 if entry.name.endswith(tuple(_DECODERS)):
                     try:

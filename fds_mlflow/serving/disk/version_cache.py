@@ -50,6 +50,11 @@ class VersionCache:
                 f"the folder {self.folder} cannot be made: {error.strerror}", fix="give another one with --cache"
             ) from error
 
+    @property
+    def shared_counts(self) -> Path:
+        """Folder for the counts of a server that belong to none of its models, where this is the first of them."""
+        return self.folder / "server"
+
     # --- the table ------------------------------------------------------------------------------------------
 
     @property
@@ -142,7 +147,7 @@ class VersionCache:
 
         Only for the owner of the folder, while nobody else writes.
         """
-        for path in self.folder.glob("metrics/*"):
+        for path in (*self.folder.glob("metrics/*"), *self.shared_counts.glob("*")):
             path.unlink(missing_ok=True)
         for path in self.folder.glob("*.*"):
             if path.suffix[1:].isdecimal():  # the process that wrote it

@@ -104,7 +104,7 @@ class OutcomeRecorder:
 
     def _wait(self, error: FdsError) -> bool:
         if self.problem is None:
-            log.warning("outcomes wait on disk: %s", error.what)
+            log.warning("outcomes of %s wait on disk: %s", self.model, error.what)
         self.problem = error.what
         return False
 

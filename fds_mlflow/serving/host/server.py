@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -25,9 +25,10 @@ from fds_mlflow.errors import ConfigError
 from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import environment
 from fds_mlflow.serving.host.follower import Follower
+from fds_mlflow.serving.host.model import HostedModel
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
-from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.http.models import together
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,8 @@ HTTP: Mapping[str, Any] = {
 }
 """What uvicorn does for an application; what is compared with this server gets the same."""
 
-WAKE_SECONDS = 0.1
-"""How soon a webhook of the registry is acted on, and so how often at most."""
-
+OTHERS_SECONDS = 10.0
+"""How long a server that can serve one model waits at its first start for the others to be made ready."""
 
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL")
 """Whose pools of threads an environment variable of that name rules."""
@@ -64,7 +64,7 @@ class Options:
         workers: Processes that answer requests.
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
-        connections: Requests a worker works on at once; beyond, it answers 503.
+        connections: Requests a worker works on at once; beyond, it answers 503. None for what its models allow.
         idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
     """
 
@@ -73,41 +73,51 @@ class Options:
     workers: int = 1
     poll_seconds: float = 2.0
     drain_seconds: float = 20.0
-    connections: int = 1_000
+    connections: int | None = None
     idle: int = 4_000
 
 
-def work(settings: ServerSettings, options: Options, listening: socket.socket, ownership: Ownership) -> None:  # noqa: ARG001
+def work(
+    settings: ServerSettings | Sequence[ServerSettings],
+    options: Options,
+    listening: socket.socket,
+    ownership: Ownership | Sequence[Ownership],  # noqa: ARG001
+) -> None:
     """One worker, until it is told to stop.
 
     Args:
-        settings: Of the worker.
+        settings: Of the worker, for each model.
         options: Of the server.
         listening: Where clients connect.
-        ownership: Of the version cache: nobody else's while this process lives.
+        ownership: Of the version caches: nobody else's while this process lives.
     """
     import uvicorn
     import uvloop
 
     from fds_mlflow.serving.http.connections import Connections, Limits, connections_allowed
+    from fds_mlflow.serving.http.models import Models
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
     logging_setup()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    models = _several(settings)
+    app = Models(models)
+    requests = options.connections or sum(one.connections for one in models)
     connections = Connections(
         Limits(
-            requests=options.connections,
-            connections=connections_allowed(options.connections + options.idle),
-            head_seconds=settings.body_seconds,
+            requests=requests,
+            connections=connections_allowed(requests + options.idle),
+            head_seconds=max(one.body_seconds for one in models),
             idle_seconds=HTTP["timeout_keep_alive"],
         )
     )
 
     async def examine() -> None:
         connections.examine(time.monotonic())
+        app.flush()
 
     config = uvicorn.Config(
-        App(settings),
+        app,
         lifespan="on",
         timeout_graceful_shutdown=int(options.drain_seconds),
         callback_notify=examine,
@@ -120,6 +130,13 @@ def work(settings: ServerSettings, options: Options, listening: socket.socket, o
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=[listening]))
+    # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _several(settings: ServerSettings | Sequence[ServerSettings]) -> Sequence[ServerSettings]:
+    return [settings] if isinstance(settings, ServerSettings) else settings
 
 
 def _end_with_parent() -> None:
@@ -131,14 +148,13 @@ def _end_with_parent() -> None:
 
 
 class Server:
-    """Supervises the workers, follows the registry, and moves outcomes into the store.
+    """Supervises the workers, and what is done for each model beside them.
 
     Args:
-        settings: Of the workers.
+        models: What is done for each model.
+        settings: Of the workers, for each model.
         options: Of the server.
-        follower: Keeps the version cache up to date.
-        recorder: Moves outcomes; None to leave them on disk.
-        ownership: Of the version cache; the workers share it.
+        ownerships: Of the version caches; the workers share them.
 
     Raises:
         ConfigError: The address cannot be listened on.
@@ -146,24 +162,18 @@ class Server:
 
     def __init__(
         self,
-        settings: ServerSettings,
+        models: Sequence[HostedModel],
+        settings: Sequence[ServerSettings],
         options: Options,
-        follower: Follower,
-        recorder: OutcomeRecorder | None,
-        ownership: Ownership,
+        ownerships: Sequence[Ownership],
     ) -> None:
-        self._settings = settings
+        self._models = models
         self._options = options
-        self._follower = follower
-        self._recorder = recorder
         self._stopping = threading.Event()
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
-        self._ownership = ownership
         self._socket = _listen(options)
-        self._recording: threading.Thread | None = None
-        self._looked = threading.Event()
-        self._woken = settings.version_cache().woken
+        self._shared = (settings, options, self._socket, ownerships)
 
     @property
     def address(self) -> str:
@@ -182,16 +192,11 @@ class Server:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._settings.version_cache().tidy()
-        self._settings.spool().tidy()
-        if self._settings.version_cache().table() is not None:
-            self._looked.set()
-        threading.Thread(target=self._follow, name="follow", daemon=True).start()
-        while not self._looked.wait(0.1) and not self._stopping.is_set():
-            pass
-        if self._recorder is not None:
-            self._recording = threading.Thread(target=self._record, name="record", daemon=True)
-            self._recording.start()
+        at_once = any(model.serves for model in self._models)
+        for model in self._models:
+            model.begin(self._options.poll_seconds)
+        if not at_once:
+            self._await_models()
         self._workers = [self._spawn() for _ in range(self._options.workers)]
         if ready is not None:
             ready(self.address)
@@ -199,47 +204,19 @@ class Server:
             self._revive()
         self._shut_down()
 
-    # --- beside the workers --------------------------------------------------------------------------------
-
-    def _follow(self) -> None:
-        self._poll(wait=not self._looked.is_set())
-        self._looked.set()
-        while self._due():
-            self._poll()
-
-    def _poll(self, *, wait: bool = False) -> None:
-        try:
-            self._follower.poll(wait=wait)
-        except Exception:  # following must go on, whatever one poll ran into
-            log.exception("a poll of the registry failed")
-
-    def _due(self) -> bool:
-        """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
-        cache, until = self._settings.version_cache(), time.monotonic() + self._options.poll_seconds
-        while not self._stopping.wait(min(WAKE_SECONDS, self._options.poll_seconds)):
-            if cache.woken != self._woken or time.monotonic() >= until:
-                self._woken = cache.woken
-                return True
-        return False
-
-    def _record(self) -> None:
-        recorder = self._recorder
-        wait = 0.5
-        while recorder is not None and not self._stopping.wait(wait):
-            wait = 0.5 if self._drained(recorder) else min(2 * wait, 30.0)
-
-    def _drained(self, recorder: OutcomeRecorder) -> bool:
-        try:
-            return recorder.drain()
-        except Exception:  # outcomes stay on disk, and are tried again
-            log.exception("outcomes could not be moved into the store")
-            return False
+    def _await_models(self) -> None:
+        """Wait until each has been looked at; where one can serve, the others are waited for only so long."""
+        until = float("inf")
+        while not self._stopping.wait(0.1) and time.monotonic() < until:
+            if all(model.looked for model in self._models):
+                return
+            if until == float("inf") and any(model.serves for model in self._models):
+                until = time.monotonic() + OTHERS_SECONDS
 
     # --- the workers ---------------------------------------------------------------------------------------
 
     def _spawn(self) -> SpawnProcess:
-        shared = (self._settings, self._options, self._socket, self._ownership)
-        process = self._context.Process(target=work, args=shared, name="worker")
+        process = self._context.Process(target=work, args=self._shared, name="worker")
         with _one_thread_each():
             process.start()
         return process
@@ -265,14 +242,15 @@ class Server:
             if process.is_alive():
                 log.error("worker %s did not stop in time", process.pid)
                 process.kill()
-        self._follower.close()
-        if self._recording is not None:  # the other thread may wait for the registry, and leaves nothing half done
-            self._recording.join(max(0.1, until - time.monotonic()))
-        while self._recorder is not None and not self._drained(self._recorder):
-            if time.monotonic() >= until:
-                log.warning("outcomes stay on disk for the next start: %s", self._recorder.problem)
-                break
-            time.sleep(0.2)
+        # Side by side: a store that does not answer one of them keeps the others from nothing.
+        finishing = [
+            threading.Thread(target=model.finish, args=(until,), name=f"finish {model.name}", daemon=True)
+            for model in self._models
+        ]
+        for thread in finishing:
+            thread.start()
+        for thread in finishing:
+            thread.join(max(1.0, until - time.monotonic()))
 
 
 @contextlib.contextmanager
@@ -321,47 +299,44 @@ def logging_setup() -> None:
 
 
 def run(
-    settings: ServerSettings,
+    settings: ServerSettings | Sequence[ServerSettings],
     options: Options,
     *,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
     outcomes: Callable[[], Sink] | None = None,
-    prepare_seconds: float = 600.0,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve a model from MLflow's registry until told to stop.
+    """Serve models from MLflow's registry until told to stop.
 
     Args:
-        settings: Of the workers.
+        settings: Of the workers, for each model.
         options: Of the server.
         tracking_uri: None for the one MLflow resolves.
         registry_uri: None for the one MLflow resolves.
         outcomes: Opens the store of outcomes; None to leave them on disk.
-        prepare_seconds: How long a version may take to be fetched and checked.
         ready: Called with the address once requests are answered.
 
     Raises:
-        ConfigError: The address cannot be listened on, or the cache cannot be written or is another server's.
+        ConfigError: The address cannot be listened on, a cache cannot be written or is another server's, or a model is
+            there twice.
     """
     from fds_mlflow.registry.connection import connect
     from fds_mlflow.runtime.clock import SystemClock
     from fds_mlflow.serving.host.prepare import Preparation
 
-    model = settings.model
-    # Before the address: workers of a server that was killed have both until they end.
-    ownership = Ownership(settings.version_cache().folder)
-    preparation = Preparation(model, tracking_uri, registry_uri, prepare_seconds)
-    follower = Follower(
-        model,
-        connect(tracking_uri, registry_uri),
-        settings.version_cache(),
-        preparation,
-        SystemClock(),
-    )
-    recorder = None if outcomes is None else OutcomeRecorder(model, settings.spool(), outcomes)
-    try:
-        Server(settings, options, follower, recorder, ownership).run(ready)
-    finally:
-        preparation.stop()
-        ownership.release()
+    several = _several(settings)
+    together(several)
+    with contextlib.ExitStack() as stack:
+        ownerships, models = [], []
+        for one in several:
+            # Before the address: workers of a server that was killed have both until they end.
+            ownerships.append(Ownership(one.version_cache().folder))
+            stack.callback(ownerships[-1].release)
+            preparation = Preparation(one.model, tracking_uri, registry_uri, one.prepare_seconds)
+            stack.callback(preparation.stop)
+            store = connect(tracking_uri, registry_uri)
+            follower = Follower(one.model, store, one.version_cache(), preparation, SystemClock())
+            recorder = None if outcomes is None else OutcomeRecorder(one.model, one.spool(), outcomes)
+            models.append(HostedModel(one, follower, recorder))
+        Server(models, several, options, ownerships).run(ready)

@@ -1,4 +1,4 @@
-"""The HTTP application of one worker: bare ASGI, because a framework would cost more than the score.
+"""The HTTP application of one model: bare ASGI, because a framework would cost more than the score.
 
 A plain request for a score comes from `serving.protocol` without ASGI.
 """
@@ -12,44 +12,29 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from importlib.metadata import version
 from typing import Any, Protocol, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from fds_mlflow.errors import DataError, FdsError
+from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import case_rows, identity
 from fds_mlflow.scoring.requests.formats import Formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import LONGEST_KEY, RequestNames
-from fds_mlflow.scoring.requests.rows import Piece, RequestError, Requests, Row
+from fds_mlflow.scoring.requests.rows import Piece, Requests, Row
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
-from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.http.endpoints import Endpoints, has_failed, refusal
+from fds_mlflow.serving.http.request import Head, Receive, RefusedError, authorize, body, head
 from fds_mlflow.serving.worker.engine import Answer
 from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 
 log = logging.getLogger(__name__)
-
-_WEBHOOK = "/registry-webhook"
-
-_OPEN = frozenset({"/ping", "/health", "/version", _WEBHOOK})
-"""What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
-
-_TYPES: Mapping[str, bytes] = {
-    "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
-    "/ping": b"text/plain",
-    "/version": b"text/plain",
-    "/docs": b"text/html; charset=utf-8",
-    **openapi.FILES,
-}
-"""Where it is not JSON."""
 
 _INLINE = 16
 """Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
@@ -72,73 +57,69 @@ class Asked(Protocol):
         ...
 
 
-class App:
-    """An ASGI application.
+class Batch:
+    """Requests that are read and answered in the loop's next round: in their order, whichever models they ask."""
+
+    def __init__(self) -> None:
+        self._read: list[tuple[App, Asked, float, ServingState, Row, RequestNames, Head]] = []
+
+    def add(self, request: tuple[App, Asked, float, ServingState, Row, RequestNames, Head]) -> None:
+        """One more."""
+        if not self._read:
+            asyncio.get_running_loop().call_soon(self.now)
+        self._read.append(request)
+
+    def now(self) -> None:
+        """Answer them."""
+        read, self._read = self._read, []
+        for app, asked, began, state, values, names, said in read:
+            try:
+                asked.answer(*app.answered(began, state, values, names, said))
+            except Exception:  # the others wait for theirs
+                log.exception("an answer could not be sent")
+
+
+class App(Endpoints):
+    """The application of one model.
 
     Args:
         settings: How it behaves.
+        batch: What is answered together; None for a batch of its own.
+
+    Attributes:
+        plain: Itself, by the target of a plain request for a score.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
-        self._read: list[tuple[Asked, float, ServingState, Row, RequestNames, Head]] = []
+    def __init__(self, settings: ServerSettings, batch: Batch | None = None) -> None:
+        self.batch = batch or Batch()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self._waiting = 0
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
+        self.plain: Mapping[bytes, App] = {b"/score": self}
         # Neighbours in the store's index are written one after the other, so identities count up.
         self._identity = f"{secrets.token_hex(10)}{{:012x}}".format
         self._count = itertools.count().__next__
-        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
-        self._posts: Mapping[str, Callable[[Head, Receive], Awaitable[bytes]]] = {
-            "/score": self._score,
-            "/invocations": self._invocations,
-            "/labels": self._label,
-        }
-        if settings.webhook_secret is not None:
-            self._posts = {**self._posts, _WEBHOOK: self._woken}
-        self._gets: Mapping[str, Callable[[], bytes]] = {
+        posts = {"/score": self._score, "/invocations": self._invocations, "/labels": self._label}
+        gets = {
             "/ping": self._ping,
+            "/ready": self._ping,
             "/health": self._health,
-            "/version": lambda: version("mlflow").encode(),
             "/metrics": self.worker.exposition,
             "/openapi.json": self._openapi,
-            "/docs": lambda: openapi.PAGE,
-            **{path: partial(openapi.file, path) for path in openapi.FILES},
         }
+        super().__init__(settings, self.worker.metrics, posts, gets)
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one connection."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        path, status, failed = scope["path"], 200, False
-        try:
-            said = head(scope["headers"], self.settings)
-            if self._token is not None and path not in _OPEN:
-                authorize(said, self._token)
-            post = self._posts.get(path) if scope["method"] == "POST" else None
-            answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
-        except Exception as error:
-            refused = _refusal(error, path)
-            status, answer, failed = refused.status, refused.body, _failed(error)
-        kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-        known = path in self._posts or path in self._gets
-        self.worker.metrics.responded(path if known else "other", status, failed=failed)
+    async def start(self) -> None:
+        """Take over the table, and go on following it."""
+        await self.worker.start()
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.worker.start()
-                await send({"type": "lifespan.startup.complete"})
-            elif message["type"] == "lifespan.shutdown":
-                self.worker.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    def stop(self) -> None:
+        """Hand over what is left."""
+        self.worker.stop()
+
+    async def wake(self) -> None:
+        """Have the registry read now."""
+        await self.worker.wake()
 
     # --- scores --------------------------------------------------------------------------------------------
 
@@ -170,7 +151,7 @@ class App:
             answers = await self._elsewhere(self._all, state, requests, said, sent)
         seconds = (time.perf_counter() - began) / len(answers)
         for answer in answers:
-            self.worker.metrics.scored(answer.variant, answer.version, seconds)
+            self.metrics.scored(answer.variant, answer.version, seconds)
         return _encode({"predictions": [answer.score for answer in answers], "details": answers})
 
     def soon(self, asked: Asked, headers: Sequence[tuple[bytes, bytes]], sent: bytes) -> bool:
@@ -196,29 +177,24 @@ class App:
             values, key, transaction = formats.one(sent)
         except Exception:  # whatever it is, the usual way says it
             return False
-        if not self._read:
-            asyncio.get_running_loop().call_soon(self.now)
-        self._read.append((asked, began, state, values, self._names(said, key, transaction, sent), said))
+        self.batch.add((self, asked, began, state, values, self._names(said, key, transaction, sent), said))
         return True
 
-    def now(self) -> None:
-        """Answer whatever is to be answered soon."""
-        read, self._read = self._read, []
-        for asked, began, state, values, names, said in read:
-            status, failed = 200, False
-            try:
-                answer = self._counted(began, self._answer(state, values, names, said))
-            except Exception as error:
-                refused = _refusal(error, "/score")
-                status, answer, failed = refused.status, refused.body, _failed(error)
-            self.worker.metrics.responded("/score", status, failed=failed)
-            try:
-                asked.answer(status, answer)
-            except Exception:  # the others wait for theirs
-                log.exception("an answer could not be sent")
+    def answered(
+        self, began: float, state: ServingState, values: Row, names: RequestNames, said: Head
+    ) -> tuple[int, bytes]:
+        """The status and the answer of a request that has been read."""
+        status, failed = 200, False
+        try:
+            answer = self._counted(began, self._answer(state, values, names, said))
+        except Exception as error:
+            refused = refusal(error, "/score")
+            status, answer, failed = refused.status, refused.body, has_failed(error)
+        self.metrics.responded("/score", status, failed=failed)
+        return status, answer
 
     def _counted(self, began: float, answer: Answer) -> bytes:
-        self.worker.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
+        self.metrics.scored(answer.variant, answer.version, time.perf_counter() - began)
         return _encode(answer)
 
     def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
@@ -252,7 +228,18 @@ class App:
         return RequestNames(request_id, key, transaction or key)
 
     async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        """What it gives, from a thread; refused where too many requests of this model wait for one."""
+        if self._waiting >= self.settings.connections:
+            raise RefusedError(
+                503,
+                f"{self._waiting:,} requests of {self.settings.model} are worked on already",
+                "send it later, or allow --connections",
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._waiting -= 1
 
     def _serving(self) -> tuple[ServingState, Formats | LooseFormats]:
         serving = self.worker.serving
@@ -282,23 +269,7 @@ class App:
             raise RefusedError(503, "too much waits for the store already", "send them later")
         return _encode({"accepted": len(labels)})
 
-    # --- the registry --------------------------------------------------------------------------------------
-
-    async def _woken(self, said: Head, receive: Receive) -> bytes:
-        """Have the aliases read now; what the registry says in the webhook itself is not relied on."""
-        sent = await body(said, receive, self.settings)
-        signed(said.headers, sent, self.settings.webhook_secret or "")
-        await self._elsewhere(self.worker.wake)
-        return b"{}"
-
-    # --- questions -----------------------------------------------------------------------------------------
-
-    def _asked(self, method: str, path: str) -> bytes:
-        question = self._gets.get(path)
-        if question is None or method not in ("GET", "HEAD"):
-            known = question is not None or path in self._posts
-            raise RefusedError(405 if known else 404, f"there is no {method} {path}", "see /openapi.json")
-        return question()
+    # --- questions ---------------------------------------------------------------------------------------
 
     def _ping(self) -> bytes:
         self._serving()
@@ -309,25 +280,17 @@ class App:
         return _encode(self.worker.health())
 
     def _openapi(self) -> bytes:
-        state, _ = self._serving()
-        return openapi.description(self.settings.model, state.kinds, state.required, self.settings.key)
+        self._serving()
+        return openapi.description(self.described())
 
-
-def _failed(error: Exception) -> bool:
-    """Whether scoring failed: the server, or a model at a request that may be why; many of these are nobody's slip."""
-    return not isinstance(error, RefusedError)
-
-
-def _refusal(error: Exception, path: str) -> RefusedError:
-    """What is answered where a request ends in an error."""
-    if isinstance(error, RefusedError):
-        return error
-    if isinstance(error, RequestError):
-        return RefusedError(400, error.what, error.fix)
-    if isinstance(error, FdsError):  # the champion cannot score it
-        return RefusedError(503, error.what, error.fix)
-    log.error("%s could not be answered", path, exc_info=error)
-    return RefusedError(500, "the server failed at this request", "see its log")
+    def described(self) -> openapi.Described:
+        """What a request has, as far as that is known."""
+        model, key, serving = self.settings.model, self.settings.key, self.worker.serving
+        return (
+            openapi.Described(model, key)
+            if serving is None
+            else openapi.Described(model, key, serving[0].kinds, serving[0].required)
+        )
 
 
 def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[bytes], Requests]:

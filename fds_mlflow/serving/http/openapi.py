@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -31,9 +32,9 @@ _HEADERS = [
 
 PAGE = b"""<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>fds serve</title><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
-<body><div id="swagger-ui"></div><script src="/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui"})</script></body>
+<head><meta charset="utf-8"><title>fds serve</title><link rel="stylesheet" href="docs/swagger-ui.css"></head>
+<body><div id="swagger-ui"></div><script src="docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui"})</script></body>
 </html>
 """
 
@@ -50,37 +51,62 @@ def file(path: str) -> bytes:
     return (Path(folder) / Path(path).name).read_bytes()
 
 
-def description(model: str, kinds: Mapping[str, str], required: Collection[str], key: str) -> bytes:
-    """The interface as JSON.
+@dataclass(frozen=True)
+class Described:
+    """A model, as far as its requests are concerned.
+
+    Attributes:
+        model: Registered model.
+        key: Column of the routing key.
+        kinds: Columns of the versions that serve, and MLflow's names of their types; empty while none serves.
+        required: Those of them that a request must have.
+    """
+
+    model: str
+    key: str
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    required: Collection[str] = ()
+
+    @property
+    def transaction(self) -> dict[str, Any]:
+        """The schema of one transaction."""
+        columns = {name: _TYPES.get(kind, {}) for name, kind in self.kinds.items()}
+        columns.setdefault(self.key, {"type": "string", "nullable": True, "description": "The routing key."})
+        required = [name for name in self.kinds if name in self.required]
+        return {"type": "object", "properties": columns} | ({"required": required} if required else {})
+
+
+def description(one: Described) -> bytes:
+    """The interface of one model as JSON; its addresses begin where the description lies."""
+    paths = {**_model_paths("Transaction"), **_questions()}
+    return _document(one.model, paths, {"Transaction": one.transaction}, servers=[{"url": "."}])
+
+
+def descriptions(models: Mapping[str, Described]) -> bytes:
+    """The interface of a server of several models as JSON.
 
     Args:
-        model: Registered model.
-        kinds: Columns of the versions that serve, and MLflow's names of their types.
-        required: Those of them that a request must have.
-        key: Column of the routing key.
+        models: Each by the address where it begins.
     """
-    (answer, label), components = msgspec.json.schema_components(
-        [Answer, Label], ref_template="#/components/schemas/{name}"
-    )
-    columns = {name: _TYPES.get(kind, {}) for name, kind in kinds.items()}
-    columns.setdefault(key, {"type": "string", "nullable": True, "description": "The routing key."})
-    components["Transaction"] = {
-        "type": "object",
-        "properties": columns,
-        "required": [name for name in kinds if name in required],
-    }
-    components["Refusal"] = {
+    paths, transactions = _questions(), {}
+    for number, (address, one) in enumerate(models.items(), 1):
+        name = f"Transaction{number}"  # a model's own name may have any sign
+        transactions[name] = {"title": f"Transaction of {one.model}", **one.transaction}
+        for path, item in {**_model_paths(name), **_questions()}.items():
+            paths[address + path] = {method: {**what, "tags": [one.model]} for method, what in item.items()}
+    return _document(", ".join(one.model for one in models.values()), paths, transactions)
+
+
+def _document(models: str, paths: Mapping[str, Any], transactions: Mapping[str, Any], **more: Any) -> bytes:
+    _, components = msgspec.json.schema_components([Answer, Label], ref_template="#/components/schemas/{name}")
+    refusal = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in ("error_code", "message", "fix")},
     }
-    transaction = {"$ref": "#/components/schemas/Transaction"}
+    info = {"title": f"fds serve {models}", "version": version("fds-mlflow")}
+    schemas = {**components, **transactions, "Refusal": refusal}
     return json.dumps(
-        {
-            "openapi": "3.0.3",
-            "info": {"title": f"fds serve {model}", "version": version("fds-mlflow")},
-            "paths": _paths(transaction, answer, label),
-            "components": {"schemas": components},
-        }
+        {"openapi": "3.0.3", "info": info, **more, "paths": paths, "components": {"schemas": schemas}}
     ).encode()
 
 
@@ -104,8 +130,17 @@ def _invocation(transaction: Any) -> dict[str, Any]:
     }
 
 
-def _paths(transaction: Any, answer: Any, label: Any) -> dict[str, Any]:
-    """What can be asked, by path; the arguments are schemas."""
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _model_paths(transaction_name: str) -> dict[str, Any]:
+    """What takes a body, by path.
+
+    Args:
+        transaction_name: Of the schema of one transaction.
+    """
+    transaction, answer, label = map(_reference, (transaction_name, "Answer", "Label"))
     predictions = {
         "type": "object",
         "properties": {
@@ -125,8 +160,15 @@ def _paths(transaction: Any, answer: Any, label: Any) -> dict[str, Any]:
             {"application/json": {"type": "array", "items": label}},
             {"type": "object", "properties": {"accepted": {"type": "integer"}}},
         ),
+    }
+
+
+def _questions() -> dict[str, Any]:
+    """What is asked of a model, and of the whole server, by path."""
+    return {
         "/health": _get("What serves, how old that knowledge is, and what is wrong"),
-        "/ping": _get("Whether requests are answered"),
+        "/ping": _get("Whether requests are answered; of several models, any of them"),
+        "/ready": _get("Whether every model has a version to serve"),
         "/version": _get("MLflow's version"),
         "/metrics": _get("Counts in Prometheus' text format"),
     }
@@ -143,7 +185,7 @@ def _post(summary: str, bodies: Mapping[str, Any], answer: Any) -> dict[str, Any
             "requestBody": {"required": True, "content": {kind: {"schema": body} for kind, body in bodies.items()}},
             "responses": {"200": _response("Done", answer)}
             | {
-                status: _response(told, {"$ref": "#/components/schemas/Refusal"})
+                status: _response(told, _reference("Refusal"))
                 for status, told in (
                     ("400", "The request does not fit; the message names the column"),
                     ("401", "The bearer token is missing or wrong"),

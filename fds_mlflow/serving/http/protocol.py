@@ -1,6 +1,6 @@
 """uvicorn's HTTP, with a short way for what is asked thousands of times a second, and limits for what clients may do.
 
-A request for `/score` that has arrived whole needs no task, no messages and no waiting: it is read, scored and answered
+A request for a score that has arrived whole needs no task, no messages and no waiting: it is read, scored and answered
 from within the connection, for two thirds of the cost. Whatever is not quite so plain (a body in parts, one that does
 not fit, a wrong token, a connection to be closed, a model that takes its time) goes uvicorn's usual way to the
 application, so nothing is decided here that is not decided there.
@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections
+from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send
 
 
@@ -35,11 +36,14 @@ class ScoreProtocol(HttpToolsProtocol):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         application, connections = self.config.app, self.server_state
-        if not isinstance(application, App):
+        if not isinstance(application, App | Models):
             raise TypeError(f"the application is a {type(application).__name__}, which gives no scores")
         if not isinstance(connections, Connections):
             raise TypeError(f"the connections are a {type(connections).__name__}, which has no limits")
-        self._application = application
+        self._metrics = application.metrics
+        self._plain = application.plain
+        self._batch = application.batch
+        self._asked: App | None = None  # whose the request is that is held back
         self._usual = self.app
         self._all = connections
         self._limits = connections.limits
@@ -133,7 +137,7 @@ class ScoreProtocol(HttpToolsProtocol):
         self._stalled, self._whole = 0, self.scope
         if self._held is None:
             self._complete()
-        elif self._application.soon(self, self._head, b"".join(self._held)):
+        elif self._asked is not None and self._asked.soon(self, self._head, b"".join(self._held)):
             self._held, self._waiting = None, True
         else:
             self._go_usual_way()
@@ -148,15 +152,19 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def _is_plain(self) -> bool:
         """Whether a request may go the short way by what its head says; the cheapest questions first."""
-        return (
-            self.url == b"/score"
+        asked = self._plain.get(self.url)
+        if (
+            asked is not None
             and self.parser.get_method() == b"POST"
             and (self.cycle is None or self.cycle.response_complete)
             and not (self.expect_100_continue or self.flow.write_paused)
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and len(self.tasks) < self._limits.requests
-        )
+        ):
+            self._asked = asked
+            return True
+        return False
 
     # --- the usual way -------------------------------------------------------------------------------------
 
@@ -224,7 +232,7 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def _answer_first(self) -> None:
         if self._waiting:
-            self._application.now()
+            self._batch.now()
 
     def _refuse(self, refusal: RefusedError) -> None:
         """Answer what was asked before, then say what is wrong with the rest, of which nothing more is read."""
@@ -262,7 +270,7 @@ class ScoreProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _count(self, refusal: RefusedError) -> None:
-        self._application.worker.metrics.responded("other", refusal.status)
+        self._metrics.responded("other", refusal.status)
 
     # --- clients that keep it waiting ----------------------------------------------------------------------
 

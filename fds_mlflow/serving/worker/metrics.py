@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,54 +125,70 @@ def added_up(folder: Path) -> Metrics:
     return total
 
 
-def exposition(total: Metrics, gauges: Mapping[str, tuple[str, float]], labels: Mapping[str, str]) -> bytes:
+@dataclass(frozen=True)
+class Series:
+    """The numbers of one model.
+
+    Attributes:
+        model: Registered model; empty for what belongs to none.
+        total: Counts of all workers.
+        gauges: By name, without the prefix: what it is, and its value.
+    """
+
+    model: str
+    total: Metrics
+    gauges: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+
+
+def exposition(series: Sequence[Series]) -> bytes:
     """Everything in Prometheus' text format.
 
     Args:
-        total: Counts of all workers.
-        gauges: By name, without the prefix: what it is, and its value.
-        labels: On every series.
+        series: Of each model.
     """
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(total, gauges, labels))
+    registry.register(_Collector(series))
     return bytes(generate_latest(registry))
 
 
 @dataclass(eq=False)
 class _Collector:
-    total: Metrics
-    gauges: Mapping[str, tuple[str, float]]
-    labels: Mapping[str, str]
+    series: Sequence[Series]
 
     def collect(self) -> Iterable[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        names, values = list(self.labels), list(self.labels.values())
         latency = HistogramMetricFamily(
-            "fds_scoring_seconds", "Time to score a request, by who answered", labels=[*names, "variant", "version"]
+            "fds_scoring_seconds", "Time to score a request, by who answered", labels=["model", "variant", "version"]
         )
-        for (variant, version), row in self.total.latencies.items():
-            running, buckets = 0.0, []
-            for bound, count in zip((*map(str, BOUNDS), "+Inf"), row[:-1], strict=True):
-                running += count
-                buckets.append((bound, running))
-            latency.add_metric([*values, variant, str(version)], buckets, row[-1])
+        responses = CounterMetricFamily("fds_responses", "HTTP responses", labels=["model", "path", "status"])
+        for one in self.series:
+            for (variant, version), row in one.total.latencies.items():
+                running = itertools.accumulate(row[:-1])
+                buckets = list(zip((*map(str, BOUNDS), "+Inf"), running, strict=True))
+                latency.add_metric([one.model, variant, str(version)], buckets, row[-1])
+            for (path, status), count in one.total.responses.items():
+                responses.add_metric([one.model, path, str(status)], count)
         yield latency
-        responses = CounterMetricFamily("fds_responses", "HTTP responses", labels=[*names, "path", "status"])
-        for (path, status), count in self.total.responses.items():
-            responses.add_metric([*values, path, str(status)], count)
         yield responses
-        for name, told, number in (
-            ("fds_canary_fallbacks", "Canary requests that the champion answered", self.total.fallbacks),
-            ("fds_outcomes_dropped", "Outcomes for which there was no room", self.total.dropped),
-            ("fds_shadows", "Champion requests that the canary scored as well", self.total.shadows),
+        for name, told, counts in (
+            (
+                "canary_fallbacks",
+                "Canary requests that the champion answered",
+                [o.total.fallbacks for o in self.series],
+            ),
+            ("outcomes_dropped", "Outcomes for which there was no room", [o.total.dropped for o in self.series]),
+            ("shadows", "Champion requests that the canary scored as well", [o.total.shadows for o in self.series]),
         ):
-            counter = CounterMetricFamily(name, told, labels=names)
-            counter.add_metric(values, number)
+            counter = CounterMetricFamily(f"fds_{name}", told, labels=["model"])
+            for one, count in zip(self.series, counts, strict=True):
+                counter.add_metric([one.model], count)
             yield counter
-        for name, (told, value) in self.gauges.items():
-            gauge = GaugeMetricFamily(f"fds_{name}", told, labels=names)
-            gauge.add_metric(values, value)
-            yield gauge
+        gauges: dict[str, Any] = {}
+        for one in self.series:
+            for name, (told, value) in one.gauges.items():
+                gauge = gauges.setdefault(name, GaugeMetricFamily(f"fds_{name}", told, labels=["model"]))
+                gauge.add_metric([one.model], value)
+        yield from gauges.values()

@@ -12,7 +12,7 @@ from fds_mlflow.serving.worker.engine import Bands
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How a worker behaves.
+    """How a worker behaves towards one model.
 
     Attributes:
         model: Registered model.
@@ -23,6 +23,7 @@ class ServerSettings:
         bands: From which risk on more than approval is asked for.
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
+        connections: Requests of this model that a worker works on at once.
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
@@ -33,6 +34,7 @@ class ServerSettings:
         record: Whether outcomes are kept.
         follow_seconds: How often the version cache is looked at.
         spool_limit: Bytes of outcomes that may wait on disk.
+        prepare_seconds: How long a version may take to be fetched and checked.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ServerSettings:
     bands: Bands = field(default_factory=Bands)
     canary_timeout: float = 0.25
     champion_timeout: float = 5.0
+    connections: int = 1_000
     body_limit: int = 8 * 2**20
     row_limit: int = 10_000
     body_seconds: float = 10.0
@@ -53,6 +56,7 @@ class ServerSettings:
     record: bool = True
     follow_seconds: float = 0.1
     spool_limit: int = 2**30
+    prepare_seconds: float = 600.0
 
     def version_cache(self) -> VersionCache:
         """The model's version cache."""

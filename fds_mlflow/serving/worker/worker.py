@@ -16,7 +16,7 @@ from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Item
 from fds_mlflow.serving.worker.engine import Engine
-from fds_mlflow.serving.worker.metrics import Metrics, added_up, exposition
+from fds_mlflow.serving.worker.metrics import Metrics, Series, added_up, exposition
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ class Worker:
             task.cancel()
         self.hand_over()
         if self._unsent:
-            log.error("%s outcomes are lost: the disk takes none", sum(map(len, self._unsent)))
+            lost = sum(map(len, self._unsent))
+            log.error("%s outcomes of %s are lost: the disk takes none", lost, self.settings.model)
         self.flush()
 
     async def _following(self) -> None:
@@ -100,7 +101,7 @@ class Worker:
             try:
                 await loop.run_in_executor(self._threads, self.hand_over)
             except Exception:  # handing over must go on, whatever one round ran into
-                log.exception("outcomes could not be handed over")
+                log.exception("outcomes of %s could not be handed over", self.settings.model)
 
     def follow(self) -> None:
         """Take over the table in the version cache; whatever is wrong with it, what serves goes on serving."""
@@ -111,7 +112,7 @@ class Worker:
         except Exception as error:
             said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
             if said != self.problem:
-                log.exception("the versions in service stay as they were")
+                log.exception("the versions of %s in service stay as they were", self.settings.model)
             self.problem = said
 
     def _formats(self, state: ServingState) -> Formats | LooseFormats:
@@ -148,9 +149,9 @@ class Worker:
         """
         return self._spool.put(items, durable=True)
 
-    def wake(self) -> None:
+    async def wake(self) -> None:
         """Have the registry read now."""
-        self._cache.wake()
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._cache.wake)
 
     def flush(self) -> None:
         """Write the counts where the other workers find them."""
@@ -163,7 +164,7 @@ class Worker:
         try:
             return self._spool.put(items)
         except OSError as error:
-            log.warning("outcomes wait in memory: %s", error)
+            log.warning("outcomes of %s wait in memory: %s", self.settings.model, error)
             return False
 
     # --- answers -------------------------------------------------------------------------------------------
@@ -173,11 +174,12 @@ class Worker:
         self.flush()
         state = self.engine.state
         total = added_up(self._cache.folder / "metrics")
-        problem = self.problem or (state.table.problem if state else None) or total.failing(time.time())
+        problem = self.problem or (state.table.problem if state else self.reason) or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
+        fine = problem is None and not total.dropped
         return {
-            "status": "ok" if problem is None and not total.dropped else "degraded",
+            "status": "unavailable" if self.serving is None else "ok" if fine else "degraded",
             "problem": problem,
             "model": self.settings.model,
             "champion": state.champion.version if state else None,
@@ -194,8 +196,8 @@ class Worker:
             },
         }
 
-    def exposition(self) -> bytes:
-        """The counts of all workers in Prometheus' text format."""
+    def series(self) -> Series:
+        """The counts of all workers, and how it stands."""
         said = self.health()
         gauges = {
             "weight_percent": ("Share of the traffic for the canary", float(said["weight_percent"])),
@@ -206,4 +208,8 @@ class Worker:
             "outcomes_buffered": ("Outcomes in this worker's memory", float(said["outcomes"]["buffered"])),
             "outcomes_spooled_bytes": ("Outcomes on disk", float(said["outcomes"]["spooled_bytes"])),
         }
-        return exposition(added_up(self._cache.folder / "metrics"), gauges, {"model": self.settings.model})
+        return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges)
+
+    def exposition(self) -> bytes:
+        """The same in Prometheus' text format."""
+        return exposition([self.series()])

@@ -1,0 +1,114 @@
+"""One model of a server, beside the workers: its aliases are followed, and its outcomes moved into the store.
+
+Each has threads of its own, so nothing that one model waits for holds up another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from fds_mlflow.serving.host.follower import Follower
+from fds_mlflow.serving.host.recorder import OutcomeRecorder
+from fds_mlflow.serving.worker.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+WAKE_SECONDS = 0.1
+"""How soon a webhook of the registry is acted on, and so how often at most."""
+
+
+class HostedModel:
+    """Follows one model, and moves its outcomes.
+
+    Args:
+        settings: Of the model.
+        follower: Keeps its version cache up to date.
+        recorder: Moves its outcomes; None to leave them on disk.
+
+    Attributes:
+        name: Registered model.
+    """
+
+    def __init__(self, settings: ServerSettings, follower: Follower, recorder: OutcomeRecorder | None) -> None:
+        self.name = settings.model
+        self._cache = settings.version_cache()
+        self._spool = settings.spool()
+        self._follower = follower
+        self._recorder = recorder
+        self._stopping = threading.Event()
+        self._looked = threading.Event()
+        self._woken = self._cache.woken
+        self._recording = threading.Thread(target=self._record, name=f"record {self.name}", daemon=True)
+
+    @property
+    def looked(self) -> bool:
+        """Whether the registry has been looked at."""
+        return self._looked.is_set()
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a table to serve by."""
+        return self._cache.table() is not None
+
+    def begin(self, poll_seconds: float) -> None:
+        """Follow it, and move its outcomes, until it is finished.
+
+        Args:
+            poll_seconds: How often the aliases are read.
+        """
+        self._cache.tidy()
+        self._spool.tidy()
+        following = threading.Thread(target=self._follow, args=(poll_seconds,), name=f"follow {self.name}", daemon=True)
+        following.start()
+        self._recording.start()
+
+    def finish(self, until: float) -> None:
+        """Move what the workers have left behind.
+
+        Args:
+            until: When to give up, by the clock that only ever grows.
+        """
+        self._stopping.set()
+        self._follower.close()
+        # The thread that follows may wait for the registry, and leaves nothing half done.
+        self._recording.join(max(0.1, until - time.monotonic()))
+        while self._recorder is not None and not self._drained(self._recorder):
+            if time.monotonic() >= until:
+                log.warning("outcomes of %s stay on disk for the next start: %s", self.name, self._recorder.problem)
+                break
+            time.sleep(0.2)
+
+    def _follow(self, poll_seconds: float) -> None:
+        self._poll(wait=not self.serves)
+        self._looked.set()
+        while self._due(poll_seconds):
+            self._poll()
+
+    def _poll(self, *, wait: bool = False) -> None:
+        try:
+            self._follower.poll(wait=wait)
+        except Exception:  # following must go on, whatever one poll ran into
+            log.exception("a poll of the registry for %s failed", self.name)
+
+    def _due(self, poll_seconds: float) -> bool:
+        """Wait until the registry is to be read again, at once where a webhook says so; False to stop."""
+        until = time.monotonic() + poll_seconds
+        while not self._stopping.wait(min(WAKE_SECONDS, poll_seconds)):
+            if self._cache.woken != self._woken or time.monotonic() >= until:
+                self._woken = self._cache.woken
+                return True
+        return False
+
+    def _record(self) -> None:
+        wait = 0.5
+        while self._recorder is not None and not self._stopping.wait(wait):
+            wait = 0.5 if self._drained(self._recorder) else min(2 * wait, 30.0)
+
+    def _drained(self, recorder: OutcomeRecorder) -> bool:
+        try:
+            return recorder.drain()
+        except Exception:  # outcomes stay on disk, and are tried again
+            log.exception("outcomes of %s could not be moved into the store", self.name)
+            return False

@@ -1,0 +1,147 @@
+"""Paths and what answers there: what one model's application and that of the whole server have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from fds_mlflow.errors import FdsError
+from fds_mlflow.scoring.requests.rows import RequestError
+from fds_mlflow.serving.http import openapi
+from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.worker.metrics import Metrics
+from fds_mlflow.serving.worker.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+WEBHOOK = "/registry-webhook"
+
+_OPEN = frozenset({"/ping", "/ready", "/health", "/version", WEBHOOK})
+"""What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
+
+_TYPES: Mapping[str, bytes] = {
+    "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
+    "/ping": b"text/plain",
+    "/version": b"text/plain",
+    "/docs": b"text/html; charset=utf-8",
+    **openapi.FILES,
+}
+"""Where it is not JSON."""
+
+Post = Callable[[Head, Receive], Awaitable[bytes]]
+
+
+class Endpoints:
+    """An ASGI application: a table of paths.
+
+    Args:
+        settings: Of the server, or of a model.
+        metrics: Where responses are counted.
+        posts: What takes a body, by path.
+        gets: What does not, by path.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        metrics: Metrics,
+        posts: Mapping[str, Post],
+        gets: Mapping[str, Callable[[], bytes]],
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._posts = {**posts, **({} if settings.webhook_secret is None else {WEBHOOK: self._woken})}
+        self._gets: Mapping[str, Callable[[], bytes]] = {
+            **gets,
+            "/version": lambda: version("mlflow").encode(),
+            "/docs": lambda: openapi.PAGE,
+            **{path: partial(openapi.file, path) for path in openapi.FILES},
+        }
+
+    async def start(self) -> None:
+        """Begin, before the first request."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End, after the last one."""
+        raise NotImplementedError
+
+    async def wake(self) -> None:
+        """Have the registry read now."""
+        raise NotImplementedError
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path, status, failed = scope["path"], 200, False
+        try:
+            said = head(scope["headers"], self.settings)
+            if self._token is not None and path not in _OPEN:
+                authorize(said, self._token)
+            post = self._posts.get(path) if scope["method"] == "POST" else None
+            answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
+        except Exception as error:
+            refused = refusal(error, path)
+            status, answer, failed = refused.status, refused.body, has_failed(error)
+        kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        self.metrics.responded(path if self.answers(path) else "other", status, failed=failed)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _woken(self, said: Head, receive: Receive) -> bytes:
+        """Have the aliases read now; what the registry says in the webhook itself is not relied on."""
+        sent = await body(said, receive, self.settings)
+        signed(said.headers, sent, self.settings.webhook_secret or "")
+        await self.wake()
+        return b"{}"
+
+    def _asked(self, method: str, path: str) -> bytes:
+        question: Callable[[], bytes] | None = self._gets.get(path)
+        if question is None or method not in ("GET", "HEAD"):
+            raise self._unknown(method, path, known=self.answers(path))
+        return question()
+
+    def answers(self, path: str) -> bool:
+        """Whether something answers at a path."""
+        return path in self._posts or path in self._gets
+
+    def _unknown(self, method: str, path: str, *, known: bool) -> RefusedError:
+        """What is answered where there is nothing, or nothing by that method."""
+        return RefusedError(405 if known else 404, f"there is no {method} {path}", "see /openapi.json")
+
+
+def has_failed(error: Exception) -> bool:
+    """Whether scoring failed: the server, or a model at a request that may be why; many of these are nobody's slip."""
+    return not isinstance(error, RefusedError)
+
+
+def refusal(error: Exception, path: str) -> RefusedError:
+    """What is answered where a request ends in an error."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, RequestError):
+        return RefusedError(400, error.what, error.fix)
+    if isinstance(error, FdsError):  # the champion cannot score it
+        return RefusedError(503, error.what, error.fix)
+    log.error("%s could not be answered", path, exc_info=error)
+    return RefusedError(500, "the server failed at this request", "see its log")

@@ -1,0 +1,114 @@
+"""`fds serve` of several models: what each is given, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fds_mlflow.cli.main import main
+from fds_mlflow.cli.options import models_argument
+from fds_mlflow.cli.per_model import Count, Text
+from fds_mlflow.serving.worker.settings import ServerSettings
+
+
+@pytest.fixture
+def given_to_server(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> list[ServerSettings]:
+    """What the server would be started with."""
+    told: list[ServerSettings] = []
+
+    def run(settings: Sequence[ServerSettings], *_: Any, **__: Any) -> None:
+        told.extend(settings)
+
+    monkeypatch.setattr("fds_mlflow.serving.host.server.run", run)
+    monkeypatch.setattr("fds_mlflow.serving.host.server.logging_setup", lambda: None)
+    return told
+
+
+def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
+    """A value holds for all models, one with a model's name before it for that model alone."""
+    words = ["serve", "--row-limit", "1000,returns=50", "fraud", "charge", "charge=back", "returns"]
+    words += ["--cache", str(tmp_path), "--key", "charge=back=case=id", "--canary-timeout", "fraud=1.5"]
+    words += [
+        "--patience",
+        "2",
+        "--shadow",
+        "returns=20",
+        "--step-up",
+        "fraud=40,charge=30",
+        "--connections",
+        "returns=7",
+    ]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    fraud, charge, charge_back, returns = given_to_server
+    assert [one.model for one in given_to_server] == ["fraud", "charge", "charge=back", "returns"]
+    assert [one.row_limit for one in given_to_server] == [1000, 1000, 1000, 50]
+    assert (charge.key, charge_back.key, returns.key) == ("transaction_id", "case=id", "transaction_id")
+    assert (fraud.canary_timeout, returns.canary_timeout) == (1.5, 0.25)
+    assert {one.champion_timeout for one in given_to_server} == {2.0}
+    assert (fraud.shadow, returns.shadow) == (0.0, 0.2)
+    assert [one.bands.step_up for one in given_to_server] == [40.0, 30.0, 50.0, 50.0]
+    assert (fraud.connections, returns.connections) == (1_000, 7)
+
+
+def test_one_model_may_have_columns_of_any_name(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
+    """With one model a `=` means nothing but itself, as it always did, where it is not that model's name."""
+    result = CliRunner().invoke(main, ["serve", "fraud", "--cache", str(tmp_path), "--key", "a=b"])
+    assert result.exit_code == 0, result.output
+    assert given_to_server[0].key == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["fraud", "returns", "--row-limit", "retruns=5"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--row-limit", "5,retruns=5"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--key", "fraud=id,retruns=id"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--key", "retruns=id"], "names none of the models: fraud, returns"),
+        (["fraud", "returns", "--row-limit", "returns=0"], "0 is not in the range"),
+        (["fraud", "returns", "--shadow", "returns=101"], "101"),
+        (["fraud", " "], "it is empty"),
+        ([], "Missing argument 'MODEL...'"),
+    ],
+)
+def test_what_is_meant_for_no_model_is_refused(
+    given_to_server: list[ServerSettings], words: list[str], what: str
+) -> None:
+    """A slip in a model's name, or a value out of range, is wrong usage and names what is wrong."""
+    result = CliRunner().invoke(main, ["serve", *words])
+    assert (result.exit_code, what in result.output) == (2, True), result.output
+    assert given_to_server == []
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6).filter(
+    lambda name: name.strip() and not name.startswith("-")
+)
+
+
+@given(data=st.data())
+def test_a_value_is_its_models(data: st.DataObject) -> None:
+    """Whatever models are called, each has the value that was given for it, else for all, else the default."""
+    names = data.draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+    shared = data.draw(st.none() | st.integers(1, 99))
+    own = data.draw(st.dictionaries(st.sampled_from(names), st.integers(1, 99)))
+    told: dict[str, Any] = {}
+
+    @click.command()
+    @models_argument
+    @click.option("--rows", type=Count(min=1), default=100)
+    @click.option("--key", type=Text(), default="id")
+    def verb(**values: Any) -> None:
+        told.update(values)
+
+    value = ",".join([*([] if shared is None else [str(shared)]), *(f"{name}={rows}" for name, rows in own.items())])
+    result = CliRunner().invoke(verb, [*(["--rows", value] if value else []), *names])
+    assert result.exit_code == 0, result.output
+    assert told["rows"] == {name: own.get(name, shared or 100) for name in names}
+    assert told["key"] == dict.fromkeys(names, "id")

@@ -1,0 +1,92 @@
+"""The server around its models: it starts when one can serve, and ends all of them side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from fds_mlflow.serving.host.server import Options, Server
+
+OPTIONS = Options(port=0, workers=0, drain_seconds=60.0)
+
+
+@dataclass
+class Model:
+    """What a server does for a model, as far as a test says.
+
+    Attributes:
+        name: Registered model.
+        looked: Whether the registry has been looked at once it has begun.
+        serves: Whether there is a table then.
+        on_disk: Whether there was one before.
+        ending: What its end takes.
+    """
+
+    name: str
+    looked: bool = True
+    serves: bool = True
+    on_disk: bool = False
+    ending: Callable[[], object] = lambda: None
+    finished: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._then, self.serves = self.serves, self.on_disk
+
+    def begin(self, poll_seconds: float) -> None:
+        """It may have a table now."""
+        self.serves = self._then
+
+    def finish(self, until: float) -> None:
+        """It takes what it takes."""
+        self.ending()
+        self.finished.set()
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(*models: Model) -> list[str]:
+    """Serve until it is ready, and be told to stop then; the addresses that were told."""
+    told: list[str] = []
+
+    def ready(address: str) -> None:
+        told.append(address)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Server(models, [], OPTIONS, []).run(ready)  # type: ignore[arg-type]
+    return told
+
+
+def test_it_starts_when_all_have_been_looked_at() -> None:
+    """A server without any version starts all the same, once the registry has been asked about each model."""
+    assert len(run(Model("fraud", serves=False), Model("returns", serves=False))) == 1
+
+
+def test_a_model_that_is_never_ready_holds_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one model can serve, one whose registry or files never answer is waited for only so long."""
+    monkeypatch.setattr("fds_mlflow.serving.host.server.OTHERS_SECONDS", 0.0)
+    assert len(run(Model("fraud"), Model("returns", looked=False, serves=False))) == 1
+
+
+def test_what_is_on_disk_serves_at_once() -> None:
+    """Where one model has a table from before, it is not kept waiting for another one at all."""
+    assert len(run(Model("fraud", looked=False, on_disk=True), Model("returns", looked=False, serves=False))) == 1
+
+
+def test_models_end_side_by_side() -> None:
+    """Outcomes of one model go to the store although another one's cannot: no end waits for another."""
+    fraud, returns = Model("fraud"), Model("returns")
+    fraud.ending = lambda: returns.finished.wait(60)
+    run(fraud, returns)
+    assert fraud.finished.is_set()
+    assert returns.finished.is_set()
