@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fds_mlflow.cli.adoption import adopt
 from fds_mlflow.cli.canary import canary
 from fds_mlflow.cli.data import data
 from fds_mlflow.cli.errors import Edge
@@ -48,7 +49,7 @@ def main(
 canary.add_command(canary_report)
 canary.add_command(canary_rehearse)
 for verb in (
-    *(stage, promote, retire, list_models, show, route),
+    *(adopt, stage, promote, retire, list_models, show, route),
     *(history, doctor, settle),
     *(canary, plan, rollback),
     *(schema, data, simulate, train, compare, retrain),

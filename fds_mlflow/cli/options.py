@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -124,7 +124,14 @@ def show_result(as_json: bool, result: Any) -> None:
     value = {"changed": result.changed, "message": result.message, "event": result.event}
     if result.comparison is not None:
         value["comparison"] = result.comparison
-    show_value(as_json, value, lambda: result.message)
+    if result.warnings:
+        value["warnings"] = result.warnings
+    show_value(as_json, value, lambda: with_warnings(result.message, result.warnings))
+
+
+def with_warnings(message: str, warnings: Iterable[str]) -> str:
+    """What is told to people, each warning on a line of its own."""
+    return "\n".join([message, *(f"Warning: {warning}" for warning in warnings)])
 
 
 def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

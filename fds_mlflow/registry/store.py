@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from fds_mlflow.registry.tags import SCORE
+
 
 @dataclass(frozen=True)
 class SetAlias:
@@ -106,8 +108,12 @@ class VersionView:
 
     @property
     def identity(self) -> str:
-        """Tells it from another version that once had the same number: a deleted one's number is given again."""
+        """Tells it from another version that once had the same number: a deleted one's number is given again.
+
+        A version whose answers are read otherwise from now on is another one.
+        """
         told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
+        told += f" {self.tags[SCORE]}" if SCORE in self.tags else ""
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

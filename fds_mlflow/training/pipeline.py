@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
+from fds_mlflow.registry import doubts
 from fds_mlflow.registry.tags import CODES
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
@@ -194,7 +194,7 @@ def _logged(
     notes = (*split.notes, *scorer.notes, *notes_of(parts, metrics, target_fpr))
     own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
-        own["fds.warnings"] = json.dumps(warnings, ensure_ascii=False)
+        own[doubts.TRAINING] = doubts.written(warnings)
     mlflow.set_tags(own)
     _log_parameters(split, scorer, target_fpr)
     info = log_scorer(scorer, split.train, own)
@@ -219,7 +219,8 @@ def _logged(
     if model_name is None:
         return made
     description = describe(scorer, metrics, split, warnings)
-    return replace(made, version=_register(model_name, info, run_id, own, description))
+    version = register(model_name, info.model_uri, run_id, tags=own, description=description, model_id=info.model_id)
+    return replace(made, version=version)
 
 
 def _log_summary(made: Trained) -> None:
@@ -333,8 +334,25 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
         mlflow.log_figure(figure, f"plots/{name}.png", save_kwargs={"dpi": plots.DPI})
 
 
-def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], description: str) -> int:
-    """Create the version with its tags in one call, so that nobody sees a version without its threshold."""
+def register(
+    name: str,
+    source: str,
+    run_id: str | None,
+    *,
+    tags: Mapping[str, str],
+    description: str,
+    model_id: str | None = None,
+) -> int:
+    """Create a version with its tags in one call, so that nobody sees a version without its threshold.
+
+    Args:
+        name: Registered model, made where there is none of that name.
+        source: Where the logged model is.
+        run_id: Run that logged it.
+        tags: Tags of the version.
+        description: For people.
+        model_id: MLflow's id of the logged model.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -345,11 +363,6 @@ def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], descri
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     version = client.create_model_version(
-        name,
-        source=info.model_uri,
-        run_id=run_id,
-        tags=dict(tags),
-        description=description,
-        model_id=info.model_id,
+        name, source=source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
     )
     return int(version.version)

@@ -120,7 +120,7 @@ def text(value: object) -> Text:
 def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     """The history, the newest first; operations that hang stand above it."""
     hanging = [
-        ("…", i.time, i.actor, i.event.kind.value if i.event else "housekeeping", None, None, "pending", "")
+        ("…", i.time, i.actor, i.event.kind.shown if i.event else "housekeeping", None, None, "pending", "")
         for i in pending
     ]
     rows = [
