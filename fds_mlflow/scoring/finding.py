@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,11 @@ HOW_TO_LOG = (
 )
 _UNBOUNDED = "for a regressor or a margin, log a pyfunc that maps its answers to [0, 1]"
 _SUM = 1e-3
+
+_BOUNDED = frozenset({"", "binary", "cross_entropy", "xentropy", "binary:logistic", "reg:logistic"})
+"""Kinds whose answers lie within [0, 1] by what they are; those of scikit-learn's classifiers are not asked here."""
+_LABELS = frozenset({"binary:hinge", "multi:softmax"})
+"""Objectives that answer class labels as floats."""
 
 Path = tuple[str | int, ...]
 
@@ -65,6 +71,15 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
     classes = classes_of(loaded)
     if classes is not None:
         return _of_classifier(loaded, rows, positive, classes, feed)
+    kind = _kind(loaded)
+    if kind in _LABELS:
+        raise RefusedError(f"the model answers class labels and no scores: its objective is {kind}", fix=HOW_TO_LOG)
+    if kind == "outlier_detector":
+        raise RefusedError(
+            "the model is an outlier detector, which answers -1 and 1 and no scores",
+            fix="log a pyfunc that maps its decision_function to [0, 1], higher = more likely fraud; or train one here:"
+            " `fds train MODEL --algorithm isolation_forest`",
+        )
     if rows is None:
         raise RefusedError(
             "what the model answers cannot be told: it is no classifier of scikit-learn's kind, and there is nothing to"
@@ -90,9 +105,9 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
         warnings.append(
             f"whether its answers are scores could not be told: all {len(scores)} that were tried are 0 or 1"
         )
-    if _is_regressor(loaded):
+    if kind not in _BOUNDED:
         warnings.append(
-            f"it is a regressor: nothing keeps its answers within [0, 1], where those of {len(scores):,} rows lie"
+            f"it is a {kind}: nothing keeps its answers within [0, 1], where those of {len(scores):,} rows lie"
         )
     return Finding(output, scores, chosen, (), tuple(warnings))
 
@@ -282,7 +297,9 @@ def _is_flat(answer: Any) -> bool:
 
 
 def _is_score(answer: Any) -> bool:
-    """Whether an answer is scores as it is."""
+    """Whether an answer is scores as it is; a tuple's parts are no rows."""
+    if isinstance(answer, tuple):
+        return False
     try:
         checked(0, answer, len(answer))
     except (DataError, TypeError):
@@ -290,15 +307,20 @@ def _is_score(answer: Any) -> bool:
     return True
 
 
-def _is_regressor(loaded: Any) -> bool:
+def _kind(loaded: Any) -> str:
+    """What kind of model it is, as far as its library says: scikit-learn's word, or the objective of its trees."""
     if not NATIVE & loaded.metadata.flavors.keys():
-        return False
-    from sklearn.base import is_regressor
+        return ""
+    raw = loaded.get_raw_model()
+    with contextlib.suppress(Exception):  # somebody else's code, and its own affair
+        if type(raw).__module__.startswith("xgboost") and hasattr(raw, "save_config"):
+            return str(json.loads(raw.save_config())["learner"]["objective"]["name"])
+        if type(raw).__name__ == "Booster":
+            return str(raw.params.get("objective", ""))
+        from sklearn.utils import get_tags
 
-    try:
-        return bool(is_regressor(loaded.get_raw_model()))
-    except Exception:  # no estimator of scikit-learn's kind
-        return False
+        return str(get_tags(raw).estimator_type or "")
+    return ""
 
 
 def _plain(classes: Sequence[Any]) -> list[Any]:

@@ -161,7 +161,7 @@ def classes_of(loaded: Any) -> list[Any] | None:
     if not NATIVE & loaded.metadata.flavors.keys():
         return None
     with contextlib.suppress(Exception):  # somebody else's property: whatever it raises, there are none
-        return list(loaded.get_raw_model().classes_)
+        return list(loaded.get_raw_model().classes_) or None  # CatBoost's regressors have none
     return None
 
 

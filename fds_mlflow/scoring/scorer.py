@@ -207,12 +207,11 @@ def _predict(loaded: Any) -> Callable[[Any], Any]:
 
 
 def fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
-    """The folder with a version's artifacts, on disk."""
+    """The folder with a version's artifacts, on disk; where that is where they are kept, nothing is changed in it."""
     import mlflow
 
-    if tracking_uri is None and registry_uri is None:
-        return str(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model}/{version}"))
-    # MLflow 3.17 resolves models:/ at its own address whatever it is told; so we ask for the place ourselves.
+    # MLflow 3.17 resolves models:/ at its own address whatever it is told, and writes a file of its own into the
+    # folder that it finds there; so we ask for the place ourselves.
     client = mlflow.MlflowClient(tracking_uri, registry_uri)
     place = client.get_model_version_download_uri(model, str(version))
     return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))

@@ -102,11 +102,16 @@ def adopt(
     wraps = rows.frame is not None and bool(rows.lacking)
     there = found.view if found.view is not None and not wraps else None
     there = there or tagged(model.session, tags.WRAPS if wraps else tags.ADOPTED, found.uri)
-    chosen = choose(finding, rows, threshold, target_fpr, _threshold_before(there or found.view))
+    known = there or found.view
+    before = _threshold_before(known, finding)
+    asked = data is not None or threshold is not None or target_fpr is not None
+    if before is not None and not asked and known is not None and tags.ADOPTED in known.tags:
+        return _again(model, known, finding, before, reason)
+    chosen = choose(finding, rows, threshold, target_fpr, before)
     warnings = (*finding.warnings, *(() if wraps else rows.warnings), *chosen.warnings)
     made = Adopted(
         version=0 if there is None else there.version,
-        adopted=found.uri,
+        adopted=found.uri if there is None else there.tags.get(tags.ADOPTED, found.uri),
         created=there is None,
         wrapped=wraps,
         changed=there is None,
@@ -144,9 +149,28 @@ def _said(own: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in own.items() if _EMPTY.get(name) != value}
 
 
-def _threshold_before(view: VersionView | None) -> float | None:
-    value = None if view is None else view.tags.get(tags.THRESHOLD)
-    return float(value) if value is not None and tags.is_threshold(value) else None
+def _threshold_before(view: VersionView | None, finding: Finding) -> float | None:
+    """The threshold that a version has; None where it is of other scores, such as the other class's."""
+    if view is None or not tags.is_threshold(view.tags.get(tags.THRESHOLD)):
+        return None
+    otherwise = tags.ADOPTED in view.tags and view.tags.get(tags.SCORE, "{}") != finding.output.to_tag()
+    return None if otherwise else float(view.tags[tags.THRESHOLD])
+
+
+def _again(model: ManagedModel, known: VersionView, finding: Finding, threshold: float, reason: str) -> Adopted:
+    """A version that was adopted before, asked for again without a word about its threshold: all stays as it is."""
+    made = Adopted(
+        version=known.version,
+        adopted=known.tags[tags.ADOPTED],
+        created=False,
+        wrapped=False,
+        changed=False,
+        positive=finding.positive,
+        threshold=threshold,
+        score=json.loads(finding.output.to_tag()),
+        warnings=doubts.warnings_of({doubts.ADOPTION: known.tags.get(doubts.ADOPTION, "[]")}),
+    )
+    return replace(made, message=_message(model, made, reason))
 
 
 def _marked(model: ManagedModel, there: VersionView, own: Mapping[str, str]) -> bool:
