@@ -95,7 +95,7 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
     output = Output(take=path, feed=feed)
     if output.take and not output.feed and _is_score(answer):
         output = Output()  # a column alone needs no tag
-    scores = checked_scores(leaves[path])
+    scores = checked_scores(leaves[path], rows)
     if set(np.unique(scores)) <= {0.0, 1.0}:
         if len(scores) >= ENOUGH_ROWS:
             raise RefusedError(
@@ -112,14 +112,14 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
     return Finding(output, scores, chosen, (), tuple(warnings))
 
 
-def checked_scores(answer: Any) -> npt.NDArray[np.float64]:
-    """Scores by the scorer contract.
+def checked_scores(answer: Any, rows: Any) -> npt.NDArray[np.float64]:
+    """Scores of rows by the scorer contract.
 
     Raises:
         RefusedError: They are none.
     """
     try:
-        return checked(0, answer, len(answer))
+        return checked(0, answer, len(rows if hasattr(rows, "columns") else answer))
     except DataError as error:
         what = error.what.removeprefix("version 0 ")
         raise RefusedError(f"the model {what}", fix=f"{HOW_TO_LOG}; {_UNBOUNDED}") from None
@@ -155,7 +155,7 @@ def _of_classifier(loaded: Any, rows: Any, positive: object, classes: list[Any],
     if rows is None:
         warning = "that it answers scores was not tried: it has no input example, and no data were given"
         return Finding(output, None, chosen, known, (warning,))
-    scores = checked_scores(_asked(loaded, output, rows))
+    scores = checked_scores(_asked(loaded, output, rows), rows)
     warnings: tuple[str, ...] = ()
     if len(scores) >= ENOUGH_ROWS and set(np.unique(scores)) <= {0.0, 1.0}:
         warnings = (f"its probabilities are only 0 and 1 in {len(scores):,} rows: no threshold can be chosen",)

@@ -182,7 +182,7 @@ def why_labels(loaded: Any, answer: Any = None) -> str | None:
     if values.dtype.kind in "biu":
         return f"its answers are of the type {values.dtype}, such as {values.reshape(-1)[:1].tolist()}"
     if values.dtype.kind in "OUST" and all(isinstance(one, str) for one in values.reshape(-1)):
-        return f"its answers are texts, such as {str(values.reshape(-1)[0])!r}"
+        return f"its answers are texts and no numbers, such as {str(values.reshape(-1)[0])!r}"
     return None
 
 
