@@ -21,7 +21,7 @@ def warnings_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     found: list[str] = []
     for name in (TRAINING, ADOPTION):
         try:
-            found += map(text_of, json.loads(tags.get(name, "[]")))
+            found += [text_of(one) for one in json.loads(tags.get(name, "[]")) or ()]
         except UNREADABLE:
             found.append(tags[name])
     return tuple(found)

@@ -1,6 +1,7 @@
 """What the command line and `mlflow run` do with data and models: read, describe, cut, train, retrain, adopt."""
 
 from fds_mlflow.data.inference import InferredSchema, infer
+from fds_mlflow.training.algorithms.own import Fit, Learned
 from fds_mlflow.workflows.adoption import Adopted, adopt
 from fds_mlflow.workflows.preparation import cut, prepare
 from fds_mlflow.workflows.profile import Profile, describe
@@ -9,7 +10,9 @@ from fds_mlflow.workflows.source import Source
 
 __all__ = [
     "Adopted",
+    "Fit",
     "InferredSchema",
+    "Learned",
     "Profile",
     "Retrained",
     "Source",

@@ -45,6 +45,11 @@ class Rows:
     lacking: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether the data tell what the model was logged without."""
+        return self.frame is not None and bool(self.lacking)
+
     def labels(self, finding: Finding) -> npt.NDArray[np.float64] | None:
         """Labels, 1 = fraud, NaN where none is known: shape (n,); None where the data have no label.
 

@@ -19,7 +19,7 @@ from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.trial import tried
 from fds_mlflow.training import pipeline
 from fds_mlflow.workflows.adopted_rows import Rows, rows_of, signature_of
-from fds_mlflow.workflows.adopted_threshold import choose
+from fds_mlflow.workflows.adopted_threshold import Threshold, choose
 from fds_mlflow.workflows.original import Original, addressed, original, tagged
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def adopt(
     found = original(model.session, source)
     rows = rows_of(found.loaded, data, label)
     finding = find(found.loaded, rows.tried, positive_class)
-    wraps = rows.frame is not None and bool(rows.lacking)
+    wraps = rows.can_tell
     there = found.view if found.view is not None and not wraps else None
     there = there or tagged(model.session, tags.WRAPS if wraps else tags.ADOPTED, found.uri)
     known = there or found.view
@@ -108,28 +108,49 @@ def adopt(
     if before is not None and not asked and known is not None and tags.ADOPTED in known.tags:
         return _again(model, known, finding, before, reason)
     chosen = choose(finding, rows, threshold, target_fpr, before)
-    warnings = (*finding.warnings, *(() if wraps else rows.warnings), *chosen.warnings)
+    return _written(model, _Material(found, rows, finding, chosen, there), reason)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What an adoption rests on."""
+
+    found: Original
+    rows: Rows
+    finding: Finding
+    chosen: Threshold
+    there: VersionView | None
+
+    @property
+    def wraps(self) -> bool:
+        """Whether a new version has to say what the original does not."""
+        return self.rows.can_tell
+
+
+def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
+    """Write it down: tags on the version that is there, else a new version."""
+    there, uri = of.there, of.found.uri
     made = Adopted(
         version=0 if there is None else there.version,
-        adopted=found.uri if there is None else there.tags.get(tags.ADOPTED, found.uri),
+        adopted=uri if there is None else there.tags.get(tags.ADOPTED, uri),
         created=there is None,
-        wrapped=wraps,
+        wrapped=of.wraps,
         changed=there is None,
-        positive=finding.positive,
-        threshold=chosen.value,
-        score=json.loads(finding.output.to_tag()),
-        metrics=chosen.metrics,
-        warnings=warnings,
+        positive=of.finding.positive,
+        threshold=of.chosen.value,
+        score=json.loads(of.finding.output.to_tag()),
+        metrics=of.chosen.metrics,
+        warnings=(*of.finding.warnings, *(() if of.wraps else of.rows.warnings), *of.chosen.warnings),
     )
-    own = _tags(made, chosen.target_fpr)
-    if not wraps:
-        _tried(found, own)
+    own = _tags(made, of.chosen.target_fpr)
+    if not of.wraps:
+        _tried(of.found, own)
     if there is not None:
         made = replace(made, changed=_marked(model, there, own))
-    elif wraps:
-        made = replace(made, version=_wrap(model, found, rows, finding, own=_said(own), metrics=chosen.metrics))
+    elif of.wraps:
+        made = replace(made, version=_wrap(model, of, _said(own)))
     else:
-        made = replace(made, version=_register(model, found, _said(own)))
+        made = replace(made, version=_register(model, of.found, _said(own)))
     return replace(made, message=_message(model, made, reason))
 
 
@@ -209,26 +230,19 @@ def _register(model: ManagedModel, found: Original, own: Mapping[str, str]) -> i
         )
 
 
-def _wrap(
-    model: ManagedModel,
-    found: Original,
-    rows: Rows,
-    finding: Finding,
-    *,
-    own: dict[str, str],
-    metrics: Mapping[str, float],
-) -> int:
+def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
     """A new version that wraps a copy of the original, under a run that says what was measured on the data."""
     import mlflow
 
-    assert rows.frame is not None
-    signature, example = signature_of(found.loaded, rows.frame, finding.output, finding.scores)
+    assert of.rows.frame is not None
+    output, found = of.finding.output, of.found
+    signature, example = signature_of(found.loaded, of.rows.frame, output, of.finding.scores)
     with addressed(model.session):
         experiment = pipeline.experiment_id(f"fds/{model.name}", given=None)
         nested = mlflow.active_run() is not None
         with mlflow.start_run(experiment_id=experiment, run_name="adopt", nested=nested, tags=own) as run:
-            mlflow.log_metrics(dict(metrics))
-            info = wrapped.log(found.folder, finding.output, signature=signature, example=example, tags=own)
+            mlflow.log_metrics(dict(of.chosen.metrics))
+            info = wrapped.log(found.folder, output, signature=signature, example=example, tags=own)
             said = f"Wraps a copy of {found.uri}."
             run_id = run.info.run_id
             return pipeline.register(

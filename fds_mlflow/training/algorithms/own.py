@@ -174,7 +174,7 @@ def fit(algorithm: str, split: Split, params: Mapping[str, object], seed: int) -
         trusted_types=(),
         packages=packages,
         notes=tuple(learned.notes),
-        options=dict(learned.options),
+        options={**_plainly(flavor, learned), **learned.options},
     )
     return _measured(scorer, split)
 
@@ -252,6 +252,20 @@ def _flavor(algorithm: str, learned: Learned) -> str:
         f"the flavor {name!r} of {algorithm} is no module with save_model and log_model",
         fix="name one of MLflow's, such as xgboost, or a module of yours by its whole name",
     )
+
+
+def _plainly(flavor: str, learned: Learned) -> dict[str, Any]:
+    """How scikit-learn's flavor saves a model without pickle: known libraries' types are trusted, a team's are not."""
+    if flavor != "mlflow.sklearn" or "serialization_format" in learned.options:
+        return {}
+    from skops.io import dumps, get_untrusted_types
+
+    try:
+        types = get_untrusted_types(data=dumps(learned.model))
+    except Exception:  # what skops does not take, the flavor says better
+        return {}
+    trusted = [one for one in types if one.partition(".")[0] in (*_LIBRARIES, "numpy", "scipy", "collections")]
+    return {"serialization_format": "skops", "skops_trusted_types": trusted}
 
 
 def _packages(model: Any) -> tuple[str, ...]:
