@@ -16,7 +16,7 @@ from fds_mlflow.data.inference.labels import speaks_of_fraud
 from fds_mlflow.data.inference.names import words
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.scoring.contract import checked
-from fds_mlflow.scoring.output import COLUMNS, MATRIX, NATIVE, PROBABILITIES, Output, Scores, classes_of, why_labels
+from fds_mlflow.scoring.output import COLUMNS, MATRICES, NATIVE, PROBABILITIES, Output, Scores, classes_of, why_labels
 
 ENOUGH_ROWS = 20
 """Of so many rows on a model's scores differ; fewer may all be 0 or 1 by chance."""
@@ -92,6 +92,11 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
         raise RefusedError(f"the model answers class labels and no scores: {labels}", fix=HOW_TO_LOG)
     leaves = dict(_leaves(answer))
     path, chosen, warnings = _chosen(leaves, positive)
+    if chosen is None and positive is not None and (spelled(positive) in ("0", "-1") or _is_genuine(positive)):
+        raise RefusedError(
+            f"the model answers one score, and no class {positive!r} can be chosen from it",
+            fix="leave --positive-class out; or log a pyfunc that answers one minus the score",
+        )
     output = Output(take=path, feed=feed)
     if output.take and not output.feed and _is_score(answer):
         output = Output()  # a column alone needs no tag
@@ -186,6 +191,10 @@ def _place(names: Sequence[Any], positive: object, what: str) -> int:
     raise RefusedError(f"which of the {what} {shown} means fraud cannot be told", fix=fix)
 
 
+def _is_genuine(positive: object) -> bool:
+    return speaks_of_fraud(str(positive)) is False
+
+
 def _chosen(leaves: Mapping[Path, npt.NDArray[Any]], positive: object) -> tuple[Path, Any, list[str]]:
     """The part of an answer that holds scores, what it is called, and what could not be told."""
     floats = {path: values for path, values in leaves.items() if values.dtype.kind == "f"}
@@ -253,10 +262,15 @@ def _feed(loaded: Any) -> str:
     """How it takes a frame: ONNX and models of tensors take arrays."""
     schema = loaded.metadata.get_input_schema()
     if "onnx" in loaded.metadata.flavors:
-        return MATRIX if len(loaded.get_raw_model().get_inputs()) == 1 else COLUMNS
-    if schema is not None and schema.is_tensor_spec():
-        return MATRIX if len(schema.inputs) == 1 else COLUMNS
-    return ""
+        inputs = loaded.get_raw_model().get_inputs()
+        kinds = ["float64" if one.type == "tensor(double)" else "float32" for one in inputs]
+    elif schema is not None and schema.is_tensor_spec():
+        kinds = [str(one.type) for one in schema.inputs]
+    else:
+        return ""
+    if len(kinds) > 1:
+        return COLUMNS
+    return kinds[0] if kinds[0] in MATRICES else "float64"
 
 
 def _leaves(answer: Any, path: Path = ()) -> Iterator[tuple[Path, npt.NDArray[Any]]]:

@@ -19,7 +19,8 @@ NATIVE = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
 """Flavors whose own model has scikit-learn's face; MLflow's pyfunc asks its `predict`, which answers class labels."""
 
 PROBABILITIES = "predict_proba"
-MATRIX, COLUMNS = "matrix", "columns"
+COLUMNS = "columns"
+MATRICES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Output:
     Attributes:
         call: Method of the logged model itself that is asked; "" for what MLflow's pyfunc asks.
         take: The way to the scores in what it answers: names of columns, keys and positions, outermost first.
-        feed: How a frame is given to it: `matrix` of numbers, `columns` as arrays by name, "" as it is.
+        feed: How a frame is given to it: `float32` or `float64` for a matrix of these, `columns` for arrays by name, ""
+            as it is.
     """
 
     call: str = ""
@@ -51,7 +53,7 @@ class Output:
         try:
             values = json.loads(value)
             take, feed = values.get("take", []), values.get("feed", "")
-            if not all(type(key) in (str, int) for key in take) or feed not in ("", MATRIX, COLUMNS):
+            if not all(type(key) in (str, int) for key in take) or feed not in ("", COLUMNS, *MATRICES):
                 raise ValueError(f"{values} has another form")
             return cls(tags.text_of(values.get("call", "")), tuple(take), feed)
         except tags.UNREADABLE as error:
@@ -74,8 +76,8 @@ class Output:
         """A frame as the model takes it; other data pass as they are."""
         if not self.feed or not hasattr(data, "columns"):
             return data
-        if self.feed == MATRIX:
-            return data.to_numpy(dtype=np.float32)
+        if self.feed in MATRICES:
+            return data.to_numpy(dtype=self.feed)
         return {str(name): _upright(data[name].to_numpy()) for name in data.columns}
 
 

@@ -16,7 +16,7 @@ from fds_mlflow.scoring.finding import ENOUGH_ROWS, Finding, find, spelled
 from fds_mlflow.scoring.output import Output, Scores
 
 SCORES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=30).map(np.array)
-ROWS = pd.DataFrame({"amount": np.zeros(30)})
+ROWS = np.zeros((30, 1))
 
 FORMS: dict[str, Any] = {
     "an array": lambda p: p,
@@ -157,6 +157,20 @@ def test_what_is_no_score_is_refused_and_shown(answer: Any, said: str) -> None:
     """What lies outside [0, 1], or may be several things, is refused with what was seen."""
     with pytest.raises(RefusedError, match=said):
         found(answer)
+
+
+def test_the_other_class_of_one_score_is_refused() -> None:
+    """A model that answers one score has no other class to take, and says so."""
+    for positive in (0, "legit"):
+        with pytest.raises(RefusedError, match="one score"):
+            found(np.array([0.1, 0.7]), positive)
+    assert found(np.array([0.1, 0.7]), 1).scores == pytest.approx([0.1, 0.7])
+
+
+def test_another_number_of_scores_than_of_rows_is_refused() -> None:
+    """A model that answers three scores about two rows answers no score a row."""
+    with pytest.raises(RefusedError, match="values for 2 rows"):
+        find(loaded(np.array([0.1, 0.2, 0.3])), pd.DataFrame({"amount": [1.0, 2.0]}))
 
 
 def test_a_column_can_be_named() -> None:

@@ -121,6 +121,7 @@ def test_a_classifier_is_adopted_promoted_routed_and_rolled_back(
     assert contents(saved["plain"]) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "probabilities"])
 def test_what_answers_no_scores_gets_no_traffic_before_it_is_adopted(
     model: ManagedModel, saved: dict[str, Path], name: str
@@ -137,6 +138,7 @@ def test_what_answers_no_scores_gets_no_traffic_before_it_is_adopted(
     model.canary.start(version, plan=Plan(steps=[10, 100]))
 
 
+@pytest.mark.slow
 def test_a_server_scores_an_adopted_version_as_the_model_does(
     model: ManagedModel, saved: dict[str, Path], classifier: Any, tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_server_scores_an_adopted_version_as_the_model_does(
     assert 1 - served() == expected(classifier, frame)
 
 
+@pytest.mark.slow
 def test_what_lacks_is_inferred_into_a_version_that_wraps_it(
     model: ManagedModel, saved: dict[str, Path], classifier: Any
 ) -> None:
@@ -183,6 +186,7 @@ def test_what_lacks_is_inferred_into_a_version_that_wraps_it(
     assert metrics["average_precision"] == pytest.approx(made.metrics["average_precision"])
 
 
+@pytest.mark.slow
 def test_without_data_what_lacks_is_a_warning_that_stays(model: ManagedModel, saved: dict[str, Path]) -> None:
     """What could not be checked is kept with the version, and told again when it gets traffic."""
     made = adopt(model, register(saved["bare"]), threshold=0.4)
@@ -193,6 +197,7 @@ def test_without_data_what_lacks_is_a_warning_that_stays(model: ManagedModel, sa
     assert any(warning.startswith("not checked: scores its example") for warning in told)
 
 
+@pytest.mark.slow
 def test_the_threshold_is_chosen_as_training_chooses_it(
     model: ManagedModel, saved: dict[str, Path], classifier: Any
 ) -> None:
@@ -208,12 +213,14 @@ def test_the_threshold_is_chosen_as_training_chooses_it(
     assert adopt(model, 1, data=words, target_fpr=0.05).threshold == choose_threshold(data["label"], scores, 0.05)
 
 
+@pytest.mark.slow
 def test_a_threshold_that_is_there_stays(model: ManagedModel, saved: dict[str, Path]) -> None:
     """Adopting a version that has a threshold leaves it, unless another is given."""
     assert adopt(model, register(saved["plain"], threshold="0.37")).threshold == 0.37
     assert adopt(model, 1, threshold=0.4).threshold == 0.4
 
 
+@pytest.mark.slow
 def test_adopting_twice_changes_nothing_and_other_settings_say_so(model: ManagedModel, saved: dict[str, Path]) -> None:
     """The same again writes nothing; another positive class is written, and said."""
     adopt(model, register(saved["plain"]), threshold=0.5)
@@ -230,6 +237,7 @@ def test_adopting_twice_changes_nothing_and_other_settings_say_so(model: Managed
     assert [event.kind for event in model.history()] == [Kind.STAGE]
 
 
+@pytest.mark.slow
 def test_a_version_in_a_rollout_keeps_its_scores(model: ManagedModel, saved: dict[str, Path]) -> None:
     """What a rollout's evidence was gathered with may not change before the rollout has ended."""
     for name in ("scorer", "plain"):
@@ -266,6 +274,7 @@ def test_what_has_no_scores_is_refused_and_says_how_to_log_it(
     assert model.history() == []
 
 
+@pytest.mark.slow
 def test_arguments_that_say_nothing_are_refused(model: ManagedModel, saved: dict[str, Path]) -> None:
     """Two thresholds, none where nothing says one, a target without data, a column that is not there: clear errors."""
     version, scorer = register(saved["plain"]), register(saved["scorer"])
@@ -300,6 +309,7 @@ def test_a_ranking_that_stands_on_its_head_is_refused(model: ManagedModel, saved
     assert "--positive-class" in refused.value.fix
 
 
+@pytest.mark.slow
 def test_data_without_labels_choose_by_all_rows_and_say_so(model: ManagedModel, saved: dict[str, Path]) -> None:
     """Without labels the threshold flags a share of all rows, and nobody claims that it was checked."""
     made = adopt(model, register(saved["plain"]), data=rows(seed=1)[COLUMNS], target_fpr=0.1)
@@ -307,6 +317,7 @@ def test_data_without_labels_choose_by_all_rows_and_say_so(model: ManagedModel, 
     assert any("no labels" in warning for warning in made.warnings)
 
 
+@pytest.mark.slow
 def test_everything_that_names_a_model_is_adopted(model: ManagedModel, saved: dict[str, Path], classifier: Any) -> None:
     """A run, its addresses, another model's version by number and alias, a logged model and a folder all work."""
     with mlflow.start_run() as run:
@@ -347,6 +358,7 @@ def test_what_names_no_model_is_refused(model: ManagedModel, saved: dict[str, Pa
         assert refused.value.fix
 
 
+@pytest.mark.slow
 def test_the_command_adopts_and_promote_prints_its_warnings(
     model: ManagedModel, saved: dict[str, Path], tmp_path: Path
 ) -> None:

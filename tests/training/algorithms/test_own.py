@@ -130,6 +130,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.tested(len(BROKEN))
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_breaks_the_contract_is_told_with_a_fix(split: Split, name: str) -> None:
