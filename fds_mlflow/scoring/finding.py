@@ -16,7 +16,7 @@ from fds_mlflow.data.inference.labels import speaks_of_fraud
 from fds_mlflow.data.inference.names import words
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.scoring.contract import checked
-from fds_mlflow.scoring.output import COLUMNS, MATRICES, NATIVE, PROBABILITIES, Output, Scores, classes_of, why_labels
+from fds_mlflow.scoring.output import COLUMNS, MATRICES, NATIVE, PROBABILITIES, Output, Scores, classes_of
 
 ENOUGH_ROWS = 20
 """Of so many rows on a model's scores differ; fewer may all be 0 or 1 by chance."""
@@ -87,9 +87,6 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
             fix="give rows of its columns (`--data FILE`, in Python data=), or log it with an input example",
         )
     answer = _asked(loaded, Output(feed=feed), rows)
-    labels = why_labels(loaded, answer) if _is_flat(answer) else None
-    if labels is not None:
-        raise RefusedError(f"the model answers class labels and no scores: {labels}", fix=HOW_TO_LOG)
     leaves = dict(_leaves(answer))
     path, chosen, warnings = _chosen(leaves, positive)
     if chosen is None and positive is not None and (spelled(positive) in ("0", "-1") or _is_genuine(positive)):
@@ -238,8 +235,12 @@ def _no_scores(leaves: Mapping[Path, Any], floats: Mapping[Path, Any], scores: M
         return RefusedError(
             f"the model answers {bad[0]} and the like, not scores in [0, 1]", fix=f"{HOW_TO_LOG}; {_UNBOUNDED}"
         )
-    kinds = ", ".join(sorted({str(values.dtype) for values in leaves.values()})) or "nothing that can be read"
+    kinds = ", ".join(sorted({_name(values.dtype) for values in leaves.values()})) or "nothing that can be read"
     return RefusedError(f"the model answers class labels and no scores ({kinds})", fix=HOW_TO_LOG)
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return "text" if dtype.kind in "OU" else str(dtype)
 
 
 def _asked(loaded: Any, output: Output, rows: Any) -> Any:
@@ -304,10 +305,6 @@ def _array(answer: Any, path: Path) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
     elif values.ndim == 2:
         for place in range(values.shape[1]):
             yield (*path, place), values[:, place]
-
-
-def _is_flat(answer: Any) -> bool:
-    return len(dict(_leaves(answer))) == 1 and not isinstance(answer, Mapping)
 
 
 def _is_score(answer: Any) -> bool:

@@ -72,6 +72,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, classifier: Any) -> dict[str
     made["probabilities"] = foreign_models.save(
         folder / "probabilities", "sklearn", classifier, pyfunc_predict_fn="predict_proba"
     )
+    made["whole numbers"] = foreign_models.save(folder / "whole", "pyfunc", "(p > 0.5).astype(int)")
     made["scorer"] = foreign_models.save(folder / "scorer", "pyfunc", "p")
     return made
 
@@ -122,7 +123,7 @@ def test_a_classifier_is_adopted_promoted_routed_and_rolled_back(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "probabilities"])
+@pytest.mark.parametrize("name", ["plain", "bare", "probabilities", "whole numbers"])
 def test_what_answers_no_scores_gets_no_traffic_before_it_is_adopted(
     model: ManagedModel, saved: dict[str, Path], name: str
 ) -> None:
@@ -134,8 +135,9 @@ def test_what_answers_no_scores_gets_no_traffic_before_it_is_adopted(
         with pytest.raises(RefusedError) as refused:
             operation(version)
         assert f"fds adopt MODEL {version}" in refused.value.fix
-    adopt(model, version)
-    model.canary.start(version, plan=Plan(steps=[10, 100]))
+    if name != "whole numbers":
+        adopt(model, version)
+        model.canary.start(version, plan=Plan(steps=[10, 100]))
 
 
 @pytest.mark.slow
