@@ -168,7 +168,7 @@ class Session:
                 tracking_uri=self.tracking_uri,
                 registry_uri=self.registry_uri,
             )
-            self._scorers[version] = (view, scorer)
+        self._scorers[version] = (view, scorer)
         return scorer
 
     def metrics(self, version: int) -> Mapping[str, float]:

@@ -99,32 +99,29 @@ def adopt(
     found = original(model.session, source)
     rows = rows_of(found.loaded, data, label)
     finding = find(found.loaded, rows.tried, positive_class)
-    wraps = rows.can_tell
+    over_http = str(getattr(model.session.store, "uri", "")).startswith("http")
+    wraps = rows.can_tell or (found.is_folder and over_http)
     there = found.view if found.view is not None and not wraps else None
-    there = there or tagged(model.session, tags.WRAPS if wraps else tags.ADOPTED, found.uri)
+    there = there or tagged(model.session, *_mark(found.uri, finding, wraps=wraps))
     known = there or found.view
     before = _threshold_before(known, finding)
     asked = data is not None or threshold is not None or target_fpr is not None
     if before is not None and not asked and known is not None and tags.ADOPTED in known.tags:
         return _again(model, known, finding, before, reason)
     chosen = choose(finding, rows, threshold, target_fpr, before)
-    return _written(model, _Material(found, rows, finding, chosen, there), reason)
+    return _written(model, _Material(found, rows, finding, chosen, there, wraps), reason)
 
 
 @dataclass(frozen=True)
 class _Material:
-    """What an adoption rests on."""
+    """What an adoption rests on; `wraps` where a version has to say what the original does not, or to hold a copy."""
 
     found: Original
     rows: Rows
     finding: Finding
     chosen: Threshold
     there: VersionView | None
-
-    @property
-    def wraps(self) -> bool:
-        """Whether a new version has to say what the original does not."""
-        return self.rows.can_tell
+    wraps: bool
 
 
 def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
@@ -140,9 +137,9 @@ def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
         threshold=of.chosen.value,
         score=json.loads(of.finding.output.to_tag()),
         metrics=of.chosen.metrics,
-        warnings=(*of.finding.warnings, *(() if of.wraps else of.rows.warnings), *of.chosen.warnings),
+        warnings=(*of.finding.warnings, *(() if of.rows.can_tell else of.rows.warnings), *of.chosen.warnings),
     )
-    own = _tags(made, of.chosen.target_fpr)
+    own = _tags(made, of)
     if not of.wraps:
         _tried(of.found, own)
     if there is not None:
@@ -154,12 +151,17 @@ def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
     return replace(made, message=_message(model, made, reason))
 
 
-def _tags(made: Adopted, target_fpr: float | None) -> dict[str, str]:
+def _mark(uri: str, finding: Finding, *, wraps: bool) -> tuple[str, str]:
+    """The tag that says what a version was adopted from, with its value; one that wraps has one way to scores."""
+    return (tags.WRAPS, f"{uri} {finding.output.to_tag()}") if wraps else (tags.ADOPTED, uri)
+
+
+def _tags(made: Adopted, of: _Material) -> dict[str, str]:
     """The tags of an adopted version; how its answers become scores is written last."""
     return {
-        tags.WRAPS if made.wrapped else tags.ADOPTED: made.adopted,
+        **dict([_mark(made.adopted, of.finding, wraps=of.wraps)]),
         doubts.ADOPTION: doubts.written(made.warnings),
-        tags.TARGET_FPR: "" if target_fpr is None else repr(target_fpr),
+        tags.TARGET_FPR: "" if of.chosen.target_fpr is None else repr(of.chosen.target_fpr),
         tags.THRESHOLD: repr(made.threshold),
         tags.SCORE: "{}" if made.wrapped else tags.dump(made.score),
     }
@@ -234,9 +236,10 @@ def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
     """A new version that wraps a copy of the original, under a run that says what was measured on the data."""
     import mlflow
 
-    assert of.rows.frame is not None
-    output, found = of.finding.output, of.found
-    signature, example = signature_of(found.loaded, of.rows.frame, output, of.finding.scores)
+    output, found, frame = of.finding.output, of.found, of.rows.frame
+    signature, example = found.loaded.metadata.signature, found.loaded.input_example
+    if frame is not None and of.rows.lacking:
+        signature, example = signature_of(found.loaded, frame, output, of.finding.scores)
     with addressed(model.session):
         experiment = pipeline.experiment_id(f"fds/{model.name}", given=None)
         nested = mlflow.active_run() is not None
@@ -266,7 +269,7 @@ def _tried(found: Original, own: Mapping[str, str]) -> None:
 def _message(model: ManagedModel, made: Adopted, reason: str) -> str:
     """Put the version forward where it does not serve; all that was done, for people."""
     how = "its tags say how its answers become scores" if made.score else "its answers are scores as they are"
-    how = "it wraps a copy, which has a signature and an input example" if made.wrapped else how
+    how = "it wraps a copy" if made.wrapped else how
     adopted = "is adopted" if made.changed else "was adopted just so before,"
     positive = "" if made.positive is None else f", {made.positive!r} counts as fraud"
     said = f"{made.adopted} {adopted} as version {made.version} of {model.name}: {how}{positive}"

@@ -39,6 +39,12 @@ class Original:
     run_id: str | None = None
 
     @property
+    def is_folder(self) -> bool:
+        """Whether it lies in a folder of this machine, past MLflow: no server takes that for a source."""
+        logged = self.source is not None or self.uri.startswith(("models:/", "runs:/"))
+        return not logged and (self.uri.startswith("file:") or "://" not in self.uri)
+
+    @property
     def model_id(self) -> str | None:
         """MLflow's id of the logged model; None for one of before MLflow 3."""
         return getattr(self.loaded.metadata, "model_id", None) or None

@@ -183,6 +183,9 @@ def test_what_lacks_is_inferred_into_a_version_that_wraps_it(
     flavor = loaded.metadata.flavors["python_function"]
     assert (flavor["loader_module"], flavor.get("code")) == ("fds_mlflow.scoring.wrapped", None)
     assert adopt(model, 1, data=rows(seed=1)).version == 2
+    turned = rows(seed=1).assign(label=lambda frame: 1 - frame["label"])
+    other = adopt(model, 1, data=turned, positive_class=0)
+    assert (other.version, 1 - model.scorer(3).score(frame)) == (3, expected(classifier, frame))
     assert tags.SCORE not in model.session.version(1).tags
     metrics = model.session.metrics(2)
     assert metrics["average_precision"] == pytest.approx(made.metrics["average_precision"])
