@@ -46,8 +46,8 @@ def adopt(
     SOURCE is a version's number, a run's id, an address that MLflow loads a model from, or a folder. The model stays
     as it is: tags say how its answers become scores, or a new version wraps a copy of it.
     """
-    from fds_mlflow.workflows.adopted_rows import read
-    from fds_mlflow.workflows.adoption import adopt
+    from fds_mlflow.workflows.adoption.adoption import adopt
+    from fds_mlflow.workflows.adoption.rows import read
 
     if threshold is not None and target_fpr is not None:
         raise click.UsageError("--threshold and --target-fpr both say where to flag: give one")

@@ -2,7 +2,7 @@
 
 from fds_mlflow.data.inference import InferredSchema, infer
 from fds_mlflow.training.algorithms.own import Fit, Learned
-from fds_mlflow.workflows.adoption import Adopted, adopt
+from fds_mlflow.workflows.adoption.adoption import Adopted, adopt
 from fds_mlflow.workflows.preparation import cut, prepare
 from fds_mlflow.workflows.profile import Profile, describe
 from fds_mlflow.workflows.retraining import Retrained, retrain, train

@@ -13,7 +13,7 @@ from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.scoring.finding import Finding
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.summary import ENOUGH_FRAUDS
-from fds_mlflow.workflows.adopted_rows import Rows
+from fds_mlflow.workflows.adoption.rows import Rows
 
 DEFAULT_FPR = 0.02
 _BY_CHANCE = 4.0

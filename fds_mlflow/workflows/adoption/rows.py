@@ -235,7 +235,7 @@ def _typed(column: pd.Series[Any], kind: str | None) -> pd.Series[Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - no number
+    if pd.isna(value):
         return ""
     try:
         return spelled(value)

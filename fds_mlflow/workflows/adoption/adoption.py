@@ -18,9 +18,9 @@ from fds_mlflow.scoring.output import scoring
 from fds_mlflow.scoring.scorer import Scorer
 from fds_mlflow.scoring.trial import tried
 from fds_mlflow.training import pipeline
-from fds_mlflow.workflows.adopted_rows import Rows, rows_of, signature_of
-from fds_mlflow.workflows.adopted_threshold import Threshold, choose
-from fds_mlflow.workflows.original import Original, addressed, original, tagged
+from fds_mlflow.workflows.adoption.original import Original, addressed, original, tagged
+from fds_mlflow.workflows.adoption.rows import Rows, rows_of, signature_of
+from fds_mlflow.workflows.adoption.threshold import Threshold, choose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,13 +89,14 @@ def adopt(
         reason: Why, for the history.
 
     Raises:
-        ConfigError: Arguments that do not go together, or are out of range.
+        ConfigError: Arguments that do not go together, or are out of range; a reason that is too long.
         DataError: The data do not fit the model.
         NotFoundError: There is no such version, run or model.
         RefusedError: It answers no scores, does not load, or takes part in a rollout.
     """
     if threshold is not None and target_fpr is not None:
         raise ConfigError("a threshold and a target false positive rate are given", fix="give one of the two")
+    tags.checked_reason(reason)
     found = original(model.session, source)
     rows = rows_of(found.loaded, data, label)
     finding = find(found.loaded, rows.tried, positive_class)
