@@ -22,7 +22,7 @@ from fds_mlflow.registry.tags import CODES, SCORE
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
-from fds_mlflow.training.description import declaration, describe, facts_of, when
+from fds_mlflow.training.description import declaration, describe, facts_of, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
@@ -337,7 +337,7 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
     mlflow.log_text(declaration(split.train), "features.json")
     ranked = dict(sorted(scorer.importance.items(), key=lambda item: item[1], reverse=True))
     mlflow.log_dict({"unit": scorer.importance_unit, "importance": ranked}, "importance.json")
-    title = f"{scorer.algorithm}, {scorer.trees} trees{when(split.test, ' · ')}"
+    title = f"{named(scorer)}{when(split.test, ' · ')}"
     if split.labelled:
         figures = plots.draw(
             split.test.y,
