@@ -28,8 +28,8 @@ $(READY): requirements.lock pyproject.toml
 
 venv: $(READY)  ## build the environment in .venv
 
-demo: $(READY)  ## the whole story on simulated transactions; DATA=file [LABEL=column] [SCHEMA=file] for your own
-	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)") $(if $(LABEL),--label "$(LABEL)")
+demo: $(READY)  ## the whole story on simulated transactions; DATA=file [LABEL=column] [SCHEMA=file] for your own, ALGORITHM=module:function
+	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)") $(if $(LABEL),--label "$(LABEL)") $(if $(ALGORITHM),--algorithm "$(ALGORITHM)")
 
 # Bounds for every change, on two quiet cores: `make test` 6 minutes, `pytest tests/integration` 5 and
 # `pytest -m "not slow"` 2 on one process, all of .ci/run with `make test-all` 40. What does not fit gets the marker

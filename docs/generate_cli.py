@@ -12,6 +12,7 @@ from fds_mlflow.cli.main import main
 TARGET = Path(__file__).with_name("cli.md")
 
 EXAMPLES = {
+    "adopt": "fds adopt fraud 3 --data recent.csv --target-fpr 0.01",
     "aliases": 'fds aliases fraud --champion prod --canary candidate --reason "as we call them"',
     "canary abort": 'fds canary abort fraud --reason "flags too many customers"',
     "canary advance": 'fds canary advance fraud --to 25 --reason "step 1 passed"',

@@ -71,6 +71,7 @@ class _Story:
     live: pd.DataFrame
     seed: int
     took: list[tuple[str, float]] = field(default_factory=list)
+    algorithm: str = "lightgbm"
 
 
 def run(
@@ -81,6 +82,7 @@ def run(
     label: str | None = None,
     rows: int = 60_000,
     seed: int = 42,
+    algorithm: str = "lightgbm",
 ) -> None:
     """Run the demo; everything it makes lies in one folder.
 
@@ -91,12 +93,16 @@ def run(
         label: The column that tells the frauds, where the schema is to be inferred.
         rows: Transactions to simulate.
         seed: Seed of everything random.
+        algorithm: Whose versions are tried as canaries, and against which an Isolation Forest is compared first.
 
     Raises:
-        ConfigError: The folder holds something else, or the schema cannot be recognised.
+        ConfigError: The folder holds something else, the schema cannot be recognised, or the algorithm is none.
         DataError: The data does not fit the schema.
     """
+    from fds_mlflow.training.pipeline import check_algorithm
+
     began = time.perf_counter()
+    check_algorithm(algorithm)
     with bar("Looking at the file") as progress:
         source, inferred = Source(data or f"simulator:{rows}", schema, progress=progress).described(label)
     source = replace(source, progress=None)  # the chapters have bars of their own
@@ -117,7 +123,7 @@ def run(
     outcomes = OutcomeStore(f"sqlite:///{folder / 'outcomes.db'}")
     clock = _DataClock(_start(live))
     model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=outcomes, actor="demo", clock=clock)
-    story = _Story(folder, console, model, clock, split, live, seed, took)
+    story = _Story(folder, console, model, clock, split, live, seed, took, algorithm)
     _show_data(story)
     _train_and_promote(story)
     _good_canary(story)
@@ -236,7 +242,7 @@ def _train_and_promote(story: _Story) -> None:
     first_weeks = _first_weeks(story.split)
     made: dict[int, tuple[str, Trained]] = {}
     with _bar(story.console, "Train and register", story.took, total=4) as step:
-        for algorithm in ("isolation_forest", "lightgbm"):
+        for algorithm in ("isolation_forest", story.algorithm):
             trained = _train(story, step, algorithm.replace("_", " "), algorithm, split=first_weeks)
             made[_version(trained)] = (algorithm, trained)
         forest, boosting = made
@@ -272,7 +278,7 @@ def _try_out(story: _Story, title: str, reason: str, **options: Any) -> None:
     """Train a version, start its canary, and fly it."""
     console = story.console
     with _bar(console, f"{title}: train and compare", story.took, total=2) as step:
-        trained = _train(story, step, reason, "lightgbm", **options)
+        trained = _train(story, step, reason, story.algorithm, **options)
         step("compare")
         try:
             said = story.model.canary.start(_version(trained), plan=_plan(story), reason=reason).message

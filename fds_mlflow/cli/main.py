@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fds_mlflow.cli.adoption import adopt
 from fds_mlflow.cli.canary import canary
 from fds_mlflow.cli.data import data
 from fds_mlflow.cli.errors import Edge
@@ -17,6 +18,7 @@ from fds_mlflow.cli.notify import notify
 from fds_mlflow.cli.options import (
     COUNT,
     Settings,
+    algorithm_option,
     seed_option,
 )
 from fds_mlflow.cli.outcomes import label, outcomes
@@ -48,7 +50,7 @@ def main(
 canary.add_command(canary_report)
 canary.add_command(canary_rehearse)
 for verb in (
-    *(stage, promote, retire, aliases, list_models, show, route),
+    *(adopt, stage, promote, retire, aliases, list_models, show, route),
     *(history, doctor, settle),
     *(canary, plan, rollback),
     *(schema, data, simulate, train, compare, retrain),
@@ -69,11 +71,14 @@ for verb in (
 @click.option("--schema", default=None, help="Its schema: a YAML file, or simulator, sample, handbook or ulb.")
 @click.option("--label", default=None, help="Its column that tells the frauds; the schema is inferred then.")
 @click.option("--rows", type=COUNT, default=60_000, show_default=True, help="Transactions to simulate.")
+@algorithm_option(default="lightgbm", show_default=True, help="Of the versions that are tried as canaries.")
 @seed_option
-def demo(output: Path, data: str | None, schema: str | None, label: str | None, rows: int, seed: int) -> None:
+def demo(
+    output: Path, data: str | None, schema: str | None, label: str | None, rows: int, algorithm: str, seed: int
+) -> None:
     """Tell the whole story: train, compare, promote, a good and a harmful canary, a rollback."""
     from fds_mlflow.cli.demo import run
 
     if label is not None and data is None:
         raise click.UsageError("--label describes --data, which is missing")
-    run(output, data=data, schema=schema, label=label, rows=rows, seed=seed)
+    run(output, data=data, schema=schema, label=label, rows=rows, seed=seed, algorithm=algorithm)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -130,7 +131,33 @@ def show_result(as_json: bool, result: Any) -> None:
     value = {"changed": result.changed, "message": result.message, "event": result.event}
     if result.comparison is not None:
         value["comparison"] = result.comparison
-    show_value(as_json, value, lambda: result.message)
+    if result.warnings:
+        value["warnings"] = result.warnings
+    show_value(as_json, value, lambda: with_warnings(result.message, result.warnings))
+
+
+def with_warnings(message: str, warnings: Iterable[str]) -> str:
+    """What is told to people, each warning on a line of its own."""
+    return "\n".join([message, *(f"Warning: {warning}" for warning in warnings)])
+
+
+_ALGORITHMS = ("lightgbm", "isolation_forest")
+
+
+def _algorithms(_ctx: click.Context, _param: click.Parameter, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Names of algorithms; a function of the caller's own may lie in the working directory."""
+    for name in (given,) if isinstance(given, str) else given:
+        if ":" in name and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        if ":" not in name and name not in _ALGORITHMS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(_ALGORITHMS)}, and no MODULE:FUNCTION")
+    return given
+
+
+def algorithm_option(*names: str, **more: Any) -> Callable[[F], F]:
+    """`--algorithm`: one of ours, or a function of the caller's own."""
+    metavar = f"[{'|'.join(_ALGORITHMS)}|MODULE:FUNCTION]"
+    return click.option("--algorithm", *names, metavar=metavar, callback=_algorithms, **more)
 
 
 def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

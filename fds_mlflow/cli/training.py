@@ -12,6 +12,7 @@ from fds_mlflow.cli.options import (
     COUNT,
     AliasedOption,
     Settings,
+    algorithm_option,
     as_json_option,
     data_options,
     model_argument,
@@ -54,12 +55,10 @@ def _parameters(_ctx: click.Context, _param: click.Parameter, given: tuple[str, 
 
 @click.command()
 @model_argument
-@click.option(
-    "--algorithm",
-    type=click.Choice(["lightgbm", "isolation_forest"]),
+@algorithm_option(
     default="lightgbm",
     show_default=True,
-    help="With labels to learn from, or by what stands apart.",
+    help="With labels to learn from, by what stands apart, or a function of your own.",
 )
 @data_options()
 @split_options
@@ -88,10 +87,12 @@ def train(
 ) -> None:
     """Train a version of MODEL in an MLflow run and register it."""
     from fds_mlflow.cli.output.trainings import training, warnings_told
+    from fds_mlflow.training.pipeline import check_algorithm
     from fds_mlflow.workflows.preparation import prepare
     from fds_mlflow.workflows.retraining import train
 
     settings.model(model)  # opens the registry: an address that cannot work is said before the data are read
+    check_algorithm(algorithm)
     parts = prepare(source, split=split, seed=seed, gap=gap)
     with warnings_told():
         trained = train(parts, model, algorithm=algorithm, params=params, target_fpr=target_fpr, seed=seed)
@@ -141,6 +142,7 @@ def compare(
 
 @click.command()
 @model_argument
+@algorithm_option("algorithms", multiple=True, help="Train by this; repeatable. By default by both of ours.")
 @data_options()
 @split_options
 @_target_fpr
@@ -150,6 +152,7 @@ def compare(
 def retrain(
     settings: Settings,
     model: str,
+    algorithms: tuple[str, ...],
     source: Source,
     split: str | None,
     gap: timedelta | None,
@@ -157,11 +160,13 @@ def retrain(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Train both algorithms, compare them with the champion on the same rows, and stage the best."""
+    """Train by each algorithm, compare the versions with the champion on the same rows, and stage the best."""
     from fds_mlflow.cli.output.trainings import retraining, warnings_told
     from fds_mlflow.workflows.retraining import retrain
 
     managed = settings.model(model)
     with warnings_told():
-        made = retrain(managed, source, split=split, gap=gap, target_fpr=target_fpr, seed=seed)
+        made = retrain(
+            managed, source, algorithms=algorithms or None, split=split, gap=gap, target_fpr=target_fpr, seed=seed
+        )
     show_value(as_json, made, lambda: retraining(made))

@@ -13,6 +13,7 @@ from fds_mlflow.core.comparison import Comparison
 from fds_mlflow.core.comparison import compare as compare_scores
 from fds_mlflow.core.lifecycle.operations import Target
 from fds_mlflow.errors import DataError, FdsError, RefusedError
+from fds_mlflow.lifecycle.reports import Validation
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 from fds_mlflow.scoring.earlier import score_table
@@ -90,7 +91,8 @@ class Admission:
         force: bool = False,
     ) -> None:
         self._session = session
-        self._validated = session.validated(allow_new_columns)
+        self._validated = session.validated(allow_new_columns, on_passed=self._passed)
+        self._doubts: tuple[str, ...] = ()
         self._data = data
         self._force = force
         self._made: dict[int, tuple[Comparison | None, str]] = {}
@@ -123,10 +125,16 @@ class Admission:
             )
         return replace(target, forced=True)
 
+    def _passed(self, validation: Validation) -> None:
+        self._doubts = validation.doubts
+
     def told(self, result: Result) -> Result:
-        """The result with what the comparison said."""
+        """The result with what the comparison said, and what could not be checked."""
         comparison, said = self._last
-        if not said or not result.changed:
+        if not result.changed:
+            return result
+        result = replace(result, warnings=self._doubts)
+        if not said:
             return result
         judged = f"offline {comparison.in_short} {said}" if comparison is not None else f"not compared offline: {said}"
         return replace(result, message=f"{result.message}; {judged}", comparison=comparison)

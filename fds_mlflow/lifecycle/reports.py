@@ -58,6 +58,12 @@ class Validation:
         """Whether nothing speaks against it."""
         return all(check.passed is not False for check in self.checks)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What could not be checked, which is not to have passed, and the warnings."""
+        open_ = [f"not checked: {check.name} ({check.detail})" for check in self.checks if check.passed is None]
+        return (*open_, *self.warnings)
+
     def require(self) -> None:
         """Refuse when a check failed.
 

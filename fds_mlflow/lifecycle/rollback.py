@@ -108,7 +108,7 @@ class Rollback:
         detail = "a former champion by the history" if former else "never champion"
         fix = "" if former else "promote it (`fds promote MODEL VERSION`)"
         checks = (ValidationCheck("was champion", former, detail, fix), *loaded.checks)
-        return Validation(version, checks, tuple(self._warnings(version, view)))
+        return Validation(version, checks, (*loaded.warnings, *self._warnings(version, view)))
 
     def _warnings(self, version: int, view: View) -> list[str]:
         warnings = []

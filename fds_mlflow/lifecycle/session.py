@@ -18,6 +18,7 @@ from fds_mlflow.lifecycle.validation import validate
 from fds_mlflow.notifications.notifier import Notifier, default_notifier
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.connection import connect
+from fds_mlflow.registry.doubts import warnings_of
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.registry.transaction import Check, Result, Transactions
 from fds_mlflow.registry.view import View
@@ -183,7 +184,7 @@ class Session:
                 tracking_uri=self.tracking_uri,
                 registry_uri=self.registry_uri,
             )
-            self._scorers[version] = (view, scorer)
+        self._scorers[version] = (view, scorer)
         return scorer
 
     def metrics(self, version: int) -> Mapping[str, float]:
@@ -203,15 +204,20 @@ class Session:
     def checks(self, version: int, champion: int | None, *, allow_new_columns: bool = False) -> Validation:
         """Ask of a version what must hold before it may serve."""
         checks = validate(self.scorer, version, champion, allow_new_columns=allow_new_columns)
-        return Validation(version, tuple(checks), ())
+        there, _ = self._scorers.get(version, (None, None))
+        return Validation(version, tuple(checks), () if there is None else warnings_of(there.tags))
 
-    def validated(self, allow_new_columns: bool = False) -> Check:
-        """A check that refuses a target which may not serve."""
+    def validated(
+        self, allow_new_columns: bool = False, on_passed: Callable[[Validation], None] | None = None
+    ) -> Check:
+        """A check that refuses a target which may not serve; `on_passed` is given what was asked of one that may."""
 
         def check(view: View, target: Target) -> Target:
             if target.version is not None:
                 validation = self.checks(target.version, view.champion_alias, allow_new_columns=allow_new_columns)
                 validation.require()
+                if on_passed is not None:
+                    on_passed(validation)
             return target
 
         return check

@@ -59,14 +59,29 @@ def validate(
 
 
 def _scores(scorer: Scorer) -> ValidationCheck:
+    from fds_mlflow.scoring.contract import checked
+    from fds_mlflow.scoring.output import why_labels
+
     name = "scores its example"
+    labels = why_labels(scorer.loaded)
+    if labels is not None:
+        return _labelled(name, scorer, labels)
     if scorer.example is None:
         return ValidationCheck(name, None, "it was logged without an input example to try")
     try:
-        scores = scorer.score(scorer.example)
+        answer = scorer.answer(scorer.example)
+        labels = why_labels(scorer.loaded, answer)
+        if labels is not None:
+            return _labelled(name, scorer, labels)
+        scores = checked(scorer.version, answer, len(scorer.example))
     except FdsError as error:
         return ValidationCheck(name, False, error.what, error.fix)
     return ValidationCheck(name, True, f"{len(scores)} rows, scores {scores.min():.4f} to {scores.max():.4f}")
+
+
+def _labelled(name: str, scorer: Scorer, labels: str) -> ValidationCheck:
+    fix = f"have its probabilities taken: `fds adopt MODEL {scorer.version}`; or log a model that answers scores"
+    return ValidationCheck(name, False, f"it answers class labels and no scores: {labels}", fix)
 
 
 def _answers(scorer: Scorer) -> ValidationCheck:

@@ -67,6 +67,8 @@ class BesideStore:
         UnavailableError: The database cannot be reached.
     """
 
+    holds_tags = False
+
     def __init__(self, base: MlflowStore, database: str) -> None:
         self._base = base
         self._aliases_beside = not base.holds_aliases

@@ -308,7 +308,7 @@ def interrupted(intent: Intent, error: FdsError) -> OutcomeUnknownError:
 def _conflict(other: Intent | None) -> ConflictError:
     if other is None:
         return ConflictError("other operations kept changing the model", fix="look at the history, then try again")
-    what = f"{other.event.kind} of version {other.event.to_version}" if other.event else "housekeeping"
+    what = f"{other.event.kind.shown} of version {other.event.to_version}" if other.event else "housekeeping"
     return ConflictError(
         f"{other.actor} has an operation in flight since {other.time:%Y-%m-%d %H:%M:%S} UTC: {what} ({other.id})",
         fix="wait for it and try again; if its process died, the next try after its time to live settles it",

@@ -33,6 +33,7 @@ class ServerStore:
     """
 
     write_limit = HTTP_TIMEOUT
+    holds_tags = True
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fds_mlflow.errors import RefusedError
+from fds_mlflow.registry.tags import SCORE
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,12 @@ class VersionView:
 
     @property
     def identity(self) -> str:
-        """Tells it from another version that once had the same number: a deleted one's number is given again."""
+        """Tells it from another version that once had the same number: a deleted one's number is given again.
+
+        A version whose answers are read otherwise from now on is another one.
+        """
         told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
+        told += f" {self.tags[SCORE]}" if SCORE in self.tags else ""
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
@@ -197,6 +202,11 @@ class RegistryStore(Protocol):
 
 class ListedStore(RegistryStore, Protocol):
     """A registry that also lists its models."""
+
+    @property
+    def holds_tags(self) -> bool:
+        """Whether a version can be registered with our tags in one call; else they are written afterwards."""
+        ...
 
     def models(self) -> dict[str, ModelView]:
         """All registered models, in order of name."""

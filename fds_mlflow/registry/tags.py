@@ -34,8 +34,12 @@ CHAMPION = Role.CHAMPION
 CANARY = Role.CANARY
 ROLLOUT = "fds.rollout"
 THRESHOLD = "fds.threshold"
+TARGET_FPR = "fds.target_fpr"
 CODES = "fds.codes"
 """How the codes were spelled that a version was trained on; also in the metadata of its logged model."""
+SCORE = "fds.score"  # how the answer of an adopted version becomes a score, where it is not one already
+ADOPTED = "fds.adopted"  # what was adopted as this version, which has the same files
+WRAPS = "fds.wraps"  # what was adopted as this version, which wraps a copy of it, and how its answers become scores
 ALGORITHM = "fds.algorithm"
 DIGEST = "fds.digest"
 

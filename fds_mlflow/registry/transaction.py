@@ -43,11 +43,13 @@ class Result:
         event: The event that records it; None where there was nothing to do.
         message: One sentence for people; for a version that was to get traffic, also what comparing it offline said.
         comparison: With the champion of that moment; None where nothing was compared.
+        warnings: For a version that was to get traffic: what could not be checked, or is known to be in doubt.
     """
 
     event: Event | None
     message: str
     comparison: Comparison | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

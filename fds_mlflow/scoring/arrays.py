@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.scoring.columns import check, column
+from fds_mlflow.scoring.output import Scores, predict_name
 
 
 class ArrayModel:
@@ -28,8 +29,8 @@ class ArrayModel:
 
     def __init__(self, loaded: Any, inputs: Mapping[str, str]) -> None:
         self._kinds = tuple(inputs.values())
-        name = loaded.metadata.flavors["python_function"].get("predict_fn", "predict")
-        self._predict = getattr(loaded.get_raw_model(), name)
+        adopted = loaded._model_impl if isinstance(loaded._model_impl, Scores) else None
+        self._predict = adopted.predict if adopted else getattr(loaded.get_raw_model(), predict_name(loaded))
         # The names are left out on purpose, and scikit-learn would say so at every call.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 

@@ -47,5 +47,6 @@ def checked_one(version: int, score: float) -> float:
 def _broken(version: int, what: str) -> DataError:
     return DataError(
         f"version {version} {what}: not one float in [0, 1] per row",
-        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud)",
+        fix="register a model that obeys the scorer contract (a score, higher = more likely fraud), or have the scores"
+        f" found in what it answers: `fds adopt MODEL {version}`",
     )

@@ -19,6 +19,7 @@ from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
+from fds_mlflow.scoring.output import scoring
 from fds_mlflow.scoring.requests.framing import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
 from fds_mlflow.scoring.served import Prepared
@@ -96,7 +97,7 @@ class Loaded:
             if compiled is None:
                 import mlflow
 
-                model = mlflow.pyfunc.load_model(str(prepared.model))
+                model = scoring(mlflow.pyfunc.load_model(str(prepared.model)), prepared.score)
             return cls(
                 prepared.version,
                 prepared.inputs,

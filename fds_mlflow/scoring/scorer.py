@@ -20,6 +20,7 @@ from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
+from fds_mlflow.scoring.output import scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,14 @@ class Scorer:
         Raises:
             DataError: The frame does not fit the signature, or the model breaks the scorer contract.
         """
+        return checked(self.version, self.answer(frame), len(frame))
+
+    def answer(self, frame: pd.DataFrame) -> Any:
+        """What the model answers about rows of features, before it is held against the scorer contract.
+
+        Raises:
+            DataError: The frame does not fit the signature, or the model raises.
+        """
         if self.inputs and not all(isinstance(name, str) for name in frame.columns):
             frame = frame.rename(columns=str)  # a signature's names are kept as text
         there = [name for name in self.inputs if name in frame.columns]
@@ -88,7 +97,7 @@ class Scorer:
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
         plain = None if self.compiled is None else _plain(rows, self.inputs)
         try:
-            answer = self._predict(rows) if self.compiled is None or plain is None else self.compiled.matrix(plain)
+            return self._predict(rows) if self.compiled is None or plain is None else self.compiled.matrix(plain)
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {len(frame):,} rows: {type(error).__name__}: {error}",
@@ -97,7 +106,6 @@ class Scorer:
                     "look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
                 ),
             ) from error
-        return checked(self.version, answer, len(frame))
 
     def row(self, transaction: Mapping[str, Any]) -> float:
         """Score one transaction, in [0, 1].
@@ -185,14 +193,14 @@ def load(
     threshold = threshold_of(model, there)
     folder = ""
     try:
-        folder = _fetched(model, version, tracking_uri, registry_uri)
+        folder = fetched(model, version, tracking_uri, registry_uri)
         loaded = mlflow.pyfunc.load_model(folder)
     except Exception as error:
         raise RefusedError(
             f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
             fix=requirements.fix(folder, "check the artifact store and the model's files, or register it again"),
         ) from error
-    return Scorer.of(version, threshold, loaded, folder)
+    return Scorer.of(version, threshold, scoring(loaded, there.tags.get(tags.SCORE)), folder)
 
 
 def _predict(loaded: Any) -> Callable[[Any], Any]:
@@ -201,13 +209,12 @@ def _predict(loaded: Any) -> Callable[[Any], Any]:
     return (lambda rows: loaded.predict(rows.rename(columns=names))) if names else loaded.predict
 
 
-def _fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
-    """The folder with a version's artifacts, on disk."""
+def fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
+    """The folder with a version's artifacts, on disk; where that is where they are kept, nothing is changed in it."""
     import mlflow
 
-    if tracking_uri is None and registry_uri is None:
-        return str(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model}/{version}"))
-    # MLflow 3.17 resolves models:/ at its own address whatever it is told; so we ask for the place ourselves.
+    # MLflow 3.17 resolves models:/ at its own address whatever it is told, and writes a file of its own into the
+    # folder that it finds there; so we ask for the place ourselves.
     client = mlflow.MlflowClient(tracking_uri, registry_uri)
     place = client.get_model_version_download_uri(model, str(version))
     return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))

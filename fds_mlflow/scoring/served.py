@@ -26,6 +26,7 @@ class Prepared:
         arrays: Whether it is a scikit-learn model that takes arrays instead of frames.
         optional: Columns that a request may leave out.
         codes: Columns of codes, which are spelled before they are scored.
+        score: How its answers become scores, as its tag says; None where they are scores.
     """
 
     version: int
@@ -36,6 +37,7 @@ class Prepared:
     arrays: bool = False
     optional: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()
+    score: str | None = None
 
     @property
     def model(self) -> Path:

@@ -55,6 +55,11 @@ def when(part: FeatureTable, before: str) -> str:
     return "" if span is None else f"{before}{span[0]:%Y-%m-%d} to {span[1]:%Y-%m-%d}"
 
 
+def named(scorer: FittedScorer) -> str:
+    """The algorithm, and its trees where it has any."""
+    return f"{scorer.algorithm}, {scorer.trees} trees" if scorer.trees else scorer.algorithm
+
+
 def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, warnings: tuple[str, ...]) -> str:
     """What a version is, for people who look at the registry: one sentence, and a paragraph for each warning."""
     figures = [
@@ -64,7 +69,7 @@ def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, w
     ]
     measured = f" On test: {', '.join(figures)}." if figures else ""
     sentence = (
-        f"{scorer.algorithm}, {scorer.trees} trees, trained on {len(split.train.frame):,} transactions"
+        f"{named(scorer)}, trained on {len(split.train.frame):,} transactions"
         f"{when(split.train, ' from ')} ({split.train.source}).{measured} Flags from {metrics['threshold']:.4g}."
     )
     return "\n\n".join([sentence, *(f"**Warning:** {warning}." for warning in warnings)])

@@ -6,10 +6,11 @@ process that has MLflow and the model's own requirements but not this package.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,9 +47,9 @@ class FittedScorer:
     """A fitted model that obeys the scorer contract, with what is worth logging about it.
 
     Attributes:
-        algorithm: ``lightgbm`` or ``isolation_forest``.
-        model: A LightGBM ``Booster`` or a scikit-learn ``Pipeline``.
-        flavor: The MLflow flavor it is logged with.
+        algorithm: ``lightgbm``, ``isolation_forest``, or the name of a team's own.
+        model: A LightGBM ``Booster``, a scikit-learn ``Pipeline``, or what a team's own algorithm returned.
+        flavor: The MLflow flavor it is logged with: ``lightgbm``, ``sklearn``, or a module's whole name.
         predict: Frame of feature columns to scores, shape (n,), float64 in [0, 1].
         params: Effective parameters, defaults included.
         curves: Validation figures along the growth of the model.
@@ -58,11 +59,13 @@ class FittedScorer:
         trusted_types: Types beyond scikit-learn's own that skops is told to trust.
         packages: Distributions that scoring needs.
         notes: What the algorithm left out or did otherwise than asked, a sentence each.
+        options: More arguments of the flavor's functions.
+        score: How its answers become scores, as the version's tag has it; None where they are scores.
     """
 
     algorithm: str
     model: Any
-    flavor: Literal["lightgbm", "sklearn"]
+    flavor: str
     predict: Callable[[pd.DataFrame], NDArray[np.float64]]
     params: dict[str, object]
     curves: list[Curve]
@@ -72,6 +75,8 @@ class FittedScorer:
     trusted_types: tuple[str, ...]
     packages: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    score: str | None = None
 
 
 def requirements(packages: Iterable[str]) -> list[str]:
@@ -166,24 +171,35 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
         MLflow's ``ModelInfo``.
     """
     import mlflow
+
+    options: dict[str, Any] = {
+        "name": "model",
+        "tags": dict(tags),
+        "params": {key: str(value) for key, value in scorer.params.items()},
+        **save_options(scorer, table),
+    }
+    if scorer.flavor == "lightgbm":
+        return mlflow.lightgbm.log_model(scorer.model, **options)
+    if scorer.flavor != "sklearn":
+        return importlib.import_module(scorer.flavor).log_model(scorer.model, **options)
+    return mlflow.sklearn.log_model(
+        scorer.model, serialization_format="skops", skops_trusted_types=list(scorer.trusted_types), **options
+    )
+
+
+def save_options(scorer: FittedScorer, table: FeatureTable) -> dict[str, Any]:
+    """What a flavor is told of a fitted model: its signature, input example and requirements."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
     from fds_mlflow.training.datasets import input_schema
 
-    options: dict[str, Any] = {
-        "name": "model",
+    return {
         "signature": ModelSignature(
             inputs=input_schema(table), outputs=Schema([TensorSpec(np.dtype(np.float64), (-1,))])
         ),
         "input_example": table.x.head(_EXAMPLE_ROWS).reset_index(drop=True),
         "pip_requirements": requirements(scorer.packages),
-        "tags": dict(tags),
         "metadata": {CODES: FORM},
-        "params": {key: str(value) for key, value in scorer.params.items()},
+        **scorer.options,
     }
-    if scorer.flavor == "lightgbm":
-        return mlflow.lightgbm.log_model(scorer.model, **options)
-    return mlflow.sklearn.log_model(
-        scorer.model, serialization_format="skops", skops_trusted_types=list(scorer.trusted_types), **options
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
-from fds_mlflow.registry.tags import CODES
+from fds_mlflow.registry import doubts
+from fds_mlflow.registry.connection import connect
+from fds_mlflow.registry.store import SetVersionTag
+from fds_mlflow.registry.tags import CODES, SCORE
 from fds_mlflow.runtime.logged_models import registrable
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
-from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest
-from fds_mlflow.training.description import declaration, describe, facts_of, when
+from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
+from fds_mlflow.training.description import declaration, describe, facts_of, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
@@ -94,9 +97,10 @@ def train(
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
-        algorithm: ``lightgbm`` or ``isolation_forest``.
-        params: Parameters of the algorithm: any of LightGBM's under any of its names, or those of scikit-learn's
-            ``IsolationForest``.
+        algorithm: ``lightgbm``, ``isolation_forest``, or a function of your own: ``package.module:function``; see
+            :mod:`fds_mlflow.training.algorithms.own`.
+        params: Parameters of the algorithm: any of LightGBM's under any of its names, those of scikit-learn's
+            ``IsolationForest``, or what your own takes.
         target_fpr: The threshold flags at most this share of the genuine validation rows.
         seed: Seed of everything random: the same data gives the same model.
         experiment: Name of the experiment, created where it is missing; ``fds/<model_name>`` by default.
@@ -118,7 +122,8 @@ def train(
     facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
-        scorer = ALGORITHMS[algorithm](split, params or {}, seed)
+        fit = partial(own.fit, algorithm) if own.named(algorithm) else ALGORITHMS[algorithm]
+        scorer = fit(split, params or {}, seed)
         return _logged(
             run_id,
             split,
@@ -163,11 +168,25 @@ def _check(algorithm: str, target_fpr: float, seed: int) -> None:
         ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range.
     """
     check_seed(seed)
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(f"the algorithm {algorithm!r} is unknown", fix=f"choose one of {', '.join(ALGORITHMS)}")
+    check_algorithm(algorithm)
     if not 0 < target_fpr < 1:
         raise ConfigError(
             f"the target false positive rate is {target_fpr}", fix="give a share between 0 and 1: 0.02 is 2 %"
+        )
+
+
+def check_algorithm(algorithm: str) -> None:
+    """Refuse an algorithm that is none.
+
+    Raises:
+        ConfigError: It is neither of ours, nor a function that keeps the contract.
+    """
+    if own.named(algorithm):
+        own.function_of(algorithm)
+    elif algorithm not in ALGORITHMS:
+        raise ConfigError(
+            f"the algorithm {algorithm!r} is unknown",
+            fix=f"choose one of {', '.join(ALGORITHMS)}, or name your own: package.module:function",
         )
 
 
@@ -193,12 +212,14 @@ def _logged(
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
     notes = (*split.notes, *scorer.notes, *notes_of(parts, metrics, target_fpr))
-    own = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
+    marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
-        own["fds.warnings"] = json.dumps(warnings, ensure_ascii=False)
-    mlflow.set_tags(own)
+        marks[doubts.TRAINING] = doubts.written(warnings)
+    if scorer.score is not None:
+        marks[SCORE] = scorer.score
+    mlflow.set_tags(marks)
     _log_parameters(split, scorer, target_fpr)
-    info = log_scorer(scorer, split.train, own)
+    info = log_scorer(scorer, split.train, marks)
     _log_data_and_metrics(split, metrics, info.model_id)
     _log_curves(run_id, scorer.curves)
     _log_artifacts(split, scorer, scores["test"], threshold)
@@ -220,7 +241,8 @@ def _logged(
     if model_name is None:
         return made
     description = describe(scorer, metrics, split, warnings)
-    return replace(made, version=_register(model_name, info, run_id, own, description))
+    version = register(model_name, info.model_uri, run_id, tags=marks, description=description, model_id=info.model_id)
+    return replace(made, version=version)
 
 
 def _log_summary(made: Trained) -> None:
@@ -318,7 +340,7 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
     mlflow.log_text(declaration(split.train), "features.json")
     ranked = dict(sorted(scorer.importance.items(), key=lambda item: item[1], reverse=True))
     mlflow.log_dict({"unit": scorer.importance_unit, "importance": ranked}, "importance.json")
-    title = f"{scorer.algorithm}, {scorer.trees} trees{when(split.test, ' · ')}"
+    title = f"{named(scorer)}{when(split.test, ' · ')}"
     if split.labelled:
         figures = plots.draw(
             split.test.y,
@@ -334,8 +356,25 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
         mlflow.log_figure(figure, f"plots/{name}.png", save_kwargs={"dpi": plots.DPI})
 
 
-def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], description: str) -> int:
-    """Create the version with its tags in one call, so that nobody sees a version without its threshold."""
+def register(
+    name: str,
+    source: str,
+    run_id: str | None,
+    *,
+    tags: Mapping[str, str],
+    description: str,
+    model_id: str | None = None,
+) -> int:
+    """Create a version with its tags in one call, so that nobody sees a version without its threshold.
+
+    Args:
+        name: Registered model, made where there is none of that name.
+        source: Where the logged model is.
+        run_id: Run that logged it.
+        tags: Tags of the version.
+        description: For people.
+        model_id: MLflow's id of the logged model.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -345,13 +384,18 @@ def _register(name: str, info: Any, run_id: str, tags: Mapping[str, str], descri
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source, model_id = registrable(info)
-    version = client.create_model_version(
+    source, model_id = registrable(source, model_id)
+    store = connect()
+    made = client.create_model_version(
         name,
         source=source,
         run_id=run_id,
-        tags=dict(tags),
+        tags=dict(tags) if store.holds_tags else None,
         description=description,
         model_id=model_id,
     )
-    return int(version.version)
+    version = int(made.version)
+    if not store.holds_tags:
+        for key, value in tags.items():
+            store.write(name, SetVersionTag(version, key, value))
+    return version

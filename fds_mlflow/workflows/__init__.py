@@ -1,16 +1,22 @@
-"""What the command line and `mlflow run` do with data: read, describe, cut, train, retrain."""
+"""What the command line and `mlflow run` do with data and models: read, describe, cut, train, retrain, adopt."""
 
 from fds_mlflow.data.inference import InferredSchema, infer
+from fds_mlflow.training.algorithms.own import Fit, Learned
+from fds_mlflow.workflows.adoption.adoption import Adopted, adopt
 from fds_mlflow.workflows.preparation import cut, prepare
 from fds_mlflow.workflows.profile import Profile, describe
 from fds_mlflow.workflows.retraining import Retrained, retrain, train
 from fds_mlflow.workflows.source import Source
 
 __all__ = [
+    "Adopted",
+    "Fit",
     "InferredSchema",
+    "Learned",
     "Profile",
     "Retrained",
     "Source",
+    "adopt",
     "cut",
     "describe",
     "infer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -53,19 +53,21 @@ def retrain(
     model: ManagedModel,
     source: Source,
     *,
+    algorithms: Sequence[str] | None = None,
     split: str | None = None,
     gap: timedelta | None = None,
     target_fpr: float = 0.02,
     seed: int = 42,
 ) -> Retrained:
-    """Train both algorithms, compare the better one with the champion on the same rows, and stage it if it is best.
+    """Train by each algorithm, compare the best version with the champion on the same rows, and stage it if it is best.
 
-    The better of the two is chosen on validation; the test rows only serve the comparison. A version with warnings is
+    The best of them is chosen on validation; the test rows only serve the comparison. A version with warnings is
     not staged.
 
     Args:
         model: The model to train versions of.
         source: Where the transactions come from.
+        algorithms: As `train` takes them; None for both of ours.
         split: `time` or `stratified`; by default by time where there is one.
         gap: Time left out before validation and test; by default the label delay of the data.
         target_fpr: The threshold flags at most this share of the genuine validation rows.
@@ -73,6 +75,8 @@ def retrain(
     """
     import mlflow
 
+    for name in algorithms or ():
+        pipeline.check_algorithm(name)  # before the data are read
     parts = prepare(source, split=split, seed=seed, gap=gap)
     run = mlflow.active_run()
     with (
@@ -85,7 +89,7 @@ def retrain(
     ):
         made = {
             name: train(parts, model.name, algorithm=name, target_fpr=target_fpr, seed=seed)
-            for name in pipeline.ALGORITHMS
+            for name in dict.fromkeys(pipeline.ALGORITHMS if algorithms is None else algorithms)
         }
         retrained = _put_forward(model, parts, made, seed)
         mlflow.set_tags({"fds.staged": str(retrained.staged), "fds.message": retrained.message})

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -65,7 +64,7 @@ def log_version(folder: Path, name: str, expression: str) -> int:
     client = mlflow.MlflowClient()
     with contextlib.suppress(MlflowException):
         client.create_registered_model(MODEL)
-    source, model_id = registrable(logged)
+    source, model_id = registrable(logged.model_uri, logged.model_id)
     version = client.create_model_version(
         MODEL, source, run.info.run_id, model_id=model_id, tags={"fds.threshold": "0.5"}
     )
@@ -208,4 +207,4 @@ def test_a_registry_apart_is_told_where_the_artifacts_lie(
     """A server that is the registry alone knows no logged model; where tracking knows them they are named."""
     mlflow.set_tracking_uri(recording[0])
     mlflow.set_registry_uri(recording[0] if registry == "the same" else registry)
-    assert registrable(SimpleNamespace(model_uri="models:/m-1", model_id="m-1")) == source
+    assert registrable("models:/m-1", "m-1") == source

@@ -121,7 +121,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     """The history, the newest first; operations that hang stand above it."""
     somebody = any(e.signed_in for e in history)
     hanging = [
-        ("…", i.time, i.actor, i.event.kind.value if i.event else "housekeeping", None, None, "pending", "")
+        ("…", i.time, i.actor, i.event.kind.shown if i.event else "housekeeping", None, None, "pending", "")
         for i in pending
     ]
     rows = [

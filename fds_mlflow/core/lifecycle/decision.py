@@ -143,10 +143,10 @@ def done(event: Event) -> str:
     """What was done: the weight of a rollout that goes on, what was decided about one that ended."""
     decided = ended(event)
     if decided is not None and event.outcome is Ending.DONE:
-        return f"{event.kind} ({decided})"
+        return f"{event.kind.shown} ({decided})"
     rollout = event.rollout
     weight = f" {to_percent(rollout.weight):g} %" if rollout is not None and rollout.active else ""
-    return event.kind.value + (" (forced)" if event.forced else "") + weight
+    return event.kind.shown + (" (forced)" if event.forced else "") + weight
 
 
 def who(event: Event) -> str:

@@ -27,7 +27,13 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
     RETIRE = "retire"
     ADOPT = "adopt"
+    """An out-of-band change, which the history takes over; stored by the word of earlier releases."""
     RENAME = "rename"
+
+    @property
+    def shown(self) -> str:
+        """What it is called before people."""
+        return "out-of-band change" if self is Kind.ADOPT else self.value
 
 
 MOVES_CHAMPION = frozenset({Kind.PROMOTE, Kind.COMPLETE, Kind.EMERGENCY, Kind.ROLLBACK})

@@ -28,6 +28,12 @@ _ZERO_ONE = {"0", "1", "0.0", "1.0", "true", "false"}
 _MOST = 6
 
 
+def speaks_of_fraud(text: str) -> bool | None:
+    """Whether a word means fraud, or genuine; None where it says neither."""
+    fraud, genuine = _FRAUD.search(text.strip()), _GENUINE.search(text.strip())
+    return None if not fraud and not genuine else not genuine
+
+
 @dataclass(frozen=True)
 class Label:
     """The label.

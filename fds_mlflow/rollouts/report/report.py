@@ -182,7 +182,7 @@ _ENDS = ("champion", "canary", "interval_low", "interval_high", "estimate", "fai
 def render(story: RolloutSummary) -> str:
     """The report as one HTML page: nothing in it is fetched from anywhere, and it works without JavaScript."""
     weights = _weights(story)
-    marks = [(time, event.kind.value) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
+    marks = [(time, event.kind.shown) for event, (time, _) in zip(_about_weight(story), weights, strict=False)]
     context: dict[str, Any] = {
         "story": story,
         "title": f"{naming.run_name(story.rollout).capitalize()} of {story.model}",

@@ -120,7 +120,8 @@ class VersionCache:
             return None
         optional, codes = frozenset(values["optional"]), frozenset(values.get("codes", ()))
         inputs, compiled, arrays = values["inputs"], values["native"], values["arrays"]
-        return Prepared(version, identity, folder, inputs, compiled, arrays, optional, codes)
+        score = values.get("score")
+        return Prepared(version, identity, folder, inputs, compiled, arrays, optional, codes, score)
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
@@ -165,10 +166,11 @@ def describe(
     arrays: bool = False,
     optional: Collection[str] = (),
     codes: Collection[str] = (),
+    score: str | None = None,
 ) -> None:
     """Write down what a version is, as the last step of preparing it."""
     values = {"inputs": dict(inputs), "native": compiled, "arrays": arrays}
-    values |= {"optional": sorted(optional), "codes": sorted(codes)}
+    values |= {"optional": sorted(optional), "codes": sorted(codes), "score": score}
     _replace(folder / _VERSION, values)
 
 

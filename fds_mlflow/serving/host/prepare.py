@@ -100,6 +100,7 @@ def prepare(
     from fds_mlflow.scoring.arrays import ArrayModel
     from fds_mlflow.scoring.compiled import CompiledModel
     from fds_mlflow.scoring.convert import compiled
+    from fds_mlflow.scoring.output import score_tag
     from fds_mlflow.scoring.scorer import load
     from fds_mlflow.scoring.trial import tried
 
@@ -122,6 +123,7 @@ def prepare(
         arrays=isinstance(form, ArrayModel),
         optional=scorer.optional,
         codes=scorer.codes,
+        score=score_tag(scorer.loaded),
     )
 
 
