@@ -326,9 +326,13 @@ class ManagedModel:
                 Close the router (or use it in a `with`) before the process ends; what is in memory when it is killed
                 is lost.
         """
-        from fds_mlflow.scoring.scorer import accelerated
         from fds_mlflow.serving.buffer import Buffer
         from fds_mlflow.serving.router import Router
+
+        def load(version: int) -> Scorer:
+            from fds_mlflow.scoring.scorer import accelerated  # with pandas, which routing does without
+
+            return accelerated(self.scorer(version))
 
         recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
         if buffered and record:
@@ -336,7 +340,7 @@ class ManagedModel:
         return Router(
             self.name,
             self.session.store,
-            lambda version: accelerated(self.scorer(version)),
+            load,
             clock=self.session.clock,
             poll_seconds=poll_seconds,
             recorder=recorder,

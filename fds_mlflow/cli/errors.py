@@ -14,10 +14,11 @@ from typing import Any, cast
 import click
 from click.exceptions import Abort, Exit, NoArgsIsHelpError
 
-from fds_mlflow.errors import DataError, FdsError, UnavailableError, UnexpectedError, redacted
+from fds_mlflow.errors import ConfigError, DataError, FdsError, UnavailableError, UnexpectedError, redacted
 from fds_mlflow.runtime import environment, streams
 
-"""Set, an error that nobody foresaw is raised with its traceback."""
+_PACKAGES = {"sklearn": "scikit-learn", "ulid": "python-ulid", "yaml": "pyyaml"}
+"""Module -> the package that brings it, where the two differ."""
 
 
 class Edge(click.Group):
@@ -136,6 +137,12 @@ def _of_a_verb(command: click.Command, name: str) -> click.Parameter | None:
 def _known_error(error: Exception) -> FdsError:
     """An error of Python or of a library, as one of ours."""
     said = str(error).strip().splitlines()[:1] or [""]
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        return ConfigError(
+            f"this needs the Python package {module!r}, which is not installed here",
+            fix=f"pip install {_PACKAGES.get(module, module)}, or all that fds needs: pip install fds-mlflow",
+        )
     if isinstance(error, UnicodeError):
         return DataError(f"a text is not what its encoding allows: {said[0]}", fix="save the file as UTF-8")
     if isinstance(error, OSError):

@@ -58,6 +58,12 @@ class Rollback:
                 self._session.checks(version, None).require()
             else:
                 self._session.require_ready(version)
+        except ModuleNotFoundError as error:
+            raise UnservableError(
+                f"version {version} is the champion again; whether it serves cannot be tried here, where the Python"
+                f" package {error.name!r} is not installed",
+                fix=f"try it where it serves (`fds rollback validate {self._session.name} {version}`)",
+            ) from error
         except FdsError as error:
             following = self._session.look().state.emergency_target
             again = f"go on to version {following}: `fds rollback emergency {self._session.name} --reason WHY`"

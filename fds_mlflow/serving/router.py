@@ -22,14 +22,15 @@ from fds_mlflow.registry import tags
 from fds_mlflow.registry.aliases import AliasReader
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
-from fds_mlflow.scoring.requests.names import RequestNames
-from fds_mlflow.scoring.scorer import Scorer, threshold_of
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
 from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fds_mlflow.scoring.requests.names import RequestNames
+    from fds_mlflow.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,8 @@ class Router:
         if scorer is None or identity not in (None, view.identity):
             return None
         if tags.THRESHOLD in view.tags:
+            from fds_mlflow.scoring.scorer import threshold_of
+
             scorer = replace(scorer, threshold=threshold_of(self.model, view))
         return view.identity, scorer
 
@@ -208,6 +211,8 @@ class Router:
         """
         import pandas as pd
 
+        from fds_mlflow.scoring.requests.names import RequestNames
+
         table = self.table
         keys = keys_of(frame, key, table.spelling)
         named = names_of(frame, TRANSACTION) if TRANSACTION in frame.columns else None
@@ -248,6 +253,8 @@ class Router:
             DataError: The key is missing, or the champion cannot score the transaction.
             UnavailableError: There has never been a champion to read.
         """
+        from fds_mlflow.scoring.requests.names import RequestNames
+
         table = self.table
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
