@@ -16,7 +16,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from benchmarks.interleavings.interned import Asking, Read
 from fds_mlflow.core.lifecycle import state as folded
-from fds_mlflow.core.lifecycle.events import Event, Rollout
+from fds_mlflow.core.lifecycle.events import AliasNames, Event, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import FdsError, OutcomeUnknownError
@@ -336,6 +336,7 @@ _THEMSELVES = (
     Intent,
     Event,
     Rollout,
+    AliasNames,
     Target,
     RoutingTable,
 )

@@ -62,7 +62,7 @@ class Rollback:
             raise UnservableError(
                 f"version {version} is the champion again; whether it serves cannot be tried here, where the Python"
                 f" package {error.name!r} is not installed",
-                fix=f"try it where it serves (`fds rollback validate {self._session.name} {version}`)",
+                fix="try it where it serves (`fds rollback validate MODEL VERSION`)",
             ) from error
         except FdsError as error:
             following = self._session.look().state.emergency_target

@@ -115,10 +115,12 @@ class BesideStore:
         with self._transaction() as connection:
             version = self._rows(connection, model, _ALIAS).get(alias)
         try:
-            return None if version is None else self.version(model, int(version))
+            if version is not None:
+                return self.version(model, int(version))
         except NotFoundError:
-            self._base.read(model)  # the model is there, so the version was deleted
-            return None
+            pass  # the version was deleted
+        self._base.read(model)  # which must exist
+        return None
 
     def versions(self, model: str) -> list[VersionView]:
         """All versions, the newest first."""

@@ -6,13 +6,14 @@ The intent is a record: whoever finds a dead one settles it by looking at the on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.decision import decision
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Renaming
 from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
+from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import packing, tags, texts, writes
@@ -104,17 +105,12 @@ class Transactions(Settlement):
                 raise BusyError(living[0])
             if not past and self._housekeep(model, view, actor):
                 return None
-            state = writes.as_live(view) if past else view.state
-            if gone:
-                state = replace(state, former=tuple(version for version in state.former if version not in gone))
+            state = _without(gone, writes.as_live(view) if past else view.state)
             target = decide(state, request)
             require_reason(state, request, reason)
             if isinstance(target, Already):
                 return Result(None, target.why)
-            if request.kind is not Kind.EMERGENCY:  # which asks nothing before it moves the alias
-                self._require_ready(model, view, request.kind, target.version)
-            if check is not None:
-                target = check(view, target)
+            target = self._checked(model, view, request.kind, target, check)
             event = self._event(view, request, target, actor, reason)
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
@@ -125,8 +121,7 @@ class Transactions(Settlement):
                 return None
             if done.outcome is not Ending.DONE:
                 return None  # a take-over that somebody else settled as overtaken: ask anew
-            if len(view.history.loose) >= tags.LOOSE or packing.due(view.history):
-                self.pack(model, actor=actor)
+            self._pack_soon(model, view, actor)
             return Result(done, said(done))
 
         return self._until_done(attempt, patience)
@@ -188,16 +183,22 @@ class Transactions(Settlement):
         except (BusyError, FdsError) as error:
             log.info("events were not packed this time: %s", error)
 
+    def _pack_soon(self, model: str, view: View, actor: str) -> None:
+        """Pack where one event more than a view has may be too many."""
+        if len(view.history.loose) >= tags.LOOSE or packing.due(view.history):
+            self.pack(model, actor=actor)
+
     # --- a request, and a take-over ------------------------------------------------------------------------
 
-    def _require_ready(self, model: str, view: View, kind: Kind, version: int | None) -> None:
-        """Refuse a version that does not exist, or may not get traffic because it is not READY."""
-        if version is None or kind is Kind.ABORT:
-            return
-        canary = view.canary
-        there = canary if canary and canary.version == version else self._asked_version(model, version)
-        if kind is not Kind.RETIRE:
-            there.require_ready(model)
+    def _checked(self, model: str, view: View, kind: Kind, target: Target, check: Check | None) -> Target:
+        """Refuse a version that does not exist, is not READY where it is to get traffic, or does not pass the check."""
+        version, canary = target.version, view.canary
+        # An emergency asks nothing before it moves the alias, and an abort takes no version anywhere.
+        if version is not None and kind not in (Kind.EMERGENCY, Kind.ABORT):
+            there = canary if canary and canary.version == version else self._asked_version(model, version)
+            if kind is not Kind.RETIRE:
+                there.require_ready(model)
+        return target if check is None else check(view, target)
 
     def _asked_version(self, model: str, version: int) -> VersionView:
         return self._patiently(lambda: self.store.version(model, version))
@@ -282,6 +283,11 @@ class Transactions(Settlement):
                 )
             return recorded
         return None
+
+
+def _without(gone: Collection[int], state: State) -> State:
+    """A state whose former champions are those that are still there."""
+    return replace(state, former=tuple(v for v in state.former if v not in gone)) if gone else state
 
 
 def said(event: Event) -> str:

@@ -18,10 +18,8 @@ from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
 from fds_mlflow.registry import doubts
-from fds_mlflow.registry.connection import connect
-from fds_mlflow.registry.store import SetVersionTag
+from fds_mlflow.registry.registration import register
 from fds_mlflow.registry.tags import CODES, SCORE
-from fds_mlflow.runtime.logged_models import registrable
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
@@ -354,48 +352,3 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
         figures = {"importance": plots.feature_importance(scorer.importance, scorer.importance_unit, title)}
     for name, figure in figures.items():
         mlflow.log_figure(figure, f"plots/{name}.png", save_kwargs={"dpi": plots.DPI})
-
-
-def register(
-    name: str,
-    source: str,
-    run_id: str | None,
-    *,
-    tags: Mapping[str, str],
-    description: str,
-    model_id: str | None = None,
-) -> int:
-    """Create a version with its tags in one call, so that nobody sees a version without its threshold.
-
-    Args:
-        name: Registered model, made where there is none of that name.
-        source: Where the logged model is.
-        run_id: Run that logged it.
-        tags: Tags of the version.
-        description: For people.
-        model_id: MLflow's id of the logged model.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow.MlflowClient()
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    source, model_id = registrable(source, model_id)
-    store = connect()
-    made = client.create_model_version(
-        name,
-        source=source,
-        run_id=run_id,
-        tags=dict(tags) if store.holds_tags else None,
-        description=description,
-        model_id=model_id,
-    )
-    version = int(made.version)
-    if not store.holds_tags:
-        for key, value in tags.items():
-            store.write(name, SetVersionTag(version, key, value))
-    return version

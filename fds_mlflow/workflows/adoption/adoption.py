@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.errors import ConfigError, FdsError, RefusedError
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.registry import doubts, tags, texts
+from fds_mlflow.registry import doubts, registration, tags, texts
 from fds_mlflow.registry.store import SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
 from fds_mlflow.scoring import wrapped
@@ -212,7 +212,7 @@ def _marked(model: ManagedModel, there: VersionView, own: Mapping[str, str]) -> 
         if rollout is not None and there.version in (rollout.champion, rollout.canary):
             raise RefusedError(
                 f"version {there.version} takes part in a rollout: what it answers may not change now",
-                fix="end the rollout first (`fds canary complete`, `fds canary abort`)",
+                fix="end the rollout first (`fds canary complete MODEL`, `fds canary abort MODEL --reason WHY`)",
             )
         return [SetVersionTag(there.version, name, value) for name, value in changes.items()]
 
@@ -228,7 +228,7 @@ def _register(model: ManagedModel, found: Original, own: Mapping[str, str]) -> i
         if found.source is None:
             return int(mlflow.register_model(found.uri, model.name, tags=dict(own)).version)
         said = f"Adopted from {found.uri}."
-        return pipeline.register(
+        return registration.register(
             model.name, found.source, found.run_id, tags=own, description=said, model_id=found.model_id
         )
 
@@ -249,7 +249,7 @@ def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
             info = wrapped.log(found.folder, output, signature=signature, example=example, tags=own)
             said = f"Wraps a copy of {found.uri}."
             run_id = run.info.run_id
-            return pipeline.register(
+            return registration.register(
                 model.name, info.model_uri, run_id, tags=own, description=said, model_id=info.model_id
             )
 
