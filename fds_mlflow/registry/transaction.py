@@ -115,14 +115,12 @@ class Transactions(Settlement):
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             except NotFoundError:
-                if request.kind is not Kind.EMERGENCY or target.version is None or target.version in gone:
+                if not _passes_over(request, target.version, gone):
                     raise
-                gone.add(target.version)
                 return None
-            if done.outcome is not Ending.DONE:
-                return None  # a take-over that somebody else settled as overtaken: ask anew
             self._pack_soon(model, view, actor)
-            return Result(done, said(done))
+            # Ask anew where somebody else settled a take-over as overtaken.
+            return Result(done, said(done)) if done.outcome is Ending.DONE else None
 
         return self._until_done(attempt, patience)
 
@@ -283,6 +281,14 @@ class Transactions(Settlement):
                 )
             return recorded
         return None
+
+
+def _passes_over(request: Request, version: int | None, gone: set[int]) -> bool:
+    """Whether an emergency goes on to the next former champion, now that this one is not found."""
+    if request.kind is not Kind.EMERGENCY or version is None or version in gone:
+        return False
+    gone.add(version)
+    return True
 
 
 def _without(gone: Collection[int], state: State) -> State:
