@@ -119,8 +119,7 @@ class Transactions(Settlement):
                     raise
                 return None
             self._pack_soon(model, view, actor)
-            # Ask anew where somebody else settled a take-over as overtaken.
-            return Result(done, said(done)) if done.outcome is Ending.DONE else None
+            return Result(done, said(done)) if done.outcome is Ending.DONE else None  # a take-over that was overtaken
 
         return self._until_done(attempt, patience)
 
