@@ -212,7 +212,8 @@ def _renaming(values: Any) -> Renaming | None:
 def threshold_fix(version: int, model: str = "MODEL") -> str:
     """What gives a version its threshold."""
     return (
-        "set the score from which a transaction is flagged, such as 0.5: mlflow.MlflowClient()."
+        f"have it chosen (`fds adopt {model} {version}`), or set the score from which a transaction is flagged, such as"
+        " 0.5: mlflow.MlflowClient()."
         f"set_model_version_tag({model!r}, '{version}', '{THRESHOLD}', '0.5')"
     )
 
