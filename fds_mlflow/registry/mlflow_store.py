@@ -53,7 +53,7 @@ class MlflowStore:
     @property
     def user(self) -> str | None:
         """Whose credentials are sent to a server, if any; nobody signs in to a database's file."""
-        return mlflow_server.signed_in_as() if self.uri.startswith("http") else None
+        return mlflow_server.signed_in_as(self.uri) if self.uri.startswith("http") else None
 
     @cached_property
     def holds_tags(self) -> bool:

@@ -48,7 +48,7 @@ class ServerStore:
     @property
     def user(self) -> str | None:
         """Whose credentials are sent, if any."""
-        return mlflow_server.signed_in_as()
+        return mlflow_server.signed_in_as(self.uri)
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""

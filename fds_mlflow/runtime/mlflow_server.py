@@ -18,6 +18,7 @@ from http import HTTPStatus
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from fds_mlflow.runtime.mlflow_client import is_server
 
@@ -75,11 +76,15 @@ def address(tracking_uri: str | None, registry_uri: str | None) -> str | None:
     return None if any(found.select(group=group) for group in _PLUGINS) else registry
 
 
-def signed_in_as() -> str | None:
-    """The user whose credentials MLflow's client sends: a name, or a token's subject; None where it sends none.
+def signed_in_as(address: str) -> str | None:
+    """The user whose credentials are sent to a server: a name, or a token's subject; None where none are sent.
 
-    Only a server can tell whether the credentials are right, and refuses where they are not.
+    Only the server can tell whether the credentials are right, and refuses where they are not. Those in an address go
+    before those of the environment.
     """
+    parts = urlsplit(address)
+    if parts.username and parts.password:
+        return unquote(parts.username)
     user, password = _login()
     if user and password:
         return user

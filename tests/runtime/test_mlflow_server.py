@@ -103,7 +103,8 @@ def test_who_is_signed_in(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert mlflow_server.signed_in_as() == expected
+    assert mlflow_server.signed_in_as(SERVER) == expected
+    assert mlflow_server.signed_in_as("http://zo%C3%AB:x@127.0.0.1:5000") == "zoë"  # goes before all others
 
 
 def test_a_malformed_address_is_refused_with_its_fix() -> None:
