@@ -152,7 +152,13 @@ def versions_of(model: str) -> str:
 
 
 def translated(
-    error: Exception, address: str, *, about: str, what: str = "registry", user: str | None = None, needs: str = "more"
+    error: Exception,
+    address: str,
+    *,
+    about: str,
+    what: str = "registry",
+    user: str | None = None,
+    needs: str | None = None,
 ) -> FdsError:
     """What MLflow's client says, as one of our errors.
 
@@ -162,7 +168,7 @@ def translated(
         about: What was asked for, such as `model 'fraud'`.
         what: Which of the two was asked: the registry, or tracking.
         user: Who is signed in.
-        needs: The permission that it takes, as MLflow's servers call it.
+        needs: The permission that it takes, as MLflow's servers call it; None where that is not known.
     """
     unknown = "NOT_IMPLEMENTED" if isinstance(error, NotImplementedError) else "INTERNAL_ERROR"
     code = getattr(error, "error_code", unknown)
@@ -183,9 +189,10 @@ def translated(
     if isinstance(error, NotImplementedError):
         return RefusedError(f"the {what} at {address} has no such thing ({about}): {text}", fix="use another one")
     if code == "PERMISSION_DENIED":
+        which = "permission" if needs is None else f"permission {needs}"
         return RefusedError(
             f"permission denied: {user or 'whoever is not signed in'} may not do this ({about}, {what} {address})",
-            fix=f"ask its administrator for the permission {needs} on it, or set {_LOGIN}, to who has it",
+            fix=f"ask who runs the server for the {which}, or set {_LOGIN}, to who has it",
         )
     return RefusedError(f"the {what} refused ({code}): {text}", fix=_FIXES.get(code, "correct what the message names"))
 
