@@ -37,7 +37,7 @@ class Read(NamedTuple):
     method: str
     argument: int | str | None
     checking: str | None = None  # the intent whose owner only asks whether it is still there
-    # All that the caller looks at in a version: "nothing", "status", "stage" or "rollout"; "a turn" in a model.
+    # All that the caller looks at in a version: "status", "stage", "rollout" or "canary" (both); "a turn" in a model.
     wanted: str | None = None
 
 
@@ -175,8 +175,12 @@ def _as_wanted(answer: VersionView, wanted: str | None) -> VersionView:
     return replace(
         answer,
         status=answer.status if wanted == "status" else "READY",
-        stage=answer.stage if wanted == "stage" else "None",
-        tags={name: value for name, value in answer.tags.items() if wanted == "rollout" and name == tags.ROLLOUT},
+        stage=answer.stage if wanted in ("stage", "canary") else "None",
+        tags={
+            name: value
+            for name, value in answer.tags.items()
+            if wanted in ("rollout", "canary") and name == tags.ROLLOUT
+        },
     )
 
 

@@ -92,7 +92,7 @@ class Boastful(Transactions):
                 self._write(model, turn, point, decisive=True)
             for write in writes.after(view, done):
                 self._write_if_there(model, turn, write)
-            self._mirror(model, turn, view.state, done)
+            self._mirror(model, turn, view, done)
         return done
 
 

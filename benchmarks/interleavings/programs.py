@@ -33,7 +33,7 @@ _WANTED = {
     "_asked_version": "status",
     "_mirror": "stage",
     "_defuse": "rollout",
-    "look": "rollout",
+    "look": "canary",
 }
 """What the callers of `version` look at."""
 

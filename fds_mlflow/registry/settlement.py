@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
-from fds_mlflow.core.lifecycle.state import Stage, State, fold
+from fds_mlflow.core.lifecycle.state import Stage, fold
 from fds_mlflow.errors import NotFoundError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags, writes
 from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn
@@ -70,7 +70,7 @@ class Settlement(Exclusion):
         """What follows a decisive write; every part can be repeated."""
         for write in writes.after(view, done):
             self._write_if_there(model, turn, write)
-        self._mirror(model, turn, view.state, done)
+        self._mirror(model, turn, view, done)
         self._append(model, turn, done)
 
     def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
@@ -80,20 +80,24 @@ class Settlement(Exclusion):
             if view.canary_alias is not None and view.rollout is None:
                 # It takes no traffic, and an out-of-band move of the champion back must not wake it.
                 self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
-        self._mirror(model, turn, view.state, event, recorded=recorded)
+        self._mirror(model, turn, view, event, recorded=recorded)
 
     def _append(self, model: str, turn: Turn, event: Event) -> None:
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
         self.on_event(model, event)
 
-    def _mirror(self, model: str, turn: Turn, before: State, event: Event, *, recorded: bool = False) -> None:
+    def _mirror(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
+        before, canary = view.state, view.canary
         state = before if recorded else fold([event], before)
         changed = {version for version, stage in state.stages.items() if before.stages.get(version) != stage}
         for version in sorted(changed):
             self._set_stage(model, turn, version, state.stages[version])
         if not recorded and event.outcome is Ending.DONE:
+            stage = state.stages.get(canary.version) if canary is not None and canary.version not in changed else None
+            if canary is not None and stage is not None and canary.stage != stage:  # changed by hand
+                self._set_stage(model, turn, canary.version, stage)
             return
         # A process died over it: who knows how far its stages came.
         named = (event.from_version, event.to_version, event.rollout.canary if event.rollout else None)
@@ -172,7 +176,7 @@ class Settlement(Exclusion):
                     renaming = event.renaming
                     if renaming is not None and renaming.creates and renaming.after.champion in view.model.aliases:
                         self._write_if_there(model, turn, DeleteAlias(renaming.after.champion))
-                    self._mirror(model, turn, view.state, done)
+                    self._mirror(model, turn, view, done)
                     self._append(model, turn, done)
             self._write(model, turn, DeleteModelTag(tags.intent_name(dead.id)))
 

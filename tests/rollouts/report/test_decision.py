@@ -192,7 +192,7 @@ def test_registry_history_overview_and_receivers_say_it(ending: Ending, ended: T
     assert (value["decision"], value["by"]) == (ending.decision, who(story.last))
     assert list(value)[:2] == ["decision", "by"]
     cells = list(tables.events(ended.model.history()).columns[3].cells)
-    assert f"{story.last.kind} ({ending.decision})" in [str(cell) for cell in cells]
+    assert f"{story.last.kind.shown} ({ending.decision})" in [str(cell) for cell in cells]
     assert of_event(MODEL, story.last).data["decision"] == ending.decision
     assert plain(story.last)["decision"] == ending.decision
     if ending.plan is not WATCH:
