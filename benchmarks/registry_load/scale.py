@@ -149,7 +149,7 @@ def _past_dead(uri: str, model: str, life: float) -> Attempt:
 
 
 def _past_live(uri: str, model: str, life: float) -> Attempt:
-    victim = Client(uri, model=model, time_to_live=1_000.0)
+    victim = Client(uri, model=model, time_to_live=life)
     store = StoppingStore(uri)
     victim.transactions.store = store
     told: list[Attempt] = []

@@ -139,13 +139,15 @@ class BesideStore:
                 self._base.version(model, version)  # which must exist
                 self._set(model, _ALIAS, alias, str(version))
             case DeleteAlias(alias) if self._aliases_beside:
+                self._base.read(model)  # which must exist
                 self._set(model, _ALIAS, alias, None)
             case SetAlias() | DeleteAlias():
                 self._base.write(model, write)
             case SetModelTag(name, value):
-                self._base.read(model)  # which must exist
+                self._base.read(model)
                 self._set(model, _OF_MODEL, name, value)
             case DeleteModelTag(name):
+                self._base.read(model)
                 self._set(model, _OF_MODEL, name, None)
             case SetVersionTag(version, name, value):
                 self._base.version(model, version)
