@@ -21,15 +21,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.interleavings.scenarios import request_of
 from benchmarks.report import report
 from fds_mlflow.core.lifecycle.events import Event, Kind
-from fds_mlflow.core.lifecycle.operations import Request
-from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.registry import tags, writes
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.store import DeleteAlias, RegistryStore, SetAlias, SetModelTag, SetVersionTag, Write
@@ -41,13 +39,6 @@ from tests.support.registry_world import HookedStore, register
 from tests.support.servers import Server, basic_auth, running
 
 ROUNDS = 5
-
-
-def _request(kind: Kind, version: int | None = None) -> Request:
-    now = datetime.now(UTC)
-    plan = Plan([10, 100]) if kind is Kind.START else None
-    rollout = new_id() if kind is Kind.START else None
-    return Request(kind, version, plan=plan, rollout_id=rollout, now=now, force=kind is Kind.COMPLETE)
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,7 @@ def counted(story: Story, proxy: FaultProxy, truth: str, *, lifetime: float | No
     register(truth, model)
     straight = connect(truth, truth)
     for kind, version in story.before:
-        _operations(straight, lifetime).run(model, _request(kind, version), actor="ann", reason="set up")
+        _operations(straight, lifetime).run(model, request_of(kind, version), actor="ann", reason="set up")
     if story.hangs is not None:
         _hang(straight, model, story.hangs)
     operations = _operations(connect(proxy.url, proxy.url), lifetime)
@@ -126,7 +117,7 @@ def counted(story: Story, proxy: FaultProxy, truth: str, *, lifetime: float | No
     began = time.perf_counter()
     done = operations.run(
         model,
-        _request(story.kind, story.version),
+        request_of(story.kind, story.version),
         actor="bob",
         reason="counted",
         take_over=story.kind is Kind.EMERGENCY,
@@ -153,7 +144,7 @@ def _hang(store: RegistryStore, model: str, kind: Kind) -> None:
         moved = isinstance(write, SetAlias) and write.alias == tags.CHAMPION
 
     try:
-        _operations(HookedStore(store, hang), None).run(model, _request(kind), actor="zoe", reason="hangs")
+        _operations(HookedStore(store, hang), None).run(model, request_of(kind), actor="zoe", reason="hangs")
     except _Hung:
         return
     raise AssertionError("it did not hang")
@@ -239,7 +230,9 @@ def cold(rounds: int = ROUNDS) -> dict[str, float]:
             for name, uri in (("emergency", server.url), ("emergency_on_sqlite", server.backend)):
                 store = connect(server.url, server.url)
                 for version in (1, 2):
-                    _operations(store, None).run("fraud", _request(Kind.PROMOTE, version), actor="ann", reason="again")
+                    _operations(store, None).run(
+                        "fraud", request_of(Kind.PROMOTE, version), actor="ann", reason="again"
+                    )
                 taken[name].append(_timed(emergency, "from now on", MLFLOW_TRACKING_URI=uri))
             taken["mlflow"].append(_timed([sys.executable, "-c", "import mlflow"]))
             taken["help"].append(_timed([fds, "--help"]))

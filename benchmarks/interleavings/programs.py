@@ -30,7 +30,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 _WANTED = {
-    "_asked_version": "status",
+    "_checked": "status",
     "_mirror": "stage",
     "_defuse": "rollout",
     "look": "canary",

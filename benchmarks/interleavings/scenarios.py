@@ -39,7 +39,7 @@ OPERATIONS = (
 THREE = (Kind.PROMOTE, Kind.ADVANCE, Kind.ABORT, Kind.ROLLBACK)
 
 
-def request_of(kind: Kind, version: int) -> Request:
+def request_of(kind: Kind, version: int | None = None) -> Request:
     """A request; `version` is for the kinds that put a new version forward."""
     match kind:
         case Kind.START:

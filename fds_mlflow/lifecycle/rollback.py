@@ -10,6 +10,7 @@ from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.errors import FdsError, NotFoundError, UnservableError
 from fds_mlflow.lifecycle.reports import Candidate, Validation
+from fds_mlflow.lifecycle.validation import ValidationCheck
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 
@@ -57,7 +58,7 @@ class Rollback:
             if loads:
                 self._session.checks(version, None).require()
             else:
-                self._session.require_ready(version)
+                self._session.version(version).require_ready(self._session.name)
         except ModuleNotFoundError as error:
             raise UnservableError(
                 f"version {version} is the champion again; whether it serves cannot be tried here, where the Python"
@@ -108,8 +109,6 @@ class Rollback:
         """Whether the model can be rolled back to a version, with a warning where it is clearly worse."""
         view = self._session.look()
         loaded = self._session.checks(version, view.champion_alias, allow_new_columns=True)
-        from fds_mlflow.lifecycle.validation import ValidationCheck
-
         former = version in view.state.former
         detail = "a former champion by the history" if former else "never champion"
         fix = "" if former else "promote it (`fds promote MODEL VERSION`)"

@@ -139,15 +139,6 @@ class Session:
         """One version as the registry has it."""
         return self.store.version(self.name, number)
 
-    def require_ready(self, number: int) -> None:
-        """Refuse a version that may not get traffic because it is not READY.
-
-        Raises:
-            RefusedError: It is not READY.
-            NotFoundError: It does not exist.
-        """
-        self.version(number).require_ready(self.name)
-
     def versions(self) -> list[VersionView]:
         """All versions as the registry has them."""
         return list(self.store.versions(self.name))

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
+from fds_mlflow.registry.remote import RemoteStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
-    Latency,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -19,9 +19,8 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     VersionView,
     Write,
-    permission,
 )
-from fds_mlflow.runtime import mlflow_client, mlflow_server
+from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT, short_requests
 
 T = TypeVar("T")
@@ -31,7 +30,7 @@ SQLITE_BUSY = 20.0
 """Seconds a write to SQLite may wait for the lock: MLflow sets this as `PRAGMA busy_timeout`."""
 
 
-class MlflowStore:
+class MlflowStore(RemoteStore):
     """A registry behind MLflow's client.
 
     Args:
@@ -41,19 +40,8 @@ class MlflowStore:
 
     def __init__(self, registry_uri: str | None = None, tracking_uri: str | None = None) -> None:
         self._client = mlflow_client.client(tracking_uri, registry_uri, timeout=SQLITE_BUSY)
-        self.uri: str = str(self._client._registry_uri)
+        super().__init__(str(self._client._registry_uri))
         self.write_limit = SQLITE_BUSY if self.uri.startswith("sqlite") else HTTP_TIMEOUT
-        self._latency = Latency()
-
-    @property
-    def latency(self) -> float:
-        """Seconds that the last calls took, on average."""
-        return self._latency.mean
-
-    @property
-    def user(self) -> str | None:
-        """Whose credentials are sent to a server, if any; nobody signs in to a database's file."""
-        return mlflow_server.signed_in_as(self.uri) if self.uri.startswith("http") else None
 
     @cached_property
     def holds_tags(self) -> bool:
@@ -168,12 +156,11 @@ class MlflowStore:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with short_requests(), self._latency.measured():
+            with short_requests(), self._measured():
                 return call()
         # ValueError: no answer of MLflow's; NotImplementedError: a store that has no tags, or no stages.
         except (MlflowException, SQLAlchemyError, OSError, ValueError, NotImplementedError) as error:
-            about, needs = f"model {model!r}", permission(write)
-            raise mlflow_client.translated(error, self.uri, about=about, user=self.user, needs=needs) from None
+            raise self._translated(error, model, write) from None
 
 
 def _delete_tag(client: Any, model: str, name: str) -> None:

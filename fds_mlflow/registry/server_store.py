@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from fds_mlflow.registry.remote import RemoteStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
-    Latency,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -18,14 +18,13 @@ from fds_mlflow.registry.store import (
     SetVersionTag,
     VersionView,
     Write,
-    permission,
 )
-from fds_mlflow.runtime import mlflow_client, mlflow_server
+from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
 from fds_mlflow.runtime.mlflow_server import Server, ServerError
 
 
-class ServerStore:
+class ServerStore(RemoteStore):
     """A registry behind an MLflow server.
 
     Args:
@@ -36,19 +35,8 @@ class ServerStore:
     holds_tags = True
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        super().__init__(uri)
         self._server = Server(uri, timeout=HTTP_TIMEOUT)
-        self._latency = Latency()
-
-    @property
-    def latency(self) -> float:
-        """Seconds that the last calls took, on average."""
-        return self._latency.mean
-
-    @property
-    def user(self) -> str | None:
-        """Whose credentials are sent, if any."""
-        return mlflow_server.signed_in_as(self.uri)
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
@@ -117,7 +105,7 @@ class ServerStore:
                 return
 
     def _call(self, method: str, endpoint: str, **values: Any) -> dict[str, Any]:
-        with self._latency.measured():
+        with self._measured():
             return self._server.call(method, endpoint, **values)
 
     @contextmanager
@@ -126,8 +114,7 @@ class ServerStore:
         try:
             yield
         except (ServerError, OSError, LookupError, TypeError, ValueError) as error:
-            about, needs = f"model {model!r}", permission(write)
-            raise mlflow_client.translated(error, self.uri, about=about, user=self.user, needs=needs) from None
+            raise self._translated(error, model, write) from None
 
 
 def _tags(found: dict[str, Any]) -> dict[str, str]:

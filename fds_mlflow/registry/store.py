@@ -6,10 +6,7 @@ Each call of the port is one call to MLflow, and one step of every proof about i
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,13 +63,6 @@ class SetStage:
 
 
 Write = SetAlias | DeleteAlias | SetModelTag | DeleteModelTag | SetVersionTag | SetStage
-
-
-def permission(write: Write | None) -> str:
-    """What a user needs on the registered model, as MLflow's servers call it, for a write, or to read (None)."""
-    if write is None:
-        return "READ"
-    return "MANAGE" if isinstance(write, DeleteAlias) else "EDIT"
 
 
 @dataclass(frozen=True)
@@ -138,25 +128,6 @@ class VersionView:
         told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
         told += f" {self.tags[SCORE]}" if SCORE in self.tags else ""
         return hashlib.sha256(told.encode()).hexdigest()[:12]
-
-
-class Latency:
-    """How long a registry's calls take: those that succeed, since one that fails says how long it was waited for."""
-
-    def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=8)
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Measure one call."""
-        began = time.monotonic()
-        yield
-        self._last.append(time.monotonic() - began)
-
-    @property
-    def mean(self) -> float:
-        """Seconds that the last calls took, on average; 0 before the first."""
-        return sum(self._last) / len(self._last) if self._last else 0.0
 
 
 class RegistryStore(Protocol):

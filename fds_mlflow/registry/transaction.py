@@ -20,7 +20,7 @@ from fds_mlflow.registry import packing, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
 from fds_mlflow.registry.history import in_flight
 from fds_mlflow.registry.settlement import Settlement
-from fds_mlflow.registry.store import SetModelTag, VersionView, Write
+from fds_mlflow.registry.store import SetModelTag, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
 from fds_mlflow.runtime.clock import Clock
@@ -192,13 +192,12 @@ class Transactions(Settlement):
         version, canary = target.version, view.canary
         # An emergency asks nothing before it moves the alias, and an abort takes no version anywhere.
         if version is not None and kind not in (Kind.EMERGENCY, Kind.ABORT):
-            there = canary if canary and canary.version == version else self._asked_version(model, version)
+            there = canary if canary and canary.version == version else None
+            if there is None:
+                there = self._patiently(lambda: self.store.version(model, version))
             if kind is not Kind.RETIRE:
                 there.require_ready(model)
         return target if check is None else check(view, target)
-
-    def _asked_version(self, model: str, version: int) -> VersionView:
-        return self._patiently(lambda: self.store.version(model, version))
 
     def _event(self, view: View, request: Request, target: Target, actor: str, reason: str) -> Event:
         about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE, Kind.RENAME)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.requests import STORIES, Counted, Story, _request, counted
+from benchmarks.interleavings.scenarios import request_of
+from benchmarks.requests import STORIES, Counted, Story, counted
 from fds_mlflow import ManagedModel
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.errors import RefusedError
@@ -40,13 +41,13 @@ def on_twin(story: Story) -> Counted:
     """As `counted`, in memory."""
     world = World()
     for kind, version in story.before:
-        world.process().run(MODEL, _request(kind, version), actor="ann", reason="set up")
+        world.process().run(MODEL, request_of(kind, version), actor="ann", reason="set up")
     store = world.watched()
     asked: list[type | None] = []
     store.on_call = lambda _number, write: asked.append(None if write is None else type(write))
     done = world.process(store).run(
         MODEL,
-        _request(story.kind, story.version),
+        request_of(story.kind, story.version),
         actor="bob",
         reason="counted",
         take_over=story.kind is Kind.EMERGENCY,
@@ -123,9 +124,9 @@ def test_operations_succeed_where_each_request_hashes_a_password(signed_in: Serv
     model = _model(signed_in, "fraud", actor="ann")
     run = model.session.run
     for kind, version in ((Kind.PROMOTE, 1), (Kind.PROMOTE, 2), (Kind.START, 3), (Kind.ADVANCE, None)):
-        run(_request(kind, version), "go on")
+        run(request_of(kind, version), "go on")
     moved: list[int] = []
-    run(_request(Kind.EMERGENCY), "alarm", take_over=True, on_moved=moved.append)
+    run(request_of(Kind.EMERGENCY), "alarm", take_over=True, on_moved=moved.append)
     assert moved == [1]
     events = model.history()
     assert [event.kind for event in events] == [Kind.EMERGENCY, Kind.ADVANCE, Kind.START, Kind.PROMOTE, Kind.PROMOTE]
@@ -142,7 +143,7 @@ def test_who_lacks_a_permission_is_told_which(signed_in: Server, monkeypatch: py
     AuthServiceClient(signed_in.url).create_user("reader", "a-password-of-sixteen")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
     with pytest.raises(RefusedError, match="permission denied: reader") as error:
-        _model(signed_in, "returns").session.run(_request(Kind.PROMOTE, 1), "try")
+        _model(signed_in, "returns").session.run(request_of(Kind.PROMOTE, 1), "try")
     assert "EDIT" in error.value.fix
     assert dict(connect(signed_in.url, signed_in.url).read("returns").tags) == {}
 

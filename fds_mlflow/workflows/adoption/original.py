@@ -107,10 +107,7 @@ def tagged(session: Session, tag: str, uri: str) -> VersionView | None:
 
 def _of_version(session: Session, name: str, number: int) -> Original:
     view = session.store.version(name, number)
-    if not view.ready:
-        raise RefusedError(
-            f"version {number} of {name!r} is {view.status}, not READY", fix="wait until its registration has ended"
-        )
+    view.require_ready(name)
     uri = f"models:/{name}/{number}"
     folder, loaded = _loaded(session, uri, (name, number))
     if name == session.name:
