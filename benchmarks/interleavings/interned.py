@@ -14,7 +14,6 @@ from unittest.mock import patch
 from fds_mlflow.core.lifecycle import state as folded
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.registry import exclusion, tags
-from fds_mlflow.registry import history as histories
 from fds_mlflow.registry.history import History, in_flight
 from fds_mlflow.registry.memory import MemoryModel, MemoryStore, MemoryVersion
 from fds_mlflow.registry.store import ModelView, VersionView, Write
@@ -70,7 +69,6 @@ def quick_reading(*, failures: bool = False) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(exclusion, "read_history", history))
-        stack.enter_context(patch.object(histories, "decode_intent", lru_cache(maxsize=None)(tags.decode_intent)))
         for name in ("encode_intent", "encode_rollout", "decode_rollout", "event_tag"):
             stack.enter_context(patch.object(tags, name, lru_cache(maxsize=None)(getattr(tags, name))))
         stack.enter_context(patch.object(exclusion, "fold", folding))
@@ -125,6 +123,8 @@ class Registry:
     def crowded(self, number: int, letter: str, tick: float) -> tuple[ModelView, int] | None:
         """What a process sees that may not go on because of a live intent of somebody else: nothing but the intents.
 
+        And the events with the plans that these name, without which they could not be read.
+
         Args:
             number: The state.
             letter: Marks the process.
@@ -133,10 +133,11 @@ class Registry:
         names = tuple(name for name in self.views[number].tags if name.startswith("fds.intent."))
         if not any(name[13] != letter and tick - born(name[11:]) < LIFETIME for name in names):
             return None
+        there = self.views[number].tags
+        names += tuple(name for name, value in there.items() if name not in names and '"plan":' in value)
         view = self._crowds.get(names)
         if view is None:
-            given = {name: self.views[number].tags[name] for name in names}
-            view = self._crowds.setdefault(names, ModelView({}, _Tags(given)))
+            view = self._crowds[names] = ModelView({}, _Tags({name: there[name] for name in names}))
         return view, id(view)
 
     def _perform(self, number: int, call: Read | Write) -> tuple[int, Any, Any]:

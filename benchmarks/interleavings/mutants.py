@@ -18,7 +18,7 @@ from fds_mlflow.core.routing.routing import RoutingTable, effective_rollout
 from fds_mlflow.errors import OutcomeUnknownError, UnavailableError
 from fds_mlflow.registry import aliases, exclusion, tags, writes
 from fds_mlflow.registry.aliases import Aliases
-from fds_mlflow.registry.history import History, decode_pack, in_flight, numbered
+from fds_mlflow.registry.history import History, in_flight, numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, RegistryStore, Write
 from fds_mlflow.registry.tags import Intent, Precondition
 from fds_mlflow.registry.transaction import Transactions
@@ -172,8 +172,7 @@ def _doubles_kept() -> AbstractContextManager[object]:
 
     def history(given: Mapping[str, str]) -> History:
         found = real(given)
-        packs = [decode_pack(value) for name, value in given.items() if tags.PACK_NAME.fullmatch(name)]
-        events = [*(event for pack in packs for event in pack), *found.loose.values()]
+        events = [*(event for pack in found.packs.values() for event in pack), *found.loose.values()]
         return replace(found, events=tuple(sorted(events, key=lambda e: (e.sequence, e.operation))))
 
     return patch.object(exclusion, "read_history", history)

@@ -89,6 +89,7 @@ class CanaryStatus:
         canary: The canary's outcomes in this step.
         verdicts: The split's first, then one per guardrail.
         recommendation: What the controller would do.
+        warnings: Out-of-band changes by which nobody judges.
     """
 
     rollout: Rollout
@@ -96,6 +97,7 @@ class CanaryStatus:
     canary: Tally
     verdicts: tuple[Verdict, ...]
     recommendation: Recommendation
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,11 @@ class Rollback:
         """
         check = self._session.validated(allow_new_columns=True) if validate else None
         result = self._session.run(Request(Kind.EMERGENCY), reason, check, take_over=True, on_moved=on_moved)
-        if not validate and result.event is not None and result.event.to_version is not None:
+        if result.event is None or result.event.to_version is None:
+            return result
+        if not validate:
             self._confirm(result.event.to_version, loads=validate is None)
-        return result
+        return replace(result, warnings=tuple(self._doubts(result.event.to_version)))
 
     def _confirm(self, version: int, *, loads: bool) -> None:
         """Say loudly that the version to which the champion has moved may not serve."""
@@ -72,6 +75,22 @@ class Rollback:
                 f"version {version} is the champion again, but {error.what}",
                 fix=again if following is not None else "promote another version (`fds promote MODEL VERSION`)",
             ) from error
+
+    def _doubts(self, version: int) -> list[str]:
+        """What is worth knowing about an emergency that has moved the champion to a version."""
+        try:
+            view = self._session.look()
+        except FdsError as error:
+            return [f"the model could not be read again: {error.what}"]
+        events = [e for e in view.history.events if e.outcome is Ending.DONE and e.to_version == version]
+        doubts = []
+        if not any(event.kind in MOVES_CHAMPION - {Kind.EMERGENCY} for event in events):
+            doubts.append(f"version {version} had become champion by an out-of-band change: no operation promoted it")
+        if view.history.intents:
+            doubts.append(f"{len(view.history.intents)} operations in flight are left for the next one to settle")
+        if view.unnamed is not None:
+            doubts.append(f"{view.unnamed.what}: the alias that has moved is {view.names.champion}, by the history")
+        return doubts
 
     def to(self, version: int, *, reason: str) -> Result:
         """Roll back to a given former champion; ends an active rollout.

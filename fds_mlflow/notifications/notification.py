@@ -37,6 +37,6 @@ class Notification:
 
 def of_event(model: str, event: Event) -> Notification:
     """An event of a model's lifecycle; its operation is the id, its values are those of `history export`."""
-    from fds_mlflow.registry.tags import export_line
+    from fds_mlflow.registry.records import export_line
 
     return Notification(event.operation, f"lifecycle.{event.kind.value}", event.time, model, export_line(event))

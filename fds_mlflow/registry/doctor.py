@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from fds_mlflow.core.lifecycle.events import Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage
@@ -20,7 +21,7 @@ from fds_mlflow.registry.store import (
     VersionView,
     Write,
 )
-from fds_mlflow.registry.view import View, difference
+from fds_mlflow.registry.view import View, difference, edits
 
 
 class Severity(StrEnum):
@@ -95,6 +96,10 @@ def slow_login(latency: float, user: str | None) -> list[Finding]:
 
 def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
     found = []
+    if view.unnamed is not None:
+        means = "routers that run keep to the names they know, and operations stop; an emergency goes by the history's"
+        fix = f"{view.unnamed.fix}; the history says {view.names.champion} and {view.names.canary}"
+        found.append(Finding(Severity.DANGER, view.unnamed.what, means, fix))
     if not view.agrees:
         means = "routing follows the aliases already; the history does not tell why"
         found.append(Finding(Severity.WARNING, difference(view), means, BY_FIX))
@@ -179,6 +184,10 @@ def _rollouts(view: View, versions: dict[int, VersionView]) -> list[Finding]:
                     "start a new rollout, which writes the tag anew",
                 )
             )
+        elif named == view.edited and view.rollout is not None and version.version == view.canary_alias:
+            means = "an out-of-band change: judging goes on by the plan that the history has"
+            tag = SetVersionTag(version.version, tags.ROLLOUT, tags.encode_rollout(view.rollout))
+            found.append(Finding(Severity.WARNING, edits(view.edited, view.rollout), means, BY_FIX, (tag,)))
         elif named.active and named != view.rollout:
             found.append(_stale_rollout(version.version, named))
     return found
@@ -215,15 +224,16 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
     found = []
     events = view.history.events
     for number, same in doubles(events).items():
-        names = ", ".join(event.operation for event in same)
+        names = _some(event.operation for event in same)
         means = "two operations were recorded at once; both are kept, in order of operation"
         found.append(
             Finding(Severity.WARNING, f"{len(same)} events have the sequence {number}: {names}", means, BY_HAND)
         )
-    numbers = {event.sequence for event in events}
-    missing = sorted(set(range(1, view.history.last[0] + 1)) - numbers)
-    if missing:
-        what = f"{len(missing)} events are missing from the history: {', '.join(map(str, missing[:10]))}"
+    gaps = _gaps(sorted({event.sequence for event in events}))
+    if gaps:
+        missing = sum(last - first + 1 for first, last in gaps)
+        ranges = [f"{first}" if first == last else f"{first} to {last}" for first, last in gaps]
+        what = f"{missing} events are missing from the history: {_some(ranges)}"
         means = "their tags were deleted or made unreadable by hand"
         found.append(
             Finding(Severity.WARNING, what, means, "import them from a backup (`fds history import MODEL FILE`)")
@@ -232,17 +242,29 @@ def _history(view: View, versions: dict[int, VersionView]) -> list[Finding]:
         if tags.is_intent(name):
             found.append(_unreadable_intent(view, name))
             continue
-        means = "its event does not count; it is left where it is"
-        found.append(Finding(Severity.WARNING, f"the tag {name} cannot be parsed", means, "restore its value"))
+        means = f"its event does not count, and it is left where it is: {view.history.why[name]}"
+        fix = f"restore its value, or remove it: mlflow.MlflowClient().delete_registered_model_tag(MODEL, {name!r})"
+        found.append(Finding(Severity.WARNING, f"the tag {name} cannot be parsed", means, fix))
     named = {v for e in events for v in (e.from_version, e.to_version) if v is not None}
     gone = sorted(named - set(versions))
     if gone:
-        what = f"the history names versions that do not exist any more: {', '.join(map(str, gone))}"
+        what = f"the history names versions that do not exist any more: {_some(map(str, gone))}"
         found.append(Finding(Severity.NOTE, what, "they cannot be rolled back to", "nothing to do"))
     if len(view.history.loose) > tags.LOOSE:
         what = f"{len(view.history.loose)} events have a tag of their own, more than {tags.LOOSE}"
         found.append(Finding(Severity.NOTE, what, "every tag slows every write to the model", BY_FIX))
     return found
+
+
+def _gaps(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of the numbers that lie between those of events, from 1."""
+    return [(one + 1, other - 1) for one, other in pairwise((0, *numbers)) if other - one > 1]
+
+
+def _some(told: Iterable[str]) -> str:
+    """The first ten, and how many more there are."""
+    listed = list(told)
+    return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
 
 
 def _unreadable_intent(view: View, name: str) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from fds_mlflow.registry.tags import UNREADABLE, text_of
+from fds_mlflow.registry.grammar import UNREADABLE, text
 
 TRAINING = "fds.warnings"
 ADOPTION = "fds.adopted_warnings"
@@ -21,7 +21,7 @@ def warnings_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     found: list[str] = []
     for name in (TRAINING, ADOPTION):
         try:
-            found += [text_of(one) for one in json.loads(tags.get(name, "[]")) or ()]
+            found += [text(one) for one in json.loads(tags.get(name, "[]")) or ()]
         except UNREADABLE:
             found.append(tags[name])
     return tuple(found)

@@ -8,18 +8,19 @@ long before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from fds_mlflow.core.lifecycle.events import AliasNames, Event
+from fds_mlflow.core.lifecycle.events import AliasNames, Ending, Event
 from fds_mlflow.core.lifecycle.state import fold
 from fds_mlflow.core.routing.routing import effective_rollout
 from fds_mlflow.errors import (
+    ConfigError,
     ConflictError,
     FdsError,
     NotFoundError,
@@ -99,7 +100,8 @@ class Exclusion:
     def look(self, model: str) -> View:
         """Read the model as it is now."""
         live = self._patiently(lambda: self.store.read(model))
-        names = alias_names.decode(live.tags)
+        history = read_history(live.tags)
+        names, unnamed = _named(live.tags, history)
         canary_alias = live.aliases.get(names.canary)
         canary = None
         if canary_alias is not None:
@@ -107,16 +109,23 @@ class Exclusion:
                 canary = self._patiently(lambda: self.store.version(model, canary_alias))
             except NotFoundError:
                 canary = None  # deleted; its alias went with it, or dangles
-        history = read_history(live.tags)
-        rollout = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
+        named = tags.decode_rollout(canary.tags.get(tags.ROLLOUT)) if canary else None
+        rollout = effective_rollout(live.aliases.get(names.champion), canary_alias, named)
+        recorded = None if rollout is None else history.rollout(rollout.id)
+        edited = None
+        if rollout is not None and recorded is not None:
+            told = replace(rollout, plan=recorded.plan, is_watch=recorded.is_watch, plan_digest=recorded.plan_digest)
+            rollout, edited = told, rollout if rollout != told else None
         self._observe(model, history)
         return View(
             model=live,
             history=history,
             state=fold(history.events),
             canary=canary,
-            rollout=effective_rollout(live.aliases.get(names.champion), canary_alias, rollout),
+            rollout=rollout,
+            edited=edited,
             names=names,
+            unnamed=unnamed,
         )
 
     def _until_done(self, attempt: Callable[[], T | None], patience: float | None) -> T:
@@ -295,6 +304,15 @@ class Exclusion:
             sleep=self.clock.sleep,
             reraise=True,
         )(call)
+
+
+def _named(model_tags: Mapping[str, str], history: History) -> tuple[AliasNames, ConfigError | None]:
+    """What the two aliases are called, and what is wrong with the tag that says so: then the history says it."""
+    try:
+        return alias_names.decode(model_tags), None
+    except ConfigError as error:
+        renamed = [e.renaming for e in history.events if e.renaming is not None and e.outcome is Ending.DONE]
+        return renamed[-1].after if renamed else AliasNames(), error
 
 
 def interrupted(intent: Intent, error: FdsError) -> OutcomeUnknownError:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.history import History, decode_pack, pack
+from fds_mlflow.registry.history import History, Pack, pack
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
 
 
@@ -22,32 +22,32 @@ def due(history: History) -> list[Write]:
     loose = [event for event in history.loose.values() if (event.operation, event.kind) not in history.packed]
     old = loose[: -tags.KEEP_LOOSE] if len(loose) > tags.LOOSE else []
     written = _filled(history.packs, old) if old else {}
-    made = {name: tuple(decode_pack(value)) for name, value in written.items()}
+    made = {name: pack.events for name, pack in written.items()}
     if any(event not in made[name] for name in made for event in history.packs.get(name, ())):
         return []  # somebody has named a pack out of band so that the new one would replace it
     packed = {*history.packed, *((e.operation, e.kind) for events in made.values() for e in events)}
     doubles = [name for name, event in history.loose.items() if (event.operation, event.kind) in packed]
     superfluous = (*_contained({**history.packs, **made}), *doubles)
     return [
-        *(SetModelTag(name, value) for name, value in written.items()),
+        *(SetModelTag(name, pack.value) for name, pack in written.items()),
         *(DeleteModelTag(name) for name in superfluous),
     ]
 
 
-def _filled(packs: Mapping[str, tuple[Event, ...]], old: Sequence[Event]) -> dict[str, str]:
+def _filled(packs: Mapping[str, tuple[Event, ...]], old: Sequence[Event]) -> dict[str, Pack]:
     """New packs by name that hold the events, the first of them together with those of the newest pack, if it grows."""
-    made: dict[str, str] = {}
+    made: dict[str, Pack] = {}
     newest = max(packs.values(), key=lambda events: events[-1].sequence, default=())
     if newest and newest[-1].sequence < old[0].sequence:
-        name, value, looked = pack([*newest, *old])
-        if looked > len(newest):
-            made[name] = value
-            old = old[looked - len(newest) :]
+        longer = pack([*newest, *old])
+        if longer.looked > len(newest):
+            made[longer.name] = longer
+            old = old[longer.looked - len(newest) :]
     while old:
-        name, value, looked = pack(old)
-        if name:
-            made[name] = value
-        old = old[looked:]
+        packed = pack(old)
+        if packed.name:
+            made[packed.name] = packed
+        old = old[packed.looked :]
     return made
 
 

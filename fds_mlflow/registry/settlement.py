@@ -77,6 +77,9 @@ class Settlement(Exclusion):
         """What follows an event that decides by itself: stages, and what an out-of-band change left of a rollout."""
         if event.kind is Kind.ADOPT:
             self._defuse(model, turn, event, RolloutStatus.OVERTAKEN)
+            if view.edited is not None and view.rollout is not None:
+                tag = SetVersionTag(view.rollout.canary, tags.ROLLOUT, tags.encode_rollout(view.rollout))
+                self._write_if_there(model, turn, tag)
             if view.canary_alias is not None and view.rollout is None:
                 # It takes no traffic, and an out-of-band move of the champion back must not wake it.
                 self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
@@ -129,13 +132,21 @@ class Settlement(Exclusion):
 
     # --- settling, adopting, taking over, packing ----------------------------------------------------------
 
-    def _housekeep(self, model: str, view: View, actor: str, *, adopt: bool = True) -> bool:
-        """Settle one dead intent, or adopt an out-of-band change; whether there was anything of the kind."""
+    def _housekeep(self, model: str, view: View, actor: str, *, adopt: bool = True, urgent: bool = False) -> bool:
+        """Settle one dead intent, or adopt an out-of-band change; whether there was anything of the kind.
+
+        Args:
+            model: Registered model.
+            view: The model as it is.
+            actor: Who asks.
+            adopt: Take out-of-band changes into the history.
+            urgent: But not one of a plan, which changes neither who serves nor how much.
+        """
         dead = [intent for intent in view.history.intents if self._is_dead(model, intent)]
         if dead:
             self._settle(model, view, writes.first_to_settle(view, dead), actor)
             return True
-        if adopt and not view.agrees:
+        if adopt and (not view.agrees or (view.edited is not None and not urgent)):
             self._operate(model, view, self._adoption(view, actor))
             return True
         return False

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import Any
 
 import xxhash
 
-from fds_mlflow.core.keys import Spelling
-from fds_mlflow.core.lifecycle.decision import decision, ended, who
-from fds_mlflow.core.lifecycle.events import (
-    Basis,
-    Ending,
-    Event,
-    Kind,
-    Renaming,
-    Role,
-    Rollout,
-    RolloutStatus,
+from fds_mlflow.core.lifecycle.decision import decision, who
+from fds_mlflow.core.lifecycle.events import Event, Role, Rollout
+from fds_mlflow.registry import grammar
+from fds_mlflow.registry.grammar import UNREADABLE, dump
+from fds_mlflow.registry.records import (
+    Plans,
+    decode_event,
+    decode_rollout_values,
+    event_values,
+    isoformat,
+    rollout_values,
 )
-from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.core.weight import to_basis_points, to_percent
-from fds_mlflow.errors import ConfigError
-from fds_mlflow.registry import alias_names
+from fds_mlflow.registry.texts import MAX_ACTOR
 
 CHAMPION = Role.CHAMPION
 CANARY = Role.CANARY
@@ -43,9 +37,8 @@ WRAPS = "fds.wraps"  # what was adopted as this version, which wraps a copy of i
 ALGORITHM = "fds.algorithm"
 DIGEST = "fds.digest"
 
-MAX_VALUE = 4_900
-"""Characters one tag may hold. MLflow's own column holds 5,000 on PostgreSQL; SQLite would let longer ones pass."""
-
+MAX_SEQUENCE = 10**15 - 1
+"""Highest number of an event that a tag's name has room for."""
 MAX_LIFETIME = 600.0
 """Seconds an intent may live at most, whatever its tag says: a wrong number must not hold a model for ever."""
 LOOSE = 64
@@ -53,15 +46,9 @@ LOOSE = 64
 KEEP_LOOSE = 32
 """Newest events that stay loose when the older ones are packed."""
 
-UNREADABLE = (
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
-    *(ConfigError, zlib.error),
-)
-"""What reading a value can raise that an out-of-band change has made unreadable."""
-
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
-EVENT_NAME = re.compile(rf"fds\.event\.(\d{{8,}})\.({_ULID})")
-PACK_NAME = re.compile(r"fds\.events\.(\d{8,})-(\d{8,})")
+EVENT_NAME = re.compile(rf"fds\.event\.(\d{{8,15}})\.({_ULID})")
+PACK_NAME = re.compile(r"fds\.events\.(\d{8,15})-(\d{8,15})")
 INTENT_NAME = re.compile(rf"fds\.intent\.({_ULID})")
 
 
@@ -112,7 +99,7 @@ def event_tag(event: Event) -> tuple[str, str]:
     Raises:
         ConfigError: The value would be longer than a tag may be.
     """
-    return f"fds.event.{event.sequence:08d}.{event.operation}", _fits(dump(event_values(event)), "the event")
+    return f"fds.event.{event.sequence:08d}.{event.operation}", grammar.fits(dump(event_values(event)), "the event")
 
 
 def intent_name(operation: str) -> str:
@@ -139,7 +126,7 @@ def encode_intent(intent: Intent) -> str:
     """
     values: dict[str, Any] = {
         "actor": intent.actor,
-        "time": _time(intent.time),
+        "time": isoformat(intent.time),
         "found": {
             "champion": intent.found.champion,
             "canary": intent.found.canary,
@@ -153,25 +140,23 @@ def encode_intent(intent: Intent) -> str:
         values["lifetime"] = intent.lifetime
     if intent.event is not None:
         values["event"] = event_values(intent.event)
-    return _fits(dump(values), "the intent")
+    return grammar.fits(dump(values), "the intent")
 
 
-def decode_intent(operation: str, value: str) -> Intent:
-    """Read an intent's tag."""
-    values = json.loads(value)
-    found = values["found"]
-    event = values.get("event")
+def decode_intent(operation: str, values: Mapping[str, Any], plans: Plans) -> Intent:
+    """Read an intent's values; raises one of `UNREADABLE` where they break a bound. Arguments as of `decode_event`."""
+    found, event, (last, by) = values["found"], values.get("event"), values["found"]["last"]
     return Intent(
         id=operation,
-        actor=text_of(values["actor"]),
+        actor=grammar.text(values["actor"], MAX_ACTOR),
         found=Precondition(
-            champion=_version(found["champion"]),
-            canary=_version(found["canary"]),
-            last=(int(found["last"][0]), str(found["last"][1])),
-            rollout=found["rollout"],
+            champion=grammar.maybe_version(found["champion"]),
+            canary=grammar.maybe_version(found["canary"]),
+            last=(grammar.whole(last, 0, MAX_SEQUENCE), grammar.text(by, grammar.MAX_ID)),
+            rollout=grammar.text(found["rollout"], grammar.MAX_ID),
         ),
-        event=None if event is None else decode_event(event, 0, operation),
-        time=_moment(values["time"]),
+        event=None if event is None else decode_event(event, 0, operation, plans),
+        time=grammar.moment(values["time"]),
         take_over=bool(values.get("take_over", False)),
         lifetime=_lifetime(values.get("lifetime")),
     )
@@ -188,7 +173,7 @@ def encode_rollout(rollout: Rollout, end: Event | None = None) -> str:
         ConfigError: The value would be longer than a tag may be.
     """
     said = {} if end is None else {"decision": decision(end), "by": who(end)}
-    return _fits(dump(said | _rollout_values(rollout)), "the rollout's plan")
+    return grammar.fits(dump(said | rollout_values(rollout)), "the rollout's plan")
 
 
 def decode_rollout(value: str | None) -> Rollout | None:
@@ -196,17 +181,9 @@ def decode_rollout(value: str | None) -> Rollout | None:
     if value is None:
         return None
     try:
-        return _rollout(json.loads(value))
+        return decode_rollout_values(grammar.parse(value), {})
     except UNREADABLE:
         return None
-
-
-def _renaming(values: Any) -> Renaming | None:
-    if values is None:
-        return None
-    return Renaming(
-        alias_names.of_values(values["before"]), alias_names.of_values(values["after"]), bool(values["creates"])
-    )
 
 
 def threshold_fix(version: int, model: str = "MODEL") -> str:
@@ -231,165 +208,9 @@ def digest(value: str | None) -> str:
     return "" if value is None else xxhash.xxh3_64_hexdigest(value.encode(errors="surrogatepass"))
 
 
-def export_line(event: Event) -> dict[str, Any]:
-    """An event as plain values, for JSON output; what ended a rollout also says what was decided."""
-    decided = ended(event)
-    said = {} if decided is None else {"decision": decided.value}
-    return {"sequence": event.sequence, "operation": event.operation, **event_values(event), **said}
-
-
-def import_line(values: Mapping[str, Any]) -> Event:
-    """Read an event that `export_line` wrote."""
-    return decode_event(values, int(values["sequence"]), str(values["operation"]))
-
-
-def event_values(event: Event) -> dict[str, Any]:
-    """An event as plain values, without its place in the history."""
-    values: dict[str, Any] = {
-        "kind": event.kind.value,
-        "from": event.from_version,
-        "to": event.to_version,
-        "actor": event.actor,
-        "reason": event.reason,
-        "time": _time(event.time),
-        "outcome": event.outcome.value,
-    }
-    if event.rollout is not None:
-        values["rollout"] = _rollout_values(event.rollout)
-    if event.forced:
-        values["forced"] = True
-    if event.basis is not None:
-        values["basis"] = event.basis.to_dict()
-    if event.renaming is not None:
-        names = {"before": vars(event.renaming.before), "after": vars(event.renaming.after)}
-        values["renaming"] = {**names, "creates": event.renaming.creates}
-    if event.signed_in:
-        values["signed_in"] = True
-    return values
-
-
-def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
-    """Read what `event_values` wrote."""
-    rollout, basis = values.get("rollout"), values.get("basis")
-    return Event(
-        sequence=sequence,
-        operation=operation,
-        kind=Kind(values["kind"]),
-        actor=text_of(values["actor"]),
-        reason=text_of(values["reason"]),
-        time=_moment(values["time"]),
-        from_version=_version(values["from"]),
-        to_version=_version(values["to"]),
-        rollout=None if rollout is None else _rollout(rollout),
-        outcome=Ending(values["outcome"]),
-        forced=bool(values.get("forced", False)),
-        basis=None if basis is None else Basis.from_dict(basis),
-        renaming=_renaming(values.get("renaming")),
-        signed_in=bool(values.get("signed_in", False)),
-    )
-
-
-def text_of(value: Any) -> str:
-    """A value that must be a text.
-
-    Raises:
-        TypeError: It is none.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _version(value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"{value!r} is no version")
-    return value
-
-
 def _lifetime(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not float(value) > 0:
-        raise TypeError(f"{value!r} is no lifetime")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise TypeError(f"{value!r:.100} is no lifetime")
     return min(float(value), MAX_LIFETIME)
-
-
-def _moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(text_of(value))
-    if moment.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone")
-    return moment.astimezone(UTC)
-
-
-def _encodable(value: Any) -> str:
-    """A text that can be hashed and written again: no lone surrogates."""
-    text_of(value).encode()
-    return str(value)
-
-
-def _rollout_values(rollout: Rollout) -> dict[str, Any]:
-    return {
-        "id": rollout.id,
-        "champion": rollout.champion,
-        "canary": rollout.canary,
-        "weight": rollout.weight,
-        "step": rollout.step,
-        "since": _time(rollout.since),
-        "status": rollout.status.value,
-        "plan": rollout.plan_values(),
-        # Rollouts of earlier releases say nothing, and stay as they were to the letter.
-        **({} if rollout.spelling is Spelling.BY_COLUMN else {"spelling": int(rollout.spelling)}),
-    }
-
-
-def _rollout(values: Mapping[str, Any]) -> Rollout:
-    weight = to_basis_points(to_percent(values["weight"]))
-    plan, is_watch = _plan(dump(values["plan"]))
-    return Rollout(
-        id=_encodable(values["id"]),
-        champion=int(values["champion"]),
-        canary=int(values["canary"]),
-        plan=plan,
-        weight=weight,
-        step=int(values["step"]),
-        since=_moment(values["since"]),
-        status=RolloutStatus(values["status"]),
-        spelling=Spelling(values.get("spelling", Spelling.BY_COLUMN)),
-        is_watch=is_watch,
-    )
-
-
-_GONE = frozenset({"min_success_rate", "max_success_drop"})
-"""What plans of older releases also had: a plain rule that nobody judges by any more."""
-
-
-@lru_cache(maxsize=256)
-def _plan(value: str) -> tuple[Plan, bool]:
-    """A plan from its JSON, and whether it is a watch's: all events of a rollout repeat it, and most share one."""
-    values = json.loads(value)
-    if not isinstance(values, dict):
-        raise TypeError(f"{value} is no plan")
-    is_watch = values.pop("control", False)  # no key of a plan: see `Rollout.plan_values`
-    if not isinstance(is_watch, bool):
-        raise TypeError(f"control is {is_watch!r}")
-    return Plan.from_dict({key: values[key] for key in values if key not in _GONE}), is_watch
-
-
-def _time(time: datetime) -> str:
-    if time.tzinfo is None:
-        raise TypeError("an event's time must be timezone-aware")
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def dump(values: Mapping[str, Any]) -> str:
-    """Compact JSON, as tags hold it."""
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
-
-
-def _fits(value: str, what: str) -> str:
-    if len(value) > MAX_VALUE:
-        raise ConfigError(
-            f"{what} takes {len(value):,} characters, more than the {MAX_VALUE:,} a registry tag may hold",
-            fix="shorten the reason or the plan",
-        )
-    return value

@@ -18,7 +18,7 @@ from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import packing, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
-from fds_mlflow.registry.history import in_flight
+from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.settlement import Settlement
 from fds_mlflow.registry.store import SetModelTag, Write
 from fds_mlflow.registry.tags import Intent
@@ -34,6 +34,9 @@ Check = Callable[[View, Target], Target]
 """Asked before anything is written: refuses by raising, or answers the target, marked where a guard was overridden."""
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 16
+"""Operations that an emergency went past and settles; any number of intents can be forged."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,22 @@ class Transactions(Settlement):
         """
         texts.checked_reason(reason)
         texts.checked_actor(actor)
-        gone: set[int] = set()  # former champions that an emergency found deleted
+        gone: set[int | None] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:
             view = self.look(model)
+            if view.unnamed is not None and not take_over:
+                raise view.unnamed
             living = self._living(model, view.history)
-            past = take_over and bool(living) and not any(intent.take_over for intent in living)
+            rival = next((intent for intent in living if intent.take_over), None)
+            past = take_over and rival is None and bool(view.history.intents)
             if living and not past:
-                raise BusyError(living[0])
-            if not past and self._housekeep(model, view, actor):
+                raise BusyError(rival or living[0])
+            if not past and self._housekeep(model, view, actor, urgent=take_over):
                 return None
             state = _without(gone, writes.as_live(view) if past else view.state)
+            if past:  # what is still in flight, or only claims to be, makes nobody a former champion
+                state = replace(state, former=tuple(v for v in state.former if v in view.state.champions))
             target = decide(state, request)
             require_reason(state, request, reason)
             if isinstance(target, Already):
@@ -115,8 +123,10 @@ class Transactions(Settlement):
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             except NotFoundError:
-                if not _passes_over(request, target.version, gone):
+                if request.kind is not Kind.EMERGENCY or target.version in gone:
                     raise
+                there = {version.version for version in self._patiently(lambda: self.store.versions(model))}
+                gone.update({target.version, *(version for version in state.former if version not in there)})
                 return None
             self._pack_soon(model, view, actor)
             return Result(done, said(done)) if done.outcome is Ending.DONE else None  # a take-over that was overtaken
@@ -221,7 +231,7 @@ class Transactions(Settlement):
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:
-        """Move the champion at once, past live operations; outlive them, reassert, then settle everything."""
+        """Move the champion at once, past operations in flight; outlive those that live, reassert, then settle them."""
         intent = Intent(
             event.operation, event.actor, view.found, event, self.clock.now(), take_over=True, lifetime=self.lifetime
         )
@@ -233,9 +243,7 @@ class Transactions(Settlement):
             raise TypeError("only an operation that moves the champion can take over")
         try:
             self._patiently(lambda: self.store.write(model, SetModelTag(tags.intent_name(intent.id), value)))
-            rivals = [i for i in in_flight(self.store.read(model).tags) if i.take_over and i.id != intent.id]
-            if rivals:
-                raise BusyError(rivals[0])
+            living = self._past(model, view, intent)
             turn.fresh = True
             for write in (*writes.before(view, event), point):
                 self._write(model, turn, write, decisive=write is point)
@@ -248,26 +256,53 @@ class Transactions(Settlement):
         if on_moved is not None:
             on_moved(target)
         try:
-            return self._outlive(model, intent, turn.began)
+            return self._outlive(model, intent, turn.began if living else float("-inf"))
         except OutcomeUnknownError:
             raise
         except FdsError as error:  # a conflict included: the champion has moved, whatever keeps that from the history
             raise interrupted(intent, error) from error
 
+    def _past(self, model: str, view: View, mine: Intent) -> bool:
+        """Whether an operation lives that a take-over goes past; who goes past the dead alone must find all as it was.
+
+        Raises:
+            BusyError: Another take-over lives, or something has changed.
+        """
+        if self._living(model, view.history):
+            others = self._living(model, read_history(self.store.read(model).tags), but=mine.id)
+        else:
+            again = self.look(model)
+            others = self._living(model, again.history, but=mine.id)
+            if not others and again.found != view.found:
+                raise BusyError(None)
+        rival = next((intent for intent in others if intent.take_over), None)
+        if rival is not None:
+            raise BusyError(rival)
+        return bool(others)
+
     def _outlive(self, model: str, mine: Intent, began: float) -> Event:
-        """Wait until every operation that a take-over went past is dead; then settle all of them, and oneself."""
+        """Wait until every operation that a take-over went past is dead; then settle them, and oneself."""
         while self.clock.monotonic() < began + self._lifetime_of(mine):
             self.clock.sleep(min(1.0, self._lifetime_of(mine) / 10))
             self.look(model)  # so that the others are seen to be dead
         self._seen[(model, mine.id)] = float("-inf")  # from here on a record to be settled, like any other
-        return self._until_done(lambda: self._conclude(model, mine), None)
+        settled: list[str] = []
+        return self._until_done(lambda: self._conclude(model, mine, settled), None)
 
-    def _conclude(self, model: str, mine: Intent) -> Event | None:
-        """One step towards the end of a take-over: settle the others, then reassert and record one's own."""
+    def _conclude(self, model: str, mine: Intent, settled: list[str]) -> Event | None:
+        """One step towards the end of a take-over: settle the others, then reassert and record one's own.
+
+        Args:
+            model: Registered model.
+            mine: The take-over's intent.
+            settled: Others that it has settled so far; once they are many, the rest waits for the next operation.
+        """
         view = self._look_alone(model)
         others = [intent for intent in view.history.intents if intent.id != mine.id]
-        if others:
-            self._settle(model, view, writes.first_to_settle(view, others), mine.actor)
+        if others and len(settled) < AT_ONCE:
+            other = writes.first_to_settle(view, others)
+            self._settle(model, view, other, mine.actor)
+            settled.append(other.id)
         elif any(intent.id == mine.id for intent in view.history.intents):
             self._settle(model, view, mine, mine.actor, reassert=True)
         else:
@@ -281,15 +316,7 @@ class Transactions(Settlement):
         return None
 
 
-def _passes_over(request: Request, version: int | None, gone: set[int]) -> bool:
-    """Whether an emergency goes on to the next former champion, now that this one is not found."""
-    if request.kind is not Kind.EMERGENCY or version is None or version in gone:
-        return False
-    gone.add(version)
-    return True
-
-
-def _without(gone: Collection[int], state: State) -> State:
+def _without(gone: Collection[int | None], state: State) -> State:
     """A state whose former champions are those that are still there."""
     return replace(state, former=tuple(v for v in state.former if v not in gone)) if gone else state
 

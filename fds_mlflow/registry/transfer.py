@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fds_mlflow.core.lifecycle.events import Event
@@ -11,14 +12,16 @@ from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.core.text.checks import check_keys
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.history import decode_pack, pack
+from fds_mlflow.registry.grammar import UNREADABLE
+from fds_mlflow.registry.history import pack
+from fds_mlflow.registry.records import export_line, import_line
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
 
 
 def dump(events: Sequence[Event]) -> list[str]:
     """One JSON object an event, in order of sequence."""
-    return [json.dumps(tags.export_line(event), ensure_ascii=False) for event in events]
+    return [json.dumps(export_line(event), ensure_ascii=False) for event in events]
 
 
 def parse(lines: Iterable[str]) -> list[Event]:
@@ -28,15 +31,16 @@ def parse(lines: Iterable[str]) -> list[Event]:
         DataError: A line cannot be parsed, has an unknown key or one twice, or the sequence has gaps or doubles; names
             the line.
     """
-    events = []
+    events: list[Event] = []
+    plans: set[tuple[str, str]] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             values = json.loads(line, object_pairs_hook=_once)
             _check_keys(values)
-            events.append(tags.import_line(values))
-        except tags.UNREADABLE as error:
+            events.append(_once_told(import_line(values), plans))
+        except UNREADABLE as error:
             said = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
             raise DataError(
                 f"line {number} is no exported event: {said}",
@@ -50,6 +54,16 @@ def parse(lines: Iterable[str]) -> list[Event]:
     if not events:
         raise DataError("there are no events to import", fix="use a file that `fds history export MODEL FILE` wrote")
     return events
+
+
+def _once_told(event: Event, plans: set[tuple[str, str]]) -> Event:
+    """An event without the plan that one before it holds: an export repeats it."""
+    if event.rollout is None:
+        return event
+    plan = (event.rollout.id, event.rollout.plan_digest)
+    told = plan in plans
+    plans.add(plan)
+    return replace(event, holds_plan=not told)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -71,9 +85,9 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 _EVENT = (
     *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
-    *("rollout", "forced", "basis", "decision", "renaming", "signed_in"),
+    *("rollout", "forced", "basis", "decision", "renaming", "signed_in", "later"),
 )
-_ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling")
+_ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling", "later")
 _BASIS = ("by", "pushed", "overall", "statuses", "keys", "labelled")
 
 
@@ -119,12 +133,10 @@ def _tags(events: Sequence[Event]) -> list[tuple[str, str]]:
     old = list(events[: -tags.KEEP_LOOSE])
     loose = list(events[-tags.KEEP_LOOSE :])
     while old:
-        name, value, looked = pack(old)
-        if name:
-            made.append((name, value))
-            packed = {event.operation for event in decode_pack(value)}
-            loose += [event for event in old[:looked] if event.operation not in packed]
-        else:
-            loose += old[:looked]
-        old = old[looked:]
+        packed = pack(old)
+        if packed.name:
+            made.append((packed.name, packed.value))
+        operations = {event.operation for event in packed.events}
+        loose += [event for event in old[: packed.looked] if event.operation not in operations]
+        old = old[packed.looked :]
     return made + [tags.event_tag(event) for event in loose]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fds_mlflow.core.lifecycle.events import AliasNames, Rollout
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.history import History
 from fds_mlflow.registry.store import ModelView, VersionView
@@ -22,8 +24,10 @@ class View:
         history: What the tags say.
         state: The history, folded.
         canary: The version the canary alias points at.
-        rollout: The rollout that takes traffic by the routing rule.
+        rollout: The rollout that takes traffic by the routing rule; its plan is the one that the history has for it.
+        edited: The same as its tag has it, where somebody has changed the plan there; judging goes by the history's.
         names: What the model's team calls the two aliases.
+        unnamed: Why the tag with these names does not count, where it is damaged: the names are those of the history.
     """
 
     model: ModelView
@@ -31,7 +35,9 @@ class View:
     state: State
     canary: VersionView | None
     rollout: Rollout | None
+    edited: Rollout | None
     names: AliasNames
+    unnamed: ConfigError | None = None
 
     @property
     def champion_alias(self) -> int | None:
@@ -66,11 +72,34 @@ def difference(view: View) -> str:
     if view.state.champion != view.champion_alias:
         parts.append(f"champion is {view.champion_alias} where the history says {view.state.champion}")
     if view.state.rollout != view.rollout:
-        parts.append(f"{_describe(view.rollout)} where the history says {_describe(view.state.rollout)}")
+        there, told = _described(view.rollout, view.state.rollout), _described(view.state.rollout, view.rollout)
+        parts.append(f"{there} where the history says {told}")
+    if view.edited is not None and view.rollout is not None:
+        parts.append(f"{edits(view.edited, view.rollout)}, by which nobody judges")
     return "changed outside: " + "; ".join(parts)
 
 
-def _describe(rollout: Rollout | None) -> str:
+def edits(edited: Rollout, recorded: Rollout) -> str:
+    """What a rollout's tag says of its plan where the history says something else, in words."""
+    there, told = edited.plan_values(), recorded.plan_values()
+    names = [name for name in {**there, **told} if there.get(name) != told.get(name)]
+    said = [
+        f"{name} {_value(there.get(name))} where the history says {_value(told.get(name))}" for name in sorted(names)
+    ]
+    return f"the plan in the tag of version {recorded.canary} has {'; '.join(said)}"[:600]
+
+
+def _value(value: Any) -> str:
+    return "its default" if value is None else f"{value!r:.100}"
+
+
+def _described(rollout: Rollout | None, other: Rollout | None) -> str:
     if rollout is None:
         return "no canary takes traffic"
-    return f"canary {rollout.canary} takes {to_percent(rollout.weight):g} %"
+    told = f"canary {rollout.canary} takes {to_percent(rollout.weight):g} %"
+    if other is None or told != f"canary {other.canary} takes {to_percent(other.weight):g} %":
+        return told
+    # The same at first sight: what else routing and judging go by.
+    names = ("id", "champion", "step", "since", "status", "spelling", "is_watch", "later")
+    differ = [name for name in names if getattr(rollout, name) != getattr(other, name)]
+    return f"{told} ({', '.join(f'{name} {getattr(rollout, name)}' for name in differ)})"

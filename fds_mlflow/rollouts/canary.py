@@ -18,6 +18,7 @@ from fds_mlflow.core.weight import to_basis_points
 from fds_mlflow.errors import FdsError, RefusedError
 from fds_mlflow.lifecycle.reports import CanaryStatus
 from fds_mlflow.registry.transaction import Result
+from fds_mlflow.registry.view import View, edits
 from fds_mlflow.rollouts.watch import start_watch
 from fds_mlflow.runtime.identity import new_id
 
@@ -79,10 +80,13 @@ class Canary:
         Raises:
             RefusedError: There is none.
         """
-        rollout = self._session.look().rollout
-        if rollout is None:
+        return self._active(self._session.look())
+
+    @staticmethod
+    def _active(view: View) -> Rollout:
+        if view.rollout is None:
             raise RefusedError("there is no active rollout", fix="start one (`fds canary start MODEL VERSION`)")
-        return rollout
+        return view.rollout
 
     def status(self, evidence: Evidence | None = None) -> CanaryStatus:
         """Both variants' numbers in this step, what all evidence says, and what the controller would do.
@@ -95,14 +99,15 @@ class Canary:
             RefusedError: There is no active rollout.
             ConfigError: The evidence was counted on other terms.
         """
-        rollout, known, judgement = self._judged(evidence)
+        view = self._session.look()
+        rollout, known, judgement = self._judged(self._active(view), evidence)
         step = arms_of_step(known, rollout.step, rollout.weight, is_watch=False)
         recommendation = next_step(rollout, judgement, self._session.now())
-        return CanaryStatus(rollout, step.control, step.treatment, judgement.verdicts, recommendation)
+        warnings = () if view.edited is None else (f"{edits(view.edited, rollout)}, by which nobody judges",)
+        return CanaryStatus(rollout, step.control, step.treatment, judgement.verdicts, recommendation, warnings)
 
-    def _judged(self, evidence: Evidence | None = None) -> tuple[Rollout, Evidence, Judgement]:
-        """The active rollout, what is known about it, and what the judge says."""
-        rollout = self.rollout()
+    def _judged(self, rollout: Rollout, evidence: Evidence | None = None) -> tuple[Rollout, Evidence, Judgement]:
+        """A rollout, what is known about it, and what the judge says."""
         if evidence is None:
             now = self._session.now()
             evidence = self._session.outcomes.evidence(self._session.name, rollout.id, rollout.plan.terms, as_of=now)
@@ -113,7 +118,7 @@ class Canary:
         if not self._session.knows_outcomes:
             return Basis()
         try:
-            _, evidence, judgement = self._judged()
+            _, evidence, judgement = self._judged(self.rollout())
         except FdsError:
             return Basis()
         return basis(judgement, evidence, judged=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import RefusedError
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import grammar, tags
 
 NATIVE = frozenset({"sklearn", "lightgbm", "xgboost", "catboost"})
 """Flavors whose own model has scikit-learn's face; MLflow's pyfunc asks its `predict`, which answers class labels."""
@@ -41,7 +40,7 @@ class Output:
     def to_tag(self) -> str:
         """The value of the version's tag, and what a wrapping version keeps of it."""
         values = {"call": self.call, "take": list(self.take), "feed": self.feed}
-        return tags.dump({name: value for name, value in values.items() if value})
+        return grammar.dump({name: value for name, value in values.items() if value})
 
     @classmethod
     def from_tag(cls, value: str) -> Output:
@@ -51,12 +50,12 @@ class Output:
             RefusedError: It is something else.
         """
         try:
-            values = json.loads(value)
+            values = grammar.parse(value)
             take, feed = values.get("take", []), values.get("feed", "")
             if not all(type(key) in (str, int) for key in take) or feed not in ("", COLUMNS, *MATRICES):
                 raise ValueError(f"{values} has another form")
-            return cls(tags.text_of(values.get("call", "")), tuple(take), feed)
-        except tags.UNREADABLE as error:
+            return cls(grammar.text(values.get("call", "")), tuple(take), feed)
+        except grammar.UNREADABLE as error:
             raise RefusedError(
                 f"the tag {tags.SCORE} is {value[:100]!r}, which says nothing about scores: {error}",
                 fix="adopt the version again: `fds adopt MODEL VERSION`",

@@ -26,7 +26,7 @@ from fds_mlflow.notifications.notification import Notification, of_event
 from fds_mlflow.notifications.notifier import Failure, Hook, Notifier, Receiver, default_notifier, from_environment
 from fds_mlflow.notifications.notifier import _installed as installed
 from fds_mlflow.notifications.webhook import Patience, Webhook, _seconds
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import records, tags
 from fds_mlflow.registry.store import SetAlias, SetStage
 from tests.support.places import ROOT
 from tests.support.receiver import HANG, HttpReceiver, http_receiver
@@ -514,7 +514,7 @@ def test_every_event_is_told_once_whatever_verb_wrote_it() -> None:
     model.settle()
     model.session.run(Request(Kind.EMERGENCY), "back", take_over=True)
     assert model.session.notifier.flush(30)
-    assert [n.data for n in told] == [tags.export_line(event) for event in reversed(model.history())]
+    assert [n.data for n in told] == [records.export_line(event) for event in reversed(model.history())]
     assert [n.type.removeprefix("lifecycle.") for n in told][-3:] == ["adopt", "promote", "emergency"]
 
 

@@ -176,17 +176,26 @@ def test_an_emergency_past_a_renaming_moves_all_who_route(world: World) -> None:
 @pytest.mark.parametrize(
     "value", ["", "{}", "[]", '{"champion": "a b", "canary": "x"}', '{"champion": 1, "canary": "x"}']
 )
-def test_names_edited_into_nonsense_stop_everything_with_the_fix(world: World, value: str) -> None:
-    """Who serves is not guessed: a router keeps its table, an operation is refused, and both name the tag."""
+def test_names_edited_into_nonsense_stop_all_but_an_emergency(world: World, value: str) -> None:
+    """Who serves is not guessed: a router keeps its table, an operation is refused, and both name the tag; an emergency
+    goes by the names that the history has.
+    """
     model, router = _model(world), _model(world).router(record=False)
-    assert router.table.champion == 2
+    model.rename_aliases(champion="prod", canary="candidate")
+    assert router.refresh().champion == 2
     world.by_hand(SetModelTag(alias_names.TAG, value))
     with pytest.raises(ConfigError, match=r"fds\.aliases") as error:
-        model.rollback.emergency(reason="x", validate=False)
+        model.promote(3)
     assert "set it by hand" in error.value.fix
+    (danger,) = model.doctor()
+    assert "fds.aliases" in danger.what
+    assert "the history says prod and candidate" in danger.fix
     with pytest.raises(ConfigError, match=r"fds\.aliases"):
         AliasReader(world.store, MODEL).read()
     assert router.refresh().champion == 2
+    assert model.rollback.emergency(reason="x", validate=False).event.to_version == 1
+    assert router.refresh().champion == 1
+    assert world.store.models[MODEL].aliases["prod"] == 1
 
 
 def test_events_with_names_are_read_as_they_were_written() -> None:

@@ -11,7 +11,7 @@ import pytest
 from fds_mlflow import ManagedModel
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.errors import DataError, RefusedError
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import grammar, tags
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
 from tests.support.registry_model import MODEL, SCENARIOS, Killed, World
@@ -243,7 +243,7 @@ def test_a_long_history_moves_packed() -> None:
     managed(other).import_history(managed(world).export_history())
     assert other.history.events == world.history.events
     assert len(other.history.loose) <= tags.LOOSE
-    assert all(len(value) <= tags.MAX_VALUE for value in other.store.models[MODEL].tags.values())
+    assert all(len(value) <= grammar.MAX_VALUE for value in other.store.models[MODEL].tags.values())
 
 
 def test_an_import_that_died_is_finished_by_asking_again() -> None:

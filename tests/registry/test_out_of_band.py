@@ -464,6 +464,46 @@ def test_rollout_weight_changed(hands: Hands) -> None:
     hands.assert_agrees()
 
 
+def test_rollout_plan_changed(hands: Hands) -> None:
+    """A plan edited in the live rollout's tag judges nobody: it is called an out-of-band change with the difference,
+    and the next operation puts the history's plan back.
+    """
+    tag = json.loads(_rollout_tag(hands))
+    plan = {**tag["plan"], "alpha": 0.5, "min_outcomes": 1, "control": True}
+    hands.client.set_model_version_tag(MODEL, "3", tags.ROLLOUT, json.dumps({**tag, "plan": plan}))
+    before = hands.model.canary.rollout()
+    assert (before.plan.alpha, before.plan.min_outcomes, before.is_watch) == (0.05, 100, False)
+    status = hands.model.canary.status()
+    assert status.rollout.plan == before.plan
+    said = "alpha 0.5 where the history says its default; control True where the history says its default"
+    assert said in status.warnings[0]
+    assert any(said in what for _, what in hands.doctor())
+    hands.model.canary.advance(reason="go on")
+    assert hands.told() == [(Kind.ADOPT, 2, 2), (Kind.ADVANCE, 2, 3)]
+    assert said in hands.model.history()[1].reason
+    assert "alpha" not in json.loads(_rollout_tag(hands))["plan"]
+    hands.assert_agrees()
+
+
+def test_rollout_facts_beside_the_weight_changed(hands: Hands) -> None:
+    """What was changed in a rollout's tag is said by name, also where the weight is as it was."""
+    changed = {**json.loads(_rollout_tag(hands)), "step": 2}
+    hands.client.set_model_version_tag(MODEL, "3", tags.ROLLOUT, json.dumps(changed))
+    said = "canary 3 takes 10 % (step 2) where the history says canary 3 takes 10 % (step 0)"
+    assert any(said in what for _, what in hands.doctor())
+
+
+def test_an_emergency_says_that_nobody_promoted_its_target(hands: Hands) -> None:
+    """A former champion that an out-of-band change had made one is said to be that."""
+    hands.model.canary.abort(reason="make room")
+    hands.client.set_registered_model_alias(MODEL, "champion", "4")
+    hands.model.promote(3, reason="better")
+    result = hands.model.rollback.emergency(reason="worse", validate=False)
+    assert result.event is not None
+    assert result.event.to_version == 4
+    assert result.warnings == ("version 4 had become champion by an out-of-band change: no operation promoted it",)
+
+
 @pytest.mark.tested(1)
 @pytest.mark.parametrize("value", graded(["{", "", "[]"]))
 def test_event_tag_nonsense(value: str, hands: Hands) -> None:

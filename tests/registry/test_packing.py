@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.registry import packing, tags
+from fds_mlflow.registry import grammar, packing, tags
 from fds_mlflow.registry.history import pack, read_history
 from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, Write
 from tests.support.effort import at_most
@@ -29,7 +29,7 @@ def _event(number: int, size: int = 80) -> Event:
     reason = "".join(chr(0x61 + value % 26) for value in scattered[:size])
     time = NOON + timedelta(seconds=number * 37.003_1)
     rollout = Rollout(ulid, 1, 2, Plan([10, 50, 100]), 1_000, 0, time) if number % 2 else None
-    return Event(number, ulid, Kind.ADVANCE if rollout else Kind.PROMOTE, "ann", reason, time, 1, 2, rollout)
+    return Event(number, ulid, Kind.START if rollout else Kind.PROMOTE, "ann", reason, time, 1, 2, rollout)
 
 
 def _apply(given_tags: dict[str, str], writes: list[Write]) -> None:
@@ -66,10 +66,10 @@ def test_a_long_history_takes_few_tags() -> None:
     assert [event.sequence for event in history.events] == list(range(1, 401))
     assert len(history.loose) <= tags.LOOSE
     names = _packs(there)
-    assert all(len(there[name]) <= tags.MAX_VALUE for name in names)
+    assert all(len(there[name]) <= grammar.MAX_VALUE for name in names)
     for name, following in pairwise(names):
         more = [*history.packs[name], history.packs[following][0]]
-        assert pack(more)[2] < len(more)
+        assert pack(more).looked < len(more)
 
 
 @pytest.mark.slow
@@ -105,19 +105,19 @@ def _kill_and_go_on(count: int, sizes: list[int], stops: list[int]) -> None:
 def test_a_pack_whose_events_another_one_holds_is_removed() -> None:
     """A process killed between a larger pack and the removal of the smaller leaves work for the next packing."""
     events = [_event(number) for number in range(1, 41)]
-    small, value, _ = pack(events[:20])
-    large, longer, _ = pack(events[:30])
-    due = packing.due(read_history({small: value, large: longer}))
-    assert due == [DeleteModelTag(small)]
+    small = pack(events[:20])
+    large = pack(events[:30])
+    due = packing.due(read_history({small.name: small.value, large.name: large.value}))
+    assert due == [DeleteModelTag(small.name)]
 
 
 def test_a_pack_that_a_hand_has_changed_is_kept() -> None:
     """Where two packs tell an event differently, neither is thrown away."""
     events = [_event(number) for number in range(1, 41)]
     changed = replace(events[5], reason="something else")
-    small, value, _ = pack([*events[:5], changed, *events[6:20]])
-    large, longer, _ = pack(events[:30])
-    assert packing.due(read_history({small: value, large: longer})) == []
+    small = pack([*events[:5], changed, *events[6:20]])
+    large = pack(events[:30])
+    assert packing.due(read_history({small.name: small.value, large.name: large.value})) == []
 
 
 def test_a_pack_that_a_hand_has_renamed_is_not_replaced() -> None:
@@ -126,7 +126,7 @@ def test_a_pack_that_a_hand_has_renamed_is_not_replaced() -> None:
     loose = dict(tags.event_tag(event) for event in events)
     name = next(w.name for w in packing.due(read_history(loose)) if isinstance(w, SetModelTag))
     elsewhere = _event(900)
-    _, value, _ = pack([elsewhere])
+    value = pack([elsewhere]).value
     there = {**loose, name: value}
     _apply(there, packing.due(read_history(there)))
     assert list(read_history(there).events) == [*events, elsewhere]
@@ -144,7 +144,7 @@ def test_an_unreadable_pack_is_left_alone() -> None:
 
 def test_a_packing_leaves_the_newest_events_loose_and_no_others() -> None:
     """What does not fit into the newest pack goes into the next one in the same packing."""
-    there = dict([pack([_event(number) for number in range(1, 21)])[:2]])
+    there = {(one := pack([_event(number) for number in range(1, 21)])).name: one.value}
     there |= dict(tags.event_tag(_event(number)) for number in range(21, 21 + 2 * tags.LOOSE))
     _apply(there, packing.due(read_history(there)))
     history = read_history(there)

@@ -12,7 +12,7 @@ from benchmarks.requests import STORIES, Counted, Story, counted
 from fds_mlflow import ManagedModel
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.errors import RefusedError
-from fds_mlflow.registry import tags, writes
+from fds_mlflow.registry import grammar, records, tags, writes
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.store import SetModelTag, Write
 from tests.support.fault_proxy import FaultProxy
@@ -180,24 +180,25 @@ def test_an_intent_with_a_nonsense_lifetime_is_named_as_damaged(said: object) ->
     world = World()
     world.do(Kind.PROMOTE, 1)
     event = world.history.events[-1]
-    values = {"actor": "eve", "time": "2026-01-01T00:00:00+00:00", "lifetime": said, "event": tags.event_values(event)}
+    values = {
+        "actor": "eve",
+        "time": "2026-01-01T00:00:00+00:00",
+        "lifetime": said,
+        "event": records.event_values(event),
+    }
     values["found"] = {"champion": 1, "canary": None, "last": [1, "x"], "rollout": ""}
-    world.by_hand(SetModelTag(tags.intent_name("0" * 26), tags.dump(values)))
+    world.by_hand(SetModelTag(tags.intent_name("0" * 26), grammar.dump(values)))
     assert world.history.intents == ()
     assert world.history.damaged == (tags.intent_name("0" * 26),)
 
 
 def test_an_intent_cannot_hold_a_model_for_ever() -> None:
     """However long an intent says that it lives, it is dead after ten minutes."""
-    intent = tags.decode_intent(
-        "0" * 26,
-        tags.dump(
-            {
-                "actor": "eve",
-                "time": "2026-01-01T00:00:00+00:00",
-                "lifetime": 1e12,
-                "found": {"champion": 1, "canary": None, "last": [1, "x"], "rollout": ""},
-            }
-        ),
-    )
+    values = {
+        "actor": "eve",
+        "time": "2026-01-01T00:00:00+00:00",
+        "lifetime": 1e12,
+        "found": {"champion": 1, "canary": None, "last": [1, "x"], "rollout": ""},
+    }
+    intent = tags.decode_intent("0" * 26, values, {})
     assert intent.lifetime == tags.MAX_LIFETIME

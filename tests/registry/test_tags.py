@@ -16,7 +16,9 @@ from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
-from fds_mlflow.registry.history import decode_pack, doubles, in_flight, pack, read_history
+from fds_mlflow.registry.grammar import MAX_VALUE
+from fds_mlflow.registry.history import Pack, doubles, in_flight, pack, read_history
+from fds_mlflow.registry.records import export_line, import_line
 from fds_mlflow.registry.tags import Intent, Precondition
 from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON, checked_actor, checked_reason
 
@@ -26,7 +28,7 @@ EVENT = Event(1, ULID, Kind.PROMOTE, "ann", "first model", NOON, None, 1)
 FOUND = Precondition(None, None, (0, ""), "")
 
 ulids = st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=26, max_size=26)
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=50)
 versions = st.none() | st.integers(1, 10**6)
 times = st.datetimes(
     datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis takes bounds without a zone
@@ -67,6 +69,15 @@ events = st.builds(
 )
 
 
+def starts(*written: Event) -> list[Event]:
+    """The starts of the rollouts that events are about, by which their plans are known."""
+    about = [event.rollout for event in written if event.rollout is not None]
+    return [
+        replace(EVENT, sequence=10**8, operation=f"{number:026d}", kind=Kind.START, rollout=rollout)
+        for number, rollout in enumerate(about)
+    ]
+
+
 def tagged(*written: Event) -> dict[str, str]:
     """The tags of loose events."""
     return dict(tags.event_tag(event) for event in written)
@@ -78,6 +89,7 @@ def tagged(*written: Event) -> dict[str, str]:
 @given(st.lists(events, max_size=6, unique_by=lambda event: event.operation))
 def test_events_read_back_in_order(written: list[Event]) -> None:
     """Every field of every event survives its tag, whatever the order of the tags, and comes by sequence."""
+    written += starts(*written)
     found = read_history(dict(reversed(tagged(*written).items())))
     assert list(found.events) == sorted(written, key=lambda event: (event.sequence, event.operation))
     assert set(found.loose.values()) == set(written)
@@ -116,9 +128,9 @@ intents = st.builds(
 def test_intents_read_back(intent: Intent) -> None:
     """What an operation found and will write survives its intent, so that another process can settle it."""
     name, value = tags.intent_name(intent.id), tags.encode_intent(intent)
-    assert tags.decode_intent(intent.id, value) == intent
-    assert read_history({name: value}).intents == (intent,)
-    assert in_flight({name: value, "other": "x"}) == [intent]
+    known = tagged(*starts(*([intent.event] if intent.event else [])))
+    assert read_history({name: value, **known}).intents == (intent,)
+    assert in_flight({name: value, "other": "x", **known}) == [intent]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -126,20 +138,22 @@ def test_intents_read_back(intent: Intent) -> None:
 def test_packs_read_back(written: list[Event]) -> None:
     """Packed events are the very events, in order, and the pack is named by the first and last of them."""
     ordered = sorted(written, key=lambda event: event.sequence)
-    name, value, looked = pack(ordered)
-    packed = decode_pack(value)
+    made = pack(ordered)
+    packed = list(made.events)
     assert packed == ordered[: len(packed)]
-    assert looked == len(packed) >= 1
-    assert name == f"fds.events.{packed[0].sequence:08d}-{packed[-1].sequence:08d}"
-    assert len(value) <= tags.MAX_VALUE
-    assert read_history({name: value}).events == tuple(sorted(packed, key=lambda e: (e.sequence, e.operation)))
+    assert made.looked == len(packed) >= 1
+    assert made.name == f"fds.events.{packed[0].sequence:08d}-{packed[-1].sequence:08d}"
+    assert len(made.value) <= MAX_VALUE
+    found = read_history({made.name: made.value, **tagged(*starts(*packed))})
+    assert found.packs == {made.name: made.events}
+    assert found.damaged == ()
 
 
 @given(events)
 def test_an_export_reads_back(event: Event) -> None:
     """An exported event is plain JSON with its sequence and operation in it."""
-    line = json.loads(json.dumps(tags.export_line(event)))
-    assert tags.import_line(line) == event
+    line = json.loads(json.dumps(export_line(event)))
+    assert import_line(line) == event
 
 
 # --- packs and doubles -----------------------------------------------------------------------------------------------
@@ -148,8 +162,8 @@ def test_an_export_reads_back(event: Event) -> None:
 def test_an_event_both_loose_and_packed_counts_once() -> None:
     """A pack written before its loose events were removed doubles nothing."""
     written = [replace(EVENT, sequence=n, operation=f"{n:026d}") for n in range(1, 6)]
-    name, value, _ = pack(written[:3])
-    found = read_history({**tagged(*written), name: value})
+    packed = pack(written[:3])
+    found = read_history({**tagged(*written), packed.name: packed.value})
     assert list(found.events) == written
     assert found.packed == frozenset((f"{n:026d}", Kind.PROMOTE) for n in range(1, 4))
 
@@ -174,11 +188,11 @@ def test_a_pack_takes_as_many_as_fit() -> None:
     rest = [_wide(number, 1_000) for number in range(1, 20)]
     there: list[Event] = []
     while rest:
-        name, value, looked = pack(rest)
-        assert name
-        assert len(value) <= tags.MAX_VALUE
-        there += decode_pack(value)
-        rest = rest[looked:]
+        packed = pack(rest)
+        assert packed.name
+        assert len(packed.value) <= MAX_VALUE
+        there += read_history({packed.name: packed.value}).events
+        rest = rest[packed.looked :]
     assert [event.sequence for event in there] == list(range(1, 20))
 
 
@@ -186,31 +200,44 @@ def test_an_event_too_large_for_a_pack_stays_loose() -> None:
     """What a pack cannot hold is passed over, not lost: it is looked at and stays where it is."""
     giant = replace(EVENT, reason="".join(chr(0x4E00 + (i * i * 31) % 20_000) for i in range(4_500)))
     small = replace(EVENT, sequence=2, operation=f"{2:026d}")
-    assert pack([giant]) == ("", "", 1)
-    name, value, looked = pack([giant, small])
-    assert looked == 2
-    assert decode_pack(value) == [small]
-    assert name == "fds.events.00000002-00000002"
+    assert pack([giant]) == Pack("", "", (), 1)
+    packed = pack([giant, small])
+    assert packed.looked == 2
+    assert packed.events == (small,)
+    assert packed.name == "fds.events.00000002-00000002"
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
+def _largest(kind: Kind, reason: str, actor: str) -> list[str]:
+    """The values of the tags of an event that is as large as one may be, in its rollout's longest plan."""
+    plan = Plan([n / 100 for n in range(1, 580)], alpha=1 / 3)
+    assert MAX_ENCODED * 0.95 < len(json.dumps(plan.to_dict(), separators=(",", ":"))) <= MAX_ENCODED
+    rollout = Rollout(ULID, 123_456, 123_457, plan, 3_333, 59, NOON, RolloutStatus.ROLLED_BACK)
+    event = replace(EVENT, kind=kind, reason=reason, actor=actor, rollout=rollout, forced=True)
+    found = Precondition(1, 2, (9_999_999, ULID), "f" * 16)
+    intent = Intent(ULID, event.actor, found, replace(event, sequence=0), NOON, True)
+    return [tags.event_tag(event)[1], tags.encode_intent(intent), tags.encode_rollout(rollout, event)]
+
+
 @pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "é", "顧", "🂡", "\u2028"])
 def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None:
-    """1,000 bytes of reason and 200 of actor fit beside a long plan, however JSON escapes them."""
-    reason = character * (MAX_REASON // len(character.encode()))
+    """1,000 bytes of reason and 200 of actor fit beside the longest plan, however JSON escapes them."""
+    reason = checked_reason(character * (MAX_REASON // len(character.encode())))
     actor = character * (MAX_ACTOR // len(character.encode()))
-    plan = Plan([n / 100 for n in range(1, 311)], alpha=1 / 3)
-    assert MAX_ENCODED * 0.9 < len(json.dumps(plan.to_dict(), separators=(",", ":"))) <= MAX_ENCODED
-    rollout = Rollout(ULID, 123_456, 123_457, plan, 3_333, 59, NOON, RolloutStatus.ROLLED_BACK)
-    event = replace(EVENT, reason=checked_reason(reason), rollout=rollout, forced=True)
-    event = replace(event, actor=character * len(actor) if actor.strip() else "ann")
-    intent = Intent(
-        ULID, event.actor, Precondition(1, 2, (9_999_999, ULID), "f" * 16), replace(event, sequence=0), NOON, True
-    )
-    assert len(tags.event_tag(event)[1]) <= tags.MAX_VALUE
-    assert len(tags.encode_intent(intent)) <= tags.MAX_VALUE
+    made = _largest(Kind.EMERGENCY, reason, actor if actor.strip() else "ann")
+    assert all(len(value) <= MAX_VALUE for value in made)
+
+
+def test_a_start_may_say_as_much_as_its_plan() -> None:
+    """1,000 bytes of reason fit beside the longest plan into what starts a rollout; where JSON must escape many of
+    them, it is refused before anything is written.
+    """
+    assert all(len(value) <= MAX_VALUE for value in _largest(Kind.START, "x" * MAX_REASON, "a" * MAX_ACTOR))
+    with pytest.raises(ConfigError, match="more than the 4,900") as error:
+        _largest(Kind.START, '"' * MAX_REASON, '"' * MAX_ACTOR)
+    assert error.value.fix == "shorten the reason or the plan"
 
 
 def test_a_plan_of_an_older_release_reads_without_what_is_gone() -> None:
@@ -236,7 +263,7 @@ def test_a_watch_reads_and_writes_as_earlier_releases_have_it() -> None:
     assert tags.encode_rollout(watch) == written
     assert tags.decode_rollout(written) == watch
     event = replace(EVENT, rollout=watch)
-    assert tags.import_line(json.loads(json.dumps(tags.export_line(event)))) == event
+    assert import_line(json.loads(json.dumps(export_line(event)))) == event
     assert plain(watch)["plan"]["control"] is True
     assert "control" not in plain(replace(watch, is_watch=False))["plan"]
     assert tags.decode_rollout(written.replace("true", '"yes"')) is None
@@ -294,7 +321,7 @@ def test_a_time_without_a_zone_is_a_mistake_of_the_caller() -> None:
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 NAME, VALUE = tags.event_tag(EVENT)
-PACK_NAME, PACK_VALUE, _ = pack([EVENT])
+PACK_NAME, PACK_VALUE = pack([EVENT]).name, pack([EVENT]).value
 
 
 @pytest.mark.parametrize(

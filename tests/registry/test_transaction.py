@@ -19,7 +19,7 @@ from fds_mlflow.errors import (
     RefusedError,
     UnavailableError,
 )
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import grammar, tags
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
@@ -709,7 +709,7 @@ def test_packing_keeps_every_event_unchanged() -> None:
     assert len(history.events) == 65
     assert len(history.loose) == tags.KEEP_LOOSE
     assert len(history.packed) == 33
-    assert all(len(value) <= tags.MAX_VALUE for value in world.store.models[MODEL].tags.values())
+    assert all(len(value) <= grammar.MAX_VALUE for value in world.store.models[MODEL].tags.values())
     world.assert_settled()
 
 
@@ -770,5 +770,5 @@ def test_packing_again_and_again_keeps_a_long_history() -> None:
     events = world.history.events
     assert [event.sequence for event in events] == list(range(1, 111))
     assert len(world.history.loose) <= tags.LOOSE
-    assert all(len(value) <= tags.MAX_VALUE for value in world.store.models[MODEL].tags.values())
+    assert all(len(value) <= grammar.MAX_VALUE for value in world.store.models[MODEL].tags.values())
     world.assert_settled()

@@ -193,6 +193,7 @@ def canary_status(status: CanaryStatus) -> Table:
         right=columns[1:],
     )
     lines = [part for v in status.verdicts for part in (text(v.status), f" {v.reason}\n")]
+    lines += [Text(f"warning: {warning}\n", style="yellow") for warning in status.warnings]
     made.caption = Text.assemble(*lines, "recommendation: ", (status.recommendation.action.value, "bold"))
     made.caption_justify = "left"
     return made

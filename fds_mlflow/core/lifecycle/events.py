@@ -114,6 +114,8 @@ class Rollout:
         spelling: How keys are written, from its start to its end.
         is_watch: It watches a new champion: the canary is the former champion, as a control, and the champion is
             judged.
+        plan_digest: What names the plan in the history, where it was read from one; "" for a new one.
+        later: Fields that a later release has written, as JSON; "" where there are none.
     """
 
     id: str
@@ -126,6 +128,8 @@ class Rollout:
     status: RolloutStatus = RolloutStatus.ACTIVE
     spelling: Spelling = Spelling.BY_COLUMN
     is_watch: bool = False
+    plan_digest: str = field(default="", compare=False, repr=False)
+    later: str = field(default="", repr=False)
 
     @property
     def active(self) -> bool:
@@ -221,6 +225,8 @@ class Event:
         basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
         renaming: For a rename: from which names to which.
         signed_in: The actor's name begins with that of the user who was signed in; else it is only what they claim.
+        later: Fields that a later release has written, as JSON; "" where there are none.
+        holds_plan: It is written with the plan of its rollout whatever its kind, as earlier releases wrote all.
     """
 
     sequence: int
@@ -237,3 +243,5 @@ class Event:
     basis: Basis | None = None
     renaming: Renaming | None = None
     signed_in: bool = False
+    later: str = field(default="", repr=False)
+    holds_plan: bool = field(default=False, compare=False, repr=False)

@@ -40,6 +40,11 @@ class State:
     withdrawn: frozenset[int | None] = frozenset()
 
     @property
+    def champions(self) -> frozenset[int]:
+        """Whoever serves or has served."""
+        return frozenset(v for v in (*self.former, self.champion) if v is not None)
+
+    @property
     def canary(self) -> int | None:
         """Version on trial."""
         return self.rollout.canary if self.rollout else None

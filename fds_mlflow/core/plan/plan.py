@@ -96,8 +96,8 @@ SRM_ALPHA = 0.005
 COVERAGE_ALPHA = 0.005
 """Chance that labels of equal coverage are ever called unequal. On top of a plan's alpha, like `SRM_ALPHA`."""
 
-MAX_ENCODED = 1_600
-"""Characters a plan may take as JSON, since every event of a rollout repeats it in a registry tag."""
+MAX_ENCODED = 3_000
+"""Characters a plan may take as JSON: the tag of its rollout, and the event of its start, hold it whole."""
 
 
 @dataclass(frozen=True, init=False)
@@ -125,7 +125,7 @@ class Plan:
 
     Raises:
         ConfigError: A value is out of range, the steps do not rise, a gate is no step, a label is asked for without
-            `label_maturity`, or the plan takes more than 1,600 characters.
+            `label_maturity`, or the plan takes more than 3,000 characters.
     """
 
     weights: tuple[int, ...]

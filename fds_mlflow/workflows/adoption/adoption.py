@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.errors import ConfigError, FdsError, RefusedError
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.registry import doubts, registration, tags, texts
+from fds_mlflow.registry import doubts, grammar, registration, tags, texts
 from fds_mlflow.registry.store import SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
 from fds_mlflow.scoring import wrapped
@@ -164,7 +164,7 @@ def _tags(made: Adopted, of: _Material) -> dict[str, str]:
         doubts.ADOPTION: doubts.written(made.warnings),
         tags.TARGET_FPR: "" if of.chosen.target_fpr is None else repr(of.chosen.target_fpr),
         tags.THRESHOLD: repr(made.threshold),
-        tags.SCORE: "{}" if made.wrapped else tags.dump(made.score),
+        tags.SCORE: "{}" if made.wrapped else grammar.dump(made.score),
     }
 
 

@@ -9,7 +9,7 @@ from fds_mlflow.cli.output.tables import console, events
 from fds_mlflow.core.lifecycle.decision import done
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.notifications.notification import of_event
-from fds_mlflow.registry.tags import export_line
+from fds_mlflow.registry.records import export_line
 
 EVENT = Event(1, "01M8JS2PCEYTKZ7V0WC7NDK5BK", Kind.ADOPT, "ann", "changed outside", datetime(2026, 1, 1, tzinfo=UTC))
 

@@ -18,7 +18,7 @@ from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.core.plan.plan import Watch
 from fds_mlflow.notifications.notification import of_event
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import records, tags
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.registry.transaction import said
 from fds_mlflow.rollouts import naming
@@ -169,7 +169,7 @@ def test_every_end_is_called_what_it_was(ending: Ending, ended: Trial) -> None:
     """Passed, by hand, forced, by the judge, overtaken: never what the end state suggests; and who did it."""
     last = told(ended).last
     assert (decision(last), last.actor) == (ending.decision, ending.actor)
-    assert tags.import_line(json.loads(json.dumps(tags.export_line(last)))) == last
+    assert records.import_line(json.loads(json.dumps(records.export_line(last)))) == last
 
 
 @pytest.mark.slow
@@ -347,7 +347,7 @@ def test_a_person_who_forced_a_step_has_forced_the_completion(release: Release, 
     canary.complete()
     event = last_event(release)
     assert decision(event) is (Decision.FORCED if jump else Decision.PASSED)
-    assert tags.import_line(json.loads(json.dumps(tags.export_line(event)))) == event
+    assert records.import_line(json.loads(json.dumps(records.export_line(event)))) == event
     value = json.loads(release.model.session.version(2).tags[tags.ROLLOUT])
     assert value["decision"] == decision(event)
     assert not event.forced
