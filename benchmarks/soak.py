@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.endurance import endure
 from benchmarks.report import report
 from benchmarks.serving.fds import Replica, replica
 from benchmarks.serving.load import Records, identity, read, steady
@@ -131,6 +132,15 @@ def run(seconds: float, rate: float) -> dict[str, Any]:
         return {"seconds": round(took, 1), **judged(read(path), one), "rate": rate, "course": told}
 
 
+def endured(hours: float, rate: float) -> dict[str, Any]:
+    """The long course: see `benchmarks.endurance`."""
+
+    def start(uri: str, folder: Path) -> ManagedModel:
+        return register(uri, train(folder), folder, versions=1)
+
+    return endure(hours, rate, mlflow_server, start)
+
+
 def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
@@ -140,17 +150,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long")
-    parser.add_argument("--rate", type=float, default=1_000.0, help="requests per second")
+    parser.add_argument("--hours", type=float, help="the long course of `benchmarks.endurance` instead, such as 2")
+    parser.add_argument("--rate", type=float, help="requests per second; 1,000, and 200 on the long course")
     options = parser.parse_args()
     end_in_order()
-    result = run(options.seconds, options.rate)
+    if options.hours is not None:
+        result = endured(options.hours, options.rate or 200.0)
+    else:
+        result = run(options.seconds, options.rate or 1_000.0)
     rows: list[list[object]] = [["", "value"]]
     rows += [[name, str(value)] for name, value in result.items() if name != "course"]
     rows += [
-        [step["what"], f"at {step['at']} s, in force after {step['in_force_after']} s"] for step in result["course"]
+        [step["what"], ", ".join(f"{name} {value}" for name, value in step.items() if name != "what")]
+        for step in result["course"]
     ]
     report("Soak", rows, result, options.json)
-    sys.exit(1 if result["failed"] or result["outcomes_lost"] or result["outcomes_doubled"] else 0)
+    bad = ("failed", "outcomes_lost", "outcomes_doubled", "labels_lost")
+    sys.exit(1 if any(result.get(name) for name in bad) else 0)
 
 
 if __name__ == "__main__":

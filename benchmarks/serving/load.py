@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.serving.model import rows, score_bodies
+from benchmarks.serving.model import Rows, rows, score_bodies
 
 RECORD = np.dtype(
     [("number", "i8"), ("port", "i4"), ("due", "f8"), ("done", "f8"), ("status", "i4"), ("version", "i4")]
@@ -35,6 +35,9 @@ RECORD = np.dtype(
 clock; the answer's status, 0 for none; the version that answered, 0 for none."""
 
 Records = npt.NDArray[np.void]
+
+_PHASES = 20
+"""Steps in which values drift."""
 
 _CONNECTIONS = 32
 """Per server; a request that finds none free waits, and its latency runs."""
@@ -49,6 +52,11 @@ class _Answer(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
+
+
+def drifted(x: Rows, drift: float) -> Rows:
+    """Rows whose values have risen by a share: shape as given."""
+    return np.round(x * (1.0 + drift), 4)
 
 
 def identity(number: int) -> str:
@@ -125,25 +133,33 @@ class Load:
     Args:
         ports: Of the servers on loopback.
         rate: Requests per second, all servers together.
+        drift: By how much the values have risen at the end, as a share.
+        seconds: When that is.
 
     Attributes:
         done: The records.
     """
 
-    def __init__(self, ports: list[int], rate: float) -> None:
+    def __init__(self, ports: list[int], rate: float, drift: float = 0.0, seconds: float = 1.0) -> None:
         self.done: list[tuple[int, int, float, float, int, int]] = []
         self._ports = ports
         self._rate = rate
         self._free: dict[int, deque[_Connection]] = {port: deque() for port in ports}
         self._waiting: dict[int, deque[tuple[int, float]]] = {port: deque() for port in ports}
         self._connections: set[_Connection] = set()
-        self._parts = [tuple(body.split(b"@KEY@")) for body in score_bodies(rows(1_000))]
+        self._requests = rate * seconds  # after which the drift is at its end
+        phases = _PHASES if drift else 1
+        self._parts = [
+            [tuple(body.split(b"@KEY@")) for body in score_bodies(drifted(rows(1_000), drift * phase / phases))]
+            for phase in range(phases)
+        ]
         self._ended = False
 
     def request(self, number: int) -> bytes:
         """The bytes of a request."""
         name = identity(number).encode()
-        before, after = self._parts[number % len(self._parts)]
+        parts = self._parts[min(len(self._parts) - 1, int(len(self._parts) * number / self._requests))]
+        before, after = parts[number % len(parts)]
         length = len(before) + len(name) + len(after)
         return (
             b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Request-Id: %b\r\n"
@@ -215,7 +231,9 @@ class Load:
 
 
 @contextmanager
-def steady(path: Path, ports: list[int], rate: float, seconds: float = 86_400.0) -> Iterator[subprocess.Popen[bytes]]:
+def steady(
+    path: Path, ports: list[int], rate: float, seconds: float = 86_400.0, *, drift: float = 0.0
+) -> Iterator[subprocess.Popen[bytes]]:
     """Load servers for as long as the block lasts; the records are then at the path.
 
     Args:
@@ -223,9 +241,10 @@ def steady(path: Path, ports: list[int], rate: float, seconds: float = 86_400.0)
         ports: Of the servers.
         rate: Requests per second, all servers together.
         seconds: At most so long.
+        drift: By how much the values have risen by then, as a share.
     """
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.serving.load", path, "--rate", str(rate)]
-    command += ["--ports", ",".join(map(str, ports)), "--seconds", str(seconds)]
+    command += ["--ports", ",".join(map(str, ports)), "--seconds", str(seconds), "--drift", str(drift)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         yield process
@@ -251,8 +270,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1_000.0, help="requests per second")
     parser.add_argument("--ports", default="5001", help="of the servers, with commas")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long")
+    parser.add_argument("--drift", type=float, default=0.0, help="by how much values have risen at the end")
     options = parser.parse_args()
-    load = Load([int(port) for port in options.ports.split(",")], options.rate)
+    load = Load([int(port) for port in options.ports.split(",")], options.rate, options.drift, options.seconds)
 
     async def send() -> None:
         stop = asyncio.Event()

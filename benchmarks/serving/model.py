@@ -45,6 +45,12 @@ def rows(number: int, seed: int = 1) -> Rows:
     return np.round(random.lognormal(0.0, 1.0, (number, FEATURES)), 4)
 
 
+def truth(x: Rows) -> npt.NDArray[np.int8]:
+    """What turned out to be fraud, 1, of rows as they were before any drift: shape (rows,)."""
+    risk = x[:, 0] - x[:, 1] + 0.5 * x[:, 2] * (x[:, 3] > 1.0)
+    return (risk + np.random.default_rng(0).normal(0.0, 1.0, len(x)) > 2.5).astype(np.int8)
+
+
 def train(folder: Path) -> Model:
     """Train and save the model in an empty folder."""
     import lightgbm
@@ -52,9 +58,7 @@ def train(folder: Path) -> Model:
     from mlflow.models import infer_signature
 
     x = rows(20_000, seed=0)
-    risk = x[:, 0] - x[:, 1] + 0.5 * x[:, 2] * (x[:, 3] > 1.0)
-    y = (risk + np.random.default_rng(0).normal(0.0, 1.0, len(x)) > 2.5).astype(np.int8)
-    data = lightgbm.Dataset(x, y, feature_name=list(NAMES))
+    data = lightgbm.Dataset(x, truth(x), feature_name=list(NAMES))
     options = {"objective": "binary", "num_leaves": 31, "verbosity": -1, "seed": 0, "num_threads": 1}
     trained = lightgbm.train(options, data, TREES)
     model = Model(folder / "booster.txt", folder / "signed", folder / "unsigned")
