@@ -190,6 +190,10 @@ class Asking:
 
     write_limit = 1.0
     latency = 0.0
+    user = None
+
+    def signed_in(self) -> None:
+        """Nobody."""
 
     def ask(self, call: Read | Write) -> Any:
         """Have a call carried out; the answer, or the error it raises."""

@@ -35,10 +35,14 @@ def history() -> None:
 def history_show(settings: Settings, model: str, as_json: bool) -> None:
     """Show who did what to the model, when and why, the newest first; operations that hang are shown too."""
     from fds_mlflow.cli.output import tables
+    from fds_mlflow.cli.output.plain import plain
+    from fds_mlflow.registry.seals import is_verified
 
     managed = settings.model(model)
     events, pending = managed.history(), managed.pending()
-    show_value(as_json, {"events": events, "pending": pending}, lambda: tables.events(events, pending))
+    verified = {event.operation: is_verified(event, model) for event in events}
+    told = [{**plain(event), "verified": verified[event.operation]} for event in events]
+    show_value(as_json, {"events": told, "pending": pending}, lambda: tables.events(events, pending, verified))
 
 
 @history.command("export")

@@ -81,9 +81,7 @@ class Session:
             self.actor = claimed or f"{getpass.getuser()}@{socket.gethostname()}"
         else:
             self.actor = store.user if claimed in (None, store.user) else f"{store.user} for {claimed}"
-        self.transactions = Transactions(
-            store, self.clock, new_id, on_event=self.notifier.event, signed_in=store.user is not None
-        )
+        self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 
     @property

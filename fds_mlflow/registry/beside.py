@@ -94,6 +94,10 @@ class BesideStore:
         """Who is signed in to the registry; the database does not ask."""
         return self._base.user
 
+    def signed_in(self) -> str | None:
+        """As the registry."""
+        return self._base.signed_in()
+
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
         found = self._base.read(model)

@@ -67,6 +67,10 @@ class MemoryStore:
         if not self.dangling:
             entry.aliases = {alias: v for alias, v in entry.aliases.items() if v != version}
 
+    def signed_in(self) -> str | None:
+        """Who is signed in."""
+        return self.user
+
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
         entry = self._model(model)

@@ -26,7 +26,7 @@ MAX_STEP = 1_000_000
 _EVENT = frozenset(
     {
         *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
-        *("rollout", "forced", "basis", "renaming", "signed_in"),
+        *("rollout", "forced", "basis", "renaming", "signed_in", "seal"),
     }
 )
 _ROLLOUT = frozenset(
@@ -71,6 +71,8 @@ def event_values(event: Event, *, exported: bool = False) -> dict[str, Any]:
         values["renaming"] = {**names, "creates": event.renaming.creates}
     if event.signed_in:
         values["signed_in"] = True
+    if event.seal:
+        values["seal"] = event.seal
     return values | _later(event.later, exported=exported)
 
 
@@ -99,6 +101,7 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str, plans
         basis=None if basis is None else _basis(basis),
         renaming=_renaming(values.get("renaming")),
         signed_in=bool(values.get("signed_in", False)),
+        seal=grammar.text(values.get("seal", ""), grammar.MAX_ID),
         later=grammar.later(values, _EVENT),
         holds_plan=rollout is not None and "plan" in rollout,
     )

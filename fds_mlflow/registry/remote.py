@@ -33,6 +33,10 @@ class RemoteStore:
         """Whose credentials are sent to a server, if any; nobody signs in to a database's file."""
         return mlflow_server.signed_in_as(self.uri) if self.uri.startswith("http") else None
 
+    def signed_in(self) -> str | None:
+        """Who is signed in; nobody says so but MLflow's own server."""
+        return None
+
     @contextmanager
     def _measured(self) -> Iterator[None]:
         """Measure a call, if it succeeds: one that fails says how long it was waited for."""

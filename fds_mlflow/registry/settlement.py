@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from fds_mlflow.core.lifecycle.decision import AUTOPILOT
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage, fold
 from fds_mlflow.errors import NotFoundError, RefusedError, UnavailableError
-from fds_mlflow.registry import tags, writes
+from fds_mlflow.registry import seals, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn
 from fds_mlflow.registry.history import numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
@@ -30,12 +31,12 @@ class Settlement(Exclusion):
     Args:
         on_event: Called with the model and each event that this process has written into a history, its own and those
             of operations it settles. It is called while the model is held: it must return at once, and not raise.
-        signed_in: Whether the actors that it is given are who the registry let in, not only who they claim to be.
     """
 
     on_event: Callable[[str, Event], None] = _nobody
-    signed_in: bool = False
     _stageless: bool = False
+    _user: str | None = None  # whom the registry says it let in
+    _asked: bool = False
 
     def _look_alone(self, model: str) -> View:
         """Read the model, or give way to an operation that lives."""
@@ -63,8 +64,21 @@ class Settlement(Exclusion):
                 raise
             if on_moved is not None and isinstance(point, SetAlias) and point.alias == tags.CHAMPION:
                 on_moved(point.version)
+            done = self._attributed(done)
             self._finish(model, turn, view, done)
         return done
+
+    def _attributed(self, event: Event) -> Event:
+        """The event in the name of whom the registry let in, for whoever is named in it; asked once a process."""
+        if not self._asked:
+            self._user, self._asked = self.store.signed_in(), True
+        if self._user is None or event.signed_in:
+            return event
+        autopilot = AUTOPILOT if event.actor.startswith(AUTOPILOT) else ""
+        claimed = event.actor.removeprefix(autopilot)
+        if claimed != self._user and not claimed.startswith(f"{self._user} for "):
+            claimed = f"{self._user} for {claimed}"
+        return replace(event, actor=texts.clipped(autopilot + claimed, texts.MAX_ACTOR), signed_in=True)
 
     def _finish(self, model: str, turn: Turn, view: View, done: Event) -> None:
         """What follows a decisive write; every part can be repeated."""
@@ -86,6 +100,7 @@ class Settlement(Exclusion):
         self._mirror(model, turn, view, event, recorded=recorded)
 
     def _append(self, model: str, turn: Turn, event: Event) -> None:
+        event = seals.sealed(event, model)
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
         self.on_event(model, event)
@@ -168,6 +183,8 @@ class Settlement(Exclusion):
                 self._tidy(model, turn, view, recorded, recorded=True)
             elif event is not None and event.kind is not Kind.ADOPT:  # what a dead one noticed, the next one notices
                 outcome = writes.landed(view, dead)
+                # Anybody who may write tags can leave an intent in another's name.
+                event = self._attributed(event) if reassert else replace(event, signed_in=False)
                 if dead.take_over:  # it looked past others: the settled history knows which rollout it ended
                     active = view.state.rollout
                     event = replace(event, rollout=active.ended(RolloutStatus.ROLLED_BACK) if active else None)
@@ -212,7 +229,7 @@ class Settlement(Exclusion):
         rollout = view.rollout
         if rollout is None and view.state.rollout is not None:
             rollout = view.state.rollout.ended(RolloutStatus.OVERTAKEN)
-        return Event(
+        noticed = Event(
             sequence=0,
             operation=self.new_id(),
             kind=Kind.ADOPT,
@@ -222,5 +239,5 @@ class Settlement(Exclusion):
             from_version=view.state.champion,
             to_version=view.champion_alias,
             rollout=rollout,
-            signed_in=self.signed_in,
         )
+        return self._attributed(noticed)

@@ -147,7 +147,11 @@ class RegistryStore(Protocol):
 
     @property
     def user(self) -> str | None:
-        """Who is signed in to the registry; None where nobody signs in."""
+        """Whose credentials are sent to the registry; None where none are."""
+        ...
+
+    def signed_in(self) -> str | None:
+        """Who is signed in, as the registry itself says; None where it does not say."""
         ...
 
     def read(self, model: str) -> ModelView:

@@ -32,6 +32,14 @@ def checked_actor(actor: str) -> str:
     return _checked_text(actor, "the actor", MAX_ACTOR)
 
 
+def clipped(text: str, limit: int) -> str:
+    """A text cut to at most so many bytes of UTF-8, with an ellipsis where something is missing."""
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    return encoded[: limit - len("…".encode())].decode(errors="ignore") + "…"
+
+
 def _checked_text(text: str, what: str, limit: int) -> str:
     try:
         size = len(text.encode())

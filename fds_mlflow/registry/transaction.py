@@ -16,7 +16,7 @@ from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decid
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
-from fds_mlflow.registry import packing, tags, texts, writes
+from fds_mlflow.registry import packing, seals, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
 from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.settlement import Settlement
@@ -94,10 +94,13 @@ class Transactions(Settlement):
             ConflictError: Another operation stayed in flight; nothing was changed.
             OutcomeUnknownError: The operation was interrupted; the history will tell.
             UnavailableError: The registry cannot be reached; nothing was changed.
-            ConfigError: The reason or the actor does not fit into a tag; nothing was changed.
+            ConfigError: The reason or the actor does not fit into a tag, or the history's key is too short; nothing was
+                changed.
         """
         texts.checked_reason(reason)
         texts.checked_actor(actor)
+        if not take_over:
+            seals.require_usable_key()
         gone: set[int | None] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:
@@ -120,6 +123,8 @@ class Transactions(Settlement):
                 return Result(None, target.why)
             target = self._checked(model, view, request.kind, target, check)
             event = self._event(view, request, target, actor, reason)
+            if not take_over:  # an emergency asks who it is once the alias has moved
+                event = self._attributed(event)
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             except NotFoundError:
@@ -227,7 +232,6 @@ class Transactions(Settlement):
             forced=target.forced,
             basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
             renaming=renaming,
-            signed_in=self.signed_in,
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:

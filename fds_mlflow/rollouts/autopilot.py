@@ -27,7 +27,7 @@ from fds_mlflow.errors import (
     StaleError,
     UnavailableError,
 )
-from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON
+from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON, clipped
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 from fds_mlflow.rollouts.tick import OnTick, Tick
@@ -198,14 +198,6 @@ def pause(tick: Tick, interval: float, failures: int) -> float:
         return float(min(interval * 2 ** min(failures - 1, 20), max(interval, LONGEST_PAUSE)))
     event = tick.applied.event if tick.applied is not None else None
     return 0.0 if event is not None and event.kind is Kind.COMPLETE else interval  # a watch begins at once
-
-
-def clipped(text: str, limit: int) -> str:
-    """A text cut to at most so many bytes of UTF-8, with an ellipsis where something is missing."""
-    encoded = text.encode()
-    if len(encoded) <= limit:
-        return text
-    return encoded[: limit - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _after(applied: Result, now: datetime) -> dict[str, Any]:

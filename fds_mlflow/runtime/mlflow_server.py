@@ -91,6 +91,12 @@ def signed_in_as(address: str) -> str | None:
     return _subject(os.environ.get("MLFLOW_TRACKING_TOKEN", ""))
 
 
+def sends_credentials(address: str) -> bool:
+    """Whether requests to a server say who asks."""
+    parts = urlsplit(address)
+    return bool(parts.username and parts.password) or bool(_headers())
+
+
 def _login() -> tuple[str | None, str | None]:
     """User and password, from the environment or from MLflow's file."""
     kept = ConfigParser(interpolation=None)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.interleavings.scenarios import request_of
 from benchmarks.requests import STORIES, Counted, Story, counted
 from fds_mlflow import ManagedModel
+from fds_mlflow.cli.main import main
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry import grammar, records, tags, writes
@@ -146,6 +148,38 @@ def test_who_lacks_a_permission_is_told_which(signed_in: Server, monkeypatch: py
         _model(signed_in, "returns").session.run(request_of(Kind.PROMOTE, 1), "try")
     assert "EDIT" in error.value.fix
     assert dict(connect(signed_in.url, signed_in.url).read("returns").tags) == {}
+
+
+DOORS = (
+    *("stage fraud-only 2", "promote fraud-only 2", "retire fraud-only 3", "canary start fraud-only 2"),
+    *("rollback emergency fraud-only --reason x --no-validate", "rollback to fraud-only 1 --reason x"),
+    *("aliases fraud-only --champion mine", "doctor fraud-only --fix", "settle fraud-only"),
+    *("canary abort fraud-only --reason x", "canary advance fraud-only", "canary complete fraud-only"),
+)
+
+
+@pytest.mark.campaign
+def test_who_has_no_rights_on_a_model_moves_it_by_no_door(signed_in: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb of the command line, and the client API, leave aliases, tags and stages alone, whoever is named."""
+    from mlflow.server.auth.client import AuthServiceClient
+
+    register(signed_in.url, "fraud-only")
+    for version in (1, 2):
+        _model(signed_in, "fraud-only").session.run(request_of(Kind.PROMOTE, version), "go on")
+    store = connect(signed_in.url, signed_in.url)
+    before = store.read("fraud-only"), store.versions("fraud-only")
+    AuthServiceClient(signed_in.url).create_user("stranger", "a-password-of-sixteen")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "stranger")
+    for door in DOORS:
+        addresses = ["--tracking-uri", signed_in.url, "--registry-uri", signed_in.url, "--actor", "admin"]
+        done = CliRunner().invoke(main, [*addresses, *door.split()], env={"FDS_OUTCOMES_URI": "sqlite://"})
+        assert done.exit_code in (0, 1), (door, done.output)
+        assert not isinstance(done.exception, Exception) or isinstance(done.exception, SystemExit), door
+    model = _model(signed_in, "fraud-only", actor="admin")
+    with pytest.raises(RefusedError, match="permission denied: stranger"):
+        model.session.run(request_of(Kind.EMERGENCY), "x", take_over=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    assert (store.read("fraud-only"), store.versions("fraud-only")) == before
 
 
 @pytest.mark.campaign

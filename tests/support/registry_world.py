@@ -56,6 +56,10 @@ class HookedStore:
         self._before_write = before_write
         self.writes = 0
 
+    def signed_in(self) -> str | None:
+        """As the store."""
+        return self._store.signed_in()
+
     def read(self, model: str) -> ModelView:
         """As the store."""
         return self._store.read(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -46,15 +47,24 @@ def _fields(value: Any) -> dict[str, Any]:
             fields.update(dict.fromkeys(_TRUTHS))
     elif isinstance(value, Rollout):
         fields["plan"] = value.plan_values()
-        del fields["is_watch"]  # it stands in the plan
+        _without(fields, "is_watch", "plan_digest")  # they are about the plan, which stands there
     elif isinstance(value, Event):
         fields["decision"] = plain(ended(value))
+        _without(fields, "holds_plan")
     elif isinstance(value, CanaryStatus):
         for name in ("champion", "canary"):
             tally = getattr(value, name)
             fields[name] |= _known(tally, value.rollout.plan.terms)
             fields[name]["weight"] = tally.weight or value.rollout.weight  # no outcome has told it yet
     return fields
+
+
+def _without(fields: dict[str, Any], *names: str) -> None:
+    """Leave out what says how a value is stored, and what a later release has written where it has not."""
+    for name in names:
+        del fields[name]
+    later = fields.pop("later")
+    fields.update({"later": json.loads(later)} if later else {})
 
 
 _TRUTHS = ("true_positives", "false_positives", "false_negatives", "true_negatives")

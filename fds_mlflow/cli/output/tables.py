@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 
@@ -117,9 +117,24 @@ def text(value: object) -> Text:
     return Text(str(value))
 
 
-def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
-    """The history, the newest first; operations that hang stand above it."""
+def events(
+    history: Sequence[Event], pending: Sequence[Intent] = (), verified: Mapping[str, bool | None] | None = None
+) -> Table:
+    """The history, the newest first; operations that hang stand above it.
+
+    Args:
+        history: The events.
+        pending: Operations in flight.
+        verified: By operation, whether its event was recorded by somebody with the team's key; None where nobody can
+            tell.
+    """
     somebody = any(e.signed_in for e in history)
+
+    def who(event: Event) -> str:
+        if verified and verified.get(event.operation) is False:
+            return f"{event.actor} (unverified)"
+        return event.actor if event.signed_in or not somebody else f"{event.actor} (claimed)"
+
     hanging = [
         ("…", i.time, i.actor, i.event.kind.shown if i.event else "housekeeping", None, None, "pending", "")
         for i in pending
@@ -128,7 +143,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
         (
             e.sequence,
             e.time,
-            e.actor if e.signed_in or not somebody else f"{e.actor} (claimed)",
+            who(e),
             done(e),
             e.from_version,
             e.to_version,
