@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, models_argument
+from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
 
@@ -161,7 +162,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
         outcomes=None if given["no_record"] else partial(OutcomeStore, url),
-        ready=lambda address: click.echo(f"serving {', '.join(model)} on {address}"),
+        ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
     )
 
 

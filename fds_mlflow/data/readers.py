@@ -12,7 +12,8 @@ import pyarrow as pa
 from fds_mlflow.data import database_table, delimited, frames, parquet_file, workbook
 from fds_mlflow.data.request import Progress, Request
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError, DataError, redacted
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime.text_file import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,

@@ -12,7 +12,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspe
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, StaticPool
 
-from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError, redacted
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
 from fds_mlflow.runtime import databases
 

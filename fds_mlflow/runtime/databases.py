@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import NullPool
 
-from fds_mlflow.errors import ConfigError, UnavailableError, redacted
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import ConfigError, UnavailableError
 
 EXAMPLE = "sqlite:///file.db or postgresql://user:password@host/database"
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.errors import ConfigError, redacted
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.outcomes.database import shown
 from fds_mlflow.runtime.databases import parse
 
