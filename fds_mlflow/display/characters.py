@@ -87,6 +87,17 @@ def _units(sign: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def markdown(text: str) -> str:
+    """A text as Markdown shows it as it is: no link, no image, HTML, emphasis or code, and no end of a table's cell."""
+    return re.sub(r"([\\`*\[\]<|])", r"\\\1", printable(text, keep="\n\t"))
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name, anywhere: no path, no hidden file, no longer than names may be."""
+    name = re.sub(r"[^\w.+=@-]", "_", text).lstrip(".") or "_"
+    return name.encode()[:100].decode(errors="ignore")
+
+
 def acting(text: str, *, keep: str = "") -> str | None:
     r"""The first character of a text that acts, written out; None where there is none, and so it may be written.
 

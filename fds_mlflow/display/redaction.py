@@ -95,6 +95,8 @@ def remember(*secrets: str | None) -> None:
     """
     global _values  # noqa: PLW0603
     taken = [each for each in secrets if each and len(each) >= _SHORTEST and each.lower() not in _GUESSABLE]
+    if _known.keys() >= set(taken):
+        return
     with _knowing:
         for secret in taken:
             for form in {secret, unquote(secret), unquote_plus(secret), quote(secret, safe=""), quote_plus(secret)}:
@@ -102,8 +104,7 @@ def remember(*secrets: str | None) -> None:
                 _known.move_to_end(form)
         while len(_known) > _MOST:
             _known.popitem(last=False)
-        if taken:
-            _values = re.compile("|".join(map(re.escape, sorted(_known, key=len, reverse=True))))
+        _values = re.compile("|".join(map(re.escape, sorted(_known, key=len, reverse=True))))
 
 
 def remember_address(address: str | None) -> None:

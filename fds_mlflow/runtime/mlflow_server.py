@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from fds_mlflow.display.redaction import remember, remember_address
 from fds_mlflow.runtime.mlflow_client import is_server
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _login() -> tuple[str | None, str | None]:
         kept.read(Path("~/.mlflow/credentials").expanduser())
     names = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
     user, password = (os.environ.get(name) or kept.get("mlflow", name.lower(), fallback=None) for name in names)
+    remember(password)
     return user, password
 
 
@@ -123,6 +125,7 @@ class Server:
     """
 
     def __init__(self, address: str, *, timeout: float) -> None:
+        remember_address(address)
         self._address = address.rstrip("/")
         self._timeout = timeout
         self._sessions: dict[int, requests.Session] = {}  # by process: a forked one must not share the connections
@@ -171,4 +174,5 @@ def _headers() -> dict[str, str]:
     if user and password:
         return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    remember(token)
     return {"Authorization": f"Bearer {token}"} if token else {}

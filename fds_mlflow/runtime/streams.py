@@ -93,6 +93,20 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 
 @contextlib.contextmanager
+def safe_prints(address: str | None) -> Iterator[None]:
+    """Make safe what MLflow prints in a program of somebody else's: the address of each run that ends.
+
+    Args:
+        address: Of its server; where it holds no secret nothing is changed.
+    """
+    if not address or redacted(address) == address:
+        yield
+        return
+    with contextlib.redirect_stdout(cast("TextIO", _Guarded(sys.stdout))):
+        yield
+
+
+@contextlib.contextmanager
 def answers_only() -> Iterator[None]:
     """Keep standard output for answers: MLflow prints addresses of runs there, and a model's code what it likes.
 

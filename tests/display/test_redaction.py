@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.outcomes.database import shown
-from fds_mlflow.runtime.databases import parse
+from fds_mlflow.runtime.databases import parse, shown
 
 PASSWORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=8, max_size=20).filter(
     lambda text: "***" not in text

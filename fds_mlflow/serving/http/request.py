@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from fds_mlflow.display.characters import printable
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
 from fds_mlflow.serving.worker.settings import ServerSettings
 
@@ -50,7 +52,7 @@ class RefusedError(Exception):
         super().__init__(what)
         self.status = status
         self.body = msgspec.json.encode(
-            {"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": what, "fix": fix}
+            {"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": printable(redacted(what)), "fix": fix}
         )
 
 
