@@ -93,8 +93,7 @@ class Transactions(Settlement):
             UnavailableError: The registry cannot be reached; nothing was changed.
             ConfigError: The reason or the actor does not fit into a tag; nothing was changed.
         """
-        texts.checked_reason(reason)
-        texts.checked_actor(actor)
+        reason, actor = texts.checked_reason(reason), texts.checked_actor(actor)
         gone: set[int] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:

@@ -17,7 +17,7 @@ from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
-from fds_mlflow.registry import doubts
+from fds_mlflow.registry import doubts, texts
 from fds_mlflow.registry.registration import register
 from fds_mlflow.registry.tags import CODES, SCORE
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
@@ -117,6 +117,8 @@ def train(
         RefusedError: It does not let this user in.
     """
     _check(algorithm, target_fpr, seed)
+    if model_name is not None:
+        texts.checked_model(model_name)
     facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:

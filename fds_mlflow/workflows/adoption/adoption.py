@@ -97,7 +97,8 @@ def adopt(
     """
     if threshold is not None and target_fpr is not None:
         raise ConfigError("a threshold and a target false positive rate are given", fix="give one of the two")
-    texts.checked_reason(reason)
+    reason = texts.checked_reason(reason)
+    texts.checked_model(model.name)
     found = original(model.session, source)
     rows = rows_of(found.loaded, data, label)
     finding = find(found.loaded, rows.tried, positive_class)
