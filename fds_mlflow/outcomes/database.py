@@ -14,7 +14,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, StaticPool
 
 from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
-from fds_mlflow.runtime import databases
+from fds_mlflow.runtime import databases, owned
 
 DEFAULT_URL = "sqlite:///fds-outcomes.db"
 
@@ -155,6 +155,8 @@ def _options(url: URL, timeout: float) -> dict[str, Any]:
         return options | {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     if url.database and "uri" not in url.query:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if url.database and url.query.get("mode") in (None, "rwc"):
+        owned.claim(Path(url.database.removeprefix("file:").partition("?")[0]))
     # Before 2.0.38 SQLAlchemy opened an asynchronous SQLite file anew for each session.
     pool = AsyncAdaptedQueuePool if url.get_dialect().is_async else QueuePool
     return options | {"poolclass": pool, "pool_timeout": timeout, "connect_args": {"timeout": timeout}}

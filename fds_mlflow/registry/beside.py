@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from sqlalchemy import (
     Column,
@@ -40,7 +41,7 @@ from fds_mlflow.registry.store import (
     VersionView,
     Write,
 )
-from fds_mlflow.runtime import databases
+from fds_mlflow.runtime import databases, owned
 
 _OF_MODEL, _ALIAS = 0, -1
 """What stands for a version's number in a row about the model, or about an alias of it."""
@@ -76,6 +77,9 @@ class BesideStore:
         url = databases.parse(database, named="the database of tags")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
             raise ConfigError("the database of tags is in memory, which nobody shares", fix="name a file or a server")
+        if url.get_backend_name() == "sqlite" and url.database and "uri" not in url.query:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            owned.claim(Path(url.database))
         databases.reach(database, named="the database of tags", timeout=SQLITE_BUSY)
         waits = {"timeout": SQLITE_BUSY} if url.get_backend_name() == "sqlite" else {}
         with databases.usable(url):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.display.characters import printable
+from fds_mlflow.runtime import owned
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the latency histogram's buckets, seconds."""
@@ -100,8 +101,8 @@ class Metrics:
         with self._flushing:  # whoever is asked for the counts flushes them, besides the one who does so regularly
             if said == self._laid:
                 return
-            folder.mkdir(exist_ok=True)
-            fresh.write_text(said)
+            owned.folder(folder)
+            owned.write_text(fresh, said)
             fresh.replace(path)
             self._laid = said
 
