@@ -85,7 +85,11 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     type=COUNT,
     help="Connections a worker may have beside them; beyond, the one that has waited longest is closed.",
 )
-@click.option("--token", envvar=environment.SERVE_TOKEN, help="Bearer token that requests must show.")
+@click.option(
+    "--token",
+    envvar=environment.SERVE_TOKEN,
+    help=f"Bearer token that requests must show; better by {environment.SERVE_TOKEN}, since arguments can be listed.",
+)
 @click.option(
     "--webhook-secret",
     envvar=environment.SERVE_WEBHOOK_SECRET,
