@@ -116,9 +116,7 @@ def train(
         UnavailableError: The tracking server does not answer.
         RefusedError: It does not let this user in.
     """
-    _check(algorithm, target_fpr, seed)
-    if model_name is not None:
-        texts.checked_model(model_name)
+    _check(algorithm, target_fpr, seed, model_name)
     facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
@@ -161,12 +159,13 @@ def _run(
         yield run.info.run_id
 
 
-def _check(algorithm: str, target_fpr: float, seed: int) -> None:
+def _check(algorithm: str, target_fpr: float, seed: int, model_name: str | None) -> None:
     """Refuse what cannot be trained with.
 
     Raises:
-        ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range.
+        ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range, a name that may not be listed.
     """
+    texts.checked_model(model_name or "")
     check_seed(seed)
     check_algorithm(algorithm)
     if not 0 < target_fpr < 1:
