@@ -82,7 +82,12 @@ class Session:
         else:
             self.actor = store.user if claimed in (None, store.user) else f"{store.user} for {claimed}"
         self.transactions = Transactions(
-            store, self.clock, new_id, on_event=self.notifier.event, signed_in=store.user is not None
+            store,
+            self.clock,
+            new_id,
+            on_event=self.notifier.event,
+            signed_in=store.user is not None,
+            identified=getattr(store, "identified", None) if store.user is not None else None,
         )
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 

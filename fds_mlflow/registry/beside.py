@@ -103,6 +103,10 @@ class BesideStore:
         """Who is signed in to the registry; the database does not ask."""
         return self._base.user
 
+    def identified(self) -> str | None:
+        """The user as whom the registry itself knows us; the database does not ask."""
+        return self._base.identified()
+
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
         found = self._base.read(model)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage, fold
 from fds_mlflow.errors import NotFoundError, RefusedError, UnavailableError
-from fds_mlflow.registry import tags, writes
+from fds_mlflow.registry import tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn
 from fds_mlflow.registry.history import numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
@@ -31,10 +31,14 @@ class Settlement(Exclusion):
         on_event: Called with the model and each event that this process has written into a history, its own and those
             of operations it settles. It is called while the model is held: it must return at once, and not raise.
         signed_in: Whether the actors that it is given are who the registry let in, not only who they claim to be.
+        identified: Asks the registry who it let in, before an event is written, which is after its decisive write; None
+            where that need not be asked.
     """
 
     on_event: Callable[[str, Event], None] = _nobody
     signed_in: bool = False
+    identified: Callable[[], str | None] | None = None
+    _own: set[str] = field(default_factory=set)
     _stageless: bool = False
 
     def _look_alone(self, model: str) -> View:
@@ -53,7 +57,7 @@ class Settlement(Exclusion):
             for write in writes.before(view, event):
                 self._write(model, turn, write)
             if point is None:
-                self._append(model, turn, done)
+                done = self._append(model, turn, done)
                 self._tidy(model, turn, view, done)
                 return done
             try:
@@ -63,15 +67,15 @@ class Settlement(Exclusion):
                 raise
             if on_moved is not None and isinstance(point, SetAlias) and point.alias == tags.CHAMPION:
                 on_moved(point.version)
-            self._finish(model, turn, view, done)
-        return done
+            return self._finish(model, turn, view, done)
 
-    def _finish(self, model: str, turn: Turn, view: View, done: Event) -> None:
+    def _finish(self, model: str, turn: Turn, view: View, done: Event) -> Event:
         """What follows a decisive write; every part can be repeated."""
+        done = self._attributed(done)
         for write in writes.after(view, done):
             self._write_if_there(model, turn, write)
         self._mirror(model, turn, view, done)
-        self._append(model, turn, done)
+        return self._append(model, turn, done)
 
     def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
         """What follows an event that decides by itself: stages, and what an out-of-band change left of a rollout."""
@@ -82,10 +86,31 @@ class Settlement(Exclusion):
                 self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
         self._mirror(model, turn, view, event, recorded=recorded)
 
-    def _append(self, model: str, turn: Turn, event: Event) -> None:
+    def _append(self, model: str, turn: Turn, event: Event) -> Event:
+        event = self._attributed(event)
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
         self.on_event(model, event)
+        return event
+
+    def _attributed(self, event: Event) -> Event:
+        """An event in the name of whom the registry let in; of an operation that another process began nobody knows."""
+        if event.operation not in self._own:
+            return replace(event, signed_in=False)
+        if self.identified is None:
+            return event
+        user = self.identified()
+        if user is None:
+            return replace(event, signed_in=False)
+        if event.actor == user or event.actor.startswith(f"{user} for "):
+            return replace(event, signed_in=True)
+        return replace(event, actor=texts.shortened(f"{user} for {event.actor}"), signed_in=True)
+
+    def _new_operation(self) -> str:
+        """The id of an operation that this process begins."""
+        operation = self.new_id()
+        self._own.add(operation)
+        return operation
 
     def _mirror(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
@@ -203,7 +228,7 @@ class Settlement(Exclusion):
             rollout = view.state.rollout.ended(RolloutStatus.OVERTAKEN)
         return Event(
             sequence=0,
-            operation=self.new_id(),
+            operation=self._new_operation(),
             kind=Kind.ADOPT,
             actor=actor,
             reason=difference(view),

@@ -34,6 +34,11 @@ def checked_actor(actor: str) -> str:
     return _checked_text(actor, "the actor", MAX_ACTOR)
 
 
+def shortened(actor: str) -> str:
+    """An actor whose name has grown, within what may stand in a tag."""
+    return actor.encode()[:MAX_ACTOR].decode(errors="ignore")
+
+
 def checked_model(name: str) -> str:
     """The name of a model that is to be made, if it may be listed.
 

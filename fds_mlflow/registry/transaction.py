@@ -205,7 +205,7 @@ class Transactions(Settlement):
             renaming = Renaming(view.names, request.names, request.names.champion not in view.model.aliases)
         return Event(
             sequence=0,
-            operation=self.new_id(),
+            operation=self._new_operation(),
             kind=request.kind,
             actor=actor,
             reason=reason,

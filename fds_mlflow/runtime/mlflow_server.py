@@ -81,11 +81,16 @@ def signed_in_as(address: str) -> str | None:
     """The user whose credentials are sent to a server: a name, or a token's subject; None where none are sent.
 
     Only the server can tell whether the credentials are right, and refuses where they are not. Those in an address go
-    before those of the environment.
+    before those of `.netrc`, and those before the environment's, as the library that sends them has it.
     """
+    from requests.utils import get_netrc_auth
+
     parts = urlsplit(address)
     if parts.username and parts.password:
         return unquote(parts.username)
+    kept = get_netrc_auth(address)
+    if kept is not None:
+        return str(kept[0])
     user, password = _login()
     if user and password:
         return user
@@ -130,6 +135,39 @@ class Server:
         self._timeout = timeout
         self._sessions: dict[int, requests.Session] = {}  # by process: a forked one must not share the connections
 
+    def current_user(self) -> str | None:
+        """The user as whom the server knows whoever asks; None where it lets everybody in, whatever they send.
+
+        A server, or a proxy before it, that cannot say so but lets nobody in without credentials has checked those that
+        are sent: their user it is.
+
+        Raises:
+            ServerError: It refuses.
+            OSError: It could not be reached in time.
+        """
+        try:
+            found = self.call("GET", "users/current")["user"]["username"]
+        except (ServerError, LookupError, TypeError) as error:
+            if getattr(error, "error_code", "ENDPOINT_NOT_FOUND") != "ENDPOINT_NOT_FOUND":
+                raise
+            return None if self._lets_everybody_in() else signed_in_as(self._address)
+        return str(found)
+
+    def _lets_everybody_in(self) -> bool:
+        import requests
+
+        parts = urlsplit(self._address)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        answer = requests.get(
+            f"{place}/api/2.0/mlflow/registered-models/search",
+            params={"max_results": 1},
+            auth=lambda asked: asked,  # no credentials, those of `.netrc` included
+            timeout=self._timeout,
+            allow_redirects=False,  # to where people sign in
+            **_certificates(),
+        )
+        return answer.ok and not answer.is_redirect
+
     def call(self, method: str, endpoint: str, **values: Any) -> dict[str, Any]:
         """One request, such as `call("GET", "registered-models/get", name="fraud")`; its answer.
 
@@ -148,8 +186,7 @@ class Server:
             json=None if method == "GET" else given,
             headers=_headers(),
             timeout=self._timeout,
-            verify=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not _is_set("MLFLOW_TRACKING_INSECURE_TLS"),
-            cert=os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+            **_certificates(),
         )
         try:
             found = answer.json() if answer.text.strip() else {}
@@ -162,6 +199,14 @@ class Server:
             raise ServerError(f"{code}: {found.get('message', found)}", code)
         code = "INTERNAL_ERROR" if answer.ok else _STATUS.get(answer.status_code, "INTERNAL_ERROR")
         raise ServerError(f"{endpoint} was answered {answer.status_code}, not by MLflow: {answer.text[:200]}", code)
+
+
+def _certificates() -> dict[str, Any]:
+    """What the library that sends requests is told of certificates."""
+    return {
+        "verify": os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not _is_set("MLFLOW_TRACKING_INSECURE_TLS"),
+        "cert": os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+    }
 
 
 def _is_set(name: str) -> bool:

@@ -138,7 +138,7 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
         (
             e.sequence,
             e.time,
-            e.actor if e.signed_in or not somebody else f"{e.actor} (claimed)",
+            e.actor if e.signed_in or not somebody else f"{e.actor} (unverified)",
             done(e),
             e.from_version,
             e.to_version,
@@ -150,7 +150,10 @@ def events(history: Sequence[Event], pending: Sequence[Intent] = ()) -> Table:
     columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
     result = table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
     if history and not somebody:
-        result.caption, result.caption_justify = "who: as they claim; nobody was signed in to the registry", "left"
+        result.caption, result.caption_justify = (
+            "who: as they claim, unverified: nobody was signed in",
+            "left",
+        )
     return result
 
 
