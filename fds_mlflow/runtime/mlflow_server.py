@@ -47,6 +47,10 @@ _STATUS: Mapping[int, str] = {
 """What a status says where the answer is none of MLflow's: a proxy's, or a login's."""
 
 
+_CANNOT_SAY = ("ENDPOINT_NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST")
+"""What a server answers that does not know who is signed in: everybody may ask that where there is an answer."""
+
+
 class ServerError(Exception):
     """What a server refused, or that it did not answer.
 
@@ -148,7 +152,7 @@ class Server:
         try:
             found = self.call("GET", "users/current")["user"]["username"]
         except (ServerError, LookupError, TypeError) as error:
-            if getattr(error, "error_code", "ENDPOINT_NOT_FOUND") != "ENDPOINT_NOT_FOUND":
+            if getattr(error, "error_code", "ENDPOINT_NOT_FOUND") not in _CANNOT_SAY:
                 raise
             return None if self._lets_everybody_in() else signed_in_as(self._address)
         return str(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from benchmarks.interleavings.scenarios import request_of
 from benchmarks.requests import STORIES, Counted, Story, counted
 from fds_mlflow import ManagedModel
 from fds_mlflow.core.lifecycle.events import Ending, Event, Kind
-from fds_mlflow.errors import RefusedError
+from fds_mlflow.errors import FdsError, RefusedError
 from fds_mlflow.registry import tags, writes
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.store import SetModelTag, Write
@@ -146,6 +148,47 @@ def test_who_lacks_a_permission_is_told_which(signed_in: Server, monkeypatch: py
         _model(signed_in, "returns").session.run(request_of(Kind.PROMOTE, 1), "try")
     assert "EDIT" in error.value.fix
     assert dict(connect(signed_in.url, signed_in.url).read("returns").tags) == {}
+
+
+DOORS: dict[str, Callable[[ManagedModel], object]] = {
+    "promote": lambda model: model.session.run(request_of(Kind.PROMOTE, 3), "try", actor="admin"),
+    "stage": lambda model: model.stage(3, reason="try"),
+    "retire": lambda model: model.retire(1, reason="try"),
+    "start": lambda model: model.session.run(request_of(Kind.START, 3), "try"),
+    "emergency": lambda model: model.session.run(request_of(Kind.EMERGENCY), "try", take_over=True),
+    "rollback": lambda model: model.session.run(request_of(Kind.ROLLBACK, 1), "try"),
+    "import": lambda model: model.import_history(model.export_history()),
+    "doctor": lambda model: model.doctor(fix=True),
+    "settle": lambda model: model.settle(),
+}
+
+
+@pytest.mark.campaign
+def test_who_may_only_read_moves_nothing_through_any_door(
+    signed_in: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each verb refuses a user without the right, and aliases, stages and tags stay as they were."""
+    from mlflow.server.auth.client import AuthServiceClient
+
+    register(signed_in.url, "doors")
+    owner = _model(signed_in, "doors")
+    for version in (1, 2):
+        owner.session.run(request_of(Kind.PROMOTE, version), "go")
+    AuthServiceClient(signed_in.url).create_user("looker", "a-password-of-sixteen")
+    before = owner.session.store.read("doors"), owner.session.versions()
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "looker")
+    for name, door in DOORS.items():
+        with suppress(FdsError):  # some have nothing to write
+            door(_model(signed_in, "doors", actor="admin"))
+            assert name in ("retire", "import", "doctor", "settle")
+    assert (owner.session.store.read("doors"), owner.session.versions()) == before
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login admin password a-password-of-sixteen\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ceo")
+    done = _model(signed_in, "doors").session.run(request_of(Kind.PROMOTE, 3), "go")
+    assert done.event is not None
+    assert (done.event.actor, done.event.signed_in) == ("admin", True)
 
 
 @pytest.mark.campaign
