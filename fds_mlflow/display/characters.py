@@ -92,6 +92,11 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*\[\]<|])", r"\\\1", printable(text, keep="\n\t"))
 
 
+def plotted(text: str) -> str:
+    """A text as a plot shows it as it is: Matplotlib reads what stands between two `$` as a formula, or fails at it."""
+    return printable(text).replace("$", r"\$")
+
+
 def file_name(text: str) -> str:
     """A text as a part of a file's name, anywhere: no path, no hidden file, no longer than names may be."""
     name = re.sub(r"[^\w.+=@-]", "_", text).lstrip(".") or "_"
