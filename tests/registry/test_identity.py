@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fds_mlflow import ManagedModel
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.registry.tags import event_tag
@@ -94,3 +95,11 @@ def test_every_write_of_an_operation_says_the_same_name() -> None:
     last = world.process().look(MODEL).history.events[-1]
     assert "bob for ann" in world.store.version(MODEL, 2).tags["fds.rollout"]
     assert "bob for ann" in event_tag(last)[1]
+
+
+@pytest.mark.parametrize(("actor", "expected"), [(None, "ann"), ("", "ann"), ("ann", "ann"), ("job", "ann for job")])
+def test_who_names_nobody_else_is_the_user_alone(actor: str | None, expected: str) -> None:
+    """Where a user is signed in and nobody else is named, the actor is the user, and for nobody."""
+    world = World()
+    world.store.user = "ann"
+    assert ManagedModel(MODEL, store=world.store, clock=world.clock, actor=actor).session.actor == expected
