@@ -1,39 +1,18 @@
-"""The family of errors. Every message says what is wrong and names the fix, and shows no address's secrets."""
+"""The family of errors. Every message says what is wrong and names the fix, and shows no secret."""
 
 from __future__ import annotations
 
-import re
-
-_HIDDEN = "***"
-
-# Up to the *last* @ of the line, before another address: in `://me:p@ss w@host` the password is `p@ss w`, and whatever
-# a parser makes of an address that is written wrongly, nothing before the host is shown; rather a word too few than
-# half a password. Only what looks like a port ends with its word. A path after `///` has no user.
-_PORT = r"\d{2,5}(?![^\s/,;.'\")\]])"
-_ANOTHER = r"\s\W{0,3}(?:[\w.+-]{1,30}://|models:/)"
-_PASSWORD = re.compile(rf"(?<=://)(?!/)([^\s:/]*):(?:(?!{_PORT})(?:(?!{_ANOTHER})[^\n])*|\S*)@")
-_TOKEN = re.compile(r"\b(https?://)[^\s:/@]+@", re.IGNORECASE)
-_PARAMETER = re.compile(
-    r"([?&;][^\s=&?]*(?:password|passwd|pwd|secret|token|signature|credential|odbc_connect|(?:api|access)[-_]?key|passphrase|sig)=)[^\s&'\"]*",
-    re.IGNORECASE,
-)
-
-
-def redacted(text: str) -> str:
-    """A text in which every address has `***` for its password, for a bare token, and for secret parameters."""
-    if "://" not in text:
-        return text
-    shown = _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
-    shown = _TOKEN.sub(rf"\1{_HIDDEN}@", shown)
-    return _PARAMETER.sub(rf"\1{_HIDDEN}", shown)
+from fds_mlflow.display.characters import printable
+from fds_mlflow.display.redaction import redacted
 
 
 class FdsError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
-        what: One sentence: what is wrong, with the numbers or names that show it. Passwords in addresses are hidden.
-        fix: One sentence: what the reader can do about it.
+        what: One sentence: what is wrong, with the numbers or names that show it. Secrets in it are hidden, and
+            characters that act or hide are written out, whatever it quotes.
+        fix: One sentence: what the reader can do about it; as `what`.
 
     Attributes:
         exit_code: What `fds` exits with.
@@ -42,9 +21,8 @@ class FdsError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, fix: str) -> None:
-        self.what = redacted(what)
-        super().__init__(self.what, fix)
-        self.fix = fix
+        self.what, self.fix = (printable(redacted(text), keep="\n\t") for text in (what, fix))
+        super().__init__(self.what, self.fix)
 
     def __str__(self) -> str:
         return f"{self.what}\nFix: {self.fix}"

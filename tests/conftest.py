@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from fds_mlflow.display import redaction
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 
 # What is trained here is small, and the processes of a run share the cores: LightGBM's threads would only wait for each
@@ -110,6 +111,13 @@ def _log_forgets() -> Iterator[None]:
     level = log.level
     yield
     log.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _redaction_forgets() -> None:
+    """Let no secret of one test be hidden in another one's texts."""
+    redaction._known.clear()
+    redaction._values = None
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,7 @@ CORE_MAY_IMPORT = frozenset(
             "numpy",
             "xxhash",
             "fds_mlflow.core",
+            "fds_mlflow.display.characters",
             "fds_mlflow.errors",
         ),
     }

@@ -21,6 +21,7 @@ from fds_mlflow.cli.options import (
     show_value,
     version_argument,
 )
+from fds_mlflow.cli.output import lines
 
 if TYPE_CHECKING:
     from fds_mlflow.rollouts.tick import Tick
@@ -167,7 +168,7 @@ def canary_run(settings: Settings, model: str, interval: str, record: bool, as_j
         ):
             tick = managed.canary.run(interval=seconds, record=record, on_tick=[hook])
     except KeyboardInterrupt:
-        click.echo("stopped: the rollout stays where it is, and nobody judges it until this runs again", err=True)
+        lines.tell("stopped: the rollout stays where it is, and nobody judges it until this runs again")
         raise SystemExit(INTERRUPTED) from None
     raise SystemExit(_exit_code(tick))
 

@@ -14,7 +14,10 @@ from typing import Any, cast
 import click
 from click.exceptions import Abort, Exit, NoArgsIsHelpError
 
-from fds_mlflow.errors import ConfigError, DataError, FdsError, UnavailableError, UnexpectedError, redacted
+from fds_mlflow.cli.output import lines
+from fds_mlflow.display.characters import printable
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import ConfigError, DataError, FdsError, UnavailableError, UnexpectedError
 from fds_mlflow.runtime import environment, streams
 
 _PACKAGES = {"sklearn": "scikit-learn", "ulid": "python-ulid", "yaml": "pyyaml"}
@@ -29,6 +32,7 @@ class Edge(click.Group):
     ) -> click.Context:
         """Parse the options before the verb."""
         streams.forgiving()
+        environment.hide_secrets()
         given = list(args)
         with self._told(given, as_json="--json" in given):
             ctx = super().make_context(info_name, args, parent, **extra)
@@ -37,7 +41,7 @@ class Edge(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and call the verb."""
-        with self._told(ctx.meta["fds.args"], ctx=ctx):
+        with streams.guarded(), self._told(ctx.meta["fds.args"], ctx=ctx):
             return super().invoke(ctx)
 
     @contextmanager
@@ -47,10 +51,12 @@ class Edge(click.Group):
         except (Abort, Exit, NoArgsIsHelpError):
             raise
         except click.ClickException as error:
-            fix = redacted(self._help(error, args))
+            what, fix = (
+                printable(redacted(text), keep="\n") for text in (error.format_message(), self._help(error, args))
+            )
             if ctx.meta["fds.json"] if ctx else as_json:
-                streams.say({"error": redacted(error.format_message()), "fix": fix, "type": type(error).__name__})
-            text = f"{redacted(error.format_message())}\nFix: {fix}"
+                streams.say({"error": what, "fix": fix, "type": type(error).__name__})
+            text = f"{lines.shown(what)}\nFix: {lines.shown(fix)}"
             if isinstance(error, click.UsageError):
                 raise click.UsageError(text, error.ctx) from None
             raise click.ClickException(text) from None
@@ -62,8 +68,8 @@ class Edge(click.Group):
             if ctx.meta["fds.json"] if ctx else as_json:
                 streams.say({"error": known.what, "fix": known.fix, "type": type(known).__name__})
             else:
-                click.secho(f"Error: {known.what}", fg="red", err=True)
-                click.secho(f"Fix: {known.fix}", err=True)
+                lines.tell(f"Error: {known.what}", colour="red")
+                lines.tell(f"Fix: {known.fix}")
             raise Exit(known.exit_code) from None
 
     def _help(self, error: click.ClickException, args: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from fds_mlflow.core.text.checks import MOST_SEED
+from fds_mlflow.display.redaction import remember_address
 from fds_mlflow.runtime import streams
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Settings:
         self.registry_uri = registry_uri
         self.outcomes = outcomes
         self.actor = actor
+        for address in (tracking_uri, registry_uri, outcomes):
+            remember_address(address)
 
     def connect(self) -> None:
         """Make MLflow's own functions use the same URIs, without importing it for that."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fds_mlflow.cli.options import as_json_option, show_value
+from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def plan_template(output: Path | None) -> None:
             file.write(TEMPLATE)
     except FileExistsError:
         raise RefusedError(f"{output} is there already", fix="name another file, or remove it") from None
-    click.echo(f"written to {output}")
+    lines.say(f"written to {output}")
 
 
 @plan.command("check")

@@ -100,10 +100,11 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     if quiet:
         yield None
         return
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as shown:
+    from fds_mlflow.cli.output import tables
+
+    with Progress(console=tables.console(stderr=True), transient=True) as shown:
         task = shown.add_task("replaying")
         yield lambda done, total: shown.update(task, completed=done, total=total)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fds_mlflow.cli.options import Settings, as_json_option, model_argument, show_value
+from fds_mlflow.display.characters import file_name
 
 
 @click.command("report")
@@ -36,7 +37,7 @@ def canary_report(
     recorder = RolloutRecorder(settings.model(model).session)
     touched = recorder.catch_up() if record else []
     story = recorder.story(rollout)
-    path = output or Path(f"rollout-{story.rollout.id}.html")
+    path = output or Path(f"rollout-{file_name(story.rollout.id)}.html")
     path.write_text(report.render(story), encoding="utf-8")
     said = report.summary(story)
     value = {

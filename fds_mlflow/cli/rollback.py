@@ -13,6 +13,7 @@ from fds_mlflow.cli.options import (
     show_value,
     version_argument,
 )
+from fds_mlflow.cli.output import lines
 
 
 @click.group()
@@ -37,7 +38,7 @@ def rollback_emergency(settings: Settings, model: str, reason: str, validate: bo
     """
 
     def moved(version: int) -> None:
-        click.echo(f"champion is version {version} from now on; recording it", err=True)
+        lines.tell(f"champion is version {version} from now on; recording it")
 
     managed = settings.model(model)
     result = managed.rollback.emergency(reason=reason, validate=validate, on_moved=moved)

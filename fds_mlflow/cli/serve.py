@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, models_argument
+from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
 
@@ -84,7 +85,11 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     type=COUNT,
     help="Connections a worker may have beside them; beyond, the one that has waited longest is closed.",
 )
-@click.option("--token", envvar=environment.SERVE_TOKEN, help="Bearer token that requests must show.")
+@click.option(
+    "--token",
+    envvar=environment.SERVE_TOKEN,
+    help=f"Bearer token that requests must show; better by {environment.SERVE_TOKEN}, since arguments can be listed.",
+)
 @click.option(
     "--webhook-secret",
     envvar=environment.SERVE_WEBHOOK_SECRET,
@@ -161,7 +166,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
         outcomes=None if given["no_record"] else partial(OutcomeStore, url),
-        ready=lambda address: click.echo(f"serving {', '.join(model)} on {address}"),
+        ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
     )
 
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 from fds_mlflow.data import database_table, delimited, frames, parquet_file, workbook
 from fds_mlflow.data.request import Progress, Request
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError, DataError, redacted
+from fds_mlflow.display.characters import printable
+from fds_mlflow.display.redaction import redacted, remember_address
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime.text_file import (
     PARQUET_SUFFIXES,
     TEXT_SUFFIXES,
@@ -30,9 +32,10 @@ def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | 
     if isinstance(source, pd.DataFrame):
         return "the DataFrame"
     if not is_url(source):
-        return str(source)
-    safe = redacted(str(source))
-    return f"{safe} (table {table})" if table else f"{safe} (query {' '.join((query or '').split())[:60]!r})"
+        return printable(str(source))
+    remember_address(str(source))
+    said = f"{source} (table {table})" if table else f"{source} (query {' '.join((query or '').split())[:60]!r})"
+    return printable(redacted(said))
 
 
 def is_url(source: str | Path | pd.DataFrame) -> bool:

@@ -7,11 +7,9 @@ and those before it. `fds_mlflow.features.engines.duckdb_sql` says how.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,12 +144,11 @@ def _window_values(
         return values
     import duckdb
 
-    with duckdb.connect(":memory:") as connection:
+    with tempfile.TemporaryDirectory(prefix="fds-features-") as spill, duckdb.connect(":memory:") as connection:
         if threads is not None:  # otherwise DuckDB's own count, which respects a container's share of the cores
             connection.execute(f"SET threads = {threads}")
         # An in-memory database would spill into the working directory.
-        spill = Path(tempfile.gettempdir()) / f"fds-features-{os.getpid()}"
-        connection.execute("SET temp_directory = ?", [str(spill)])
+        connection.execute("SET temp_directory = ?", [spill])
         connection.register("given", staged(frame, spec))
         connection.execute(f"CREATE TABLE tx AS {duckdb_sql.keyed('given')}")
         stride = duckdb_sql.stride(connection.execute("SELECT max(tie) FROM tx").fetchone()[0])

@@ -80,7 +80,7 @@ class Session:
         if store.user is None:
             self.actor = claimed or f"{getpass.getuser()}@{socket.gethostname()}"
         else:
-            self.actor = store.user if claimed in (None, store.user) else f"{store.user} for {claimed}"
+            self.actor = store.user if claimed in ("", store.user) else f"{store.user} for {claimed}"
         self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 

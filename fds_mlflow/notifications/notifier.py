@@ -16,6 +16,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
+from fds_mlflow.display.characters import printable
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.notifications.notification import Notification, of_event
 from fds_mlflow.runtime.environment import HOOK, WEBHOOK_SECRET, WEBHOOK_URL, setting
@@ -313,4 +315,4 @@ def _found(hook: str) -> HookFunction:
 
 
 def _why(error: Exception) -> str:
-    return getattr(error, "what", None) or f"{type(error).__name__}: {error}"
+    return getattr(error, "what", None) or printable(redacted(f"{type(error).__name__}: {error}"))

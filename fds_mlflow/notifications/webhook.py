@@ -19,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow.display.redaction import remember
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.runtime.clock import Clock
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _SHORTEST, _LONGEST = 24, 64
 """Bytes a secret may have."""
+
+_TELLING = 12
+"""Characters from which a part of a URL is hidden wherever it turns up."""
 
 _AGAIN = frozenset((408, 425, 429))
 """Answers below 500 after which another try may help."""
@@ -103,6 +107,8 @@ class Webhook:
         self._patience = patience or Patience()
         self._clock: Clock = clock or SystemClock()
         self._hidden = _hidden(self._url, secret)
+        # A short path or a user's name may be a word that stands elsewhere, too.
+        remember(self._url.password, *(part for part in self._hidden if len(part) >= _TELLING))
         logging.getLogger("httpx").addFilter(self._hide)  # it logs each request with its whole URL
         self._client: httpx.Client | None = None
         self._process = 0

@@ -23,7 +23,6 @@ from fds_mlflow.outcomes.database import (
     in_memory,
     is_current,
     parse,
-    shown,
     translated,
     upgrade,
 )
@@ -38,6 +37,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ class AsyncOutcomeStore:
 
     def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0) -> None:
         self._url = parse(url)
-        self.url = shown(self._url)
+        self.url = databases.shown(self._url)
         with translated(self._url):
             self.engine: AsyncEngine = async_engine(self._url, timeout)
         self._opening = asyncio.Lock()

@@ -12,9 +12,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspe
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, StaticPool
 
-from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError, redacted
+from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
-from fds_mlflow.runtime import databases
+from fds_mlflow.runtime import databases, owned
 
 DEFAULT_URL = "sqlite:///fds-outcomes.db"
 
@@ -42,11 +42,6 @@ def parse(url: str | URL) -> URL:
             fix="use a sqlite:/// or a postgresql:// URL",
         )
     return parsed
-
-
-def shown(url: URL) -> str:
-    """The URL for people: without any password."""
-    return redacted(url.render_as_string(hide_password=True))
 
 
 def in_memory(url: URL) -> bool:
@@ -84,7 +79,7 @@ def is_current(connection: Connection) -> bool:
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
     if found is not None and found > SCHEMA_VERSION:
         raise RefusedError(
-            f"{shown(connection.engine.url)} has the outcome schema {found}, newer than {SCHEMA_VERSION}, "
+            f"{databases.shown(connection.engine.url)} has the outcome schema {found}, newer than {SCHEMA_VERSION}, "
             "the newest this release of fds-mlflow knows",
             fix="upgrade fds-mlflow here, or use another database",
         )
@@ -124,13 +119,13 @@ def translated(url: URL) -> Iterator[None]:
         yield
     except (exc.IntegrityError, exc.DataError) as error:
         raise DataError(
-            f"{shown(url)} refused a value: {error.orig}", fix="correct the value; nothing was written"
+            f"{databases.shown(url)} refused a value: {error.orig}", fix="correct the value; nothing was written"
         ) from error
     except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
         if isinstance(error, exc.ProgrammingError) and not _forbidden(error):
             raise  # a defect of ours, not a state of the database
         raise UnavailableError(
-            f"the outcome store {shown(url)} is not available: {databases.reason(error)}",
+            f"the outcome store {databases.shown(url)} is not available: {databases.reason(error)}",
             fix="check that it can be reached and written, has space left and is not locked by a long "
             "transaction, then do the same again: what was stored already is not stored twice",
         ) from error
@@ -160,6 +155,8 @@ def _options(url: URL, timeout: float) -> dict[str, Any]:
         return options | {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     if url.database and "uri" not in url.query:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if url.database and url.query.get("mode") in (None, "rwc"):
+        owned.claim(Path(url.database.removeprefix("file:").partition("?")[0]))
     # Before 2.0.38 SQLAlchemy opened an asynchronous SQLite file anew for each session.
     pool = AsyncAdaptedQueuePool if url.get_dialect().is_async else QueuePool
     return options | {"poolclass": pool, "pool_timeout": timeout, "connect_args": {"timeout": timeout}}

@@ -14,6 +14,7 @@ from ulid import ULID
 
 from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.display.characters import acting, printable
 from fds_mlflow.errors import DataError
 
 ERROR_LENGTH = 1000
@@ -222,7 +223,11 @@ def _answer(record: OutcomeRecord | ShadowRecord) -> dict[str, Any]:
         raise _RefusedError(f"error is {record.error!r}", "use None where nothing went wrong")
     if record.score is None and record.error is None:
         raise _RefusedError("there is neither a score nor an error", "give the score, or the error that prevented it")
-    error = None if record.error is None else _text("error", record.error[:ERROR_LENGTH], ERROR_LENGTH)
+    error = (
+        None
+        if record.error is None
+        else _text("error", printable(record.error[:ERROR_LENGTH], keep="\n\t")[:ERROR_LENGTH], ERROR_LENGTH)
+    )
     return {
         "model": _text("model", record.model, 256),
         "request_id": _text("request_id", record.request_id, 255),
@@ -260,8 +265,12 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
 # Each check lets the usual value pass at once: a server stores thousands of records a second.
 
 
+_OF_OTHERS = ("model", "rollout_id", "error")
+"""Texts that the registry or a model chose: an outcome is not lost because of them."""
+
+
 def _text(name: str, value: Any, longest: int) -> str:
-    if type(value) is str and 0 < len(value) <= longest and value.isascii() and "\0" not in value:
+    if type(value) is str and 0 < len(value) <= longest and value.isascii() and value.isprintable():
         return value
     if not isinstance(value, str) or not value:
         raise _RefusedError(f"{name} is {value!r}", f"give {name} as a text that is not empty")
@@ -269,6 +278,9 @@ def _text(name: str, value: Any, longest: int) -> str:
         raise _RefusedError(f"{name} has {len(value):,} characters > {longest}", f"shorten {name}")
     if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
         raise _RefusedError(f"{name} holds a character no database stores: {value!r}", "remove NUL and lone surrogates")
+    sign = None if name in _OF_OTHERS else acting(value)
+    if sign is not None:  # it would act on whoever lists it: a terminal, a report, a log
+        raise _RefusedError(f"{name} holds the control character {sign}: {value!r}", f"remove it from {name}")
     return str(value)
 
 

@@ -22,7 +22,6 @@ from fds_mlflow.outcomes.database import (
     in_memory,
     is_current,
     parse,
-    shown,
     sync_engine,
     translated,
     upgrade,
@@ -38,6 +37,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
 P = ParamSpec("P")
@@ -67,7 +67,7 @@ class OutcomeStore:
 
     def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0) -> None:
         self._url = parse(url)
-        self.url = shown(self._url)
+        self.url = databases.shown(self._url)
         # In memory all threads share the one connection: one operation at a time.
         self._alone: contextlib.AbstractContextManager[object] = (
             threading.RLock() if in_memory(self._url) else contextlib.nullcontext()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from sqlalchemy import (
     Column,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.pool import NullPool
 
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError, NotFoundError, UnavailableError
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
 from fds_mlflow.registry.store import (
@@ -39,7 +41,7 @@ from fds_mlflow.registry.store import (
     VersionView,
     Write,
 )
-from fds_mlflow.runtime import databases
+from fds_mlflow.runtime import databases, owned
 
 _OF_MODEL, _ALIAS = 0, -1
 """What stands for a version's number in a row about the model, or about an alias of it."""
@@ -75,14 +77,21 @@ class BesideStore:
         url = databases.parse(database, named="the database of tags")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
             raise ConfigError("the database of tags is in memory, which nobody shares", fix="name a file or a server")
+        if url.get_backend_name() == "sqlite" and url.database and "uri" not in url.query:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            owned.claim(Path(url.database))
         databases.reach(database, named="the database of tags", timeout=SQLITE_BUSY)
         waits = {"timeout": SQLITE_BUSY} if url.get_backend_name() == "sqlite" else {}
         with databases.usable(url):
             self._engine: Engine = create_engine(url, poolclass=NullPool, connect_args=waits)
-        self.shown = url.render_as_string(hide_password=True)
+        self.shown = databases.shown(url)
         self.write_limit = max(base.write_limit, SQLITE_BUSY)
+        self._registry = redacted(base.uri)
         with self._transaction() as connection:
             _ROWS.create(connection, checkfirst=True)
+            if self._registry != base.uri:  # earlier releases wrote the address with its password
+                of_old = _ROWS.update().where(_ROWS.c.registry == base.uri)
+                connection.execute(of_old.values(registry=self._registry))
 
     @property
     def latency(self) -> float:
@@ -166,13 +175,13 @@ class BesideStore:
         return {row.name: row.value for row in connection.execute(rows)}
 
     def _of(self, model: str, version: int) -> tuple[ColumnElement[bool], ...]:
-        return _ROWS.c.registry == self._base.uri, _ROWS.c.model == model, _ROWS.c.version == version
+        return _ROWS.c.registry == self._registry, _ROWS.c.model == model, _ROWS.c.version == version
 
     def _set(self, model: str, version: int, name: str, value: str | None) -> None:
         with self._transaction() as connection:
             connection.execute(_ROWS.delete().where(*self._of(model, version), _ROWS.c.name == name))
             if value is not None:
-                row = {"registry": self._base.uri, "model": model, "version": version, "name": name, "value": value}
+                row = {"registry": self._registry, "model": model, "version": version, "name": name, "value": value}
                 connection.execute(_ROWS.insert().values(row))
 
     @contextmanager

@@ -22,6 +22,7 @@ class RemoteStore:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._took: deque[float] = deque(maxlen=8)
+        self._identified: tuple[str | None] | None = None
 
     @property
     def latency(self) -> float:
@@ -34,8 +35,19 @@ class RemoteStore:
         return mlflow_server.signed_in_as(self.uri) if self.uri.startswith("http") else None
 
     def signed_in(self) -> str | None:
-        """Who is signed in; nobody says so but MLflow's own server."""
-        return None
+        """The user as whom the server itself knows us, asked once; None where it cannot be told.
+
+        It says nothing where the server does not answer: what happened is recorded all the same, as unverified.
+        """
+        if not self.uri.startswith("http") or not mlflow_server.sends_credentials(self.uri):
+            return None
+        if self._identified is None:
+            try:
+                server = mlflow_server.Server(self.uri, timeout=mlflow_client.HTTP_TIMEOUT)
+                self._identified = (server.current_user(),)
+            except (mlflow_server.ServerError, OSError):
+                return None
+        return self._identified[0]
 
     @contextmanager
     def _measured(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from fds_mlflow.registry.store import (
     VersionView,
     Write,
 )
-from fds_mlflow.runtime import mlflow_client, mlflow_server
+from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.runtime.mlflow_client import HTTP_TIMEOUT
 from fds_mlflow.runtime.mlflow_server import Server, ServerError
 
@@ -37,16 +37,6 @@ class ServerStore(RemoteStore):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self._server = Server(uri, timeout=HTTP_TIMEOUT)
-
-    def signed_in(self) -> str | None:
-        """Who is signed in, as the server says; None where it knows no users, or does not say it."""
-        if not mlflow_server.sends_credentials(self.uri):
-            return None
-        try:
-            name = self._server.call("GET", "users/current").get("user", {}).get("username")
-        except (ServerError, OSError, AttributeError):
-            return None  # no server of users, or one that does not say; whoever may not act is refused elsewhere
-        return name if isinstance(name, str) and name else None
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""

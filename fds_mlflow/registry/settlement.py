@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fds_mlflow.core.lifecycle.decision import AUTOPILOT
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
@@ -34,9 +34,8 @@ class Settlement(Exclusion):
     """
 
     on_event: Callable[[str, Event], None] = _nobody
+    _own: set[str] = field(default_factory=set)  # operations that this process began
     _stageless: bool = False
-    _user: str | None = None  # whom the registry says it let in
-    _asked: bool = False
 
     def _look_alone(self, model: str) -> View:
         """Read the model, or give way to an operation that lives."""
@@ -54,7 +53,7 @@ class Settlement(Exclusion):
             for write in writes.before(view, event):
                 self._write(model, turn, write)
             if point is None:
-                self._append(model, turn, done)
+                done = self._append(model, turn, done)
                 self._tidy(model, turn, view, done)
                 return done
             try:
@@ -64,28 +63,15 @@ class Settlement(Exclusion):
                 raise
             if on_moved is not None and isinstance(point, SetAlias) and point.alias == tags.CHAMPION:
                 on_moved(point.version)
-            done = self._attributed(done)
-            self._finish(model, turn, view, done)
-        return done
+            return self._finish(model, turn, view, done)
 
-    def _attributed(self, event: Event) -> Event:
-        """The event in the name of whom the registry let in, for whoever is named in it; asked once a process."""
-        if not self._asked:
-            self._user, self._asked = self.store.signed_in(), True
-        if self._user is None or event.signed_in:
-            return event
-        autopilot = AUTOPILOT if event.actor.startswith(AUTOPILOT) else ""
-        claimed = event.actor.removeprefix(autopilot)
-        if claimed != self._user and not claimed.startswith(f"{self._user} for "):
-            claimed = f"{self._user} for {claimed}"
-        return replace(event, actor=texts.clipped(autopilot + claimed, texts.MAX_ACTOR), signed_in=True)
-
-    def _finish(self, model: str, turn: Turn, view: View, done: Event) -> None:
+    def _finish(self, model: str, turn: Turn, view: View, done: Event) -> Event:
         """What follows a decisive write; every part can be repeated."""
+        done = self._attributed(done)
         for write in writes.after(view, done):
             self._write_if_there(model, turn, write)
         self._mirror(model, turn, view, done)
-        self._append(model, turn, done)
+        return self._append(model, turn, done)
 
     def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
         """What follows an event that decides by itself: stages, and what an out-of-band change left of a rollout."""
@@ -99,11 +85,32 @@ class Settlement(Exclusion):
                 self._write_if_there(model, turn, DeleteAlias(tags.CANARY))
         self._mirror(model, turn, view, event, recorded=recorded)
 
-    def _append(self, model: str, turn: Turn, event: Event) -> None:
-        event = seals.sealed(event, model)
+    def _append(self, model: str, turn: Turn, event: Event) -> Event:
+        event = seals.sealed(self._attributed(event), model)
         name, value = tags.event_tag(event)
         self._write(model, turn, SetModelTag(name, value), decisive=True)
         self.on_event(model, event)
+        return event
+
+    def _attributed(self, event: Event) -> Event:
+        """An event in the name of whom the registry let in, for whoever is named in it; asked after the decisive write.
+
+        Of an operation that another process began nobody knows: whoever may write tags can leave an intent.
+        """
+        user = self.store.signed_in() if event.operation in self._own else None
+        if user is None:
+            return replace(event, signed_in=False)
+        autopilot = AUTOPILOT if event.actor.startswith(AUTOPILOT) else ""
+        claimed = event.actor.removeprefix(autopilot)
+        if claimed != user and not claimed.startswith(f"{user} for "):
+            claimed = f"{user} for {claimed}"
+        return replace(event, actor=texts.clipped(autopilot + claimed, texts.MAX_ACTOR), signed_in=True)
+
+    def _new_operation(self) -> str:
+        """The id of an operation that this process begins."""
+        operation = self.new_id()
+        self._own.add(operation)
+        return operation
 
     def _mirror(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
         """Mirror the fold's stages of the versions that the event names or changes, version by version."""
@@ -183,8 +190,6 @@ class Settlement(Exclusion):
                 self._tidy(model, turn, view, recorded, recorded=True)
             elif event is not None and event.kind is not Kind.ADOPT:  # what a dead one noticed, the next one notices
                 outcome = writes.landed(view, dead)
-                # Anybody who may write tags can leave an intent in another's name.
-                event = self._attributed(event) if reassert else replace(event, signed_in=False)
                 if dead.take_over:  # it looked past others: the settled history knows which rollout it ended
                     active = view.state.rollout
                     event = replace(event, rollout=active.ended(RolloutStatus.ROLLED_BACK) if active else None)
@@ -229,9 +234,9 @@ class Settlement(Exclusion):
         rollout = view.rollout
         if rollout is None and view.state.rollout is not None:
             rollout = view.state.rollout.ended(RolloutStatus.OVERTAKEN)
-        noticed = Event(
+        return Event(
             sequence=0,
-            operation=self.new_id(),
+            operation=self._new_operation(),
             kind=Kind.ADOPT,
             actor=actor,
             reason=difference(view),
@@ -240,4 +245,3 @@ class Settlement(Exclusion):
             to_version=view.champion_alias,
             rollout=rollout,
         )
-        return self._attributed(noticed)

@@ -97,8 +97,7 @@ class Transactions(Settlement):
             ConfigError: The reason or the actor does not fit into a tag, or the history's key is too short; nothing was
                 changed.
         """
-        texts.checked_reason(reason)
-        texts.checked_actor(actor)
+        reason, actor = texts.checked_reason(reason), texts.checked_actor(actor)
         if not take_over:
             seals.require_usable_key()
         gone: set[int | None] = set()  # former champions that an emergency found deleted
@@ -123,8 +122,6 @@ class Transactions(Settlement):
                 return Result(None, target.why)
             target = self._checked(model, view, request.kind, target, check)
             event = self._event(view, request, target, actor, reason)
-            if not take_over:  # an emergency asks who it is once the alias has moved
-                event = self._attributed(event)
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             except NotFoundError:
@@ -221,7 +218,7 @@ class Transactions(Settlement):
             renaming = Renaming(view.names, request.names, request.names.champion not in view.model.aliases)
         return Event(
             sequence=0,
-            operation=self.new_id(),
+            operation=self._new_operation(),
             kind=request.kind,
             actor=actor,
             reason=reason,

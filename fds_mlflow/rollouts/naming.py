@@ -19,6 +19,7 @@ from fds_mlflow.core.lifecycle.verdict import Judgement, Status, Verdict
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.text.duration import from_duration
 from fds_mlflow.core.weight import FULL, to_percent
+from fds_mlflow.display.characters import markdown
 from fds_mlflow.notifications.notification import Notification
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def _note(tick: Tick) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return markdown(" ".join(text.split()))
 
 
 def run_status(tags: Mapping[str, str]) -> str:

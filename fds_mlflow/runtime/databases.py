@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 from sqlalchemy.pool import NullPool
 
-from fds_mlflow.errors import ConfigError, UnavailableError, redacted
+from fds_mlflow.display.redaction import redacted, remember_address
+from fds_mlflow.errors import ConfigError, UnavailableError
 
 EXAMPLE = "sqlite:///file.db or postgresql://user:password@host/database"
 
@@ -35,6 +36,7 @@ def parse(address: str | URL, *, named: str) -> URL:
     Raises:
         ConfigError: It is no such address, or its user or password would be read as something else.
     """
+    remember_address(address if isinstance(address, str) else address.render_as_string(hide_password=False))
     if isinstance(address, str) and _RAW.search(address):
         # SQLAlchemy ends the password at the first @ and takes the rest for the host, which drivers then print.
         raise ConfigError(
@@ -44,9 +46,12 @@ def parse(address: str | URL, *, named: str) -> URL:
     try:
         return make_url(address)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise ConfigError(
-            f"{named} is not a database URL: {redacted(str(address))!r}", fix=f"write it like {EXAMPLE}"
-        ) from None
+        raise ConfigError(f"{named} is not a database URL: {str(address)!r}", fix=f"write it like {EXAMPLE}") from None
+
+
+def shown(url: URL) -> str:
+    """The address for people: without any secret."""
+    return redacted(url.render_as_string(hide_password=True))
 
 
 @contextlib.contextmanager
@@ -56,20 +61,20 @@ def usable(url: URL) -> Iterator[None]:
     Raises:
         ConfigError: The driver is unknown or not installed, or an option has a wrong value.
     """
-    shown = redacted(url.render_as_string(hide_password=True))
+    said = shown(url)
     try:
         yield
     except exc.NoSuchModuleError:
         raise ConfigError(
-            f"{shown} names a database or driver that SQLAlchemy does not know", fix=f"write it like {EXAMPLE}"
+            f"{said} names a database or driver that SQLAlchemy does not know", fix=f"write it like {EXAMPLE}"
         ) from None
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{shown} needs the Python package {error.name!r}, which is not installed",
+            f"{said} needs the Python package {error.name!r}, which is not installed",
             fix=f"pip install {_PACKAGES.get(error.name or '', error.name)}",
         ) from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{shown} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
+        raise ConfigError(f"{said} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
 
 
 def strict(engine: Engine, url: URL) -> None:
@@ -115,6 +120,6 @@ def reach(address: str, *, named: str, timeout: float) -> None:
             connection.exec_driver_sql("PRAGMA schema_version" if lite else "SELECT 1")
     except (exc.SQLAlchemyError, OSError) as error:
         raise UnavailableError(
-            f"{named} at {url.render_as_string(hide_password=True)} is not available: {reason(error)}",
+            f"{named} at {shown(url)} is not available: {reason(error)}",
             fix="check that it is a database, that it can be reached and written, and that it is not locked",
         ) from None

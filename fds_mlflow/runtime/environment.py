@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from fds_mlflow.display.redaction import remember
+
 ACTOR = "FDS_ACTOR"
 OUTCOMES_URI = "FDS_OUTCOMES_URI"
 WEBHOOK_URL = "FDS_WEBHOOK_URL"
@@ -17,6 +19,18 @@ LOG_LEVEL = "FDS_LOG_LEVEL"
 TRACEBACK = "FDS_TRACEBACK"
 RUN_CONTEXT = "FDS_RUN_CONTEXT"
 """JSON object of tags that a parent process hands to the runs of its children."""
+
+
+_SECRETS = (
+    *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *(WEBHOOK_SECRET, SERVE_TOKEN, SERVE_WEBHOOK_SECRET, HISTORY_KEY),
+)
+
+
+def hide_secrets() -> None:
+    """Have the secrets of the environment hidden in whatever is shown, of whomever it comes."""
+    for name in _SECRETS:
+        remember(*setting(name).split())
 
 
 def setting(name: str) -> str:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fds_mlflow.display.redaction import remember_address
 from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow.runtime.streams import safe_prints
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,6 +70,8 @@ def client(tracking_uri: str | None, registry_uri: str | None, *, timeout: float
 
     tracking = tracking_uri or mlflow.get_tracking_uri()
     shown = registry_uri or tracking
+    remember_address(tracking)
+    remember_address(shown)
     try:
         _check(tracking, timeout)
         made = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
@@ -211,7 +215,8 @@ def tracking(about: str) -> Iterator[None]:
 
     client(None, None)
     try:
-        yield
+        with safe_prints(mlflow.get_tracking_uri()):
+            yield
     except (MlflowException, SQLAlchemyError, OSError) as error:  # artifacts are uploaded past MLflow's own errors
         raise translated(error, mlflow.get_tracking_uri(), about=about, what="tracking server") from None
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from fds_mlflow.display.redaction import remember, remember_address
 from fds_mlflow.runtime.mlflow_client import is_server
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ _STATUS: Mapping[int, str] = {
     HTTPStatus.TOO_MANY_REQUESTS: "REQUEST_LIMIT_EXCEEDED",
 }
 """What a status says where the answer is none of MLflow's: a proxy's, or a login's."""
+
+
+_CANNOT_SAY = ("ENDPOINT_NOT_FOUND", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST")
+"""What a server answers that does not know who is signed in: everybody may ask that where there is an answer."""
 
 
 class ServerError(Exception):
@@ -80,11 +85,16 @@ def signed_in_as(address: str) -> str | None:
     """The user whose credentials are sent to a server: a name, or a token's subject; None where none are sent.
 
     Only the server can tell whether the credentials are right, and refuses where they are not. Those in an address go
-    before those of the environment.
+    before those of `.netrc`, and those before the environment's, as the library that sends them has it.
     """
+    from requests.utils import get_netrc_auth
+
     parts = urlsplit(address)
     if parts.username and parts.password:
         return unquote(parts.username)
+    kept = get_netrc_auth(address)
+    if kept is not None:
+        return str(kept[0])
     user, password = _login()
     if user and password:
         return user
@@ -93,8 +103,7 @@ def signed_in_as(address: str) -> str | None:
 
 def sends_credentials(address: str) -> bool:
     """Whether requests to a server say who asks."""
-    parts = urlsplit(address)
-    return bool(parts.username and parts.password) or bool(_headers())
+    return signed_in_as(address) is not None or bool(_headers())
 
 
 def _login() -> tuple[str | None, str | None]:
@@ -104,6 +113,7 @@ def _login() -> tuple[str | None, str | None]:
         kept.read(Path("~/.mlflow/credentials").expanduser())
     names = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
     user, password = (os.environ.get(name) or kept.get("mlflow", name.lower(), fallback=None) for name in names)
+    remember(password)
     return user, password
 
 
@@ -129,9 +139,43 @@ class Server:
     """
 
     def __init__(self, address: str, *, timeout: float) -> None:
+        remember_address(address)
         self._address = address.rstrip("/")
         self._timeout = timeout
         self._sessions: dict[int, requests.Session] = {}  # by process: a forked one must not share the connections
+
+    def current_user(self) -> str | None:
+        """The user as whom the server knows whoever asks; None where it lets everybody in, whatever they send.
+
+        A server, or a proxy before it, that cannot say so but lets nobody in without credentials has checked those that
+        are sent: their user it is.
+
+        Raises:
+            ServerError: It refuses.
+            OSError: It could not be reached in time.
+        """
+        try:
+            found = self.call("GET", "users/current")["user"]["username"]
+        except (ServerError, LookupError, TypeError) as error:
+            if getattr(error, "error_code", "ENDPOINT_NOT_FOUND") not in _CANNOT_SAY:
+                raise
+            return None if self._lets_everybody_in() else signed_in_as(self._address)
+        return str(found)
+
+    def _lets_everybody_in(self) -> bool:
+        import requests
+
+        parts = urlsplit(self._address)
+        place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        answer = requests.get(
+            f"{place}/api/2.0/mlflow/registered-models/search",
+            params={"max_results": 1},
+            auth=lambda asked: asked,  # no credentials, those of `.netrc` included
+            timeout=self._timeout,
+            allow_redirects=False,  # to where people sign in
+            **_certificates(),
+        )
+        return answer.ok and not answer.is_redirect
 
     def call(self, method: str, endpoint: str, **values: Any) -> dict[str, Any]:
         """One request, such as `call("GET", "registered-models/get", name="fraud")`; its answer.
@@ -151,8 +195,7 @@ class Server:
             json=None if method == "GET" else given,
             headers=_headers(),
             timeout=self._timeout,
-            verify=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not _is_set("MLFLOW_TRACKING_INSECURE_TLS"),
-            cert=os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+            **_certificates(),
         )
         try:
             found = answer.json() if answer.text.strip() else {}
@@ -167,6 +210,14 @@ class Server:
         raise ServerError(f"{endpoint} was answered {answer.status_code}, not by MLflow: {answer.text[:200]}", code)
 
 
+def _certificates() -> dict[str, Any]:
+    """What the library that sends requests is told of certificates."""
+    return {
+        "verify": os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not _is_set("MLFLOW_TRACKING_INSECURE_TLS"),
+        "cert": os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+    }
+
+
 def _is_set(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("true", "1")
 
@@ -177,4 +228,5 @@ def _headers() -> dict[str, str]:
     if user and password:
         return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    remember(token)
     return {"Authorization": f"Bearer {token}"} if token else {}

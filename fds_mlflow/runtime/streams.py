@@ -1,17 +1,21 @@
-"""Standard output belongs to the answer: what libraries and models print goes to standard error."""
+"""Standard output belongs to the answer, and standard error to what we say: libraries are let through, made safe."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import IO, Any, TextIO
+from types import TracebackType
+from typing import IO, Any, TextIO, cast
 
-from fds_mlflow.errors import redacted
+from fds_mlflow.display.characters import in_json, paragraph, printable
+from fds_mlflow.display.redaction import redacted
 
 _ANSWERS: ContextVar[TextIO | None] = ContextVar("answers", default=None)
 
@@ -21,14 +25,85 @@ def answers() -> TextIO:
     return _ANSWERS.get() or sys.stdout
 
 
-class _Aside(io.TextIOBase):
-    """Standard error, for what was meant for standard output: MLflow prints its address, password included."""
+def errors() -> TextIO:
+    """Where we ourselves write errors, whose colours are ours: standard error as it was before `guarded`."""
+    return sys.stderr.stream if isinstance(sys.stderr, _Guarded) else sys.stderr
+
+
+class _Guarded(io.TextIOBase):
+    """A stream for what others print: MLflow prints its address, password included, and anybody prints names."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # the base class has one of its own, None
+        """Of the stream behind it."""
+        return self.stream.encoding
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(redacted(text))
+        self.stream.write(_foreign(text))
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def _foreign(text: str) -> str:
+    r"""What others print, made safe; `\r` at its beginning is how bars of progress are drawn."""
+    lead = "\r" if text.startswith("\r") else ""
+    return lead + printable(redacted(text.removeprefix("\r").replace("\r\n", "\n")), keep="\n\t")
+
+
+class _Aside(_Guarded):
+    """Standard error, for what was meant for standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(errors())
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Make safe what libraries print on standard error, log where nobody else takes logs, and die of."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Lines())
+    sys.excepthook = _told
+    with contextlib.redirect_stderr(cast("TextIO", _Guarded(errors()))):
+        yield
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """A record of which no further line looks like one of ours."""
+        return paragraph(redacted(super().format(record)))
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, made safe."""
+    errors().write(_foreign("".join(traceback.format_exception(kind, error, trace))))
+
+
+@contextlib.contextmanager
+def safe_prints(address: str | None) -> Iterator[None]:
+    """Make safe what MLflow prints in a program of somebody else's: the address of each run that ends.
+
+    Args:
+        address: Of its server; where it holds no secret nothing is changed.
+    """
+    if not address or redacted(address) == address:
+        yield
+        return
+    with contextlib.redirect_stdout(cast("TextIO", _Guarded(sys.stdout))):
+        yield
 
 
 @contextlib.contextmanager
@@ -46,7 +121,7 @@ def answers_only() -> Iterator[None]:
             stdout = stack.enter_context(open(kept, "w", encoding=stdout.encoding, errors=stdout.errors))  # noqa: PTH123
             stack.callback(os.dup2, kept, number)
             os.dup2(sys.stderr.fileno(), number)
-        stack.enter_context(contextlib.redirect_stdout(_Aside()))
+        stack.enter_context(contextlib.redirect_stdout(cast("TextIO", _Aside())))
         stack.callback(_ANSWERS.reset, _ANSWERS.set(stdout))
         yield
 
@@ -66,7 +141,7 @@ def say(value: Any, stream: IO[str] | None = None) -> None:
         stream: Where to; None for where answers go.
     """
     stream = stream or answers()
-    text = json.dumps(value, ensure_ascii=False)
+    text = in_json(json.dumps(value, ensure_ascii=False))
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fds_mlflow.data.transactions import period
+from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, w
     ]
     measured = f" On test: {', '.join(figures)}." if figures else ""
     sentence = (
-        f"{named(scorer)}, trained on {len(split.train.frame):,} transactions"
-        f"{when(split.train, ' from ')} ({split.train.source}).{measured} Flags from {metrics['threshold']:.4g}."
+        f"{named(scorer)}, trained on {len(split.train.frame):,} transactions{when(split.train, ' from ')}"
+        f" ({markdown(split.train.source)}).{measured} Flags from {metrics['threshold']:.4g}."
     )
-    return "\n\n".join([sentence, *(f"**Warning:** {warning}." for warning in warnings)])
+    return "\n\n".join([sentence, *(f"**Warning:** {markdown(warning)}." for warning in warnings)])

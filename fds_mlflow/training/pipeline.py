@@ -17,7 +17,7 @@ from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import period
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
-from fds_mlflow.registry import doubts
+from fds_mlflow.registry import doubts, texts
 from fds_mlflow.registry.registration import register
 from fds_mlflow.registry.tags import CODES, SCORE
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
@@ -116,7 +116,7 @@ def train(
         UnavailableError: The tracking server does not answer.
         RefusedError: It does not let this user in.
     """
-    _check(algorithm, target_fpr, seed)
+    _check(algorithm, target_fpr, seed, model_name)
     facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
@@ -159,12 +159,13 @@ def _run(
         yield run.info.run_id
 
 
-def _check(algorithm: str, target_fpr: float, seed: int) -> None:
+def _check(algorithm: str, target_fpr: float, seed: int, model_name: str | None) -> None:
     """Refuse what cannot be trained with.
 
     Raises:
-        ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range.
+        ConfigError: An unknown algorithm, a target outside (0, 1), a seed out of range, a name that may not be listed.
     """
+    texts.checked_model(model_name or "")
     check_seed(seed)
     check_algorithm(algorithm)
     if not 0 < target_fpr < 1:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fds_mlflow.display.characters import plotted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -184,7 +186,7 @@ def feature_importance(importance: Mapping[str, float], unit: str, caption: str)
     shown = ranked[:_FEATURES_SHOWN][::-1]
     more = f" (first {len(shown)} of {len(ranked)})" if len(ranked) > len(shown) else ""
     figure, axes = _canvas(f"Feature importance{more}", caption)
-    axes.barh([name for name, _ in shown], [value for _, value in shown], color=_GENUINE, height=0.7)
+    axes.barh([plotted(name) for name, _ in shown], [value for _, value in shown], color=_GENUINE, height=0.7)
     axes.set(xlabel=unit[:1].upper() + unit[1:])
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", labelsize=8 if len(shown) > 12 else 9)
@@ -198,9 +200,9 @@ def _canvas(title: str, caption: str) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(7.5, 4.8), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(plotted(title), x=0.012, ha="left", fontsize=13, fontweight="bold")
     axes: Any = figure.add_subplot()
-    axes.set_title(caption, loc="left", fontsize=8.5, color="#555555")
+    axes.set_title(plotted(caption), loc="left", fontsize=8.5, color="#555555")
     axes.grid(visible=True, color=_GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,10 +14,11 @@ from sqlalchemy.exc import IntegrityError
 
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
-from fds_mlflow.outcomes.database import parse, shown
+from fds_mlflow.outcomes.database import parse
 from fds_mlflow.outcomes.records import ERROR_LENGTH, CaseStatus
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import FraudCase, Outcome
+from fds_mlflow.runtime.databases import shown
 from tests.support.samples import DAY, NOON, case, outcome
 
 

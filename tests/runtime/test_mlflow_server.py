@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -135,17 +135,20 @@ def test_an_emergency_imports_nothing_that_its_move_does_not_need() -> None:
 
 
 @contextmanager
-def _answering(status: int, body: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server that answers all alike: its address, and the headers that it is sent."""
+def _answering(
+    status: int, body: str, special: Callable[[str, str | None], tuple[int, str] | None] = lambda _path, _login: None
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server that answers all alike, but for what is special: its address, and the headers that it is sent."""
     sent: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sent.append(dict(self.headers))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body.encode())))
+            code, said = special(self.path, self.headers["Authorization"]) or (status, body)
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(said.encode())))
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write(said.encode())
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
@@ -203,3 +206,66 @@ def test_credentials_are_read_anew_for_each_request(monkeypatch: pytest.MonkeyPa
             monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
             assert store.models() == {}
     assert [headers["Authorization"] for headers in sent] == ["Bearer one", "Bearer two"]
+
+
+def _users(path: str, login: str | None) -> tuple[int, str] | None:
+    """MLflow's basic-auth: it knows users by what they send."""
+    if login is None:
+        return 401, "sign in"
+    user = base64.b64decode(login.removeprefix("Basic ")).decode().partition(":")[0]
+    return (200, json.dumps({"user": {"username": user}})) if path.endswith("users/current") else None
+
+
+@pytest.mark.parametrize(
+    ("special", "expected"),
+    [
+        (_users, "bob"),
+        (lambda _path, login: (401, "sign in") if login is None else None, "bob"),
+        (lambda _path, login: (401, "sign in") if login is None else (403, "no"), "bob"),
+        (lambda path, _login: (200, "{}") if "search" in path else None, None),
+        (lambda _path, login: (403, "no") if login is None else (405, "no"), None),
+    ],
+    ids=[
+        "it says so",
+        "it lets nobody in without",
+        "it knows no such question",
+        "it lets everybody in",
+        "it refuses to say",
+    ],
+)
+def test_the_server_says_who_is_signed_in(
+    special: Callable[[str, str | None], tuple[int, str] | None],
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A server's word counts; one that cannot say vouches for credentials only if nobody gets in without."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
+    with _answering(404, "nothing here", special) as (url, _):
+        assert ServerStore(url).identified() == expected
+
+
+def test_whose_credentials_are_sent_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The library sends those of `.netrc` past the environment's, so who says to be another one there is found out."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login bob password x\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ceo")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "guessed")
+    with _answering(404, "nothing here", _users) as (url, _):
+        assert ServerStore(url).user == "bob"
+        assert ServerStore(url).identified() == "bob"
+
+
+def test_who_is_there_is_asked_once_and_never_fatal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each process asks once; a server that is away leaves the name unverified, and is asked again."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
+    with _answering(404, "nothing here", _users) as (url, sent):
+        store = ServerStore(url)
+        assert [store.identified(), store.identified()] == ["bob", "bob"]
+        assert len(sent) == 1
+        away = ServerStore(url)
+    assert away.identified() is None

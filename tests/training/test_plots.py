@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
 
 from fds_mlflow.training import plots
 from tests.support.effort import graded
+from tests.support.hostile import TEXTS
 
 
 def _scores(frauds: int = 40, genuine: int = 2000) -> tuple[Any, Any]:
@@ -94,3 +97,15 @@ def test_pyplot_is_never_touched():
         "sys.exit('matplotlib.pyplot' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@given(TEXTS)
+@example("a$^{$").via("a formula that is none")
+@example("$\\frac$ \\$ $")
+def test_names_are_no_formulas(name: str) -> None:
+    """A column may be called anything: its name is drawn as it is, and no training fails at its plot."""
+    figure = plots.feature_importance({name: 1.0, "amount": 0.5}, "gain", f"costs $ {name} $")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # signs that the font lacks
+        figure.draw_without_rendering()

@@ -26,6 +26,7 @@ from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
 from fds_mlflow.core.weight import to_percent
+from fds_mlflow.display.characters import printable
 from fds_mlflow.runtime import streams
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ def showing(
     """
 
     def say(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+        console.print(printable(text), soft_wrap=True, highlight=False, emoji=False)
 
     if as_json:
         yield lambda tick: streams.say(values(tick), console.file)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -23,11 +23,12 @@ from fds_mlflow.core.lifecycle.events import Ending, Event
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
 from fds_mlflow.core.weight import to_percent
+from fds_mlflow.display.characters import printable
 from fds_mlflow.lifecycle.reports import CanaryStatus, Candidate, Overview, Validation
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
-from fds_mlflow.runtime.streams import answers
+from fds_mlflow.runtime.streams import answers, errors
 
 _COLOURS = {
     Change.IMPROVED: "green",
@@ -50,10 +51,19 @@ _COLOURS = {
 }
 
 
+class _Console(Console):
+    """A console that writes out what acts on a terminal, or hides, in whatever it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render; only what rich itself says to the terminal (colours, movements) is taken by it as such."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
+
+
 def console(*, stderr: bool = False) -> Console:
-    """A console; where the output is no terminal, wide enough that no cell is cut."""
-    stream = sys.stderr if stderr else answers()
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False)
+    """A console; where the output is no terminal, wide enough that no cell is cut. Nothing is read as markup."""
+    stream = errors() if stderr else answers()
+    return _Console(file=stream, width=None if stream.isatty() else 160, highlight=False, emoji=False, markup=False)
 
 
 class _Table(Table):
@@ -114,7 +124,7 @@ def text(value: object) -> Text:
         return Text(f"{value:.4f}")
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M:%S}")
-    return Text(str(value))
+    return Text(printable(str(value), keep="\n\t"))
 
 
 def events(
@@ -133,7 +143,7 @@ def events(
     def who(event: Event) -> str:
         if verified and verified.get(event.operation) is False:
             return f"{event.actor} (unverified)"
-        return event.actor if event.signed_in or not somebody else f"{event.actor} (claimed)"
+        return event.actor if event.signed_in or not somebody else f"{event.actor} (unverified)"
 
     hanging = [
         ("…", i.time, i.actor, i.event.kind.shown if i.event else "housekeeping", None, None, "pending", "")
@@ -155,7 +165,10 @@ def events(
     columns = ("#", "when (UTC)", "who", "kind", "from", "to", "outcome", "why")
     result = table("History", columns, [*hanging, *rows], right=("#", "from", "to"))
     if history and not somebody:
-        result.caption, result.caption_justify = "who: as they claim; nobody was signed in to the registry", "left"
+        result.caption, result.caption_justify = (
+            "who: as they claim, unverified: nobody was signed in",
+            "left",
+        )
     return result
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fds_mlflow.cli.output import tables
+from fds_mlflow.cli.output import lines, tables
 
 if TYPE_CHECKING:
     from fds_mlflow.training.pipeline import Trained
@@ -71,4 +70,4 @@ def warnings_told() -> Iterator[None]:
 
 class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.secho(f"Warning: {record.getMessage()}.", fg="yellow", err=True)
+        lines.tell(f"Warning: {record.getMessage()}.", colour="yellow")

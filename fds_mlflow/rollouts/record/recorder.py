@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fds_mlflow.core.lifecycle.decision import who
 from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.weight import to_percent
+from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import FdsError, NotFoundError
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.naming import LastReported
@@ -226,7 +227,7 @@ class RolloutRecorder:
             naming.DECISION: story.decision.value,
             "fds.ended_by": who(story.last),
             "fds.reason": story.last.reason,
-            naming.NOTE: summary(story),
+            naming.NOTE: markdown(summary(story)),
         }
         self.runs.log(run, _weights(story.done), {name: value[: naming.MAX_TAG] for name, value in tags.items()})
         self.runs.report(run, render(story))

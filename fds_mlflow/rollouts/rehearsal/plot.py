@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.controller import Action
+from fds_mlflow.display.characters import plotted
 from fds_mlflow.rollouts.rehearsal.rehearsal import CAUGHT, Rehearsal
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw(found: Rehearsal, title: str) -> Figure:
     _ends(second, found)
     _catches(third, found)
     told = f"{found.replays:,} replays of {found.rows:,} requests in {found.days:.1f} days"
-    figure.suptitle(f"{title} · {told}", fontsize=11)
+    figure.suptitle(f"{plotted(title)} · {told}", fontsize=11)
     for axes in (first, second, third):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

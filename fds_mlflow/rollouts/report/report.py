@@ -17,6 +17,7 @@ from fds_mlflow.core.statistics.sequential import Side
 from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, percent
 from fds_mlflow.core.weight import to_percent
+from fds_mlflow.display.characters import printable
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots, words
 from fds_mlflow.rollouts.report.plots import Series
@@ -199,7 +200,7 @@ def render(story: RolloutSummary) -> str:
         "traffic": _traffic(story),
         "parameters": _without(naming.parameters(story.model, story.rollout), "plan"),
     }
-    return _environment().get_template("rollout.html.j2").render(context)
+    return printable(_environment().get_template("rollout.html.j2").render(context), keep="\n\t")
 
 
 def _about_weight(story: RolloutSummary) -> list[Event]:

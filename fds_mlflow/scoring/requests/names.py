@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from fds_mlflow.core.keys import Spelling, spelled
+from fds_mlflow.display.characters import acting
 from fds_mlflow.errors import DataError
 from fds_mlflow.scoring.columns import NUMBERS
 from fds_mlflow.scoring.state import ServingState
@@ -66,13 +67,14 @@ class NameReader:
         elif column in self._booleans and value in (0, 1):
             value = bool(value)
         name = value if type(value) is str else spelled(value, spelling)
-        if name is None or (len(name) <= LONGEST_KEY and name.isascii() and "\0" not in name):
+        if name is None or (len(name) <= LONGEST_KEY and name.isascii() and name.isprintable()):
             return name or None
         if len(name) > LONGEST_KEY:
             raise DataError(f"a key has {len(name):,} characters > {LONGEST_KEY}", fix="shorten it")
-        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+        sign = acting(name)
+        if sign is not None:
             raise DataError(
-                f"the key {name[:50]!r} has NUL or half a character, which no store takes", fix="leave it out"
+                f"the key {name[:50]!r} has the control character {sign}, which no store takes", fix="leave it out"
             )
         return name
 

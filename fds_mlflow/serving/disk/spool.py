@@ -19,6 +19,7 @@ import msgspec
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord
+from fds_mlflow.runtime import owned
 
 
 class SpooledOutcome(msgspec.Struct, array_like=True, gc=False):
@@ -86,7 +87,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, *, limit: int = 2**30, monotonic: Callable[[], float] = time.monotonic) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        owned.folder(folder)
         self.folder = folder
         self._limit = limit
         self._monotonic = monotonic
@@ -110,7 +111,7 @@ class Spool:
         fresh = self.folder / f"{name}.new"
         content = _encode(items)
         try:
-            with fresh.open("wb") as file:
+            with open(fresh, "wb", opener=owned.opener) as file:
                 file.write(content)
                 if durable:
                     file.flush()
@@ -172,7 +173,7 @@ class Spool:
     def refuse(self, path: Path) -> None:
         """Put a file aside that cannot be parsed; nothing is lost, and somebody should look at it."""
         refused = self.folder / "refused"
-        refused.mkdir(exist_ok=True)
+        owned.folder(refused)
         path.rename(refused / path.name)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
+from fds_mlflow.runtime import owned
 from fds_mlflow.scoring.served import MODEL_FOLDER, Prepared, Served, Table
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class VersionCache:
         name = hashlib.sha256(f"{registry}\n{model}".encode()).hexdigest()[:16]
         self.folder = root / name
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            owned.folder(self.folder)
         except OSError as error:
             raise ConfigError(
                 f"the folder {self.folder} cannot be made: {error.strerror}", fix="give another one with --cache"
@@ -107,7 +108,7 @@ class VersionCache:
 
     def wake(self) -> None:
         """Say that the registry has changed: whoever follows it looks now and not at the end of its interval."""
-        (self.folder / _WAKE).touch()
+        (self.folder / _WAKE).touch(0o600)
 
     # --- versions -------------------------------------------------------------------------------------------
 
@@ -129,9 +130,10 @@ class VersionCache:
         place = self._place(version, identity)
         folder = place.with_suffix(f".{os.getpid()}")
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        owned.folder(folder)
         try:
             yield folder
+            owned.tighten(folder)
             shutil.rmtree(place, ignore_errors=True)
             folder.rename(place)
         finally:
@@ -200,5 +202,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _replace(path: Path, values: Mapping[str, Any]) -> None:
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(values))
+    owned.write_text(fresh, json.dumps(values))
     fresh.replace(path)

@@ -35,7 +35,7 @@ class Ownership:
     def __init__(self, folder: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         until = monotonic() + PATIENCE_SECONDS
         try:
-            self._file = os.open(folder / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = os.open(folder / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             while not self._locked():
                 if monotonic() >= until:
                     raise self._taken(folder)

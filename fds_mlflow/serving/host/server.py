@@ -21,9 +21,11 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
 
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import environment
+from fds_mlflow.runtime.streams import errors
 from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.model import HostedModel
 from fds_mlflow.serving.host.ownership import Ownership
@@ -287,12 +289,17 @@ def _listen(options: Options) -> socket.socket:
 
 
 def logging_setup() -> None:
-    """One JSON object per line on standard error."""
+    """One JSON object per line on standard error, in ASCII and without secrets, whatever it quotes."""
     from pythonjsonlogger.json import JsonFormatter
 
-    handler = logging.StreamHandler()
+    class Redacting(JsonFormatter):
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {name: redacted(value) if isinstance(value, str) else value for name, value in log_data.items()}
+
+    environment.hide_secrets()  # each worker has a process of its own, and starts here
+    handler = logging.StreamHandler(errors())
     handler.setFormatter(
-        JsonFormatter("{asctime}{levelname}{name}{message}{process}", style="{", rename_fields={"levelname": "level"})
+        Redacting("{asctime}{levelname}{name}{message}{process}", style="{", rename_fields={"levelname": "level"})
     )
     level = environment.setting(environment.LOG_LEVEL) or "INFO"
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

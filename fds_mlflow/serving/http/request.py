@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from fds_mlflow.display.characters import acting, printable
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
 from fds_mlflow.serving.worker.settings import ServerSettings
 
@@ -50,7 +52,7 @@ class RefusedError(Exception):
         super().__init__(what)
         self.status = status
         self.body = msgspec.json.encode(
-            {"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": what, "fix": fix}
+            {"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": printable(redacted(what)), "fix": fix}
         )
 
 
@@ -97,9 +99,9 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: ServerSettings) -> He
         elif name == b"content-length":
             said.length = int(value)
         elif name == b"x-request-id":
-            said.request_id = _text(value) or None
+            said.request_id = _text(name, value) or None
         elif name == b"x-routing-key":
-            said.key = _text(value) or None
+            said.key = _text(name, value) or None
             if said.key is not None and len(said.key) > LONGEST_KEY:  # cut off it would be routed as another key
                 raise RefusedError(400, f"a key has {len(said.key):,} characters > {LONGEST_KEY}", "shorten it")
         elif name == b"authorization":
@@ -125,12 +127,20 @@ def _check_charset(content_type: bytes) -> None:
         raise RefusedError(415, f"the body is declared to be in {charset!r}", "send UTF-8")
 
 
-def _text(value: bytes) -> str:
-    """A header's text: UTF-8 as in a body, so that a key is the same key in both; Latin-1 where it is none."""
+def _text(name: bytes, value: bytes) -> str:
+    """A header's text: UTF-8 as in a body, so that a key is the same key in both; Latin-1 where it is none.
+
+    Raises:
+        RefusedError: It has a character that acts on whoever lists it.
+    """
     try:
-        return value.decode()
+        said = value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        said = value.decode("latin-1")
+    sign = acting(said)
+    if sign is not None:
+        raise RefusedError(400, f"the header {name.decode()} has the control character {sign}", "leave it out")
+    return said
 
 
 def _overridden(variant: str, settings: ServerSettings) -> str:

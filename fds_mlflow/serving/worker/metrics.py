@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow.display.characters import printable
+from fds_mlflow.runtime import owned
+
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the latency histogram's buckets, seconds."""
 
@@ -98,8 +101,8 @@ class Metrics:
         with self._flushing:  # whoever is asked for the counts flushes them, besides the one who does so regularly
             if said == self._laid:
                 return
-            folder.mkdir(exist_ok=True)
-            fresh.write_text(said)
+            owned.folder(folder)
+            owned.write_text(fresh, said)
             fresh.replace(path)
             self._laid = said
 
@@ -168,9 +171,9 @@ class _Collector:
             for (variant, version), row in one.total.latencies.items():
                 running = itertools.accumulate(row[:-1])
                 buckets = list(zip((*map(str, BOUNDS), "+Inf"), running, strict=True))
-                latency.add_metric([one.model, variant, str(version)], buckets, row[-1])
+                latency.add_metric([printable(one.model), variant, str(version)], buckets, row[-1])
             for (path, status), count in one.total.responses.items():
-                responses.add_metric([one.model, path, str(status)], count)
+                responses.add_metric([printable(one.model), path, str(status)], count)
         yield latency
         yield responses
         for name, told, counts in (
@@ -184,11 +187,11 @@ class _Collector:
         ):
             counter = CounterMetricFamily(f"fds_{name}", told, labels=["model"])
             for one, count in zip(self.series, counts, strict=True):
-                counter.add_metric([one.model], count)
+                counter.add_metric([printable(one.model)], count)
             yield counter
         gauges: dict[str, Any] = {}
         for one in self.series:
             for name, (told, value) in one.gauges.items():
                 gauge = gauges.setdefault(name, GaugeMetricFamily(f"fds_{name}", told, labels=["model"]))
-                gauge.add_metric([one.model], value)
+                gauge.add_metric([printable(one.model)], value)
         yield from gauges.values()

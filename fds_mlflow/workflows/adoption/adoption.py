@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import ConfigError, FdsError, RefusedError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry import doubts, grammar, registration, tags, texts
@@ -96,14 +97,15 @@ def adopt(
     """
     if threshold is not None and target_fpr is not None:
         raise ConfigError("a threshold and a target false positive rate are given", fix="give one of the two")
-    texts.checked_reason(reason)
+    reason = texts.checked_reason(reason)
+    texts.checked_model(model.name)
     found = original(model.session, source)
     rows = rows_of(found.loaded, data, label)
     finding = find(found.loaded, rows.tried, positive_class)
     over_http = str(getattr(model.session.store, "uri", "")).startswith("http")
     wraps = rows.can_tell or (found.is_folder and over_http)
     there = found.view if found.view is not None and not wraps else None
-    there = there or tagged(model.session, *_mark(found.uri, finding, wraps=wraps))
+    there = there or tagged(model.session, *_mark(found.called, finding, wraps=wraps))
     known = there or found.view
     before = _threshold_before(known, finding)
     asked = data is not None or threshold is not None or target_fpr is not None
@@ -127,7 +129,7 @@ class _Material:
 
 def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
     """Write it down: tags on the version that is there, else a new version."""
-    there, uri = of.there, of.found.uri
+    there, uri = of.there, of.found.called
     made = Adopted(
         version=0 if there is None else there.version,
         adopted=uri if there is None else there.tags.get(tags.ADOPTED, uri),
@@ -227,7 +229,7 @@ def _register(model: ManagedModel, found: Original, own: Mapping[str, str]) -> i
     with addressed(model.session):
         if found.source is None:
             return int(mlflow.register_model(found.uri, model.name, tags=dict(own)).version)
-        said = f"Adopted from {found.uri}."
+        said = f"Adopted from {markdown(found.called)}."
         return registration.register(
             model.name, found.source, found.run_id, tags=own, description=said, model_id=found.model_id
         )
@@ -247,7 +249,7 @@ def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
         with mlflow.start_run(experiment_id=experiment, run_name="adopt", nested=nested, tags=own) as run:
             mlflow.log_metrics(dict(of.chosen.metrics))
             info = wrapped.log(found.folder, output, signature=signature, example=example, tags=own)
-            said = f"Wraps a copy of {found.uri}."
+            said = f"Wraps a copy of {markdown(found.called)}."
             run_id = run.info.run_id
             return registration.register(
                 model.name, info.model_uri, run_id, tags=own, description=said, model_id=info.model_id

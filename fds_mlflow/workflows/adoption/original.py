@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError
 from fds_mlflow.lifecycle.session import Session
 from fds_mlflow.registry.store import VersionView
@@ -23,7 +24,7 @@ class Original:
     """A model to adopt.
 
     Attributes:
-        uri: What it is called, for people and for the version's tag.
+        uri: Where MLflow loads it from.
         loaded: MLflow's pyfunc.
         folder: Its files, on disk.
         view: The version of the managed model that it is already; None where it is none.
@@ -37,6 +38,11 @@ class Original:
     view: VersionView | None = None
     source: str | None = None
     run_id: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Its address for people and for the version's tag, without secrets."""
+        return redacted(self.uri)
 
     @property
     def is_folder(self) -> bool:
