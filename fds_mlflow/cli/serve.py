@@ -20,6 +20,10 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 MODEL_SECONDS = Range(min=0, min_open=True)
 
 
+def _listed(_context: click.Context, _option: click.Parameter, given: str | None) -> tuple[str, ...]:
+    return tuple(one.strip() for one in given.split(",")) if given is not None else ()
+
+
 @click.command()
 @models_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -85,6 +89,18 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     help="Connections a worker may have beside them; beyond, the one that has waited longest is closed.",
 )
 @click.option("--token", envvar=environment.SERVE_TOKEN, help="Bearer token that requests must show.")
+@click.option(
+    "--allowed-hosts",
+    metavar="HOSTS",
+    callback=_listed,
+    help="Names that requests may ask for it by, with commas; * for any part. Loopback's always may.",
+)
+@click.option(
+    "--allowed-origins",
+    metavar="ORIGINS",
+    callback=_listed,
+    help="Pages of other sites that may send requests, with commas: https://ops.example.com.",
+)
 @click.option(
     "--webhook-secret",
     envvar=environment.SERVE_WEBHOOK_SECRET,
@@ -157,6 +173,8 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
             given["poll"],
             given["drain"],
             idle=given["idle_connections"],
+            hosts=given["allowed_hosts"],
+            origins=given["allowed_origins"],
         ),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,

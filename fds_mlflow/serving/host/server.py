@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ from fds_mlflow.serving.host.model import HostedModel
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.http.models import together
+from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Options:
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
         connections: Requests a worker works on at once; beyond, it answers 503. None for what its models allow.
+        hosts: Names under which it may be asked, beside those of loopback.
+        origins: Pages of other sites that may write.
         idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
     """
 
@@ -75,6 +78,8 @@ class Options:
     drain_seconds: float = 20.0
     connections: int | None = None
     idle: int = 4_000
+    hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
 
 def work(
@@ -103,10 +108,11 @@ def work(
     models = _several(settings)
     app = Models(models)
     requests = options.connections or sum(one.connections for one in models)
+    allowed = connections_allowed(requests + options.idle)
     connections = Connections(
         Limits(
-            requests=requests,
-            connections=connections_allowed(requests + options.idle),
+            requests=min(requests, allowed),
+            connections=allowed,
             head_seconds=max(one.body_seconds for one in models),
             idle_seconds=HTTP["timeout_keep_alive"],
         )
@@ -157,7 +163,7 @@ class Server:
         ownerships: Of the version caches; the workers share them.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on, or what is allowed is no host or origin.
     """
 
     def __init__(
@@ -173,7 +179,16 @@ class Server:
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
         self._socket = _listen(options)
-        self._shared = (settings, options, self._socket, ownerships)
+        access = Access.bound(
+            self._socket.getsockname()[0],
+            named=options.host,
+            token=settings[0].token is not None,
+            hosts=options.hosts,
+            origins=options.origins,
+        )
+        if not access.labels:
+            log.warning("labels are not taken: other machines can connect, and no --token (FDS_SERVE_TOKEN) is set")
+        self._shared = ([replace(one, access=access) for one in settings], options, self._socket, ownerships)
 
     @property
     def address(self) -> str:

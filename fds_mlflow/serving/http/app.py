@@ -28,8 +28,19 @@ from fds_mlflow.scoring.requests.rows import Piece, Requests, Row
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
-from fds_mlflow.serving.http.endpoints import Endpoints, has_failed, refusal
-from fds_mlflow.serving.http.request import Head, Receive, RefusedError, authorize, body, head
+from fds_mlflow.serving.http.endpoints import PROBES, Endpoints, has_failed, refusal
+from fds_mlflow.serving.http.request import (
+    Head,
+    Receive,
+    RefusedError,
+    authorize,
+    body,
+    check_page,
+    head,
+    media_type,
+    require_json,
+    unknown_type,
+)
 from fds_mlflow.serving.worker.engine import Answer
 from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
@@ -88,6 +99,7 @@ class App(Endpoints):
 
     Attributes:
         plain: Itself, by the target of a plain request for a score.
+        probes: Targets that are answered however much there is to do.
     """
 
     def __init__(self, settings: ServerSettings, batch: Batch | None = None) -> None:
@@ -96,6 +108,7 @@ class App(Endpoints):
         self._waiting = 0
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         self.plain: Mapping[bytes, App] = {b"/score": self}
+        self.probes = frozenset(path.encode() for path in PROBES)
         # Neighbours in the store's index are written one after the other, so identities count up.
         self._identity = f"{secrets.token_hex(10)}{{:012x}}".format
         self._count = itertools.count().__next__
@@ -124,11 +137,13 @@ class App(Endpoints):
     # --- scores --------------------------------------------------------------------------------------------
 
     async def _score(self, said: Head, receive: Receive) -> bytes:
+        require_json(said)
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         began = time.perf_counter()
+        plain = state.inline and len(sent) <= _SHORT
         try:
-            values, key, transaction = formats.one(sent) if state.inline else await self._elsewhere(formats.one, sent)
+            values, key, transaction = formats.one(sent) if plain else await self._elsewhere(formats.one, sent)
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
         request = (state, values, self._names(said, key, transaction, sent), said)
@@ -140,7 +155,7 @@ class App(Endpoints):
         state, formats = self._serving()
         began = time.perf_counter()
         try:
-            read = _reader(formats, said.content_type)
+            read = _reader(formats, said)
             plain = state.inline and len(sent) <= _SHORT and read in (formats.invocation, formats.text)
             requests = read(sent) if plain else await self._elsewhere(read, sent)
         except DataError as error:
@@ -166,12 +181,15 @@ class App(Endpoints):
             sent: The whole body.
         """
         serving = self.worker.serving
-        if serving is None or not serving[0].inline or len(sent) > self.settings.body_limit:
+        if serving is None or not serving[0].inline or len(sent) > min(_SHORT, self.settings.body_limit):
             return False
         state, formats = serving
         began = time.perf_counter()
         try:
             said = head(headers, self.settings)
+            require_json(said)
+            self.check(said)
+            check_page(said, self.settings.access)
             if self._token is not None:
                 authorize(said, self._token)
             values, key, transaction = formats.one(sent)
@@ -253,10 +271,16 @@ class App(Endpoints):
 
     async def _label(self, said: Head, receive: Receive) -> bytes:
         """Take labels in; they are on disk when this answers, and in the store soon after."""
+        require_json(said)
+        if not self.settings.access.labels:
+            raise RefusedError(
+                403,
+                "labels are not taken where other machines can connect and no token is asked for",
+                "start the server with --token (FDS_SERVE_TOKEN), or on 127.0.0.1",
+            )
         sent = await body(said, receive, self.settings)
         try:
-            labels = _labels(sent)
-            case_rows([case_of(label) for label in labels])
+            labels = _checked(sent) if len(sent) <= _SHORT else await self._elsewhere(_checked, sent)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
         except DataError as error:
@@ -293,17 +317,22 @@ class App(Endpoints):
         )
 
 
-def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[bytes], Requests]:
-    kind = content_type.split(b";")[0].strip().lower()
+def _reader(formats: Formats | LooseFormats, said: Head) -> Callable[[bytes], Requests]:
+    kind = media_type(said)
     if kind == b"application/json":
         return formats.invocation
     if kind == b"text/csv":
         return formats.text
     if kind == b"application/vnd.apache.parquet":
         return formats.parquet
-    raise RefusedError(
-        415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON, text/csv or Parquet"
-    )
+    raise unknown_type(said, "Content-Type: application/json, text/csv or application/vnd.apache.parquet")
+
+
+def _checked(sent: bytes) -> list[Label]:
+    """Labels that the store will take."""
+    labels = _labels(sent)
+    case_rows([case_of(label) for label in labels])
+    return labels
 
 
 def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:

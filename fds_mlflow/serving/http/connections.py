@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 RESERVED_FILES = 128
 """File descriptors that are kept for everything but connections."""
 
+_SPARE = RESERVED_FILES // 2
+"""Connections beyond the limit that are kept where all are at work, for those who ask how it is."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -29,6 +32,8 @@ class Limits:
         requests: Requests at once that have arrived; beyond, one is answered 503.
         connections: Connections at once; beyond, the one that has waited longest for its client is closed.
         head_bytes: Of a request's line and headers, and of whatever else is sent around a body.
+        head_fields: Headers of a request, or fields behind its body.
+        target_bytes: Of the address in a request's first line.
         head_seconds: How long they may take to arrive, and an answer to be taken.
         idle_seconds: How long a connection may be without a request.
     """
@@ -36,6 +41,8 @@ class Limits:
     requests: int = 1_000
     connections: int = 5_000
     head_bytes: int = 64 * 2**10
+    head_fields: int = 256
+    target_bytes: int = 8 * 2**10
     head_seconds: float = 10.0
     idle_seconds: float = 75.0
 
@@ -79,6 +86,8 @@ class Connections(ServerState):
         self._open[connection] = None
         if len(self._open) > self.limits.connections:
             longest = next((one for one in self._open if not one.works), connection)
+            if longest is connection and len(self._open) <= self.limits.connections + _SPARE:
+                return
             del self._open[longest]
             longest.displace()
 

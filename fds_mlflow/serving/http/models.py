@@ -16,7 +16,7 @@ import msgspec
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.app import App, Batch
-from fds_mlflow.serving.http.endpoints import Endpoints
+from fds_mlflow.serving.http.endpoints import PROBES, Endpoints
 from fds_mlflow.serving.http.request import Receive, RefusedError, Send
 from fds_mlflow.serving.worker.metrics import Metrics, Series, added_up, exposition
 from fds_mlflow.serving.worker.settings import ServerSettings
@@ -43,6 +43,7 @@ class Models(Endpoints):
     Attributes:
         apps: The application of each model, by its name.
         plain: Which application takes a plain request for a score, by the request's target.
+        probes: Targets that are answered however much there is to do.
         batch: What is answered together.
 
     Raises:
@@ -57,6 +58,9 @@ class Models(Endpoints):
         self.plain = {f"{address(name)}/score".encode(): app for name, app in self.apps.items()}
         if self._only is not None:
             self.plain |= self._only.plain
+        self.probes = frozenset(
+            f"{start}{path}".encode() for start in ("", *map(address, self.apps)) for path in PROBES
+        )
         self._folder = settings[0].version_cache().shared_counts
         self._starting: list[asyncio.Task[None]] = []
         gets = {

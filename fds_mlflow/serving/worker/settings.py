@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fds_mlflow.serving.disk.spool import Spool
 from fds_mlflow.serving.disk.version_cache import VersionCache
+from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.engine import Bands
 
 
@@ -28,6 +29,7 @@ class ServerSettings:
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
         token: Bearer token that requests must show; None for none.
+        access: From which pages and under which names it may be asked.
         webhook_secret: With which the registry signs its webhooks; None to take none.
         variant_override: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
@@ -50,6 +52,7 @@ class ServerSettings:
     row_limit: int = 10_000
     body_seconds: float = 10.0
     token: str | None = None
+    access: Access = field(default_factory=Access)
     webhook_secret: str | None = None
     variant_override: bool = False
     shadow: float = 0.0

@@ -22,6 +22,7 @@ from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import INPUTS, ROLLOUT, put, table, version_cache
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
+JSON = {"content-type": "application/json"}
 TO_CANARY = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") < 2_500)
 TO_CHAMPION = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") >= 2_500)
 
@@ -166,7 +167,7 @@ async def test_what_does_not_fit_is_told_exactly(served: Served, name: str):
 
 async def test_broken_json_and_unknown_types_are_refused(served: Served):
     """What is no JSON is a 400, another content type a 415, an unknown path a 404, a wrong method a 405."""
-    assert (await served.client.post("/score", content=b"{")).status_code == 400
+    assert (await served.client.post("/score", content=b"{", headers=JSON)).status_code == 400
     other = await served.client.post("/invocations", content=b"x", headers={"content-type": "text/plain"})
     assert other.status_code == 415
     assert (await served.client.get("/nothing")).status_code == 404
@@ -402,7 +403,7 @@ async def test_limits(tmp_path: Path):
             for _ in range(30):
                 yield b" " * 100
 
-        stream = await made.client.post("/score", content=parts())
+        stream = await made.client.post("/score", content=parts(), headers=JSON)
     assert (large.status_code, stream.status_code) == (413, 413)
     assert "2,000" in large.json()["message"]
     assert many.status_code == 400
