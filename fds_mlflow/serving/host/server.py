@@ -182,7 +182,7 @@ class Server:
         access = Access.bound(
             self._socket.getsockname()[0],
             named=options.host,
-            token=settings[0].token is not None,
+            token=any(one.token is not None for one in settings),
             hosts=options.hosts,
             origins=options.origins,
         )

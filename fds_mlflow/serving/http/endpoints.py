@@ -39,6 +39,7 @@ PROBES = ("/ping", "/ready", "/health")
 _TYPES: Mapping[str, bytes] = {
     "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
     "/ping": b"text/plain",
+    "/ready": b"text/plain",
     "/version": b"text/plain",
     "/docs": b"text/html; charset=utf-8",
     **openapi.FILES,

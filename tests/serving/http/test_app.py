@@ -15,6 +15,7 @@ import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
 from fds_mlflow.core.routing.routing import bucket
+from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
@@ -543,10 +544,28 @@ async def test_it_describes_itself(served: Served):
     description = (await served.client.get("/openapi.json")).json()
     assert set(description["components"]["schemas"]["Transaction"]["required"]) == set(INPUTS)
     assert {"/score", "/invocations", "/labels", "/health", "/metrics"} <= set(description["paths"])
+    assert description["components"]["schemas"]["Label"]["properties"]["status"]["enum"] == list(CaseStatus)
     page = await served.client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http" not in page.text.replace("http://fds", "")
     assert len((await served.client.get("/docs/swagger-ui.css")).content) > 1_000
+
+
+async def test_what_it_says_of_itself_is_so(served: Served):
+    """An identity of any length is taken, a key as long as it says; each answer is of a type that it names."""
+    paths = (await served.client.get("/openapi.json")).json()["paths"]
+    limits = {one["name"]: one["schema"].get("maxLength") for one in paths["/score"]["post"]["parameters"]}
+    assert (limits["X-Request-ID"], limits["X-Routing-Key"]) == (None, 255)
+    row = {**ROW, "transaction_id": None}
+    named = await served.post("/score", row, **{"X-Request-ID": "r" * 10_000, "X-Routing-Key": "k" * 255})
+    assert (named.json()["request_id"], named.json()["key"]) == ("r" * 10_000, "k" * 255)
+    assert (await served.post("/score", row, **{"X-Routing-Key": "k" * 256})).status_code == 400
+    for path, item in paths.items():
+        if "get" in item:
+            answer = await served.client.get(path)
+            kinds = item["get"]["responses"][str(answer.status_code)]["content"]
+            assert answer.headers["content-type"].split(";")[0] in kinds
+    assert set(paths["/labels"]["post"]["responses"]) >= {"400", "401", "403", "413", "415", "503", "default"}
 
 
 async def test_metrics(served: Served):
