@@ -82,6 +82,13 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     help="Requests a worker works on at once, of each model.",
 )
 @click.option(
+    "--queue-seconds",
+    type=MODEL_SECONDS,
+    default=0.5,
+    show_default=True,
+    help="Seconds a request may wait for its turn; one that would wait longer is answered 503 at once.",
+)
+@click.option(
     "--idle-connections",
     default=4_000,
     show_default=True,
@@ -185,7 +192,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
 
 _AS_THEY_ARE = (
     *("key", "transaction", "canary_timeout", "champion_timeout", "body_limit", "body_seconds", "row_limit"),
-    *("connections", "spool_limit", "prepare_seconds"),
+    *("connections", "queue_seconds", "spool_limit", "prepare_seconds"),
 )
 """Options for each model that a worker's settings have under the same name."""
 

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,13 @@ HTTP: Mapping[str, Any] = {
 
 OTHERS_SECONDS = 10.0
 """How long a server that can serve one model waits at its first start for the others to be made ready."""
+
+_SWITCH_SECONDS = 0.0001
+"""How long a thread of a worker computes before another one has its turn: the loop needs one for each thing that it
+does, and would wait the usual 5 ms each time while a large request is read or scored."""
+
+_ACCEPTS = 8
+"""Connections that are accepted in one round of the loop."""
 
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL")
 """Whose pools of threads an environment variable of that name rules."""
@@ -104,6 +112,7 @@ def work(
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
     logging_setup()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
@@ -135,7 +144,8 @@ def work(
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listening]))
+        # libuv takes one connection a round from each: where rounds are long, new clients would wait for seconds.
+        runner.run(server.serve(sockets=[listening, *(listening.dup() for _ in range(_ACCEPTS - 1))]))
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)

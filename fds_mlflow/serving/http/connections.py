@@ -6,14 +6,19 @@ nothing, or slowly, holds no such place; it is ended in time, and before that wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
+
+from fds_mlflow.serving.http.request import RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +50,20 @@ class Limits:
     target_bytes: int = 8 * 2**10
     head_seconds: float = 10.0
     idle_seconds: float = 75.0
+
+    def too_large(self, target: bytes, fields: int) -> RefusedError:
+        """What is wrong with a head that is too large.
+
+        Args:
+            target: Of it, as much as there is.
+            fields: How many headers there are.
+        """
+        if len(target) > self.target_bytes:
+            return RefusedError(414, f"the address has more than {self.target_bytes:,} bytes", "send a shorter one")
+        if fields > self.head_fields:
+            return RefusedError(431, f"the request has more than {self.head_fields:,} headers", "send fewer headers")
+        what = f"the request's line and headers have more than {self.head_bytes:,} bytes"
+        return RefusedError(431, what, "send fewer headers")
 
 
 class Connection(Protocol):
@@ -129,6 +148,19 @@ class Connections(ServerState):
                 connection.examine(now)
             except Exception:  # the others must be looked at, and the worker go on
                 log.exception("a connection could not be examined")
+
+
+class Flow(FlowControl):
+    """Reads nothing more while requests queue: each answer would else let in a segment full of further ones."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait for their turn."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def connections_allowed(wanted: int) -> int:

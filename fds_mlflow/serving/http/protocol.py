@@ -13,17 +13,18 @@ body; so it is given the head once more, without the offer, and then the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.http.connections import Connections
+from fds_mlflow.serving.http.connections import Connections, Flow
 from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of
+from fds_mlflow.serving.http.waiting import too_busy, too_many
 
 
 class ScoreProtocol(HttpToolsProtocol):
@@ -45,6 +46,8 @@ class ScoreProtocol(HttpToolsProtocol):
         self._batch = application.batch
         self._asked: App | None = None  # whose the request is that is held back
         self._probes = application.probes
+        self._crowded = application.crowded
+        self._shed = False  # the request that is being read: it gets its 503 when it is over
         self._usual = self.app
         self._all = connections
         self._limits = connections.limits
@@ -67,7 +70,7 @@ class ScoreProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may have to be let go at once."""
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn's own
-        self.flow = _Flow(self.transport, self.pipeline)
+        self.flow = Flow(self.transport, self.pipeline)
         self._all.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -96,7 +99,7 @@ class ScoreProtocol(HttpToolsProtocol):
         if self._held is not None:
             self._go_usual_way()
         if self._stalled > self._limits.head_bytes:
-            self._refuse(self._too_large())
+            self._refuse(self._limits.too_large(self.url, len(self.headers)))
 
     def _declined(self) -> bytes:
         """The head of a request that offers another protocol, without the offer, for a parser that has seen none."""
@@ -133,18 +136,24 @@ class ScoreProtocol(HttpToolsProtocol):
             or len(self.url) > limits.target_bytes
             or (self._may_be_large() and self._head_bytes() > limits.head_bytes)
         ):
-            raise self._too_large()
+            raise self._limits.too_large(self.url, len(self.headers))
         self._stalled = 0
         self._head, self.headers = self.headers, []  # what comes behind the body is no header
-        if self._is_plain():
+        crowded = self._crowded.get(self.url)
+        busy = crowded is not None and self.parser.get_method() == b"POST" and crowded()
+        if busy and self._may_be_shed():
+            self._shed = True
+        elif not busy and self._is_plain():
             self._held = []
         else:
             self._check_head()
-            self._begin()
+            self._begin(too_busy() if busy else None)
 
     def on_body(self, body: bytes) -> None:
         """Hold a part of it back."""
         self._stalled = 0
+        if self._shed:
+            return
         (self._parts if self._held is None else self._held).append(body)
 
     def on_message_complete(self) -> None:
@@ -152,7 +161,13 @@ class ScoreProtocol(HttpToolsProtocol):
         if self._offered:
             return
         self._stalled, self._whole = 0, self.scope
-        if self._held is None:
+        if self._shed:
+            self._shed = False
+            self._metrics.responded("other", 503)
+            if not self.transport.is_closing():
+                self.transport.write(_TOO_BUSY)
+            self._go_on()
+        elif self._held is None:
             self._complete()
         elif self._asked is not None and self._asked.soon(self, self._head, b"".join(self._held)):
             self._held, self._waiting = None, True
@@ -177,21 +192,20 @@ class ScoreProtocol(HttpToolsProtocol):
             host = (b"[%b]" % host if b":" in host else host) + (b":%d" % asked.port if asked.port else b"")
             self._head[:] = [(b"host", host), *(header for header in self._head if header[0] != b"host")]
 
-    def _too_large(self) -> RefusedError:
-        """What is wrong with a head that is too large."""
-        limits, headers = self._limits, "send fewer headers"
-        if len(self.url) > limits.target_bytes:
-            return RefusedError(414, f"the address has more than {limits.target_bytes:,} bytes", "send a shorter one")
-        if len(self.headers) > limits.head_fields:
-            return RefusedError(431, f"the request has more than {limits.head_fields:,} headers", headers)
-        return RefusedError(431, f"the request's line and headers have more than {limits.head_bytes:,} bytes", headers)
-
     def _may_be_large(self) -> bool:
         """Whether a head has to be measured: mostly it came alone, with what else came last."""
         return self._latest != self._stalled or self._latest > self._limits.head_bytes
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _may_be_shed(self) -> bool:
+        """Whether a request that would wait too long may be refused the short way, which costs the least."""
+        return (
+            not (self.owes or self.expect_100_continue or self.flow.write_paused)
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+        )
 
     def _is_plain(self) -> bool:
         """Whether a request may go the short way by what its head says; the cheapest questions first."""
@@ -211,9 +225,11 @@ class ScoreProtocol(HttpToolsProtocol):
 
     # --- the usual way -------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self, refusal: RefusedError | None = None) -> None:
         probe = self.url.partition(b"?")[0] in self._probes and self.parser.get_method() in (b"GET", b"HEAD")
-        self.app = self._usual if probe or self._all.admit() else self._unavailable
+        if refusal is None and not probe and not self._all.admit():
+            refusal = too_many(self._limits.requests)
+        self.app = self._usual if refusal is None else partial(self._unavailable, refusal)
         super().on_headers_complete()
 
     def _go_usual_way(self) -> None:
@@ -256,8 +272,13 @@ class ScoreProtocol(HttpToolsProtocol):
         elif self._refusal is not None:
             self._say(self._refusal)
 
-    async def _unavailable(self, scope: Message, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
-        refusal = _unavailable(self._limits.requests)
+    async def _unavailable(
+        self,
+        refusal: RefusedError,
+        scope: Message,  # noqa: ARG002 - ASGI's
+        receive: Receive,  # noqa: ARG002 - ASGI's
+        send: Send,
+    ) -> None:
         self._count(refusal)
         headers = [*headers_of(503, refusal.body), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
@@ -371,20 +392,7 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def turn_away(self) -> None:
         """Answer the request that is still arriving with 503."""
-        self._refuse(_unavailable(self._limits.requests))
-
-
-class _Flow(FlowControl):
-    """Reads nothing more while requests queue: each answer would else let in a segment full of further ones."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        """Read on, unless requests wait for their turn."""
-        if not self._pipeline:
-            super().resume_reading()
+        self._refuse(too_many(self._limits.requests))
 
 
 def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
@@ -398,5 +406,5 @@ def _refusal(error: httptools.HttpParserError) -> RefusedError:
     return RefusedError(400, f"the request is not valid HTTP: {error.__context__ or error}", "send HTTP/1.1")
 
 
-def _unavailable(limit: int) -> RefusedError:
-    return RefusedError(503, f"the server works on {limit:,} requests already", "send it later, or allow --connections")
+_TOO_BUSY = _written(503, headers_of(503, too_busy().body), too_busy().body)
+"""Written thousands of times a second."""

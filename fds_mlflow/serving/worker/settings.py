@@ -25,6 +25,7 @@ class ServerSettings:
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
         connections: Requests of this model that a worker works on at once.
+        queue_seconds: How long a request may wait for its turn.
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
@@ -48,6 +49,7 @@ class ServerSettings:
     canary_timeout: float = 0.25
     champion_timeout: float = 5.0
     connections: int = 1_000
+    queue_seconds: float = 0.5
     body_limit: int = 8 * 2**20
     row_limit: int = 10_000
     body_seconds: float = 10.0

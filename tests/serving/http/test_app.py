@@ -521,6 +521,30 @@ async def test_shadows(tmp_path: Path):
     assert (first[:3], second[:3]) == ("r1-", "r2-")
 
 
+@pytest.mark.parametrize("path", ["/score", "/labels", "/invocations"])
+async def test_a_large_body_is_read_beside_the_others(served: Served, monkeypatch: pytest.MonkeyPatch, path: str):
+    """What takes long to be read is read in a thread: a worker does not stand still for it."""
+    taken = []
+    submit = served.app._threads.submit
+    monkeypatch.setattr(served.app._threads, "submit", lambda *work: taken.append(work) or submit(*work))
+    label = {"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-09T12:00:00+00:00"}
+    bodies = {
+        "/score": {**ROW, "note": "x" * 100_000},
+        "/labels": [label] * 2_000,
+        "/invocations": {"inputs": [ROW] * 300},
+    }
+    assert (await served.post(path, bodies[path])).status_code == 200
+    assert taken
+
+
+async def test_a_content_type_of_any_length_costs_nothing(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """A long content type is refused before it is read: what reads it takes seconds for one of 50 KB."""
+    monkeypatch.setattr("fds_mlflow.serving.http.request.EmailMessage", lambda: pytest.fail("it was read"))
+    for path in ("/score", "/invocations", "/labels"):
+        answer = await served.post(path, ROW, **{"content-type": "application/json; " + "a=b;" * 10_000})
+        assert answer.status_code == 415
+
+
 async def test_labels_are_on_disk_when_they_are_accepted(served: Served):
     """Labels that were accepted survive the process; one that does not fit refuses all, and names what is wrong."""
     good = {"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-09T12:00:00+00:00", "loss_amount": 80}
