@@ -21,6 +21,10 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 MODEL_SECONDS = Range(min=0, min_open=True)
 
 
+def _listed(_context: click.Context, _option: click.Parameter, given: str | None) -> tuple[str, ...]:
+    return tuple(one.strip() for one in given.split(",")) if given is not None else ()
+
+
 @click.command()
 @models_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -79,6 +83,13 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     help="Requests a worker works on at once, of each model.",
 )
 @click.option(
+    "--queue-seconds",
+    type=MODEL_SECONDS,
+    default=0.5,
+    show_default=True,
+    help="Seconds a request may wait for its turn; one that would wait longer is answered 503 at once.",
+)
+@click.option(
     "--idle-connections",
     default=4_000,
     show_default=True,
@@ -89,6 +100,18 @@ MODEL_SECONDS = Range(min=0, min_open=True)
     "--token",
     envvar=environment.SERVE_TOKEN,
     help=f"Bearer token that requests must show; better by {environment.SERVE_TOKEN}, since arguments can be listed.",
+)
+@click.option(
+    "--allowed-hosts",
+    metavar="HOSTS",
+    callback=_listed,
+    help="Names that requests may ask for it by, with commas; * for any part. Loopback's always may.",
+)
+@click.option(
+    "--allowed-origins",
+    metavar="ORIGINS",
+    callback=_listed,
+    help="Pages of other sites that may send requests, with commas: https://ops.example.com.",
 )
 @click.option(
     "--webhook-secret",
@@ -162,6 +185,8 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
             given["poll"],
             given["drain"],
             idle=given["idle_connections"],
+            hosts=given["allowed_hosts"],
+            origins=given["allowed_origins"],
         ),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
@@ -172,7 +197,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
 
 _AS_THEY_ARE = (
     *("key", "transaction", "canary_timeout", "champion_timeout", "body_limit", "body_seconds", "row_limit"),
-    *("connections", "spool_limit", "prepare_seconds"),
+    *("connections", "queue_seconds", "spool_limit", "prepare_seconds"),
 )
 """Options for each model that a worker's settings have under the same name."""
 

@@ -22,7 +22,7 @@ ERROR_LENGTH = 1000
 
 _INTEGER_MAX = 2**31 - 1
 
-_SHOWN = 200
+SHOWN = 200
 """Characters of a client's id that are kept for people; all of them are in the digest behind it."""
 
 
@@ -48,7 +48,7 @@ def identity(request_id: str, content: bytes) -> str:
         content: What tells the transaction from others under that id: its own id, else its values.
     """
     digest = xxhash.xxh3_128_hexdigest(request_id.encode("utf-8", "surrogatepass") + b"\0" + content)
-    return f"{request_id[:_SHOWN]}-{digest}"
+    return f"{request_id[:SHOWN]}-{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fds_mlflow.cli.main import main
 from fds_mlflow.cli.options import models_argument
 from fds_mlflow.cli.per_model import Count, Text
+from fds_mlflow.serving.host.server import Options
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 
@@ -63,6 +64,21 @@ def test_one_model_may_have_columns_of_any_name(given_to_server: list[ServerSett
     result = CliRunner().invoke(main, ["serve", "fraud", "--cache", str(tmp_path), "--key", "a=b"])
     assert result.exit_code == 0, result.output
     assert given_to_server[0].key == "a=b"
+
+
+def test_hosts_and_origins_come_with_commas(monkeypatch: pytest.MonkeyPatch, mlflow_uri: str, tmp_path: Path) -> None:
+    """Names and pages that are allowed are lists with commas, as MLflow's server takes them; by default none."""
+    told: list[Options] = []
+    monkeypatch.setattr("fds_mlflow.serving.host.server.run", lambda _, options, **__: told.append(options))
+    monkeypatch.setattr("fds_mlflow.serving.host.server.logging_setup", lambda: None)
+    words = ["serve", "fraud", "--cache", str(tmp_path)]
+    for more in ([], ["--allowed-hosts", "a.example, *.b.example", "--allowed-origins", "https://c.example"]):
+        result = CliRunner().invoke(main, [*words, *more])
+        assert result.exit_code == 0, result.output
+    assert [(one.hosts, one.origins) for one in told] == [
+        ((), ()),
+        (("a.example", "*.b.example"), ("https://c.example",)),
+    ]
 
 
 @pytest.mark.parametrize(

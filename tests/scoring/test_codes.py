@@ -155,7 +155,7 @@ def test_requests_of_every_format_get_the_same_score(model: ManagedModel, tmp_pa
             found = []
             for mcc, abroad in FORMS:
                 row = {"transaction_id": "T", **BARE, "mcc": mcc, "abroad": abroad}
-                one = await client.post("/score", content=json.dumps(row))
+                one = await client.post("/score", content=json.dumps(row), headers={"content-type": "application/json"})
                 found.append(one.json()["score"])
                 frame = pd.DataFrame([row])
                 bodies = {

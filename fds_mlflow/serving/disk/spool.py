@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError
-from fds_mlflow.outcomes.records import CaseRecord
+from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.runtime import owned
 
 
@@ -53,17 +54,25 @@ class SpooledShadow(msgspec.Struct, array_like=True, gc=False):
     time: float
 
 
+def _told(**schema: Any) -> msgspec.Meta:
+    """What the description of the interface says of a value; it is checked elsewhere, in words of our own."""
+    return msgspec.Meta(extra_json_schema=schema)
+
+
+_Moment = Annotated[str, _told(format="date-time")]
+
+
 class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What is known about a transaction; the fields of `outcomes.records.CaseRecord`, times in ISO 8601."""
 
-    transaction_id: str | int | float
-    status: str
-    known_at: str
-    fraud_type: str | None = None
-    loss_amount: float | None = None
-    occurred_at: str | None = None
-    reported_at: str | None = None
-    resolved_at: str | None = None
+    transaction_id: Annotated[str | int | float, _told(minLength=1, maxLength=255)]
+    status: Annotated[str, _told(enum=list(CaseStatus))]
+    known_at: _Moment
+    fraud_type: Annotated[str, _told(minLength=1, maxLength=64)] | None = None
+    loss_amount: Annotated[float, _told(minimum=0)] | None = None
+    occurred_at: _Moment | None = None
+    reported_at: _Moment | None = None
+    resolved_at: _Moment | None = None
 
 
 Item = SpooledOutcome | SpooledShadow | Label

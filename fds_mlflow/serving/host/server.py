@@ -13,10 +13,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
@@ -31,6 +32,7 @@ from fds_mlflow.serving.host.model import HostedModel
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.http.models import together
+from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,13 @@ HTTP: Mapping[str, Any] = {
 OTHERS_SECONDS = 10.0
 """How long a server that can serve one model waits at its first start for the others to be made ready."""
 
+_SWITCH_SECONDS = 0.0001
+"""How long a thread of a worker computes before another one has its turn: the loop needs one for each thing that it
+does, and would wait the usual 5 ms each time while a large request is read or scored."""
+
+_ACCEPTS = 8
+"""Connections that are accepted in one round of the loop."""
+
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL")
 """Whose pools of threads an environment variable of that name rules."""
 
@@ -67,6 +76,8 @@ class Options:
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
         connections: Requests a worker works on at once; beyond, it answers 503. None for what its models allow.
+        hosts: Names under which it may be asked, beside those of loopback.
+        origins: Pages of other sites that may write.
         idle: Connections a worker may have beside them; beyond, the one that has waited longest is closed.
     """
 
@@ -77,6 +88,8 @@ class Options:
     drain_seconds: float = 20.0
     connections: int | None = None
     idle: int = 4_000
+    hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
 
 def work(
@@ -101,14 +114,16 @@ def work(
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
     logging_setup()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
     requests = options.connections or sum(one.connections for one in models)
+    allowed = connections_allowed(requests + options.idle)
     connections = Connections(
         Limits(
-            requests=requests,
-            connections=connections_allowed(requests + options.idle),
+            requests=min(requests, allowed),
+            connections=allowed,
             head_seconds=max(one.body_seconds for one in models),
             idle_seconds=HTTP["timeout_keep_alive"],
         )
@@ -131,7 +146,8 @@ def work(
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listening]))
+        # libuv takes one connection a round from each: where rounds are long, new clients would wait for seconds.
+        runner.run(server.serve(sockets=[listening, *(listening.dup() for _ in range(_ACCEPTS - 1))]))
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)
@@ -159,7 +175,7 @@ class Server:
         ownerships: Of the version caches; the workers share them.
 
     Raises:
-        ConfigError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on, or what is allowed is no host or origin.
     """
 
     def __init__(
@@ -175,7 +191,16 @@ class Server:
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
         self._socket = _listen(options)
-        self._shared = (settings, options, self._socket, ownerships)
+        access = Access.bound(
+            self._socket.getsockname()[0],
+            named=options.host,
+            token=any(one.token is not None for one in settings),
+            hosts=options.hosts,
+            origins=options.origins,
+        )
+        if not access.labels:
+            log.warning("labels are not taken: other machines can connect, and no --token (FDS_SERVE_TOKEN) is set")
+        self._shared = ([replace(one, access=access) for one in settings], options, self._socket, ownerships)
 
     @property
     def address(self) -> str:

@@ -5,7 +5,6 @@ A plain request for a score comes from `serving.protocol` without ASGI.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import logging
@@ -14,7 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, cast
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -28,8 +28,20 @@ from fds_mlflow.scoring.requests.rows import Piece, Requests, Row
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
-from fds_mlflow.serving.http.endpoints import Endpoints, has_failed, refusal
-from fds_mlflow.serving.http.request import Head, Receive, RefusedError, authorize, body, head
+from fds_mlflow.serving.http.endpoints import PROBES, Endpoints, has_failed, refusal
+from fds_mlflow.serving.http.request import (
+    Head,
+    Receive,
+    RefusedError,
+    authorize,
+    body,
+    check_page,
+    head,
+    media_type,
+    require_json,
+    unknown_type,
+)
+from fds_mlflow.serving.http.waiting import Batch, Turns
 from fds_mlflow.serving.worker.engine import Answer
 from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
@@ -39,11 +51,16 @@ log = logging.getLogger(__name__)
 _INLINE = 16
 """Rows that are scored at once; more go to a thread, so that other requests need not wait for them."""
 
+_UNREAD = 2**14
+"""Bytes of rows that are read before they wait for a thread: a queue of rows takes more memory than one of bytes."""
+
 _SHORT = 2**16
 """Bytes of a request that is read at once; a longer one is read in a thread, for the same reason."""
 
 _THREADS = 8
 """Requests of models without a compiled scorer, and large ones, that are worked on at once."""
+
+_Given = TypeVar("_Given")
 
 _encode = msgspec.json.Encoder().encode
 _labels = msgspec.json.Decoder(list[Label]).decode
@@ -57,28 +74,6 @@ class Asked(Protocol):
         ...
 
 
-class Batch:
-    """Requests that are read and answered in the loop's next round: in their order, whichever models they ask."""
-
-    def __init__(self) -> None:
-        self._read: list[tuple[App, Asked, float, ServingState, Row, RequestNames, Head]] = []
-
-    def add(self, request: tuple[App, Asked, float, ServingState, Row, RequestNames, Head]) -> None:
-        """One more."""
-        if not self._read:
-            asyncio.get_running_loop().call_soon(self.now)
-        self._read.append(request)
-
-    def now(self) -> None:
-        """Answer them."""
-        read, self._read = self._read, []
-        for app, asked, began, state, values, names, said in read:
-            try:
-                asked.answer(*app.answered(began, state, values, names, said))
-            except Exception:  # the others wait for theirs
-                log.exception("an answer could not be sent")
-
-
 class App(Endpoints):
     """The application of one model.
 
@@ -88,14 +83,21 @@ class App(Endpoints):
 
     Attributes:
         plain: Itself, by the target of a plain request for a score.
+        crowded: Whether a request to a target would wait too long, by the target.
+        probes: Targets that are answered however much there is to do.
     """
 
     def __init__(self, settings: ServerSettings, batch: Batch | None = None) -> None:
-        self.batch = batch or Batch()
+        self.batch = batch or Batch(settings.queue_seconds)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
-        self._waiting = 0
+        self._turns = Turns(_THREADS, settings.queue_seconds)
         self.worker = Worker(settings, ThreadPoolExecutor(2, thread_name_prefix="worker"))
         self.plain: Mapping[bytes, App] = {b"/score": self}
+        self.crowded: Mapping[bytes, Callable[[], bool]] = {
+            b"/score": self._score_is_crowded,
+            b"/invocations": self._turns.turns_away,
+        }
+        self.probes = frozenset(path.encode() for path in PROBES)
         # Neighbours in the store's index are written one after the other, so identities count up.
         self._identity = f"{secrets.token_hex(10)}{{:012x}}".format
         self._count = itertools.count().__next__
@@ -124,31 +126,29 @@ class App(Endpoints):
     # --- scores --------------------------------------------------------------------------------------------
 
     async def _score(self, said: Head, receive: Receive) -> bytes:
+        require_json(said)
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         began = time.perf_counter()
-        try:
-            values, key, transaction = formats.one(sent) if state.inline else await self._elsewhere(formats.one, sent)
-        except DataError as error:
-            raise RefusedError(400, error.what, error.fix) from None
-        request = (state, values, self._names(said, key, transaction, sent), said)
-        answer = self._answer(*request) if state.inline else await self._elsewhere(self._answer, *request)
-        return self._counted(began, answer)
+        if state.inline and len(sent) <= _SHORT:
+            return self._counted(began, self._one(state, formats, said, sent))
+        return self._counted(began, await self._elsewhere(self._one, state, formats, said, sent))
+
+    def _one(self, state: ServingState, formats: Formats | LooseFormats, said: Head, sent: bytes) -> Answer:
+        values, key, transaction = _read(formats.one, sent)
+        return self._answer(state, values, self._names(said, key, transaction, sent), said)
 
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         began = time.perf_counter()
-        try:
-            read = _reader(formats, said.content_type)
-            plain = state.inline and len(sent) <= _SHORT and read in (formats.invocation, formats.text)
-            requests = read(sent) if plain else await self._elsewhere(read, sent)
-        except DataError as error:
-            raise RefusedError(400, error.what, error.fix) from None
-        if state.inline and len(requests.rows) <= _INLINE:
-            answers = self._all(state, requests, said, sent)
+        read = _reader(formats, said)
+        if state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
+            requests = _read(read, sent)
+            few, of_rows = len(requests.rows) <= _INLINE, (state, requests, said, sent)
+            answers = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
         else:
-            answers = await self._elsewhere(self._all, state, requests, said, sent)
+            answers = await self._elsewhere(lambda: self._all(state, _read(read, sent), said, sent))
         seconds = (time.perf_counter() - began) / len(answers)
         for answer in answers:
             self.metrics.scored(answer.variant, answer.version, seconds)
@@ -166,18 +166,22 @@ class App(Endpoints):
             sent: The whole body.
         """
         serving = self.worker.serving
-        if serving is None or not serving[0].inline or len(sent) > self.settings.body_limit:
+        if serving is None or not serving[0].inline or len(sent) > min(_SHORT, self.settings.body_limit):
             return False
         state, formats = serving
         began = time.perf_counter()
         try:
             said = head(headers, self.settings)
+            require_json(said)
+            self.check(said)
+            check_page(said, self.settings.access)
             if self._token is not None:
                 authorize(said, self._token)
             values, key, transaction = formats.one(sent)
         except Exception:  # whatever it is, the usual way says it
             return False
-        self.batch.add((self, asked, began, state, values, self._names(said, key, transaction, sent), said))
+        names = self._names(said, key, transaction, sent)
+        self.batch.add(lambda: asked.answer(*self.answered(began, state, values, names, said)))
         return True
 
     def answered(
@@ -228,18 +232,28 @@ class App(Endpoints):
         return RequestNames(request_id, key, transaction or key)
 
     async def _elsewhere(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """What it gives, from a thread; refused where too many requests of this model wait for one."""
+        """What it gives, from a thread; refused where too many wait for one already, or it has waited too long."""
         if self._waiting >= self.settings.connections:
             raise RefusedError(
                 503,
                 f"{self._waiting:,} requests of {self.settings.model} are worked on already",
                 "send it later, or allow --connections",
             )
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        finally:
-            self._waiting -= 1
+        computes = self._inline and work != self.worker.keep
+        return await self._turns.take(self._threads, partial(work, *arguments), computes=computes)
+
+    @property
+    def _inline(self) -> bool:
+        """Whether what serves now only computes."""
+        serving = self.worker.serving
+        return serving is not None and serving[0].inline
+
+    @property
+    def _waiting(self) -> int:
+        return self._turns.inside
+
+    def _score_is_crowded(self) -> bool:
+        return self.batch.full if self._inline else self._turns.turns_away()
 
     def _serving(self) -> tuple[ServingState, Formats | LooseFormats]:
         serving = self.worker.serving
@@ -253,10 +267,16 @@ class App(Endpoints):
 
     async def _label(self, said: Head, receive: Receive) -> bytes:
         """Take labels in; they are on disk when this answers, and in the store soon after."""
+        require_json(said)
+        if not self.settings.access.labels:
+            raise RefusedError(
+                403,
+                "labels are not taken where other machines can connect and no token is asked for",
+                "start the server with --token (FDS_SERVE_TOKEN), or on 127.0.0.1",
+            )
         sent = await body(said, receive, self.settings)
         try:
-            labels = _labels(sent)
-            case_rows([case_of(label) for label in labels])
+            labels = _checked(sent) if len(sent) <= _SHORT else await self._elsewhere(_checked, sent)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
         except DataError as error:
@@ -293,17 +313,34 @@ class App(Endpoints):
         )
 
 
-def _reader(formats: Formats | LooseFormats, content_type: bytes) -> Callable[[bytes], Requests]:
-    kind = content_type.split(b";")[0].strip().lower()
+def _reader(formats: Formats | LooseFormats, said: Head) -> Callable[[bytes], Requests]:
+    kind = media_type(said)
     if kind == b"application/json":
         return formats.invocation
     if kind == b"text/csv":
         return formats.text
     if kind == b"application/vnd.apache.parquet":
         return formats.parquet
-    raise RefusedError(
-        415, f"the content type {kind.decode('latin-1')!r} is not known", "send JSON, text/csv or Parquet"
-    )
+    raise unknown_type(said, "Content-Type: application/json, text/csv or application/vnd.apache.parquet")
+
+
+def _read(read: Callable[[bytes], _Given], sent: bytes) -> _Given:
+    """What a request says.
+
+    Raises:
+        RefusedError: It does not fit.
+    """
+    try:
+        return read(sent)
+    except DataError as error:
+        raise RefusedError(400, error.what, error.fix) from None
+
+
+def _checked(sent: bytes) -> list[Label]:
+    """Labels that the store will take."""
+    labels = _labels(sent)
+    case_rows([case_of(label) for label in labels])
+    return labels
 
 
 def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:

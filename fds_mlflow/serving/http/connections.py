@@ -6,19 +6,27 @@ nothing, or slowly, holds no such place; it is ended in time, and before that wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
+
+from fds_mlflow.serving.http.request import RefusedError
 
 log = logging.getLogger(__name__)
 
 RESERVED_FILES = 128
 """File descriptors that are kept for everything but connections."""
+
+_SPARE = RESERVED_FILES // 2
+"""Connections beyond the limit that are kept where all are at work, for those who ask how it is."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Limits:
         requests: Requests at once that have arrived; beyond, one is answered 503.
         connections: Connections at once; beyond, the one that has waited longest for its client is closed.
         head_bytes: Of a request's line and headers, and of whatever else is sent around a body.
+        head_fields: Headers of a request, or fields behind its body.
+        target_bytes: Of the address in a request's first line.
         head_seconds: How long they may take to arrive, and an answer to be taken.
         idle_seconds: How long a connection may be without a request.
     """
@@ -36,8 +46,24 @@ class Limits:
     requests: int = 1_000
     connections: int = 5_000
     head_bytes: int = 64 * 2**10
+    head_fields: int = 256
+    target_bytes: int = 8 * 2**10
     head_seconds: float = 10.0
     idle_seconds: float = 75.0
+
+    def too_large(self, target: bytes, fields: int) -> RefusedError:
+        """What is wrong with a head that is too large.
+
+        Args:
+            target: Of it, as much as there is.
+            fields: How many headers there are.
+        """
+        if len(target) > self.target_bytes:
+            return RefusedError(414, f"the address has more than {self.target_bytes:,} bytes", "send a shorter one")
+        if fields > self.head_fields:
+            return RefusedError(431, f"the request has more than {self.head_fields:,} headers", "send fewer headers")
+        what = f"the request's line and headers have more than {self.head_bytes:,} bytes"
+        return RefusedError(431, what, "send fewer headers")
 
 
 class Connection(Protocol):
@@ -79,6 +105,8 @@ class Connections(ServerState):
         self._open[connection] = None
         if len(self._open) > self.limits.connections:
             longest = next((one for one in self._open if not one.works), connection)
+            if longest is connection and len(self._open) <= self.limits.connections + _SPARE:
+                return
             del self._open[longest]
             longest.displace()
 
@@ -120,6 +148,19 @@ class Connections(ServerState):
                 connection.examine(now)
             except Exception:  # the others must be looked at, and the worker go on
                 log.exception("a connection could not be examined")
+
+
+class Flow(FlowControl):
+    """Reads nothing more while requests queue: each answer would else let in a segment full of further ones."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait for their turn."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def connections_allowed(wanted: int) -> int:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
 from fds_mlflow.errors import FdsError
 from fds_mlflow.scoring.requests.rows import RequestError
 from fds_mlflow.serving.http import openapi
-from fds_mlflow.serving.http.request import Head, Receive, RefusedError, Send, authorize, body, head, signed
+from fds_mlflow.serving.http.request import (
+    Head,
+    Receive,
+    RefusedError,
+    Send,
+    authorize,
+    body,
+    check_page,
+    head,
+    headers_of,
+    signed,
+)
 from fds_mlflow.serving.worker.metrics import Metrics
 from fds_mlflow.serving.worker.settings import ServerSettings
 
@@ -22,9 +33,13 @@ WEBHOOK = "/registry-webhook"
 _OPEN = frozenset({"/ping", "/ready", "/health", "/version", WEBHOOK})
 """What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
 
+PROBES = ("/ping", "/ready", "/health")
+"""What is answered however much there is to do, and under any name."""
+
 _TYPES: Mapping[str, bytes] = {
     "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
     "/ping": b"text/plain",
+    "/ready": b"text/plain",
     "/version": b"text/plain",
     "/docs": b"text/html; charset=utf-8",
     **openapi.FILES,
@@ -54,6 +69,7 @@ class Endpoints:
         self.settings = settings
         self.metrics = metrics
         self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._allows_host = lru_cache(1_000)(lambda host: settings.access.allows_host(host.decode("latin-1")))
         self._posts = {**posts, **({} if settings.webhook_secret is None else {WEBHOOK: self._woken})}
         self._gets: Mapping[str, Callable[[], bytes]] = {
             **gets,
@@ -82,17 +98,21 @@ class Endpoints:
         path, status, failed = scope["path"], 200, False
         try:
             said = head(scope["headers"], self.settings)
+            if path not in PROBES and path != WEBHOOK:
+                self.check(said)
             if self._token is not None and path not in _OPEN:
                 authorize(said, self._token)
             post = self._posts.get(path) if scope["method"] == "POST" else None
+            if post is not None and path != WEBHOOK:
+                check_page(said, self.settings.access)
             answer = self._asked(scope["method"], path) if post is None else await post(said, receive)
         except Exception as error:
             refused = refusal(error, path)
             status, answer, failed = refused.status, refused.body, has_failed(error)
         kind = b"application/json" if status != 200 else _TYPES.get(path, b"application/json")
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
+        headers = headers_of(status, answer, kind)
+        if status == 405:
+            headers.append((b"allow", b"POST" if path in self._posts else b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
         self.metrics.responded(path if self.answers(path) else "other", status, failed=failed)
@@ -114,6 +134,17 @@ class Endpoints:
         signed(said.headers, sent, self.settings.webhook_secret or "")
         await self.wake()
         return b"{}"
+
+    def check(self, said: Head) -> None:
+        """Let no page of another site in that asks under a name of its own.
+
+        Raises:
+            RefusedError: The name is not one of ours.
+        """
+        if not self._allows_host(said.host):
+            name = said.host.decode("latin-1")[:200]
+            fix = "ask by the address that the server listens on, or start it with --allowed-hosts"
+            raise RefusedError(403, f"this server does not go by the name {name!r}", fix)
 
     def _asked(self, method: str, path: str) -> bytes:
         question: Callable[[], bytes] | None = self._gets.get(path)

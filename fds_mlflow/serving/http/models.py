@@ -15,9 +15,10 @@ import msgspec
 
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.serving.http import openapi
-from fds_mlflow.serving.http.app import App, Batch
-from fds_mlflow.serving.http.endpoints import Endpoints
+from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.http.endpoints import PROBES, Endpoints
 from fds_mlflow.serving.http.request import Receive, RefusedError, Send
+from fds_mlflow.serving.http.waiting import Batch
 from fds_mlflow.serving.worker.metrics import Metrics, Series, added_up, exposition
 from fds_mlflow.serving.worker.settings import ServerSettings
 
@@ -43,6 +44,8 @@ class Models(Endpoints):
     Attributes:
         apps: The application of each model, by its name.
         plain: Which application takes a plain request for a score, by the request's target.
+        crowded: Whether a request to a target would wait too long, by the target.
+        probes: Targets that are answered however much there is to do.
         batch: What is answered together.
 
     Raises:
@@ -51,12 +54,21 @@ class Models(Endpoints):
 
     def __init__(self, settings: Sequence[ServerSettings]) -> None:
         together(settings)
-        self.batch = Batch()
+        self.batch = Batch(max(one.queue_seconds for one in settings))
         self.apps = {one.model: App(one, self.batch) for one in settings}
         self._only = next(iter(self.apps.values())) if len(settings) == 1 else None
         self.plain = {f"{address(name)}/score".encode(): app for name, app in self.apps.items()}
+        self.crowded = {
+            address(name).encode() + path: crowded
+            for name, app in self.apps.items()
+            for path, crowded in app.crowded.items()
+        }
         if self._only is not None:
             self.plain |= self._only.plain
+            self.crowded |= self._only.crowded
+        self.probes = frozenset(
+            f"{start}{path}".encode() for start in ("", *map(address, self.apps)) for path in PROBES
+        )
         self._folder = settings[0].version_cache().shared_counts
         self._starting: list[asyncio.Task[None]] = []
         gets = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from fds_mlflow.outcomes.records import SHOWN
+from fds_mlflow.scoring.requests.names import LONGEST_KEY
 from fds_mlflow.serving.disk.spool import Label
 from fds_mlflow.serving.worker.engine import Answer
 
@@ -24,11 +26,35 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "boolean": {"type": "boolean", "nullable": True},
 }
 
-_HEADERS = [
-    ("X-Request-ID", "Identity of the request, at most 255 characters; one that comes again is recorded once."),
-    ("X-Routing-Key", "The routing key, where the body has none; made and returned where it is absent as well."),
-    ("X-FDS-Variant", "`champion` or `canary`: answer with this variant, for tests; only where the server allows it."),
+_HEADERS: Sequence[tuple[str, dict[str, Any], str]] = [
+    (
+        "X-Request-ID",
+        {},
+        "Identity of the request: the same transaction that comes again under it is recorded once. All of it counts; "
+        f"records show its first {SHOWN} characters.",
+    ),
+    (
+        "X-Routing-Key",
+        {"maxLength": LONGEST_KEY},
+        "The routing key, where the body has none; made and returned where it is absent as well.",
+    ),
+    (
+        "X-FDS-Variant",
+        {"enum": ["champion", "canary"]},
+        "Answer with this variant, for tests; only where the server allows it.",
+    ),
 ]
+
+_REFUSALS = {
+    "400": "The request does not fit; the message names the column",
+    "401": "The bearer token is missing or wrong",
+    "403": "A page of another site, a name that is not the server's, or labels without a token off loopback",
+    "408": "The body did not arrive in time",
+    "413": "Too many bytes or rows",
+    "415": "The content type is missing or another one",
+    "503": "No version can answer, or there is too much to do; Retry-After says when to come again",
+    "default": "Another refusal",
+}
 
 PAGE = b"""<!doctype html>
 <html lang="en">
@@ -152,13 +178,18 @@ def _model_paths(transaction_name: str) -> dict[str, Any]:
         "/score": _post("Score one transaction", {"application/json": transaction}, answer),
         "/invocations": _post(
             "Score rows, as MLflow's scoring server does",
-            {"application/json": _invocation(transaction), "text/csv": {"type": "string"}},
+            {
+                "application/json": _invocation(transaction),
+                "text/csv": {"type": "string"},
+                "application/vnd.apache.parquet": {"type": "string", "format": "binary"},
+            },
             predictions,
         ),
         "/labels": _post(
             "Say what is known about transactions",
             {"application/json": {"type": "array", "items": label}},
             {"type": "object", "properties": {"accepted": {"type": "integer"}}},
+            headers=[],
         ),
     }
 
@@ -167,16 +198,22 @@ def _questions() -> dict[str, Any]:
     """What is asked of a model, and of the whole server, by path."""
     return {
         "/health": _get("What serves, how old that knowledge is, and what is wrong"),
-        "/ping": _get("Whether requests are answered; of several models, any of them"),
-        "/ready": _get("Whether every model has a version to serve"),
-        "/version": _get("MLflow's version"),
-        "/metrics": _get("Counts in Prometheus' text format"),
+        "/ping": _get("Whether requests are answered; of several models, any of them", "text/plain"),
+        "/ready": _get("Whether every model has a version to serve", "text/plain"),
+        "/version": _get("MLflow's version", "text/plain"),
+        "/metrics": _get("Counts in Prometheus' text format", "text/plain"),
     }
 
 
-def _post(summary: str, bodies: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+def _post(
+    summary: str,
+    bodies: Mapping[str, Any],
+    answer: Any,
+    headers: Sequence[tuple[str, dict[str, Any], str]] = _HEADERS,
+) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "header", "schema": {"type": "string"}, "description": told} for name, told in _HEADERS
+        {"name": name, "in": "header", "schema": {"type": "string", **schema}, "description": told}
+        for name, schema, told in headers
     ]
     return {
         "post": {
@@ -184,22 +221,20 @@ def _post(summary: str, bodies: Mapping[str, Any], answer: Any) -> dict[str, Any
             "parameters": parameters,
             "requestBody": {"required": True, "content": {kind: {"schema": body} for kind, body in bodies.items()}},
             "responses": {"200": _response("Done", answer)}
-            | {
-                status: _response(told, _reference("Refusal"))
-                for status, told in (
-                    ("400", "The request does not fit; the message names the column"),
-                    ("401", "The bearer token is missing or wrong"),
-                    ("413", "Too many bytes or rows"),
-                    ("503", "No version can answer just now"),
-                )
-            },
+            | {status: _response(told, _reference("Refusal")) for status, told in _REFUSALS.items()},
         }
     }
 
 
-def _get(summary: str) -> dict[str, Any]:
-    return {"get": {"summary": summary, "responses": {"200": {"description": summary}}}}
+def _get(summary: str, kind: str = "application/json") -> dict[str, Any]:
+    schema = {} if kind == "application/json" else {"type": "string"}
+    responses = {
+        "200": _response(summary, schema, kind),
+        "503": _response("No version can answer", _reference("Refusal")),
+        "default": _response(_REFUSALS["default"], _reference("Refusal")),
+    }
+    return {"get": {"summary": summary, "responses": responses}}
 
 
-def _response(told: str, schema: Any) -> dict[str, Any]:
-    return {"description": told, "content": {"application/json": {"schema": schema}}}
+def _response(told: str, schema: Any, kind: str = "application/json") -> dict[str, Any]:
+    return {"description": told, "content": {kind: {"schema": schema}}}

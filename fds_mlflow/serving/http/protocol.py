@@ -13,17 +13,18 @@ body; so it is given the head once more, without the offer, and then the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fds_mlflow.serving.http.app import App
-from fds_mlflow.serving.http.connections import Connections
+from fds_mlflow.serving.http.connections import Connections, Flow
 from fds_mlflow.serving.http.models import Models
-from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send
+from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of
+from fds_mlflow.serving.http.waiting import too_busy, too_many
 
 
 class ScoreProtocol(HttpToolsProtocol):
@@ -44,6 +45,9 @@ class ScoreProtocol(HttpToolsProtocol):
         self._plain = application.plain
         self._batch = application.batch
         self._asked: App | None = None  # whose the request is that is held back
+        self._probes = application.probes
+        self._crowded = application.crowded
+        self._shed = False  # the request that is being read: it gets its 503 when it is over
         self._usual = self.app
         self._all = connections
         self._limits = connections.limits
@@ -51,6 +55,7 @@ class ScoreProtocol(HttpToolsProtocol):
         self._waiting = False  # for an answer that comes the short way
         self._offered = False  # another protocol, by the request that is being read
         self._whole: object = None  # the scope of the last request that was there whole
+        self._parts: list[bytes] = []  # of a body that goes the usual way, until no more of it is there
         self._latest = 0  # bytes that came last,
         self._stalled = 0  # and all those since a head, a part of a body or a message was last completed
         self._head: list[tuple[bytes, bytes]] = []
@@ -65,7 +70,7 @@ class ScoreProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there; it may have to be let go at once."""
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn's own
-        self.flow = _Flow(self.transport, self.pipeline)
+        self.flow = Flow(self.transport, self.pipeline)
         self._all.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,10 +95,11 @@ class ScoreProtocol(HttpToolsProtocol):
             except httptools.HttpParserError as error:
                 self._refuse(_refusal(error))
                 return
+        self._hand_on()
         if self._held is not None:
             self._go_usual_way()
         if self._stalled > self._limits.head_bytes:
-            self._refuse(_too_large(self._limits.head_bytes))
+            self._refuse(self._limits.too_large(self.url, len(self.headers)))
 
     def _declined(self) -> bytes:
         """The head of a request that offers another protocol, without the offer, for a parser that has seen none."""
@@ -106,6 +112,17 @@ class ScoreProtocol(HttpToolsProtocol):
 
     # --- what the parser reports ---------------------------------------------------------------------------
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a field behind a body."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":  # a proxy may know more of them
+            raise RefusedError(
+                400, f"the transfer encoding is {value.decode('latin-1')!r}", "send chunked, or a length"
+            )
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """Hold a request back that may go the short way."""
         if self.parser.should_upgrade():
@@ -113,29 +130,44 @@ class ScoreProtocol(HttpToolsProtocol):
                 raise RefusedError(400, "this is no proxy: there is no CONNECT", "see /openapi.json")
             self._offered = True
             return
-        if self._may_be_large() and self._head_bytes() > self._limits.head_bytes:
-            raise _too_large(self._limits.head_bytes)
+        limits = self._limits
+        if (
+            len(self.headers) > limits.head_fields
+            or len(self.url) > limits.target_bytes
+            or (self._may_be_large() and self._head_bytes() > limits.head_bytes)
+        ):
+            raise self._limits.too_large(self.url, len(self.headers))
         self._stalled = 0
         self._head, self.headers = self.headers, []  # what comes behind the body is no header
-        if self._is_plain():
+        crowded = self._crowded.get(self.url)
+        busy = crowded is not None and self.parser.get_method() == b"POST" and crowded()
+        if busy and self._may_be_shed():
+            self._shed = True
+        elif not busy and self._is_plain():
             self._held = []
         else:
-            self._begin()
+            self._check_head()
+            self._begin(too_busy() if busy else None)
 
     def on_body(self, body: bytes) -> None:
         """Hold a part of it back."""
         self._stalled = 0
-        if self._held is None:
-            super().on_body(body)
-        else:
-            self._held.append(body)
+        if self._shed:
+            return
+        (self._parts if self._held is None else self._held).append(body)
 
     def on_message_complete(self) -> None:
         """Have it answered."""
         if self._offered:
             return
         self._stalled, self._whole = 0, self.scope
-        if self._held is None:
+        if self._shed:
+            self._shed = False
+            self._metrics.responded("other", 503)
+            if not self.transport.is_closing():
+                self.transport.write(_TOO_BUSY)
+            self._go_on()
+        elif self._held is None:
             self._complete()
         elif self._asked is not None and self._asked.soon(self, self._head, b"".join(self._held)):
             self._held, self._waiting = None, True
@@ -143,12 +175,37 @@ class ScoreProtocol(HttpToolsProtocol):
             self._go_usual_way()
             self._complete()
 
+    def _check_head(self) -> None:
+        """Let pass what everybody on the way reads alike, with the host that is meant.
+
+        Raises:
+            RefusedError: It is not so.
+        """
+        version = self.parser.get_http_version()
+        if version == "0.9":
+            raise RefusedError(400, "the request has no HTTP version", "send HTTP/1.1")
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self._head):
+            raise RefusedError(400, "HTTP/1.0 has no transfer encodings", "send HTTP/1.1, or a length")
+        if self.url[:1] not in (b"/", b"*"):  # the whole address, which has the last word (RFC 9112, 3.2.2)
+            asked = httptools.parse_url(self.url)
+            host = asked.host or b""
+            host = (b"[%b]" % host if b":" in host else host) + (b":%d" % asked.port if asked.port else b"")
+            self._head[:] = [(b"host", host), *(header for header in self._head if header[0] != b"host")]
+
     def _may_be_large(self) -> bool:
         """Whether a head has to be measured: mostly it came alone, with what else came last."""
         return self._latest != self._stalled or self._latest > self._limits.head_bytes
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _may_be_shed(self) -> bool:
+        """Whether a request that would wait too long may be refused the short way, which costs the least."""
+        return (
+            not (self.owes or self.expect_100_continue or self.flow.write_paused)
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+        )
 
     def _is_plain(self) -> bool:
         """Whether a request may go the short way by what its head says; the cheapest questions first."""
@@ -168,17 +225,27 @@ class ScoreProtocol(HttpToolsProtocol):
 
     # --- the usual way -------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        self.app = self._usual if self._all.admit() else self._unavailable
+    def _begin(self, refusal: RefusedError | None = None) -> None:
+        probe = self.url.partition(b"?")[0] in self._probes and self.parser.get_method() in (b"GET", b"HEAD")
+        if refusal is None and not probe and not self._all.admit():
+            refusal = too_many(self._limits.requests)
+        self.app = self._usual if refusal is None else partial(self._unavailable, refusal)
         super().on_headers_complete()
 
     def _go_usual_way(self) -> None:
         held, self._held = self._held or [], None
         self._begin()
-        for part in held:
-            super().on_body(part)
+        self._parts += held
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the application what has come of a body: thousands of small chunks at once."""
+        if self._parts:
+            body, self._parts = b"".join(self._parts), []
+            super().on_body(body)
 
     def _complete(self) -> None:
+        self._hand_on()
         self._all.arrived(self.cycle)
         super().on_message_complete()
 
@@ -205,11 +272,16 @@ class ScoreProtocol(HttpToolsProtocol):
         elif self._refusal is not None:
             self._say(self._refusal)
 
-    async def _unavailable(self, scope: Message, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
-        refusal = _unavailable(self._limits.requests)
+    async def _unavailable(
+        self,
+        refusal: RefusedError,
+        scope: Message,  # noqa: ARG002 - ASGI's
+        receive: Receive,  # noqa: ARG002 - ASGI's
+        send: Send,
+    ) -> None:
         self._count(refusal)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(refusal.body))]
-        await send({"type": "http.response.start", "status": 503, "headers": [*headers, (b"connection", b"close")]})
+        headers = [*headers_of(503, refusal.body), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": refusal.body})
 
     # --- answers -------------------------------------------------------------------------------------------
@@ -218,8 +290,11 @@ class ScoreProtocol(HttpToolsProtocol):
         """Send an answer in JSON."""
         self._waiting = False
         if not self.transport.is_closing():
-            head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + head + body)
+            if status == 200:  # of which there are thousands a second
+                head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+                self.transport.write(STATUS_LINE[status] + head + body)
+            else:
+                self.transport.write(_written(status, headers_of(status, body), body))
         if self.cycle is None or self.cycle.response_complete:
             self._go_on()
         else:  # a request that came after this one goes the usual way, and what follows it waits for that
@@ -237,7 +312,7 @@ class ScoreProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: RefusedError) -> None:
         """Answer what was asked before, then say what is wrong with the rest, of which nothing more is read."""
         self._answer_first()
-        self._refusal, self._held, cycle = refusal, None, self.cycle
+        self._refusal, self._held, self._parts, cycle = refusal, None, [], self.cycle
         said = False
         if cycle is not None and cycle.scope is self.scope and cycle.more_body:  # a request of which a part has come
             said = cycle.response_started
@@ -262,9 +337,13 @@ class ScoreProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._count(refusal)
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(refusal.body)
-        self.transport.write(STATUS_LINE[refusal.status] + head + refusal.body)
-        if refusal.status in (431, 503):  # a client that is still sending would not see it if it were closed at once
+        headers = [*headers_of(refusal.status, refusal.body), (b"connection", b"close")]
+        self.transport.write(_written(refusal.status, headers, refusal.body))
+        if refusal.status in (
+            414,
+            431,
+            503,
+        ):  # a client that is still sending would not see it if it were closed at once
             self.transport.write_eof()
         else:
             self.transport.close()
@@ -313,32 +392,19 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def turn_away(self) -> None:
         """Answer the request that is still arriving with 503."""
-        self._refuse(_unavailable(self._limits.requests))
+        self._refuse(too_many(self._limits.requests))
 
 
-class _Flow(FlowControl):
-    """Reads nothing more while requests queue: each answer would else let in a segment full of further ones."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        """Read on, unless requests wait for their turn."""
-        if not self._pipeline:
-            super().resume_reading()
+def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
 
 
 def _refusal(error: httptools.HttpParserError) -> RefusedError:
     """What is answered where the parser stops."""
     if isinstance(error.__context__, RefusedError):
         return error.__context__
-    return RefusedError(400, f"the request is not valid HTTP: {error}", "send HTTP/1.1")
+    return RefusedError(400, f"the request is not valid HTTP: {error.__context__ or error}", "send HTTP/1.1")
 
 
-def _too_large(limit: int) -> RefusedError:
-    return RefusedError(431, f"the request's line and headers have more than {limit:,} bytes", "send fewer headers")
-
-
-def _unavailable(limit: int) -> RefusedError:
-    return RefusedError(503, f"the server works on {limit:,} requests already", "send it later, or allow --connections")
+_TOO_BUSY = _written(503, headers_of(503, too_busy().body), too_busy().body)
+"""Written thousands of times a second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from fds_mlflow.display.characters import acting, printable
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
+from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 Message = MutableMapping[str, Any]
@@ -20,23 +21,46 @@ Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-_ONCE = frozenset(
-    {b"content-type", b"content-encoding", b"x-request-id", b"x-routing-key", b"authorization", b"x-fds-variant"}
+_READ = frozenset(
+    {
+        *(b"content-type", b"content-encoding", b"content-length", b"authorization", b"host", b"origin"),
+        *(b"x-request-id", b"x-routing-key", b"x-fds-variant", b"sec-fetch-site"),
+    }
 )
-"""Headers of which a second one would say something else, and nobody knows which was meant."""
+"""What is read: a second one would say something else, and nobody knows which was meant."""
 
 _CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "ENDPOINT_NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
     408: "REQUEST_TIMEOUT",
     413: "REQUEST_TOO_LARGE",
+    414: "REQUEST_URI_TOO_LONG",
     415: "UNSUPPORTED_MEDIA_TYPE",
     431: "REQUEST_HEADER_FIELDS_TOO_LARGE",
     503: "TEMPORARILY_UNAVAILABLE",
 }
 """MLflow's own names of errors, where it has one."""
+
+_LONGEST_TYPE = 200
+"""Bytes of a content type: what reads it takes seconds for one of 50 KB."""
+
+_MORE_HEADERS: Mapping[int, tuple[bytes, bytes]] = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
+"""What an answer of a status says beside type and length of its body."""
+
+
+def headers_of(status: int, body: bytes, kind: bytes = b"application/json") -> list[tuple[bytes, bytes]]:
+    """The headers of an answer.
+
+    Args:
+        status: Of HTTP.
+        body: Of the answer.
+        kind: Type of the body.
+    """
+    more = _MORE_HEADERS.get(status)
+    return [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *([] if more is None else [more])]
 
 
 class RefusedError(Exception):
@@ -63,7 +87,10 @@ class Head(msgspec.Struct):
         request_id: Identity of the request; None where the client gives none.
         key: Routing key, for a body that has none.
         variant: Variant to answer with.
-        content_type: Of the body.
+        content_type: Of the body; empty where the client says nothing.
+        host: Whom the client means, with the port.
+        origin: Of the page whose browser this is.
+        site: How near that page is, by its browser.
         length: Bytes of the body.
         authorization: As it came.
         headers: All of them.
@@ -72,7 +99,10 @@ class Head(msgspec.Struct):
     request_id: str | None = None
     key: str | None = None
     variant: str | None = None
-    content_type: bytes = b"application/json"
+    content_type: bytes = b""
+    host: bytes = b""
+    origin: bytes = b""
+    site: bytes = b""
     length: int = 0
     authorization: bytes = b""
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -84,31 +114,62 @@ def head(headers: Sequence[tuple[bytes, bytes]], settings: ServerSettings) -> He
     Raises:
         RefusedError: It chooses a variant where that is not allowed, or one that does not exist.
     """
-    said, seen = Head(headers=headers), set()
+    given: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in _ONCE:
-            if name in seen:
+        if name in _READ:
+            if name in given:
                 raise RefusedError(400, f"the header {name.decode()} is there twice", "send it once")
-            seen.add(name)
-        if name == b"content-type":
-            said.content_type = value
-            if b";" in value:
-                _check_charset(value)
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            raise RefusedError(415, f"the body is encoded as {value.decode('latin-1')!r}", "send it as it is")
-        elif name == b"content-length":
-            said.length = int(value)
-        elif name == b"x-request-id":
-            said.request_id = _text(name, value) or None
-        elif name == b"x-routing-key":
-            said.key = _text(name, value) or None
-            if said.key is not None and len(said.key) > LONGEST_KEY:  # cut off it would be routed as another key
-                raise RefusedError(400, f"a key has {len(said.key):,} characters > {LONGEST_KEY}", "shorten it")
-        elif name == b"authorization":
-            said.authorization = value
-        elif name == b"x-fds-variant":
-            said.variant = _overridden(value.decode("latin-1"), settings)
+            given[name] = value
+    said = Head(
+        content_type=given.get(b"content-type", b""),
+        host=given.get(b"host", b""),
+        origin=given.get(b"origin", b""),
+        site=given.get(b"sec-fetch-site", b""),
+        length=int(given.get(b"content-length", 0)),
+        authorization=given.get(b"authorization", b""),
+        headers=headers,
+    )
+    if b";" in said.content_type:
+        _check_charset(said.content_type)
+    if b"content-encoding" in given and given[b"content-encoding"].strip().lower() != b"identity":
+        encoding = given[b"content-encoding"].decode("latin-1")
+        raise RefusedError(415, f"the body is encoded as {encoding!r}", "send it as it is")
+    if b"x-request-id" in given:
+        said.request_id = _text(b"x-request-id", given[b"x-request-id"]) or None
+    if b"x-routing-key" in given:
+        said.key = _text(b"x-routing-key", given[b"x-routing-key"]) or None
+        if said.key is not None and len(said.key) > LONGEST_KEY:  # cut off it would be routed as another key
+            raise RefusedError(400, f"a key has {len(said.key):,} characters > {LONGEST_KEY}", "shorten it")
+    if b"x-fds-variant" in given:
+        said.variant = _overridden(given[b"x-fds-variant"].decode("latin-1"), settings)
     return said
+
+
+def media_type(said: Head) -> bytes:
+    """What kind of body is sent, without parameters; in small letters."""
+    return said.content_type.partition(b";")[0].strip().lower()
+
+
+def require_json(said: Head) -> None:
+    """Let only a body pass that says it is JSON: a page of another site cannot send such a one without being asked.
+
+    Raises:
+        RefusedError: It is of another type, or does not say.
+    """
+    if said.content_type != b"application/json" and media_type(said) != b"application/json":
+        raise unknown_type(said, "Content-Type: application/json")
+
+
+def unknown_type(said: Head, known: str) -> RefusedError:
+    """What is answered to a body of a type that is not taken.
+
+    Args:
+        said: What the headers say.
+        known: What is.
+    """
+    kind = media_type(said).decode("latin-1")
+    what = f"the content type {kind!r} is not known" if kind else "the request does not say what its body is"
+    return RefusedError(415, what, f"send {known}")
 
 
 def _check_charset(content_type: bytes) -> None:
@@ -117,6 +178,8 @@ def _check_charset(content_type: bytes) -> None:
     Raises:
         RefusedError: Another one is declared.
     """
+    if len(content_type) > _LONGEST_TYPE:
+        raise RefusedError(415, f"the content type has more than {_LONGEST_TYPE} bytes", "send what the body is")
     declared = EmailMessage()
     try:
         declared["content-type"] = content_type.decode("latin-1")
@@ -161,6 +224,20 @@ def authorize(said: Head, token: bytes) -> None:
     """
     if not hmac.compare_digest(said.authorization, token):
         raise RefusedError(401, "the bearer token is missing or wrong", "send Authorization: Bearer <token>")
+
+
+def check_page(said: Head, access: Access) -> None:
+    """Let no page of another site write.
+
+    Raises:
+        RefusedError: A browser says that it comes from one, which is not allowed.
+    """
+    if not said.origin and not said.site:
+        return
+    origin, site, host = (value.decode("latin-1") for value in (said.origin, said.site, said.host))
+    if not access.allows_page(origin, site, host):
+        page = f"a page of {origin[:200]!r}" if origin else "a page of another site"
+        raise RefusedError(403, f"{page} may not write here", "allow it with --allowed-origins")
 
 
 def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str) -> None:

@@ -87,15 +87,7 @@ class Metrics:
         Raises:
             OSError: The disk takes none.
         """
-        values = {
-            "latencies": [[*key, row] for key, row in dict(self.latencies).items()],  # copied: requests add to it
-            "responses": [[*key, count] for key, count in dict(self.responses).items()],
-            "fallbacks": self.fallbacks,
-            "dropped": self.dropped,
-            "shadows": self.shadows,
-            "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
-        }
-        said = json.dumps(values)
+        said = json.dumps(self._values())
         path = folder / f"{os.getpid()}.json"
         fresh = path.with_suffix(".new")
         with self._flushing:  # whoever is asked for the counts flushes them, besides the one who does so regularly
@@ -106,15 +98,34 @@ class Metrics:
             fresh.replace(path)
             self._laid = said
 
+    def _values(self) -> dict[str, Any]:
+        """What others are told."""
+        return {
+            "latencies": [[*key, row] for key, row in dict(self.latencies).items()],  # copied: requests add to it
+            "responses": [[*key, count] for key, count in dict(self.responses).items()],
+            "fallbacks": self.fallbacks,
+            "dropped": self.dropped,
+            "shadows": self.shadows,
+            "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
+        }
 
-def added_up(folder: Path) -> Metrics:
-    """The counts of all workers, those that have ended included."""
-    total = Metrics()
+
+def added_up(folder: Path, own: Metrics | None = None) -> Metrics:
+    """The counts of all workers, those that have ended included.
+
+    Args:
+        folder: Where they are.
+        own: Those of this worker, where they are newer than what it has written.
+    """
+    total, told = Metrics(), [] if own is None else [own._values()]
     for path in sorted(folder.glob("*.json")):
+        if own is not None and path.stem == str(os.getpid()):
+            continue
         try:
-            values = json.loads(path.read_text())
+            told.append(json.loads(path.read_text()))
         except (OSError, ValueError):
             continue
+    for values in told:
         for variant, version, row in values["latencies"]:
             known = total.latencies.setdefault((variant, version), [0.0] * len(row))
             total.latencies[variant, version] = [a + b for a, b in zip(known, row, strict=True)]

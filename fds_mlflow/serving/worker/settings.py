@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fds_mlflow.serving.disk.spool import Spool
 from fds_mlflow.serving.disk.version_cache import VersionCache
+from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.engine import Bands
 
 
@@ -24,10 +25,12 @@ class ServerSettings:
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
         connections: Requests of this model that a worker works on at once.
+        queue_seconds: How long a request may wait for its turn.
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
         token: Bearer token that requests must show; None for none.
+        access: From which pages and under which names it may be asked.
         webhook_secret: With which the registry signs its webhooks; None to take none.
         variant_override: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
@@ -46,10 +49,12 @@ class ServerSettings:
     canary_timeout: float = 0.25
     champion_timeout: float = 5.0
     connections: int = 1_000
+    queue_seconds: float = 0.5
     body_limit: int = 8 * 2**20
     row_limit: int = 10_000
     body_seconds: float = 10.0
     token: str | None = None
+    access: Access = field(default_factory=Access)
     webhook_secret: str | None = None
     variant_override: bool = False
     shadow: float = 0.0

@@ -171,9 +171,8 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """What serves, how old that knowledge is, and what is wrong."""
-        self.flush()
         state = self.engine.state
-        total = added_up(self._cache.folder / "metrics")
+        total = added_up(self._cache.folder / "metrics", self.metrics)
         problem = self.problem or (state.table.problem if state else self.reason) or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
@@ -198,6 +197,7 @@ class Worker:
 
     def series(self) -> Series:
         """The counts of all workers, and how it stands."""
+        self.flush()
         said = self.health()
         gauges = {
             "weight_percent": ("Share of the traffic for the canary", float(said["weight_percent"])),

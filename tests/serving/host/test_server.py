@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from fds_mlflow.serving.host.server import Options, Server
+from fds_mlflow.serving.worker.settings import ServerSettings
 
 OPTIONS = Options(port=0, workers=0, drain_seconds=60.0)
 
@@ -65,6 +67,19 @@ def run(*models: Model) -> list[str]:
 
     Server(models, [], OPTIONS, []).run(ready)  # type: ignore[arg-type]
     return told
+
+
+def test_what_is_open_follows_where_it_listens(tmp_path: Path) -> None:
+    """A server hands its workers what its own address and token make of the names and pages that are allowed."""
+    for token, name, taken in (
+        (None, "evil.example", False),
+        (None, "localhost:5001", True),
+        ("t", "any.example", True),
+    ):
+        server = Server([], [ServerSettings("fraud", "memory:", tmp_path, token=token)], OPTIONS, [])
+        ((given,), *_) = server._shared
+        server._socket.close()
+        assert (given.access.allows_host(name), given.access.labels) == (taken, True)
 
 
 def test_it_starts_when_all_have_been_looked_at() -> None:

@@ -37,6 +37,7 @@ from tests.support.serving_registry import (
 
 ROW: dict[str, Any] = {"amount": 20.0, "hour": 3.0, "age": 1.0}
 TOLERANCE = 1e-9
+JSON = {"Content-Type": "application/json"}
 NEW_CONNECTION = {"Connection": "close"}
 """So that the next request may reach the other worker."""
 
@@ -245,7 +246,10 @@ def test_a_slow_client_holds_up_nobody(server: Served, part: bytes) -> None:
     """A client that does not send its whole request is told so in the end; others are answered meanwhile."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as slow:
-        slow.sendall(b"POST /score HTTP/1.1\r\nHost: fds\r\nContent-Length: 60\r\n\r\n" + part)
+        slow.sendall(
+            b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 60\r\n\r\n" + part
+        )
         for _ in range(20):
             assert server.client.post("/score", json=ROW, headers=NEW_CONNECTION).status_code == 200
         assert slow.recv(4_096).startswith(b"HTTP/1.1 408")
@@ -255,8 +259,8 @@ def test_a_slow_client_holds_up_nobody(server: Served, part: bytes) -> None:
 def test_a_body_that_is_too_large_is_refused(server: Served) -> None:
     """Ten megabytes are refused by their length, and a stream without one once it is too long."""
     large = b" " * 10_000_000
-    sent = server.client.post("/score", content=large)
+    sent = server.client.post("/score", content=large, headers=JSON)
     assert (sent.status_code, "1,000,000" in sent.json()["message"]) == (413, True)
-    sent = server.client.post("/score", content=(large[:100_000] for _ in range(11)))
+    sent = server.client.post("/score", content=(large[:100_000] for _ in range(11)), headers=JSON)
     assert sent.status_code == 413
     assert server.score(**ROW).status_code == 200

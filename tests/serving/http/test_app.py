@@ -15,6 +15,7 @@ import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
 from fds_mlflow.core.routing.routing import bucket
+from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
@@ -22,6 +23,7 @@ from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import INPUTS, ROLLOUT, put, table, version_cache
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
+JSON = {"content-type": "application/json"}
 TO_CANARY = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") < 2_500)
 TO_CHAMPION = next(f"TX{n}" for n in range(1_000) if bucket(ROLLOUT, f"TX{n}") >= 2_500)
 
@@ -166,7 +168,7 @@ async def test_what_does_not_fit_is_told_exactly(served: Served, name: str):
 
 async def test_broken_json_and_unknown_types_are_refused(served: Served):
     """What is no JSON is a 400, another content type a 415, an unknown path a 404, a wrong method a 405."""
-    assert (await served.client.post("/score", content=b"{")).status_code == 400
+    assert (await served.client.post("/score", content=b"{", headers=JSON)).status_code == 400
     other = await served.client.post("/invocations", content=b"x", headers={"content-type": "text/plain"})
     assert other.status_code == 415
     assert (await served.client.get("/nothing")).status_code == 404
@@ -402,7 +404,7 @@ async def test_limits(tmp_path: Path):
             for _ in range(30):
                 yield b" " * 100
 
-        stream = await made.client.post("/score", content=parts())
+        stream = await made.client.post("/score", content=parts(), headers=JSON)
     assert (large.status_code, stream.status_code) == (413, 413)
     assert "2,000" in large.json()["message"]
     assert many.status_code == 400
@@ -519,6 +521,30 @@ async def test_shadows(tmp_path: Path):
     assert (first[:3], second[:3]) == ("r1-", "r2-")
 
 
+@pytest.mark.parametrize("path", ["/score", "/labels", "/invocations"])
+async def test_a_large_body_is_read_beside_the_others(served: Served, monkeypatch: pytest.MonkeyPatch, path: str):
+    """What takes long to be read is read in a thread: a worker does not stand still for it."""
+    taken = []
+    submit = served.app._threads.submit
+    monkeypatch.setattr(served.app._threads, "submit", lambda *work: taken.append(work) or submit(*work))
+    label = {"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-09T12:00:00+00:00"}
+    bodies = {
+        "/score": {**ROW, "note": "x" * 100_000},
+        "/labels": [label] * 2_000,
+        "/invocations": {"inputs": [ROW] * 300},
+    }
+    assert (await served.post(path, bodies[path])).status_code == 200
+    assert taken
+
+
+async def test_a_content_type_of_any_length_costs_nothing(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """A long content type is refused before it is read: what reads it takes seconds for one of 50 KB."""
+    monkeypatch.setattr("fds_mlflow.serving.http.request.EmailMessage", lambda: pytest.fail("it was read"))
+    for path in ("/score", "/invocations", "/labels"):
+        answer = await served.post(path, ROW, **{"content-type": "application/json; " + "a=b;" * 10_000})
+        assert answer.status_code == 415
+
+
 async def test_labels_are_on_disk_when_they_are_accepted(served: Served):
     """Labels that were accepted survive the process; one that does not fit refuses all, and names what is wrong."""
     good = {"transaction_id": "TX1", "status": "confirmed", "known_at": "2026-03-09T12:00:00+00:00", "loss_amount": 80}
@@ -542,10 +568,28 @@ async def test_it_describes_itself(served: Served):
     description = (await served.client.get("/openapi.json")).json()
     assert set(description["components"]["schemas"]["Transaction"]["required"]) == set(INPUTS)
     assert {"/score", "/invocations", "/labels", "/health", "/metrics"} <= set(description["paths"])
+    assert description["components"]["schemas"]["Label"]["properties"]["status"]["enum"] == list(CaseStatus)
     page = await served.client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http" not in page.text.replace("http://fds", "")
     assert len((await served.client.get("/docs/swagger-ui.css")).content) > 1_000
+
+
+async def test_what_it_says_of_itself_is_so(served: Served):
+    """An identity of any length is taken, a key as long as it says; each answer is of a type that it names."""
+    paths = (await served.client.get("/openapi.json")).json()["paths"]
+    limits = {one["name"]: one["schema"].get("maxLength") for one in paths["/score"]["post"]["parameters"]}
+    assert (limits["X-Request-ID"], limits["X-Routing-Key"]) == (None, 255)
+    row = {**ROW, "transaction_id": None}
+    named = await served.post("/score", row, **{"X-Request-ID": "r" * 10_000, "X-Routing-Key": "k" * 255})
+    assert (named.json()["request_id"], named.json()["key"]) == ("r" * 10_000, "k" * 255)
+    assert (await served.post("/score", row, **{"X-Routing-Key": "k" * 256})).status_code == 400
+    for path, item in paths.items():
+        if "get" in item:
+            answer = await served.client.get(path)
+            kinds = item["get"]["responses"][str(answer.status_code)]["content"]
+            assert answer.headers["content-type"].split(";")[0] in kinds
+    assert set(paths["/labels"]["post"]["responses"]) >= {"400", "401", "403", "413", "415", "503", "default"}
 
 
 async def test_metrics(served: Served):

@@ -16,9 +16,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Limits
+from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.protocol import ScoreProtocol
+from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.serving.http.test_protocol import REQUESTS, ROW, Connection, answered, application, chunked, request
 from tests.support.effort import graded
+from tests.support.version_caches import table, version_cache
 
 LIMITS = Limits(requests=2, connections=4, head_bytes=1_000, head_seconds=10, idle_seconds=75)
 OFFERS = [
@@ -129,6 +132,11 @@ AMBIGUOUS = {
     "a list of lengths": b"POST /score HTTP/1.1\r\nContent-Length: 0, 5\r\n%s\r\n",
     "an encoding that is not the last": b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n%s\r\n",
     "an offer across lines": b"POST /score HTTP/1.1\r\nContent-Length:\r\n 0\r\n%s\r\n",
+    "an encoding that nobody knows": b"POST /score HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n%s\r\n0\r\n\r\n",
+    "an encoding in quotes": b'POST /score HTTP/1.1\r\nTransfer-Encoding: "chunked"\r\n%s\r\n0\r\n\r\n',
+    "an encoding before there were any": b"POST /score HTTP/1.0\r\nConnection: keep-alive\r\n"
+    + CHUNKED
+    + b"%s\r\n0\r\n\r\n",
     "a name with a space": b"POST /score HTTP/1.1\r\nContent-Length : 0\r\n%s\r\n",
     "a tunnel": b"CONNECT fds:80 HTTP/1.1\r\n%s\r\n",
     "another version": b"PRI * HTTP/2.0\r\n%s\r\nSM\r\n\r\n",
@@ -161,7 +169,7 @@ async def test_what_comes_behind_a_body_is_no_header(app: App, path: str, cut: b
 
 # --- too much ------------------------------------------------------------------------------------------------
 
-POST = b"POST /score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+POST = b"POST /score HTTP/1.1\r\nHost: fds\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = {
     "line": (b"GET /", b"x" * 100),
     "query": (b"GET /ping?", b"x" * 100),
@@ -208,6 +216,51 @@ async def test_a_head_that_is_too_large_is_refused_however_it_arrives(app: App, 
                 await connection.send(stream[start : start + step])
             assert connection.statuses[:3] == (expected if expected[-1] == 431 else [200, 200, 400])
             connection.protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("step", [10**6, 1_000])
+async def test_an_address_that_is_too_long_is_refused(app: App, step: int):
+    """An address of more than 8 KiB is refused 414 however it arrives, and one of 8 KiB is answered."""
+    for size, expected in ((8_192, 200), (8_193, 414), (60_000, 414)):
+        connection = Connection(ScoreProtocol, app)
+        stream = request("/ping?" + "x" * (size - 6), method="GET")
+        for start in range(0, len(stream), step):
+            await connection.send(stream[start : start + step])
+        assert connection.statuses == [expected]
+
+
+async def test_more_headers_than_anybody_needs_are_refused(app: App):
+    """Beyond 256 headers a request is refused 431, however small they are."""
+    for number, expected in ((253, 200), (254, 431)):
+        fields = b"a:\r\n" * number
+        sent = request("/score", ROW).replace(b"\r\n\r\n", b"\r\n" + fields + b"\r\n", 1)
+        connection = Connection(ScoreProtocol, app)
+        await connection.send(sent)
+        assert connection.statuses == [expected]
+
+
+async def test_a_request_without_a_version_is_refused(app: App):
+    """What was asked before HTTP had versions is no request: other protocols look like it."""
+    connection = Connection(ScoreProtocol, app)
+    await connection.send(b"GET /ping\r\n\r\n")
+    assert (connection.statuses, connection.wire.closed) == ([400], True)
+
+
+@pytest.mark.parametrize(("target", "status"), [("http://fds/ping", 200), ("http://[::1/ping", 400), ("/../ping", 404)])
+async def test_an_address_may_be_written_in_full(app: App, target: str, status: int):
+    """A target with scheme and host, as a proxy gets it, is answered; one that is no address is a 400."""
+    connection = Connection(ScoreProtocol, app)
+    await connection.send(request(target, method="GET"))
+    assert connection.statuses == [status]
+
+
+async def test_a_body_of_many_small_chunks_is_put_together_once(app: App, monkeypatch: pytest.MonkeyPatch):
+    """However many chunks a body has that came at once, the application gets them together."""
+    given: list[bytes] = []
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", lambda _, body: given.append(body))
+    connection = Connection(ScoreProtocol, app)
+    await connection.send(POST.replace(b"/score", b"/invocations") + b"1\r\n \r\n" * 1_000, wait=False)
+    assert given == [b" " * 1_000]
 
 
 async def test_a_body_that_is_no_body_is_refused_once(app: App):
@@ -381,6 +434,44 @@ async def test_a_body_on_its_way_makes_room_for_a_request_that_is_there(app: App
     assert slower.wire.ended
     await slow.send(REQUESTS["rows"][-3:])
     assert slow.statuses == [200]
+
+
+PROBES = ("/ping", "/ready", "/health?full", "/models/fraud/ping", "/models/fraud/health")
+
+
+@pytest.mark.parametrize("path", PROBES)
+async def test_whoever_watches_is_answered_however_much_there_is_to_do(tmp_path: Path, path: str):
+    """Where no further request is taken, and all connections are at work, one that asks how it is gets its answer."""
+    models = Models([ServerSettings("fraud", "memory:", tmp_path)])
+    version_cache(tmp_path).write_table(table())
+    (app,) = models.apps.values()
+    app.worker.follow()
+    server = Connections(replace(LIMITS, requests=2, connections=2))
+    under_way = [asyncio.create_task(asyncio.Event().wait()) for _ in range(2)]
+    server.tasks.update(under_way)  # type: ignore[arg-type]
+    busy = [Connection(ScoreProtocol, models, server=server) for _ in range(2)]
+    for connection in busy:
+        connection.protocol._waiting = True
+    asking = Connection(ScoreProtocol, models, server=server)
+    await asking.send(request("/models/fraud/score", ROW))
+    watching = Connection(ScoreProtocol, models, server=server)
+    await watching.send(request(path, method="GET"))
+    assert (asking.statuses, watching.statuses) == ([503], [200])
+    assert b"\r\nretry-after: 1\r\n" in asking.wire.sent
+    assert not any(connection.wire.closed for connection in busy)
+    for task in under_way:
+        task.cancel()
+
+
+async def test_connections_at_work_leave_room_for_some_more(app: App, server: Connections):
+    """Where all connections are at work there is room for a few more, and not for any number."""
+    for _ in range(LIMITS.connections):
+        Connection(ScoreProtocol, app, server=server).protocol._waiting = True
+    further = []
+    for _ in range(200):
+        further.append(Connection(ScoreProtocol, app, server=server))
+        further[-1].protocol._waiting = True
+    assert 10 < sum(not one.wire.closed for one in further) < 100
 
 
 async def test_a_client_that_has_gone_is_told_nothing(app: App, server: Connections):

@@ -21,6 +21,7 @@ from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.host.server import HTTP
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Limits
+from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import table, version_cache
@@ -92,7 +93,7 @@ class Immediate(Executor):
 class Connection:
     """A connection to an application, by a kind of protocol."""
 
-    def __init__(self, kind: type[HttpToolsProtocol], app: App, *, server: Connections | None = None) -> None:
+    def __init__(self, kind: type[HttpToolsProtocol], app: App | Models, *, server: Connections | None = None) -> None:
         config = Config(app, lifespan="off", **{**HTTP, "http": kind})
         config.load()
         self.wire = Wire()
@@ -121,6 +122,7 @@ def request(path: str, body: Any = None, *, method: str = "POST", version: str =
     """The bytes of a request; a body that is no bytes goes as JSON."""
     sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/{version}", "Host: fds", f"Content-Length: {len(sent)}"]
+    headers = {"Content_Type": "application/json", **headers} if method == "POST" else headers
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + sent
 
