@@ -41,7 +41,8 @@ SCORE = "fds.score"  # how the answer of an adopted version becomes a score, whe
 ADOPTED = "fds.adopted"  # what was adopted as this version, which has the same files
 WRAPS = "fds.wraps"  # what was adopted as this version, which wraps a copy of it, and how its answers become scores
 ALGORITHM = "fds.algorithm"
-DIGEST = "fds.digest"
+DIGEST = "fds.digest"  # of the data that a version was trained on
+FILES = "fds.files"  # of the version's own files, when it was registered or adopted
 
 MAX_VALUE = 4_900
 """Characters one tag may hold. MLflow's own column holds 5,000 on PostgreSQL; SQLite would let longer ones pass."""
@@ -263,9 +264,8 @@ def event_values(event: Event) -> dict[str, Any]:
     if event.renaming is not None:
         names = {"before": vars(event.renaming.before), "after": vars(event.renaming.after)}
         values["renaming"] = {**names, "creates": event.renaming.creates}
-    if event.signed_in:
-        values["signed_in"] = True
-    return values
+    more = {"signed_in": event.signed_in, "files": event.files, "trusted": event.trusted}
+    return values | {name: value for name, value in more.items() if value}
 
 
 def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Event:
@@ -286,6 +286,8 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str) -> Ev
         basis=None if basis is None else Basis.from_dict(basis),
         renaming=_renaming(values.get("renaming")),
         signed_in=bool(values.get("signed_in", False)),
+        files=None if values.get("files") is None else text_of(values["files"]),
+        trusted=values.get("trusted") is True,
     )
 
 

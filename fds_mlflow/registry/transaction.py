@@ -218,6 +218,8 @@ class Transactions(Settlement):
             basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
             renaming=renaming,
             signed_in=self.signed_in,
+            files=target.files,
+            trusted=target.trusted,
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:

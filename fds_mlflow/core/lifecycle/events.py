@@ -221,6 +221,9 @@ class Event:
         basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
         renaming: For a rename: from which names to which.
         signed_in: The actor's name begins with that of the user who was signed in; else it is only what they claim.
+        files: Digest of the files of `to_version` that were looked at, and its registration
+            (`VersionView.registration`); None where nobody looked, and in events of older releases.
+        trusted: The actor allowed `to_version` by name to run code of its own when it is loaded.
     """
 
     sequence: int
@@ -237,3 +240,5 @@ class Event:
     basis: Basis | None = None
     renaming: Renaming | None = None
     signed_in: bool = False
+    files: str | None = None
+    trusted: bool = False

@@ -13,10 +13,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any
@@ -99,6 +100,8 @@ def work(
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
     logging_setup()
+    environment.forget_secrets()  # a version without a compiled scorer may run code of its own here
+    sys.argv[1:] = []
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
@@ -173,7 +176,7 @@ class Server:
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
         self._socket = _listen(options)
-        self._shared = (settings, options, self._socket, ownerships)
+        self._shared = ([replace(one, token=None) for one in settings], options, self._socket, ownerships)
 
     @property
     def address(self) -> str:
@@ -333,7 +336,7 @@ def run(
             # Before the address: workers of a server that was killed have both until they end.
             ownerships.append(Ownership(one.version_cache().folder))
             stack.callback(ownerships[-1].release)
-            preparation = Preparation(one.model, tracking_uri, registry_uri, one.prepare_seconds)
+            preparation = Preparation(one.model, tracking_uri, registry_uri, one.prepare_seconds, one.trust)
             stack.callback(preparation.stop)
             store = connect(tracking_uri, registry_uri)
             follower = Follower(one.model, store, one.version_cache(), preparation, SystemClock())

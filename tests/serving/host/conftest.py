@@ -38,7 +38,8 @@ def _registry(way_to_mlflow: tuple[Server, FaultProxy], tmp_path_factory: pytest
         log_versions(folder)
         prepared = cached_versions(proxy.url, server.url, folder / "cache")
     with OutcomeStore("sqlite://") as store:
-        model = ManagedModel(MODEL, tracking_uri=server.url, registry_uri=server.url, outcomes=store, actor="tester")
+        uris = {"tracking_uri": server.url, "registry_uri": server.url}
+        model = ManagedModel(MODEL, outcomes=store, actor="tester", trust=True, **uris)
         yield Registry(proxy.url, server.url, prepared, model)
 
 
