@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fds_mlflow.errors import RefusedError
+from fds_mlflow.errors import FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.doctor import BY_TIDYING, Finding, Severity
 from fds_mlflow.registry.recorded import Recorded, recorded, shown
@@ -43,7 +43,13 @@ def examine_files(session: Session, view: View, versions: Sequence[VersionView])
 
 def _of(session: Session, version: VersionView, known: Recorded, who: str) -> Iterator[Finding]:
     try:
-        files = session.files(version)
+        files = session.files(version, held=False)
+    except FdsError as error:
+        means = "whether its files are those that were recorded is not known"
+        yield Finding(Severity.WARNING, f"{who}: {error.what}", means, error.fix)
+        return
+    try:
+        known.require(files.digest)
     except RefusedError as error:
         means = "who has it loaded, or in a cache, goes on with it; nobody else can serve it"
         yield Finding(Severity.DANGER, f"{who}: {error.what}", means, error.fix)

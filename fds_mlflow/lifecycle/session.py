@@ -226,8 +226,12 @@ class Session:
 
         return check
 
-    def files(self, view: VersionView) -> Fetched:
+    def files(self, view: VersionView, *, held: bool = True) -> Fetched:
         """A version's files, fetched, looked at and removed again.
+
+        Args:
+            view: The version.
+            held: Hold them against what is recorded.
 
         Raises:
             RefusedError: They are not those that were recorded, or cannot be fetched.
@@ -236,9 +240,9 @@ class Session:
         from fds_mlflow.scoring.fetched import fetching
 
         with fetching(keep=False) as folder:
-            return self.fetched(self.name, view, folder)
+            return self.fetched(self.name, view, folder, held=held)
 
-    def fetched(self, model: str, view: VersionView, folder: str) -> Fetched:
+    def fetched(self, model: str, view: VersionView, folder: str, *, held: bool = True) -> Fetched:
         """The files of a version of this model, or of another one of the same registry, in an empty folder.
 
         Raises:
@@ -248,7 +252,7 @@ class Session:
         from fds_mlflow.scoring.fetched import fetched
 
         uris = {"tracking_uri": self.tracking_uri, "registry_uri": self.registry_uri}
-        return fetched(self.store, model, view, folder, **uris)
+        return fetched(self.store, model, view, folder, held=held, **uris)
 
     def is_unvouched(self, version: int) -> bool:
         """Whether the champion is this version, runs code of its own, and only now is allowed to: a hand made it so."""

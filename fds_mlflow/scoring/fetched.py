@@ -79,8 +79,18 @@ def fetched(
     *,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    held: bool = True,
 ) -> Fetched:
     """Fetch a version's files into an empty folder.
+
+    Args:
+        store: The registry.
+        model: Registered model.
+        view: The version as the registry has it.
+        folder: Where to put them.
+        tracking_uri: None for the one MLflow resolves.
+        registry_uri: None for the one MLflow resolves.
+        held: Hold them against what is recorded.
 
     Raises:
         RefusedError: They are not those that are recorded, or cannot be fetched.
@@ -103,5 +113,6 @@ def fetched(
             f"the artifacts of version {view.version} of {model!r} do not load: {type(error).__name__}: {error}",
             fix="check the artifact store and the model's files, or register it again",
         ) from error
-    known.require(found)
+    if held:
+        known.require(found)
     return Fetched(model, view, folder, found, known, code_in(folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -96,10 +97,10 @@ def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Served]]
     """Starts servers with everything on their version cache; they are killed at the end."""
     started: list[Served] = []
 
-    def start(name: str, *options: str, outcomes: str | None = None, cache: Path | None = None) -> Served:
+    def start(name: str, *options: str, cache: Path | None = None, **more: Any) -> Served:
         folder = tmp_path / name
         cache = cache or registry.cache(folder / "cache")
-        started.append(Served(folder, registry.uri, cache, *options, outcomes=outcomes))
+        started.append(Served(folder, registry.uri, cache, *options, **more))
         return started[-1]
 
     yield start
