@@ -271,6 +271,9 @@ class Session:
 
     def intact(self, view: View, target: Target) -> Target:
         """A check that refuses a target whose files are not those that were recorded; nothing of them is loaded."""
-        if target.version is None or recorded(view.history, there := self.version(target.version)).digest is None:
+        if target.version is None:
             return target
-        return replace(target, files=self.files(there).noted)
+        canary = view.canary
+        there = canary if canary and canary.version == target.version else self.version(target.version)
+        known = recorded(view.history, there).digest
+        return target if known is None else replace(target, files=self.files(there).noted)

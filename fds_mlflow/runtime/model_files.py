@@ -49,6 +49,7 @@ def copied(source: str | Path, target: str | Path) -> str:
     """
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
+    _require_room(Path(source), target)
 
     def opened(name: str) -> BinaryIO:
         place = target / name
@@ -111,6 +112,20 @@ def _local(place: str, tracking_uri: str | None) -> Path | None:
     return None
 
 
+def _require_room(source: Path, target: Path) -> None:
+    """Refuse to copy more than fits: a file may claim any size and take no room where it is."""
+    try:
+        size = sum(path.stat().st_size for _, path in _files(source, ""))
+    except OSError as error:
+        raise _unreadable(error) from error
+    free = shutil.disk_usage(target).free
+    if size > free:
+        raise DataError(
+            f"the model's files have {size:,} bytes, and {free:,} are free in {target.parent}",
+            fix="make room there, or point TMPDIR to where there is",
+        )
+
+
 def strip(folder: str | Path) -> None:
     """Remove what does not count, so that nobody reads it."""
     for name in LEFT_OUT:
@@ -126,9 +141,7 @@ def _walked(folder: Path, without: Collection[str], copy: Callable[[str], Binary
             if name not in without:
                 whole.update(b"%s  %s\n" % (_summed(path, name, copy).encode(), os.fsencode(name)))
     except OSError as error:
-        raise DataError(
-            f"the model's files cannot be read: {error.strerror or error}", fix="check the artifact store"
-        ) from error
+        raise _unreadable(error) from error
     return f"sha256:{whole.hexdigest()}"
 
 
@@ -167,6 +180,10 @@ def _summed(path: Path, name: str, copy: Callable[[str], BinaryIO | None]) -> st
         if target is not None:
             target.close()
     return summed.hexdigest()
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"the model's files cannot be read: {error.strerror or error}", fix="check the artifact store")
 
 
 def _refused(name: str, what: str) -> DataError:

@@ -76,13 +76,17 @@ class Apart:
         return self._asked({"data": data, "params": params})
 
     def tried(self) -> None:
-        """Have it score its input example, where it has one; what it raises is no matter.
+        """Have it score its input example, where it has one; what else it raises, whoever asks it then is told.
 
         Raises:
             RefusedError: It ended its process.
+            RuntimeError: It took more memory than it may.
         """
-        with contextlib.suppress(RuntimeError):
+        try:
             self._asked({"data": None})
+        except RuntimeError as error:
+            if type(error).__name__.endswith("MemoryError"):  # here, without a limit, it would take all there is
+                raise
 
     def get_raw_model(self) -> Any:
         """What is known here of the logged model: its classes, and that it can be asked for their probabilities."""
@@ -151,15 +155,15 @@ def probe(folder: str, digest: str) -> None:
 
     Raises:
         RefusedError: They ended the process that read them.
+        Exception: Whatever reading them raised there, by that name.
     """
     if digest in _probed:
         return
-    with contextlib.suppress(RuntimeError):  # what it raises, it raises here as well, and says it better
-        model = Apart(folder)
-        try:
-            model.tried()
-        finally:
-            model.close()
+    model = Apart(folder)
+    try:
+        model.tried()
+    finally:
+        model.close()
     _probed.add(digest)
 
 

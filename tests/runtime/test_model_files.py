@@ -119,6 +119,15 @@ def test_a_link_to_a_file_stands_for_it_and_nothing_else_is_followed(tmp_path: P
         place.unlink()
 
 
+def test_a_file_that_claims_more_than_fits_is_not_copied(tmp_path: Path) -> None:
+    """A file with holes takes no room where it is, and would fill the disk of whoever copies it."""
+    folder = put(tmp_path / "model", {"MLmodel": b"a", "holes": b""})
+    os.truncate(folder / "inner" / "holes", 1 << 42)
+    with pytest.raises(DataError, match=r"4,398,046,511,105 bytes.*are free") as caught:
+        model_files.copied(folder, tmp_path / "copy")
+    assert "TMPDIR" in caught.value.fix
+
+
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     """A folder that is missing, and a name that no list can hold, are errors that say so."""
     with pytest.raises(DataError, match="cannot be read"):

@@ -121,3 +121,13 @@ def test_a_damaged_file_ends_another_process(tmp_path: Path, how: str) -> None:
     (folder / "model.lgb").write_text(changed[how])
     with contextlib.suppress(RefusedError):
         apart.probe(str(folder), model_files.digest(folder))
+
+
+def test_what_takes_too_much_memory_is_not_read_here(tmp_path: Path) -> None:
+    """Files that unpack to more than half of the machine's memory are refused in the process that may die."""
+    bomb = "np.ones(1 << 38)[:1] if len(rows) == 3 and 'FDS_BOMB' in __import__('os').environ else rows['amount']"
+    folder = tiny_models.save(tmp_path, "code", bomb)
+    os.environ["FDS_BOMB"], os.environ[environment.MODEL_ENVIRONMENT] = "1", "FDS_BOMB"
+    with pytest.raises(RuntimeError) as caught:
+        apart.probe(str(folder), "sha256:bomb")
+    assert type(caught.value).__name__.endswith("MemoryError")
