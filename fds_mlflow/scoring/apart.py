@@ -112,7 +112,9 @@ class Apart:
                     f"the model was not done after {SECONDS:g} s", fix="look for what it waits for"
                 ) from None
             except (EOFError, OSError):
-                self._process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it may have closed the pipe and gone on
+                    self._process.wait(10)
+                self.close()
                 raise RefusedError(
                     f"reading its files ended the process that tried to: {how_ended(self._process.returncode)}",
                     fix="register it again from where it was trained: a file is cut off or was changed",
