@@ -52,6 +52,8 @@ class ManagedModel:
         clock: Another clock than the machine's.
         notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
             environment names.
+        trust: Versions may run code of their own when they are loaded here; the history says which ones were given
+            traffic so, and by whom.
 
     Attributes:
         session: What the model's operations stand on, for whoever builds on them: an `Autopilot`, a `RolloutRecorder`.
@@ -72,6 +74,7 @@ class ManagedModel:
         store: RegistryStore | None = None,
         clock: Clock | None = None,
         notifier: Notifier | None = None,
+        trust: bool = False,
     ) -> None:
         self.session = Session(
             name,
@@ -82,6 +85,7 @@ class ManagedModel:
             store=store,
             clock=clock,
             notifier=notifier,
+            trust=trust,
         )
         self.rollback = Rollback(self.session)
 
@@ -114,7 +118,7 @@ class ManagedModel:
             RefusedError: It is the champion or the canary.
             NotFoundError: It does not exist.
         """
-        return self.session.run(Request(Kind.STAGE, version), reason)
+        return self.session.run(Request(Kind.STAGE, version), reason, self.session.vouched)
 
     def promote(
         self,
@@ -138,15 +142,16 @@ class ManagedModel:
             force: Promote it though it is clearly worse than the champion; needs a reason.
 
         Raises:
-            RefusedError: A rollout is active, the version may not serve, or it is clearly worse than the champion and
-                `force` is not set.
+            RefusedError: A rollout is active, the version may not serve, brings code that nobody has allowed to run, or
+                is clearly worse than the champion and `force` is not set.
             DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: It does not exist.
         """
         from fds_mlflow.lifecycle.admission import Admission
 
         admission = Admission(self.session, allow_new_columns=allow_new_columns, data=data, force=force)
-        return admission.told(self.session.run(Request(Kind.PROMOTE, version, force=force), reason, admission))
+        request = Request(Kind.PROMOTE, version, force=force, anew=self.session.is_unvouched(version))
+        return admission.told(self.session.run(request, reason, admission))
 
     def retire(self, version: int, *, reason: str = "") -> Result:
         """Take a candidate out of the running (stage Archived).
@@ -241,9 +246,11 @@ class ManagedModel:
         return [*self._examined(self.session.look()), *slow_login(store.latency, store.user)]
 
     def _examined(self, view: View) -> list[Finding]:
-        from fds_mlflow.registry.doctor import examine
+        from fds_mlflow.lifecycle.artifacts import examine_files
+        from fds_mlflow.registry.doctor import by_severity, examine
 
-        return examine(view, self.session.versions())
+        versions = self.session.versions()
+        return by_severity([*examine(view, versions), *examine_files(self.session, view, versions)])
 
     def _tidying(self, view: View) -> list[Write]:
         return [write for finding in self._examined(view) for write in finding.writes]

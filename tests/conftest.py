@@ -121,6 +121,24 @@ def _redaction_forgets() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _code_runs_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load what is code, or has no digest, in this process: each time another one would cost seconds.
+
+    That it runs in a process of its own is shown by the tests that are marked `apart`.
+    """
+    if request.node.get_closest_marker("apart") is None:
+        from fds_mlflow.scoring import apart
+
+        def loaded(folder: str, score: str | None = None) -> object:
+            from fds_mlflow.scoring.scorer import opened
+
+            return opened(folder, score)
+
+        monkeypatch.setattr(apart, "loaded", loaded)
+        monkeypatch.setattr(apart, "probe", lambda _folder, _digest: None)
+
+
+@pytest.fixture(autouse=True)
 def _mlflow_forgets() -> Iterator[None]:
     """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it."""
     before = {name: value for name, value in os.environ.items() if _is_setting(name)}

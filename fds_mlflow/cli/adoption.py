@@ -10,6 +10,7 @@ from fds_mlflow.cli.options import (
     model_argument,
     reason_option,
     show_value,
+    trust_option,
     with_warnings,
 )
 
@@ -27,6 +28,7 @@ from fds_mlflow.cli.options import (
     "--target-fpr", type=float, default=None, help="False positive rate to choose the threshold for; 0.02 with --data."
 )
 @reason_option(required=False)
+@trust_option
 @as_json_option
 @click.pass_obj
 def adopt(

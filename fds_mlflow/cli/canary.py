@@ -19,6 +19,7 @@ from fds_mlflow.cli.options import (
     reason_option,
     show_result,
     show_value,
+    trust_option,
     version_argument,
 )
 from fds_mlflow.cli.output import lines
@@ -54,6 +55,7 @@ def canary() -> None:
 @click.option("--steps", default=None, help="Weights in percent, strictly rising, instead of the default plan's.")
 @reason_option(required=False)
 @admission_options
+@trust_option
 @as_json_option
 @click.pass_obj
 def canary_start(

@@ -64,6 +64,7 @@ class Settings:
         self.actor = actor
         for address in (tracking_uri, registry_uri, outcomes):
             remember_address(address)
+        self.trust = False
 
     def connect(self) -> None:
         """Make MLflow's own functions use the same URIs, without importing it for that."""
@@ -89,6 +90,7 @@ class Settings:
             registry_uri=self.registry_uri,
             outcomes=self.outcomes,
             actor=self.actor,
+            trust=self.trust,
         )
 
 
@@ -116,6 +118,20 @@ def reason_option(*, required: bool) -> Callable[[F], F]:
     if required:  # a default, even None, would make click take it for given
         return click.option("--reason", required=True, help="Why; for the history.")
     return click.option("--reason", default="", help="Why; for the history.")
+
+
+TRUSTED = "Let versions run code of their own (pickle, Python) when they are loaded."
+
+
+def trust_option(command: F) -> F:
+    """`--trust`: what the verb loads may run code of its own; the history keeps who gave such a version traffic."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        settings = ctx.find_object(Settings)
+        if settings is not None:
+            settings.trust = value
+
+    return click.option("--trust", is_flag=True, expose_value=False, callback=remember, help=TRUSTED)(command)
 
 
 def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import Settings, as_json_option, seed_option, show_value
+from fds_mlflow.cli.options import Settings, as_json_option, seed_option, show_value, trust_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the plot here (PNG)."
 )
+@trust_option
 @as_json_option
 @click.pass_obj
 def canary_rehearse(

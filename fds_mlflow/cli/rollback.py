@@ -11,6 +11,7 @@ from fds_mlflow.cli.options import (
     reason_option,
     show_result,
     show_value,
+    trust_option,
     version_argument,
 )
 from fds_mlflow.cli.output import lines
@@ -29,6 +30,7 @@ def rollback() -> None:
     default=None,
     help="Load the target before the alias moves, or not at all; by default afterwards.",
 )
+@trust_option
 @as_json_option
 @click.pass_obj
 def rollback_emergency(settings: Settings, model: str, reason: str, validate: bool | None, as_json: bool) -> None:
@@ -49,6 +51,7 @@ def rollback_emergency(settings: Settings, model: str, reason: str, validate: bo
 @model_argument
 @version_argument
 @reason_option(required=True)
+@trust_option
 @as_json_option
 @click.pass_obj
 def rollback_to(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
@@ -71,6 +74,7 @@ def rollback_candidates(settings: Settings, model: str, as_json: bool) -> None:
 @rollback.command("validate")
 @model_argument
 @version_argument
+@trust_option
 @as_json_option
 @click.pass_obj
 def rollback_validate(settings: Settings, model: str, version: int, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fds_mlflow.cli.options import COUNT, AliasedOption, Settings, models_argument
+from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, Settings, models_argument
 from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
@@ -155,6 +155,7 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     show_default=True,
     help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
+@click.option("--trust", is_flag=True, help=TRUSTED)
 @click.pass_obj
 def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
     """Serve MODELs over HTTP: MLflow's scoring protocol and /score, following the aliases.
@@ -216,5 +217,6 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         variant_override=given["allow_variant_override"],
         shadow=given["shadow"][model] / 100,
         record=not given["no_record"],
+        trust=given["trust"],
         **{name: given[name][model] for name in _AS_THEY_ARE},
     )

@@ -19,6 +19,7 @@ from fds_mlflow.cli.options import (
     seed_option,
     show_value,
     split_options,
+    trust_option,
 )
 from fds_mlflow.errors import ConfigError
 
@@ -116,6 +117,7 @@ def train(
     help="Bootstrap samples of the intervals.",
 )
 @seed_option
+@trust_option
 @as_json_option
 @click.pass_obj
 def compare(

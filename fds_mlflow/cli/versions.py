@@ -15,6 +15,7 @@ from fds_mlflow.cli.options import (
     reason_option,
     show_result,
     show_value,
+    trust_option,
     version_argument,
 )
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @model_argument
 @version_argument
 @reason_option(required=False)
+@trust_option
 @as_json_option
 @click.pass_obj
 def stage(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
@@ -38,6 +40,7 @@ def stage(settings: Settings, model: str, version: int, reason: str, as_json: bo
 @version_argument
 @reason_option(required=False)
 @admission_options
+@trust_option
 @as_json_option
 @click.pass_obj
 def promote(settings: Settings, /, model: str, version: int, reason: str, as_json: bool, **admission: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from fds_mlflow.notifications.notifier import Notifier, default_notifier
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.doubts import warnings_of
+from fds_mlflow.registry.recorded import recorded
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.registry.transaction import Check, Result, Transactions
 from fds_mlflow.registry.view import View
@@ -28,6 +30,7 @@ from fds_mlflow.runtime.identity import new_id
 
 if TYPE_CHECKING:
     from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.scoring.fetched import Fetched
     from fds_mlflow.scoring.scorer import Scorer
 
 
@@ -48,6 +51,7 @@ class Session:
         clock: Another clock than the machine's.
         notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
             environment names.
+        trust: Versions may run code of their own when they are loaded, whatever the history says.
 
     Raises:
         ConfigError: The name is empty.
@@ -64,12 +68,14 @@ class Session:
         store: RegistryStore | None = None,
         clock: Clock | None = None,
         notifier: Notifier | None = None,
+        trust: bool = False,
     ) -> None:
         if not name.strip():
             raise ConfigError("the name of the model is empty", fix="name it (`fds list` shows which there are)")
         self.name = name
         self.tracking_uri = tracking_uri
         self.registry_uri = registry_uri
+        self.trust = trust
         self._outcomes = outcomes
         self.clock: Clock = clock or SystemClock()
         if store is None:
@@ -157,7 +163,8 @@ class Session:
         """A version, loaded; kept for the next time, unless its number or its threshold means another by then.
 
         Raises:
-            RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+            RefusedError: It is not READY, has no threshold, its files are not those that were recorded or do not load,
+                or they bring code that nobody has allowed to run.
             NotFoundError: It does not exist.
         """
         from fds_mlflow.scoring.scorer import load as load_scorer
@@ -172,6 +179,7 @@ class Session:
                 version,
                 tracking_uri=self.tracking_uri,
                 registry_uri=self.registry_uri,
+                trust=self.trust,
             )
         self._scorers[version] = (view, scorer)
         return scorer
@@ -192,6 +200,7 @@ class Session:
 
     def checks(self, version: int, champion: int | None, *, allow_new_columns: bool = False) -> Validation:
         """Ask of a version what must hold before it may serve."""
+        self._scorers.pop(version, None)  # what is asked about are its files as they are now
         checks = validate(self.scorer, version, champion, allow_new_columns=allow_new_columns)
         there, _ = self._scorers.get(version, (None, None))
         return Validation(version, tuple(checks), () if there is None else warnings_of(there.tags))
@@ -207,6 +216,62 @@ class Session:
                 validation.require()
                 if on_passed is not None:
                     on_passed(validation)
+                scorer = self.scorer(target.version)
+                if scorer.files is not None:
+                    trusted = self.trust and scorer.files.code is not None
+                    return replace(target, files=scorer.files.noted, trusted=trusted)
             return target
 
         return check
+
+    def files(self, view: VersionView, *, held: bool = True) -> Fetched:
+        """A version's files, fetched, looked at and removed again.
+
+        Args:
+            view: The version.
+            held: Hold them against what is recorded.
+
+        Raises:
+            RefusedError: They are not those that were recorded, or cannot be fetched.
+            UnavailableError: The registry cannot be reached.
+        """
+        from fds_mlflow.scoring.fetched import fetching
+
+        with fetching(keep=False) as folder:
+            return self.fetched(self.name, view, folder, held=held)
+
+    def fetched(self, model: str, view: VersionView, folder: str, *, held: bool = True) -> Fetched:
+        """The files of a version of this model, or of another one of the same registry, in an empty folder.
+
+        Raises:
+            RefusedError: They are not those that were recorded, or cannot be fetched.
+            UnavailableError: The registry cannot be reached.
+        """
+        from fds_mlflow.scoring.fetched import fetched
+
+        uris = {"tracking_uri": self.tracking_uri, "registry_uri": self.registry_uri}
+        return fetched(self.store, model, view, folder, held=held, **uris)
+
+    def is_unvouched(self, version: int) -> bool:
+        """Whether the champion is this version, runs code of its own, and only now is allowed to: a hand made it so."""
+        view = self.look() if self.trust else None
+        if view is None or view.champion_alias != version:
+            return False
+        there = self.version(version)
+        return recorded(view.history, there).trusted is None and self.files(there).code is not None
+
+    def vouched(self, view: View, target: Target) -> Target:  # noqa: ARG002 - a check's signature
+        """A check that has the history say which files are trusted, where this session trusts them."""
+        if not self.trust or target.version is None:
+            return target
+        files = self.files(self.version(target.version))
+        return target if files.code is None else replace(target, files=files.noted, trusted=True)
+
+    def intact(self, view: View, target: Target) -> Target:
+        """A check that refuses a target whose files are not those that were recorded; nothing of them is loaded."""
+        if target.version is None:
+            return target
+        canary = view.canary
+        there = canary if canary and canary.version == target.version else self.version(target.version)
+        known = recorded(view.history, there).digest
+        return target if known is None else replace(target, files=self.files(there).noted)

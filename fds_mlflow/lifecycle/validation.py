@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fds_mlflow.errors import FdsError
+from fds_mlflow.registry.recorded import shown
 
 if TYPE_CHECKING:
     from fds_mlflow.scoring.scorer import Scorer
@@ -34,15 +35,16 @@ def validate(
 ) -> list[ValidationCheck]:
     """Ask of a version what must hold before traffic goes to it.
 
-    It loads and is READY, it scores its input example, and it asks for no column that the champion's callers do not
-    send (a champion that does not load any more is a warning, since it is the reason to leave it).
+    It loads and is READY, its files are those that were recorded, it scores its input example, and it asks for no
+    column that the champion's callers do not send (a champion that does not load any more is a warning, since it is the
+    reason to leave it).
     """
     try:
         scorer = load_version(version)
     except FdsError as error:
         return [ValidationCheck("loads", False, error.what, error.fix)]
     checks = [
-        ValidationCheck("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}"),
+        ValidationCheck("loads", True, f"READY, artifacts load, threshold {scorer.threshold:.6g}{_files(scorer)}"),
         _scores(scorer),
     ]
     if checks[-1].passed is not False:
@@ -56,6 +58,15 @@ def validate(
             ValidationCheck("signature fits the champion's", None, f"the champion does not load: {error.what}")
         )
     return checks
+
+
+def _files(scorer: Scorer) -> str:
+    """What is known of its files."""
+    if scorer.files is None:
+        return ""
+    known, found = scorer.files.recorded.digest, shown(scorer.files.digest)
+    said = f", files {found} " + ("as recorded" if known is not None else "(no digest is recorded)")
+    return said if scorer.files.code is None else f"{said}, runs code of its own ({scorer.files.code})"
 
 
 def _scores(scorer: Scorer) -> ValidationCheck:

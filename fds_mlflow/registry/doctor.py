@@ -71,8 +71,13 @@ def examine(view: View, versions: Sequence[VersionView]) -> list[Finding]:
         *_history(view, by_number),
         *_intents(view),
     ]
+    return by_severity(found)
+
+
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """The same findings, the most severe first."""
     order = list(Severity)
-    return sorted(found, key=lambda finding: -order.index(finding.severity))
+    return sorted(findings, key=lambda finding: -order.index(finding.severity))
 
 
 def slow_login(latency: float, user: str | None) -> list[Finding]:

@@ -20,13 +20,15 @@ from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON
 HOLD_PLANS = frozenset({Kind.START, Kind.ADOPT})
 """Kinds whose events hold the plan of their rollout; the others name it by its digest."""
 
+MAX_FILES = 200
+"""Bytes that name a version's files and its registration."""
 MAX_STEP = 1_000_000
 """Highest index of a step: a person can go back and forth as often as they like."""
 
 _EVENT = frozenset(
     {
         *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
-        *("rollout", "forced", "basis", "renaming", "signed_in", "seal"),
+        *("rollout", "forced", "basis", "renaming", "signed_in", "files", "trusted", "seal"),
     }
 )
 _ROLLOUT = frozenset(
@@ -69,10 +71,8 @@ def event_values(event: Event, *, exported: bool = False) -> dict[str, Any]:
     if event.renaming is not None:
         names = {"before": vars(event.renaming.before), "after": vars(event.renaming.after)}
         values["renaming"] = {**names, "creates": event.renaming.creates}
-    if event.signed_in:
-        values["signed_in"] = True
-    if event.seal:
-        values["seal"] = event.seal
+    more = {"signed_in": event.signed_in, "files": event.files, "trusted": event.trusted, "seal": event.seal}
+    values |= {name: value for name, value in more.items() if value}
     return values | _later(event.later, exported=exported)
 
 
@@ -101,6 +101,8 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str, plans
         basis=None if basis is None else _basis(basis),
         renaming=_renaming(values.get("renaming")),
         signed_in=bool(values.get("signed_in", False)),
+        files=None if values.get("files") is None else grammar.text(values["files"], MAX_FILES),
+        trusted=values.get("trusted") is True,
         seal=grammar.text(values.get("seal", ""), grammar.MAX_ID),
         later=grammar.later(values, _EVENT),
         holds_plan=rollout is not None and "plan" in rollout,

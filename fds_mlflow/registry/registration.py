@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.store import SetVersionTag
+from fds_mlflow.registry.tags import FILES
+from fds_mlflow.runtime import model_files
 from fds_mlflow.runtime.logged_models import registrable
 
 
@@ -19,6 +21,8 @@ def register(
     model_id: str | None = None,
 ) -> int:
     """Create a version with its tags in one call, so that nobody sees a version without its threshold.
+
+    The digest of its files is one of them, unless it is among those that are given.
 
     Args:
         name: Registered model, made where there is none of that name.
@@ -37,6 +41,7 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    tags = {FILES: model_files.digest_at(source), **tags}
     source, model_id = registrable(source, model_id)
     store = connect()
     made = client.create_model_version(

@@ -125,8 +125,15 @@ class VersionView:
 
         A version whose answers are read otherwise from now on is another one.
         """
-        told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}"
-        told += f" {self.tags[SCORE]}" if SCORE in self.tags else ""
+        return self._told(f" {self.tags[SCORE]}" if SCORE in self.tags else "")
+
+    @property
+    def registration(self) -> str:
+        """Tells it from another version that once had the same number, by what no tag can change."""
+        return self._told("")
+
+    def _told(self, more: str) -> str:
+        told = f"{self.version} {self.created.isoformat()} {self.source} {self.run_id}{more}"
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

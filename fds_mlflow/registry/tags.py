@@ -35,7 +35,8 @@ SCORE = "fds.score"  # how the answer of an adopted version becomes a score, whe
 ADOPTED = "fds.adopted"  # what was adopted as this version, which has the same files
 WRAPS = "fds.wraps"  # what was adopted as this version, which wraps a copy of it, and how its answers become scores
 ALGORITHM = "fds.algorithm"
-DIGEST = "fds.digest"
+DIGEST = "fds.digest"  # of the data that a version was trained on
+FILES = "fds.files"  # of the version's own files, when it was registered or adopted
 
 MAX_SEQUENCE = 10**15 - 1
 """Highest number of an event that a tag's name has room for."""

@@ -229,6 +229,8 @@ class Transactions(Settlement):
             forced=target.forced,
             basis=request.basis if target.rollout is not None and request.kind is not Kind.START else None,
             renaming=renaming,
+            files=target.files,
+            trusted=target.trusted,
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:

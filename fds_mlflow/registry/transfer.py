@@ -85,7 +85,7 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 _EVENT = (
     *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
-    *("rollout", "forced", "basis", "decision", "renaming", "signed_in", "seal", "later"),
+    *("rollout", "forced", "basis", "decision", "renaming", "signed_in", "files", "trusted", "seal", "later"),
 )
 _ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling", "later")
 _BASIS = ("by", "pushed", "overall", "statuses", "keys", "labelled")

@@ -154,7 +154,8 @@ class Autopilot:
                 return tick
             decided_on = basis(judgement, evidence, judged=True)
             request = Request(kind, now=tick.time, expected_sequence=view.state.sequence, basis=decided_on)
-            applied = session.run(request, clipped(recommendation.reason, MAX_REASON), actor=self.actor)
+            check = session.intact if kind is Kind.COMPLETE else None
+            applied = session.run(request, clipped(recommendation.reason, MAX_REASON), check, actor=self.actor)
             return replace(tick, applied=applied, **_after(applied, tick.time))
         except FdsError as error:
             return replace(tick, error=error)

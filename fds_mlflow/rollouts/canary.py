@@ -146,11 +146,11 @@ class Canary:
         The history keeps what the judge says at that moment, where an outcome store is at hand.
 
         Raises:
-            RefusedError: There is no active rollout, it is below its last step and `force` is not set, or it is set and
-                no reason is given.
+            RefusedError: There is no active rollout, it is below its last step and `force` is not set, it is set and
+                no reason is given, or the canary's files are not those that the rollout began with.
         """
         known = replace(self._basis(), pushed=pushed(reversed(self._session.history())))
-        return self._session.run(Request(Kind.COMPLETE, force=force, basis=known), reason)
+        return self._session.run(Request(Kind.COMPLETE, force=force, basis=known), reason, self._session.intact)
 
     def rehearse(
         self,

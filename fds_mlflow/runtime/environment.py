@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import re
 
 from fds_mlflow.display.redaction import remember
 
@@ -19,6 +22,15 @@ LOG_LEVEL = "FDS_LOG_LEVEL"
 TRACEBACK = "FDS_TRACEBACK"
 RUN_CONTEXT = "FDS_RUN_CONTEXT"
 """JSON object of tags that a parent process hands to the runs of its children."""
+MODEL_ENVIRONMENT = "FDS_MODEL_ENVIRONMENT"
+"""Names of variables, parted by commas, that a process sees which runs the code of a model."""
+
+_FOR_MODELS = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|TERM|SYSTEMROOT|XDG_\w+|VIRTUAL_ENV|CONDA_PREFIX"
+    r"|PYTHON\w+|LD_LIBRARY_PATH|DYLD_\w+|\w+_NUM_THREADS|KMP_\w+|CUDA_\w+|NVIDIA_\w+|COVERAGE_\w+"
+    r"|MLFLOW_ALLOW_PICKLE_DESERIALIZATION|MLFLOW_ALLOW_FILE_STORE|FDS_LOG_LEVEL"
+)
+"""Names that say how a machine is set up, and hold no secret by what they are."""
 
 
 _SECRETS = (
@@ -36,3 +48,38 @@ def hide_secrets() -> None:
 def setting(name: str) -> str:
     """A variable's value; empty where it is not set."""
     return os.environ.get(name, "")
+
+
+def for_models() -> dict[str, str]:
+    """The environment of a process that runs the code of a model: how the machine is set up, and what is let through.
+
+    Everything else may be a secret, whatever it is called: addresses, tokens, keys of clouds and databases.
+    """
+    return {name: value for name, value in os.environ.items() if _is_for_models(name)}
+
+
+def for_fetching() -> dict[str, str]:
+    """The environment of a process that fetches a model: what reaches MLflow and clouds, and no secret of ours."""
+    own = {LOG_LEVEL, MODEL_ENVIRONMENT}
+    return {name: value for name, value in os.environ.items() if not name.startswith("FDS_") or name in own}
+
+
+def forget_secrets() -> None:
+    """Leave in this process's environment only what one may see that runs the code of a model.
+
+    Python takes a variable away from its own view alone: in what the system shows of the process (`/proc/self/environ`)
+    it would stay, so it is overwritten there first.
+    """
+    for name in [name for name in os.environ if not _is_for_models(name)]:
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            place = ctypes.CDLL(None).getenv
+            place.argtypes, place.restype = [ctypes.c_char_p], ctypes.c_void_p
+            there = place(os.fsencode(name))
+            if there:
+                ctypes.memset(there, ord("x"), len(os.fsencode(os.environ[name])))
+        del os.environ[name]
+
+
+def _is_for_models(name: str) -> bool:
+    let_through = {name.strip() for name in setting(MODEL_ENVIRONMENT).split(",")}
+    return _FOR_MODELS.fullmatch(name) is not None or name in let_through

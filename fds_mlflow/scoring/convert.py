@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import FdsError
 from fds_mlflow.scoring.arrays import ArrayModel
+from fds_mlflow.scoring.beside import Beside
 from fds_mlflow.scoring.columns import DTYPES, PLAIN
 from fds_mlflow.scoring.compiled import Column, CompiledModel, ForestScore
 
@@ -35,6 +36,8 @@ def compiled(
     """The quickest scorer with a logged model's scores, None where that is pyfunc; arguments as for `convert`."""
     if not PLAIN.issuperset(inputs.values()):
         return None
+    if isinstance(loaded._model_impl, Beside):
+        return loaded._model_impl.compiled  # compared when it was logged
     return convert(folder, loaded, example, inputs) or array_model(loaded, example, inputs)
 
 
@@ -66,6 +69,21 @@ def convert(folder: str, loaded: Any, example: pd.DataFrame | None, inputs: Mapp
     if found is None or not _agree(found, loaded, example, inputs):
         return None
     return found
+
+
+def of_pipeline(model: Any, example: pd.DataFrame, inputs: Mapping[str, str]) -> CompiledModel | None:
+    """The compiled scorer of a fitted pipeline of ours, before it is logged.
+
+    Args:
+        model: The pipeline.
+        example: Rows to compare both on.
+        inputs: Input columns and MLflow's names of their types, in the order of the signature.
+
+    Returns:
+        The compiled scorer; None where it does not give the same scores.
+    """
+    found = _pipeline(model, inputs)
+    return found if found is not None and _agree(found, model, example, inputs) else None
 
 
 def array_model(loaded: Any, example: pd.DataFrame | None, inputs: Mapping[str, str]) -> ArrayModel | None:

@@ -15,6 +15,7 @@ from fds_mlflow.data.codes import code
 from fds_mlflow.data.inference.labels import speaks_of_fraud
 from fds_mlflow.data.inference.names import words
 from fds_mlflow.errors import DataError, FdsError, RefusedError
+from fds_mlflow.scoring.apart import Apart
 from fds_mlflow.scoring.contract import checked
 from fds_mlflow.scoring.output import COLUMNS, MATRICES, NATIVE, PROBABILITIES, Output, Scores, classes_of
 
@@ -71,7 +72,7 @@ def find(loaded: Any, rows: Any, positive: object = None) -> Finding:
     classes = classes_of(loaded)
     if classes is not None:
         return _of_classifier(loaded, rows, positive, classes, feed)
-    kind = _kind(loaded)
+    kind = kind_of(loaded)
     if kind in _LABELS:
         raise RefusedError(f"the model answers class labels and no scores: its objective is {kind}", fix=HOW_TO_LOG)
     if kind == "outlier_detector":
@@ -318,8 +319,10 @@ def _is_score(answer: Any) -> bool:
     return True
 
 
-def _kind(loaded: Any) -> str:
+def kind_of(loaded: Any) -> str:
     """What kind of model it is, as far as its library says: scikit-learn's word, or the objective of its trees."""
+    if isinstance(loaded._model_impl, Apart):
+        return str(loaded._model_impl.kind)
     if not NATIVE & loaded.metadata.flavors.keys():
         return ""
     raw = loaded.get_raw_model()
@@ -332,6 +335,19 @@ def _kind(loaded: Any) -> str:
 
         return str(get_tags(raw).estimator_type or "")
     return ""
+
+
+def known_columns(loaded: Any) -> list[str]:
+    """Names of the columns that the logged model itself remembers from its training."""
+    if isinstance(loaded._model_impl, Apart):
+        return [str(name) for name in loaded._model_impl.columns]
+    for name in ("feature_names_in_", "feature_name_", "feature_names_", "feature_name", "feature_names"):
+        with contextlib.suppress(Exception):  # somebody else's property
+            found = getattr(loaded.get_raw_model(), name)
+            found = [str(one) for one in (found() if callable(found) else found)]
+            if found:
+                return found
+    return []
 
 
 def _plain(classes: Sequence[Any]) -> list[Any]:

@@ -19,7 +19,6 @@ from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
-from fds_mlflow.scoring.output import scoring
 from fds_mlflow.scoring.requests.framing import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
 from fds_mlflow.scoring.served import Prepared
@@ -85,19 +84,26 @@ class Loaded:
                 self.row([None] * len(self.names))
 
     @classmethod
-    def load(cls, prepared: Prepared, threshold: float, seconds: float) -> Loaded:
+    def load(cls, prepared: Prepared, threshold: float, seconds: float, files: str | None = None) -> Loaded:
         """Load a version from the version cache.
 
+        Args:
+            prepared: The version.
+            threshold: The score from which a transaction is flagged.
+            seconds: How long a model without a compiled scorer may take.
+            files: Digest that the logged model's files have to have; None where none is known.
+
         Raises:
-            DataError: Its files do not load.
+            DataError: Its files were changed, or do not load.
         """
+        prepared.require_intact(files)
         try:
             compiled = CompiledModel.load(prepared.folder) if prepared.compiled else None
             model = None
             if compiled is None:
-                import mlflow
+                from fds_mlflow.scoring.scorer import opened
 
-                model = scoring(mlflow.pyfunc.load_model(str(prepared.model)), prepared.score)
+                model = opened(str(prepared.model), prepared.score)
             return cls(
                 prepared.version,
                 prepared.inputs,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +14,16 @@ import numpy.typing as npt
 
 from fds_mlflow.data.codes import FORM, code
 from fds_mlflow.data.frames import code_column
-from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.errors import DataError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.text_column import is_text
-from fds_mlflow.scoring import requirements
+from fds_mlflow.scoring import apart, beside, requirements
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
+from fds_mlflow.scoring.fetched import Fetched, fetched, fetching
 from fds_mlflow.scoring.output import scoring
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ class Scorer:
         codes: Columns of codes, spelled as `fds_mlflow.data.codes` has it before they are scored; none of a version
             that was trained before codes were spelled so.
         compiled: The same scores without a frame; None where it has no such form, or was not asked for one.
+        files: Its files, and what is recorded of them; None for one that was made by hand.
     """
 
     version: int
@@ -53,6 +58,7 @@ class Scorer:
     optional: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()
     compiled: CompiledModel | ArrayModel | None = None
+    files: Fetched | None = None
 
     @classmethod
     def of(cls, version: int, threshold: float, loaded: Any, folder: str) -> Scorer:
@@ -178,46 +184,68 @@ def load(
     *,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    trust: bool = False,
 ) -> Scorer:
     """Load a version from the registry; the URIs are the ones MLflow resolves where they are None.
 
+    Its files are fetched into a folder of this process, held against what is recorded of them, and read from there.
+    Where nothing is recorded they are first read in a process that may die; code of the model's own runs in one.
+
+    Args:
+        store: The registry.
+        model: Registered model.
+        version: The version.
+        tracking_uri: Tracking server.
+        registry_uri: Registry.
+        trust: Code that the version brings may run.
+
     Raises:
-        RefusedError: It is not READY, has no threshold, or its artifacts do not load.
+        RefusedError: It is not READY, has no threshold, its files are not those that were recorded or do not load, or
+            they bring code that nobody has allowed to run.
         NotFoundError: It does not exist.
         UnavailableError: The registry cannot be reached.
     """
-    import mlflow
-
     there = store.version(model, version)
     there.require_ready(model)
     threshold = threshold_of(model, there)
-    folder = ""
-    try:
-        folder = fetched(model, version, tracking_uri, registry_uri)
-        loaded = mlflow.pyfunc.load_model(folder)
-    except Exception as error:
-        raise RefusedError(
-            f"the artifacts of version {version} of {model!r} do not load: {type(error).__name__}: {error}",
-            fix=requirements.fix(folder, "check the artifact store and the model's files, or register it again"),
-        ) from error
-    return Scorer.of(version, threshold, scoring(loaded, there.tags.get(tags.SCORE)), folder)
+    score = there.tags.get(tags.SCORE)
+    with fetching() as folder:
+        files = fetched(store, model, there, folder, tracking_uri=tracking_uri, registry_uri=registry_uri)
+        if not trust:
+            files.require_allowed()
+        try:
+            if files.code is None and files.recorded.digest is None:
+                apart.probe(folder, files.digest)
+            loaded = opened(folder, score) if files.code is None else apart.loaded(folder, score)
+        except UnavailableError:
+            raise
+        except Exception as error:
+            what = error.what if isinstance(error, FdsError) else f"{type(error).__name__}: {error}"
+            otherwise = "check the artifact store and the model's files, or register it again"
+            raise RefusedError(
+                f"the artifacts of version {version} of {model!r} do not load: {what}",
+                fix=requirements.fix(folder, error.fix if isinstance(error, FdsError) else otherwise),
+            ) from error
+        weakref.finalize(loaded, shutil.rmtree, folder, ignore_errors=True)
+    return replace(Scorer.of(version, threshold, loaded, folder), files=files)
+
+
+def opened(folder: str, score: str | None) -> Any:
+    """A logged model as MLflow's pyfunc that answers scores, read in this process.
+
+    Args:
+        folder: Where its files are.
+        score: How its answers become scores, as its tag says; None where they are scores.
+    """
+    import mlflow
+
+    return scoring(beside.load(Path(folder)) or mlflow.pyfunc.load_model(folder), score)
 
 
 def _predict(loaded: Any) -> Callable[[Any], Any]:
     """The model's predict for frames whose columns are named by text."""
     names = labels(loaded.metadata.get_input_schema())
     return (lambda rows: loaded.predict(rows.rename(columns=names))) if names else loaded.predict
-
-
-def fetched(model: str, version: int, tracking_uri: str | None, registry_uri: str | None) -> str:
-    """The folder with a version's artifacts, on disk; where that is where they are kept, nothing is changed in it."""
-    import mlflow
-
-    # MLflow 3.17 resolves models:/ at its own address whatever it is told, and writes a file of its own into the
-    # folder that it finds there; so we ask for the place ourselves.
-    client = mlflow.MlflowClient(tracking_uri, registry_uri)
-    place = client.get_model_version_download_uri(model, str(version))
-    return str(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))
 
 
 def threshold_of(model: str, version: VersionView) -> float:

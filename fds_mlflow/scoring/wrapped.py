@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow.scoring import beside
 from fds_mlflow.scoring.output import Output, Scores
 
 MODEL, OUTPUT = "model", "output.json"
@@ -26,7 +27,8 @@ def _load_pyfunc(path: str) -> Wrapped:
 
     folder = Path(path)
     output = Output.from_tag((folder / OUTPUT).read_text(encoding="utf-8"))
-    return Wrapped(mlflow.pyfunc.load_model(str(folder / MODEL)), output)
+    # In this order, as everywhere: a compiled scorer beside a pickle is the reason why the pickle is not read.
+    return Wrapped(beside.load(folder / MODEL) or mlflow.pyfunc.load_model(str(folder / MODEL)), output)
 
 
 def log(folder: str, output: Output, *, signature: Any, example: Any, tags: dict[str, str]) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.registry.tags import CODES
+from fds_mlflow.training import pipeline_flavor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,8 +160,9 @@ def check_features(table: FeatureTable, part: str) -> None:
 def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
     """Log the model to the active run with signature, input example and pinned requirements.
 
-    Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed. The signature is
-    the declaration, doubles and strings: inferred from a few rows it would depend on whether one holds a NaN.
+    Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed, and beside it lies its
+    compiled scorer, which is all that this package reads of it. The signature is the declaration, doubles and strings:
+    inferred from a few rows it would depend on whether one holds a NaN.
 
     Args:
         scorer: The fitted model.
@@ -182,9 +184,7 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
         return mlflow.lightgbm.log_model(scorer.model, **options)
     if scorer.flavor != "sklearn":
         return importlib.import_module(scorer.flavor).log_model(scorer.model, **options)
-    return mlflow.sklearn.log_model(
-        scorer.model, serialization_format="skops", skops_trusted_types=list(scorer.trusted_types), **options
-    )
+    return pipeline_flavor.log_model(scorer.model, skops_trusted_types=list(scorer.trusted_types), **options)
 
 
 def save_options(scorer: FittedScorer, table: FeatureTable) -> dict[str, Any]:

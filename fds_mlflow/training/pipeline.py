@@ -19,7 +19,8 @@ from fds_mlflow.errors import ConfigError
 from fds_mlflow.features.test_set import log_test_set
 from fds_mlflow.registry import doubts, texts
 from fds_mlflow.registry.registration import register
-from fds_mlflow.registry.tags import CODES, SCORE
+from fds_mlflow.registry.tags import CODES, FILES, SCORE
+from fds_mlflow.runtime import model_files
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
@@ -219,6 +220,8 @@ def _logged(
     mlflow.set_tags(marks)
     _log_parameters(split, scorer, target_fpr)
     info = log_scorer(scorer, split.train, marks)
+    marks[FILES] = model_files.digest_at(info.model_uri)
+    mlflow.set_tag(FILES, marks[FILES])
     _log_data_and_metrics(split, metrics, info.model_id)
     _log_curves(run_id, scorer.curves)
     _log_artifacts(split, scorer, scores["test"], threshold)

@@ -327,7 +327,18 @@ def test_what_a_model_prints_is_no_answer(mlflow_uri: str, tmp_path: Path) -> No
     noisy = "(print('noise'), os.system('echo noise'), rows['amount'].to_numpy(dtype=float))[2]"
     code = tiny_models.save(tmp_path, "noisy", noisy.replace("os.", "__import__('os')."))
     tiny_models.register("fraud", code)
-    command = [sys.executable, "-m", "fds_mlflow", "--tracking-uri", mlflow_uri, "promote", "fraud", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "fds_mlflow",
+        "--tracking-uri",
+        mlflow_uri,
+        "promote",
+        "fraud",
+        "1",
+        "--trust",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["changed"] is True

@@ -29,7 +29,7 @@ from tests.support import tiny_models
 from tests.support.effort import graded
 
 MODEL = "fraud"
-BETTER, WORSE = tiny_models.GOOD, f"1 - ({tiny_models.GOOD})"
+BETTER, WORSE = tiny_models.GOOD, tiny_models.WORSE
 WIDE = f"{tiny_models.GOOD} * rows['device_age']"
 FIT = {
     "better": (BETTER, tiny_models.EXAMPLE),
@@ -89,7 +89,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def offline(mlflow_uri: str, saved: dict[str, Path], fake_clock: FakeClock, tmp_path: Path) -> Offline:
     """A model on an MLflow of its own."""
     logging.getLogger("fds_mlflow").setLevel(logging.CRITICAL)
-    return Offline(ManagedModel(MODEL, clock=fake_clock, actor="ann", outcomes="sqlite://"), saved, tmp_path)
+    model = ManagedModel(MODEL, clock=fake_clock, actor="ann", outcomes="sqlite://", trust=True)
+    return Offline(model, saved, tmp_path)
 
 
 Verb = Callable[..., Result]
@@ -357,10 +358,10 @@ def test_the_command_line_compares_on_data_that_a_person_names(offline: Offline)
     offline.register("small")
     simulate.sample().to_csv("sample.csv", index=False)
     data = ("--data", "sample.csv", "--schema", "sample")
-    first = _fds("promote", MODEL, "1", *data)
+    first = _fds("promote", MODEL, "1", *data, "--trust")
     assert "not compared offline: there is no champion to compare with" in " ".join(first.stdout.split())
     for words in (("promote", MODEL, "2"), ("canary", "start", MODEL, "2")):
-        refused = _fds(*words, *data, "--json")
+        refused = _fds(*words, *data, "--trust", "--json")
         assert refused.exit_code == 1
         assert "clearly worse than champion 1 on the given rows" in json.loads(refused.stdout)["error"]
 

@@ -89,7 +89,7 @@ def test_the_whole_story_works_on_each_kind_of_server(place: Place, tmp_path: Pa
     assert place.kept() > 0
     store = f"sqlite:///{tmp_path / 'outcomes.db'}"
     model = ManagedModel(
-        MODEL, tracking_uri=place.tracking, registry_uri=place.registry, outcomes=store, actor="tester"
+        MODEL, tracking_uri=place.tracking, registry_uri=place.registry, outcomes=store, actor="tester", trust=True
     )
     server = Served(
         tmp_path / "served",

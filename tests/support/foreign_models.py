@@ -62,8 +62,10 @@ def save(folder: Path, flavor: str, model: Any, *, bare: bool = False, **more: A
         code.write_text(_PYFUNC.format(expression=model), encoding="utf-8")
         save_model(folder, python_model=str(code), pip_requirements=PIP, **described, **more)
         return folder
-    if flavor == "sklearn":
-        more.setdefault("serialization_format", "cloudpickle")
+    if flavor == "sklearn" and "serialization_format" not in more:
+        from skops.io import dumps, get_untrusted_types
+
+        more |= {"serialization_format": "skops", "skops_trusted_types": get_untrusted_types(data=dumps(model))}
     save_model(model, folder, pip_requirements=PIP, **described, **more)
     return folder
 

@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from fds_mlflow import ManagedModel
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import test_set
 from fds_mlflow.features.test_set import read_test_set
@@ -81,6 +82,24 @@ def test_loaded_model_scores_by_the_contract(done: Done, name: str):
     figures = evaluation.metrics(done.split.test.y, scores, trained.threshold)
     assert figures["average_precision"] == trained.metrics["average_precision"]
     assert figures["recall"] == trained.metrics["recall"]
+
+
+def test_a_version_loads_where_neither_pickle_nor_skops_may(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained here is read as numbers, whatever MLflow refuses; its scores are its flavor's."""
+    mlflow.set_tracking_uri(done.uri)
+    mlflow.set_registry_uri(done.uri)
+    frame = done.split.test.x
+    by_flavor = {name: mlflow.pyfunc.load_model(one.model_uri).predict(frame) for name, one in done.trained.items()}
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    for name, one in done.trained.items():
+        assert one.version is not None
+        scorer = ManagedModel("fraud", outcomes="sqlite://").scorer(one.version)
+        assert scorer.files is not None
+        assert (scorer.files.code, scorer.files.recorded.digest) == (None, scorer.files.digest)
+        np.testing.assert_allclose(scorer.score(frame), by_flavor[name], rtol=0, atol=1e-9)
+        if name != "lightgbm":
+            with pytest.raises(mlflow.MlflowException, match="MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
+                mlflow.pyfunc.load_model(one.model_uri)
 
 
 @pytest.mark.campaign

@@ -64,7 +64,7 @@ def test_a_model_of_other_people_is_adopted_served_and_rolled_back(
         frame = rows()[COLUMNS].to_numpy(dtype=np.float32)
         described = {"bare": True, "signature": mlflow.models.infer_signature(frame), "input_example": frame[:5]}
     path = foreign_models.save(tmp_path / "foreign", flavor, model, **described)
-    managed = ManagedModel("fraud", actor="ann", outcomes="sqlite://")
+    managed = ManagedModel("fraud", actor="ann", outcomes="sqlite://", trust=True)
     tiny_models.register("fraud", tiny_models.save(tmp_path, "tiny", CLIPPED, rows()[COLUMNS].head()))
     managed.promote(1)
     data = rows(seed=1)
@@ -93,7 +93,7 @@ def _kept(managed: ManagedModel, version: int, folder: Path) -> Any:
 def test_a_server_serves_adopted_versions_and_follows_a_rollback(mlflow_uri: str, tmp_path: Path) -> None:
     """`fds serve` answers an adopted classifier's probabilities, a wrapped one's, and follows the way back."""
     flavor, model = KINDS["scikit-learn pipeline"]()
-    managed = ManagedModel("fraud", actor="ann", outcomes="sqlite://")
+    managed = ManagedModel("fraud", actor="ann", outcomes="sqlite://", trust=True)
     for name, bare in (("described", False), ("bare", True)):
         path = foreign_models.save(tmp_path / name, flavor, model, bare=bare)
         adopted = adopt(managed, str(path), data=rows(seed=1))

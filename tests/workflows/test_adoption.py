@@ -80,12 +80,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory, classifier: Any) -> dict[str
 @pytest.fixture
 def model(mlflow_uri: str) -> ManagedModel:
     """The model that is adopted into."""
-    return ManagedModel(FRAUD, actor="ann", outcomes="sqlite://")
+    return ManagedModel(FRAUD, actor="ann", outcomes="sqlite://", trust=True)
 
 
 def register(path: Path, **more: Any) -> int:
     """The next version, without a threshold."""
-    return tiny_models.register(FRAUD, path, **{"threshold": None, **more})
+    return tiny_models.register(FRAUD, path, **{"threshold": None, "digest": False, **more})
 
 
 def contents(path: Path) -> dict[str, str]:

@@ -225,6 +225,9 @@ class Event:
         basis: For what moves or ends a rollout: who decided, and on what evidence; None in events of older releases.
         renaming: For a rename: from which names to which.
         signed_in: The actor's name begins with that of the user who was signed in; else it is only what they claim.
+        files: Digest of the files of `to_version` that were looked at, and its registration
+            (`VersionView.registration`); None where nobody looked, and in events of older releases.
+        trusted: The actor allowed `to_version` by name to run code of its own when it is loaded.
         seal: What proves that it was recorded by somebody with the team's key; "" where it has none.
         later: Fields that a later release has written, as JSON; "" where there are none.
         holds_plan: It is written with the plan of its rollout whatever its kind, as earlier releases wrote all.
@@ -244,6 +247,8 @@ class Event:
     basis: Basis | None = None
     renaming: Renaming | None = None
     signed_in: bool = False
+    files: str | None = None
+    trusted: bool = False
     seal: str = field(default="", compare=False, repr=False)
     later: str = field(default="", repr=False)
     holds_plan: bool = field(default=False, compare=False, repr=False)

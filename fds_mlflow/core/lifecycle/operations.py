@@ -38,6 +38,7 @@ class Request:
         basis: For what moves or ends a rollout: who decided, and on what evidence.
         is_watch: For a start: the new rollout watches the champion.
         names: For a rename.
+        anew: For a promotion: also of the version that is champion already, for what its event records.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Request:
     basis: Basis = field(default_factory=Basis)
     is_watch: bool = False
     names: AliasNames | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,15 @@ class Target:
         version: The version the operation is about.
         rollout: The rollout after the operation, where it starts, changes or ends one.
         forced: A guard spoke against it, and was overridden.
+        files: As in `Event`.
+        trusted: As in `Event`.
     """
 
     version: int | None
     rollout: Rollout | None = None
     forced: bool = False
+    files: str | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,8 @@ def _refusal(state: State, request: Request) -> Refusal | None:
 
 def _already(state: State, request: Request) -> Already | None:
     version = request.version
-    if request.kind in (Kind.PROMOTE, Kind.ROLLBACK) and state.champion is not None and version == state.champion:
+    serves = state.champion is not None and version == state.champion and not request.anew
+    if request.kind in (Kind.PROMOTE, Kind.ROLLBACK) and serves:
         return Already(f"version {version} is the champion already")
     stage = {Kind.STAGE: Stage.STAGING, Kind.RETIRE: Stage.ARCHIVED}.get(request.kind)
     if stage and version is not None and version != state.canary and state.stages.get(version) is stage:

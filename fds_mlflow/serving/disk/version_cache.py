@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from typing import Any
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.registry import tags
-from fds_mlflow.runtime import owned
-from fds_mlflow.scoring.served import MODEL_FOLDER, Prepared, Served, Table
+from fds_mlflow.runtime import model_files, owned
+from fds_mlflow.scoring.served import DESCRIPTION, MODEL_FOLDER, Prepared, Served, Table
 
 log = logging.getLogger(__name__)
 
-_TABLE, _VERSION, _WAKE, _REASON = "table.json", "version.json", "wake", "reason.json"
+_TABLE, _WAKE, _REASON = "table.json", "wake", "reason.json"
+_SERVED = frozenset(one.name for one in fields(Served))
 
 
 class VersionCache:
@@ -71,7 +72,7 @@ class VersionCache:
         try:
             return Table(
                 RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
-                tuple(Served(**served) for served in values["versions"]),
+                tuple(Served(**{key: one[key] for key in one.keys() & _SERVED}) for one in values["versions"]),
                 datetime.fromisoformat(values["read_at"]),
                 values["problem"],
             )
@@ -115,14 +116,14 @@ class VersionCache:
     def prepared(self, version: int, identity: str) -> Prepared | None:
         """A version that is ready; None where it is not here."""
         folder = self._place(version, identity)
-        values = _read(folder / _VERSION)
+        values = _read(folder / DESCRIPTION)
         expected = {"inputs", "native", "arrays", "optional"}
         if values is None or not values.keys() >= expected:  # or another release put it there
             return None
         optional, codes = frozenset(values["optional"]), frozenset(values.get("codes", ()))
         inputs, compiled, arrays = values["inputs"], values["native"], values["arrays"]
-        score = values.get("score")
-        return Prepared(version, identity, folder, inputs, compiled, arrays, optional, codes, score)
+        told = {name: values.get(name) for name in ("score", "files", "seal")}
+        return Prepared(version, identity, folder, inputs, compiled, arrays, optional, codes, **told)
 
     @contextlib.contextmanager
     def preparing(self, version: int, identity: str) -> Iterator[Path]:
@@ -169,11 +170,13 @@ def describe(
     optional: Collection[str] = (),
     codes: Collection[str] = (),
     score: str | None = None,
+    files: str | None = None,
 ) -> None:
-    """Write down what a version is, as the last step of preparing it."""
-    values = {"inputs": dict(inputs), "native": compiled, "arrays": arrays}
+    """Write down what a version is, and the digest of all that is there, as the last step of preparing it."""
+    values: dict[str, Any] = {"inputs": dict(inputs), "native": compiled, "arrays": arrays}
     values |= {"optional": sorted(optional), "codes": sorted(codes), "score": score}
-    _replace(folder / _VERSION, values)
+    values |= {"files": files, "seal": model_files.digest(folder, without={DESCRIPTION})}
+    _replace(folder / DESCRIPTION, values)
 
 
 def model_folder(folder: Path) -> Path:

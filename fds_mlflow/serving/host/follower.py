@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fds_mlflow.core.lifecycle.state import fold
-from fds_mlflow.errors import FdsError, RefusedError, UnavailableError
+from fds_mlflow.errors import DataError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.aliases import Aliases, AliasReader
 from fds_mlflow.registry.history import read_history
+from fds_mlflow.registry.recorded import recorded
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
 from fds_mlflow.scoring.served import Served, Table
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 KEPT = 4
 """Versions that stay on disk: an emergency goes back to one that served lately, and finds it ready."""
 
+
+_UNACCEPTED = ""
+"""No digest: no files are those of a version that is not in the cache, or not as it should be."""
 
 TRY_AGAIN = 30.0
 """Seconds until a version that could not be prepared is tried again."""
@@ -63,6 +67,7 @@ class Follower:
         self._lately: list[str] = []
         self._foreseen: str | None = None
         self._spare: str | None = None
+        self._accepted: dict[str, str | None] = {}
 
     def poll(self, *, wait: bool = False) -> Table | None:
         """Read the aliases once and bring the table up to date.
@@ -77,6 +82,7 @@ class Follower:
             found = self._aliases.read()
             served = [_served(view) for view in (found.champion, found.canary) if view is not None]
             problem = self._ready(found, wait=wait)
+            served = [replace(one, files=self._accepted.get(one.identity, _UNACCEPTED)) for one in served]
         except FdsError as error:
             return self._stay(error.what)
         table = Table(found.routing, tuple(served), self._clock.now(), problem)
@@ -124,7 +130,7 @@ class Follower:
 
     def _require(self, view: VersionView, *, wait: bool) -> None:
         identity = view.identity
-        if self._cache.prepared(view.version, identity) is not None:
+        if self._accepts(view):
             self._preparing.pop(identity, None)
             return
         doing = self._preparing.get(identity)
@@ -137,8 +143,24 @@ class Follower:
                 self._again.setdefault(identity, self._clock.monotonic() + TRY_AGAIN)
             doing.result()
             del self._preparing[identity]
-            return
+            if self._accepts(view):
+                return
         raise UnavailableError(f"version {view.version} is being prepared", fix="wait a moment")
+
+    def _accepts(self, view: VersionView) -> bool:
+        """Whether a version is in the cache with the files that the registry says it has; asked once."""
+        if view.identity not in self._accepted:
+            prepared = self._cache.prepared(view.version, view.identity)
+            if prepared is None:
+                return False
+            known = recorded(read_history(self._store.read(self.model).tags), view).digest
+            try:
+                prepared.require_intact(known)
+            except DataError as error:
+                log.warning("%s: it is prepared again", error.what)
+                return False
+            self._accepted[view.identity] = prepared.files or known
+        return True
 
     def _foresee(self, champion: VersionView) -> None:
         """Prepare the version that an emergency would go back to: in that hour nothing need be fetched."""

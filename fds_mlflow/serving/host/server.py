@@ -115,6 +115,8 @@ def work(
 
     logging_setup()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    environment.forget_secrets()  # a version without a compiled scorer may run code of its own here
+    sys.argv[1:] = []
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
@@ -200,7 +202,8 @@ class Server:
         )
         if not access.labels:
             log.warning("labels are not taken: other machines can connect, and no --token (FDS_SERVE_TOKEN) is set")
-        self._shared = ([replace(one, access=access) for one in settings], options, self._socket, ownerships)
+        told = [replace(one, token=None, access=access) for one in settings]
+        self._shared = (told, options, self._socket, ownerships)
 
     @property
     def address(self) -> str:
@@ -365,7 +368,7 @@ def run(
             # Before the address: workers of a server that was killed have both until they end.
             ownerships.append(Ownership(one.version_cache().folder))
             stack.callback(ownerships[-1].release)
-            preparation = Preparation(one.model, tracking_uri, registry_uri, one.prepare_seconds)
+            preparation = Preparation(one.model, tracking_uri, registry_uri, one.prepare_seconds, one.trust)
             stack.callback(preparation.stop)
             store = connect(tracking_uri, registry_uri)
             follower = Follower(one.model, store, one.version_cache(), preparation, SystemClock())

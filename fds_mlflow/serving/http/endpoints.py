@@ -68,7 +68,7 @@ class Endpoints:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self._token = None if settings.token is None else f"Bearer {settings.token}".encode()
+        self._token = settings.token_digest
         self._allows_host = lru_cache(1_000)(lambda host: settings.access.allows_host(host.decode("latin-1")))
         self._posts = {**posts, **({} if settings.webhook_secret is None else {WEBHOOK: self._woken})}
         self._gets: Mapping[str, Callable[[], bytes]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
@@ -219,10 +220,14 @@ def _overridden(variant: str, settings: ServerSettings) -> str:
 def authorize(said: Head, token: bytes) -> None:
     """Let only those pass who show the token.
 
+    Args:
+        said: The head of the request.
+        token: Digest of the header that shows it.
+
     Raises:
         RefusedError: It is missing or wrong.
     """
-    if not hmac.compare_digest(said.authorization, token):
+    if not hmac.compare_digest(hashlib.sha256(said.authorization).digest(), token):
         raise RefusedError(401, "the bearer token is missing or wrong", "send Authorization: Bearer <token>")
 
 

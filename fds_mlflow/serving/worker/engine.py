@@ -159,7 +159,7 @@ class Engine:
         prepared = self.cache.prepared(served.version, served.identity)
         if prepared is None:
             raise UnavailableError(f"version {served.version} is not ready on this machine", fix="wait a moment")
-        return Loaded.load(prepared, served.threshold, seconds)
+        return Loaded.load(prepared, served.threshold, seconds, served.files)
 
     # --- one request --------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class ServerSettings:
         body_limit: Bytes a request may have.
         row_limit: Rows a request may have.
         body_seconds: How long a client may take to send the head of its request, and its body.
-        token: Bearer token that requests must show; None for none.
+        token: Bearer token that requests must show; None for none, and where its digest is enough.
         access: From which pages and under which names it may be asked.
         webhook_secret: With which the registry signs its webhooks; None to take none.
         variant_override: Whether a header may choose the variant.
@@ -38,6 +39,9 @@ class ServerSettings:
         follow_seconds: How often the version cache is looked at.
         spool_limit: Bytes of outcomes that may wait on disk.
         prepare_seconds: How long a version may take to be fetched and checked.
+        token_digest: SHA-256 of the header that shows the token: a worker, which may run the code of a model, has no
+            more; None for none.
+        trust: Code that versions bring may run, whatever the history says.
     """
 
     model: str
@@ -62,6 +66,13 @@ class ServerSettings:
     follow_seconds: float = 0.1
     spool_limit: int = 2**30
     prepare_seconds: float = 600.0
+    token_digest: bytes | None = None
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        if self.token is not None:
+            shown = f"Bearer {self.token}".encode()
+            object.__setattr__(self, "token_digest", hashlib.sha256(shown).digest())
 
     def version_cache(self) -> VersionCache:
         """The model's version cache."""

@@ -166,6 +166,7 @@ def _tags(made: Adopted, of: _Material) -> dict[str, str]:
         doubts.ADOPTION: doubts.written(made.warnings),
         tags.TARGET_FPR: "" if of.chosen.target_fpr is None else repr(of.chosen.target_fpr),
         tags.THRESHOLD: repr(made.threshold),
+        **({} if made.wrapped else {tags.FILES: of.found.digest}),
         tags.SCORE: "{}" if made.wrapped else grammar.dump(made.score),
     }
 
@@ -211,7 +212,8 @@ def _marked(model: ManagedModel, there: VersionView, own: Mapping[str, str]) -> 
 
     def planned(view: View) -> list[Write]:
         rollout = view.rollout
-        if rollout is not None and there.version in (rollout.champion, rollout.canary):
+        takes_part = rollout is not None and there.version in (rollout.champion, rollout.canary)
+        if takes_part and changes.keys() != {tags.FILES}:
             raise RefusedError(
                 f"version {there.version} takes part in a rollout: what it answers may not change now",
                 fix="end the rollout first (`fds canary complete MODEL`, `fds canary abort MODEL --reason WHY`)",

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fds_mlflow.display.redaction import redacted
-from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, FdsError, NotFoundError, RefusedError
 from fds_mlflow.lifecycle.session import Session
+from fds_mlflow.registry.recorded import recorded
 from fds_mlflow.registry.store import VersionView
-from fds_mlflow.runtime import mlflow_client
-from fds_mlflow.scoring.scorer import fetched
+from fds_mlflow.runtime import mlflow_client, model_files
+from fds_mlflow.scoring import apart
+from fds_mlflow.scoring.code import code_in
+from fds_mlflow.scoring.fetched import fetching
+from fds_mlflow.scoring.scorer import opened
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 
@@ -30,6 +36,7 @@ class Original:
         view: The version of the managed model that it is already; None where it is none.
         source: Where MLflow's registry finds it; None to have MLflow find that out.
         run_id: Run that logged it, as far as the registry knows.
+        digest: Of its files.
     """
 
     uri: str
@@ -38,6 +45,7 @@ class Original:
     view: VersionView | None = None
     source: str | None = None
     run_id: str | None = None
+    digest: str = ""
 
     @property
     def called(self) -> str:
@@ -89,7 +97,8 @@ def original(session: Session, source: int | str) -> Original:
     Raises:
         ConfigError: It names nothing.
         NotFoundError: There is no such version, run or model.
-        RefusedError: The version is not READY, the run has several models, or the model does not load.
+        RefusedError: The version is not READY, the run has several models, the model does not load, its files are not
+            those that were recorded, or it brings code and the session does not trust it.
     """
     text = str(source).strip()
     if not text:
@@ -101,9 +110,11 @@ def original(session: Session, source: int | str) -> Original:
         name, version = _registered(uri)
     if name is not None and version is not None:
         return _of_version(session, name, version)
-    folder, loaded = _loaded(session, uri)
-    found = Original(uri, loaded, folder)
-    return Original(uri, loaded, folder, _known(session, found))
+    found = _loaded(session, uri)
+    known = _known(session, found)
+    if known is not None:
+        recorded(session.look().history, known).require(found.digest)
+    return replace(found, view=known)
 
 
 def tagged(session: Session, tag: str, uri: str) -> VersionView | None:
@@ -114,25 +125,32 @@ def tagged(session: Session, tag: str, uri: str) -> VersionView | None:
 def _of_version(session: Session, name: str, number: int) -> Original:
     view = session.store.version(name, number)
     view.require_ready(name)
-    uri = f"models:/{name}/{number}"
-    folder, loaded = _loaded(session, uri, (name, number))
-    if name == session.name:
-        return Original(uri, loaded, folder, view, view.source, view.run_id)
-    return Original(uri, loaded, folder, None, view.source, view.run_id)
+    found = _loaded(session, f"models:/{name}/{number}", (name, view))
+    return replace(found, view=view if name == session.name else None, source=view.source, run_id=view.run_id)
 
 
-def _loaded(session: Session, uri: str, version: tuple[str, int] | None = None) -> tuple[str, Any]:
-    import mlflow
-
+def _loaded(session: Session, uri: str, version: tuple[str, VersionView] | None = None) -> Original:
     try:
-        with addressed(session):
+        with addressed(session), fetching() as folder:
             if version is not None:
-                folder = fetched(*version, session.tracking_uri, session.registry_uri)
+                files = session.fetched(*version, folder)
+                digest, code, allowed = files.digest, files.code, files.recorded.allows_code(files.digest)
             else:
-                folder = str(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-            return folder, mlflow.pyfunc.load_model(folder)
+                digest, allowed = model_files.download(uri, folder), False
+                code = code_in(folder)
+            if code is not None and not (session.trust or allowed):
+                raise RefusedError(
+                    f"loading it would run code that came with it: {code}",
+                    fix=f"if you know who made it, allow it by name: `fds adopt {session.name} {uri} --trust` (in"
+                    " Python ManagedModel(NAME, trust=True))",
+                )
+            if code is None:
+                apart.probe(folder, digest)
+            loaded = opened(folder, None) if code is None else apart.loaded(folder)
+            weakref.finalize(loaded, shutil.rmtree, folder, ignore_errors=True)
+            return Original(uri, loaded, folder, digest=digest)
     except FdsError as error:
-        if not isinstance(error, RefusedError):
+        if not isinstance(error, RefusedError | DataError):
             raise
         raise RefusedError(f"{uri} does not load: {error.what}", fix=error.fix) from None
     except Exception as error:

@@ -15,7 +15,7 @@ from fds_mlflow.data import readers
 from fds_mlflow.data.inference import names
 from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.scoring.columns import DTYPES
-from fds_mlflow.scoring.finding import Finding, spelled
+from fds_mlflow.scoring.finding import Finding, known_columns, spelled
 from fds_mlflow.scoring.output import Output, Scores
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def rows_of(loaded: Any, data: pd.DataFrame | None, label: str | None) -> Rows:
     if data.empty:
         raise DataError("the data have no rows", fix="give some, or leave them out")
     frame = data.rename(columns=str)
-    columns = list(named) or _known_columns(loaded)
+    columns = list(named) or known_columns(loaded)
     told = _label(frame, label, columns)
     columns = columns or [name for name in frame.columns if name != told]
     required = [str(c.name) for c in schema.inputs if getattr(c, "required", True)] if named else columns
@@ -179,17 +179,6 @@ def _lacking(loaded: Any, schema: Any, named: Mapping[str, str]) -> tuple[tuple[
         if loaded.input_example is None:
             warnings.append("it has no input example: that it answers requests was not tried")
     return tuple(lacking), tuple(warnings)
-
-
-def _known_columns(loaded: Any) -> list[str]:
-    """Names of the columns that the logged model itself remembers from its training."""
-    for name in ("feature_names_in_", "feature_name_", "feature_names_", "feature_name", "feature_names"):
-        with contextlib.suppress(Exception):  # somebody else's property
-            found = getattr(loaded.get_raw_model(), name)
-            found = [str(one) for one in (found() if callable(found) else found)]
-            if found:
-                return found
-    return []
 
 
 def _label(frame: pd.DataFrame, given: str | None, columns: Sequence[str]) -> str | None:

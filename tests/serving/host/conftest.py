@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -38,7 +39,8 @@ def _registry(way_to_mlflow: tuple[Server, FaultProxy], tmp_path_factory: pytest
         log_versions(folder)
         prepared = cached_versions(proxy.url, server.url, folder / "cache")
     with OutcomeStore("sqlite://") as store:
-        model = ManagedModel(MODEL, tracking_uri=server.url, registry_uri=server.url, outcomes=store, actor="tester")
+        uris = {"tracking_uri": server.url, "registry_uri": server.url}
+        model = ManagedModel(MODEL, outcomes=store, actor="tester", trust=True, **uris)
         yield Registry(proxy.url, server.url, prepared, model)
 
 
@@ -95,10 +97,10 @@ def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Served]]
     """Starts servers with everything on their version cache; they are killed at the end."""
     started: list[Served] = []
 
-    def start(name: str, *options: str, outcomes: str | None = None, cache: Path | None = None) -> Served:
+    def start(name: str, *options: str, cache: Path | None = None, **more: Any) -> Served:
         folder = tmp_path / name
         cache = cache or registry.cache(folder / "cache")
-        started.append(Served(folder, registry.uri, cache, *options, outcomes=outcomes))
+        started.append(Served(folder, registry.uri, cache, *options, **more))
         return started[-1]
 
     yield start

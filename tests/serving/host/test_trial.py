@@ -61,7 +61,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ManagedModel:
     monkeypatch.setattr("mlflow.store._unity_catalog", None, raising=False)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    return ManagedModel("fraud", outcomes=f"sqlite:///{tmp_path}/outcomes.db", actor="tester")
+    return ManagedModel("fraud", outcomes=f"sqlite:///{tmp_path}/outcomes.db", actor="tester", trust=True)
 
 
 def _saved(folder: Path, signature: ModelSignature | None, example: Any) -> Path:
@@ -80,7 +80,7 @@ def _served(folder: Path, version: int) -> App:
     settings = ServerSettings("fraud", "memory:", folder / "cache", record=False)
     cache = settings.version_cache()
     with cache.preparing(version, "one") as place:
-        prepare(MlflowStore(), "fraud", version, place)
+        prepare(MlflowStore(), "fraud", version, place, trust=True)
     cache.write_table(Table(RoutingTable(version), (Served(version, "one", 0.5),), NOW))
     app = App(settings)
     app.worker.follow()
