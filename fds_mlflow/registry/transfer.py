@@ -8,7 +8,7 @@ from typing import Any
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.core.lifecycle.state import State, fold
-from fds_mlflow.core.text.checks import check_keys
+from fds_mlflow.core.text.checks import check_keys, once
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.history import decode_pack, pack
@@ -33,7 +33,7 @@ def parse(lines: Iterable[str]) -> list[Event]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line, object_pairs_hook=_once)
+            values = json.loads(line, object_pairs_hook=once)
             _check_keys(values)
             events.append(tags.import_line(values))
         except tags.UNREADABLE as error:
@@ -50,15 +50,6 @@ def parse(lines: Iterable[str]) -> list[Event]:
     if not events:
         raise DataError("there are no events to import", fix="use a file that `fds history export MODEL FILE` wrote")
     return events
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; one with a key twice says two things, and Python would take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has {', '.join(sorted({name for name in names if names.count(name) > 1}))} twice")
-    return found
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:

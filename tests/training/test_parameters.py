@@ -64,6 +64,11 @@ def test_what_is_written_as_json_comes_back(params: dict[str, Any]) -> None:
         (["a=NaN"], "finite"),
         (["a=[1, Infinity]"], "finite"),
         (['a={"x": 1, "x": 2}'], "names 'x' twice"),
+        (["a=" + "9" * 5_001], "finite|digits"),
+        (["a=[" + "9" * 5_001 + "]"], "digits"),
+        (["a=[" + "9" * 4_000 + "]"], "finite"),
+        (["a=" + "[" * 100_000], "nested too deeply"),
+        (["a=" + "[" * 900 + "]" * 900], "nested too deeply"),
     ],
 )
 def test_a_slip_is_refused_with_the_name(pairs: list[str], words: str) -> None:
