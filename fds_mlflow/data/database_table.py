@@ -42,7 +42,7 @@ def tables(url: str, request: Request, *, table: str | None, query: str | None) 
         address = address.set(drivername="postgresql+psycopg")
     try:
         engine = create_engine(address)
-    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
+    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{name} cannot be used: {error}",
             fix="write dialect+driver://user:password@host/database, and install the driver it names",

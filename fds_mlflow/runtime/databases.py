@@ -42,10 +42,11 @@ def parse(address: str | URL, *, named: str) -> URL:
             fix="write it percent-encoded: %40 for @, %20 for a space",
         )
     try:
+        str(address).encode()  # what came as bytes that are no UTF-8 cannot be
         return make_url(address)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         raise ConfigError(
-            f"{named} is not a database URL: {redacted(str(address))!r}", fix=f"write it like {EXAMPLE}"
+            f"{named} is not a database URL: {redacted(str(address))!a}", fix=f"write it like {EXAMPLE}"
         ) from None
 
 
@@ -68,7 +69,7 @@ def usable(url: URL) -> Iterator[None]:
             f"{shown} needs the Python package {error.name!r}, which is not installed",
             fix=f"pip install {_PACKAGES.get(error.name or '', error.name)}",
         ) from None
-    except (exc.ArgumentError, TypeError, ValueError) as error:
+    except (exc.ArgumentError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{shown} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
 
 

@@ -65,7 +65,8 @@ class _Document(Reader, Scanner, Parser, Composer, BaseResolver):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """A node, once what it holds is known: so many values in so many levels, whatever aliases stand for."""
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        line, is_alias = event.start_mark.line + 1, isinstance(event, yaml.AliasEvent)
+        line = 1 if event.start_mark is None else event.start_mark.line + 1
+        is_alias = isinstance(event, yaml.AliasEvent)
         self._depth += 1
         self._check(1, self._depth, line)  # before it is looked into
         node = super().compose_node(parent, index)
