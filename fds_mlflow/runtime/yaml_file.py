@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.composer import Composer
-from yaml.parser import Parser
-from yaml.reader import Reader
-from yaml.resolver import BaseResolver
-from yaml.scanner import Scanner
 
 from fds_mlflow.errors import ConfigError, FdsError
 from fds_mlflow.runtime import text_file
@@ -46,47 +42,75 @@ _CORE = (
 )
 """Kind of a bare scalar, its spellings, and the signs it may begin with; what is none of these is text."""
 
-_PATTERNS = {f"{_TAG}{kind}": re.compile(rf"(?:{pattern})\Z") for kind, pattern, _ in _CORE}
+_KIND = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern, _ in _CORE)).fullmatch
 _BASES = {"0o": 8, "0x": 16}
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Document(Reader, Scanner, Parser, Composer, BaseResolver):
-    """Composes a document to nodes, and stops where one is nested too deeply or holds too much."""
+class _Document:
+    """Makes values of a document's events, and stops where one is nested too deeply or holds too much."""
 
     def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-        Composer.__init__(self)
-        BaseResolver.__init__(self)
-        self._depth = 0
-        self._extents: dict[int, tuple[int, int]] = {}
+        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_LOADER)
+        self._named: dict[str | None, tuple[Any, int, int] | None] = {}
+        self._seen = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A node, once what it holds is known: so many values in so many levels, whatever aliases stand for."""
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        line = 1 if event.start_mark is None else event.start_mark.line + 1
-        is_alias = isinstance(event, yaml.AliasEvent)
-        self._depth += 1
-        self._check(1, self._depth, line)  # before it is looked into
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if not is_alias:
-            extents = [self._extents[id(part)] for part in _parts(node)]
-            self._extents[id(node)] = 1 + sum(n for n, _ in extents), 1 + max((deep for _, deep in extents), default=0)
-        elif id(node) not in self._extents:  # it is not finished
-            raise ConfigError(f"line {line} has an alias of what it stands in", fix="write it out")
-        self._check(*self._extents[id(node)], line)
-        return node
+    def value(self) -> Any:
+        """What the document holds; None where there is none, or nothing in it."""
+        next(self._events)
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return None
+        found, _, _ = self._value(next(self._events), 1)
+        next(self._events)
+        further = next(self._events)
+        if isinstance(further, yaml.DocumentStartEvent):
+            raise ConfigError(f"line {_line(further)} begins another document", fix="leave one")
+        return found
 
-    def _check(self, values: int, depth: int, line: int) -> None:
-        if depth > MOST_DEPTH:
-            raise ConfigError(f"line {line} is nested in more than {MOST_DEPTH} levels", fix="write it flat")
-        if values > MOST_VALUES or len(self._extents) > MOST_VALUES:
-            raise ConfigError(
-                f"at line {line} it holds more than {MOST_VALUES:,} values, those included that aliases stand for",
-                fix="write less, and without aliases",
-            )
+    def _value(self, event: yaml.Event, depth: int) -> tuple[Any, int, int]:
+        """A value, how many it holds with itself, and in how many levels; aliases count as what they stand for."""
+        line, name = _line(event), getattr(event, "anchor", None)
+        self._seen += 1
+        _check(self._seen, depth, line)  # before it is looked into
+        if isinstance(event, yaml.AliasEvent):
+            known = self._named.get(event.anchor)
+            if known is None:
+                why = "of what it stands in" if event.anchor in self._named else "of nothing before it"
+                raise ConfigError(f"line {line} has an alias {why}", fix="write it out")
+            return known
+        if name is not None:
+            self._named[name] = None
+        if isinstance(event, yaml.ScalarEvent):
+            made: tuple[Any, int, int] = _scalar(event), 1, 1
+        elif event.tag not in (None, "!", f"{_TAG}map", f"{_TAG}seq"):  # type: ignore[attr-defined]
+            raise _mistagged(event)
+        else:
+            made = self._mapping(line, depth) if isinstance(event, yaml.MappingStartEvent) else self._list(depth)
+        _check(made[1], made[2], line)
+        if name is not None:
+            self._named[name] = made
+        return made
+
+    def _list(self, depth: int) -> tuple[list[Any], int, int]:
+        parts = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            parts.append(self._value(event, depth + 1))
+        return [value for value, _, _ in parts], *_extent(parts)
+
+    def _mapping(self, line: int, depth: int) -> tuple[dict[str, Any], int, int]:
+        parts, keys = [], []
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise yaml.YAMLError(f"line {_line(event)} has a key that is no text")
+            if event.anchor is not None:
+                self._named[event.anchor] = event.value, 1, 1
+            keys.append(event.value)
+            parts.append(self._value(next(self._events), depth + 1))
+        if len(set(keys)) < len(keys):
+            twice = sorted(key for key, count in Counter(keys).items() if count > 1)
+            raise ConfigError(f"it has {', '.join(twice)} twice, in what begins in line {line}", fix="keep one")
+        values, deep = _extent(parts)
+        return dict(zip(keys, (value for value, _, _ in parts), strict=True)), values + len(keys), deep
 
 
 class CoreDumper(yaml.SafeDumper):
@@ -94,8 +118,7 @@ class CoreDumper(yaml.SafeDumper):
 
 
 for _kind, _pattern, _first in _CORE:
-    for _class in (_Document, CoreDumper):
-        _class.add_implicit_resolver(f"{_TAG}{_kind}", _PATTERNS[f"{_TAG}{_kind}"], ["", *_first])
+    CoreDumper.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(rf"(?:{_pattern})\Z"), ["", *_first])
 
 
 def parse_yaml(text: str, what: str, *, fix: str) -> Any:
@@ -119,9 +142,8 @@ def parse_yaml(text: str, what: str, *, fix: str) -> Any:
     if len(text) > LARGEST:
         raise ConfigError(f"{what} has {len(text):,} characters, more than {LARGEST:,}", fix=f"shorten it; {fix}")
     try:
-        node = _Document(text).get_single_node()
-        found = None if node is None else _value(node)
-    except yaml.YAMLError as error:
+        found = _Document(text).value()
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise ConfigError(f"{what} is not YAML: {' '.join(str(error).split())}", fix=fix) from None
     except ConfigError as error:
         raise ConfigError(f"{what} cannot be taken: {error.what}", fix=error.fix) from None
@@ -143,47 +165,46 @@ def read_yaml(path: str | Path, what: str, *, fix: str) -> Any:
     return parse_yaml(text, what, fix=fix)
 
 
-def _parts(node: yaml.Node | None) -> list[yaml.Node]:
-    """The nodes that stand right in a node."""
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+def _line(event: yaml.Event) -> int:
+    return 1 if event.start_mark is None else event.start_mark.line + 1
 
 
-def _value(node: yaml.Node) -> Any:
-    """What a node means."""
-    if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
-        return [_value(part) for part in node.value]
-    if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
-        return _mapping(node)
-    return _scalar(node)
+def _check(values: int, depth: int, line: int) -> None:
+    if depth > MOST_DEPTH:
+        raise ConfigError(f"line {line} is nested in more than {MOST_DEPTH} levels", fix="write it flat")
+    if values > MOST_VALUES:
+        raise ConfigError(
+            f"at line {line} it holds more than {MOST_VALUES:,} values, those included that aliases stand for",
+            fix="write less, and without aliases",
+        )
 
 
-def _scalar(node: yaml.Node) -> str | int | float | bool | None:
-    if node.tag == f"{_TAG}str":
-        return str(node.value)
-    pattern, line = _PATTERNS.get(node.tag), node.start_mark.line + 1
-    if pattern is None or isinstance(node, yaml.CollectionNode) or not pattern.match(node.value):
-        raise ConfigError(f"what begins in line {line} is none of the kind {node.tag!r}", fix="leave the tag out")
-    if node.tag == f"{_TAG}null":
+def _extent(parts: list[tuple[Any, int, int]]) -> tuple[int, int]:
+    return 1 + sum(values for _, values, _ in parts), 1 + max((depth for _, _, depth in parts), default=0)
+
+
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    found = _KIND(event.value)
+    kind = "str" if found is None else found.lastgroup
+    if event.tag in (None, "!"):
+        kind = kind if event.implicit[0] else "str"
+    elif event.tag == f"{_TAG}str":
+        kind = "str"
+    elif event.tag != f"{_TAG}{kind}":
+        raise _mistagged(event)
+    if kind == "str":
+        return str(event.value)
+    if kind == "null":
         return None
-    if node.tag == f"{_TAG}bool":
-        return str(node.value).lower() == "true"
-    if node.tag == f"{_TAG}int":
-        return _whole(node.value, line)
-    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if kind == "bool":
+        return str(event.value).lower() == "true"
+    if kind == "int":
+        return _whole(event.value, _line(event))
+    return float(event.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key.start_mark)
-    counts = Counter(key.value for key, _ in node.value)
-    twice = sorted(key for key, count in counts.items() if count > 1)
-    if twice:
-        line = node.start_mark.line + 1
-        raise ConfigError(f"it has {', '.join(twice)} twice, in what begins in line {line}", fix="keep one")
-    return {key.value: _value(value) for key, value in node.value}
+def _mistagged(event: Any) -> ConfigError:
+    return ConfigError(f"what begins in line {_line(event)} is none of the kind {event.tag!r}", fix="leave the tag out")
 
 
 def _whole(written: str, line: int) -> int:

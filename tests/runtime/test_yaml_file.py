@@ -131,13 +131,14 @@ REFUSED = {
     "a key that is a list": ("? [a]\n: 1", "no text"),
     "a key that is an alias of one": ("a: &a [1]\n*a : 2", "no text"),
     "the same key as text": ("1: a\n'1': b", "1 twice"),
-    "two documents": ("a: 1\n---\na: 2", "not YAML"),
+    "two documents": ("a: 1\n---\na: 2", "line 2 begins another document"),
     "a NUL": ("a: \0", "not YAML"),
     "nothing": ("", "is empty"),
     "a null": ("~", "is empty"),
 }
 
 
+@pytest.mark.tested(99)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_plan_or_schema_needs_is_refused(name: str) -> None:
     """Whatever a document unfolds to, it is refused by what it is before it fills the memory, and the fix is told."""
@@ -148,6 +149,7 @@ def test_what_no_plan_or_schema_needs_is_refused(name: str) -> None:
     assert error.value.fix
 
 
+@pytest.mark.tested(99)
 @pytest.mark.parametrize(
     ("written", "means"),
     [
