@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -47,6 +45,12 @@ VALUES = {
 }
 
 
+_PLACES = ("sqlite://", "file:", "databricks", "nothing:", "")
+"""How the address of a registry begins: a server that is away would be waited for."""
+
+_PATHS = ("/m.db", "/m.db?timeout=1", "/prefix")
+
+
 @cache
 def _verbs() -> dict[str, click.Command]:
     from fds_mlflow.cli.main import main
@@ -76,11 +80,12 @@ def _generate(rng: Random) -> list[str]:
     if rng.random() < 0.1:
         words.insert(rng.randrange(len(words) + 1), rng.choice(mutate.TOKENS).replace("\0", ""))
     if rng.random() < 0.1:
-        words = ["--tracking-uri", mutate.text(rng, ("sqlite:///m.db", "http://127.0.0.1:1")).replace("\0", ""), *words]
+        words = ["--tracking-uri", rng.choice(_PLACES) + mutate.text(rng, _PATHS).replace("\0", ""), *words]
     return words
 
 
 def _door(folder: Path) -> Callable[[list[str]], str]:
+    import mlflow
     from click.testing import CliRunner
 
     from fds_mlflow.cli.main import main
@@ -89,16 +94,19 @@ def _door(folder: Path) -> Callable[[list[str]], str]:
     for verb in PARSED_ONLY:
         _verbs()[verb].callback = lambda *_, **__: None
     os.chdir(folder)
-    os.environ |= {"FDS_CACHE": str(folder / "cache"), "FDS_OUTCOMES_URI": "sqlite:///o.db"}
-    os.environ |= {"MLFLOW_TRACKING_URI": "sqlite:///m.db", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    kept = _registry(folder)
+    settings = {"FDS_CACHE": str(folder / "cache"), "FDS_OUTCOMES_URI": "sqlite:///o.db"}
+    settings |= {"MLFLOW_TRACKING_URI": "sqlite:///m.db", "MLFLOW_REGISTRY_URI": "sqlite:///m.db"}
+    os.environ |= settings
+    _registry(folder)
     runner = CliRunner()
 
     def take(words: list[str]) -> str:
-        (folder / "m.db").write_bytes(kept)
         for name, text in FILES.items():
             (folder / name).write_text(text)
         told = runner.invoke(main, words)
+        mlflow.set_tracking_uri(None)  # one process is one call, elsewhere
+        mlflow.set_registry_uri(None)
+        os.environ |= settings
         if told.exception is not None and not isinstance(told.exception, SystemExit):
             raise told.exception
         assert told.exit_code in (0, 1, 2, 3, 4), told.exit_code
@@ -115,7 +123,7 @@ def _door(folder: Path) -> Callable[[list[str]], str]:
     return take
 
 
-def _registry(folder: Path) -> bytes:
+def _registry(folder: Path) -> None:
     """An MLflow with one model of two versions."""
     import mlflow
 
@@ -125,9 +133,6 @@ def _registry(folder: Path) -> bytes:
     for _ in range(2):
         client.create_model_version("fraud", f"file:{folder}/artifacts")
     client.set_registered_model_alias("fraud", "champion", "1")
-    with suppress(sqlite3.Error), sqlite3.connect(folder / "m.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return (folder / "m.db").read_bytes()
 
 
 TARGETS = (Target("command line", 5_000, _generate, _door, quick=40),)

@@ -215,8 +215,8 @@ TARGETS = (
     Target("labels", 90_000, _generator("labels", (*_CSV, ".parquet")), _labels, quick=100),
     Target("transactions", 14_000, _generator("transactions", _ALL), _reading("schema.yaml"), quick=40),
     Target("times", 10_000, _generator("known", _ALL), _reading("known.yaml"), quick=40),
-    Target("inference", 4_000, _generator("transactions", (".csv", ".csv", ".parquet")), _inferred, quick=15),
+    Target("inference", 4_000, _generator("transactions", (".csv", ".csv", ".parquet")), _inferred, quick=8),
     Target("schemas and files", 15_000, _pairs, _by_schemas, quick=60),
-    Target("tables", 6_000, _rows, _tables, quick=40),
+    Target("tables", 6_000, _rows, _tables, quick=10),
     Target("histories", 90_000, _history, _imports, quick=150),
 )

@@ -9,48 +9,42 @@ end in a traceback, take more than 5 s, fill more than 1 GiB, print what a termi
 Inputs are valid samples (the golden files, the template, what the docs show), changed by a seeded generator: bytes,
 words, numbers, lines, whole values. Each target runs in processes of its own, so that what kills one is a failure of
 its input and not the end of the run. `--list` says how many inputs of a million each target gets; a further one is a
-`Target` in a module of this package, named in `_MODULES`.
+`Target` in a module of this package, named in `MODULES`, or in any other that `--module` names.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.fuzz.target import Failure, Target, made, peak_mib, why
-from benchmarks.fuzz.worker import Part, Result, tried
+from benchmarks.fuzz.worker import MODULES, Part, Result, targets, tried
 from benchmarks.report import report
 
-_MODULES = ("values", "declarations", "files", "command_line", "scoring")
 MILLION = 1_000_000
+_PARTS = 10
+"""Parts of a target in a run of a million: what a process has kept is gone after each."""
 
 
-def targets() -> dict[str, Target]:
-    """All targets by their names."""
-    found = [importlib.import_module(f"benchmarks.fuzz.{name}").TARGETS for name in _MODULES]
-    return {target.name: target for group in found for target in group}
-
-
-def parts(names: Sequence[str], inputs: int, seed: int, length: float = 60.0) -> Iterator[Part]:
+def parts(names: Sequence[str], inputs: int, seed: int, modules: Sequence[str] = MODULES) -> Iterator[Part]:
     """The run, cut into parts that one process each tries; all targets get their share of the inputs."""
-    known = targets()
+    known = targets(modules)
     whole = sum(known[name].share for name in names)
     for name in names:
         count = max(1, -(-inputs * known[name].share // whole))
-        size = max(200, round(known[name].share / MILLION * 20 * length * 60))
+        size = max(200, known[name].share // _PARTS)
         for first in range(0, count, size):
-            yield Part(name, seed, first, min(size, count - first))
+            yield Part(name, seed, first, min(size, count - first), tuple(modules))
 
 
-def run(names: Sequence[str], inputs: int, seed: int, *, processes: int = 2) -> list[Result]:
+def run(planned: Iterable[Part], processes: int) -> list[Result]:
     """Try everything."""
     begun, lock, done = time.monotonic(), threading.Lock(), [0, 0]
 
@@ -69,7 +63,7 @@ def run(names: Sequence[str], inputs: int, seed: int, *, processes: int = 2) -> 
         return result
 
     with ThreadPoolExecutor(processes) as pool:
-        return list(pool.map(one, parts(names, inputs, seed)))
+        return list(pool.map(one, planned))
 
 
 def _said(failure: Failure) -> str:
@@ -91,21 +85,26 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("--inputs", type=int, default=MILLION, help="inputs of all targets together")
-    parser.add_argument("--target", action="append", choices=sorted(targets()), help="this one; repeatable")
+    parser.add_argument("--target", action="append", help="this one; repeatable")
+    parser.add_argument("--module", action="append", default=[], help="a further module with TARGETS; repeatable")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--only", type=int, help="one input of one target again")
     parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1))
     parser.add_argument("--list", action="store_true", help="say how many inputs of a million each target gets")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    names = given.target or list(targets())
+    modules = (*MODULES, *given.module)
+    known = targets(modules)
+    names = given.target or list(known)
+    if unknown := set(names) - set(known):
+        parser.error(f"{', '.join(unknown)} is no target; there are {', '.join(known)}")
     if given.list:
-        for name, target in targets().items():
+        for name, target in known.items():
             print(f"{target.share:>9,}  {name}")
         return
     if given.only is not None:
-        raise SystemExit(_only(targets()[names[0]], given.seed, given.only))
-    results = run(names, given.inputs, given.seed, processes=given.processes)
+        raise SystemExit(_only(known[names[0]], given.seed, given.only))
+    results = run(parts(names, given.inputs, given.seed, modules), given.processes)
     rows: list[list[object]] = [["target", "inputs", "failures", "inputs a second", "worst seconds", "peak MiB"]]
     for name in names:
         own = [one for one in results if one.target == name]

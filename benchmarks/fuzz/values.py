@@ -110,4 +110,4 @@ def _door(_: Path) -> Callable[[tuple[str, str]], None]:
     return take
 
 
-TARGETS = (Target("values", 380_000, _generate, _door, quick=1_500),)
+TARGETS = (Target("values", 380_000, _generate, _door, quick=300),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import mmap
 import os
@@ -10,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.fuzz.target import MIB, SECONDS, Failure, Target, made, peak_mib, why
+
+MODULES = tuple(f"benchmarks.fuzz.{name}" for name in ("values", "declarations", "files", "command_line", "scoring"))
+"""Where the targets are."""
 
 _SHOWN = 600
 """Signs of an input that are shown."""
@@ -34,12 +39,14 @@ class Part:
         seed: Of the run.
         first: Number of the first input.
         count: How many.
+        modules: Where the targets are.
     """
 
     target: str
     seed: int
     first: int
     count: int
+    modules: Sequence[str] = MODULES
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,11 @@ class Result:
     worst: float
     peak: float
     seconds: float
+
+
+def targets(modules: Sequence[str] = MODULES) -> dict[str, Target]:
+    """All targets by their names."""
+    return {target.name: target for name in modules for target in importlib.import_module(name).TARGETS}
 
 
 def tried(part: Part) -> Result:
@@ -106,9 +118,7 @@ def _watched(part: Part, folder: Path, progress: Path) -> int | None:
 
 
 def _failure(part: Part, number: int, reason: str) -> Failure:
-    from benchmarks.fuzz.fuzz import targets
-
-    shown = repr(made(targets()[part.target], part.seed, number))
+    shown = repr(made(targets(part.modules)[part.target], part.seed, number))
     return Failure(part.target, part.seed, number, reason, shown[:_SHOWN])
 
 
@@ -141,12 +151,10 @@ def attempt(target: Target, part: Part, folder: Path, progress: mmap.mmap | None
 
 
 def _main() -> None:
-    from benchmarks.fuzz.fuzz import targets
-
     part, folder = Part(**json.loads(sys.argv[1])), Path(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (_ROOM, _ROOM))
     with (folder / "progress").open("r+b") as file, mmap.mmap(file.fileno(), 8) as progress:
-        said = attempt(targets()[part.target], part, folder / "inputs", progress)
+        said = attempt(targets(part.modules)[part.target], part, folder / "inputs", progress)
     (folder / "result.json").write_text(json.dumps(said))
     sys.stdout.flush()
     os._exit(0)  # threads of what was tried may wait

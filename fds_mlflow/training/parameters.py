@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fds_mlflow.core.text.checks import RepeatedError, once
@@ -68,10 +69,10 @@ def _read(name: str, text: str) -> object:
     except json.JSONDecodeError:
         if not _NUMBER.fullmatch(text) or not any(sign.isdigit() for sign in text):
             return text
-        try:
-            return int(text)
-        except ValueError:
-            return float(text)
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(text)
+        return text
     except ValueError:  # Python reads no number of more than 4,300 digits
         raise ConfigError(f"the parameter {name!r} holds a number of too many digits", fix="write a smaller") from None
     return _read(name, read.strip()) if isinstance(read, str) and read != text else read
