@@ -164,6 +164,10 @@ def algorithm_option(*names: str, **more: Any) -> Callable[[F], F]:
 def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("it is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the shell's that are no text
+        raise click.BadParameter(f"{value!a} is not UTF-8, as every model's name is") from None
     return value
 
 

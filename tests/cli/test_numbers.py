@@ -72,3 +72,12 @@ def test_a_value_is_given_once(tmp_path: Path) -> None:
         told = CliRunner().invoke(main, words)
         assert told.exit_code == 2
         assert says in told.stderr
+
+
+def test_the_name_of_a_model_is_text() -> None:
+    """Bytes that are no UTF-8 are refused by every verb that takes a model, before a registry is asked for them."""
+    taking = [verb for verb, command in COMMANDS.items() if any(param.name == "model" for param in command.params)]
+    assert len(taking) > 15
+    for verb in taking:
+        if not isinstance(next(p for p in COMMANDS[verb].params if p.name == "model"), click.Option):
+            assert "is not UTF-8" in _call(verb, "model", "fr\udcffaud")

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.fuzz import mutate
 from benchmarks.fuzz.fuzz import MILLION, parts
 from benchmarks.fuzz.target import made, why
 from benchmarks.fuzz.worker import Part, attempt, targets, tried
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.data.transactions import load
+from fds_mlflow.errors import ConfigError, FdsError
+from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.outcomes.label_file import import_labels
+from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.registry import transfer
+from fds_mlflow.rollouts.plan.file import load_plan
 from tests.support.effort import graded
 from tests.support.places import ROOT
+from tests.support.refusals import taken_or_refused
 
 QUICK = ("values", "histories", "plans")
 NAMES = sorted(targets(), key=lambda name: (name not in QUICK, name))
@@ -49,6 +61,62 @@ def test_no_input_does_what_none_may(name: str, place: Path) -> None:
 def test_no_command_line_does_what_none_may(name: str) -> None:
     """The same with the words of every verb, in a process of its own, since some verbs are only parsed there."""
     assert tried(Part(name, 1, 0, targets()[name].quick)).failures == ()
+
+
+BEGINNINGS = (
+    b"",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\x1f\x8b\x08",
+    b"BZh9",
+    b"\xfd7zXZ\x00",
+    b"PAR1",
+    b"PK\x03\x04",
+    b"a,b\n",
+)
+FILES: dict[str, tuple[tuple[str, ...], Callable[[Path], Any]]] = {
+    "plan": ((".yaml",), load_plan),
+    "schema": ((".yaml",), Schema.load),
+    "features": ((".yaml",), FeatureSpec.load),
+    "labels": ((".csv", ".parquet"), lambda path: import_labels(OutcomeStore("sqlite://"), path)),
+    "data": (
+        (".csv", ".parquet", ".xlsx"),
+        lambda path: load(path, Schema(transaction_id=None, time=None, amount="a")),
+    ),
+    "history": ((".jsonl",), lambda path: transfer.parse(path.read_text("utf-8", "replace").splitlines())),
+}
+
+
+@pytest.mark.tested(99)
+@pytest.mark.parametrize("kind", FILES)
+@given(data=st.data())
+def test_any_bytes_are_a_file_or_refused(kind: str, data: st.DataObject, tmp_path_factory: Any) -> None:
+    """Whatever a file holds, it is read or refused with what is wrong and the fix, whatever its name says."""
+    endings, read = FILES[kind]
+    path = tmp_path_factory.mktemp("bytes") / f"it{data.draw(st.sampled_from(endings))}"
+    path.write_bytes(data.draw(st.sampled_from(BEGINNINGS)) + data.draw(st.binary(max_size=60)))
+    taken_or_refused(lambda: read(path))
+
+
+@pytest.mark.tested(99)
+@pytest.mark.parametrize(
+    ("kind", "ending"), [(kind, ending) for kind in ("labels", "data") for ending in (".csv.gz", ".parquet", ".xlsx")]
+)
+def test_a_file_cut_off_anywhere_is_refused(kind: str, ending: str, tmp_path: Path) -> None:
+    """A packed file, Parquet or a workbook that lacks its end is an error with the fix, and no half of the rows."""
+    if (kind, ending) == ("labels", ".xlsx"):
+        pytest.skip("labels come in no workbook")
+    frame = pd.DataFrame({"transaction_id": ["T1"], "status": ["genuine"], "known_at": ["2026-03-08T12:00:00Z"]})
+    frame = frame if kind == "labels" else frame.assign(a=[1.5])
+    path = tmp_path / f"it{ending}"
+    {".parquet": frame.to_parquet, ".xlsx": frame.to_excel}.get(ending, frame.to_csv)(path, index=False)
+    whole = path.read_bytes()
+    FILES[kind][1](path)
+    for size in {0, 1, 5, 12, len(whole) // 2, len(whole) - 9, len(whole) - 1}:
+        path.write_bytes(whole[:size])
+        with pytest.raises(FdsError) as error:
+            FILES[kind][1](path)
+        assert error.value.fix
 
 
 def test_an_input_comes_again_by_its_number() -> None:
