@@ -27,7 +27,7 @@ MALFORMED = (
     *("sqlite:////dev/zero", "sqlite:////dev/full", "sqlite:///folder", "sqlite:///junk.db", "sqlite://host/a.db"),
     *("sqlite+nodriver:///a.db", "sqlite+pysqlcipher:///a.db", "sqlite:///a\0b.db", "sqlite:///\ud800"),
     *("sqlite:///a.db?timeout=abc", "sqlite:///a.db?cached_statements=99999999999999999999"),
-    *("sqlite:///a.db?isolation_level=WRONG", "sqlite:///a.db?factory=x", "sqlite:///a.db?plugin=x"),
+    *("sqlite:///a.db?isolation_level=WRONG", "sqlite:///a.db?detect_types=x"),
     *("postgresql://h:99999/x", "postgresql://h:-1/x", "postgresql://h:abc/x", "postgresql://[::1/x"),
     *("postgresql://\ud800@127.0.0.1:1/x", "postgresql://127.0.0.1:1/%00", "postgresql://127.0.0.1:1/x?port=abc"),
     *("postgresql://127.0.0.1:1/x?connect_timeout=abc", "postgresql://127.0.0.1:1/x?sslmode=wrong"),
