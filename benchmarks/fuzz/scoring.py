@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import re
@@ -11,6 +12,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+
+import pandas as pd
 
 from benchmarks.fuzz import mutate
 from benchmarks.fuzz.target import Target
@@ -54,6 +57,13 @@ _HEADERS = (
 )
 
 
+@cache
+def _parquet() -> bytes:
+    made = io.BytesIO()
+    pd.read_csv(io.StringIO(_CSV)).to_parquet(made, index=False)
+    return made.getvalue()
+
+
 def _generate(rng: Random) -> list[bytes]:
     """Pieces of a stream of one to three requests."""
     stream = b"".join(_request(rng) for _ in range(rng.choice((1, 1, 1, 2, 3))))
@@ -70,6 +80,8 @@ def _request(rng: Random) -> bytes:
         body = mutate.dumped(rng, mutate.value(rng, rng.choice(_BODIES))).encode("utf-8", "surrogatepass")
     elif chance < 0.85:
         kind, body = b"text/csv", mutate.text(rng, (_CSV,)).encode("utf-8", "surrogatepass")
+    elif chance < 0.9:
+        kind, body = b"application/vnd.apache.parquet", mutate.binary(rng, (_parquet(),))
     if rng.random() < 0.15:
         body = mutate.binary(rng, (body,))
     method = rng.choice((b"POST",) * 8 + (b"GET", b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE", b"PATCH"))

@@ -133,20 +133,24 @@ def _numbers(text: str) -> tuple[float, float]:
 
 def _read(data: str) -> pd.DataFrame:
     import pandas as pd
-    import pyarrow
+    import pyarrow as pa
 
-    from fds_mlflow.errors import DataError, NotFoundError
+    from fds_mlflow.data import readers
+    from fds_mlflow.errors import DataError
     from fds_mlflow.runtime import text_file
 
     path = Path(data)
+    names = readers.column_names(path)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{data} has two columns named {twice!r}", fix="rename one of them")
     try:
         if text_file.is_parquet(path):
-            return pd.read_parquet(path)
+            frame: pd.DataFrame = pa.concat_tables(readers.every_column(path)).to_pandas()
+            return frame
         with text_file.opened(path) as file:
             return pd.read_csv(file)
-    except NotFoundError as error:
-        raise DataError(error.what, fix=error.fix) from None
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{data} cannot be read: {error}", fix="name a CSV or Parquet file") from error
 
 
