@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 from fds_mlflow.errors import FdsError
 
 SECONDS = 5.0
-"""Most that one input may take."""
+"""Most that one input may take, where each process has a core to itself; in proportion more where they share them."""
 
 MIB = 1_024
 """Most memory that the process of a target may have."""
@@ -107,7 +108,7 @@ def _limited(seconds: float) -> Iterator[None]:
         raise OverdueError
 
     before = signal.signal(signal.SIGALRM, overdue)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
     try:
         yield
     finally:

@@ -15,14 +15,26 @@ from fds_mlflow.errors import ConfigError, UnavailableError, redacted
 
 EXAMPLE = "sqlite:///file.db or postgresql://user:password@host/database"
 
+LONGEST = 4_096
+"""Characters of an address; what looks for passwords in a longer one takes its time."""
+
 _WAITING = {"sqlite": "timeout", "postgresql": "connect_timeout"}
 """Backend -> the driver's option for how many seconds it waits."""
 
 _PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Module -> the package that brings it, where the two differ."""
 
-_RAW = re.compile(r"://(?!/)(?:[^@]*\s[^@]*@|[^@]*@(?:(?!\?[\w.-]+=).)*@)", re.DOTALL)
-"""A space before the host, or a second @ before the query, which may have some."""
+_OPTION = re.compile(r"\?[\w.-]+=")
+
+
+def _is_raw(address: str) -> bool:
+    """Whether there is a space before the host, or a second @ before the query, which may have some."""
+    rest = address.partition("://")[2]
+    user, at, host = rest.partition("@")
+    if not at or rest.startswith("/"):
+        return False
+    query = _OPTION.search(host)
+    return re.search(r"\s", user) is not None or "@" in (host if query is None else host[: query.start()])
 
 
 def parse(address: str | URL, *, named: str) -> URL:
@@ -35,7 +47,9 @@ def parse(address: str | URL, *, named: str) -> URL:
     Raises:
         ConfigError: It is no such address, or its user or password would be read as something else.
     """
-    if isinstance(address, str) and _RAW.search(address):
+    if isinstance(address, str) and len(address) > LONGEST:
+        raise ConfigError(f"{named} has {len(address):,} characters", fix=f"write it like {EXAMPLE}")
+    if isinstance(address, str) and _is_raw(address):
         # SQLAlchemy ends the password at the first @ and takes the rest for the host, which drivers then print.
         raise ConfigError(
             f"{named} has an @ or a space in its user or password",
