@@ -61,6 +61,12 @@ def test_any_text_is_an_address_or_refused(begins: str, rest: str) -> None:
         taken_or_refused(lambda: databases.parse(text, named="it"))  # noqa: B023
 
 
+def test_a_long_address_is_refused_unread() -> None:
+    """What looks for passwords takes longer, the longer a text is: no address has thousands of characters."""
+    with pytest.raises(ConfigError, match="it has 65,536 characters"):
+        databases.parse(("postgresql+psycopg\u2028://u" * 9_999)[:65_536], named="it")
+
+
 def test_what_is_refused_is_named() -> None:
     """The message says what it is the address of, and shows an address that works."""
     with pytest.raises(ConfigError, match="the registry's address is not a database URL") as error:

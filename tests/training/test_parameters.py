@@ -37,6 +37,7 @@ VALUES = st.one_of(st.booleans(), st.none(), st.integers(-(10**9), 10**9), st.te
         ('{"amount": 1}', {"amount": 1}),
         ("1,0,-1", "1,0,-1"),
         ("a=b", "a=b"),
+        ("1_", "1_"),
     ],
 )
 def test_a_value_is_read_as_it_is_meant(text: str, value: object) -> None:
