@@ -1,1 +1,1 @@
-"""Generated input: what strangers may send, write and type, and what must hold whatever it is."""
+"""Generated input for every door: no traceback, no hang, no full memory, no control character, always a way out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fds_mlflow.cli.options import (
+    Number,
     Settings,
     as_json_option,
     model_argument,
@@ -23,9 +24,12 @@ from fds_mlflow.cli.options import (
 )
 @click.option("--label", default=None, help="The data's label; by default `label`, or what is named like one.")
 @click.option("--positive-class", default=None, help="Class or column that means fraud; by default what says so.")
-@click.option("--threshold", type=float, default=None, help="Score from which a transaction is flagged.")
+@click.option("--threshold", type=Number(), default=None, help="Score from which a transaction is flagged.")
 @click.option(
-    "--target-fpr", type=float, default=None, help="False positive rate to choose the threshold for; 0.02 with --data."
+    "--target-fpr",
+    type=Number(),
+    default=None,
+    help="False positive rate to choose the threshold for; 0.02 with --data.",
 )
 @reason_option(required=False)
 @trust_option

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fds_mlflow.cli.options import (
+    Number,
     Settings,
     admission_of,
     admission_options,
@@ -106,7 +107,7 @@ def canary_status(settings: Settings, model: str, as_json: bool) -> None:
 
 @canary.command("advance")
 @model_argument
-@click.option("--to", type=float, default=None, help="A given percentage instead of the plan's next step.")
+@click.option("--to", type=Number(), default=None, help="A given percentage instead of the plan's next step.")
 @click.option("--force", is_flag=True, help="Go beyond the next step, past a gate, or to 100 %; needs --reason.")
 @reason_option(required=False)
 @as_json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import IO
 
 import click
@@ -56,12 +57,16 @@ def history_export(settings: Settings, model: str, output: IO[str]) -> None:
 
 @history.command("import")
 @model_argument
-@click.argument("source", type=click.File("r", encoding="utf-8"))
+@click.argument("source", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @as_json_option
 @click.pass_obj
-def history_import(settings: Settings, model: str, source: IO[str], as_json: bool) -> None:
+def history_import(settings: Settings, model: str, source: Path, as_json: bool) -> None:
     """Take over a history that was exported elsewhere: events, stages, aliases and an active rollout."""
-    state = settings.model(model).import_history(source)
+    from fds_mlflow.runtime import text_file
+
+    piped = str(source) == "-"
+    with click.open_file("-", encoding="utf-8") if piped else text_file.opened(source) as file:
+        state = settings.model(model).import_history(text_file.lines(file, str(source)))
     value = {"events": state.sequence, "champion": state.champion, "canary": state.canary}
     show_value(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
 

@@ -52,8 +52,9 @@ def notify_resend(settings: Settings, model: str, since: int, as_json: bool) -> 
 def _send(notifications: Sequence[Notification], as_json: bool) -> None:
     """Send in order; the first failure ends it, so that no later event overtakes an earlier one."""
     from fds_mlflow.notifications.notifier import from_environment
+    from fds_mlflow.notifications.webhook import BRIEF
 
-    notifier = from_environment()
+    notifier = from_environment(patience=BRIEF)
     names = [receiver.name for receiver in notifier.receivers]
     if not names:
         raise ConfigError(

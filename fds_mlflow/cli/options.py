@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -182,6 +183,10 @@ def algorithm_option(*names: str, **more: Any) -> Callable[[F], F]:
 def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("it is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the shell's that are no text
+        raise click.BadParameter(f"{value!a} is not UTF-8, as every model's name is") from None
     return value
 
 
@@ -189,7 +194,27 @@ def _each_named(ctx: click.Context, param: click.Parameter, values: tuple[str, .
     return tuple(_named(ctx, param, value) for value in values)
 
 
-COUNT = click.IntRange(min=1)
+class _Finite(click.ParamType):  # type: ignore[type-arg] # click's newer releases alone have a parameter
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; NaN lies within any bounds, since no comparison holds for it."""
+        made = super().convert(value, param, ctx)
+        if not math.isfinite(made):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return made
+
+
+class Number(_Finite, click.types.FloatParamType):
+    """A finite number."""
+
+
+class NumberRange(_Finite, click.FloatRange):
+    """A finite number within bounds."""
+
+
+COUNT = click.IntRange(min=1, max=10**9)
+VERSION = click.IntRange(min=1, max=2**31 - 1)
+"""A version's number; no registry's column holds a larger one."""
+
 model_argument = click.argument("model", callback=_named)
 models_argument = click.argument(
     "model", metavar="MODEL...", nargs=-1, required=True, is_eager=True, callback=_each_named
@@ -197,7 +222,7 @@ models_argument = click.argument(
 seed_option = click.option(
     "--seed", type=click.IntRange(0, MOST_SEED), default=42, show_default=True, help="Seed of everything random."
 )
-version_argument = click.argument("version", type=click.IntRange(min=1))
+version_argument = click.argument("version", type=VERSION)
 
 
 def data_options(

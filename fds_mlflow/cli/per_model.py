@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fds_mlflow.cli import options
+
 
 class _PerModel(click.ParamType):  # type: ignore[type-arg] # click's newer releases alone have a parameter
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -24,6 +26,8 @@ class _PerModel(click.ParamType):  # type: ignore[type-arg] # click's newer rele
             rest = part[named.end() :] if named is not None else part
             if len(models) > 1 and isinstance(rest, str) and re.search(",.*=" if named is not None else "=", rest):
                 self.fail(f"{rest!r} names none of the models: {', '.join(models)}", param, ctx)
+            if named is not None and named[1] in own:
+                self.fail(f"{named[1]!r} has two values", param, ctx)
             said = super().convert(rest, param, ctx)
             own |= dict.fromkeys(models, said) if named is None else {named[1]: said}
         default = None if param is None else param.default
@@ -42,9 +46,9 @@ class Count(_PerModel, click.IntRange):
     """A whole number for each model."""
 
 
-class Number(_PerModel, click.types.FloatParamType):
-    """A number for each model."""
+class Number(_PerModel, options.Number):
+    """A finite number for each model."""
 
 
-class Range(_PerModel, click.FloatRange):
-    """A number within bounds for each model."""
+class Range(_PerModel, options.NumberRange):
+    """A finite number within bounds for each model."""

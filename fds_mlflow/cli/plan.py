@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import as_json_option, show_value
+from fds_mlflow.cli.options import Number, as_json_option, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError
 
@@ -43,7 +43,7 @@ def plan_template(output: Path | None) -> None:
 @plan.command("check")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--traffic", default=None, help="Requests of both variants, such as 50/s, 2000/m or 1e6/d.")
-@click.option("--event-rate", type=float, default=None, help="Rate that is assumed for every kind of event.")
+@click.option("--event-rate", type=Number(), default=None, help="Rate that is assumed for every kind of event.")
 @click.option("--rate", "rates", multiple=True, help="Rate of one metric: error_rate=0.001. Repeatable.")
 @as_json_option
 def plan_check(
@@ -79,11 +79,14 @@ def _rates(given: tuple[str, ...]) -> dict[Metric, float]:
     from fds_mlflow.core.plan.metric import Metric
     from fds_mlflow.core.text.checks import to_enum
 
-    made = {}
+    made: dict[Metric, float] = {}
     for pair in given:
         name, _, value = pair.partition("=")
+        metric = to_enum(Metric, "the rate's metric", name)
+        if metric in made:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--rate")
         try:
-            made[to_enum(Metric, "the rate's metric", name)] = float(value)
+            made[metric] = float(value)
         except ValueError:
             raise click.BadParameter(f"{pair!r} is not metric=rate", param_hint="--rate") from None
     return made

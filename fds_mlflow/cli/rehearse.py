@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import Settings, as_json_option, seed_option, show_value, trust_option
+from fds_mlflow.cli.options import VERSION, Number, Settings, as_json_option, seed_option, show_value, trust_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option("--plan", "plan_file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="YAML file.")
 @click.option("--data", required=True, help="CSV or Parquet file of labelled history, in order of time.")
 @click.option("--model", default=None, help="Score the history with versions of this model; else it holds scores.")
-@click.option("--version", type=click.IntRange(min=1), default=None, help="The canary, with --model.")
-@click.option("--champion", type=click.IntRange(min=1), default=None, help="The champion; today's without.")
+@click.option("--version", type=VERSION, default=None, help="The canary, with --model.")
+@click.option("--champion", type=VERSION, default=None, help="The champion; today's without.")
 @click.option("--schema", default=None, help="Schema of the history, with --model.")
 @click.option("--scores", default="champion_score,canary_score", show_default=True, help="Columns of the two scores.")
 @click.option("--thresholds", default="0.5,0.5", show_default=True, help="The two thresholds, with --scores.")
@@ -28,8 +28,16 @@ if TYPE_CHECKING:
 @click.option("--time", "time_column", default="time", show_default=True, help="Column of the time.")
 @click.option("--label", default="label", show_default=True, help="Column of the label; empty where nobody knows.")
 @click.option("--amount", default="amount", show_default=True, help='Column of money at risk; "" for none.')
-@click.option("--replays", type=click.IntRange(min=20), default=200, show_default=True, help="Rollouts per question.")
-@click.option("--error-rate", default=0.001, show_default=True, help="Share of requests that fail with either version.")
+@click.option(
+    "--replays", type=click.IntRange(20, 100_000), default=200, show_default=True, help="Rollouts per question."
+)
+@click.option(
+    "--error-rate",
+    type=Number(),
+    default=0.001,
+    show_default=True,
+    help="Share of requests that fail with either version.",
+)
 @seed_option
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write the plot here (PNG)."
@@ -127,20 +135,24 @@ def _numbers(text: str) -> tuple[float, float]:
 
 def _read(data: str) -> pd.DataFrame:
     import pandas as pd
-    import pyarrow
+    import pyarrow as pa
 
-    from fds_mlflow.errors import DataError, NotFoundError
+    from fds_mlflow.data import readers
+    from fds_mlflow.errors import DataError
     from fds_mlflow.runtime import text_file
 
     path = Path(data)
+    names = readers.column_names(path)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{data} has two columns named {twice!r}", fix="rename one of them")
     try:
         if text_file.is_parquet(path):
-            return pd.read_parquet(path)
+            frame: pd.DataFrame = pa.concat_tables(readers.every_column(path)).to_pandas()
+            return frame
         with text_file.opened(path) as file:
             return pd.read_csv(file)
-    except NotFoundError as error:
-        raise DataError(error.what, fix=error.fix) from None
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{data} cannot be read: {error}", fix="name a CSV or Parquet file") from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, Settings, models_argument
+from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, NumberRange, Settings, models_argument
 from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.runtime import environment
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fds_mlflow.serving.worker.settings import ServerSettings
 
 CACHE = Path("~/.cache/fds-mlflow")
-SECONDS = click.FloatRange(min=0, min_open=True)
+SECONDS = NumberRange(min=0, min_open=True)
 MODEL_SECONDS = Range(min=0, min_open=True)
 
 
@@ -29,7 +29,9 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
 @models_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65_535), help="Port; 0 for a free one.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes that answer requests.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 1_024), help="Processes that answer requests."
+)
 @click.option("--poll", default=2.0, show_default=True, type=SECONDS, help="Seconds between two reads of the aliases.")
 @click.option("--key", type=Text(), default="transaction_id", show_default=True, help="Column of the routing key.")
 @click.option(
@@ -144,7 +146,7 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     "--drain",
     default=20.0,
     show_default=True,
-    type=click.FloatRange(min=1),
+    type=NumberRange(min=1),
     help="Seconds to finish in when told to stop.",
 )
 @click.option(

@@ -10,7 +10,9 @@ import click
 
 from fds_mlflow.cli.options import (
     COUNT,
+    VERSION,
     AliasedOption,
+    Number,
     Settings,
     algorithm_option,
     as_json_option,
@@ -26,14 +28,16 @@ from fds_mlflow.errors import ConfigError
 if TYPE_CHECKING:
     from fds_mlflow.workflows.source import Source
 
-_target_fpr = click.option("--target-fpr", default=0.02, show_default=True, help="False positive rate aimed at.")
+_target_fpr = click.option(
+    "--target-fpr", type=Number(), default=0.02, show_default=True, help="False positive rate aimed at."
+)
 
 
 @click.command()
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--rows", type=COUNT, default=100_000, show_default=True, help="Transactions to simulate.")
-@click.option("--days", default=90.0, show_default=True, help="Length of the period.")
-@click.option("--fraud-rate", default=0.01, show_default=True, help="Share of frauds.")
+@click.option("--days", type=Number(), default=90.0, show_default=True, help="Length of the period.")
+@click.option("--fraud-rate", type=Number(), default=0.01, show_default=True, help="Share of frauds.")
 @seed_option
 @as_json_option
 def simulate(output: Path, rows: int, days: float, fraud_rate: float, seed: int, as_json: bool) -> None:
@@ -103,8 +107,8 @@ def train(
 
 @click.command()
 @model_argument
-@click.argument("baseline", type=click.IntRange(min=1))
-@click.argument("candidate", type=click.IntRange(min=1))
+@click.argument("baseline", type=VERSION)
+@click.argument("candidate", type=VERSION)
 @data_options()
 @split_options
 @click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime import databases
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection, CursorResult, Engine, Row
     from sqlalchemy.sql import Select
     from sqlalchemy.sql.elements import TextClause
 
@@ -42,7 +42,7 @@ def tables(url: str, request: Request, *, table: str | None, query: str | None) 
         address = address.set(drivername="postgresql+psycopg")
     try:
         engine = create_engine(address)
-    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
+    except (ArgumentError, ModuleNotFoundError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{name} cannot be used: {error}",
             fix="write dialect+driver://user:password@host/database, and install the driver it names",
@@ -86,7 +86,7 @@ def _rows(connection: Connection, statement: Select[Any] | TextClause, request: 
     wanted = {name: names.index(name) for name in request.wanted(names)}
     booleans = _booleans(connection, statement)
     empty = True
-    while rows := result.fetchmany(_ROWS):
+    while rows := _fetched(result, request):
         empty = False
         columns = {name: pd.Series([row[place] for row in rows], dtype=object) for name, place in wanted.items()}
         for name in booleans & columns.keys():
@@ -94,6 +94,16 @@ def _rows(connection: Connection, statement: Select[Any] | TextClause, request: 
         yield pa.table({name: array(values) for name, values in columns.items()})
     if empty:
         yield pa.table({name: pa.array([], pa.string()) for name in wanted})
+
+
+def _fetched(result: CursorResult[Any], request: Request) -> Sequence[Row[Any]]:
+    try:
+        return result.fetchmany(_ROWS)
+    except (TypeError, ValueError, ArithmeticError) as error:  # SQLite keeps a number or a text in a column of dates
+        raise DataError(
+            f"cannot read {request.source}: a value is not of its column's type: {error}",
+            fix="correct it, or give a query that casts the column: CAST(column AS TEXT)",
+        ) from None
 
 
 def _booleans(connection: Connection, statement: Select[Any] | TextClause) -> set[str]:

@@ -109,7 +109,8 @@ def _require_strict(path: Path, request: Request) -> None:
         DataError: A quote is open, or a row has more or fewer fields than the header; names the line.
     """
     with text_file.opened(path, request.encoding) as file:
-        for _ in records(file, str(path), exact=False, separator=separator(path, request))[1]:
+        lines = text_file.lines(file, str(path))
+        for _ in records(lines, str(path), exact=False, separator=separator(path, request))[1]:
             pass
 
 

@@ -38,9 +38,26 @@ def tables(path: Path, request: Request, columns: list[str]) -> Iterator[pa.Tabl
     with _readable(path), parquet.ParquetFile(path) as file:
         done = 0
         for batch in file.iter_batches(batch_size=max(1, min(_ROWS, _CELLS // max(1, len(columns)))), columns=columns):
+            _require_valid(batch, path, done)
             yield pa.Table.from_batches([batch])
             done += batch.num_rows
             request.report(done, file.metadata.num_rows)
+
+
+def _require_valid(batch: pa.RecordBatch, path: Path, before: int) -> None:
+    """Refuse what Arrow takes over unseen, above all text that is none: it would fail wherever it is looked at first.
+
+    Raises:
+        DataError: A column holds such; names it.
+    """
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"column {name!r} of {path} is damaged in rows {before + 1:,} to {before + batch.num_rows:,}: {error}",
+                fix="write the file again, its texts in UTF-8",
+            ) from None
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fds_mlflow.core.text.duration import parse_duration
+from fds_mlflow.data.origin import origin
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.runtime import yaml_file
 
@@ -265,13 +265,6 @@ class Schema(Declaration):
         """
         return validated(cls, roles, where="the schema")
 
-    @field_validator("time_origin")
-    @classmethod
-    def _is_moment(cls, value: str | None) -> str | None:
-        if value is not None:
-            datetime.fromisoformat(value)
-        return value
-
     @field_validator("time_format")
     @classmethod
     def _is_format(cls, value: str | None) -> str | None:
@@ -287,6 +280,7 @@ class Schema(Declaration):
     def _has_consistent_time(self) -> Self:
         if self.time_origin is not None and self.time_unit is None:
             raise ValueError("'time_origin' needs 'time_unit': it is the start of a numeric time")
+        origin(self.time_origin, self.time_zone)
         if self.time_format is not None and self.time_unit is not None:
             raise ValueError("give 'time_format' for text or 'time_unit' for numbers, not both")
         if isinstance(self.time, tuple) and (self.time_unit is not None or not self.time):

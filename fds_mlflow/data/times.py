@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from fds_mlflow.data.column import Column
 from fds_mlflow.data.numbers import floats
+from fds_mlflow.data.origin import origin
 
 _EARLIEST, _LATEST = np.datetime64("1900-01-01", "us"), np.datetime64("2200-01-01", "us")
 _BEYOND = 2.0**62
@@ -110,7 +110,7 @@ def _of_numbers(column: Column, unit: str) -> pd.Series[pd.Timestamp]:
         raise column.wrong(f"timestamps, but the schema gives time_unit: {unit}", "leave time_unit out of the schema")
     values = floats(column)
     _refuse_absurd(column, values * MICROSECONDS[unit])
-    start = _origin(column.schema)
+    start = origin(column.schema.time_origin, column.schema.time_zone)
     _refuse_absurd(column, values * MICROSECONDS[unit] + float(start.astype(np.int64)))
     missing = np.isnan(values)
     whole = _integers(column.data)
@@ -136,14 +136,6 @@ def _integers(data: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
     if not pa.types.is_integer(data.type):
         return None
     return np.asarray(pc.fill_null(pc.cast(data, pa.int64()), 0).to_numpy())
-
-
-def _origin(schema: Any) -> np.datetime64:
-    if schema.time_origin is None:
-        return np.datetime64(0, "us")
-    start = pd.Timestamp(datetime.fromisoformat(schema.time_origin))
-    start = start.tz_localize(schema.time_zone or "UTC") if start.tzinfo is None else start
-    return np.datetime64(start.tz_convert("UTC").tz_localize(None).to_pydatetime(), "us")
 
 
 def _of_text(column: Column) -> tuple[pd.Series[pd.Timestamp], set[bool]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 
 from fds_mlflow.errors import DataError
+
+LARGEST = 2**29
+"""Bytes that a workbook may unpack to: a million rows of twenty columns do; zeros would fill any room."""
 
 
 def frame(path: Path, sheet: str | None) -> pd.DataFrame:
@@ -17,7 +21,8 @@ def frame(path: Path, sheet: str | None) -> pd.DataFrame:
         sheet: Its sheet; the first where None.
 
     Raises:
-        DataError: The library that reads it is not installed, or it has no such sheet, or cannot be read.
+        DataError: The library that reads it is not installed, or it has no such sheet, unpacks to more than `LARGEST`
+            bytes, or cannot be read.
     """
     try:
         from python_calamine import CalamineError
@@ -26,6 +31,11 @@ def frame(path: Path, sheet: str | None) -> pd.DataFrame:
             f"{path} is an Excel workbook, and the library that reads it is not installed",
             fix="pip install 'fds-mlflow[excel]', or save the sheet as CSV",
         ) from None
+    unpacked = _unpacked(path)
+    if unpacked > LARGEST:
+        raise DataError(
+            f"{path} unpacks to {unpacked:,} bytes, more than {LARGEST:,}", fix="save the sheet as CSV, or as Parquet"
+        )
     try:
         with pd.ExcelFile(path, engine="calamine") as book:
             if sheet is not None and sheet not in book.sheet_names:
@@ -35,3 +45,12 @@ def frame(path: Path, sheet: str | None) -> pd.DataFrame:
             return book.parse(sheet if sheet is not None else 0, dtype=object, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, CalamineError) as error:
         raise DataError(f"cannot read {path}: {error}", fix="check the file, or save the sheet as CSV") from None
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes that all parts of a workbook take together, as it says; 0 where it is none, which its reader tells."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return sum(part.file_size for part in parts.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return 0

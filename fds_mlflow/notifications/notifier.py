@@ -24,6 +24,7 @@ from fds_mlflow.runtime.environment import HOOK, WEBHOOK_SECRET, WEBHOOK_URL, se
 
 if TYPE_CHECKING:
     from fds_mlflow.core.lifecycle.events import Event
+    from fds_mlflow.notifications.webhook import Patience
 
 
 GROUP = "fds_mlflow.hooks"
@@ -34,6 +35,9 @@ WAITING = 1_000
 
 AT_EXIT = 10.0
 """Seconds a process that ends waits for what has not been delivered."""
+
+AT_ONCE = 20.0
+"""Seconds a person waits at most for what is sent while they watch."""
 
 log = logging.getLogger(__name__)
 
@@ -134,21 +138,19 @@ class Notifier:
         if self._outboxes:
             self.send(of_event(model, event))
 
-    def send_now(self, notification: Notification) -> tuple[Failure, ...]:
-        """Tell every receiver and wait for it: for a person who asks.
+    def send_now(self, notification: Notification, seconds: float = AT_ONCE) -> tuple[Failure, ...]:
+        """Tell all receivers at the same time and wait for them: for a person who asks.
+
+        Args:
+            notification: What to tell.
+            seconds: How long to wait in all, whatever the receivers do.
 
         Returns:
             One failure per receiver that did not take it.
         """
-        failed = []
-        for outbox in self._outboxes:
-            try:
-                outbox.receiver.deliver(notification, threading.Event())
-            except (
-                Exception
-            ) as error:  # whatever a receiver raises is its failure, and the others are told all the same
-                failed.append(Failure(outbox.receiver.name, notification, _why(error)))
-        return tuple(failed)
+        told = [_Told(outbox.receiver, notification) for outbox in self._outboxes]
+        until = time.monotonic() + seconds
+        return tuple(failure for one in told if (failure := one.failure(until, seconds)) is not None)
 
     def flush(self, seconds: float = AT_EXIT) -> bool:
         """Wait until everything sent so far was delivered or given up; whether that came about in time."""
@@ -165,6 +167,32 @@ class Notifier:
         self._failures.append(failure)
         said = failure.notification
         log.error("%s of %s was not delivered (%s): %s", said.type, said.model, failure.receiver, failure.why)
+
+
+class _Told:
+    """One notification on its way to one receiver, in a thread that ends with the process."""
+
+    def __init__(self, receiver: Receiver, notification: Notification) -> None:
+        self._receiver = receiver
+        self._notification = notification
+        self._stopping = threading.Event()
+        self._why: str | None = None
+        # A thread, since what a receiver sends a byte at a time no timeout of the library's ends.
+        self._thread = threading.Thread(target=self._deliver, name=f"fds {receiver.name}", daemon=True)
+        self._thread.start()
+
+    def _deliver(self) -> None:
+        try:
+            self._receiver.deliver(self._notification, self._stopping)
+        except Exception as error:  # whatever a receiver raises is its failure
+            self._why = _why(error)
+
+    def failure(self, until: float, seconds: float) -> Failure | None:
+        """Why it was not delivered by a moment of the monotonic clock; None where it was."""
+        self._thread.join(max(0.0, until - time.monotonic()))
+        self._stopping.set()
+        why = f"no end of it within {seconds:g} s" if self._thread.is_alive() else self._why
+        return None if why is None else Failure(self._receiver.name, self._notification, why)
 
 
 class _Outbox:
@@ -251,8 +279,12 @@ class _Outbox:
         self._failed(Failure(self.receiver.name, notification, why))
 
 
-def from_environment(environment: Mapping[str, str] | None = None) -> Notifier:
+def from_environment(environment: Mapping[str, str] | None = None, *, patience: Patience | None = None) -> Notifier:
     """A notifier as the environment says: `FDS_WEBHOOK_URL` with `FDS_WEBHOOK_SECRET`, `FDS_HOOK`, entry points.
+
+    Args:
+        environment: The variables; the process's where None.
+        patience: How long the webhook is tried.
 
     Raises:
         ConfigError: A setting is not valid, or one of WEBHOOK_URL and secret is missing.
@@ -268,7 +300,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Notifier:
     if url:
         from fds_mlflow.notifications.webhook import Webhook
 
-        receivers.append(Webhook(url, secret))
+        receivers.append(Webhook(url, secret, patience=patience))
     if hook:
         _parts(hook)
         receivers.append(Hook(hook))

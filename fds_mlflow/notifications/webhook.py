@@ -58,6 +58,10 @@ class Patience:
     total: float = 300.0
 
 
+BRIEF = Patience(attempts=3, first_wait=0.3, longest_wait=3.0, total=8.0)
+"""For a person who waits for the answer: a refused connection is told within a second or so."""
+
+
 class _AgainError(Exception):
     """An attempt that failed in a way that another one may not.
 

@@ -22,7 +22,7 @@ DRIVERS = {"sqlite": ("pysqlite", "aiosqlite"), "postgresql": ("psycopg", "psyco
 """Backend -> the sync and the async driver used where the URL names none, or one of the other kind."""
 
 _SYNC_ONLY = {"pysqlite", "psycopg2", "pg8000"}
-_ASYNC_ONLY = {"aiosqlite", "asyncpg"}
+_ASYNC_ONLY = {"aiosqlite", "asyncpg", "psycopg_async"}
 _UPGRADE_LOCK = 0x6664735F  # "fds_" as a number: the key of PostgreSQL's advisory lock
 EXCLUSIVE = {"fds_exclusive": True}
 """Execution options of a connection whose transaction is to be the only writer from its beginning."""

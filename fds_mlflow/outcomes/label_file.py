@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError, NotFoundError
-from fds_mlflow.outcomes.records import CaseRecord, case_rows
+from fds_mlflow.outcomes.records import CaseRecord, case_rows, require_past
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.runtime import text_file
+from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.csv_text import records
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _Read = tuple[str, Mapping[str, Any]]
 """Where a row stands in its file, and its values by column."""
 
 
-def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
+def import_labels(store: OutcomeStore, path: Path, *, clock: Clock | None = None) -> tuple[int, int]:
     """Store the labels of a file, batch by batch; a file can be loaded again at any time.
 
     Args:
@@ -44,6 +45,7 @@ def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
         path: A CSV file with a header, in UTF-8 or UTF-16, compressed with gzip or not, or a Parquet file. Columns
             `transaction_id`, `status` and `known_at` (with a time zone), and whichever other fields of `CaseRecord`
             are known; empty means not known.
+        clock: Tells what is the future: no time of a label may lie more than a day ahead.
 
     Returns:
         How many rows the file has, and how many of them were new or changed.
@@ -54,26 +56,26 @@ def import_labels(store: OutcomeStore, path: Path) -> tuple[int, int]:
             its batch are stored.
         UnavailableError: The database is locked, full or gone; as before.
     """
-    rows, changed = 0, 0
+    rows, changed, now = 0, 0, (clock or SystemClock()).now()
     read = _parquet(path) if text_file.is_parquet(path) else _csv(path)
     while batch := list(islice(read, BATCH)):
         try:
-            cases = [_case(where, row) for where, row in batch]
+            cases = [_case(where, row, now) for where, row in batch]
             changed += store.label(cases)
         except DataError as error:
             raise DataError(
-                f"{path}: {_found(batch) or error.what}",
+                f"{path}: {_found(batch, now) or error.what}",
                 fix=f"{error.fix}; {rows:,} rows before it are stored, and the file can be loaded again",
             ) from None
         rows += len(batch)
     return rows, changed
 
 
-def _found(batch: Sequence[_Read]) -> str | None:
+def _found(batch: Sequence[_Read], now: datetime) -> str | None:
     """The first row that no store takes, and why."""
     for where, row in batch:
         try:
-            case_rows([_case(where, row)])
+            case_rows([_case(where, row, now)])
         except DataError as error:
             return error.what if error.what.startswith(where) else f"{where}: {error.what.partition(': ')[2]}"
     return None
@@ -81,7 +83,7 @@ def _found(batch: Sequence[_Read]) -> str | None:
 
 def _csv(path: Path) -> Iterator[_Read]:
     with text_file.opened(path) as file:
-        names, rows = records(file, str(path))
+        names, rows = records(text_file.lines(file, str(path)), str(path))
         _check(path, names)
         for line, row in rows:
             yield f"line {line}", row
@@ -92,6 +94,7 @@ def _parquet(path: Path) -> Iterator[_Read]:
     from pyarrow import parquet
 
     try:
+        text_file.require_regular(path)
         with parquet.ParquetFile(path) as file:
             names = _wanted(file.schema_arrow)
             _check(path, names)
@@ -142,7 +145,7 @@ def _check(path: Path, columns: Sequence[str]) -> None:
         raise DataError(f"{path} {' and '.join(wrong)}", fix=f"name the columns as here: {', '.join(COLUMNS)}")
 
 
-def _case(where: str, row: Mapping[str, Any]) -> CaseRecord:
+def _case(where: str, row: Mapping[str, Any], now: datetime) -> CaseRecord:
     values: dict[str, Any] = {name: None if value == "" else value for name, value in row.items()}
     try:
         values["transaction_id"] = spelled(values["transaction_id"])
@@ -153,7 +156,12 @@ def _case(where: str, row: Mapping[str, Any]) -> CaseRecord:
             values[name] = _time(where, name, value)
         elif isinstance(value, str) and name == "loss_amount":
             values[name] = _amount(where, value)
-    return CaseRecord(**values)
+    case = CaseRecord(**values)
+    try:
+        require_past(case, now)
+    except DataError as error:
+        raise DataError(f"{where}: {error.what}", fix=error.fix) from None
+    return case
 
 
 def _time(where: str, name: str, written: str) -> datetime:

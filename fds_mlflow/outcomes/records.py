@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -19,6 +19,9 @@ from fds_mlflow.errors import DataError
 
 ERROR_LENGTH = 1000
 """Characters kept of an error text: a stack trace must not cost the batch it arrives in."""
+
+AHEAD = timedelta(days=1)
+"""How far a label's times may lie ahead of the clock that takes it in: clocks differ, and zones are mistaken."""
 
 _INTEGER_MAX = 2**31 - 1
 
@@ -175,6 +178,26 @@ def case_rows(records: Sequence[CaseRecord]) -> list[dict[str, Any]]:
     """
     rows = _rows(records, CaseRecord, _case_row)
     return list({(row["transaction_id"], row["known_at"]): row for row in rows}.values())
+
+
+def require_past(record: CaseRecord, now: datetime) -> None:
+    """Refuse a label whose times lie ahead: what is known in 2999 would be known to nobody, and hide what is.
+
+    Args:
+        record: A label that somebody sent.
+        now: The time, timezone-aware.
+
+    Raises:
+        DataError: A time lies more than `AHEAD` after now.
+    """
+    latest = now + AHEAD
+    for name in ("known_at", "occurred_at", "reported_at", "resolved_at"):
+        value = getattr(record, name)
+        if isinstance(value, datetime) and value.tzinfo is not None and value > latest:
+            raise DataError(
+                f"{name} is {value.isoformat()}, more than a day after now, {now.isoformat(timespec='seconds')}",
+                fix="check the year and the time zone of its times, and this machine's clock",
+            )
 
 
 def _rows(

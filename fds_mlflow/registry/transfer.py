@@ -9,7 +9,7 @@ from typing import Any
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.core.lifecycle.state import State, fold
-from fds_mlflow.core.text.checks import check_keys
+from fds_mlflow.core.text.checks import check_keys, once
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.grammar import UNREADABLE
@@ -37,7 +37,7 @@ def parse(lines: Iterable[str]) -> list[Event]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line, object_pairs_hook=_once)
+            values = json.loads(line, object_pairs_hook=once)
             _check_keys(values)
             events.append(_once_told(import_line(values), plans))
         except UNREADABLE as error:
@@ -64,15 +64,6 @@ def _once_told(event: Event, plans: set[tuple[str, str]]) -> Event:
     told = plan in plans
     plans.add(plan)
     return replace(event, holds_plan=not told)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; one with a key twice says two things, and Python would take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has {', '.join(sorted({name for name in names if names.count(name) > 1}))} twice")
-    return found
 
 
 def _check_keys(values: Mapping[str, Any]) -> None:

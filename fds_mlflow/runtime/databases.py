@@ -16,14 +16,26 @@ from fds_mlflow.errors import ConfigError, UnavailableError
 
 EXAMPLE = "sqlite:///file.db or postgresql://user:password@host/database"
 
+LONGEST = 4_096
+"""Characters of an address; what looks for passwords in a longer one takes its time."""
+
 _WAITING = {"sqlite": "timeout", "postgresql": "connect_timeout"}
 """Backend -> the driver's option for how many seconds it waits."""
 
 _PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Module -> the package that brings it, where the two differ."""
 
-_RAW = re.compile(r"://(?!/)(?:[^@]*\s[^@]*@|[^@]*@(?:(?!\?[\w.-]+=).)*@)", re.DOTALL)
-"""A space before the host, or a second @ before the query, which may have some."""
+_OPTION = re.compile(r"\?[\w.-]+=")
+
+
+def _is_raw(address: str) -> bool:
+    """Whether there is a space before the host, or a second @ before the query, which may have some."""
+    rest = address.partition("://")[2]
+    user, at, host = rest.partition("@")
+    if not at or rest.startswith("/"):
+        return False
+    query = _OPTION.search(host)
+    return re.search(r"\s", user) is not None or "@" in (host if query is None else host[: query.start()])
 
 
 def parse(address: str | URL, *, named: str) -> URL:
@@ -37,16 +49,19 @@ def parse(address: str | URL, *, named: str) -> URL:
         ConfigError: It is no such address, or its user or password would be read as something else.
     """
     remember_address(address if isinstance(address, str) else address.render_as_string(hide_password=False))
-    if isinstance(address, str) and _RAW.search(address):
+    if isinstance(address, str) and len(address) > LONGEST:
+        raise ConfigError(f"{named} has {len(address):,} characters", fix=f"write it like {EXAMPLE}")
+    if isinstance(address, str) and _is_raw(address):
         # SQLAlchemy ends the password at the first @ and takes the rest for the host, which drivers then print.
         raise ConfigError(
             f"{named} has an @ or a space in its user or password",
             fix="write it percent-encoded: %40 for @, %20 for a space",
         )
     try:
+        str(address).encode()  # what came as bytes that are no UTF-8 cannot be
         return make_url(address)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise ConfigError(f"{named} is not a database URL: {str(address)!r}", fix=f"write it like {EXAMPLE}") from None
+        raise ConfigError(f"{named} is not a database URL: {str(address)!a}", fix=f"write it like {EXAMPLE}") from None
 
 
 def shown(url: URL) -> str:
@@ -73,7 +88,7 @@ def usable(url: URL) -> Iterator[None]:
             f"{said} needs the Python package {error.name!r}, which is not installed",
             fix=f"pip install {_PACKAGES.get(error.name or '', error.name)}",
         ) from None
-    except (exc.ArgumentError, TypeError, ValueError) as error:
+    except (exc.ArgumentError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{said} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
 
 

@@ -125,7 +125,7 @@ def _subject(token: str) -> str | None:
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         subject = claims.get("sub")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return str(subject) if subject else None
 

@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import lzma
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,9 +31,13 @@ TEXT_SUFFIXES = tuple(
     if text or packed
 )
 
+LONGEST_LINE = 2**23
+"""Characters a line of a text file may have: a table of thousands of columns fits, a file of zeros does not."""
+
 DAMAGED: tuple[type[Exception], ...] = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 """What the modules that unpack say of a file that is cut off or changed; bzip2's says OSError."""
 
+_SPECIAL = "a device, a pipe or a socket, not a file"
 _PARQUET = b"PAR1"
 _HEAD = 6
 _NO_TEXT = {
@@ -68,9 +73,26 @@ def absent(path: Path) -> str | None:
     try:
         if path.is_file():
             return None
-        return f"{path} is a folder, not a file" if path.is_dir() else f"there is no file {path}"
-    except OSError as error:  # such as a name that is too long
-        return f"there is no file {path}: {error.strerror}"
+        if path.is_dir():
+            return f"{path} is a folder, not a file"
+        return f"{path} is {_SPECIAL}" if path.exists() else f"there is no file {path}"
+    except (OSError, ValueError) as error:  # such as a name that is too long, or one with a NUL
+        return f"there is no file {path}: {getattr(error, 'strerror', error)}"
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is no file on a disk before it is opened: opening a pipe waits, and a device may have no end.
+
+    Raises:
+        OSError: There is nothing, or it cannot be looked at.
+        DataError: It is a device, a pipe or a socket.
+    """
+    try:
+        mode = path.stat().st_mode
+    except ValueError:  # of a path with a NUL
+        raise FileNotFoundError from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{path} is {_SPECIAL}", fix="save what it gives to a file, and name that")
 
 
 def is_folder(path: Path) -> bool:
@@ -136,10 +158,47 @@ def opened(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
         yield io.TextIOWrapper(file, encoding=found.encoding, newline="")
 
 
+def whole(path: Path, most: int) -> str:
+    """The text of a file that is read whole.
+
+    Args:
+        path: The file.
+        most: Signs it may have, unpacked.
+
+    Raises:
+        NotFoundError: There is no such file.
+        DataError: As for `opened`, or it has more signs.
+    """
+    with opened(path) as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise DataError(f"{path} has more than {most:,} characters", fix="check that it is the right file")
+    return text
+
+
+def lines(file: IO[str], source: str) -> Iterator[str]:
+    """The lines of an open text file with their ends, none of them longer than `LONGEST_LINE`.
+
+    Raises:
+        DataError: One is longer; names it.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE:
+            raise DataError(
+                f"line {number:,} of {source} has {LONGEST_LINE:,} characters or more",
+                fix="check that it is the right file, and that its lines have ends",
+            )
+        yield line
+
+
 def undecodable(path: Path) -> str | None:
     """Where a file stops to be UTF-8, in words; None where it does not."""
     with _readable(path), _bytes(path, _packed(path)) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+            if len(line) == LONGEST_LINE:
+                return f"its line {number:,} has {LONGEST_LINE:,} bytes or more"
             try:
                 line.decode()
             except UnicodeDecodeError as error:
@@ -158,6 +217,7 @@ def misencoded(path: Path, where: str) -> DataError:
 
 
 def _head(path: Path) -> bytes:
+    require_regular(path)
     with path.open("rb") as file:
         return file.read(_HEAD)
 
@@ -173,6 +233,7 @@ def unpacked(file: IO[bytes], packed: ModuleType | None) -> IO[bytes]:
 
 
 def _bytes(path: Path, packed: ModuleType | None) -> IO[bytes]:
+    require_regular(path)
     return path.open("rb") if packed is None else cast("IO[bytes]", packed.open(path, "rb"))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from fds_mlflow.core.text.checks import RepeatedError, once
 from fds_mlflow.errors import ConfigError
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
@@ -42,38 +44,37 @@ def plain_value(name: str, value: object) -> object:
             these stays a text.
 
     Raises:
-        ConfigError: A number that is not finite, or a key that stands twice.
+        ConfigError: A number that is not finite or has no float, a key that stands twice, or values nested too deeply.
     """
-    made = _read(name, value.strip()) if isinstance(value, str) else value
-    item = getattr(made, "item", None)
-    if callable(item) and getattr(made, "ndim", None) == 0:  # a number of NumPy
-        made = item()
-    for number in _leaves(made):
-        if not math.isfinite(number):
-            raise ConfigError(f"the parameter {name!r} is {number}", fix="give a finite number")
+    try:
+        made = _read(name, value.strip()) if isinstance(value, str) else value
+        item = getattr(made, "item", None)
+        if callable(item) and getattr(made, "ndim", None) == 0:  # a number of NumPy
+            made = item()
+        beyond = next((number for number in _leaves(made) if not abs(number) <= sys.float_info.max), None)
+    except RecursionError:
+        raise ConfigError(f"the parameter {name!r} is nested too deeply", fix="write it flat") from None
+    if beyond is not None:
+        raise ConfigError(f"the parameter {name!r} is {str(beyond)[:40]}", fix="give a finite number")
     return int(made) if isinstance(made, float) and made.is_integer() and abs(made) >= 2 else made
 
 
 def _read(name: str, text: str) -> object:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"the parameter {name!r} names {twice!r} twice", fix="name it once")
-        return dict(pairs)
-
     try:
         read: object = json.loads(text, object_pairs_hook=once)
+    except RepeatedError as error:
+        raise ConfigError(f"the parameter {name!r} names {error.names[0]!r} twice", fix="name it once") from None
     except json.JSONDecodeError:
         if not _NUMBER.fullmatch(text) or not any(sign.isdigit() for sign in text):
             return text
-        try:
-            return int(text)
-        except ValueError:
-            return float(text)
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(text)
+        return text
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise ConfigError(f"the parameter {name!r} holds a number of too many digits", fix="write a smaller") from None
     return _read(name, read.strip()) if isinstance(read, str) and read != text else read
 
 
@@ -82,7 +83,7 @@ def _leaves(value: object) -> list[float]:
         value = list(value.values())
     if isinstance(value, list | tuple):
         return [number for each in value for number in _leaves(each)]
-    return [value] if isinstance(value, float) else []
+    return [value] if isinstance(value, int | float) else []
 
 
 def entries(value: object) -> list[Any] | None:
@@ -91,6 +92,6 @@ def entries(value: object) -> list[Any] | None:
     if isinstance(listed, str):
         try:
             listed = json.loads(f"[{listed}]")
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             listed = [part.strip() for part in listed.split(",")]
     return list(listed) if isinstance(listed, Sequence) else None

@@ -49,7 +49,7 @@ def current_facts() -> dict[str, str] | None:
         return None
     try:
         loaded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(loaded, dict):
         return None

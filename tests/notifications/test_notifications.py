@@ -17,15 +17,25 @@ from pathlib import Path
 
 import pytest
 import standardwebhooks
+from click.testing import CliRunner
 
 from fds_mlflow import ManagedModel, Plan
+from fds_mlflow.cli.main import main
 from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.errors import ConfigError, RefusedError, UnavailableError
 from fds_mlflow.notifications.notification import Notification, of_event
-from fds_mlflow.notifications.notifier import Failure, Hook, Notifier, Receiver, default_notifier, from_environment
+from fds_mlflow.notifications.notifier import (
+    AT_ONCE,
+    Failure,
+    Hook,
+    Notifier,
+    Receiver,
+    default_notifier,
+    from_environment,
+)
 from fds_mlflow.notifications.notifier import _installed as installed
-from fds_mlflow.notifications.webhook import Patience, Webhook, _seconds
+from fds_mlflow.notifications.webhook import BRIEF, Patience, Webhook, _seconds
 from fds_mlflow.registry import records, tags
 from fds_mlflow.registry.store import SetAlias, SetStage
 from tests.support.places import ROOT
@@ -288,6 +298,41 @@ def test_a_hook_that_does_not_exist_or_raises_is_reported() -> None:
 
 
 # --- the notifier --------------------------------------------------------------------------------------------------
+
+
+def test_whoever_asks_waits_no_longer_than_they_said() -> None:
+    """A receiver that never ends costs the person who asks the time they gave, and the others are told all the same."""
+    begun, stopped, got = threading.Event(), threading.Event(), list[Notification]()
+
+    class Endless:
+        name = "endless"
+
+        def deliver(self, notification: Notification, stopping: threading.Event) -> None:
+            begun.set()
+            stopping.wait()
+            stopped.set()
+
+    (failure,) = Notifier([Endless(), Hook(got.append)]).send_now(notification(), seconds=0.2)
+    assert (failure.receiver, failure.why) == ("endless", "no end of it within 0.2 s")
+    assert begun.is_set()
+    assert len(got) == 1
+    assert stopped.wait(10)  # and it was told to stop
+
+
+@pytest.mark.slow
+def test_a_refused_connection_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fds notify test` tries a few times within a second or so, and not for the minutes that an event is tried."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: it refuses
+        monkeypatch.setenv("FDS_WEBHOOK_URL", f"http://127.0.0.1:{taken.getsockname()[1]}/hook")
+        monkeypatch.setenv("FDS_WEBHOOK_SECRET", SECRET)
+        told = CliRunner().invoke(main, ["--tracking-uri", f"sqlite:///{tmp_path}/m.db", "notify", "test", "fraud"])
+    assert told.exit_code == 1
+    assert "in 3 attempts" in told.stderr
+    assert "Fix: " in told.stderr
+    longest = sum(min(BRIEF.longest_wait, BRIEF.first_wait * 2**n) for n in range(BRIEF.attempts - 1))
+    assert longest < 1
+    assert longest + BRIEF.attempts * BRIEF.timeout < AT_ONCE
 
 
 def test_notifications_arrive_in_the_order_they_were_sent() -> None:

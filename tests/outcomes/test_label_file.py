@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,27 @@ def test_a_file_that_is_wrong(memory: OutcomeStore, tmp_path: Path, text: str, w
     with pytest.raises(DataError, match=what):
         import_labels(memory, _written(tmp_path, text))
     assert memory.cases(["TX1"]) == {}
+
+
+@pytest.mark.parametrize("name", ["known_at", "occurred_at", "reported_at", "resolved_at"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_no_label_is_of_the_future(memory: OutcomeStore, tmp_path: Path, fake_clock: Any, name: str, kind: str) -> None:
+    """A day ahead is taken for a clock that differs; more is a mistake, refused with its row and the way out."""
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    for ahead in (day, day + hour, timedelta(days=365_000)):
+        moment = fake_clock.now() + ahead
+        row = {"transaction_id": "TX1", "status": "confirmed", "known_at": fake_clock.now() + day} | {name: moment}
+        if kind == "csv":
+            file = _written(tmp_path, f"{','.join(row)}\n{','.join(map(str, row.values()))}\n")
+        else:
+            file = tmp_path / "labels.parquet"
+            parquet.write_table(pa.Table.from_pylist([row]), file)
+        if ahead == day:
+            assert import_labels(memory, file, clock=fake_clock) == (1, 1)
+            continue
+        with pytest.raises(DataError, match=rf"(line 2|row 1): {name} is .* more than a day after now") as error:
+            import_labels(memory, file, clock=fake_clock)
+        assert "check the year" in error.value.fix
 
 
 ROW: dict[str, Any] = {"transaction_id": "TX1", "status": "confirmed", "known_at": NOON}

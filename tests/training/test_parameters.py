@@ -37,6 +37,7 @@ VALUES = st.one_of(st.booleans(), st.none(), st.integers(-(10**9), 10**9), st.te
         ('{"amount": 1}', {"amount": 1}),
         ("1,0,-1", "1,0,-1"),
         ("a=b", "a=b"),
+        ("1_", "1_"),
     ],
 )
 def test_a_value_is_read_as_it_is_meant(text: str, value: object) -> None:
@@ -64,6 +65,11 @@ def test_what_is_written_as_json_comes_back(params: dict[str, Any]) -> None:
         (["a=NaN"], "finite"),
         (["a=[1, Infinity]"], "finite"),
         (['a={"x": 1, "x": 2}'], "names 'x' twice"),
+        (["a=" + "9" * 5_001], "finite|digits"),
+        (["a=[" + "9" * 5_001 + "]"], "digits"),
+        (["a=[" + "9" * 4_000 + "]"], "finite"),
+        (["a=" + "[" * 100_000], "nested too deeply"),
+        (["a=" + "[" * 900 + "]" * 900], "nested too deeply"),
     ],
 )
 def test_a_slip_is_refused_with_the_name(pairs: list[str], words: str) -> None:

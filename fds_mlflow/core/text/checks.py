@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -51,6 +52,31 @@ def check_keys(
     raise ConfigError(
         f"{what} has unknown keys: {', '.join(unknown)}", fix=f"{fix}known are {', '.join(sorted(known))}"
     )
+
+
+class RepeatedError(ValueError):
+    """A key that stands twice in one JSON object.
+
+    Attributes:
+        names: The keys that do.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"it has {', '.join(names)[:200]} twice")
+        self.names = names
+
+
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object from its keys and values, for `json.loads`: one that has a key twice says two things.
+
+    Raises:
+        RepeatedError: It has one twice, of which Python would take the last.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise RepeatedError(sorted(name for name, count in counts.items() if count > 1))
+    return found
 
 
 def to_enum(kind: type[E], what: str, value: Any) -> E:

@@ -14,6 +14,9 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?) ?/ ?(s|sec|m|min|
 _PER = {**dict(_UNITS), "sec": 1, "min": 60}
 _SHOWN = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
+LONGEST = timedelta(days=36_525)
+"""A century: no bake time or window is longer, and no moment of these days leaves the calendar by it."""
+
 LIKE = "write it like 30m, 12h, 7d or 1h30m"
 LIKE_RATE = "write it like 50/s, 2000/m or 1e6/d"
 
@@ -22,15 +25,18 @@ def parse_duration(text: str) -> timedelta:
     """A duration of whole seconds from weeks, days, hours, minutes and seconds (w, d, h, m, s), in this order.
 
     Raises:
-        ValueError: The text is none, or too long a time.
+        ValueError: The text is none, or longer than a century.
     """
     found = _TEXT.fullmatch(text)
     if not text or found is None:
-        raise ValueError(f"{text!r} is not a duration: {LIKE}")
+        raise ValueError(f"{text[:200]!r} is not a duration: {LIKE}")
     try:
-        return timedelta(seconds=sum(int(n) * s for n, (_, s) in zip(found.groups("0"), _UNITS, strict=True)))
+        made = timedelta(seconds=sum(int(n) * s for n, (_, s) in zip(found.groups("0"), _UNITS, strict=True)))
     except (OverflowError, ValueError):  # Python reads no number of more than 4,300 digits
-        raise ValueError(f"{text[:40]!r} is too long a time: {LIKE}") from None
+        made = timedelta.max
+    if made > LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than {LONGEST.days:,} days: {LIKE}")
+    return made
 
 
 def to_duration(name: str, value: Any) -> timedelta:
@@ -48,9 +54,11 @@ def to_duration(name: str, value: Any) -> timedelta:
             return parse_duration(value)
         except ValueError:
             pass
-    elif isinstance(value, timedelta) and value >= timedelta(0) and not value.microseconds:
+    elif isinstance(value, timedelta) and timedelta(0) <= value <= LONGEST and not value.microseconds:
         return value
-    raise ConfigError(f"{name} is {value!r}, not a duration of whole seconds", fix=LIKE)
+    raise ConfigError(
+        f"{name} is {value!r}, not a duration of whole seconds, of {LONGEST.days:,} days at most"[:400], fix=LIKE
+    )
 
 
 def from_duration(value: timedelta) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fds_mlflow.data.schema import Schema
+from fds_mlflow.runtime.yaml_file import CoreDumper
 
 _WIDTH = 100
 
@@ -130,8 +131,13 @@ def _comment(text: str | None, *, bullet: str = "") -> list[str]:
 def scalar(value: Any) -> str:
     """One value as YAML on one line, quoted where it would be read as something else, within brackets too."""
     quoted = isinstance(value, str) and (not value.isprintable() or value != value.strip())
-    text: str = yaml.safe_dump(
-        [value], allow_unicode=True, width=10**9, default_flow_style=True, default_style='"' if quoted else None
+    text: str = yaml.dump(
+        [value],
+        Dumper=CoreDumper,
+        allow_unicode=True,
+        width=10**9,
+        default_flow_style=True,
+        default_style='"' if quoted else None,
     )
     return text.strip()[1:-1]
 

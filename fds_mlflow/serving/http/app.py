@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import logging
 import secrets
 import time
@@ -19,8 +20,10 @@ from typing import Any, Protocol, TypeVar, cast
 import msgspec
 from msgspec.structs import replace
 
+from fds_mlflow.core.text.checks import once
 from fds_mlflow.errors import DataError
-from fds_mlflow.outcomes.records import case_rows, identity
+from fds_mlflow.outcomes.records import case_rows, identity, require_past
+from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.scoring.requests.formats import Formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import LONGEST_KEY, RequestNames
@@ -277,7 +280,7 @@ class App(Endpoints):
         sent = await body(said, receive, self.settings)
         try:
             labels = _checked(sent) if len(sent) <= _SHORT else await self._elsewhere(_checked, sent)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise RefusedError(400, f"the labels do not fit: {error}", "send a list as /openapi.json shows") from None
         except DataError as error:
             raise RefusedError(400, error.what, error.fix) from None
@@ -339,7 +342,11 @@ def _read(read: Callable[[bytes], _Given], sent: bytes) -> _Given:
 def _checked(sent: bytes) -> list[Label]:
     """Labels that the store will take."""
     labels = _labels(sent)
-    case_rows([case_of(label) for label in labels])
+    json.loads(sent, object_pairs_hook=once)
+    cases, now = [case_of(label) for label in labels], SystemClock().now()
+    case_rows(cases)
+    for case in cases:
+        require_past(case, now)
     return labels
 
 

@@ -23,7 +23,7 @@ from fds_mlflow.rollouts.plan.template import TEMPLATE
 def test_the_template_is_the_default_plan() -> None:
     """What the template shows as defaults are the defaults."""
     assert parse_plan(TEMPLATE) == Plan()
-    assert parse_plan("") == Plan()
+    assert parse_plan("{}") == Plan()
 
 
 def test_every_key_of_the_template_can_be_used_by_deleting_its_mark() -> None:
@@ -52,6 +52,18 @@ def test_every_key_of_the_template_can_be_used_by_deleting_its_mark() -> None:
         ("stepz: [10]", "unknown keys: stepz"),
         ("guardrails:\n  error_rate:", "not a mapping"),
         ("? [a, b]\n: 1", "not? YAML"),
+        ("", "is empty"),
+        ("# steps: [10]\n", "is empty"),
+        ("---\n...\n", "is empty"),
+        ("steps: [1:30, 100]", "'1:30' is not a percentage"),
+        ("steps: [1_0, 100]", "'1_0' is not a percentage"),
+        ("steps: [.nan, 100]", "not a percentage"),
+        ("guardrails:\n  error_rate: {margin: .inf}", "margin is inf"),
+        ("guardrails:\n  error_rate: {margin: 1, required: no}", "required is 'no'"),
+        ("min_outcomes: " + "9" * 5_001, "line 1 has a number of 5,001 digits"),
+        ("min_outcomes: 0x" + "f" * 5_001, "line 1 has a number of 5,003 digits"),
+        ("bake_time: 2026-02-30", "'2026-02-30', not a duration"),
+        ("bake_time: 200000w", "not a duration"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(text: str, says: str, tmp_path: Path) -> None:

@@ -554,10 +554,16 @@ async def test_labels_are_on_disk_when_they_are_accepted(served: Served):
         ({**good, "status": "certain"}, "certain"),
         ({**good, "known_at": "2026-03-09"}, "known_at"),
         ({**good, "colour": "red"}, "colour"),
+        ({**good, "known_at": "2999-03-09T12:00:00+00:00"}, "more than a day after now"),
+        ({**good, "resolved_at": "2999-03-09T12:00:00+00:00"}, "resolved_at is 2999"),
     ):
         refused = await served.post("/labels", [good, wrong])
         assert refused.status_code == 400
         assert word in refused.json()["message"]
+    twice = json.dumps([good]).replace('"status":', '"status": "genuine", "status":').encode()
+    refused = await served.client.post("/labels", content=twice, headers={"content-type": "application/json"})
+    assert refused.status_code == 400
+    assert "status twice" in refused.json()["message"]
     (label,) = served.outcomes()
     assert isinstance(label, Label)
     assert (label.transaction_id, label.status, label.loss_amount) == ("TX1", "confirmed", 80)
