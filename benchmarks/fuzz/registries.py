@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import base64
+import copy
+import itertools
 import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from click.testing import CliRunner
+
+from benchmarks.fuzz.target import Target
+from fds_mlflow.cli.history import doctor, history
+from fds_mlflow.cli.options import Settings
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Kind
+from fds_mlflow.errors import OutcomeUnknownError, RefusedError
+from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry import alias_names, grammar, records, tags
 from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.memory import MemoryStore
+from tests.conftest import FakeClock
+from tests.support.registry_model import MODEL, World
 
 NASTY: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 7, 2**31, 2**31 - 1, 10**15, 10**30, 10**4_000, 1e308, 0.5, float("nan"), float("inf")),
@@ -118,7 +131,7 @@ def _forge_pack(random: Random, store: MemoryStore, model: str) -> None:
 
 def _forge_intents(random: Random, store: MemoryStore, model: str) -> None:
     events = _events(store, model)
-    for _ in range(random.choice([1, 1, 2, 3, 200])):
+    for _ in range(random.choice([1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 5, 5, 8, 200])):
         event = dict(random.choice(events)) if events else None
         if event is not None:
             del event["sequence"], event["operation"]
@@ -193,4 +206,111 @@ def _odd_name(random: Random, store: MemoryStore, model: str) -> None:
 _ACTS: tuple[Act, ...] = (
     *(_overwrite, _forge_event, _forge_event, _forge_pack, _forge_intents, _forge_intents),
     *(_name_aliases, _spoil_version, _spoil_version, _odd_name),
+)
+
+
+def _seed(random: Random) -> int:
+    return random.randrange(2**32)
+
+
+def _world() -> World:
+    """Former champions 1 and 2, champion 4, canary 3 at 10 %."""
+    world = World()
+    for version in (1, 2, 4):
+        world.do(Kind.PROMOTE, version)
+    world.do(Kind.START, 3)
+    return world
+
+
+def spoiled(world: World, seed: int) -> World:
+    """The same world with its tags spoiled."""
+    store = MemoryStore()
+    store.models = copy.deepcopy(world.store.models)
+    spoil(Random(seed), store, MODEL)
+    return World(clock=FakeClock(), store=store, numbers=itertools.count(1_000))
+
+
+def _read(_: Path) -> Callable[[int], None]:
+    """What reads tags, whoever asks: what counts can be written again, within the bounds of a tag."""
+    world = _world()
+
+    def take(seed: int) -> None:
+        there = spoiled(world, seed).store.models[MODEL]
+        found = read_history(there.tags)
+        made = dict(tags.event_tag(event) for event in found.events)
+        plans = {name: value for name, value in there.tags.items() if name not in found.damaged}
+        assert set(read_history(plans | made).events) == set(found.events)
+        for version in there.versions.values():
+            rollout = tags.decode_rollout(version.tags.get(tags.ROLLOUT))
+            assert rollout is None or tags.decode_rollout(tags.encode_rollout(rollout)) == rollout
+
+    return take
+
+
+def _shown(_: Path) -> Callable[[int], str]:
+    """The verbs that show what there is."""
+    world = _world()
+
+    def take(seed: int) -> str:
+        there = spoiled(world, seed)
+
+        class Here(Settings):
+            def model(self, name: str) -> ManagedModel:
+                return ManagedModel(name, store=there.store, clock=there.clock, actor="ann", outcomes="sqlite://")
+
+        printed = ""
+        for verb in (history, doctor):
+            here = Here(None, None, None, None)
+            printed += CliRunner().invoke(verb, [MODEL], obj=here, catch_exceptions=False).output
+        named = there.history.damaged
+        assert not named or "cannot be parsed" in printed or "aliases" in printed
+        return printed
+
+    return take
+
+
+def _moved(_: Path) -> Callable[[int], None]:
+    """An emergency: what `tests/registry/test_hostile.py` says of it."""
+    world = _world()
+    return lambda seed: assert_moves(spoiled(world, seed))
+
+
+def assert_moves(world: World) -> None:
+    """An emergency moves its alias after a bounded number of calls, at once or after one lifetime of an intent that
+    claims a take-over, to a version that a settled operation had promoted.
+    """
+    store = world.watched()
+    process = world.process(store)
+    process.longest_pause = 60.0  # time is the world's own: looking more often would only take longer
+    before = process.look(MODEL)
+    claims = [process._lifetime_of(intent) for intent in before.history.intents if intent.take_over]
+    began, calls = world.clock.seconds, store.calls
+    moved: list[tuple[int, float, int]] = []
+
+    def on_moved(version: int) -> None:
+        moved.append((version, world.clock.seconds - began, store.calls - calls))
+
+    request = world.request(Kind.EMERGENCY)
+    try:
+        process.run(MODEL, request, actor="ann", reason="now", take_over=True, on_moved=on_moved)
+    except RefusedError:
+        assert before.state.emergency_target is None or before.champion_alias != before.state.champion
+        return
+    except OutcomeUnknownError:
+        assert moved
+    version, seconds, asked = moved[0]
+    assert seconds <= (max(claims) + process.longest_pause + 5.0 if claims else 5.0)
+    assert asked <= CALLS + 10 * seconds
+    events = [event for event in before.history.events if event.outcome is Ending.DONE]
+    promoted = {event.to_version for event in events if event.kind in MOVES_CHAMPION}
+    assert version in promoted | {before.champion_alias}
+
+
+CALLS = 24
+"""Calls of the registry until an emergency has moved its alias, an out-of-band change recorded first included."""
+
+TARGETS = (
+    Target("registry tags", 40_000, _seed, _read, quick=150),
+    Target("registry shown", 4_000, _seed, _shown, quick=20),
+    Target("registry emergency", 6_000, _seed, _moved, quick=20),
 )

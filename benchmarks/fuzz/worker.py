@@ -17,7 +17,9 @@ from pathlib import Path
 
 from benchmarks.fuzz.target import MIB, SECONDS, Failure, Target, made, peak_mib, why
 
-MODULES = tuple(f"benchmarks.fuzz.{name}" for name in ("values", "declarations", "files", "command_line", "scoring"))
+MODULES = tuple(
+    f"benchmarks.fuzz.{name}" for name in ("values", "declarations", "files", "command_line", "scoring", "registries")
+)
 """Where the targets are."""
 
 _SHOWN = 600

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fuzz.registries import spoil
-from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Kind
+from benchmarks.fuzz.registries import assert_moves, spoil
+from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.errors import ConfigError, OutcomeUnknownError, RefusedError
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry import alias_names, grammar, records, tags
 from fds_mlflow.registry.history import pack, read_history
@@ -25,9 +25,6 @@ from fds_mlflow.registry.store import DeleteModelTag, SetModelTag, SetVersionTag
 from fds_mlflow.registry.transaction import AT_ONCE
 from tests.support.effort import at_most
 from tests.support.registry_model import MODEL, World
-
-CALLS = 24
-"""Calls of the registry until an emergency has moved its alias, an out-of-band change recorded first included."""
 
 
 def _world(*, rollout: bool) -> World:
@@ -48,30 +45,7 @@ def test_an_emergency_moves_in_its_usual_time(seed: int, rollout: bool) -> None:
     """
     world = _world(rollout=rollout)
     spoil(Random(seed), world.store, MODEL)
-    store = world.watched()
-    process = world.process(store)
-    process.longest_pause = 60.0  # time is the test's own: looking more often would only take longer
-    before = process.look(MODEL)
-    claims = [process._lifetime_of(i) for i in before.history.intents if i.take_over]
-    began, calls = world.clock.seconds, store.calls
-    moved: list[tuple[int, float, int]] = []
-
-    def on_moved(version: int) -> None:
-        moved.append((version, world.clock.seconds - began, store.calls - calls))
-
-    try:
-        process.run(MODEL, world.request(Kind.EMERGENCY), actor="ann", reason="now", take_over=True, on_moved=on_moved)
-    except RefusedError:
-        assert before.state.emergency_target is None or before.champion_alias != before.state.champion
-        return
-    except OutcomeUnknownError:
-        assert moved
-    version, seconds, asked = moved[0]
-    waits = max(claims, default=0.0)
-    assert seconds <= waits + process.longest_pause + 5.0 if claims else seconds <= 5.0
-    assert asked <= CALLS + 10 * seconds
-    promoted = {e.to_version for e in before.history.events if e.outcome is Ending.DONE and e.kind in MOVES_CHAMPION}
-    assert version in promoted | {before.champion_alias}
+    assert_moves(world)
 
 
 @pytest.mark.slow
