@@ -13,7 +13,7 @@ from fds_mlflow.core.text.checks import RepeatedError, once
 from fds_mlflow.errors import ConfigError
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
-_NUMBER = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d[\d_]*+)?+\.?\d*+([eE][+-]?\d++)?+")
 
 
 def from_pairs(pairs: Iterable[str]) -> dict[str, object]:

@@ -78,6 +78,13 @@ def test_a_slip_is_refused_with_the_name(pairs: list[str], words: str) -> None:
         from_pairs(pairs)
 
 
+@pytest.mark.timeout(30)
+def test_a_long_text_is_read_in_one_pass() -> None:
+    """What is nearly a number is no longer looked at again from each of its signs."""
+    text = f"1_{'9' * 2**18}x"
+    assert from_pairs([f"p={text}"]) == {"p": text}
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     """In Python a parameter may come from an array."""
     assert type(plain_value("n", np.int64(5))) is int
