@@ -96,7 +96,7 @@ def _overwrite(random: Random, store: MemoryStore, model: str) -> None:
         return
     try:
         values = json.loads(there[name])
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     there[name] = _written(random, _mutated(random, values))
 
