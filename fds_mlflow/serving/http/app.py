@@ -129,8 +129,8 @@ class App(Endpoints):
     # --- scores --------------------------------------------------------------------------------------------
 
     async def _score(self, said: Head, receive: Receive) -> bytes:
-        require_json(said)
         sent = await body(said, receive, self.settings)
+        require_json(said)
         state, formats = self._serving()
         began = time.perf_counter()
         if state.inline and len(sent) <= _SHORT:
@@ -270,7 +270,6 @@ class App(Endpoints):
 
     async def _label(self, said: Head, receive: Receive) -> bytes:
         """Take labels in; they are on disk when this answers, and in the store soon after."""
-        require_json(said)
         if not self.settings.access.labels:
             raise RefusedError(
                 403,
@@ -278,6 +277,7 @@ class App(Endpoints):
                 "start the server with --token (FDS_SERVE_TOKEN), or on 127.0.0.1",
             )
         sent = await body(said, receive, self.settings)
+        require_json(said)
         try:
             labels = _checked(sent) if len(sent) <= _SHORT else await self._elsewhere(_checked, sent)
         except (msgspec.DecodeError, ValueError) as error:

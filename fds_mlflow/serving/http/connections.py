@@ -51,12 +51,12 @@ class Limits:
     head_seconds: float = 10.0
     idle_seconds: float = 75.0
 
-    def too_large(self, target: bytes, fields: int) -> RefusedError:
+    def too_large(self, target: bytes = b"", fields: int = 0) -> RefusedError:
         """What is wrong with a head that is too large.
 
         Args:
-            target: Of it, as much as there is.
-            fields: How many headers there are.
+            target: Of a head that is there.
+            fields: How many headers it has.
         """
         if len(target) > self.target_bytes:
             return RefusedError(414, f"the address has more than {self.target_bytes:,} bytes", "send a shorter one")

@@ -99,7 +99,7 @@ class ScoreProtocol(HttpToolsProtocol):
         if self._held is not None:
             self._go_usual_way()
         if self._stalled > self._limits.head_bytes:
-            self._refuse(self._limits.too_large(self.url, len(self.headers)))
+            self._refuse(self._limits.too_large())
 
     def _declined(self) -> bytes:
         """The head of a request that offers another protocol, without the offer, for a parser that has seen none."""

@@ -102,12 +102,10 @@ class Batch(Line):
     def __init__(self, seconds: float = 0.5) -> None:
         super().__init__(seconds)
         self._waiting: deque[Callable[[], object]] = deque()
-        self._since = 0.0  # when it was last gone on with, or began
 
     def add(self, work: Callable[[], object]) -> None:
         """Have it done after all that has arrived by now has been read."""
         if not self._waiting:
-            self._since = time.perf_counter()
             asyncio.get_running_loop().call_soon(self._some)
         self._waiting.append(work)
         self.inside += 1
@@ -122,10 +120,8 @@ class Batch(Line):
         began, before = time.perf_counter(), self.inside
         while self._waiting and time.perf_counter() - began < _SLICE_SECONDS:
             self._next()
-        now = time.perf_counter()
         if done := before - self.inside:
-            self._took((now - self._since) / done)
-        self._since = now
+            self._took((time.perf_counter() - began) / done)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._some)
 
