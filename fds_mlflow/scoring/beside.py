@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.scoring.code import FLAVOR
 from fds_mlflow.scoring.compiled import CompiledModel
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FLAVOR = "fds_mlflow"
 _FOLDER = "compiled"
 
 

@@ -11,8 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fds_mlflow.runtime.yaml_file import read_yaml
-from fds_mlflow.scoring.beside import FLAVOR
-from fds_mlflow.scoring.wrapped import MODEL
+
+FLAVOR = "fds_mlflow"
+"""Our own flavor: a compiled scorer beside the model."""
+WRAPPED = "model"
+"""Folder of the other model in one that wraps it."""
 
 _CLASS = re.compile(r"(?:sklearn|scipy|lightgbm|xgboost|catboost|numpy\.random)(?:\.\w+)*\._?[A-Z]\w*")
 _TYPES = frozenset({"numpy.dtype", "numpy.ndarray", "collections.OrderedDict", "collections.defaultdict"})
@@ -65,7 +68,7 @@ def _code_in(folder: Path) -> str | None:  # noqa: PLR0911 - one reason after th
     if outside := [path for flavor in flavors.values() for path in map(flavor.get, _PATHS) if not _inside(path)]:
         return f"it reads {outside[0]!r}, which is not in its folder"
     if loader == "fds_mlflow.scoring.wrapped":
-        return _code_in(folder / main["data"] / MODEL)
+        return _code_in(folder / main["data"] / WRAPPED)
     data = main.get("data")
     if data is not None and ("/" in data or not (folder / data).is_file()):
         return f"it is loaded by what {data!r} holds"  # which may have an MLmodel file of its own

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.scoring import beside
+from fds_mlflow.scoring.code import WRAPPED as MODEL
 from fds_mlflow.scoring.output import Output, Scores
 
-MODEL, OUTPUT = "model", "output.json"
+OUTPUT = "output.json"
 
 
 class Wrapped(Scores):
