@@ -74,7 +74,18 @@ def redacted(text: str) -> str:
     if "=" in shown:
         shown = _NAMED.sub(rf"\1{_HIDDEN}", shown)
     shown = _HEADER.sub(rf"\1 {_HIDDEN}", shown)
-    return shown if _values is None else _values.sub(_HIDDEN, shown)
+    return _by_value(shown) if _known else shown
+
+
+def _by_value(text: str) -> str:
+    """A text without the values that are known to be secrets."""
+    global _values  # noqa: PLW0603
+    values = _values
+    if values is None:  # they have changed; a pattern of so many takes milliseconds to make
+        with _knowing:
+            longest = sorted(_known, key=len, reverse=True)
+            _values = values = re.compile("|".join(map(re.escape, longest)))
+    return values.sub(_HIDDEN, text)
 
 
 def _parameter(found: re.Match[str]) -> str:
@@ -100,11 +111,12 @@ def remember(*secrets: str | None) -> None:
     with _knowing:
         for secret in taken:
             for form in {secret, unquote(secret), unquote_plus(secret), quote(secret, safe=""), quote_plus(secret)}:
-                _known[form] = None
-                _known.move_to_end(form)
+                if len(form) >= _SHORTEST:
+                    _known[form] = None
+                    _known.move_to_end(form)
         while len(_known) > _MOST:
             _known.popitem(last=False)
-        _values = re.compile("|".join(map(re.escape, sorted(_known, key=len, reverse=True))))
+        _values = None
 
 
 def remember_address(address: str | None) -> None:

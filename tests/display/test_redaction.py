@@ -97,6 +97,12 @@ def test_a_password_that_is_a_name_hides_no_names(address: str) -> None:
     assert f"{name}:***@" in redacted(address)
 
 
+def test_a_secret_in_disguise_hides_no_short_word() -> None:
+    """What is short once it is decoded is hidden as it was written, and no word of a text is for its sake."""
+    redaction.remember("%41%42")
+    assert redacted("AB is not %41%42") == "AB is not ***"
+
+
 def test_the_latest_secrets_are_known() -> None:
     """A server whose tokens are renewed for years remembers a bounded number of them, the newest."""
     for number in range(1_000):

@@ -66,6 +66,7 @@ def test_a_folder_of_an_earlier_release(tmp_path: Path) -> None:
     assert open_to_others(made) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", ["sqlite:///{}/o.db", "sqlite:///file:{}/o.db?uri=true", "sqlite+aiosqlite:///{}/o.db"]
 )

@@ -101,6 +101,7 @@ def printed(*shown: object, colours: bool = True) -> str:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_a_terminal_gets_nothing_raw(text: str) -> None:
     """Tables, the live view and messages show names, reasons and descriptions without obeying them."""
@@ -156,6 +157,7 @@ def story(text: str) -> RolloutSummary:
     return build(f"{MODEL}{text}", history(text), {}, said, NOON, versions=facts)
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_the_report_gets_nothing_raw(text: str) -> None:
     """The page shows what people wrote, and neither HTML, control characters nor overrides come from it."""
