@@ -85,7 +85,7 @@ class Line:
         Raises:
             RefusedError: It has waited for twice as long as it may.
         """
-        if time.monotonic() - asked > 2 * self._seconds:
+        if self.inside >= self._at_once and time.monotonic() - asked > 2 * self._seconds:
             raise too_busy()
 
     def _took(self, seconds: float) -> None:
