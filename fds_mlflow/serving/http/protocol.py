@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Flow
 from fds_mlflow.serving.http.models import Models
-from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of
+from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of, unreadable
 from fds_mlflow.serving.http.waiting import too_busy, too_many
 
 
@@ -93,7 +93,7 @@ class ScoreProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 parts += [memoryview(part)[offer.args[0] :], self._declined()]
             except httptools.HttpParserError as error:
-                self._refuse(_refusal(error))
+                self._refuse(unreadable(error))
                 return
         self._hand_on()
         if self._held is not None:
@@ -339,11 +339,7 @@ class ScoreProtocol(HttpToolsProtocol):
         self._count(refusal)
         headers = [*headers_of(refusal.status, refusal.body), (b"connection", b"close")]
         self.transport.write(_written(refusal.status, headers, refusal.body))
-        if refusal.status in (
-            414,
-            431,
-            503,
-        ):  # a client that is still sending would not see it if it were closed at once
+        if refusal.status in _WHILE_SENDING:
             self.transport.write_eof()
         else:
             self.transport.close()
@@ -399,12 +395,6 @@ def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -
     return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
 
 
-def _refusal(error: httptools.HttpParserError) -> RefusedError:
-    """What is answered where the parser stops."""
-    if isinstance(error.__context__, RefusedError):
-        return error.__context__
-    return RefusedError(400, f"the request is not valid HTTP: {error.__context__ or error}", "send HTTP/1.1")
-
-
 _TOO_BUSY = _written(503, headers_of(503, too_busy().body), too_busy().body)
 """Written thousands of times a second."""
+_WHILE_SENDING = frozenset({414, 431, 503})  # a client that is still sending would not see it if it were closed at once

@@ -191,6 +191,13 @@ def _check_charset(content_type: bytes) -> None:
         raise RefusedError(415, f"the body is declared to be in {charset!r}", "send UTF-8")
 
 
+def unreadable(error: Exception) -> RefusedError:
+    """What is answered where the parser of HTTP stops."""
+    if isinstance(error.__context__, RefusedError):
+        return error.__context__
+    return RefusedError(400, f"the request is not valid HTTP: {error.__context__ or error}", "send HTTP/1.1")
+
+
 def _text(name: bytes, value: bytes) -> str:
     """A header's text: UTF-8 as in a body, so that a key is the same key in both; Latin-1 where it is none.
 
