@@ -21,13 +21,15 @@ class _PerModel(click.ParamType):  # type: ignore[type-arg] # click's newer rele
         names = "|".join(re.escape(model) for model in sorted(models, key=len, reverse=True))
         parts = re.split(f",(?=(?:{names})=)", value) if isinstance(value, str) else [value]
         own: dict[str, Any] = {}
+        seen: set[str] = set()
         for part in parts:
             named = re.match(f"({names})=", part) if isinstance(part, str) else None
             rest = part[named.end() :] if named is not None else part
             if len(models) > 1 and isinstance(rest, str) and re.search(",.*=" if named is not None else "=", rest):
                 self.fail(f"{rest!r} names none of the models: {', '.join(models)}", param, ctx)
-            if named is not None and named[1] in own:
+            if named is not None and named[1] in seen:
                 self.fail(f"{named[1]!r} has two values", param, ctx)
+            seen.update(() if named is None else (named[1],))
             said = super().convert(rest, param, ctx)
             own |= dict.fromkeys(models, said) if named is None else {named[1]: said}
         default = None if param is None else param.default

@@ -27,8 +27,8 @@ PACKAGE = Path(fds_mlflow.__file__).parent
 FOREIGN = {"--experiment-id"}
 """Options of MLflow's own command line."""
 
-WORDS = {"MODEL": "fraud", "VERSION": "1", "WHY": "because", "NUMBER": "1"}
-"""What the capital words in a fix stand for."""
+WORDS = {"MODEL": "fraud", "VERSION": "1", "WHY": "because", "NUMBER": "1", "X": "1"}
+"""What the capital words in a fix stand for, and what a value in it is replaced by."""
 
 
 @cache

@@ -285,8 +285,8 @@ def test_the_order_of_guardrails_means_nothing() -> None:
 
 
 def test_a_plan_too_long_for_the_registry_is_refused() -> None:
-    """A thousand steps do not fit beside every event; the message says how long it is."""
-    with pytest.raises(ConfigError, match=r"characters, more than the 1,600") as error:
+    """A thousand steps do not fit into one tag; the message says how long it is."""
+    with pytest.raises(ConfigError, match=r"characters, more than the 3,000") as error:
         Plan([n / 100 for n in range(1, 1_001)])
     assert "fewer steps" in error.value.fix
 
