@@ -50,6 +50,7 @@ def _door(_: Path) -> Callable[[tuple[str, str]], None]:
     from fds_mlflow.notifications.notifier import _parts
     from fds_mlflow.notifications.webhook import Webhook
     from fds_mlflow.outcomes import database
+    from fds_mlflow.runtime import databases
     from fds_mlflow.scoring.output import Output
     from fds_mlflow.training.parameters import entries, from_pairs
     from fds_mlflow.workflows.source import _rows
@@ -79,7 +80,7 @@ def _door(_: Path) -> Callable[[tuple[str, str]], None]:
         from sqlalchemy import exc
 
         parsed = database.parse(text)
-        database.shown(parsed)
+        databases.shown(parsed)
         if database.in_memory(parsed) or parsed.get_backend_name() == "sqlite":
             return
         try:

@@ -114,7 +114,7 @@ class Exclusion:
         recorded = None if rollout is None else history.rollout(rollout.id)
         edited = None
         if rollout is not None and recorded is not None:
-            told = replace(rollout, plan=recorded.plan, is_watch=recorded.is_watch, plan_digest=recorded.plan_digest)
+            told = replace(rollout, plan=recorded.plan, is_watch=recorded.is_watch, plan_written=recorded.plan_written)
             rollout, edited = told, rollout if rollout != told else None
         self._observe(model, history)
         return View(

@@ -12,7 +12,7 @@ from typing import Any
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.lifecycle.decision import ended
 from fds_mlflow.core.lifecycle.events import Basis, Ending, Event, Kind, Renaming, Rollout, RolloutStatus
-from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.registry import alias_names, grammar
 from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON
@@ -22,6 +22,8 @@ HOLD_PLANS = frozenset({Kind.START, Kind.ADOPT})
 
 MAX_FILES = 200
 """Bytes that name a version's files and its registration."""
+MAX_PLAN = MAX_ENCODED + 200
+"""Characters of a plan as JSON, with what older releases wrote besides."""
 MAX_STEP = 1_000_000
 """Highest index of a step: a person can go back and forth as often as they like."""
 
@@ -128,7 +130,7 @@ def import_line(values: Mapping[str, Any]) -> Event:
 
 def rollout_values(rollout: Rollout, *, with_plan: bool = True, exported: bool = False) -> dict[str, Any]:
     """A rollout as plain values; the weight is in basis points."""
-    plan = {"plan": rollout.plan_values()} if with_plan else {"plan_digest": digest_of(rollout)}
+    plan = {"plan": _plan_values(rollout)} if with_plan else {"plan_digest": digest_of(rollout)}
     values = {
         "id": rollout.id,
         "champion": rollout.champion,
@@ -147,7 +149,7 @@ def rollout_values(rollout: Rollout, *, with_plan: bool = True, exported: bool =
 def decode_rollout_values(values: Mapping[str, Any], plans: Plans) -> Rollout:
     """Read what `rollout_values` wrote; raises one of `UNREADABLE` where it breaks a bound, or its plan is unknown."""
     written = _written(values["plan"]) if "plan" in values else plans[values["plan_digest"]]
-    plan, is_watch, digest = _plan(written)
+    plan, is_watch = _plan(written)
     return Rollout(
         id=grammar.text(values["id"], grammar.MAX_ID),
         champion=grammar.version(values["champion"]),
@@ -159,7 +161,7 @@ def decode_rollout_values(values: Mapping[str, Any], plans: Plans) -> Rollout:
         status=RolloutStatus(values["status"]),
         spelling=Spelling(values.get("spelling", Spelling.BY_COLUMN)),
         is_watch=is_watch,
-        plan_digest=digest,
+        plan_written=written,
         later=grammar.later(values, _ROLLOUT),
     )
 
@@ -178,7 +180,13 @@ def digest_of(rollout: Rollout) -> str:
 
     SHA-256 of the plan's compact JSON with sorted keys, the first 128 bits in hexadecimal digits.
     """
-    return rollout.plan_digest or digest_of_plan(_written(rollout.plan_values()))
+    return digest_of_plan(rollout.plan_written or _written(rollout.plan_values()))
+
+
+def _plan_values(rollout: Rollout) -> dict[str, Any]:
+    """The plan as its start wrote it, whichever release that was: other events name it by the digest of that."""
+    values: dict[str, Any] = json.loads(rollout.plan_written) if rollout.plan_written else rollout.plan_values()
+    return values
 
 
 def _later(written: str, *, exported: bool) -> dict[str, Any]:
@@ -203,26 +211,28 @@ def isoformat(time: datetime) -> str:
 
 
 def _written(plan: Any) -> str:
-    return json.dumps(plan, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return json.dumps(plan, ensure_ascii=False, separators=(",", ":"))
 
 
 @lru_cache(maxsize=256)
 def digest_of_plan(written: str) -> str:
     """What names a plan: see `digest_of`."""
-    return hashlib.sha256(written.encode()).hexdigest()[:32]
+    ordered = json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(ordered.encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=256)
-def _plan(written: str) -> tuple[Plan, bool, str]:
-    """A plan from its JSON, whether it is a watch's, and its digest: most events of a rollout share one."""
+def _plan(written: str) -> tuple[Plan, bool]:
+    """A plan from its JSON, and whether it is a watch's: most events of a rollout share one."""
+    if len(written) > MAX_PLAN:
+        raise ValueError(f"the plan has {len(written):,} characters, more than {MAX_PLAN:,}")
     values = json.loads(written)
     if not isinstance(values, dict):
         raise TypeError(f"{written:.100} is no plan")
     is_watch = values.pop("control", False)  # no key of a plan: see `Rollout.plan_values`
     if not isinstance(is_watch, bool):
         raise TypeError(f"control is {is_watch!r:.100}")
-    plan = Plan.from_dict({key: values[key] for key in values if key not in _GONE})
-    return plan, is_watch, digest_of_plan(written)
+    return Plan.from_dict({key: values[key] for key in values if key not in _GONE}), is_watch
 
 
 def _basis(values: Mapping[str, Any]) -> Basis:

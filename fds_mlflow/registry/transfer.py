@@ -14,7 +14,7 @@ from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.grammar import UNREADABLE
 from fds_mlflow.registry.history import pack
-from fds_mlflow.registry.records import export_line, import_line
+from fds_mlflow.registry.records import digest_of, export_line, import_line
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetModelTag, SetStage, SetVersionTag, VersionView, Write
 from fds_mlflow.registry.view import View
 
@@ -60,7 +60,7 @@ def _once_told(event: Event, plans: set[tuple[str, str]]) -> Event:
     """An event without the plan that one before it holds: an export repeats it."""
     if event.rollout is None:
         return event
-    plan = (event.rollout.id, event.rollout.plan_digest)
+    plan = (event.rollout.id, digest_of(event.rollout))
     told = plan in plans
     plans.add(plan)
     return replace(event, holds_plan=not told)

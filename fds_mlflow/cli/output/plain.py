@@ -47,7 +47,7 @@ def _fields(value: Any) -> dict[str, Any]:
             fields.update(dict.fromkeys(_TRUTHS))
     elif isinstance(value, Rollout):
         fields["plan"] = value.plan_values()
-        _without(fields, "is_watch", "plan_digest")  # they are about the plan, which stands there
+        _without(fields, "is_watch", "plan_written")  # they are about the plan, which stands there
     elif isinstance(value, Event):
         fields["decision"] = plain(ended(value))
         _without(fields, "holds_plan")

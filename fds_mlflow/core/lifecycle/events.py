@@ -114,7 +114,7 @@ class Rollout:
         spelling: How keys are written, from its start to its end.
         is_watch: It watches a new champion: the canary is the former champion, as a control, and the champion is
             judged.
-        plan_digest: What names the plan in the history, where it was read from one; "" for a new one.
+        plan_written: The plan as the history has it, as JSON, where it was read from one; "" for a new one.
         later: Fields that a later release has written, as JSON; "" where there are none.
     """
 
@@ -128,7 +128,7 @@ class Rollout:
     status: RolloutStatus = RolloutStatus.ACTIVE
     spelling: Spelling = Spelling.BY_COLUMN
     is_watch: bool = False
-    plan_digest: str = field(default="", compare=False, repr=False)
+    plan_written: str = field(default="", compare=False, repr=False)
     later: str = field(default="", repr=False)
 
     @property
