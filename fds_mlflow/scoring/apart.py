@@ -104,6 +104,8 @@ class Apart:
         assert self._process.stdout is not None
         with self._lock:
             try:
+                if self._process.stdin.closed:
+                    raise EOFError
                 messages.send(self._process.stdin.fileno(), question)
                 told = messages.receive(self._process.stdout.fileno(), SECONDS)
             except TimeoutError:

@@ -244,7 +244,7 @@ def test_the_server_says_who_is_signed_in(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
     with _answering(404, "nothing here", special) as (url, _):
-        assert ServerStore(url).identified() == expected
+        assert ServerStore(url).signed_in() == expected
 
 
 def test_whose_credentials_are_sent_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_whose_credentials_are_sent_is_recorded(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "guessed")
     with _answering(404, "nothing here", _users) as (url, _):
         assert ServerStore(url).user == "bob"
-        assert ServerStore(url).identified() == "bob"
+        assert ServerStore(url).signed_in() == "bob"
 
 
 def test_who_is_there_is_asked_once_and_never_fatal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_who_is_there_is_asked_once_and_never_fatal(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
     with _answering(404, "nothing here", _users) as (url, sent):
         store = ServerStore(url)
-        assert [store.identified(), store.identified()] == ["bob", "bob"]
+        assert [store.signed_in(), store.signed_in()] == ["bob", "bob"]
         assert len(sent) == 1
         away = ServerStore(url)
-    assert away.identified() is None
+    assert away.signed_in() is None
