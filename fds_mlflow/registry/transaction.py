@@ -104,18 +104,10 @@ class Transactions(Settlement):
 
         def attempt() -> Result | None:
             view = self.look(model)
-            if view.unnamed is not None and not take_over:
-                raise view.unnamed
-            living = self._living(model, view.history)
-            rival = next((intent for intent in living if intent.take_over), None)
-            past = take_over and rival is None and bool(view.history.intents)
-            if living and not past:
-                raise BusyError(rival or living[0])
+            past = self._goes_past(model, view, take_over=take_over)
             if not past and self._housekeep(model, view, actor, urgent=take_over):
                 return None
-            state = _without(gone, writes.as_live(view) if past else view.state)
-            if past:  # what is still in flight, or only claims to be, makes nobody a former champion
-                state = replace(state, former=tuple(v for v in state.former if v in view.state.champions))
+            state = _known(view, gone, past=past)
             target = decide(state, request)
             require_reason(state, request, reason)
             if isinstance(target, Already):
@@ -127,8 +119,7 @@ class Transactions(Settlement):
             except NotFoundError:
                 if request.kind is not Kind.EMERGENCY or target.version in gone:
                     raise
-                there = {version.version for version in self._patiently(lambda: self.store.versions(model))}
-                gone.update({target.version, *(version for version in state.former if version not in there)})
+                gone.update({target.version}, self._missing(model, state.former))
                 return None
             self._pack_soon(model, view, actor)
             return Result(done, said(done)) if done.outcome is Ending.DONE else None  # a take-over that was overtaken
@@ -196,6 +187,26 @@ class Transactions(Settlement):
         """Pack where one event more than a view has may be too many."""
         if len(view.history.loose) >= tags.LOOSE or packing.due(view.history):
             self.pack(model, actor=actor)
+
+    def _goes_past(self, model: str, view: View, *, take_over: bool) -> bool:
+        """Whether a request goes past the operations in flight, as an emergency does.
+
+        Raises:
+            BusyError: It has to wait for one.
+            ConfigError: What the aliases are called is not known, and it is no emergency.
+        """
+        if view.unnamed is not None and not take_over:
+            raise view.unnamed
+        living = self._living(model, view.history)
+        rival = next((intent for intent in living if intent.take_over), None)
+        past = take_over and rival is None and bool(view.history.intents)
+        if living and not past:
+            raise BusyError(rival or living[0])
+        return past
+
+    def _missing(self, model: str, versions: Collection[int]) -> set[int]:
+        """Which of the versions are not there any more."""
+        return set(versions) - {version.version for version in self._patiently(lambda: self.store.versions(model))}
 
     # --- a request, and a take-over ------------------------------------------------------------------------
 
@@ -319,9 +330,17 @@ class Transactions(Settlement):
         return None
 
 
-def _without(gone: Collection[int | None], state: State) -> State:
-    """A state whose former champions are those that are still there."""
-    return replace(state, former=tuple(v for v in state.former if v not in gone)) if gone else state
+def _known(view: View, gone: Collection[int | None], *, past: bool) -> State:
+    """The state by which a request is decided.
+
+    Args:
+        view: The model as it is.
+        gone: Former champions that are not there any more.
+        past: It goes past operations in flight: what is one, or only claims to be, makes nobody a former champion.
+    """
+    state = writes.as_live(view) if past else view.state
+    former = (v for v in state.former if v not in gone and (not past or v in view.state.champions))
+    return replace(state, former=tuple(former))
 
 
 def said(event: Event) -> str:

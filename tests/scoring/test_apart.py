@@ -119,7 +119,7 @@ def test_a_damaged_file_ends_another_process(tmp_path: Path, how: str) -> None:
         "nothing": "",
     }
     (folder / "model.lgb").write_text(changed[how])
-    with contextlib.suppress(RefusedError):
+    with contextlib.suppress(RefusedError, RuntimeError):  # what LightGBM raises there comes by its own name
         apart.probe(str(folder), model_files.digest(folder))
 
 

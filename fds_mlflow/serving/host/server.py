@@ -115,8 +115,7 @@ def work(
 
     logging_setup()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    environment.forget_secrets()  # a version without a compiled scorer may run code of its own here
-    sys.argv[1:] = []
+    _forget()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
@@ -153,6 +152,12 @@ def work(
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)
+
+
+def _forget() -> None:
+    """Keep no secret in this process's environment and arguments: versions may run code of their own here."""
+    environment.forget_secrets()
+    sys.argv[1:] = []
 
 
 def _several(settings: ServerSettings | Sequence[ServerSettings]) -> Sequence[ServerSettings]:
