@@ -141,8 +141,8 @@ def postgresql_store(schema: str, url: str) -> str:
     return url
 
 
-def server_folder(folder: Path) -> tuple[VersionCache, Spool]:
+def server_folder(folder: Path, name: str = "server") -> tuple[VersionCache, Spool]:
     """What a server of an earlier commit left on its disk, as one that starts on it today finds it."""
     settings = Settings(MODEL, "memory:", folder / "cache")
-    shutil.copytree(HERE / "server" / "cache", settings.cache)
+    shutil.copytree(HERE / name / "cache", settings.cache)
     return settings.version_cache(), settings.spool()

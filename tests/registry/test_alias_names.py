@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
@@ -36,6 +37,18 @@ def world() -> World:
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.PROMOTE, 2)
     return world
+
+
+def test_what_a_later_release_wrote_beside_the_names_survives(world: World) -> None:
+    """A renaming keeps the fields of the tag that it does not know, and so does settling one whose process died."""
+    values = {"champion": "champion", "canary": "canary", "shadow": {"alias": "mirror"}}
+    world.by_hand(SetModelTag(alias_names.TAG, json.dumps(values)))
+    model = _renamed(world)
+    kept = json.loads(world.store.models[MODEL].tags[alias_names.TAG])
+    assert kept == {"champion": "prod", "canary": "candidate", "shadow": {"alias": "mirror"}}
+    assert model.doctor() == []
+    lines = [json.loads(line) for line in model.export_history()]
+    assert lines[-1]["renaming"]["after"]["shadow"] == {"alias": "mirror"}
 
 
 def test_a_team_keeps_its_own_names(world: World) -> None:

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class VersionCache:
         try:
             return Table(
                 RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
-                tuple(Served(**served) for served in values["versions"]),
+                tuple(_served(served) for served in values["versions"]),
                 datetime.fromisoformat(values["read_at"]),
                 values["problem"],
             )
@@ -177,6 +177,11 @@ def describe(
 def model_folder(folder: Path) -> Path:
     """Where the logged model goes in a version's folder."""
     return folder / MODEL_FOLDER
+
+
+def _served(values: Mapping[str, Any]) -> Served:
+    """A version of a table; what a later release has written beside it is left alone."""
+    return Served(**{field.name: values[field.name] for field in fields(Served) if field.name in values})
 
 
 def _changed(path: Path) -> int:
