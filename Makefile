@@ -11,17 +11,18 @@ TEST_WORKERS ?= 2
 # Trust what the machine trusts (a company's own certificate authority, say), not only uv's built-in list.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: help venv demo test test-all matrix check lint types contract lock docs site clean
+.PHONY: help venv demo test test-all matrix check lint types contract audit lock docs site release release-check clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fds-mlflow needs Python 3.11 or newer: make PYTHON=python3.12 venv")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -nE 's/^(uv==[^ ]+).*/\1/p' requirements.lock)"
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@rm -rf fds_mlflow.egg-info  # the installed metadata is in .venv; a second copy here would shadow it
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $@
@@ -54,6 +55,15 @@ types: $(READY)
 
 contract: $(READY)
 	$(BIN)/lint-imports
+
+audit: $(READY)  ## known vulnerabilities in what requirements.lock pins; says loudly what could not be checked
+	$(BIN)/python .ci/audit.py
+
+release: $(READY)  ## VERSION=x.y.z: version, changelog, wheel, bill of materials, checksums, commit and tag
+	$(BIN)/python .ci/release.py "$(VERSION)"
+
+release-check: $(READY)  ## the same with the last commit, in a clone that is thrown away
+	$(BIN)/python .ci/release.py --check
 
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -78,12 +78,15 @@ def is_current(connection: Connection) -> bool:
         return False
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
     if found is not None and found > SCHEMA_VERSION:
-        raise RefusedError(
-            f"{databases.shown(connection.engine.url)} has the outcome schema {found}, newer than {SCHEMA_VERSION}, "
-            "the newest this release of fds-mlflow knows",
-            fix="upgrade fds-mlflow here, or use another database",
-        )
+        raise _unknown(connection, f"{found}, newer than {SCHEMA_VERSION}, the newest this release of fds-mlflow knows")
     return bool(found == SCHEMA_VERSION)
+
+
+def _unknown(connection: Connection, schema: str) -> RefusedError:
+    return RefusedError(
+        f"{databases.shown(connection.engine.url)} has the outcome schema {schema}",
+        fix="upgrade fds-mlflow here, or use another database",
+    )
 
 
 def upgrade(connection: Connection) -> None:
@@ -91,6 +94,9 @@ def upgrade(connection: Connection) -> None:
 
     Several processes may do so at once: SQLite lets only one exclusive transaction begin, PostgreSQL only one
     hold the advisory lock, and whoever waited finds nothing left to do.
+
+    Raises:
+        RefusedError: The schema is another release's; nothing was changed.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
@@ -98,13 +104,21 @@ def upgrade(connection: Connection) -> None:
         return
     from alembic import command
     from alembic.config import Config
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
 
     config = Config()
     # Alembic interpolates %-signs, which a path may well contain.
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+        raise _unknown(connection, f"{found}, which this release of fds-mlflow does not know") from None
 
 
 @contextlib.contextmanager

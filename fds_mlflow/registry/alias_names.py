@@ -9,6 +9,7 @@ from typing import Any
 
 from fds_mlflow.core.lifecycle.events import AliasNames
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.registry import grammar
 
 TAG = "fds.aliases"
 """On the model; absent where the aliases have the usual names."""
@@ -19,7 +20,7 @@ _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
 def encode(names: AliasNames) -> str:
     """Value of the tag with a model's alias names."""
-    return json.dumps(vars(names), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(values_of(names), ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(model_tags: Mapping[str, str]) -> AliasNames:
@@ -62,4 +63,9 @@ def of_values(values: Any) -> AliasNames:
     champion, canary = values["champion"], values["canary"]
     if not isinstance(champion, str) or not isinstance(canary, str):
         raise TypeError(f"{values!r} holds no names")
-    return AliasNames(champion, canary)
+    return AliasNames(champion, canary, grammar.later(values, {"champion", "canary"}))
+
+
+def values_of(names: AliasNames) -> dict[str, Any]:
+    """The names as plain values, with whatever a later release has written beside them."""
+    return {**json.loads(names.later or "{}"), "champion": names.champion, "canary": names.canary}

@@ -71,7 +71,7 @@ def event_values(event: Event, *, exported: bool = False) -> dict[str, Any]:
     if event.basis is not None:
         values["basis"] = event.basis.to_dict()
     if event.renaming is not None:
-        names = {"before": vars(event.renaming.before), "after": vars(event.renaming.after)}
+        names = {name: alias_names.values_of(getattr(event.renaming, name)) for name in ("before", "after")}
         values["renaming"] = {**names, "creates": event.renaming.creates}
     more = {"signed_in": event.signed_in, "files": event.files, "trusted": event.trusted, "seal": event.seal}
     values |= {name: value for name, value in more.items() if value}

@@ -226,7 +226,8 @@ class Transactions(Settlement):
         about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE, Kind.RENAME)
         renaming = None
         if request.names is not None:
-            renaming = Renaming(view.names, request.names, request.names.champion not in view.model.aliases)
+            names = replace(request.names, later=view.names.later)
+            renaming = Renaming(view.names, names, names.champion not in view.model.aliases)
         return Event(
             sequence=0,
             operation=self._new_operation(),

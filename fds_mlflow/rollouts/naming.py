@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -156,16 +156,18 @@ class LastReported:
         action: What the controller would have done.
         statuses: Status by the verdict's name; what is not there counts as NODATA.
         logged: Time of the last tick that was logged, UTC; None before the first.
+        later: What a later release has written beside these, to be written again as it was.
     """
 
     number: int = 0
     action: str = "wait"
     statuses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     logged: datetime | None = None
+    later: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     def encode(self) -> str:
         """As the tag holds it."""
-        values: dict[str, Any] = {"number": self.number, "action": self.action, "statuses": dict(self.statuses)}
+        values = {**self.later, "number": self.number, "action": self.action, "statuses": dict(self.statuses)}
         if self.logged is not None:
             values["logged"] = self.logged.isoformat()
         return json.dumps(values)
@@ -177,7 +179,8 @@ class LastReported:
             values = json.loads(value or "")
             statuses = {str(name): Status(status).value for name, status in values["statuses"].items()}
             logged = datetime.fromisoformat(values["logged"]).astimezone(UTC) if "logged" in values else None
-            return cls(int(values["number"]), str(values["action"]), statuses, logged)
+            later = {key: values[key] for key in values.keys() - {"number", "action", "statuses", "logged"}}
+            return cls(int(values["number"]), str(values["action"]), statuses, logged, later)
         except (ValueError, LookupError, TypeError, AttributeError):
             return cls()
 
@@ -188,7 +191,8 @@ class LastReported:
         statuses = {slug(verdict): verdict.status.value for verdict in tick.judgement.verdicts}
         action = tick.recommendation.action.value if tick.recommendation is not None else self.action
         changed = action != self.action or any(_changes(self, tick.judgement))
-        return LastReported(self.number + changed, action, {**self.statuses, **statuses}, self.logged)
+        statuses = {**self.statuses, **statuses}
+        return replace(self, number=self.number + changed, action=action, statuses=statuses)
 
 
 def _changes(known: LastReported, judgement: Judgement) -> Iterator[Verdict]:

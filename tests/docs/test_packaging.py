@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 import tomllib
-import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,23 +125,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     """A typo fails as it does with any module."""
     with pytest.raises(AttributeError, match="ManagedModle"):
         _ = fds_mlflow.ManagedModle
-
-
-@pytest.mark.slow
-def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
-    """Whoever installs the wheel has every module, template and schema, and the plugins under their own name."""
-    for name in ("fds_mlflow", "plugins"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    command = [Path(sys.executable).with_name("uv"), "build", "--quiet", "--wheel", "--out-dir", tmp_path / "made"]
-    subprocess.run([*map(str, command), str(tmp_path)], check=True)
-    (wheel,) = (tmp_path / "made").glob("*.whl")
-    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [path.relative_to(ROOT) for room in ("fds_mlflow", "plugins") for path in (ROOT / room).rglob("*.*")]
-    wanted = {path.as_posix() for path in files if path.suffix != ".pyc"}
-    assert shipped == {name.replace("plugins/", "fds_mlflow_plugins/", 1) for name in wanted}
-    assert {"fds_mlflow/py.typed", "fds_mlflow/data/schemas/handbook.yaml"} < shipped
 
 
 def test_console_script_and_plugins_resolve() -> None:

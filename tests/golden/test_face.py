@@ -270,9 +270,10 @@ def test_a_rollouts_run_has_every_name_it_had(desk: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_the_run_of_a_rollout_is_found_and_gone_on_with(desk: Desk) -> None:
+@pytest.mark.parametrize("name", ["rollout-run", "rollout-run.060e196"])
+def test_the_run_of_a_rollout_is_found_and_gone_on_with(desk: Desk, name: str) -> None:
     """A rollout that began under an earlier commit goes on in its run: same parameters, no second run."""
-    begun = read(HERE / "face" / "rollout-run.json")
+    begun = read(HERE / "face" / f"{name}.json")
     client = MlflowClient()
     experiment = client.create_experiment(f"fds/rollouts/{MODEL}")
     run = client.create_run(experiment, start_time=begun["start"], tags=begun["tags"], run_name=begun["name"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from fds_mlflow import ManagedModel, OutcomeStore
+from fds_mlflow.errors import DataError
 from tests.golden.support import (
     FILES,
     HERE,
@@ -158,3 +162,89 @@ def test_what_an_earlier_server_had_not_stored_yet_is_stored(tmp_path: Path) -> 
         assert {name: case.status for name, case in cases.items()} == {"TX1": "confirmed", "1000": "genuine"}
         (stats,) = store.stats()
         assert (stats.outcomes, stats.shadows) == (2, 1)
+
+
+def test_a_server_goes_on_from_the_folder_that_060e196_left(tmp_path: Path) -> None:
+    """Table, rollout, versions with their models, outcomes that waited: all of it, and the scores to the last digit."""
+    shelf, spool = server_folder(tmp_path, "server.060e196")
+    table = shelf.table()
+    assert table is not None
+    rollout = table.routing.rollout
+    assert rollout is not None
+    assert (rollout.canary, rollout.weight, rollout.spelling, rollout.plan.steps) == (2, 5_000, 2, (10, 50, 100))
+    assert [(one.version, one.threshold) for one in table.versions] == [(1, 0.25), (2, 0.5)]
+    for number, name in enumerate(MODELS, start=1):
+        prepared = shelf.prepared(number, f"identity{number}")
+        assert prepared is not None
+        golden = read(HERE / "models" / f"{name}.json")
+        rows = [[row[column] for column in prepared.inputs] for row in golden["rows"]]
+        assert list(Loaded.load(prepared, 0.5, 1.0).rows(rows)) == pytest.approx(golden["scores"], abs=1e-12)
+    with OutcomeStore(f"sqlite:///{tmp_path / 'outcomes.db'}") as store:
+        recorder = Recorder(MODEL, spool, lambda: store)
+        assert recorder.drain()
+        assert (recorder.recorded, recorder.refused) == (5, 0)
+        assert {name: case.loss_amount for name, case in store.cases(["TX1", "1000"]).items()} == {
+            "TX1": 12.5,
+            "1000": None,
+        }
+
+
+# --- written by a server of a later release ---------------------------------------------------------------------------
+
+
+def grown(path: Path, change: Callable[[Any], None]) -> None:
+    """Change a JSON file as a later release might have written it."""
+    values = read(path)
+    change(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def test_what_a_later_server_wrote_beside_it_stops_no_earlier_one(tmp_path: Path) -> None:
+    """After a downgrade, unknown fields in the table, of a version and of its rollout are left alone; it serves on."""
+    shelf, _ = server_folder(tmp_path, "server.060e196")
+    before = shelf.table()
+
+    def table(values: Any) -> None:
+        values["region"] = values["versions"][0]["region"] = {"name": "eu"}
+        values["rollout"] = json.dumps({**json.loads(values["rollout"]), "region": "eu"})
+
+    grown(shelf.folder / "table.json", table)
+    after = shelf.table()
+    assert before is not None
+    assert after is not None
+    assert (after.versions, after.read_at) == (before.versions, before.read_at)
+    assert after.routing.rollout is not None
+    assert json.loads(after.routing.rollout.later) == {"region": "eu"}
+    shelf.write_table(after)
+    assert "region" in json.loads(read(shelf.folder / "table.json")["rollout"])
+    grown(shelf.folder / "version-1-identity1" / "version.json", lambda values: values.update(region="eu"))
+    assert shelf.prepared(1, "identity1") is not None
+
+
+def test_a_scorer_with_an_instruction_of_a_later_release_does_not_score(tmp_path: Path) -> None:
+    """What a compiled scorer asks for and this release cannot do is never left out: it says so, and names the fix."""
+    shelf, _ = server_folder(tmp_path, "server.060e196")
+    grown(
+        shelf.folder / "version-2-identity2" / "native.json",
+        lambda values: values["columns"][0].update(clip=[0.0, 1.0]),
+    )
+    prepared = shelf.prepared(2, "identity2")
+    assert prepared is not None
+    with pytest.raises(DataError, match=r"version 2 does not load.*clip") as told:
+        Loaded.load(prepared, 0.5, 1.0)
+    assert "remove its folder from the cache" in told.value.fix
+
+
+def test_outcomes_shadows_and_labels_of_a_later_server_reach_the_store(tmp_path: Path) -> None:
+    """Fields that were added at the end are left out; the item itself is stored and not put aside."""
+    _, spool = server_folder(tmp_path, "server.060e196")
+    for path in spool.waiting():
+        items = msgspec.msgpack.decode(path.read_bytes())
+        for item in items:
+            item.update(region="eu") if isinstance(item, dict) else item.append("eu")
+        path.write_bytes(msgspec.msgpack.encode(items))
+    with OutcomeStore(f"sqlite:///{tmp_path / 'outcomes.db'}") as store:
+        recorder = Recorder(MODEL, spool, lambda: store)
+        assert recorder.drain()
+        assert (recorder.recorded, recorder.refused) == (5, 0)
+    assert not (spool.folder / "refused").exists()

@@ -6,19 +6,27 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, inspect, text
 
 from fds_mlflow import CaseRecord, Guardrail, OutcomeRecord, OutcomeStore, Plan
-from tests.golden.support import HERE, MODEL, lacking, outcome_store
+from fds_mlflow.errors import RefusedError
+from tests.golden.support import HERE, MODEL, lacking, outcome_store, postgresql_store
 
-SCHEMAS = sorted(path.stem for path in (HERE / "outcomes").glob("*.sql"))
-COUNTED = [schema for schema in SCHEMAS if schema > "0001"]
+SCHEMAS = sorted(path.stem for path in (HERE / "outcomes").glob("*.json"))
+FAULTS = (pytest.mark.slow, pytest.mark.xdist_group("faults"))  # where the tests' PostgreSQL server is
+STORES = [
+    *((schema, "sqlite") for schema in SCHEMAS),
+    *(pytest.param((schema, "postgresql"), marks=FAULTS) for schema in SCHEMAS),
+]
+COUNTED = [store for store in STORES if "0001" not in (getattr(store, "values", [store])[0])]
 """Schemas that hold counts: the first had none."""
+NEWEST = [store for store in STORES if SCHEMAS[-1] in (getattr(store, "values", [store])[0])]
 
 
 def plan(bound: float, maturity: str) -> Plan:
@@ -34,15 +42,35 @@ FRESH = plan(50, "90m").terms
 """Terms on which nobody had counted yet."""
 
 
-@pytest.fixture(params=SCHEMAS)
-def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[dict[str, Any], OutcomeStore]]:
+Left = tuple[dict[str, Any], str]
+
+Stored = tuple[dict[str, Any], OutcomeStore]
+
+
+@pytest.fixture(params=STORES, ids="-".join)
+def left(request: pytest.FixtureRequest, tmp_path: Path) -> Left:
+    """What the writer knew, and the URL of the database as it left it."""
+    schema, engine = request.param
+    golden = json.loads((HERE / "outcomes" / f"{schema}.json").read_text(encoding="utf-8"))
+    if engine == "sqlite":
+        return golden, outcome_store(schema, tmp_path / "outcomes.db")
+    return golden, postgresql_store(schema, request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def stored(left: Left) -> Iterator[Stored]:
     """What the writer knew, and the store as it is opened today."""
-    golden = json.loads((HERE / "outcomes" / f"{request.param}.json").read_text(encoding="utf-8"))
-    with OutcomeStore(outcome_store(request.param, tmp_path / "outcomes.db")) as store:
+    golden, url = left
+    with OutcomeStore(url) as store:
         yield golden, store
 
 
-counted = pytest.mark.parametrize("stored", COUNTED, indirect=True)
+def only(stores: list[Any]) -> pytest.MarkDecorator:
+    """The test is about these stores."""
+    return pytest.mark.parametrize("left", stores, indirect=True, ids="-".join)
+
+
+counted = only(COUNTED)
 
 
 def plain(value: Any) -> Any:
@@ -60,7 +88,7 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def test_outcomes_and_labels_add_up_as_they_did(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
+def test_outcomes_and_labels_add_up_as_they_did(stored: Stored) -> None:
     """Requests, keys, errors, flags, labels of both variants, by step and in whole, and single records."""
     golden, store = stored
     rollout, later = golden["rollout"], golden["counts"][-1]["last"]
@@ -73,7 +101,7 @@ def test_outcomes_and_labels_add_up_as_they_did(stored: tuple[dict[str, Any], Ou
 
 
 @counted
-def test_counting_goes_on_where_it_was(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
+def test_counting_goes_on_where_it_was(stored: Stored) -> None:
     """Evidence that was counted halfway is finished to the same numbers: nothing twice, nothing left out."""
     golden, store = stored
     for when in ("then", "later"):
@@ -83,7 +111,7 @@ def test_counting_goes_on_where_it_was(stored: tuple[dict[str, Any], OutcomeStor
 
 
 @counted
-def test_counting_anew_gives_the_same_numbers(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
+def test_counting_anew_gives_the_same_numbers(stored: Stored) -> None:
     """Outcomes, shadows and labels of an earlier schema can be counted on terms that nobody asked about yet."""
     golden, store = stored
     as_of = datetime.fromisoformat(golden["fresh"]["as_of"])
@@ -101,7 +129,7 @@ def test_the_first_schema_counts_like_the_last(tmp_path: Path) -> None:
     assert lacking(golden["evidence"]["tallies"], found["tallies"]) == []
 
 
-def test_what_is_new_goes_into_the_old_store(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
+def test_what_is_new_goes_into_the_old_store(stored: Stored) -> None:
     """A request that is stored already is known, a new one is added, and a label finds an id that had been a float."""
     golden, store = stored
     (newest,) = golden["recent"][:1]
@@ -117,13 +145,87 @@ def test_what_is_new_goes_into_the_old_store(stored: tuple[dict[str, Any], Outco
 
 
 @pytest.mark.slow
-def test_an_old_store_can_be_pruned(stored: tuple[dict[str, Any], OutcomeStore]) -> None:
+def test_an_old_store_can_be_pruned(stored: Stored) -> None:
     """What was counted stays: after pruning, the evidence is the same."""
     golden, store = stored
     as_of = datetime(2026, 6, 1, tzinfo=datetime.fromisoformat(golden["counts"][0]["first"]).tzinfo)
     before = [store.evidence(MODEL, golden["rollout"], HALF, as_of=as_of).tallies]
     assert store.prune(MODEL, older_than=as_of) > 40
     assert [store.evidence(MODEL, golden["rollout"], HALF, as_of=as_of).tallies] == before
+
+
+# --- what a later release wrote -------------------------------------------------------------------------------------
+
+
+def execute(url: str, *statements: str) -> None:
+    """Do something to a database by hand."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def everything(url: str) -> dict[str, Any]:
+    """Each table's columns and rows."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names()
+        found = {name: connection.execute(text(f"SELECT * FROM {name}")).mappings().all() for name in names}
+    engine.dispose()
+    return {name: sorted(map(repr, rows)) for name, rows in found.items()}
+
+
+LATER = (
+    "ALTER TABLE fds_outcomes ADD COLUMN region VARCHAR(8)",
+    "ALTER TABLE fds_fraud_cases ADD COLUMN region VARCHAR(8) DEFAULT 'eu'",
+    "ALTER TABLE fds_counts ADD COLUMN region VARCHAR(8) DEFAULT 'eu'",
+    "UPDATE fds_outcomes SET region = 'eu'",
+    "CREATE TABLE fds_regions (name VARCHAR(8) PRIMARY KEY, outcome_id INTEGER)",
+    "INSERT INTO fds_regions VALUES ('eu', 1)",
+)
+"""What a later release may add: columns and a table."""
+
+
+@only(NEWEST)
+@pytest.mark.parametrize("version", ["0004", "1000", "0002b"])
+def test_a_database_of_a_later_release_is_refused_and_left_alone(left: Left, version: str) -> None:
+    """Who opens it is told to upgrade, by either store; not a row and not a column is changed."""
+    _, url = left
+    execute(url, *LATER, f"UPDATE fds_outcomes_version SET version_num = '{version}'")
+    before = everything(url)
+    with pytest.raises(RefusedError, match=f"outcome schema {version}") as told:
+        OutcomeStore(url)
+    assert "upgrade fds-mlflow" in told.value.fix
+    assert everything(url) == before
+
+
+@only(NEWEST)
+def test_columns_and_tables_that_are_not_ours_stay(left: Left) -> None:
+    """A column that another release or a team has added keeps its values, and nothing that we do minds it."""
+    golden, url = left
+    execute(url, *LATER)
+    with OutcomeStore(url) as store:
+        test_counting_goes_on_where_it_was((golden, store))
+        test_outcomes_and_labels_add_up_as_they_did((golden, store))
+        test_what_is_new_goes_into_the_old_store((golden, store))
+        found = everything(url)
+        store.prune(MODEL, older_than=datetime(2026, 6, 1, tzinfo=UTC))
+        assert everything(url)["fds_regions"] == found["fds_regions"]
+    assert sum("'region': 'eu'" in row for row in found["fds_outcomes"]) == 51
+    assert len(found["fds_outcomes"]) == 52
+    assert all("'region': 'eu'" in row for row in [*found["fds_fraud_cases"], *found["fds_counts"]])
+
+
+def test_no_row_is_lost_on_the_way_to_todays_schema(left: Left) -> None:
+    """Every table of every earlier schema has as many rows as before, on either database."""
+    _, url = left
+    before = {name: len(rows) for name, rows in everything(url).items()}
+    with OutcomeStore(url):
+        pass
+    after = everything(url)
+    assert {name: len(after[name]) for name in before} == before
+    assert any(SCHEMAS[-1] in row for row in after["fds_outcomes_version"])
 
 
 def test_today_writes_the_newest_of_these_schemas(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_the_history_goes_on(found: Registry) -> None:
         ("died-after-the-alias.cbde4d1", 2, "done"),
         ("died-after-recording", 1, "done"),
         ("emergency-in-flight", 1, "done"),
+        ("died-completing.060e196", 2, "done"),
+        ("died-advancing.060e196", 1, "abandoned"),
     ],
 )
 def test_a_dead_operation_ends_as_it_would_have(name: str, champion: int, outcome: str) -> None:
@@ -170,6 +172,7 @@ def test_the_fixtures_hold_every_kind_and_every_ending() -> None:
     events = [event for name in NAMES for event in registry(name).golden["events"]]
     assert {event["kind"] for event in events} == {
         "stage", "promote", "start", "advance", "complete", "abort", "emergency", "rollback", "retire", "adopt",
+        "rename",
     }  # fmt: skip
     assert {event["outcome"] for event in events} == {"done", "abandoned", "overtaken"}
     assert {event["rollout"]["status"] for event in events if "rollout" in event} >= {

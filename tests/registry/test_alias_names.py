@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
@@ -36,6 +37,27 @@ def world() -> World:
     world.do(Kind.PROMOTE, 1)
     world.do(Kind.PROMOTE, 2)
     return world
+
+
+def test_what_a_later_release_wrote_beside_the_names_survives(world: World) -> None:
+    """A renaming keeps the fields of the tag that it does not know, and so does settling one whose process died."""
+
+    def kept() -> dict[str, object]:
+        return json.loads(world.store.models[MODEL].tags[alias_names.TAG])  # type: ignore[no-any-return]
+
+    values = {"champion": "champion", "canary": "canary", "shadow": {"alias": "mirror"}}
+    world.by_hand(SetModelTag(alias_names.TAG, json.dumps(values)))
+    with pytest.raises(Killed):
+        world.process(world.dying(DeleteAlias)).run(
+            MODEL, world.request(Kind.RENAME, names=AliasNames("live", "next")), actor="zoe", reason="-"
+        )
+    world.process().settle(MODEL, actor="bob")
+    assert kept() == {"champion": "live", "canary": "next", "shadow": {"alias": "mirror"}}
+    model = _renamed(world)
+    assert kept() == {"champion": "prod", "canary": "candidate", "shadow": {"alias": "mirror"}}
+    assert model.doctor() == []
+    lines = [json.loads(line) for line in model.export_history()]
+    assert lines[-1]["renaming"]["after"]["shadow"] == {"alias": "mirror"}
 
 
 def test_a_team_keeps_its_own_names(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,11 +19,14 @@ MODEL = "fraud"
 DATA = {"model": MODEL, "data": "simulator:6000", "split": "stratified"}
 
 
-def _run(entry_point: str, env_manager: str = "local", **parameters: str) -> mlflow.entities.Run:
+def _run(
+    entry_point: str, env_manager: str = "local", uri: str = str(ROOT), version: str | None = None, **parameters: str
+) -> mlflow.entities.Run:
     """One `mlflow run` of this project; its MLflow run."""
     submitted = mlflow.projects.run(
-        str(ROOT),
+        uri,
         entry_point=entry_point,
+        version=version,
         parameters=parameters,
         env_manager=env_manager,
         experiment_name=f"fds/{MODEL}",
@@ -53,6 +58,51 @@ def test_a_step_runs_in_the_local_environment() -> None:
     assert run.info.status == "FINISHED"
     assert "average_precision" in run.data.metrics
     assert run.data.tags["fds.digest"]
+
+
+GIT_URL = "https://git.example/fds-mlflow.git"
+
+
+@pytest.fixture
+def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The git repository behind `GIT_URL`, which holds the project as it is here; its tag `v1` is the last commit."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    for name in ("fds_mlflow", "plugins"):
+        shutil.copytree(ROOT / name, origin / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("MLproject", "conda.yaml", "pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / name, origin)
+    named = ("-c", "user.name=ann", "-c", "user.email=ann@localhost")
+    for words in (["init", "-b", "main"], ["add", "."], ["commit", "-m", "The project"], ["tag", "v1"]):
+        subprocess.run(["git", *named, *words], cwd=origin, check=True, capture_output=True)
+    # MLflow takes whatever is there on this machine for a folder, and clones nothing: git is told who is meant.
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin.as_uri()}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", GIT_URL)
+    return origin
+
+
+@pytest.mark.campaign
+def test_the_project_runs_from_a_git_url(origin: Path) -> None:
+    """`mlflow run URL` clones the project and runs an entry point from the clone, at a tag as well as at its head."""
+    for version in (None, "v1"):
+        run = _run("train_lightgbm", uri=GIT_URL, version=version, **DATA)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.source.name"] == GIT_URL
+        commit = subprocess.run(
+            ["git", "rev-parse", "v1"], cwd=origin, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        assert run.data.tags["mlflow.source.git.commit"] == commit
+
+
+@pytest.mark.slow
+def test_the_entry_points_are_found_behind_a_git_url(origin: Path) -> None:
+    """MLflow clones the project from a git URL and finds its entry points and parameters."""
+    from mlflow.projects.utils import fetch_and_validate_project
+
+    clone = Path(fetch_and_validate_project(GIT_URL, "v1", "promote", {"version": "1"}))
+    assert clone != origin
+    assert (clone / "fds_mlflow" / "__main__.py").is_file()
 
 
 @pytest.mark.campaign

@@ -54,10 +54,12 @@ class AliasNames:
     Attributes:
         champion: The alias of the version that serves.
         canary: The alias of the version on trial.
+        later: Fields that a later release has written, as JSON; "" where there are none.
     """
 
     champion: str = Role.CHAMPION.value
     canary: str = Role.CANARY.value
+    later: str = field(default="", repr=False, compare=False)
 
     def of(self, role: Role) -> str:
         """The name of the alias with a role."""

@@ -197,7 +197,7 @@ class RolloutRecorder:
             return
         known = self._known.get(rollout.id, LastReported())
         if run is not None:  # another process may have told or logged more
-            known = max(known, LastReported.decode(run.data.tags.get(naming.KNOWN)), key=_newer)
+            known = max(LastReported.decode(run.data.tags.get(naming.KNOWN)), known, key=_newer)
         told = naming.changed(known, tick)
         if told is not None:
             self._session.notifier.send(told)

@@ -75,10 +75,15 @@ class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     resolved_at: _Moment | None = None
 
 
+class SpooledLabel(Label, forbid_unknown_fields=False, gc=False):
+    """A label on disk: unlike a client's, it may have fields that a later release of the server has written."""
+
+
 Item = SpooledOutcome | SpooledShadow | Label
 
 _KINDS: dict[type[Item], str] = {SpooledOutcome: ".outcomes", SpooledShadow: ".shadows", Label: ".labels"}
-_DECODERS = {suffix: msgspec.msgpack.Decoder(list[kind]) for kind, suffix in _KINDS.items()}  # type: ignore[valid-type]
+_READ: dict[str, type[Item]] = {suffix: kind for kind, suffix in _KINDS.items()} | {".labels": SpooledLabel}
+_DECODERS = {suffix: msgspec.msgpack.Decoder(list[kind]) for suffix, kind in _READ.items()}  # type: ignore[valid-type]
 _encode = msgspec.msgpack.Encoder().encode
 
 

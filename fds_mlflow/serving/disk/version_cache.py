@@ -27,7 +27,6 @@ from fds_mlflow.scoring.served import DESCRIPTION, MODEL_FOLDER, Prepared, Serve
 log = logging.getLogger(__name__)
 
 _TABLE, _WAKE, _REASON = "table.json", "wake", "reason.json"
-_SERVED = frozenset(one.name for one in fields(Served))
 
 
 class VersionCache:
@@ -72,7 +71,7 @@ class VersionCache:
         try:
             return Table(
                 RoutingTable(values["champion"], tags.decode_rollout(values["rollout"])),
-                tuple(Served(**{key: one[key] for key in one.keys() & _SERVED}) for one in values["versions"]),
+                tuple(_served(served) for served in values["versions"]),
                 datetime.fromisoformat(values["read_at"]),
                 values["problem"],
             )
@@ -182,6 +181,11 @@ def describe(
 def model_folder(folder: Path) -> Path:
     """Where the logged model goes in a version's folder."""
     return folder / MODEL_FOLDER
+
+
+def _served(values: Mapping[str, Any]) -> Served:
+    """A version of a table; what a later release has written beside it is left alone."""
+    return Served(**{field.name: values[field.name] for field in fields(Served) if field.name in values})
 
 
 def _changed(path: Path) -> int:

@@ -47,7 +47,7 @@ class Waiting:
         """Become the process that makes it ready; this returns never."""
         (folder / _WAITING).write_text(json.dumps(asdict(self)))
         command = [sys.executable, "-m", "fds_mlflow.serving.host.readying", str(folder)]
-        os.execve(sys.executable, command, environment.for_models())
+        os.execve(sys.executable, command, environment.for_models())  # noqa: S606 - there is no shell to want
 
     def make_ready(self, folder: Path) -> None:
         """Load it, try it, compile it, and write down what it is.

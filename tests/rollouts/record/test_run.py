@@ -546,3 +546,21 @@ def test_what_a_hand_wrote_into_the_memory_of_verdicts_is_ignored() -> None:
     for logged in (None, datetime(2026, 1, 1, tzinfo=UTC)):
         known = naming.LastReported(3, "hold", {"error_rate": "PASS"}, logged)
         assert naming.LastReported.decode(known.encode()) == known
+
+
+@pytest.mark.slow
+def test_what_a_later_release_wrote_beside_it_is_kept(trial: Trial, recorder: RolloutRecorder) -> None:
+    """The memory of verdicts in a run's tag goes on with fields that this release does not know."""
+    recorder.on_tick(trial.later().tick())
+    run = recorder.runs.find(ROLLOUT)
+    assert run is not None
+    values = json.loads(run.data.tags[naming.KNOWN])
+    MlflowClient().set_tag(run.info.run_id, naming.KNOWN, json.dumps({**values, "region": "eu"}))
+    MlflowClient().set_tag(run.info.run_id, "fds.region", "eu")
+    anew = RolloutRecorder(trial.model.session)
+    anew.on_tick(trial.later().tick(Status.FAIL))
+    run = anew.runs.find(ROLLOUT)
+    assert run is not None
+    kept = json.loads(run.data.tags[naming.KNOWN])
+    assert (kept["region"], kept["number"]) == ("eu", values["number"] + 1)
+    assert run.data.tags["fds.region"] == "eu"
