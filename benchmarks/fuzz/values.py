@@ -33,6 +33,13 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "seed": ("0", "42", "4294967295"),
     "score": ('{"call": "predict_proba", "take": [1]}', '{"take": ["score"]}', "{}"),
     "simulator": ("simulator:500", "simulator:5_000"),
+    "shown": (
+        "failed: postgresql://u:p@h:5432/d?a=b\n",
+        "token=abc, Bearer x1y2z3",
+        "://u:",
+        "http://u:p w@h 12 ",
+        "'\"=",
+    ),
 }
 
 
@@ -46,6 +53,8 @@ def _door(_: Path) -> Callable[[tuple[str, str]], None]:
     from fds_mlflow.core.text.checks import check_seed, once
     from fds_mlflow.core.text.duration import describe_duration, from_duration, to_duration, to_rate
     from fds_mlflow.core.weight import to_basis_points
+    from fds_mlflow.display.characters import paragraph
+    from fds_mlflow.display.redaction import redacted
     from fds_mlflow.errors import DataError
     from fds_mlflow.notifications.notifier import _parts
     from fds_mlflow.notifications.webhook import Webhook
@@ -103,6 +112,7 @@ def _door(_: Path) -> Callable[[tuple[str, str]], None]:
         "seed": lambda text: check_seed(int(number(text)) if abs(number(text)) < 1e300 else -1),
         "score": Output.from_tag,
         "simulator": lambda text: _rows(text, text),
+        "shown": lambda text: paragraph(redacted(text * (10_000 // (len(text) + 1)))),
     }
 
     def take(given: tuple[str, str]) -> None:

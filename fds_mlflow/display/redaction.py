@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import re
 import threading
+from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 _HIDDEN = "***"
 
-# Up to the *last* @ of the line, before another address: in `://me:p@ss w@host` the password is `p@ss w`, and whatever
-# a parser makes of an address that is written wrongly, nothing before the host is shown; rather a word too few than
-# half a password. Only what looks like a port ends with its word. A path after `///` has no user.
-_PORT = r"\d{2,5}(?![^\s/,;.'\")\]])"
-_ANOTHER = r"\s\W{0,3}(?:[\w.+-]{1,30}://|models:/)"
-# `password` stands for one in our own examples, and hides nothing where somebody took it.
-_PASSWORD = re.compile(
-    rf"(?<=://)(?!/)([^\s:/]*):(?!password@[\w.-]+(?:[/:]|$))(?:(?!{_PORT})(?:(?!{_ANOTHER})[^\n])*|\S*)@"
-)
+_PORT = re.compile(r"\d{2,5}(?![^\s/,;.'\")\]])")
+_ANOTHER = re.compile(r"\s\W{0,3}(?:[\w.+-]{1,30}://|models:/)")
+_USER = re.compile(r"://(?!/)[^\s:/]*:")  # a path after `///` has no user
+_EXAMPLE = re.compile(r"password@[\w.-]+(?:[/:]|$)")
+"""`password` stands for one in our own examples, and hides nothing where somebody took it."""
 _TOKEN = re.compile(r"\b(https?://)[^\s:/@]+@", re.IGNORECASE)
 
 _SECRET = (
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|signature|credentials?|odbc_connect"
     r"|(?:api|access|account|private|shared)[-_]?key|sig|auth|authorization)"
 )
-_QUERY = re.compile(r"(?<=://)([^\s?'\"<>]*)\?([^\s'\"<>]*)")
+_WORD = re.compile(r"[^\s'\"<>]+")
 _PARAMETER = re.compile(r"(^|[&;?#])([^=&;?#]+)=([^&#]*)")
 _NAMED = re.compile(
     rf"(?<![\w.-])([\w.-]*{_SECRET}=)(?!\*\*\*)('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&'\",;)]+)", re.IGNORECASE
@@ -68,13 +66,66 @@ def redacted(text: str) -> str:
     """A text without its secrets: `***` stands for each."""
     shown = text
     if "://" in shown:
-        shown = _PASSWORD.sub(rf"\1:{_HIDDEN}@", shown)
+        shown = "\n".join("".join(map(_without_passwords, _addresses(line))) for line in shown.split("\n"))
         shown = _TOKEN.sub(rf"\1{_HIDDEN}@", shown)
-        shown = _QUERY.sub(lambda found: f"{found[1]}?{_PARAMETER.sub(_parameter, found[2])}", shown)
+        shown = _WORD.sub(_without_parameters, shown)
     if "=" in shown:
         shown = _NAMED.sub(rf"\1{_HIDDEN}", shown)
     shown = _HEADER.sub(rf"\1 {_HIDDEN}", shown)
     return _by_value(shown) if _known else shown
+
+
+def _addresses(line: str) -> Iterator[str]:
+    """A line in parts, each with one address: no password goes on into another one."""
+    begun = 0
+    for found in _ANOTHER.finditer(line):
+        yield line[begun : found.start()]
+        begun = found.start()
+    yield line[begun:]
+
+
+def _without_passwords(part: str) -> str:
+    """A part of a line without the passwords of its addresses.
+
+    A password goes up to the *last* @: in `://me:p@ss w@host` it is `p@ss w`, and whatever a parser makes of an address
+    that is written wrongly, nothing before the host is shown; rather a word too few than half a password. Only what
+    looks like a port ends with its word. Each question is answered by a look into a list: texts are of any length.
+    """
+    signs = [found.start() for found in re.finditer("@", part)]
+    if not signs:
+        return part
+    ports = [found.start() for found in _PORT.finditer(part)]
+    ends = [found.start() for found in re.finditer(r"\s", part)]
+    shown, done = [], 0
+    for user in _USER.finditer(part):
+        start = user.end()
+        if user.start() < done or _EXAMPLE.match(part, start):
+            continue
+        last = _last(signs, start, _next(ports, start, len(part)))
+        if last is None:
+            last = _last(signs, start, _next(ends, start, len(part)))
+        if last is not None:
+            shown += [part[done:start], _HIDDEN]
+            done = last
+    return "".join([*shown, part[done:]])
+
+
+def _next(places: list[int], start: int, end: int) -> int:
+    """The first place from a start on, or the end."""
+    at = bisect_left(places, start)
+    return places[at] if at < len(places) else end
+
+
+def _last(places: list[int], start: int, end: int) -> int | None:
+    """The last place between a start and an end."""
+    at = bisect_left(places, end) - 1
+    return places[at] if at >= 0 and places[at] >= start else None
+
+
+def _without_parameters(found: re.Match[str]) -> str:
+    """A word without what its address's parameters hold."""
+    place, mark, query = found[0].partition("?")
+    return f"{place}?{_PARAMETER.sub(_parameter, query)}" if mark and "://" in place else found[0]
 
 
 def _by_value(text: str) -> str:
