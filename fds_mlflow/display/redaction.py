@@ -161,7 +161,8 @@ def remember(*secrets: str | None) -> None:
         return
     with _knowing:
         for secret in taken:
-            for form in {secret, unquote(secret), unquote_plus(secret), quote(secret, safe=""), quote_plus(secret)}:
+            quoted = (write(secret, safe="", errors="surrogatepass") for write in (quote, quote_plus))
+            for form in {secret, unquote(secret), unquote_plus(secret), *quoted}:
                 if len(form) >= _SHORTEST:
                     _known[form] = None
                     _known.move_to_end(form)

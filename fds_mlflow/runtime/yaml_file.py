@@ -117,6 +117,13 @@ class CoreDumper(yaml.SafeDumper):
     """Writes what reads the same here and by YAML 1.1: text that either takes for something else stands in quotes."""
 
 
+def _text(dumper: CoreDumper, value: str) -> yaml.Node:
+    """A text; one with what YAML 1.1 takes for the end of a line is written with escapes."""
+    style = '"' if re.search("[\x85\u2028\u2029]", value) else None
+    return dumper.represent_scalar(f"{_TAG}str", value, style=style)
+
+
+CoreDumper.add_representer(str, _text)
 for _kind, _pattern, _first in _CORE:
     CoreDumper.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(rf"(?:{_pattern})\Z"), ["", *_first])
 
