@@ -178,12 +178,16 @@ def rollout(managed: ManagedModel, one: Replica, uri: str, version: int, course:
     command = [*FDS, "--tracking-uri", uri, "--registry-uri", uri, "--outcomes", f"sqlite:///{one.outcomes}"]
     command += ["canary", "run", MODEL, "--interval", f"{max(1, int(course.seconds / 500))}s"]
     with (one.server.folder / f"autopilot-{version}.log").open("wb") as log:
-        done = subprocess.run(
-            command, stdout=log, stderr=log, timeout=0.25 * course.seconds, check=False, stdin=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            code = process.wait(0.25 * course.seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            code = process.wait()
+            managed.canary.abort(reason="the course goes on, and nothing is decided")
     event = managed.history()[0]
     ended = event.rollout.status.value if event.rollout is not None else event.kind.value
-    return f"version {version} {ended} (exit code {done.returncode})"
+    return f"version {version} {ended} (exit code {code}): {event.reason}"
 
 
 def away(registry: Server, seconds: float) -> None:

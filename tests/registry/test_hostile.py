@@ -37,7 +37,7 @@ def _world(*, rollout: bool) -> World:
 
 
 @pytest.mark.slow
-@at_most(40)
+@at_most(15)
 @given(st.integers(0, 2**32), st.booleans())
 def test_an_emergency_moves_in_its_usual_time(seed: int, rollout: bool) -> None:
     """Whatever tags hold, its alias moves after a bounded number of calls, at once or after one lifetime of an intent
@@ -49,7 +49,7 @@ def test_an_emergency_moves_in_its_usual_time(seed: int, rollout: bool) -> None:
 
 
 @pytest.mark.slow
-@at_most(25)
+@at_most(10)
 @given(st.integers(0, 2**32), st.booleans())
 def test_nothing_in_tags_locks_a_model(seed: int, rollout: bool) -> None:
     """The doctor names each tag that does not count, and whatever tags hold, operations go on; only the names of the
