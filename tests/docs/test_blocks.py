@@ -58,6 +58,7 @@ ELSEWHERE = {
     "git": "the reader's shell",
     "pre-commit": "the reader's shell",
     ".ci/run": "the reader's shell",
+    "find": "tests/runtime/test_model_files.py",
     "fds serve": "tests/serving/host/test_server.py",
     "fds demo": "tests/cli/test_demo.py",
     "fds notify test": "tests/notifications/test_notifications.py",
