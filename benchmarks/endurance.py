@@ -165,7 +165,7 @@ def plan(seconds: float) -> Plan:
 
     guardrails = [
         Guardrail("error_rate", margin=1.0, negligible=0.002),
-        Guardrail("alert_rate", margin=1.0),
+        Guardrail("alert_rate", margin=1.0, side="higher"),
         Guardrail("missed_fraud", margin=2.0, required=False),
     ]
     bake, maturity = f"{max(1, int(0.005 * seconds))}s", f"{max(1, int(1.5 * LABEL_AFTER * seconds))}s"
