@@ -22,11 +22,11 @@ def examine_files(session: Session, view: View, versions: Sequence[VersionView])
     """What is wrong with the files of the champion, the canary, and the version that an emergency would go back to.
 
     Args:
-        session: With the model; where its registry is none of MLflow's there are no files.
+        session: With the model; where its registry is not MLflow's own, or was given, files are not looked for.
         view: The model.
         versions: All of them.
     """
-    if not hasattr(session.store, "uri"):
+    if session.is_given_store or not hasattr(session.store, "uri"):
         return []
     roles = {
         view.champion_alias: "the champion",

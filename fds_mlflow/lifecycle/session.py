@@ -78,6 +78,7 @@ class Session:
         self.trust = trust
         self._outcomes = outcomes
         self.clock: Clock = clock or SystemClock()
+        self.is_given_store = store is not None  # whose versions have their files who knows where
         if store is None:
             store = connect(tracking_uri, registry_uri, database=outcomes if isinstance(outcomes, str) else None)
         self.store = store

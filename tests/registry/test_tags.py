@@ -221,7 +221,7 @@ def _largest(kind: Kind, reason: str, actor: str) -> list[str]:
     return [tags.event_tag(event)[1], tags.encode_intent(intent), tags.encode_rollout(rollout, event)]
 
 
-@pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "é", "顧", "🂡", "\u2028"])
+@pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "é", "顧", "🂡"])
 def test_the_longest_reason_and_actor_fit_into_every_tag(character: str) -> None:
     """1,000 bytes of reason and 200 of actor fit beside the longest plan, however JSON escapes them."""
     reason = checked_reason(character * (MAX_REASON // len(character.encode())))
