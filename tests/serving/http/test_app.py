@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "uneven columns": ("/invocations", {"inputs": {"amount": [1, 2], "hour": [1], "channel": ["a"]}}, "one length"),
     "too few values": ("/invocations", {"instances": [[1, 2]]}, "3 values"),
     "a key that is too long": ("/score", {**ROW, "transaction_id": "x" * 256}, "256 characters"),
-    "a key with NUL": ("/invocations", {"dataframe_records": [{**ROW, "transaction_id": "x\0"}]}, "NUL"),
+    "a key with NUL": ("/invocations", {"dataframe_records": [{**ROW, "transaction_id": "x\0"}]}, "U+0000"),
     "a column twice": ("/invocations", {"dataframe_split": {"columns": [*INPUTS, "hour"], "data": []}}, "twice"),
 }
 
