@@ -45,9 +45,14 @@ def dump(values: Mapping[str, Any]) -> str:
 
 def parse(value: str) -> Any:
     """What a tag's JSON says; raises one of `UNREADABLE` where it is longer than a tag may be, or is none."""
+    return json.loads(bounded(value), parse_constant=_no_number)
+
+
+def bounded(value: str) -> str:
+    """A tag's value, if it is no longer than a tag may be; raises ValueError where it is."""
     if len(value) > MAX_VALUE:
         raise ValueError(f"it has {len(value):,} characters, more than the {MAX_VALUE:,} of a tag")
-    return json.loads(value, parse_constant=_no_number)
+    return value
 
 
 def _no_number(name: str) -> Any:

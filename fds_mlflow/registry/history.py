@@ -232,9 +232,7 @@ def _parsed(name: str, value: str) -> _Parsed:
 
 def _lines(value: str) -> list[Any]:
     """A pack's rows, if it breaks no bound."""
-    if len(value) > MAX_VALUE:
-        raise ValueError(f"it has {len(value):,} characters, more than the {MAX_VALUE:,} of a tag")
-    written = zlib.decompressobj().decompress(base64.b85decode(value), MAX_UNPACKED + 1)
+    written = zlib.decompressobj().decompress(base64.b85decode(grammar.bounded(value)), MAX_UNPACKED + 1)
     if len(written) > MAX_UNPACKED or written.count(b"\n") >= MAX_EVENTS:
         raise ValueError(f"it holds more than {MAX_EVENTS:,} events, or {MAX_UNPACKED:,} bytes")
     return [json.loads(line) for line in written.decode().split("\n")]
