@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -30,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.serving.fds import FDS, Replica, replica
-from benchmarks.serving.load import drifted, identity, read, steady
-from benchmarks.serving.model import MODEL, Rows, frame, rows, scores, truth
+from benchmarks.serving.load import Records, drifted, identity, read, steady
+from benchmarks.serving.model import MODEL, frame, rows, scores, truth
 from benchmarks.serving.process import Server, children
 
 if TYPE_CHECKING:
@@ -251,7 +252,8 @@ def endure(hours: float, rate: float, registry_server: Callable[[Path], Server],
         return {
             "hours": hours,
             "rate": rate,
-            **_judged(records, one, watch),
+            **served(records, one),
+            **_labelled(one, watch),
             "peak_mib_first_hour": watch.peak(0.0, hour),
             "peak_mib_last_hour": watch.peak(seconds - hour, seconds),
             "reports": _reports(uri),
@@ -259,25 +261,28 @@ def endure(hours: float, rate: float, registry_server: Callable[[Path], Server],
         }
 
 
-def _judged(records: Rows, one: Replica, watch: Watch) -> dict[str, Any]:
-    from collections import Counter
-
+def served(records: Records, one: Replica) -> dict[str, Any]:
+    """Failed requests, what of the answered ones the store lacks or has twice, and how long they took."""
     answered = {identity(number) for number in records["number"][records["status"] == 200].tolist()}
     stored = Counter(one.recorded())
-    with closing(sqlite3.connect(one.outcomes)) as connection:
-        (labels,) = connection.execute("SELECT count(DISTINCT transaction_id) FROM fds_fraud_cases").fetchone()
     latency = 1_000 * (records["done"] - records["due"])
     return {
         "requests": len(records),
         "failed": len(records) - len(answered),
         "outcomes_lost": len(answered - stored.keys()),
         "outcomes_doubled": sum(count - 1 for count in stored.values()),
-        "labels_sent": watch.labelled,
-        "labels_lost": watch.labelled - labels,
+        "outcomes": sum(stored.values()),
         "p50_ms": round(float(np.percentile(latency, 50)), 3),
         "p99_ms": round(float(np.percentile(latency, 99)), 3),
         "max_ms": round(float(latency.max()), 3),
     }
+
+
+def _labelled(one: Replica, watch: Watch) -> dict[str, int]:
+    """Labels that were sent, and those of them that the store lacks."""
+    with closing(sqlite3.connect(one.outcomes)) as connection:
+        (labels,) = connection.execute("SELECT count(DISTINCT transaction_id) FROM fds_fraud_cases").fetchone()
+    return {"labels_sent": watch.labelled, "labels_lost": watch.labelled - labels}
 
 
 def _reports(uri: str) -> int:

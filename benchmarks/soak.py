@@ -16,7 +16,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.endurance import endure
+from benchmarks.endurance import endure, served
 from benchmarks.report import report
 from benchmarks.serving.fds import Replica, replica
-from benchmarks.serving.load import Records, identity, read, steady
+from benchmarks.serving.load import Records, read, steady
 from benchmarks.serving.model import register, train
 from benchmarks.serving.process import Server, end_in_order, free_port
 
@@ -93,21 +92,9 @@ def _canary_loaded(health: dict[str, Any]) -> bool:
 
 
 def judged(records: Records, one: Replica) -> dict[str, Any]:
-    """Failed requests, and what of the answered ones the store lacks or has twice."""
-    answered = {identity(number) for number in records["number"][records["status"] == 200].tolist()}
-    stored = Counter(one.recorded())
-    latency = 1_000 * (records["done"] - records["due"])
-    return {
-        "requests": len(records),
-        "failed": len(records) - len(answered),
-        "outcomes_lost": len(answered - stored.keys()),
-        "outcomes_doubled": sum(count - 1 for count in stored.values()),
-        "outcomes": sum(stored.values()),
-        "versions": {str(v): int(n) for v, n in zip(*np.unique(records["version"], return_counts=True), strict=True)},
-        "p50_ms": round(float(np.percentile(latency, 50)), 3),
-        "p99_ms": round(float(np.percentile(latency, 99)), 3),
-        "max_ms": round(float(latency.max()), 3),
-    }
+    """What came of all requests, and which versions answered."""
+    versions = zip(*np.unique(records["version"], return_counts=True), strict=True)
+    return served(records, one) | {"versions": {str(version): int(count) for version, count in versions}}
 
 
 def run(seconds: float, rate: float) -> dict[str, Any]:
