@@ -23,7 +23,10 @@ def origin(written: str | None, zone: str | None) -> np.datetime64:
         return np.datetime64(0, "us")
     try:
         start = pd.Timestamp(datetime.fromisoformat(written))
-        there = start.tz_localize(zone or "UTC", ambiguous=True) if start.tzinfo is None else start
+        # NaT, as what pandas raises of itself depends on its version.
+        there = start if start.tzinfo else start.tz_localize(zone or "UTC", ambiguous=True, nonexistent="NaT")
+        if pd.isna(there):
+            raise ValueError("the clocks skipped that hour")
         return np.datetime64(there.tz_convert("UTC").tz_localize(None).to_pydatetime(), "us")
     except (ValueError, OverflowError) as error:
         raise ValueError(f"'time_origin' is {written[:40]!r}, no moment in {zone or 'UTC'}: {error}") from None

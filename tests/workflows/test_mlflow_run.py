@@ -20,13 +20,13 @@ DATA = {"model": MODEL, "data": "simulator:6000", "split": "stratified"}
 
 
 def _run(
-    entry_point: str, env_manager: str = "local", uri: str = str(ROOT), version: str | None = None, **parameters: str
+    entry_point: str, env_manager: str = "local", uri: str = str(ROOT), commit: str | None = None, **parameters: str
 ) -> mlflow.entities.Run:
     """One `mlflow run` of this project; its MLflow run."""
     submitted = mlflow.projects.run(
         uri,
         entry_point=entry_point,
-        version=version,
+        version=commit,
         parameters=parameters,
         env_manager=env_manager,
         experiment_name=f"fds/{MODEL}",
@@ -85,14 +85,12 @@ def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.campaign
 def test_the_project_runs_from_a_git_url(origin: Path) -> None:
     """`mlflow run URL` clones the project and runs an entry point from the clone, at a tag as well as at its head."""
-    for version in (None, "v1"):
-        run = _run("train_lightgbm", uri=GIT_URL, version=version, **DATA)
+    for commit in (None, "v1"):
+        run = _run("train_lightgbm", uri=GIT_URL, commit=commit, **DATA)
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.source.name"] == GIT_URL
-        commit = subprocess.run(
-            ["git", "rev-parse", "v1"], cwd=origin, check=True, capture_output=True, text=True
-        ).stdout.strip()
-        assert run.data.tags["mlflow.source.git.commit"] == commit
+        head = subprocess.run(["git", "rev-parse", "v1"], cwd=origin, check=True, capture_output=True, text=True)
+        assert run.data.tags["mlflow.source.git.commit"] == head.stdout.strip()
 
 
 @pytest.mark.slow

@@ -106,6 +106,9 @@ def work(
         listening: Where clients connect.
         ownership: Of the version caches: nobody else's while this process lives.
     """
+    logging_setup()
+    _forget()
+
     import uvicorn
     import uvloop
 
@@ -113,9 +116,7 @@ def work(
     from fds_mlflow.serving.http.models import Models
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
-    logging_setup()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _forget()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)

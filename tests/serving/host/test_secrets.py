@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.served import Served
+from tests.support.served import Served, until
 
 PLANTED = {
     "FDS_SERVE_TOKEN": "planted-token",
@@ -26,6 +26,7 @@ def test_no_secret_is_in_the_environment_of_a_worker(serve: Callable[..., Served
     assert allowed.status_code == 200
     assert len(server.workers) == 2
     for worker in server.workers:
-        environment = Path(f"/proc/{worker}/environ").read_bytes()
-        assert b"PATH=" in environment
-        assert b"planted" not in environment
+        shown = Path(f"/proc/{worker}/environ")
+        assert b"PATH=" in shown.read_bytes()
+        # One of them answers; the other may be no further than its first line.
+        until(lambda shown=shown: b"planted" not in shown.read_bytes(), "an environment without secrets")

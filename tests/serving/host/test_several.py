@@ -28,7 +28,7 @@ OTHERS = (RETURNS, TEMPER, EMPTY, GONE)
 def managed(registry: Registry, name: str) -> ManagedModel:
     """A model as people use it."""
     return ManagedModel(
-        name, tracking_uri=registry.truth, registry_uri=registry.truth, actor="tester", outcomes="sqlite://"
+        name, tracking_uri=registry.truth, registry_uri=registry.truth, actor="tester", outcomes="sqlite://", trust=True
     )
 
 

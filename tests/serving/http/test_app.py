@@ -183,7 +183,7 @@ ODD: dict[str, tuple[str, bytes, str, str]] = {
         "application/json",
         "utf-8",
     ),
-    "no UTF-8 in CSV": ("/invocations", b"amount,hour,channel\n1,2,\xff\n", "text/csv", "UTF-8"),
+    "no UTF-8 in CSV": ("/invocations", b"amount,hour,channel\n1,2,\xff\n", "text/csv", "utf-8"),
     "no UTF-8 in labels": ("/labels", b'[{"transaction_id": "\xff"}]', "application/json", "utf-8"),
     "a label before all time": (
         "/labels",
@@ -201,7 +201,7 @@ async def test_odd_bytes_are_refused_clearly(served: Served, name: str):
     path, sent, kind, word = ODD[name]
     answer = await served.client.post(path, content=sent, headers={"content-type": kind})
     assert answer.status_code == 400
-    assert word in answer.text
+    assert word in answer.text.lower()  # what the parsing library says of bytes depends on its version
     assert served.outcomes() == []
 
 
