@@ -42,6 +42,8 @@ GIVEN = {
     "--positive-class fraud": "",
     "acme.models:fit": "lightgbm",
     '["amount", "items"], ["country"]': '["amount"]',
+    "--plot rehearsal.png": "--plot rehearsal.png --replays 20",
+    "--model fraud --version 4": "--model fraud --version 4 --replays 20",
     "whsec_...": "whsec_" + "QUJD" * 8,
     "https://example.com": "http://127.0.0.1:9",
 }
@@ -254,5 +256,5 @@ def test_every_block_has_a_test_or_a_reason() -> None:
     for reason in [*ELSEWHERE.values(), *PYTHON_ELSEWHERE.values()]:
         for path in re.findall(r"tests/[\w/]+\.py", reason):
             assert (ROOT / path).is_file(), f"{path} does not exist"
-    assert len(ELSEWHERE) <= 14
+    assert len(ELSEWHERE) <= 15
     assert len(PYTHON_ELSEWHERE) <= 3
