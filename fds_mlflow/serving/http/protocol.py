@@ -52,7 +52,7 @@ class ScoreProtocol(HttpToolsProtocol):
         self._all = connections
         self._limits = connections.limits
         self._held: list[bytes] | None = None  # the body so far of a request that may go the short way
-        self._waiting = False  # for an answer that comes the short way
+        self._waiting = 0  # answers that come the short way
         self._offered = False  # another protocol, by the request that is being read
         self._whole: object = None  # the scope of the last request that was there whole
         self._parts: list[bytes] = []  # of a body that goes the usual way, until no more of it is there
@@ -170,7 +170,8 @@ class ScoreProtocol(HttpToolsProtocol):
         elif self._held is None:
             self._complete()
         elif self._asked is not None and self._asked.soon(self, self._head, b"".join(self._held)):
-            self._held, self._waiting = None, True
+            self._held = None
+            self._waiting += 1
         else:
             self._go_usual_way()
             self._complete()
@@ -250,6 +251,10 @@ class ScoreProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._waiting:  # for answers to what was asked before
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+            return
         self._running = cycle
         if cycle.more_body:
             self._all.arriving(cycle, self)
@@ -263,6 +268,8 @@ class ScoreProtocol(HttpToolsProtocol):
     def _go_on(self) -> None:
         """Turn to what has waited for the last answer; how long nothing comes then, `examine` watches for all."""
         self.server_state.total_requests += 1
+        if self._waiting:
+            return
         self._all.answered(self)
         if self.transport.is_closing():
             return
@@ -279,7 +286,7 @@ class ScoreProtocol(HttpToolsProtocol):
         receive: Receive,  # noqa: ARG002 - ASGI's
         send: Send,
     ) -> None:
-        self._count(refusal)
+        self._metrics.responded("other", refusal.status)
         headers = [*headers_of(503, refusal.body), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": refusal.body})
@@ -288,17 +295,14 @@ class ScoreProtocol(HttpToolsProtocol):
 
     def answer(self, status: int, body: bytes) -> None:
         """Send an answer in JSON."""
-        self._waiting = False
+        self._waiting -= 1
         if not self.transport.is_closing():
             if status == 200:  # of which there are thousands a second
                 head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
                 self.transport.write(STATUS_LINE[status] + head + body)
             else:
                 self.transport.write(_written(status, headers_of(status, body), body))
-        if self.cycle is None or self.cycle.response_complete:
-            self._go_on()
-        else:  # a request that came after this one goes the usual way, and what follows it waits for that
-            self.server_state.total_requests += 1
+        self._go_on()
 
     def shutdown(self) -> None:
         """Answer what was accepted, then let the connection end."""
@@ -336,7 +340,7 @@ class ScoreProtocol(HttpToolsProtocol):
         """Send the last answer."""
         if self.transport.is_closing():
             return
-        self._count(refusal)
+        self._metrics.responded("other", refusal.status)
         headers = [*headers_of(refusal.status, refusal.body), (b"connection", b"close")]
         self.transport.write(_written(refusal.status, headers, refusal.body))
         if refusal.status in _WHILE_SENDING:
@@ -344,20 +348,17 @@ class ScoreProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _count(self, refusal: RefusedError) -> None:
-        self._metrics.responded("other", refusal.status)
-
     # --- clients that keep it waiting ----------------------------------------------------------------------
 
     @property
     def owes(self) -> bool:
         """Whether there is a request without an answer, even if it has not come whole."""
-        return self._waiting or not (self._running is None or self._running.response_complete)
+        return self._waiting > 0 or not (self._running is None or self._running.response_complete)
 
     @property
     def works(self) -> bool:
         """Whether there is one that has come whole: it does not wait for its client."""
-        return self.owes and (self._waiting or self._running is None or not self._running.more_body)
+        return self.owes and (self._waiting > 0 or self._running is None or not self._running.more_body)
 
     def examine(self, now: float) -> None:
         """End it where its client has kept it waiting for too long.
@@ -396,5 +397,4 @@ def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -
 
 
 _TOO_BUSY = _written(503, headers_of(503, too_busy().body), too_busy().body)
-"""Written thousands of times a second."""
 _WHILE_SENDING = frozenset({414, 431, 503})  # a client that is still sending would not see it if it were closed at once

@@ -451,7 +451,7 @@ async def test_whoever_watches_is_answered_however_much_there_is_to_do(tmp_path:
     server.tasks.update(under_way)  # type: ignore[arg-type]
     busy = [Connection(ScoreProtocol, models, server=server) for _ in range(2)]
     for connection in busy:
-        connection.protocol._waiting = True
+        connection.protocol._waiting = 1
     asking = Connection(ScoreProtocol, models, server=server)
     await asking.send(request("/models/fraud/score", ROW))
     watching = Connection(ScoreProtocol, models, server=server)
@@ -466,11 +466,11 @@ async def test_whoever_watches_is_answered_however_much_there_is_to_do(tmp_path:
 async def test_connections_at_work_leave_room_for_some_more(app: App, server: Connections):
     """Where all connections are at work there is room for a few more, and not for any number."""
     for _ in range(LIMITS.connections):
-        Connection(ScoreProtocol, app, server=server).protocol._waiting = True
+        Connection(ScoreProtocol, app, server=server).protocol._waiting = 1
     further = []
     for _ in range(200):
         further.append(Connection(ScoreProtocol, app, server=server))
-        further[-1].protocol._waiting = True
+        further[-1].protocol._waiting = 1
     assert 10 < sum(not one.wire.closed for one in further) < 100
 
 

@@ -115,10 +115,11 @@ class Connection:
 
     async def settle(self) -> None:
         """Let the server go on until it has nothing more to do; how much it does in a round is a matter of time."""
-        for _ in range(20):
+        quiet = 0
+        while quiet < 20:
+            sent = len(self.wire.sent)
             await asyncio.sleep(0)
-            while self.app.batch._waiting:
-                await asyncio.sleep(0)
+            quiet = 0 if self.app.batch._waiting or len(self.wire.sent) > sent else quiet + 1
 
 
 def request(path: str, body: Any = None, *, method: str = "POST", version: str = "1.1", **headers: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from fds_mlflow.serving.http.connections import Connections, Limits
 from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.http.request import RefusedError
 from fds_mlflow.serving.http.waiting import Batch, Turns
-from tests.serving.http.test_protocol import REQUESTS, ROW, Connection, application, request
+from tests.serving.http.test_protocol import LAST, REQUESTS, ROW, Connection, application, request
 
 
 class Clock:
@@ -125,6 +127,19 @@ async def test_a_refusal_overtakes_no_answer(tmp_path: Path):
     assert connection.statuses == []
     await connection.settle()
     assert connection.statuses[:2] == [200, 503]
+
+
+async def test_what_goes_another_way_overtakes_nothing_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However little is done in one go, answers come in the order of the requests of a connection, and none is lost."""
+    passing = itertools.count(0, 0.0015)  # one answer in each go
+    told = SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: next(passing))
+    monkeypatch.setattr("fds_mlflow.serving.http.waiting.time", told)
+    connection = Connection(ScoreProtocol, application(tmp_path))
+    names = ("a score", "another", "a gap", "with a query", "a question")
+    await connection.send(b"".join(REQUESTS[name] for name in names) + LAST["closing"])
+    assert re.findall(rb'"request_id":"(\w+)"', connection.wire.sent) == [b"r1", b"r2", b"r3", b"r4", b"r6"]
+    assert connection.statuses == [200] * 6
+    assert connection.wire.closed
 
 
 async def test_a_body_that_is_refused_has_its_time(tmp_path: Path):
