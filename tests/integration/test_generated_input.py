@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -193,6 +195,15 @@ def take(number):
 numbers = iter(range(99))
 TARGETS = [Target("planted", 1, lambda rng: next(numbers), lambda folder: take)]
 """
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is told what its parent had")
+def test_a_process_is_not_charged_for_the_memory_of_who_started_it() -> None:
+    """What the process of a large test run tries has room of its own."""
+    large = b"x" * (300 * 2**20)
+    script = "from benchmarks.fuzz.target import peak_mib; print(peak_mib())"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert float(told.stdout) < 100 < len(large) / 2**20
 
 
 @pytest.mark.slow
