@@ -32,9 +32,8 @@ venv: $(READY)  ## build the environment in .venv
 demo: $(READY)  ## the whole story on simulated transactions; DATA=file [LABEL=column] [SCHEMA=file] for your own, ALGORITHM=module:function
 	$(BIN)/fds demo --output $(DEMO_DIR) $(if $(DATA),--data "$(DATA)") $(if $(SCHEMA),--schema "$(SCHEMA)") $(if $(LABEL),--label "$(LABEL)") $(if $(ALGORITHM),--algorithm "$(ALGORITHM)")
 
-# Bounds for every change, on two quiet cores: `make test` 6 minutes, `pytest tests/integration` 5 and
-# `pytest -m "not slow"` 2 on one process, all of .ci/run with `make test-all` 40. What does not fit gets the marker
-# `campaign`, once a shorter test proves the same promise.
+# Bounds for every change, on two cores: `make test` 15 minutes, `pytest -m "not slow"` 3, all of .ci/run with
+# `make test-all` 60. What does not fit gets the marker `campaign`, once a shorter test proves the same promise.
 test: $(READY)  ## the promises, on TEST_WORKERS=2 processes; 0 for none beside the first
 	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=tested -m "not campaign"
 
