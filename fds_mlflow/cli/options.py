@@ -239,6 +239,8 @@ def data_options(
             from fds_mlflow.workflows.source import Source
 
             # An empty text is how `mlflow run` says "not given".
+            if not data and default:
+                raise click.UsageError("--data is empty, and there is nothing to do without data")
             if not data and (schema or table or query):
                 raise click.UsageError("--schema, --table and --query describe --data, which is missing")
             with bar("Reading") as progress:

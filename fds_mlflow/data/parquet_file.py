@@ -64,6 +64,6 @@ def _require_valid(batch: pa.RecordBatch, path: Path, before: int) -> None:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # a name in it may be no text
         reason = " ".join(str(error).split())
         raise DataError(f"cannot read {path} as Parquet: {reason}", fix="check how the file was written") from None

@@ -39,7 +39,13 @@ def describe(source: str | Path | pd.DataFrame, table: str | None, query: str | 
 
 
 def is_url(source: str | Path | pd.DataFrame) -> bool:
-    """Whether a source is a SQLAlchemy URL and not a path or frame."""
+    """Whether a source is a SQLAlchemy URL and not a path or frame.
+
+    Raises:
+        DataError: It is an empty text, which a path would take for the current folder.
+    """
+    if isinstance(source, str) and not source.strip():
+        raise DataError("no source is named", fix="name a file, a folder of files, or a database's address")
     return isinstance(source, str) and "://" in source
 
 

@@ -109,7 +109,8 @@ def recognise(data: str) -> str:
             fix="have it inferred: fds schema infer URL --table TABLE > a.yaml; and pass it: --schema a.yaml",
         )
     path = Path(data)
-    beside = path.with_name(path.name.split(".")[0] + ".schema.yaml")
+    named = path if path.name not in ("", "..") else path.resolve()  # `.` and `..` name a folder without its name
+    beside = named.parent / (named.name.split(".")[0] + ".schema.yaml")
     if absent(beside) is None and beside.stat().st_size:  # a refused `fds schema infer > FILE` leaves an empty one
         return str(beside)
     inferred = f"have it inferred: fds schema infer {shlex.quote(data)} > {shlex.quote(str(beside))}"

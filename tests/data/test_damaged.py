@@ -6,6 +6,7 @@ import sqlite3
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -13,9 +14,13 @@ from pyarrow import parquet
 
 from fds_mlflow.cli.main import main
 from fds_mlflow.data import workbook
+from fds_mlflow.data.inference import infer
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import load
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.errors import ConfigError, DataError, FdsError
+from fds_mlflow.runtime.yaml_file import parse_yaml
+from fds_mlflow.workflows.source import recognise
+from tests.support.refusals import taken_or_refused
 
 ROLES = {"transaction_id": "id", "time": None, "amount": "a"}
 
@@ -72,3 +77,45 @@ def test_a_history_to_rehearse_on_has_each_column_once(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, words)
     assert told.exit_code == 1
     assert "two columns named 'canary_score'" in told.stderr
+
+
+@pytest.mark.parametrize("place", [b"amount_in_eur", b"pandas"])
+def test_a_name_that_is_no_text_is_refused(place: bytes, tmp_path: Path) -> None:
+    """Parquet's own notes may hold bytes that are no UTF-8, in a column's name or beside: an error with the fix."""
+    path = tmp_path / "it.parquet"
+    frame = pd.DataFrame({"id": ["T1"], "amount_in_eur": [1.0]})
+    frame.to_parquet(path)
+    path.write_bytes(path.read_bytes().replace(place, b"\xce" * len(place)))
+    with pytest.raises(FdsError) as error:
+        load(path, ROLES)
+    assert error.value.fix
+    taken_or_refused(lambda: infer(str(path), None, labelled=False))
+
+
+@pytest.mark.parametrize("name", ["\u202e", "a\u2066b", "zero\u200bwidth", "\x1b[31m"])
+def test_an_inferred_schema_is_written_out(name: str, tmp_path: Path) -> None:
+    """A column's name that acts on a terminal stands escaped in the schema, and is the same when it is read."""
+    columns = {
+        "id": [f"T{row}" for row in range(9)],
+        "amount": [1.5 * row for row in range(9)],
+        name: [0.1, 0.2, 0.4] * 3,
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "it.csv", index=False)
+    found = infer(str(tmp_path / "it.csv"), None, labelled=False)
+    assert found.yaml().replace("\n", "").isprintable()
+    assert parse_yaml(found.yaml(), "it", fix="none") == found.values
+    assert name in found.values["numeric"]
+
+
+@pytest.mark.parametrize("words", ["data describe", "schema infer", "train m --data", "retrain m --data"])
+def test_an_empty_name_is_not_the_current_folder(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--data "$FILE"` with nothing in it is refused; `.` is the folder, with the schema that lies beside it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("it.csv").write_text("id,amount\nT1,1.5\n")
+    told = CliRunner().invoke(main, [*words.split(), ""])
+    assert told.exit_code in (1, 2)
+    assert "Fix: " in told.stderr
+    assert "no source" in told.stderr or "empty" in told.stderr
+    (tmp_path / "here.schema.yaml").write_text("transaction_id: id\ntime: null\namount: amount\n")
+    assert Path(recognise(".")) == tmp_path / "here.schema.yaml"

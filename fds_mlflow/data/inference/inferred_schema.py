@@ -134,7 +134,7 @@ def scalar(value: Any) -> str:
     text: str = yaml.dump(
         [value],
         Dumper=CoreDumper,
-        allow_unicode=True,
+        allow_unicode=not isinstance(value, str) or value.isprintable(),
         width=10**9,
         default_flow_style=True,
         default_style='"' if quoted else None,
