@@ -262,9 +262,10 @@ def _shown(_: Path) -> Callable[[int], str]:
         for verb in (history, doctor):
             here = Here(None, None, None, None)
             printed += CliRunner().invoke(verb, [MODEL], obj=here, catch_exceptions=False).output
-        named = there.history.damaged
-        assert not named or "cannot be parsed" in printed or "aliases" in printed
-        return printed
+        here = Here(None, None, None, None)
+        told = CliRunner().invoke(doctor, [MODEL, "--json"], obj=here, catch_exceptions=False).output
+        assert not there.history.damaged or "cannot be parsed" in told or "aliases" in told  # in one line each
+        return printed + told
 
     return take
 

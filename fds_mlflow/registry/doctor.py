@@ -128,8 +128,7 @@ def _aliases(view: View, versions: dict[int, VersionView]) -> list[Finding]:
             what = f"the {alias} is version {version.version}, which is {version.status}"
             found.append(Finding(Severity.DANGER, what, means, "register it again, or move the alias"))
         if not tags.is_threshold(value := version.tags.get(tags.THRESHOLD)):
-            lack = f"no tag {tags.THRESHOLD}" if value is None else f"the threshold {value!r}, not a number in [0, 1]"
-            what = f"the {alias} (version {version.version}) has {lack}"
+            what = f"the {alias} (version {version.version}) has {tags.threshold_lack(value)}"
             found.append(
                 Finding(Severity.DANGER, what, "it cannot be loaded for scoring", tags.threshold_fix(version.version))
             )

@@ -187,6 +187,11 @@ def decode_rollout(value: str | None) -> Rollout | None:
         return None
 
 
+def threshold_lack(value: str | None) -> str:
+    """What is wrong with a threshold, behind "has"."""
+    return f"no tag {THRESHOLD}" if value is None else f"the threshold {value[:100]!r}, not a number in [0, 1]"
+
+
 def threshold_fix(version: int, model: str = "MODEL") -> str:
     """What gives a version its threshold."""
     return (

@@ -257,7 +257,7 @@ def threshold_of(model: str, version: VersionView) -> float:
     value = version.tags.get(tags.THRESHOLD)
     if value is None or not tags.is_threshold(value):
         raise RefusedError(
-            f"version {version.version} of {model!r} has the threshold {value!r}, not a number in [0, 1]",
+            f"version {version.version} of {model!r} has {tags.threshold_lack(value)}",
             fix=tags.threshold_fix(version.version, model),
         )
     return float(value)

@@ -206,7 +206,7 @@ def _served(view: VersionView) -> Served:
     value = view.tags.get(tags.THRESHOLD)
     if value is None or not tags.is_threshold(value):
         raise UnavailableError(
-            f"version {view.version} has the threshold {value!r}, not a number in [0, 1]",
+            f"version {view.version} has {tags.threshold_lack(value)}",
             fix=tags.threshold_fix(view.version),
         )
     return Served(view.version, view.identity, float(value))
