@@ -307,8 +307,9 @@ def assert_moves(world: World) -> None:
     assert version in promoted | {before.champion_alias}
 
 
-CALLS = 24
-"""Calls of the registry until an emergency has moved its alias, an out-of-band change recorded first included."""
+CALLS = 30
+"""Calls of the registry until an emergency has moved its alias, an out-of-band change that is recorded first and a target
+that does not exist included: after that one it asks which versions there are."""
 
 TARGETS = (
     Target("registry tags", 40_000, _seed, _read, quick=150),
