@@ -308,8 +308,8 @@ def assert_moves(world: World) -> None:
 
 
 CALLS = 30
-"""Calls of the registry until an emergency has moved its alias, an out-of-band change that is recorded first and a target
-that does not exist included: after that one it asks which versions there are."""
+"""Calls of the registry until an emergency has moved its alias; an out-of-band change that is recorded first is among
+them, and a target that does not exist, after which it asks which versions there are."""
 
 TARGETS = (
     Target("registry tags", 40_000, _seed, _read, quick=150),
