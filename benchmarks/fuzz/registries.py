@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from benchmarks.fuzz.target import Target
@@ -258,14 +259,13 @@ def _shown(_: Path) -> Callable[[int], str]:
             def model(self, name: str) -> ManagedModel:
                 return ManagedModel(name, store=there.store, clock=there.clock, actor="ann", outcomes="sqlite://")
 
-        printed = ""
-        for verb in (history, doctor):
+        def told(verb: click.Command, *words: str) -> str:
             here = Here(None, None, None, None)
-            printed += CliRunner().invoke(verb, [MODEL], obj=here, catch_exceptions=False).output
-        here = Here(None, None, None, None)
-        told = CliRunner().invoke(doctor, [MODEL, "--json"], obj=here, catch_exceptions=False).output
-        assert not there.history.damaged or "cannot be parsed" in told or "aliases" in told  # in one line each
-        return printed + told
+            return CliRunner().invoke(verb, [MODEL, *words], obj=here, catch_exceptions=False).output
+
+        found = told(doctor, "--json")  # one line each
+        assert not there.history.damaged or "cannot be parsed" in found or "aliases" in found
+        return told(history) + told(doctor) + found
 
     return take
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError
@@ -34,6 +34,9 @@ from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.http.models import together
 from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from fds_mlflow.serving.http.connections import Connections
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,6 @@ def work(
     import uvicorn
     import uvloop
 
-    from fds_mlflow.serving.http.connections import Connections, Limits, connections_allowed
     from fds_mlflow.serving.http.models import Models
     from fds_mlflow.serving.http.protocol import ScoreProtocol
 
@@ -120,16 +122,7 @@ def work(
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     models = _several(settings)
     app = Models(models)
-    requests = options.connections or sum(one.connections for one in models)
-    allowed = connections_allowed(requests + options.idle)
-    connections = Connections(
-        Limits(
-            requests=min(requests, allowed),
-            connections=allowed,
-            head_seconds=max(one.body_seconds for one in models),
-            idle_seconds=HTTP["timeout_keep_alive"],
-        )
-    )
+    connections = _connections(models, options)
 
     async def examine() -> None:
         connections.examine(time.monotonic())
@@ -153,6 +146,22 @@ def work(
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)
+
+
+def _connections(models: Sequence[ServerSettings], options: Options) -> Connections:
+    """A worker's connections, within what the options and the system allow."""
+    from fds_mlflow.serving.http.connections import Connections, Limits, connections_allowed
+
+    requests = options.connections or sum(one.connections for one in models)
+    allowed = connections_allowed(requests + options.idle)
+    return Connections(
+        Limits(
+            requests=min(requests, allowed),
+            connections=allowed,
+            head_seconds=max(one.body_seconds for one in models),
+            idle_seconds=HTTP["timeout_keep_alive"],
+        )
+    )
 
 
 def _forget() -> None:
