@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     CursorResult,
+    Integer,
     Label,
     Result,
     Select,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
@@ -303,6 +305,13 @@ def shifted(session: Session, time: InstrumentedAttribute[datetime], by: timedel
     seconds = func.substr(written, 1, 19)
     shifted = func.strftime("%Y-%m-%d %H:%M:%S", seconds, f"{by // timedelta(seconds=1):+d} seconds")
     return type_coerce(shifted.concat(func.substr(written, 20)), UtcDateTime())
+
+
+def hour_of(session: Session, time: InstrumentedAttribute[datetime]) -> ColumnElement[int]:
+    """The hour of a time, counted from 1970 UTC."""
+    if session.get_bind().dialect.name == "postgresql":
+        return cast_to(func.floor(func.extract("epoch", time) / 3600), Integer())
+    return cast_to(func.strftime("%s", func.substr(type_coerce(time, String()), 1, 19)), Integer()) // 3600
 
 
 def check_maturity(maturity: timedelta | None) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The newest migration's revision. Revisions are zero-padded ordinals: "newer" compares texts."""
 
 VERSION_TABLE = "fds_outcomes_version"
@@ -282,6 +282,7 @@ class CellCount(Base):
         step: The rollout's step.
         weight: The canary's weight in force, basis points.
         assigned: The variant the keys belong to.
+        hour: The hour of the requests, counted from 1970 UTC; 0 where the terms do not part them.
         numbers: The tally's numbers, by name; histograms are lists.
         first: Time of the earliest request, UTC.
         last: Time of the latest request, UTC.
@@ -293,6 +294,7 @@ class CellCount(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     weight: Mapped[int] = mapped_column(primary_key=True)
     assigned: Mapped[str] = mapped_column(String(8), primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True, default=0, server_default="0")
     numbers: Mapped[dict[str, Any]] = mapped_column(JSON())
     first: Mapped[datetime]
     last: Mapped[datetime]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from fds_mlflow.core.evidence.evidence import Evidence, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.question import Question
@@ -25,7 +25,12 @@ from tests.support.samples import NOON, case, outcome
 
 HOUR = timedelta(hours=1)
 MATURITY = 10 * HOUR
-TERMS = [Terms(), Terms(latency_bound=4.0), Terms(maturity=MATURITY), Terms(latency_bound=4.0, maturity=MATURITY)]
+TERMS = [
+    Terms(latency_bound=bound, maturity=maturity, hourly=hourly)
+    for bound in (None, 4.0)
+    for maturity in (None, MATURITY)
+    for hourly in (False, True)
+]
 _examples = itertools.count()
 
 
@@ -113,16 +118,19 @@ def rounded(evidence: Evidence) -> Evidence:
     def short(value: float | None) -> float | None:
         return None if value is None else float(f"{value:.12g}")
 
-    tallies = [
-        replace(
-            tally,
-            score_sum=short(tally.score_sum),
-            loss_sums=tuple(map(short, tally.loss_sums)),
-            caught_money=short(tally.caught_money),
-        )
-        for tally in evidence.tallies
-    ]
-    return replace(evidence, tallies=tuple(tallies))
+    tallies, hours = (
+        [
+            replace(
+                tally,
+                score_sum=short(tally.score_sum),
+                loss_sums=tuple(map(short, tally.loss_sums)),
+                caught_money=short(tally.caught_money),
+            )
+            for tally in counted
+        ]
+        for counted in (evidence.tallies, evidence.hours)
+    )
+    return replace(evidence, tallies=tuple(tallies), hours=tuple(hours))
 
 
 def own(name: str, written: Written) -> Written:
@@ -175,7 +183,11 @@ class Example:
             cases = [record for record in done if isinstance(record, CaseRecord)]
             shadows = [record for record in done if isinstance(record, ShadowRecord)]
             expected = recount(mine, cases, shadows, self.terms, as_of)
-            assert rounded(look(store, question, self.chunk)) == rounded(expected)
+            found = look(store, question, self.chunk)
+            assert rounded(found) == rounded(expected)
+            for tally in (*found.tallies, *found.hours) if self.terms.hourly else ():
+                assert all(0 <= tally.events.get(kind, 0) <= tally.at_risk(kind) for kind in EventKind)
+                assert tally.passed_genuine <= tally.labelled <= tally.matured <= tally.matured_requests
 
 
 _records = st.builds(

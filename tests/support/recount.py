@@ -5,21 +5,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from fds_mlflow.core.evidence.arms import added
 from fds_mlflow.core.evidence.bins import LATENCY_BINS, LOSS_BINS, SCORE_BINS
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.core.statistics.paired import added as together
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 
-Cell = tuple[int, int, Variant]
-
-
-def cell_of(outcome: OutcomeRecord) -> Cell:
-    """Where an outcome counts."""
-    return outcome.step, outcome.weight, Variant(outcome.assigned)
+Cell = tuple[int, int, int, Variant]
+LABELLED = (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
 
 
 def log_bin(value: float, lowest: float, bins: int) -> int:
@@ -37,7 +36,8 @@ def truth_of(states: Sequence[CaseRecord], until: datetime) -> CaseRecord | None
 class Board:
     """The counters, and which keys have had which event."""
 
-    def __init__(self) -> None:
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
         self.numbers: dict[Cell, Counter[str]] = defaultdict(Counter)
         self.bins: dict[Cell, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
         self.sums: dict[Cell, dict[str, dict[int, float]]] = defaultdict(
@@ -46,7 +46,19 @@ class Board:
         self.caught: dict[Cell, list[float]] = defaultdict(list)
         self.times: dict[Cell, list[datetime]] = defaultdict(list)
         self.first: dict[str, dict[str, OutcomeRecord]] = defaultdict(dict)
-        self.pairs: dict[EventKind, Counter[tuple[bool, bool]]] = defaultdict(Counter)
+        self.spent: dict[Cell, Counter[EventKind]] = defaultdict(Counter)
+        self.pairs: dict[EventKind, dict[int, Counter[tuple[bool, bool]]]] = defaultdict(lambda: defaultdict(Counter))
+
+    def cell_of(self, outcome: OutcomeRecord) -> Cell:
+        """Where an outcome counts."""
+        hour = int(outcome.time.timestamp() // 3600) if self.terms.hourly else 0
+        return outcome.step, outcome.weight, hour, Variant(outcome.assigned)
+
+    def spend(self, kinds: Sequence[EventKind], outcome: OutcomeRecord) -> None:
+        """Count a request of a key to which a kind had happened before."""
+        for kind in kinds:
+            if self.terms.hourly and self.first[kind].get(outcome.key, outcome) is not outcome:
+                self.spent[self.cell_of(outcome)][kind] += 1
 
     def once(self, kind: str, outcome: OutcomeRecord) -> bool:
         """Whether this is the first event of its key and kind; remembered if so."""
@@ -55,12 +67,13 @@ class Board:
     def event(self, kind: EventKind, outcome: OutcomeRecord) -> bool:
         """Count an event if it is the first of its key."""
         new = outcome.key not in self.first[kind] and self.once(kind, outcome)
-        self.numbers[cell_of(outcome)][kind] += new
+        self.numbers[self.cell_of(outcome)][kind] += new
         return new
 
-    def request(self, outcome: OutcomeRecord, terms: Terms) -> None:
+    def request(self, outcome: OutcomeRecord) -> None:
         """Count what needs no label."""
-        cell = cell_of(outcome)
+        terms = self.terms
+        cell = self.cell_of(outcome)
         self.times[cell].append(outcome.time)
         self.numbers[cell]["requests"] += 1
         self.numbers[cell]["keys"] += self.once("seen", outcome)
@@ -74,33 +87,37 @@ class Board:
             self.event(EventKind.ALERT, outcome)
         if terms.latency_bound is not None and outcome.latency_ms > terms.latency_bound:
             self.event(EventKind.SLOW, outcome)
+        self.spend([kind for kind in EventKind if kind not in LABELLED], outcome)
 
     def mature(self, outcome: OutcomeRecord) -> None:
         """Count an outcome whose label may be looked at."""
-        self.numbers[cell_of(outcome)]["matured"] += self.first["seen"][outcome.key] is outcome
-        self.numbers[cell_of(outcome)]["matured_alerts"] += self.first[EventKind.ALERT].get(outcome.key) is outcome
+        self.numbers[self.cell_of(outcome)]["matured_requests"] += self.terms.hourly
+        self.numbers[self.cell_of(outcome)]["matured"] += self.first["seen"][outcome.key] is outcome
+        self.numbers[self.cell_of(outcome)]["matured_alerts"] += self.first[EventKind.ALERT].get(outcome.key) is outcome
 
     def truth(self, outcome: OutcomeRecord, state: CaseRecord) -> None:
         """Count an outcome's truth."""
-        numbers, fraud = self.numbers[cell_of(outcome)], state.status == "confirmed"
-        numbers["labelled"] += self.first["seen"][outcome.key] is outcome
+        numbers, fraud = self.numbers[self.cell_of(outcome)], state.status == "confirmed"
+        first = self.first["seen"][outcome.key] is outcome
+        numbers["labelled"] += first
+        numbers["passed_genuine"] += self.terms.hourly and first and not fraud and not outcome.flagged
         if self.first[EventKind.ALERT].get(outcome.key) is outcome:
             numbers["reviewed_alerts"] += 1
             numbers["false_alerts"] += not fraud
             if fraud and state.loss_amount is not None:
-                self.caught[cell_of(outcome)].append(state.loss_amount)
+                self.caught[self.cell_of(outcome)].append(state.loss_amount)
         if fraud and not outcome.flagged:
             if self.event(EventKind.MISSED_FRAUD, outcome) and state.loss_amount is not None:
                 at = log_bin(state.loss_amount, 1.0, LOSS_BINS)
-                self.bins[cell_of(outcome)]["losses"][at] += 1
-                self.sums[cell_of(outcome)]["loss"][at] += state.loss_amount
+                self.bins[self.cell_of(outcome)]["losses"][at] += 1
+                self.sums[self.cell_of(outcome)]["loss"][at] += state.loss_amount
         elif not fraud and outcome.flagged:
             self.event(EventKind.FALSE_POSITIVE, outcome)
 
     def pair(self, kind: EventKind, outcome: OutcomeRecord, own: bool, other: bool) -> None:
         """Count what happened to the champion, and what to the canary."""
         both = (own, other) if outcome.assigned == Variant.CHAMPION else (other, own)
-        self.pairs[kind][both] += 1
+        self.pairs[kind][self.cell_of(outcome)[2]][both] += 1
 
     def fast_pair(self, outcome: OutcomeRecord, shadow: ShadowRecord) -> None:
         """Count what needs no label of a pair."""
@@ -114,19 +131,38 @@ class Board:
         self.pair(EventKind.MISSED_FRAUD, outcome, *missed)
         self.pair(EventKind.FALSE_POSITIVE, outcome, not fraud and outcome.flagged, not fraud and shadow.flagged)
 
-    def evidence(self, terms: Terms, as_of: datetime) -> Evidence:
+    def evidence(self, as_of: datetime) -> Evidence:
         """What a judge reads."""
-        order = sorted(self.times, key=lambda cell: (cell[0], cell[1], list(Variant).index(cell[2])))
-        pairs = {
-            kind: Pairs(
-                both=found[True, True],
-                champion_only=found[True, False],
-                canary_only=found[False, True],
-                neither=found[False, False],
+        order = sorted(self.times, key=lambda cell: (cell[2], *cell[:2], list(Variant).index(cell[3])))
+        by_hour = {
+            kind: tuple(
+                Pairs(
+                    both=found[True, True],
+                    champion_only=found[True, False],
+                    canary_only=found[False, True],
+                    neither=found[False, False],
+                    hour=hour,
+                )
+                for hour, found in sorted(hours.items())
             )
-            for kind, found in self.pairs.items()
+            for kind, hours in self.pairs.items()
         }
-        return Evidence(terms=terms, as_of=as_of, tallies=tuple(map(self._tally, order)), pairs=pairs)
+        pairs = {kind: together(found) for kind, found in by_hour.items()}
+        cells = tuple(map(self._tally, order))
+        if not self.terms.hourly:
+            return Evidence(terms=self.terms, as_of=as_of, tallies=cells, pairs=pairs)
+        places = sorted(set(map(self._place, cells)))
+        tallies = tuple(
+            replace(
+                added(list(Variant)[at], [cell for cell in cells if self._place(cell) == (step, weight, at)]), hour=0
+            )
+            for step, weight, at in places
+        )
+        return Evidence(terms=self.terms, as_of=as_of, tallies=tallies, hours=cells, pairs=pairs, paired_hours=by_hour)
+
+    @staticmethod
+    def _place(tally: Tally) -> tuple[int, int, int]:
+        return tally.step, tally.weight, list(Variant).index(tally.variant)
 
     def _tally(self, cell: Cell) -> Tally:
         numbers = Counter(self.numbers[cell])
@@ -139,9 +175,11 @@ class Board:
             if (found := self.bins[cell][name])
         }
         return Tally(
-            variant=cell[2],
+            variant=cell[3],
             step=cell[0],
             weight=cell[1],
+            hour=cell[2],
+            spent=dict(self.spent[cell]),
             events={kind: numbers[kind] for kind in EventKind if numbers[kind]},
             first=min(self.times[cell]),
             last=max(self.times[cell]),
@@ -169,16 +207,16 @@ def recount(
         terms: On which terms.
         as_of: The time now.
     """
-    board = Board()
+    board = Board(terms)
     for outcome in outcomes:
-        board.request(outcome, terms)
+        board.request(outcome)
     paired = {shadow.request_id: shadow for shadow in reversed(shadows)}
     for outcome in outcomes:
         shadow = paired.get(outcome.request_id)
         if shadow is not None and shadow.version != outcome.version and board.once("pair", outcome):
             board.fast_pair(outcome, shadow)
     if terms.maturity is None:
-        return board.evidence(terms, as_of)
+        return board.evidence(as_of)
     states: dict[str | None, dict[datetime, CaseRecord]] = defaultdict(dict)
     for case in cases:
         states[case.transaction_id][case.known_at] = case
@@ -188,6 +226,7 @@ def recount(
         state = truth_of(list(states[outcome.transaction_id or outcome.key].values()), outcome.time + terms.maturity)
         if state is not None:
             board.truth(outcome, state)
-            if board.first["pair"].get(outcome.key) is outcome:
-                board.label_pair(outcome, paired[outcome.request_id], state)
-    return board.evidence(terms, as_of)
+        board.spend(LABELLED, outcome)
+        if state is not None and board.first["pair"].get(outcome.key) is outcome:
+            board.label_pair(outcome, paired[outcome.request_id], state)
+    return board.evidence(as_of)

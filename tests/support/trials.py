@@ -36,6 +36,7 @@ def tally(
         weight=to_basis_points(percent),
         **{
             "requests": keys,
+            "matured_requests": counts.get("matured", 0),
             "keys": keys,
             "events": events,
             "scores": tuple(scores),
@@ -58,6 +59,7 @@ def labelled(
         false_positive=false,
         matured=keys,
         labelled=reviewed + missed + genuine,
+        passed_genuine=genuine,
         matured_alerts=alerts,
         reviewed_alerts=reviewed,
         false_alerts=false,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import MappingProxyType
 from typing import TypeVar
 
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
+from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.core.statistics.paired import added as paired_over_hours
 from fds_mlflow.core.weight import FULL
 
 N = TypeVar("N", int, float)
@@ -21,11 +25,13 @@ class Arms:
         weight: Share of the treatment, in [0, 1]; the last one where several are added up.
         treatment: Outcomes of the variant that is judged.
         control: Outcomes of the variant that it is judged against.
+        hour: The hour, counted from 1970 UTC; 0 where hours are added up.
     """
 
     weight: float
     treatment: Tally
     control: Tally
+    hour: int = 0
 
     def of(self, variant: Variant) -> Tally:
         """One variant's outcomes."""
@@ -38,13 +44,19 @@ class Counts:
 
     Attributes:
         by_weight: Both arms, one per weight under which both got traffic, in order of the weight.
+        by_step: The same, one per step and weight, in this order.
+        by_hour: The same, one per hour and weight, in this order.
         compared: These added up: for shares of one variant alone, never for comparing the two.
         whole: All outcomes added up, those under a weight of 0 % and 100 % included.
+        own: The treatment's alone, by the hour and whatever the weight.
     """
 
     by_weight: tuple[Arms, ...]
+    by_step: tuple[Arms, ...]
+    by_hour: tuple[Arms, ...]
     compared: Arms
     whole: Arms
+    own: tuple[Tally, ...]
 
 
 def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
@@ -54,13 +66,30 @@ def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
         evidence: What is known.
         is_watch: The champion is the treatment, and the canary is its control.
     """
-    weights = sorted({tally.weight for tally in evidence.tallies})
-    arms = tuple(
-        _arms([tally for tally in evidence.tallies if tally.weight == weight], weight, is_watch=is_watch)
-        for weight in weights
+    hours = evidence.hours or evidence.tallies
+    weights = _parted(evidence.tallies, lambda _: (), is_watch=is_watch)
+    compared = _of_both(weights)
+    return Counts(
+        by_weight=compared,
+        by_step=_of_both(_parted(evidence.tallies, lambda tally: (tally.step,), is_watch=is_watch)),
+        by_hour=_of_both(_parted(hours, lambda tally: (tally.hour,), is_watch=is_watch)),
+        compared=_together(compared, is_watch=is_watch),
+        whole=_together(weights, is_watch=is_watch),
+        own=tuple(tally for tally in hours if (tally.variant is Variant.CHAMPION) is is_watch),
     )
-    compared = tuple(each for each in arms if 0 < each.weight < 1)
-    return Counts(compared, _together(compared, is_watch=is_watch), _together(arms, is_watch=is_watch))
+
+
+def _parted(tallies: Iterable[Tally], by: Callable[[Tally], tuple[int, ...]], *, is_watch: bool) -> tuple[Arms, ...]:
+    """Both arms, one for each place and weight, in this order."""
+    found: dict[tuple[tuple[int, ...], int], list[Tally]] = {}
+    for tally in tallies:
+        found.setdefault((by(tally), tally.weight), []).append(tally)
+    return tuple(_arms(found[place], place[1], is_watch=is_watch) for place in sorted(found))
+
+
+def _of_both(arms: Iterable[Arms]) -> tuple[Arms, ...]:
+    """Those under a weight that leaves both variants traffic."""
+    return tuple(each for each in arms if 0 < each.weight < 1)
 
 
 def arms_of_step(evidence: Evidence, step: int, weight: int, *, is_watch: bool) -> Arms:
@@ -87,13 +116,43 @@ def _together(arms: Sequence[Arms], *, is_watch: bool) -> Arms:
 def _arms(tallies: Sequence[Tally], weight: int, *, is_watch: bool) -> Arms:
     by_variant = [added(variant, [t for t in tallies if t.variant is variant]) for variant in Variant]
     champion, canary = by_variant
+    hours = {tally.hour for tally in tallies}
+    hour = hours.pop() if len(hours) == 1 else 0
     if is_watch:
-        return Arms((FULL - weight) / FULL, champion, canary)
-    return Arms(weight / FULL, canary, champion)
+        return Arms((FULL - weight) / FULL, champion, canary, hour)
+    return Arms(weight / FULL, canary, champion, hour)
+
+
+def evidence_of(
+    terms: Terms, as_of: datetime, tallies: Sequence[Tally], pairs: Mapping[EventKind, tuple[Pairs, ...]]
+) -> Evidence:
+    """Evidence from what was counted, by the hour where the terms ask for it.
+
+    Args:
+        terms: On which it was counted.
+        as_of: When, UTC.
+        tallies: One per hour, step, weight and variant.
+        pairs: By kind, one per hour.
+    """
+    found = Evidence(
+        terms=terms,
+        as_of=as_of,
+        tallies=over_hours(tallies),
+        pairs=MappingProxyType({kind: paired_over_hours(hours) for kind, hours in pairs.items()}),
+    )
+    return replace(found, hours=tuple(tallies), paired_hours=pairs) if terms.hourly else found
+
+
+def over_hours(hours: Iterable[Tally]) -> tuple[Tally, ...]:
+    """Tallies by the hour as one per step, weight and variant, in this order and champion first."""
+    found: dict[tuple[int, int, int], list[Tally]] = {}
+    for tally in hours:
+        found.setdefault((tally.step, tally.weight, list(Variant).index(tally.variant)), []).append(tally)
+    return tuple(replace(added(found[place][0].variant, found[place]), hour=0) for place in sorted(found))
 
 
 def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
-    """Tallies of one variant added up; step and weight are those of the last."""
+    """Tallies of one variant added up; step and weight are those of the last, and the hour is that of one alone."""
     listed = list(tallies)
     if len(listed) == 1:
         return listed[0]
@@ -105,6 +164,7 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         step=last.step,
         weight=last.weight,
         events={kind: sum(tally.events.get(kind, 0) for tally in listed) for kind in EventKind},
+        spent={kind: sum(tally.spent.get(kind, 0) for tally in listed) for kind in EventKind},
         first=min(starts, default=None),
         last=max(ends, default=None),
         scores=_bins([tally.scores for tally in listed]),
@@ -117,6 +177,8 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         keys=sum(tally.keys for tally in listed),
         matured=sum(tally.matured for tally in listed),
         labelled=sum(tally.labelled for tally in listed),
+        passed_genuine=sum(tally.passed_genuine for tally in listed),
+        matured_requests=sum(tally.matured_requests for tally in listed),
         matured_alerts=sum(tally.matured_alerts for tally in listed),
         reviewed_alerts=sum(tally.reviewed_alerts for tally in listed),
         false_alerts=sum(tally.false_alerts for tally in listed),

@@ -22,6 +22,10 @@ class EventKind(StrEnum):
     FALSE_POSITIVE = "false_positive"
 
 
+LABELLED = frozenset({EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE})
+"""Kinds that only a label tells."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """On which terms outcomes are counted; they belong to a plan, and other terms are other counts.
@@ -29,10 +33,12 @@ class Terms:
     Attributes:
         latency_bound: Milliseconds above which a request is `SLOW`; None where nobody asks.
         maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
+        hourly: Whether outcomes are parted by the hour, and requests of keys counted to which it has happened already.
     """
 
     latency_bound: float | None = None
     maturity: timedelta | None = None
+    hourly: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +47,22 @@ class Tally:
 
     A key counts where it was first seen in the rollout, and its first event of each kind counts where that event
     happened, with the weight in force then: so tallies of several steps may be added up, and no key counts twice.
+    A rate is of those who could have had the event: first events among requests `at_risk`, never among `keys`, which
+    a key that changes its variant leaves behind.
 
     Attributes:
         variant: Variant assigned.
         step: The rollout's step.
         weight: The canary's weight in force, in basis points.
+        hour: The hour, counted from 1970 UTC; 0 where hours are added up.
         requests: Requests, retries included.
         keys: Distinct keys first seen here.
         matured: Keys whose first matured request lies here (zero without `Terms.maturity`).
         labelled: Of those, keys with a truth at the maturity age.
+        passed_genuine: Of those, keys that were not flagged then and are genuine.
+        matured_requests: Requests that have reached the maturity age.
         events: First events per key, by kind.
+        spent: Requests of keys whose first event of a kind was before, by kind; among matured ones where a label tells.
         scores: Keys by bin of the score of their first scored request; `SCORE_BINS` long, or empty.
         score_sum: Sum of the scores that are in the bins; None where an older release counted some without it.
         losses: Keys with a missed fraud, by bin of the money that the first one lost; `LOSS_BINS` long, or empty.
@@ -67,11 +79,15 @@ class Tally:
     variant: Variant
     step: int
     weight: int
+    hour: int = 0
     requests: int = 0
     keys: int = 0
     matured: int = 0
     labelled: int = 0
+    passed_genuine: int = 0
+    matured_requests: int = 0
     events: Mapping[EventKind, int] = field(default_factory=lambda: MappingProxyType({}))
+    spent: Mapping[EventKind, int] = field(default_factory=lambda: MappingProxyType({}))
     scores: tuple[int, ...] = ()
     score_sum: float | None = None
     losses: tuple[int, ...] = ()
@@ -84,6 +100,11 @@ class Tally:
     first: datetime | None = None
     last: datetime | None = None
 
+    def at_risk(self, kind: EventKind) -> int:
+        """Requests of keys to which it had not happened before: never fewer than `events` of the kind."""
+        among = self.matured_requests if kind in LABELLED else self.requests
+        return among - self.spent.get(kind, 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -93,10 +114,14 @@ class Evidence:
         terms: On which it was counted.
         as_of: When it was counted, UTC.
         tallies: One per step, weight and variant that has any outcome.
+        hours: The same by the hour, where the terms ask for it; else empty.
         pairs: Shadow evidence by kind; empty where no request was scored by both.
+        paired_hours: The same by the hour, where the terms ask for it; else empty.
     """
 
     terms: Terms
     as_of: datetime
     tallies: tuple[Tally, ...] = ()
+    hours: tuple[Tally, ...] = ()
     pairs: Mapping[EventKind, Pairs] = field(default_factory=lambda: MappingProxyType({}))
+    paired_hours: Mapping[EventKind, tuple[Pairs, ...]] = field(default_factory=lambda: MappingProxyType({}))

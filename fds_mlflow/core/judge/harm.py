@@ -13,7 +13,7 @@ from math import inf
 from fds_mlflow.core.judge.measure import Measure, rate_until
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.statistics.combination import AllOf, AnyOf, SequentialTest, Single
-from fds_mlflow.core.statistics.sequential import Side, rate_evidence
+from fds_mlflow.core.statistics.sequential import Side, Trials, rate_evidence
 
 NEVER = Single(-inf, lambda _: None)
 """A test that nothing can be staked on: its evidence is broken."""
@@ -24,17 +24,16 @@ class Rate:
     """One variant's own events.
 
     Attributes:
-        events: Keys with the event.
-        keys: Keys that could have had it.
+        hours: First events among the requests that could have had one, by the hour.
     """
 
-    events: int
-    keys: int
+    hours: Sequence[Trials]
 
-    def test(self, boundary: float, *, above: bool) -> SequentialTest:
+    def test(self, boundary: float, *, above: bool, later: bool) -> SequentialTest:
         """The test that the rate lies above, or below, a fixed one."""
-        evidence = rate_evidence(self.events, self.keys, boundary, above=above)
-        return Single(evidence, lambda alpha: rate_until(self.events, self.keys, boundary, above=above, alpha=alpha))
+        whole = Trials(sum(each.successes for each in self.hours), sum(each.total for each in self.hours))
+        evidence = rate_evidence(self.hours, boundary, above=above, later=later)
+        return Single(evidence, lambda alpha: rate_until(whole, boundary, above=above, alpha=alpha))
 
 
 def boundaries(guardrail: Guardrail) -> Sequence[tuple[float, bool]]:
@@ -47,20 +46,21 @@ def boundaries(guardrail: Guardrail) -> Sequence[tuple[float, bool]]:
     return {Side.HIGHER: (higher,), Side.LOWER: (lower,), Side.BOTH: (higher, lower)}[guardrail.harms]
 
 
-def fails(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
+def fails(guardrail: Guardrail, measure: Measure | None, own: Rate, *, later: bool) -> SequentialTest:
     """The test that the treatment is harmful.
 
     Args:
         guardrail: What is asked.
         measure: The comparison with the control; None where it cannot be trusted.
         own: Events of the treatment alone.
+        later: Whether a part of each stake begins in later hours: a harm that came late is found as well.
     """
-    return AnyOf(_tests(guardrail, measure, own, AllOf, harmful=True))
+    return AnyOf(_tests(guardrail, measure, own, AllOf, harmful=True, later=later))
 
 
 def passes(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
     """The test that the treatment is not harmful; arguments as of `fails`."""
-    return AllOf(_tests(guardrail, measure, own, AnyOf, harmful=False))
+    return AllOf(_tests(guardrail, measure, own, AnyOf, harmful=False, later=False))
 
 
 def _tests(
@@ -70,21 +70,22 @@ def _tests(
     joined: Callable[[Sequence[SequentialTest]], SequentialTest],
     *,
     harmful: bool,
+    later: bool,
 ) -> list[SequentialTest]:
     """One test per boundary, joined with that of what is negligible, and one of the limit."""
     tests: list[SequentialTest] = []
     for boundary, above in boundaries(guardrail):
-        test = NEVER if measure is None else _margin(measure, boundary, above=above is harmful)
+        test = NEVER if measure is None else _margin(measure, boundary, above=above is harmful, later=later)
         if guardrail.negligible is not None:
-            test = joined([test, own.test(guardrail.negligible, above=harmful)])
+            test = joined([test, own.test(guardrail.negligible, above=harmful, later=later)])
         tests.append(test)
     if guardrail.limit is not None:
-        tests.append(own.test(guardrail.limit, above=harmful))
+        tests.append(own.test(guardrail.limit, above=harmful, later=later))
     return tests
 
 
-def _margin(measure: Measure, boundary: float, *, above: bool) -> SequentialTest:
+def _margin(measure: Measure, boundary: float, *, above: bool, later: bool) -> SequentialTest:
     def wait(alpha: float) -> int | None:
         return measure.until(boundary, above=above, alpha=alpha)
 
-    return Single(measure.evidence(boundary, above=above), wait)
+    return Single(measure.evidence(boundary, above=above, later=later), wait)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from math import isfinite
 
 from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
@@ -17,14 +18,14 @@ from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
 from fds_mlflow.core.judge.labels import coverage, label_fault
 from fds_mlflow.core.judge.measure import Measure, Paired, measure
-from fds_mlflow.core.judge.values import approximate, exposed, value_of
+from fds_mlflow.core.judge.values import approximate, compared_values, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.verdict import SEVERITY, Judgement, Status, Verdict, worst
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
-from fds_mlflow.core.plan.plan import SRM_ALPHA
+from fds_mlflow.core.plan.plan import SRM_ALPHA, Plan
 from fds_mlflow.core.statistics.paired import Pairs
-from fds_mlflow.core.statistics.sequential import Segment, srm_evidence
+from fds_mlflow.core.statistics.sequential import Segment, Trials, srm_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.core.text.numbers import percent, ratio
 from fds_mlflow.errors import ConfigError
@@ -58,12 +59,12 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     cases = [
         _Case(
             guardrail,
-            plan.alpha_each,
+            plan,
             both,
             step,
             _pairs(evidence, guardrail, is_watch=rollout.is_watch),
             split,
-            plan.terms,
+            _recent(evidence, rollout, guardrail) if plan.terms.hourly else None,
         )
         for guardrail in plan.guardrails
     ]
@@ -101,12 +102,33 @@ def _split(both: Counts) -> Verdict:
     )
 
 
-def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> Pairs | None:
-    """Shadow evidence of a paired guardrail, the treatment as the canary; None where it is not paired."""
-    if not guardrail.paired or guardrail.metric.kind is None:
+def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> tuple[Pairs, ...] | None:
+    """Shadow evidence of a paired guardrail by the hour, the treatment as the canary; None where it is not paired."""
+    kind = guardrail.metric.kind
+    if not guardrail.paired or kind is None:
         return None
-    pairs = evidence.pairs.get(guardrail.metric.kind, Pairs())
-    return replace(pairs, canary_only=pairs.champion_only, champion_only=pairs.canary_only) if is_watch else pairs
+    pairs = evidence.paired_hours.get(kind) or (evidence.pairs.get(kind, Pairs()),)
+    if not is_watch:
+        return pairs
+    return tuple(replace(each, canary_only=each.champion_only, champion_only=each.canary_only) for each in pairs)
+
+
+RECENT = timedelta(hours=24)
+"""No PASS stands that the evidence of this time, or of the step where that is shorter, contradicts."""
+
+
+def _recent(evidence: Evidence, rollout: Rollout, guardrail: Guardrail) -> tuple[Counts, tuple[Pairs, ...] | None]:
+    """The evidence of late: for labels, of what has matured last."""
+    maturity = rollout.plan.label_maturity
+    if guardrail.metric.needs_labels and maturity is not None:
+        since = evidence.as_of - maturity - RECENT
+    else:
+        since = max(evidence.as_of - RECENT, rollout.since)
+    hour = int(since.timestamp()) // 3600
+    kept = tuple(tally for tally in evidence.hours if tally.hour >= hour)
+    pairs = _pairs(evidence, guardrail, is_watch=rollout.is_watch)
+    late = replace(evidence, tallies=kept, hours=kept)
+    return counts(late, is_watch=rollout.is_watch), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
 
 
 @dataclass(frozen=True)
@@ -114,17 +136,29 @@ class _Case:
     """One guardrail, and what is known about it."""
 
     guardrail: Guardrail
-    alpha: float
+    plan: Plan
     both: Counts
     step: Arms
-    pairs: Pairs | None
+    pairs: tuple[Pairs, ...] | None
     split: Verdict
-    terms: Terms
+    recent: tuple[Counts, tuple[Pairs, ...] | None] | None
+
+    @property
+    def alpha(self) -> float:
+        """What it may spend."""
+        return self.plan.alpha_each
+
+    @property
+    def terms(self) -> Terms:
+        """On which it was counted."""
+        return self.plan.terms
 
     def verdict(self, *, detail: bool) -> Verdict:
-        measured, fault, own, missing = self._measure(), self._fault(), self._own(), self._missing()
+        measured, own = self._measured(self.both, self.pairs), self._own(self.both)
+        fault, missing = self._fault(), self._missing()
         trusted = None if fault or (missing and missing[0] is Status.NODATA) else measured
-        harm, assurance = fails(self.guardrail, trusted, own), passes(self.guardrail, trusted, own)
+        harm = fails(self.guardrail, trusted, own, later=self.terms.hourly)
+        assurance = passes(self.guardrail, trusted, own)
         threshold = log_threshold(self.alpha)
         harmful, harmless = harm.evidence, assurance.evidence
         if harmful >= threshold:
@@ -135,6 +169,8 @@ class _Case:
             status = missing[0]
         else:
             status = Status.PASS if harmless >= threshold else Status.INCONCLUSIVE
+            if status is Status.PASS and self._contradicted():
+                status, missing = Status.INCONCLUSIVE, (Status.INCONCLUSIVE, _CONTRADICTED)
         estimate = measured.estimate() if detail else None
         interval = measured.interval(self.alpha) if detail else None
         wait: int | None = None
@@ -166,16 +202,29 @@ class _Case:
     def _late(self) -> bool:
         return self.guardrail.metric.needs_labels
 
-    def _measure(self) -> Measure:
-        if self.pairs is not None:
-            return Paired(self.pairs)
-        return measure(self.guardrail.metric, self.both, self.step.weight, self.guardrail.bound)
+    def _measured(self, known: Counts, pairs: tuple[Pairs, ...] | None) -> Measure:
+        if pairs is not None:
+            return Paired(pairs)
+        return measure(self.guardrail.metric, known, self.step.weight, self.guardrail.bound, self.terms)
 
-    def _own(self) -> Rate:
+    def _own(self, known: Counts) -> Rate:
         """Events of the treatment, at whatever weight."""
-        metric, tally = self.guardrail.metric, self.both.whole.treatment
-        keys = exposed(metric, tally)
-        return Rate(min(keys, tally.events.get(metric.kind, 0) if metric.kind else 0), keys)
+        metric = self.guardrail.metric
+        kind = metric.kind
+        if kind is None:
+            return Rate(())
+        if self.terms.hourly:
+            return Rate([Trials(each.events.get(kind, 0), each.at_risk(kind), each.hour) for each in known.own])
+        keys = exposed(metric, known.whole.treatment, self.terms)
+        return Rate([Trials(min(keys, known.whole.treatment.events.get(kind, 0)), keys)])
+
+    def _contradicted(self) -> bool:
+        """Whether a test of the evidence of late alone shows harm."""
+        if self.recent is None:
+            return False
+        known, pairs = self.recent
+        harm = fails(self.guardrail, self._measured(known, pairs), self._own(known), later=False)
+        return harm.evidence >= log_threshold(self.plan.alpha)
 
     def _fault(self) -> str | None:
         """Why the comparison with the control cannot be trusted."""
@@ -183,14 +232,17 @@ class _Case:
             return None
         if self.split.status is Status.ERROR and self.pairs is None:
             return f"the split is broken: {self.split.reason.partition(', and')[0]}"
-        return label_fault(self.guardrail.metric, self.both) if self._late else None
+        return label_fault(self.guardrail.metric, self.both, self.terms) if self._late else None
 
     def _missing(self) -> tuple[Status, str] | None:
         """What keeps anybody from judging, and how severe that is: waiting is no fault, silence is."""
         metric, whole = self.guardrail.metric, self.both.whole
         if self.pairs is not None:
-            seen = self.pairs.both + self.pairs.canary_only + self.pairs.champion_only + self.pairs.neither
-            return None if seen else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
+            return (
+                None
+                if any(each.seen for each in self.pairs)
+                else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
+            )
         compared = self.both.compared
         sides = [compared.treatment, compared.control] if self.guardrail.margin is not None else [whole.treatment]
         for tally in sides:
@@ -207,18 +259,16 @@ class _Case:
     def _approximate(self, arms: Arms, variant: Variant) -> bool:
         return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
 
-    def _described(self, arms: Arms, variant: Variant) -> str:
-        metric = self.guardrail.metric
-        return metric.describe(self._number(arms, variant), approximate=self._approximate(arms, variant))
-
     def _reason(self, verdict: Verdict, why: str | None) -> str:
         """One sentence: what speaks for the status, then both numbers of the whole rollout."""
         guardrail, metric, whole = self.guardrail, self.guardrail.metric, self.both.whole
+        values = compared_values(metric, self.both, self.terms, guardrail.bound)
         both = ", ".join(
-            f"{tally.variant} {self._described(whole, tally.variant)} of {exposed(metric, tally):,}"
-            for tally in (whole.treatment, whole.control)
+            f"{tally.variant} {metric.describe(value, approximate=self._approximate(whole, tally.variant))}"
+            f" of {exposed(metric, tally, self.terms):,}"
+            for tally, value in zip((whole.treatment, whole.control), values, strict=True)
         )
-        both += f" {metric.row.among}"
+        both += f" {metric.row.among if self.terms.hourly else metric.row.among.replace('requests', 'keys')}"
         parts = [f"{why} ({both})" if why else both]
         if why is None:
             parts += [self._compared(verdict)] if guardrail.margin is not None else []
@@ -236,6 +286,9 @@ class _Case:
         if verdict.interval is not None:
             found += f" (between {ratio(verdict.interval.low)} and {ratio(verdict.interval.high)})"
         return f"{name} {found} against {limits} allowed"
+
+
+_CONTRADICTED = "a PASS of the whole that the evidence of late contradicts"
 
 
 def _missing_labels(metric: Metric, sides: Sequence[Tally]) -> tuple[Status, str] | None:

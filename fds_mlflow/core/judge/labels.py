@@ -12,12 +12,14 @@ Two kinds of transactions get their labels in two ways, and each is compared onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA
-from fds_mlflow.core.statistics.sequential import Segment, ratio_evidence
-from fds_mlflow.core.statistics.shares import Trials, share_difference_evidence
+from fds_mlflow.core.statistics.sequential import Segment, Trials, ratio_evidence
+from fds_mlflow.core.statistics.shares import Stratum, share_difference_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.core.text.numbers import percent
 
@@ -58,34 +60,42 @@ def caught(tally: Tally) -> int | None:
     return tally.reviewed_alerts - tally.false_alerts
 
 
-def label_fault(metric: Metric, counts: Counts) -> str | None:
+def label_fault(metric: Metric, counts: Counts, terms: Terms) -> str | None:
     """Why the labels of both variants do not compare for this metric; None where nothing speaks against it.
 
     Args:
         metric: A label-based one.
         counts: Of both variants.
+        terms: On which they were counted.
     """
-    return _alerts_reviewed_apart(counts) if metric.row.among_alerts else _passed_labelled_apart(counts)
+    return _alerts_reviewed_apart(counts, terms) if metric.row.among_alerts else _passed_labelled_apart(counts, terms)
 
 
-def _alerts_reviewed_apart(counts: Counts) -> str | None:
-    whole = counts.compared
-    treatment, control = (
-        Trials(min(tally.reviewed_alerts, tally.matured_alerts), tally.matured_alerts)
-        for tally in (whole.treatment, whole.control)
-    )
-    found = max(share_difference_evidence(treatment, control, 0.0, above=above) for above in (True, False))
+def strata_of(counts: Counts, terms: Terms, trials: Callable[[Tally], Trials]) -> list[Stratum]:
+    """Trials of both variants while the weight stood still; of all of the rollout where the terms know no hours."""
+    arms = counts.by_step if terms.hourly else (counts.compared,)
+    return [Stratum(trials(each.treatment), trials(each.control)) for each in arms]
+
+
+def _alerts_reviewed_apart(counts: Counts, terms: Terms) -> str | None:
+    strata = strata_of(counts, terms, lambda tally: Trials(tally.reviewed_alerts, tally.matured_alerts))
+    found = max(share_difference_evidence(strata, 0.0, above=above) for above in (True, False))
     if found < _THRESHOLD:
         return None
-    ours, theirs = (percent(trials.successes / trials.total) for trials in (treatment, control))
+    whole = counts.compared
+    treatment, control = whole.treatment, whole.control
+    ours, theirs = (percent(tally.reviewed_alerts / tally.matured_alerts) for tally in (treatment, control))
     return (
-        f"{ours} of {treatment.total:,} alerts of the {whole.treatment.variant} are reviewed, but {theirs} of"
-        f" {control.total:,} of the {whole.control.variant}: they do not compare"
+        f"{ours} of {treatment.matured_alerts:,} alerts of the {treatment.variant} are reviewed, but {theirs} of"
+        f" {control.matured_alerts:,} of the {control.variant}: they do not compare"
     )
 
 
-def _passed_labelled_apart(counts: Counts) -> str | None:
-    segments = [Segment(each.weight, _genuine(each.treatment), _genuine(each.control)) for each in counts.by_weight]
+def _passed_labelled_apart(counts: Counts, terms: Terms) -> str | None:
+    def genuine(tally: Tally) -> int:
+        return tally.passed_genuine if terms.hourly else _genuine(tally)
+
+    segments = [Segment(each.weight, genuine(each.treatment), genuine(each.control)) for each in counts.by_weight]
     above = ratio_evidence(segments, TOLERATED, above=True)
     below = ratio_evidence(segments, 1 / TOLERATED, above=False)
     if max(above, below) < _THRESHOLD:
@@ -99,5 +109,5 @@ def _passed_labelled_apart(counts: Counts) -> str | None:
 
 
 def _genuine(tally: Tally) -> int:
-    """Keys that were not flagged, have a label, and are no fraud."""
+    """Keys that were not flagged, have a label, and are no fraud, as far as counts tell that know no hours."""
     return max(0, tally.labelled - tally.reviewed_alerts - tally.events.get(EventKind.MISSED_FRAUD, 0))

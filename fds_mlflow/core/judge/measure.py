@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from math import ceil, inf, sqrt
 from typing import Protocol
 
+import numpy as np
+
 from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
-from fds_mlflow.core.evidence.evidence import EventKind, Tally
-from fds_mlflow.core.judge.values import binned, dot, exposed, lost, mean_score, precision_of
+from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.judge.labels import strata_of
+from fds_mlflow.core.judge.risk import weights_at_risk
+from fds_mlflow.core.judge.values import binned, dot, event_of, exposed, lost, mean_score, precision_of
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics import bounded, paired, sequential, shares
 from fds_mlflow.core.statistics.bounded import WeightedSegment
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.search import smallest
-from fds_mlflow.core.statistics.sequential import Interval, Segment
-from fds_mlflow.core.statistics.shares import Trials
+from fds_mlflow.core.statistics.sequential import Interval, Segment, Trials
+from fds_mlflow.core.statistics.shares import Stratum
 from fds_mlflow.core.statistics.wealth import log_threshold
 
 LONGEST = 2**40
@@ -31,8 +35,11 @@ LONGEST = 2**40
 class Measure(Protocol):
     """Counts of both variants, and what they say about a boundary."""
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
-        """Log of the test martingale against "at most the boundary" (`above`) or "at least the boundary"."""
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
+        """Log of the test martingale against "at most the boundary" (`above`) or "at least the boundary".
+
+        `later`: a part of the stake begins in later hours.
+        """
         ...
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
@@ -55,18 +62,18 @@ class Ratio:
     Attributes:
         segments: Events by weight, the treatment as the canary.
         weight: Share of the treatment from now on.
-        treatment_keys: Keys of the treatment that could have had the event.
-        control_keys: Keys of its control.
+        treatment_exposed: Requests of the treatment that could have had the event.
+        control_exposed: Those of its control.
     """
 
     segments: Sequence[Segment]
     weight: float
-    treatment_keys: int
-    control_keys: int
+    treatment_exposed: int
+    control_exposed: int
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """The conditional test of `sequential.ratio_evidence`."""
-        return sequential.ratio_evidence(self.segments, boundary, above=above)
+        return sequential.ratio_evidence(self.segments, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """At the rates seen so far and the weight in force."""
@@ -78,28 +85,13 @@ class Ratio:
             above=above,
             alpha=alpha,
             weight=self.weight,
-            champion_rate=min(1.0, champion / max(1, self.control_keys)),
-            canary_rate=min(1.0, canary / max(1, self.treatment_keys)),
+            champion_rate=min(1.0, champion / max(1, self.control_exposed)),
+            canary_rate=min(1.0, canary / max(1, self.treatment_exposed)),
         )
 
     def estimate(self) -> float | None:
         """The ratio that makes the events as likely as can be: the conditional maximum likelihood over all weights."""
-        canary = sum(segment.canary for segment in self.segments)
-        champion = sum(segment.champion for segment in self.segments)
-        if not canary or not champion:
-            return None if canary == champion else (inf if canary else 0.0)
-
-        def excess(ratio: float) -> float:
-            expected = sum(
-                (s.canary + s.champion) * s.weight * ratio / (s.weight * ratio + 1 - s.weight) for s in self.segments
-            )
-            return expected - canary
-
-        low, high = 1e-9, 1e9
-        for _ in range(100):
-            middle = sqrt(low * high)
-            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-        return sqrt(low * high)
+        return likeliest([(s.weight, s.canary, s.champion) for s in self.segments])
 
     def interval(self, alpha: float) -> Interval:
         """See `sequential.ratio_interval`."""
@@ -111,14 +103,19 @@ class Paired:
     """An event in requests that both versions scored.
 
     Attributes:
-        pairs: Keys by which of the versions it happened to.
+        hours: Keys by which of the versions it happened to, by the hour.
     """
 
-    pairs: Pairs
+    hours: Sequence[Pairs]
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
+    @property
+    def pairs(self) -> Pairs:
+        """Those of all hours."""
+        return paired.added(self.hours)
+
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """See `paired.paired_evidence`."""
-        return paired.paired_evidence(self.pairs, boundary, above=above)
+        return paired.paired_evidence(self.hours, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """In pairs: requests that both versions score."""
@@ -126,7 +123,8 @@ class Paired:
 
     def estimate(self) -> float | None:
         """Events of the treatment per event of its control."""
-        treatment, control = self.pairs.both + self.pairs.canary_only, self.pairs.both + self.pairs.champion_only
+        pairs = self.pairs
+        treatment, control = pairs.both + pairs.canary_only, pairs.both + pairs.champion_only
         if not control:
             return inf if treatment else None
         return treatment / control
@@ -138,46 +136,41 @@ class Paired:
 
 @dataclass(frozen=True)
 class Money:
-    """Money lost per key, in both variants.
+    """Money lost per request, in both variants.
 
     Attributes:
         segments: Losses by weight, as shares of the cap.
-        keys: Keys of the treatment whose labels have matured.
-        control_keys: Keys of its control.
-        losses: What both lost in all, the treatment first, as shares of the cap.
+        exposed: Requests of the treatment whose labels have matured.
+        losses: What both lost under each of these weights, the treatment first, as shares of the cap.
     """
 
     segments: Sequence[WeightedSegment]
-    keys: int
-    control_keys: int
-    losses: tuple[float, float]
+    exposed: int
+    losses: Sequence[tuple[float, float]]
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """See `bounded.weighted_ratio_evidence`."""
-        return bounded.weighted_ratio_evidence(self.segments, boundary, above=above)
+        return bounded.weighted_ratio_evidence(self.segments, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """If losses go on like those so far."""
-        return bounded.weighted_requests_until(self.segments, boundary, above=above, alpha=alpha, requests=self.keys)
+        return bounded.weighted_requests_until(self.segments, boundary, above=above, alpha=alpha, requests=self.exposed)
 
     def estimate(self) -> float | None:
-        """The ratio of the losses per key; None without any loss."""
-        return self._ratio(*self.losses)
+        """The ratio at which both lose as the weights say; None without any loss."""
+        return self._ratio(self.losses)
 
     def interval(self, alpha: float) -> Interval:
         """See `bounded.weighted_ratio_interval`; moved by what the bins do to the ratio."""
         found = bounded.weighted_ratio_interval(self.segments, alpha)
-        treatment = sum(dot(segment.values, segment.canary) for segment in self.segments)
-        control = sum(dot(segment.values, segment.champion) for segment in self.segments)
-        ratio, by_bins = self.estimate(), self._ratio(treatment, control)
+        binned = [(dot(each.values, each.canary), dot(each.values, each.champion)) for each in self.segments]
+        ratio, by_bins = self.estimate(), self._ratio(binned)
         if not ratio or not by_bins or inf in (ratio, by_bins):
             return found
         return Interval(found.low * ratio / by_bins, found.high * ratio / by_bins)
 
-    def _ratio(self, treatment: float, control: float) -> float | None:
-        if not control:
-            return inf if treatment else None
-        return (treatment / max(1, self.keys)) / (control / max(1, self.control_keys))
+    def _ratio(self, losses: Sequence[tuple[float, float]]) -> float | None:
+        return likeliest([(each.weight, *lost) for each, lost in zip(self.segments, losses, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -192,9 +185,9 @@ class Scores:
     segments: Sequence[WeightedSegment]
     means: Sequence[tuple[float | None, float | None]]
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """See `bounded.mean_difference_evidence`."""
-        return bounded.mean_difference_evidence(self.segments, boundary, above=above)
+        return bounded.mean_difference_evidence(self.segments, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """If scores go on like those so far."""
@@ -208,14 +201,15 @@ class Scores:
         return self._difference(self.means)
 
     def interval(self, alpha: float) -> Interval:
-        """See `bounded.mean_difference_interval`; moved by what the bins do to the difference."""
+        """See `bounded.mean_difference_interval`; moved by what the bins do to the difference, and never without it."""
         found = bounded.mean_difference_interval(self.segments, alpha)
         difference = self.estimate()
         by_bins = self._difference([(binned(s.values, s.canary), binned(s.values, s.champion)) for s in self.segments])
         if difference is None or by_bins is None:
             return found
         moved = difference - by_bins
-        return Interval(*(max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high)))
+        low, high = (max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high))
+        return Interval(min(low, difference), max(high, difference))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
         total, keys = 0.0, 0
@@ -231,81 +225,103 @@ class Shares:
     """A share of what each variant's own decisions bring about, such as the precision of its alerts.
 
     Attributes:
-        treatment: Trials of the treatment.
-        control: Trials of its control.
+        strata: Trials of both, the treatment's as the canary's.
         keys: Keys of the treatment that led to these trials.
     """
 
-    treatment: Trials
-    control: Trials
+    strata: Sequence[Stratum]
     keys: int
 
-    def evidence(self, boundary: float, *, above: bool) -> float:
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """See `shares.share_difference_evidence`."""
-        return shares.share_difference_evidence(self.treatment, self.control, boundary, above=above)
+        return shares.share_difference_evidence(self.strata, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
-        """If both variants' trials go on like those so far, in the same proportion."""
-        trials = shares.share_difference_trials_until(self.treatment, self.control, boundary, above=above, alpha=alpha)
-        return None if trials is None else ceil(trials * self.keys / self.treatment.total)
+        """If both variants' trials go on like the last ones, in the same proportion."""
+        trials = shares.share_difference_trials_until(self.strata, boundary, above=above, alpha=alpha)
+        seen = sum(each.canary.total for each in self.strata)
+        return None if trials is None else ceil(trials * self.keys / max(1, seen))
 
     def estimate(self) -> float | None:
         """Difference of the shares."""
-        if not self.treatment.total or not self.control.total:
-            return None
-        return self.treatment.successes / self.treatment.total - self.control.successes / self.control.total
+        return shares.share_difference(self.strata)
 
     def interval(self, alpha: float) -> Interval:
         """See `shares.share_difference_interval`."""
-        return shares.share_difference_interval(self.treatment, self.control, alpha)
+        return shares.share_difference_interval(self.strata, alpha)
 
 
-def rate_until(successes: int, trials: int, boundary: float, *, above: bool, alpha: float) -> int | None:
+def rate_until(trials: Trials, boundary: float, *, above: bool, alpha: float) -> int | None:
     """About how many more requests until one variant's own rate is shown to lie above or below a fixed one."""
-    if not trials:
+    if not trials.total:
         return None
     level = log_threshold(alpha)
 
     def reached(more: int) -> bool:
-        in_all = trials + more
-        events = round(successes * in_all / trials)
-        return sequential.rate_evidence(events, in_all, boundary, above=above) >= level
+        in_all = trials.total + more
+        seen = Trials(round(trials.successes * in_all / trials.total), in_all)
+        return sequential.rate_evidence([seen], boundary, above=above) >= level
 
     return _first(reached)
 
 
-def measure(metric: Metric, counts: Counts, weight: float, bound: float | None) -> Measure:
-    """The measure of a metric, from both variants' outcomes by weight.
+def likeliest(events: Sequence[tuple[float, float, float]]) -> float | None:
+    """The ratio at which events, or what they cost, would part as they did: sum of x (A - p(r)) = 0.
+
+    Args:
+        events: Weight, and how much happened to the treatment and to its control.
+
+    Returns:
+        0 or infinity where one of them had none; None where both had none.
+    """
+    weight, treatment, control = np.array(events, dtype=np.float64).reshape(-1, 3).T
+    if not treatment.sum() or not control.sum():
+        return None if treatment.sum() == control.sum() else (inf if treatment.sum() else 0.0)
+
+    def excess(ratio: float) -> float:
+        return float(((treatment + control) * weight * ratio / (weight * ratio + 1 - weight) - treatment).sum())
+
+    low, high = 1e-9, 1e9
+    for _ in range(100):
+        middle = sqrt(low * high)
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return sqrt(low * high)
+
+
+def measure(metric: Metric, counts: Counts, weight: float, bound: float | None, terms: Terms) -> Measure:
+    """The measure of a metric, from both variants' outcomes by hour and weight.
 
     Args:
         metric: What is measured.
         counts: Of both variants.
         weight: Share of the treatment from now on.
         bound: For money: the cap of one loss.
+        terms: On which they were counted.
     """
-    compared, whole = counts.by_weight, counts.compared
+    compared, whole = counts.by_hour, counts.compared
     if metric is Metric.SCORE_SHIFT:
         means = [(mean_score(each.treatment), mean_score(each.control)) for each in compared]
         return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores), means)
     if metric is Metric.ALERT_PRECISION:
-        return Shares(precision_of(whole.treatment), precision_of(whole.control), whole.treatment.matured)
+        return Shares(strata_of(counts, terms, precision_of), whole.treatment.matured)
     if metric is Metric.MONEY_LOST:
         if bound is None:
             raise TypeError("a guardrail of money has a cap")
         values = [min(value, bound) / bound for value in LOSS_VALUES]
         segments = _weighted(compared, values, lambda tally: tally.losses)
-        losses = (lost(whole.treatment, bound) / bound, lost(whole.control, bound) / bound)
-        return Money(segments, whole.treatment.matured, whole.control.matured, losses)
-    kind = metric.kind
-    if kind is None:
-        raise TypeError(f"{metric} is measured otherwise")
-    treatment, control = (exposed(metric, tally) for tally in (whole.treatment, whole.control))
-    return Ratio(segments_of(compared, kind), weight, treatment, control)
+        losses = [(lost(each.treatment, bound) / bound, lost(each.control, bound) / bound) for each in compared]
+        return Money(segments, exposed(metric, whole.treatment, terms), losses)
+    treatment, control = (exposed(metric, tally, terms) for tally in (whole.treatment, whole.control))
+    return Ratio(segments_of(compared, event_of(metric), terms), weight, treatment, control)
 
 
-def segments_of(arms: Sequence[Arms], kind: EventKind) -> list[Segment]:
-    """Events of a kind by weight."""
-    return [Segment(a.weight, a.treatment.events.get(kind, 0), a.control.events.get(kind, 0)) for a in arms]
+def segments_of(arms: Sequence[Arms], kind: EventKind, terms: Terms) -> list[Segment]:
+    """Events of a kind by hour and weight."""
+    weights = weights_at_risk(arms, kind) if terms.hourly else [each.weight for each in arms]
+    return [
+        Segment(weight, each.treatment.events.get(kind, 0), each.control.events.get(kind, 0), each.hour)
+        for weight, each in zip(weights, arms, strict=True)
+    ]
 
 
 def _weighted(
@@ -313,7 +329,7 @@ def _weighted(
 ) -> list[WeightedSegment]:
     nothing = (0,) * len(values)
     return [
-        WeightedSegment(each.weight, values, bins(each.treatment) or nothing, bins(each.control) or nothing)
+        WeightedSegment(each.weight, values, bins(each.treatment) or nothing, bins(each.control) or nothing, each.hour)
         for each in arms
     ]
 

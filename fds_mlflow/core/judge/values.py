@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.judge.labels import known
 from fds_mlflow.core.plan.metric import Metric
-from fds_mlflow.core.statistics.shares import Trials
+from fds_mlflow.core.statistics.sequential import Trials
 
 
 def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = None) -> float | None:
@@ -27,19 +28,63 @@ def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = Non
         trials = precision_of(tally)
         return trials.successes / trials.total if trials.total else None
     if metric is Metric.MONEY_LOST:
-        return mean_loss(tally, cap or 0.0)
-    keys = exposed(metric, tally)
+        return mean_loss(tally, cap or 0.0, exposed(metric, tally, terms))
+    among = exposed(metric, tally, terms)
     events = known(tally, metric.kind, terms) if metric.kind else None
-    return None if events is None or not keys else events / keys
+    return None if events is None or not among else events / among
 
 
-def exposed(metric: Metric, tally: Tally) -> int:
-    """Keys that a metric is counted among."""
+def compared_values(
+    metric: Metric, counts: Counts, terms: Terms, cap: float | None = None
+) -> tuple[float | None, float | None]:
+    """The values of both arms under the same weights: the treatment's, and the control's had it had its requests.
+
+    A rate moves with time, and so does the weight: added up over both, two versions that are alike in every hour look
+    different. So the control's value under each weight counts as much as the treatment has requests there (direct
+    standardisation).
+
+    Args:
+        metric: The metric.
+        counts: Of both variants.
+        terms: On which they were counted.
+        cap: For money: the cap of one loss.
+    """
+    found: list[tuple[int, float, float]] = []
+    for arms in counts.by_weight:
+        treatment, control = (value_of(metric, tally, terms, cap) for tally in (arms.treatment, arms.control))
+        if treatment is not None and control is not None:
+            found.append((exposed(metric, arms.treatment, terms), treatment, control))
+    among = sum(row[0] for row in found)
+    if not terms.hourly or not among:
+        whole = counts.whole
+        return value_of(metric, whole.treatment, terms, cap), value_of(metric, whole.control, terms, cap)
+    return sum(row[0] * row[1] for row in found) / among, sum(row[0] * row[2] for row in found) / among
+
+
+def exposed(metric: Metric, tally: Tally, terms: Terms) -> int:
+    """What a metric is counted among: requests that could have had its event, keys with a score, reviewed alerts.
+
+    Where `terms` know no hours, nobody counted which requests those are: keys, wherever they went then.
+    """
     if metric is Metric.ALERT_PRECISION:
         return tally.reviewed_alerts
     if metric is Metric.SCORE_SHIFT:
         return sum(tally.scores)
+    if terms.hourly:
+        return tally.at_risk(event_of(metric))
     return tally.matured if metric.needs_labels else tally.keys
+
+
+def event_of(metric: Metric) -> EventKind:
+    """The event that a metric counts; of money, the one that loses it.
+
+    Raises:
+        TypeError: It counts none.
+    """
+    kind = EventKind.MISSED_FRAUD if metric is Metric.MONEY_LOST else metric.kind
+    if kind is None:
+        raise TypeError(f"{metric} counts no event")
+    return kind
 
 
 def precision_of(tally: Tally) -> Trials:
@@ -54,14 +99,14 @@ def mean_score(tally: Tally) -> float | None:
     return tally.score_sum / sum(tally.scores)
 
 
-def mean_loss(tally: Tally, cap: float) -> float | None:
-    """Money lost per key whose labels have matured, each loss capped; by bins where the sums are not known.
+def mean_loss(tally: Tally, cap: float, among: int) -> float | None:
+    """Money lost per request whose label has matured, each loss capped; by bins where the sums are not known.
 
     None where nobody looked: without a label of what was not flagged, or an amount of the frauds among it.
     """
     missed = tally.events.get(EventKind.MISSED_FRAUD, 0)
     looked = any(tally.losses) if missed else tally.labelled > tally.reviewed_alerts
-    return lost(tally, cap) / tally.matured if tally.matured and looked else None
+    return lost(tally, cap) / among if among and looked else None
 
 
 def approximate(metric: Metric, tally: Tally, cap: float | None) -> bool:

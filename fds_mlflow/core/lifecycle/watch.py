@@ -44,4 +44,5 @@ def watch_plan(plan: Plan, watch: Watch) -> Plan:
         max_step_time=watch.duration,
         label_maturity=plan.label_maturity,
         watch=watch,
+        test=plan.test,
     )

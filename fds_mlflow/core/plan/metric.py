@@ -43,7 +43,7 @@ class Row:
     column: str
     form: Form = Form.SHARE
     kind: EventKind | None = None
-    among: str = "keys"
+    among: str = "requests"
     needs_labels: bool = False
     among_alerts: bool = False
     difference: bool = False
@@ -143,19 +143,19 @@ ROWS: Mapping[Metric, Row] = {
         bounded="slow is above {} ms",
     ),
     Metric.SCORE_SHIFT: Row(
-        *("Score shift", "mean score", Form.SCORE), difference=True, side=Side.BOTH, side_is_free=True
+        *("Score shift", "mean score", Form.SCORE), among="keys", difference=True, side=Side.BOTH, side_is_free=True
     ),
     Metric.MISSED_FRAUD: Row(
         *("Missed fraud", "missed"),
         kind=EventKind.MISSED_FRAUD,
-        among="matured keys",
+        among="matured requests",
         needs_labels=True,
         can_be_paired=True,
     ),
     Metric.FALSE_POSITIVES: Row(
         *("False positives", "false positives"),
         kind=EventKind.FALSE_POSITIVE,
-        among="matured keys",
+        among="matured requests",
         needs_labels=True,
         among_alerts=True,
         can_be_paired=True,
@@ -170,7 +170,7 @@ ROWS: Mapping[Metric, Row] = {
     ),
     Metric.MONEY_LOST: Row(
         *("Money lost", "money", Form.MONEY),
-        among="matured keys",
+        among="matured requests",
         needs_labels=True,
         bound="cap of one loss",
         bounded="one loss counts up to {}",

@@ -96,6 +96,10 @@ SRM_ALPHA = 0.005
 COVERAGE_ALPHA = 0.005
 """Chance that labels of equal coverage are ever called unequal. On top of a plan's alpha, like `SRM_ALPHA`."""
 
+TESTS = (1, 2)
+"""The tests that rollouts are judged by. 1 knows no hours: evidence never forgets, and a rate is of keys, wherever they
+went. A rollout is judged to its end by the one it began with."""
+
 MAX_ENCODED = 3_000
 """Characters a plan may take as JSON: the tag of its rollout, and the event of its start, hold it whole."""
 
@@ -118,6 +122,7 @@ class Plan:
         label_maturity: Age at which a transaction's label is taken; required by guardrails that need labels.
         max_canary_keys: Distinct keys that may meet the canary before every required guardrail has passed.
         watch: What follows the completion; None for nothing.
+        test: Which of `TESTS` judges; a rollout keeps the one it began with.
 
     Attributes:
         weights: The steps in basis points.
@@ -139,6 +144,7 @@ class Plan:
     label_maturity: timedelta | None
     max_canary_keys: int | None
     watch: Watch | None
+    test: int
 
     def __init__(
         self,
@@ -154,6 +160,7 @@ class Plan:
         label_maturity: timedelta | str | None = None,
         max_canary_keys: int | None = None,
         watch: Watch | None = None,
+        test: int = TESTS[-1],
     ) -> None:
         values = {
             "weights": _weights(steps),
@@ -167,6 +174,7 @@ class Plan:
             "label_maturity": _positive("label_maturity", label_maturity),
             "max_canary_keys": None if max_canary_keys is None else _count("max_canary_keys", max_canary_keys),
             "watch": watch,
+            "test": test,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -195,6 +203,11 @@ class Plan:
             )
         if not isinstance(self.watch, Watch | None):
             raise ConfigError(f"watch is {self.watch!r}", fix="write watch: {duration: 7d, control: 5}")
+        if isinstance(self.test, bool) or self.test not in TESTS:
+            raise ConfigError(
+                f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
+                fix="leave it out for the newest; a test that is not known here is one of a later release",
+            )
         size = len(json.dumps(self.to_dict(), separators=(",", ":")))
         if size > MAX_ENCODED:
             raise ConfigError(
@@ -221,7 +234,8 @@ class Plan:
     def terms(self) -> Terms:
         """On which terms outcomes are counted for this plan."""
         bounds = [guardrail.bound for guardrail in self.guardrails if guardrail.metric is Metric.LATENCY]
-        return Terms(latency_bound=bounds[0] if bounds else None, maturity=self.label_maturity)
+        bound = bounds[0] if bounds else None
+        return Terms(latency_bound=bound, maturity=self.label_maturity, hourly=self.test > 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, as `from_dict` takes them; all but the steps are left out at their defaults."""
@@ -269,7 +283,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "label_maturity": None,
     "max_canary_keys": None,
     "watch": None,
+    "test": 1,
 }
+"""What is left out of the plain values. Of `test` that is the first one, which earlier releases do not name."""
 
 
 _WATCH = ("duration", "control", "rollback")

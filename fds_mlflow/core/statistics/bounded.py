@@ -9,12 +9,13 @@ lambda be any predictable choice), so that the evidence is a function of the cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fds_mlflow.core.statistics.sequential import EVEN, TILTS, spread_stakes
+from fds_mlflow.core.statistics.starts import Hours, later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
@@ -52,6 +53,7 @@ class WeightedSegment:
         values: What each bin stands for, in [0, 1].
         canary: Outcomes of keys assigned to the canary, by bin.
         champion: Outcomes of keys assigned to the champion, by bin.
+        hour: The hour in which they happened, counted from any; what is asked of the whole does not need it.
 
     Raises:
         ConfigError: The weight or a value is not a share, a count is not a whole number of at least 0, or the three
@@ -62,6 +64,7 @@ class WeightedSegment:
     values: Sequence[float]
     canary: Sequence[int]
     champion: Sequence[int]
+    hour: int = 0
 
     def __post_init__(self) -> None:
         check_share("weight", self.weight)
@@ -80,7 +83,9 @@ _RATIO_SHARES: Floats = spread_stakes(((0.1, -1.5), (0.3, 0.0), (60.0, 0.0), (10
 """Values far below 1 want larger bets than events do: the stake is spread over g - 1 from 0.3 to 60."""
 
 
-def weighted_ratio_evidence(segments: Iterable[WeightedSegment], boundary: float, *, above: bool) -> float:
+def weighted_ratio_evidence(
+    segments: Iterable[WeightedSegment], boundary: float, *, above: bool, later: bool = False
+) -> float:
     """Evidence that the canary's mean value per key lies above, or below, `boundary` times the champion's.
 
     For a key with the value x and A = 1 if it is the canary's, Y = x (A - p(b)), with p as in `sequential`, has a mean
@@ -97,6 +102,7 @@ def weighted_ratio_evidence(segments: Iterable[WeightedSegment], boundary: float
         segments: Values by weight; segments may be split or joined at will.
         boundary: The ratio of means to compare with: 1 + margin.
         above: True: evidence against "the ratio is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later hours (see `starts`).
 
     Returns:
         Log of the test martingale; 0 without values. Reject from log(1/alpha) on, at any time.
@@ -105,7 +111,10 @@ def weighted_ratio_evidence(segments: Iterable[WeightedSegment], boundary: float
         ConfigError: The boundary is not a positive, finite number.
     """
     check_boundary(boundary)
-    return float(log_mixture(_weighted_log_stakes(segments, boundary, TILTS if above else 1 / TILTS), _RATIO_SHARES))
+    tilts = TILTS if above else 1 / TILTS
+    if later:
+        return later_evidence(*_weighted_by_hour(segments, boundary, tilts), _RATIO_SHARES)
+    return float(log_mixture(_weighted_log_stakes(segments, boundary, tilts), _RATIO_SHARES))
 
 
 def weighted_ratio_interval(segments: Iterable[WeightedSegment], alpha: float) -> Interval:
@@ -150,22 +159,43 @@ def weighted_requests_until(
 
 
 def _weighted_log_stakes(segments: Iterable[WeightedSegment], boundary: float, tilts: Floats) -> Floats:
-    stakes = np.zeros_like(tilts)
-    for weight, values, canary, champion in _bins(segments):
-        lean = (tilts - 1) / (weight * boundary * tilts + 1 - weight)
-        stakes += np.log1p(np.outer(lean, values) * (1 - weight)) @ canary
-        stakes += np.log1p(np.outer(lean, values) * -(weight * boundary)) @ champion
-    return stakes
+    total: Floats = _weighted_by_hour(segments, boundary, tilts)[0].sum(axis=0)
+    return total
 
 
-def _bins(segments: Iterable[WeightedSegment]) -> Iterator[tuple[float, Floats, Floats, Floats]]:
-    """Weight, values and both counts of each segment that is evidence, only bins that hold anything."""
-    for segment in segments:
-        canary = np.asarray(segment.canary, dtype=np.float64)
-        champion = np.asarray(segment.champion, dtype=np.float64)
-        held = canary + champion > 0
-        if 0 < segment.weight < 1 and held.any():
-            yield segment.weight, np.asarray(segment.values, dtype=np.float64)[held], canary[held], champion[held]
+def _weighted_by_hour(segments: Iterable[WeightedSegment], boundary: float, tilts: Floats) -> tuple[Floats, Hours]:
+    """What each bet's stake grew by in each hour, and these hours."""
+
+    def factors(weight: float, values: Floats) -> tuple[Floats, Floats]:
+        lean = np.outer((tilts - 1) / (weight * boundary * tilts + 1 - weight), values)
+        return np.log1p(lean * (1 - weight)), np.log1p(lean * -(weight * boundary))
+
+    return _stakes_by_hour(segments, len(tilts), factors)
+
+
+def _stakes_by_hour(
+    segments: Iterable[WeightedSegment], bets: int, factors: Callable[[float, Floats], tuple[Floats, Floats]]
+) -> tuple[Floats, Hours]:
+    """What each bet's stake grew by in each hour that is evidence: shape (hours, bets); and these hours.
+
+    Args:
+        segments: Values by weight.
+        bets: How many.
+        factors: Logs of the factors at a value of the canary and of the champion under a weight, for values of shape
+            (bins,): each of shape (bets, bins).
+    """
+    kept = [segment for segment in segments if 0 < segment.weight < 1]
+    hours = np.array(sorted({segment.hour for segment in kept}), dtype=np.int64)
+    stakes = np.zeros((len(hours), bets))
+    groups: dict[tuple[float, tuple[float, ...]], list[WeightedSegment]] = {}
+    for segment in kept:
+        groups.setdefault((segment.weight, tuple(segment.values)), []).append(segment)
+    for (weight, values), group in groups.items():
+        place = np.searchsorted(hours, [segment.hour for segment in group])
+        canary, champion = factors(weight, np.array(values))
+        np.add.at(stakes, place, np.array([segment.canary for segment in group]) @ canary.T)
+        np.add.at(stakes, place, np.array([segment.champion for segment in group]) @ champion.T)
+    return stakes, hours
 
 
 _CENTRES: Floats = np.array([0.0, 1 / 32, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0])
@@ -175,7 +205,9 @@ _LARGEST = 0.75
 """How much of a stake one outcome may take."""
 
 
-def mean_difference_evidence(segments: Iterable[WeightedSegment], boundary: float, *, above: bool) -> float:
+def mean_difference_evidence(
+    segments: Iterable[WeightedSegment], boundary: float, *, above: bool, later: bool = False
+) -> float:
     """Evidence that the canary's mean minus the champion's lies above, or below, `boundary`.
 
     With A = 1 for a canary's key, Z = (x - c) (A/w - (1 - A)/(1 - w)) has the difference of the means as its mean
@@ -188,6 +220,7 @@ def mean_difference_evidence(segments: Iterable[WeightedSegment], boundary: floa
         segments: Values by weight, zeros included; segments may be split or joined at will.
         boundary: The difference to compare with, strictly between -1 and 1.
         above: True: evidence against "the difference is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later hours (see `starts`).
 
     Returns:
         Log of the test martingale; 0 without values. Reject from log(1/alpha) on, at any time.
@@ -196,6 +229,8 @@ def mean_difference_evidence(segments: Iterable[WeightedSegment], boundary: floa
         ConfigError: The boundary does not lie strictly between -1 and 1.
     """
     check_difference(boundary)
+    if later:
+        return later_evidence(*_differences_by_hour(segments, boundary, above), _DIFFERENCE_SHARES)
     return float(log_mixture(_difference_log_stakes(segments, boundary, above), _DIFFERENCE_SHARES))
 
 
@@ -241,13 +276,21 @@ def mean_difference_requests_until(
 
 
 def _difference_log_stakes(segments: Iterable[WeightedSegment], boundary: float, above: bool) -> Floats:
+    total: Floats = _differences_by_hour(segments, boundary, above)[0].sum(axis=0)
+    return total
+
+
+def _differences_by_hour(segments: Iterable[WeightedSegment], boundary: float, above: bool) -> tuple[Floats, Hours]:
+    """What each bet's stake grew by in each hour, and these hours."""
     boundary = boundary if above else -boundary
-    stakes = np.zeros((len(_CENTRES), len(_BETS)))
-    for w, values, canary, champion in _bins(segments):
+
+    def factors(w: float, values: Floats) -> tuple[Floats, Floats]:
         mirrored = values if above else 1 - values  # turns the canary's mean minus the champion's round
         worst = np.maximum(_CENTRES / w, (1 - _CENTRES) / (1 - w)) + 1  # the most that Z - boundary can lie below 0
         bets = np.minimum(_BETS * w * (1 - w), _LARGEST / worst[:, None])[:, :, None]
         centred = (mirrored - _CENTRES[:, None])[:, None, :]
-        stakes += np.log1p(bets * (centred / w - boundary)) @ canary
-        stakes += np.log1p(bets * (-centred / (1 - w) - boundary)) @ champion
-    return stakes.ravel()
+        canary = np.log1p(bets * (centred / w - boundary))
+        champion = np.log1p(bets * (-centred / (1 - w) - boundary))
+        return canary.reshape(-1, len(values)), champion.reshape(-1, len(values))
+
+    return _stakes_by_hour(segments, len(_DIFFERENCE_SHARES), factors)

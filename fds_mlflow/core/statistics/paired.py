@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, log_factors, ratio_bets
+from fds_mlflow.core.statistics.starts import later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
@@ -27,15 +29,29 @@ class Pairs:
         champion_only: To the champion alone.
         canary_only: To the canary alone.
         neither: To neither.
+        hour: The hour of the requests, counted from any; what is asked of the whole does not need it.
     """
 
     both: int = 0
     champion_only: int = 0
     canary_only: int = 0
     neither: int = 0
+    hour: int = 0
+
+    @property
+    def seen(self) -> int:
+        """All of them."""
+        return self.both + self.champion_only + self.canary_only + self.neither
 
 
-def paired_evidence(pairs: Pairs, boundary: float, *, above: bool) -> float:
+def added(pairs: Iterable[Pairs]) -> Pairs:
+    """Pairs of several hours as one."""
+    listed = list(pairs)
+    sides = ("both", "champion_only", "canary_only", "neither")
+    return Pairs(**{side: sum(getattr(each, side) for each in listed) for side in sides})
+
+
+def paired_evidence(pairs: Iterable[Pairs], boundary: float, *, above: bool, later: bool = False) -> float:
     """Evidence on the ratio of rates where both versions scored the same requests.
 
     With c and h whether the event happened to the canary and to the champion, c - b h has an expected value of at most
@@ -48,9 +64,10 @@ def paired_evidence(pairs: Pairs, boundary: float, *, above: bool) -> float:
     canary's side with g/(g + 1) against a fair one: McNemar's test (Psychometrika 12, 1947), made sequential.
 
     Args:
-        pairs: Distinct keys by which of the versions the event happened to.
+        pairs: Distinct keys by which of the versions the event happened to; those of one hour may be split or joined.
         boundary: The ratio of rates to compare with: 1 + margin.
         above: True: evidence against "the ratio is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later hours (see `starts`).
 
     Returns:
         Log of the test martingale; 0 without pairs.
@@ -59,7 +76,11 @@ def paired_evidence(pairs: Pairs, boundary: float, *, above: bool) -> float:
         ConfigError: The boundary is not a positive, finite number, or a count is wrong.
     """
     ratios, shares = ratio_bets(boundary, above=above)
-    return float(log_mixture(_paired_log_stakes(pairs, boundary, ratios), shares))
+    if later:
+        by_hour = sorted(pairs, key=lambda each: each.hour)
+        stakes = np.array([_paired_log_stakes(each, boundary, ratios) for each in by_hour])
+        return later_evidence(stakes, np.array([each.hour for each in by_hour], dtype=np.int64), shares)
+    return float(log_mixture(_paired_log_stakes(added(pairs), boundary, ratios), shares))
 
 
 def paired_interval(pairs: Pairs, alpha: float) -> Interval:
@@ -96,5 +117,4 @@ def paired_requests_until(pairs: Pairs, boundary: float, *, above: bool, alpha: 
     """
     ratios, shares = ratio_bets(boundary, above=above)
     stakes = _paired_log_stakes(pairs, boundary, ratios)
-    seen = pairs.both + pairs.champion_only + pairs.canary_only + pairs.neither
-    return steps_until(stakes, shares, stakes / max(seen, 1), log_threshold(alpha))
+    return steps_until(stakes, shares, stakes / max(pairs.seen, 1), log_threshold(alpha))

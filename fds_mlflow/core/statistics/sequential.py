@@ -24,6 +24,7 @@ from math import isfinite
 
 import numpy as np
 
+from fds_mlflow.core.statistics.starts import Hours, later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
@@ -41,6 +42,7 @@ __all__ = [
     "Interval",
     "Segment",
     "Side",
+    "Trials",
     "log_threshold",
     "rate_evidence",
     "rate_interval",
@@ -70,6 +72,7 @@ class Segment:
             a segment is no evidence and is left out.
         canary: Events of keys assigned to the canary.
         champion: Events of keys assigned to the champion.
+        hour: The hour in which they happened, counted from any; what is asked of the whole does not need it.
 
     Raises:
         ConfigError: The weight is not a share, or a count is not a whole number of at least 0.
@@ -78,6 +81,7 @@ class Segment:
     weight: float
     canary: int
     champion: int
+    hour: int = 0
 
     def __post_init__(self) -> None:
         check_share("weight", self.weight)
@@ -141,25 +145,32 @@ def ratio_bets(boundary: float, *, above: bool) -> tuple[Floats, Floats]:
     return np.append(ratios, 1.0), np.append(LOG_SHARES + np.log1p(-_AT_ONE), np.log(_AT_ONE))
 
 
-def log_factors(weight: float, boundary: float, ratios: Floats) -> tuple[Floats, Floats]:
+def log_factors(weight: float | Floats, boundary: float, ratios: Floats) -> tuple[Floats, Floats]:
     """By how much, in logs, each bet's stake grows at an event of the canary and at one of the champion.
 
     log p(r)/p(b) and log (1 - p(r))/(1 - p(b)), with p(r)/p(b) = (r/b) (w b + 1 - w) / (w r + 1 - w).
 
+    Args:
+        weight: The canary's share of the traffic; of shape (n, 1) for several at once.
+        boundary: The ratio b.
+        ratios: The ratios r that are bet on: shape (bets,).
+
     Returns:
-        Two arrays like `ratios`.
+        Two arrays like `ratios`, of shape (n, bets) for several weights.
     """
     champion = -np.log1p(weight * (ratios - boundary) / (weight * boundary + 1 - weight))
     return np.log(ratios / boundary) + champion, champion
 
 
-def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool) -> float:
+def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool, later: bool = False) -> float:
     """Evidence that the canary's rate lies above, or below, `boundary` times the champion's.
 
     Args:
-        segments: Events by weight; segments may be split or joined at will.
+        segments: Events by weight; segments of one hour may be split or joined at will.
         boundary: The ratio of rates to compare with: 1 + margin.
         above: True: evidence against "the ratio is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later hours (see `starts`): what lies beyond the boundary only
+            lately is found as well.
 
     Returns:
         Log of the test martingale; 0 without events. Reject from log(1/alpha) on, at any time.
@@ -168,6 +179,8 @@ def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool)
         ConfigError: The boundary is not a positive, finite number.
     """
     ratios, shares = ratio_bets(boundary, above=above)
+    if later:
+        return later_evidence(*_by_hour(segments, boundary, ratios), shares)
     return _evidence(segments, boundary, ratios, shares)
 
 
@@ -196,62 +209,96 @@ def _evidence(segments: Iterable[Segment], boundary: float, ratios: Floats, log_
 
 
 def _log_stakes(segments: Iterable[Segment], boundary: float, ratios: Floats) -> Floats:
-    total = np.zeros_like(ratios)
-    for segment in segments:
-        if 0 < segment.weight < 1:
-            canary, champion = log_factors(segment.weight, boundary, ratios)
-            total += segment.canary * canary + segment.champion * champion
+    counted = _counted(segments)
+    canary, champion = log_factors(counted[0][:, None], boundary, ratios)
+    total: Floats = counted[1] @ canary + counted[2] @ champion
     return total
 
 
-def rate_evidence(successes: int, trials: int, boundary: float, *, above: bool) -> float:
+def _by_hour(segments: Iterable[Segment], boundary: float, ratios: Floats) -> tuple[Floats, Hours]:
+    """What each bet's stake grew by in each hour, and these hours."""
+    weights, canary, champion, hour = _counted(segments)
+    hours, place = np.unique(hour.astype(np.int64), return_inverse=True)
+    by_canary, by_champion = log_factors(weights[:, None], boundary, ratios)
+    stakes = np.zeros((len(hours), len(ratios)))
+    np.add.at(stakes, place, canary[:, None] * by_canary + champion[:, None] * by_champion)
+    return stakes, hours
+
+
+def _counted(segments: Iterable[Segment]) -> Floats:
+    """Weights, events of both variants and hours, of the segments that are evidence: shape (4, segments)."""
+    rows = [(s.weight, s.canary, s.champion, s.hour) for s in segments if 0 < s.weight < 1]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4).T
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Successes among trials.
+
+    Attributes:
+        successes: Trials that were a success.
+        total: All of them.
+        hour: The hour in which they happened, counted from any; what is asked of the whole does not need it.
+
+    Raises:
+        ConfigError: A count is not a whole number of at least 0, or there are more successes than trials.
+    """
+
+    successes: int
+    total: int
+    hour: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("total", self.total)
+        check_count("successes", self.successes)
+        if self.successes > self.total:
+            raise ConfigError(
+                f"{self.successes} successes of {self.total} trials", fix="count each success among the trials"
+            )
+
+
+def rate_evidence(trials: Iterable[Trials], boundary: float, *, above: bool, later: bool = False) -> float:
     """Evidence that one rate lies above, or below, a fixed one.
 
     A success has odds b/(1 - b) at the boundary and g times these under a bet: the event test with weight b.
     Each trial's chance of a success, given the past, must lie on the tested side; it need not be constant.
 
     Args:
-        successes: Trials that were a success.
-        trials: All of them.
+        trials: Successes and all of them; those of one hour may be split or joined at will.
         boundary: The rate to compare with, strictly between 0 and 1.
         above: True: evidence against "the rate is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later hours (see `starts`).
 
     Returns:
         Log of the test martingale; 0 without trials.
 
     Raises:
-        ConfigError: A count is wrong, or the boundary does not lie strictly between 0 and 1.
+        ConfigError: The boundary does not lie strictly between 0 and 1.
     """
-    segment = _trials(successes, trials, boundary)
-    return _evidence([segment], 1.0, TILTS if above else 1 / TILTS, LOG_SHARES)
+    if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary < 1:
+        raise ConfigError(f"the rate {boundary!r} is not strictly between 0 and 1", fix="give a rate such as 0.02")
+    segments = [Segment(boundary, each.successes, each.total - each.successes, each.hour) for each in trials]
+    tilts = TILTS if above else 1 / TILTS
+    if later:
+        return later_evidence(*_by_hour(segments, 1.0, tilts), LOG_SHARES)
+    return _evidence(segments, 1.0, tilts, LOG_SHARES)
 
 
-def rate_interval(successes: int, trials: int, alpha: float) -> Interval:
+def rate_interval(trials: Trials, alpha: float) -> Interval:
     """Anytime confidence interval of one rate: all rates that neither one-sided test at alpha/2 rejects.
 
     Returns:
         (0, 1) without trials.
 
     Raises:
-        ConfigError: A count is wrong, or alpha does not lie strictly between 0 and 1.
+        ConfigError: Alpha does not lie strictly between 0 and 1.
     """
-    _trials(successes, trials, 0.5)
 
     def evidence(odds: float, above: bool) -> float:
-        return rate_evidence(successes, trials, odds / (1 + odds), above=above)
+        return rate_evidence([trials], odds / (1 + odds), above=above)
 
     odds = ratios_between(evidence, alpha)
     return Interval(odds.low / (1 + odds.low), odds.high / (1 + odds.high) if isfinite(odds.high) else 1.0)
-
-
-def _trials(successes: int, trials: int, boundary: float) -> Segment:
-    check_count("trials", trials)
-    check_count("successes", successes)
-    if successes > trials:
-        raise ConfigError(f"{successes} successes of {trials} trials", fix="count each success among the trials")
-    if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary < 1:
-        raise ConfigError(f"the rate {boundary!r} is not strictly between 0 and 1", fix="give a rate such as 0.02")
-    return Segment(boundary, successes, trials - successes)
 
 
 SRM_TILTS: Floats = 1 + np.geomspace(1e-4, 20.0, 41)

@@ -6,48 +6,37 @@ of no use there, and each variant's trials are a test of their own, against any 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS
+from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, Trials
+from fds_mlflow.core.statistics.starts import later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
-    check_count,
     check_difference,
     log_mixture,
     log_threshold,
     values_between,
 )
-from fds_mlflow.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
-    """Successes among the trials of one variant.
+class Stratum:
+    """Trials of both variants while the weight stood still.
 
     Attributes:
-        successes: Trials that were a success.
-        total: All of them.
-
-    Raises:
-        ConfigError: A count is not a whole number of at least 0, or there are more successes than trials.
+        canary: The canary's.
+        champion: The champion's.
     """
 
-    successes: int
-    total: int
-
-    def __post_init__(self) -> None:
-        check_count("total", self.total)
-        check_count("successes", self.successes)
-        if self.successes > self.total:
-            raise ConfigError(
-                f"{self.successes} successes of {self.total} trials", fix="count each success among the trials"
-            )
+    canary: Trials
+    champion: Trials
 
 
-def share_difference_evidence(canary: Trials, champion: Trials, boundary: float, *, above: bool) -> float:
+def share_difference_evidence(strata: Sequence[Stratum], boundary: float, *, above: bool, later: bool = False) -> float:
     """Evidence that the canary's share minus the champion's lies above, or below, `boundary`.
 
     If the difference is at most d and m is the champion's share, then the canary's is at most m + d: a stake on
@@ -55,13 +44,14 @@ def share_difference_evidence(canary: Trials, champion: Trials, boundary: float,
     factor being `rate_evidence` with part of its stake kept idle. Nobody knows m, so the smallest product over all m is
     the evidence: an e-process (Ramdas, Gruenwald, Vovk and Shafer, Statistical Science 38, 2023).
     What is kept idle makes not knowing m cheap: near the champion's own share its stake is never below the idle part.
-    The chance of a success may move with time as long as one m fits all the time.
+    Within a stratum both variants' trials are spread over time alike, so the chance of a success may move there. From
+    one to the next the champion's share is another: each has its own m, and what one has made is staked in the next.
 
     Args:
-        canary: The canary's trials.
-        champion: The champion's trials.
+        strata: Trials by step and weight, in the order of time.
         boundary: The difference to compare with, strictly between -1 and 1.
         above: True: evidence against "the difference is at most the boundary". False: against "at least".
+        later: Whether a part of the stake begins in later strata (see `starts`).
 
     Returns:
         Log of the e-process; 0 without trials. Reject from log(1/alpha) on, at any time.
@@ -70,11 +60,16 @@ def share_difference_evidence(canary: Trials, champion: Trials, boundary: float,
         ConfigError: The boundary does not lie strictly between -1 and 1.
     """
     check_difference(boundary)
-    return _evidence(canary, champion, boundary, above)
+    logs = np.array([_evidence(each.canary, each.champion, boundary, above) for each in strata])
+    if later:
+        return later_evidence(logs[:, None], np.arange(len(logs)), np.zeros(1))
+    return float(logs.sum())
 
 
-def share_difference_interval(canary: Trials, champion: Trials, alpha: float) -> Interval:
-    """Anytime confidence interval of the canary's share minus the champion's.
+def share_difference_interval(strata: Sequence[Stratum], alpha: float) -> Interval:
+    """Anytime confidence interval of the canary's share minus the champion's, as `share_difference` weighs them.
+
+    Each stratum's own interval has its part of alpha.
 
     Returns:
         (-1, 1) without trials of either.
@@ -82,17 +77,40 @@ def share_difference_interval(canary: Trials, champion: Trials, alpha: float) ->
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1.
     """
+    compared = [each for each in strata if each.canary.total]
+    log_threshold(alpha)
+    if not compared:
+        return Interval(-1.0, 1.0)
 
-    def evidence(boundary: float, above: bool) -> float:
-        return _evidence(canary, champion, boundary, above)
+    def interval(stratum: Stratum) -> Interval:
+        def evidence(boundary: float, above: bool) -> float:
+            return _evidence(stratum.canary, stratum.champion, boundary, above)
 
-    return values_between(evidence, alpha, -1.0, 1.0)
+        return values_between(evidence, alpha / len(compared), -1.0, 1.0)
+
+    found = [interval(each) for each in compared]
+    weights = [each.canary.total for each in compared]
+    low, high = (np.average([getattr(each, end) for each in found], weights=weights) for end in ("low", "high"))
+    return Interval(float(low), float(high))
+
+
+def share_difference(strata: Sequence[Stratum]) -> float | None:
+    """The canary's share minus the champion's within each stratum, weighed by the canary's trials.
+
+    Returns:
+        None where no stratum has trials of both.
+    """
+    both = [each for each in strata if each.canary.total and each.champion.total]
+    if not both:
+        return None
+    gaps = [c.successes / c.total - h.successes / h.total for c, h in ((each.canary, each.champion) for each in both)]
+    return float(np.average(gaps, weights=[each.canary.total for each in both]))
 
 
 def share_difference_trials_until(
-    canary: Trials, champion: Trials, boundary: float, *, above: bool, alpha: float
+    strata: Sequence[Stratum], boundary: float, *, above: bool, alpha: float
 ) -> int | None:
-    """About how many more trials of the canary until the evidence reaches log(1/alpha), if all are like those so far.
+    """About how many more trials of the canary until the evidence reaches log(1/alpha), if all are like the last ones.
 
     Returns:
         Trials, 0 if the evidence is there; None without any, or if a thousand times as many would not be enough.
@@ -103,18 +121,23 @@ def share_difference_trials_until(
     level = log_threshold(alpha)
 
     def enough(factor: float) -> bool:
-        more = [Trials(round(factor * side.successes), round(factor * side.total)) for side in (canary, champion)]
-        return share_difference_evidence(more[0], more[1], boundary, above=above) >= level
+        if not strata:
+            return share_difference_evidence((), boundary, above=above) >= level
+        *before, last = strata
+        more = [
+            Trials(round(factor * side.successes), round(factor * side.total)) for side in (last.canary, last.champion)
+        ]
+        return share_difference_evidence([*before, Stratum(*more)], boundary, above=above) >= level
 
     if enough(1.0):
         return 0
     low, high = 1.0, 1_000.0
-    if not canary.total or not enough(high):
+    if not strata or not strata[-1].canary.total or not enough(high):
         return None
     while high / low > 1.01:
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return int(np.ceil((high - 1) * canary.total))
+    return int(np.ceil((high - 1) * strata[-1].canary.total))
 
 
 _IDLE = {"canary": 0.2, "champion": 0.5}

@@ -7,13 +7,27 @@ row of `tables.Count`, so two who count at once take turns. Each function takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, case, exists, func, literal, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    String,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy.orm import Session, aliased
 
+from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
@@ -22,7 +36,7 @@ from fds_mlflow.outcomes.counting.rows import Conditions, Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.records import CaseStatus
-from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, insert_for, shifted
+from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, hour_of, insert_for, shifted
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
 
 CHUNK = 50_000
@@ -54,7 +68,7 @@ def advance(session: Session, question: Question, upto: Watermarks, chunk: int =
     cells.save()
     if not done:
         return None
-    return Evidence(terms=question.terms, as_of=count.as_of, tallies=cells.tallies(), pairs=cells.pairs())
+    return evidence_of(question.terms, count.as_of, cells.tallies(), cells.pairs())
 
 
 def _follow_indexes(session: Session) -> None:
@@ -131,9 +145,12 @@ class _Counting:
         low, high = self._range(self._count.outcome_id, last)
         if low < high:
             new = Rows((Outcome.id > low, Outcome.id <= high, *self._masked()))
-            self._requests(new)
-            for kind, happened in self._fast_kinds().items():
+            repeated = self._requests(new)
+            kinds = self._fast_kinds()
+            for kind, happened in kinds.items():
                 self._first_events(kind, new.where(happened))
+            if repeated:
+                self._spent(new, kinds)
             self._count.outcome_id = high
             self._pairs(new.join(Shadow, self._is_shadow()).where(Shadow.id <= self._count.shadow_id))
             if self._terms.maturity is not None and self._count.matured_time is not None:
@@ -191,6 +208,12 @@ class _Counting:
         self._labels(new.where(Outcome.time <= time, or_(Outcome.time < time, Outcome.id <= last)), fresh=True)
         count.matured_time, count.matured_id = time, last
         return end is None
+
+    @property
+    def _hour(self) -> ColumnElement[int]:
+        """The hour of an outcome, where the terms part them."""
+        hour = hour_of(self._session, Outcome.time) if self._terms.hourly else literal(0)
+        return hour.label("hour")
 
     # --- conditions ----------------------------------------------------------------------------------------------
 
@@ -273,20 +296,22 @@ class _Counting:
 
     # --- counts --------------------------------------------------------------------------------------------------
 
-    def _requests(self, new: Rows) -> None:
-        """Requests, keys, scores and latencies, in one pass."""
+    def _requests(self, new: Rows) -> bool:
+        """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
         first_scored = self._is_first(lambda other: other.score.is_not(None))
         inner = new.select(
             Outcome.step,
             Outcome.weight,
             Outcome.assigned,
+            self._hour,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
             case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
             Outcome.score,
             flag(self._is_first()).label("first"),
         ).subquery()
-        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.latency, inner.c.bin]
+        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.hour, inner.c.latency, inner.c.bin]
+        repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
         for *cell, latency, bin_, requests, keys, score, earliest, latest in self._session.execute(
@@ -296,10 +321,27 @@ class _Counting:
             self._cells.add(cell, "requests", requests)
             self._cells.add(cell, "keys", keys)
             self._cells.add(cell, "latencies", requests, at=latency)
+            repeated = repeated or keys < requests
             if bin_ is not None:
                 self._cells.add(cell, "scores", requests, at=bin_)
                 self._cells.add(cell, "score_sum", requests, at=0)
                 self._cells.add(cell, "score_sum", score, at=1)
+        return repeated
+
+    def _spent(self, new: Rows, kinds: Iterable[EventKind], *, by_time: bool = False) -> None:
+        """Count the requests of keys to which a kind had happened before, where the terms ask for it."""
+        if not self._terms.hourly:
+            return
+        first, before = aliased(FirstEvent), aliased(Outcome)
+        names = [kind.value for kind in kinds]
+        its_own = [first.count_id == self._count.id, first.kind.in_(names), first.key == Outcome.key]
+        earlier: ColumnElement[bool] = first.outcome_id < Outcome.id
+        rows = new.join(first, and_(*its_own))
+        if by_time:
+            rows = rows.join(before, before.id == first.outcome_id)
+            earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, earlier))
+        for *cell, kind, requests in self._by_cell(rows.where(earlier), type_coerce(first.kind, String())):
+            self._cells.add_spent(cell, EventKind(kind), requests)
 
     def _first_events(self, kind: EventKind, happened: Rows, *, by_time: bool = False) -> None:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
@@ -335,19 +377,25 @@ class _Counting:
         first_alert = flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
         if fresh:
             for *cell, is_first, is_alert, keys in self._by_cell(outcomes, first, first_alert):
+                self._cells.add(cell, "matured_requests", keys * self._terms.hourly)
                 self._cells.add(cell, "matured", keys * is_first)
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
         known = self._with_truth(outcomes)
         amount = FraudCase.loss_amount
-        told = [first, first_alert, flag(fraud), flag(amount.is_not(None))]
-        for *cell, is_first, is_alert, is_fraud, priced, keys, money in self._by_cell(known, *told, money=amount):
+        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None))]
+        counts = self._by_cell(known, *told, money=amount)
+        for *cell, is_first, is_alert, is_flagged, is_fraud, priced, keys, money in counts:
+            passed = keys * is_first * (1 - is_flagged) * (1 - is_fraud)
             self._cells.add(cell, "labelled", keys * is_first)
+            self._cells.add(cell, "passed_genuine", passed * self._terms.hourly)
             self._cells.add(cell, "reviewed_alerts", keys * is_alert)
             self._cells.add(cell, "false_alerts", keys * is_alert * (1 - is_fraud))
             for at, value in enumerate((keys, keys * priced, money or 0.0)):
                 self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
         self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
         self._first_events(EventKind.FALSE_POSITIVE, known.where(~fraud, flagged), by_time=True)
+        if fresh:
+            self._spent(outcomes, (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE), by_time=True)
         if self._cells.has_pairs:
             self._label_pairs(outcomes.join(Shadow, self._is_shadow()))
 
@@ -375,10 +423,10 @@ class _Counting:
             self._cells.add_pair(cell, EventKind.FALSE_POSITIVE, falses, keys)
 
     def _by_cell(self, rows: Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
-        """Step, weight, variant, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
+        """A cell, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
         named = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
-        groups = [Outcome.step, Outcome.weight, Outcome.assigned, *named]
+        groups = [Outcome.step, Outcome.weight, Outcome.assigned, self._hour, *named]
         summed = [] if money is None else [money.label("money")]
         inner = rows.select(*groups, *summed).subquery()
         by, sums = inner.c[: len(groups)], inner.c[len(groups) :]

@@ -27,14 +27,16 @@ _BINS = {
     "loss_sums": LOSS_BINS,
     "caught_money": 3,  # how many frauds, how many of them with an amount, and its sum
 }
-_PLAIN = ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
-
+_PLAIN = (
+    *("requests", "keys", "matured", "labelled", "passed_genuine", "matured_requests"),
+    *("matured_alerts", "reviewed_alerts", "false_alerts"),
+)
 Cell = Sequence[Any]
-"""Step, weight and variant assigned."""
+"""Step, weight, variant assigned and hour."""
 
 
 class Strata:
-    """The counters of a `Count`, by step, weight and variant.
+    """The counters of a `Count`, by step, weight, variant and hour.
 
     Args:
         session: In the transaction that holds the count's row.
@@ -45,7 +47,7 @@ class Strata:
         self._session = session
         self._count_id = count.id
         rows = session.scalars(select(CellCount).where(CellCount.count_id == count.id))
-        self._rows = {(row.step, row.weight, row.assigned): row for row in rows}
+        self._rows = {(row.step, row.weight, row.assigned, row.hour): row for row in rows}
         self._numbers = {cell: _copied(row.numbers) for cell, row in self._rows.items()}
 
     @property
@@ -60,7 +62,7 @@ class Strata:
 
     def seen(self, cell: Cell, earliest: datetime, latest: datetime) -> None:
         """Make room for a cell's counts, and remember between which times its requests lie."""
-        step, weight, assigned = place = tuple(cell)
+        step, weight, assigned, hour = place = tuple(cell)
         row = self._rows.get(place)
         if row is None:
             row = CellCount(
@@ -68,6 +70,7 @@ class Strata:
                 step=step,
                 weight=weight,
                 assigned=assigned,
+                hour=hour,
                 numbers={},
                 first=earliest,
                 last=latest,
@@ -86,6 +89,10 @@ class Strata:
         else:
             numbers.setdefault(name, [0] * _BINS.get(name, 4))[at] += by
 
+    def add_spent(self, cell: Cell, kind: EventKind, requests: int) -> None:
+        """Add requests of keys to which a kind had happened before."""
+        self.add(cell, _spent(kind), requests)
+
     def add_pair(self, cell: Cell, kind: EventKind, to: int, by: int) -> None:
         """Add to the pairs of a kind: 2 the champion alone, 1 the canary alone, 3 both, 0 neither."""
         self.add(cell, f"{PAIR}_{kind}", by, at=to)
@@ -96,20 +103,31 @@ class Strata:
             row.numbers = self._numbers[cell]
 
     def tallies(self) -> tuple[Tally, ...]:
-        """One per cell, by step, weight, and champion first."""
+        """One per cell, by hour, step, weight, and champion first."""
         order = list(Variant)
-        places = sorted(self._rows, key=lambda cell: (cell[0], cell[1], order.index(Variant(cell[2]))))
+        places = sorted(self._rows, key=lambda cell: (cell[3], *cell[:2], order.index(Variant(cell[2]))))
         return tuple(_tally(self._rows[place], self._numbers[place]) for place in places)
 
-    def pairs(self) -> Mapping[EventKind, Pairs]:
-        """By kind, where there are any."""
-        found: dict[EventKind, Pairs] = {}
-        for kind in EventKind:
-            added = [numbers.get(f"{PAIR}_{kind}", [0] * 4) for numbers in self._numbers.values()]
-            neither, canary, champion, both = (sum(column) for column in zip(*added, strict=True)) if added else [0] * 4
-            if neither or canary or champion or both:
-                found[kind] = Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither)
-        return MappingProxyType(found)
+    def pairs(self) -> Mapping[EventKind, tuple[Pairs, ...]]:
+        """By kind where there are any, one per hour, in order."""
+        found: dict[EventKind, dict[int, list[int]]] = {}
+        for cell in sorted(self._rows, key=lambda cell: cell[3]):
+            for kind in EventKind:
+                counted = self._numbers[cell].get(f"{PAIR}_{kind}")
+                if counted:
+                    hours = found.setdefault(kind, {})
+                    hours[cell[3]] = [a + b for a, b in zip(hours.get(cell[3], [0] * 4), counted, strict=True)]
+
+        def made(hour: int, counted: Sequence[int]) -> Pairs:
+            neither, canary, champion, both = counted
+            return Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
+
+        by_kind = {kind: tuple(made(*counted) for counted in hours.items()) for kind, hours in found.items()}
+        return MappingProxyType(by_kind)
+
+
+def _spent(kind: EventKind) -> str:
+    return f"spent_{kind}"
 
 
 def _copied(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +145,9 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         variant=Variant(row.assigned),
         step=row.step,
         weight=row.weight,
+        hour=row.hour,
         events=MappingProxyType({kind: numbers[kind] for kind in EventKind if kind in numbers}),
+        spent=MappingProxyType({kind: numbers[_spent(kind)] for kind in EventKind if _spent(kind) in numbers}),
         first=row.first,
         last=row.last,
         scores=scores,

@@ -169,6 +169,7 @@ def _until(setting: _Setting, harm: float, status: Status) -> int | None:
         guardrails=[setting.guardrail],
         alpha=plan.alpha_each,
         label_maturity=plan.label_maturity,
+        test=plan.test,
     )
     rollout = Rollout("check", 1, 2, alone, weight, 0, _NOON)
 
@@ -225,6 +226,8 @@ def _tally(setting: _Setting, variant: Variant, keys: int, harm: float) -> Tally
         losses=tuple(losses.tolist()),
         matured=labelled,
         labelled=labelled,
+        passed_genuine=labelled - reviewed - events.get(EventKind.MISSED_FRAUD, 0),
+        matured_requests=labelled,
         matured_alerts=reviewed,
         reviewed_alerts=reviewed,
         false_alerts=false,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS, loss_bins
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
 from fds_mlflow.core.evidence.variant import Variant
@@ -141,9 +142,10 @@ class Course:
 
 @dataclass
 class _Cell:
-    """The counts of one variant under one step and weight."""
+    """The counts of one variant under one step and weight, in one hour."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    spent: dict[EventKind, int] = field(default_factory=dict)
     scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
     losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
 
@@ -151,7 +153,7 @@ class _Cell:
         """Add to a count."""
         self.counts[name] = self.counts.get(name, 0) + int(count)
 
-    def tally(self, variant: Variant, step: int, weight: int) -> Tally:
+    def tally(self, variant: Variant, step: int, weight: int, hour: int) -> Tally:
         """As the judge reads it."""
         events = {kind: self.counts.get(kind.value, 0) for kind in KINDS}
         counts: dict[str, Any] = {name: count for name, count in self.counts.items() if name not in _EVENTS}
@@ -159,7 +161,9 @@ class _Cell:
             variant=variant,
             step=step,
             weight=weight,
+            hour=hour,
             events=events,
+            spent=self.spent,
             scores=tuple(self.scores.tolist()),
             losses=tuple(self.losses.tolist()),
             **counts,
@@ -209,9 +213,9 @@ class Replay:
     ) -> None:
         self.traffic, self.arms, self.plan, self.bucket, self.horizon = traffic, arms, plan, bucket, horizon
         self.single = len(traffic.keys) == traffic.rows  # every request has a key of its own
-        self.cells: dict[tuple[int, int, Variant], _Cell] = {}
+        self.cells: dict[tuple[int, int, Variant, int], _Cell] = {}
         self.maturing: list[tuple[float, Callable[[], None]]] = []
-        self.pairs = {kind: [0, 0, 0, 0] for kind in KINDS}
+        self.pairs: dict[EventKind, dict[int, list[int]]] = {kind: {} for kind in KINDS}
         self.seen: dict[str, Bools] = {}
         self.requests, self.lost = 0, 0.0
 
@@ -251,17 +255,16 @@ class Replay:
         to_canary = self.bucket(turn)[part] < weight
         for variant, mine in ((Variant.CHAMPION, ~to_canary), (Variant.CANARY, to_canary)):
             rows = np.flatnonzero(mine) + part.start
-            cell = self.cells.setdefault((step, weight, variant), _Cell())
+            cell = self.cells.setdefault((step, weight, variant, _hour(now)), _Cell())
             self._requests(turn, cell, variant, rows)
-            alerts = self._first(turn, "alert", rows[self.arms[variant].flagged[rows]])
-            cell.add(EventKind.ALERT.value, len(alerts))
+            alerts = self._events(turn, cell, EventKind.ALERT, rows, self.arms[variant].flagged)
             if self.plan.label_maturity is not None:
                 due = now + self.plan.label_maturity.total_seconds()
                 self.maturing.append((due, self._labels_of(turn, cell, variant, rows, alerts)))
             if variant is Variant.CANARY:
                 self.requests += len(rows)
                 self.lost += float(self.arms[variant].amounts[rows[self.arms[variant].missed[rows]]].sum())
-        self._pair(turn, part)
+        self._pair(turn, part, _hour(now))
         while self.maturing and self.maturing[0][0] <= now:
             self.maturing.pop(0)[1]()
 
@@ -269,7 +272,7 @@ class Replay:
         arm = self.arms[variant]
         cell.add("requests", len(rows))
         cell.add("keys", len(self._first(turn, "key", rows)))
-        cell.add(EventKind.ERROR.value, len(self._first(turn, "error", rows[arm.errors[rows]])))
+        self._events(turn, cell, EventKind.ERROR, rows, arm.errors)
         scored = self._first(turn, "score", rows[~arm.errors[rows]])
         cell.scores += np.bincount(arm.scores[scored], minlength=SCORE_BINS)
 
@@ -279,19 +282,36 @@ class Replay:
         def mature() -> None:
             arm = self.arms[variant]
             first = self._first(turn, "matured", rows)
+            cell.add("matured_requests", len(rows))
             cell.add("matured", len(first))
             cell.add("labelled", np.count_nonzero(arm.labels[first] >= 0))
+            cell.add("passed_genuine", np.count_nonzero((arm.labels[first] == 0) & ~arm.flagged[first]))
             cell.add("matured_alerts", len(alerts))
             cell.add("reviewed_alerts", np.count_nonzero(arm.labels[alerts] >= 0))
             cell.add("false_alerts", np.count_nonzero(arm.labels[alerts] == 0))
-            missed = self._first(turn, "missed", rows[arm.missed[rows]])
-            cell.add(EventKind.MISSED_FRAUD.value, len(missed))
+            missed = self._events(turn, cell, EventKind.MISSED_FRAUD, rows, arm.missed)
             cell.losses += np.bincount(loss_bins(arm.amounts[missed]), minlength=LOSS_BINS)
-            cell.add(EventKind.FALSE_POSITIVE.value, len(self._first(turn, "false", rows[arm.false[rows]])))
+            self._events(turn, cell, EventKind.FALSE_POSITIVE, rows, arm.false)
 
         return mature
 
-    def _pair(self, turn: int, part: slice) -> None:
+    def _events(self, turn: int, cell: _Cell, kind: EventKind, rows: Ints, happened: Bools) -> Ints:
+        """Count the first events of a kind among these requests, and the requests of keys that had one before."""
+        before = self.seen.get(f"{kind}/{turn}")
+        spent = np.zeros(len(rows), dtype=np.bool_) if before is None else before[self.traffic.key[rows]]
+        first = self._first(turn, kind, rows[happened[rows]])
+        cell.add(kind.value, len(first))
+        if not self.single:
+            keys = self.traffic.key[first]
+            order = np.argsort(keys)
+            at = np.minimum(np.searchsorted(keys, self.traffic.key[rows], sorter=order), max(len(keys) - 1, 0))
+            if len(keys):
+                event = order[at]
+                spent |= (keys[event] == self.traffic.key[rows]) & (rows > first[event])
+            cell.spent[kind] = cell.spent.get(kind, 0) + int(spent.sum())
+        return first
+
+    def _pair(self, turn: int, part: slice, hour: int) -> None:
         """Pairs as shadows of every request would give them, where the plan has a paired guardrail."""
         asked = {g.metric.kind for g in self.plan.guardrails if g.paired}
         if not asked:
@@ -301,7 +321,7 @@ class Replay:
         for kind, name in zip(KINDS, ("errors", "flagged", "missed", "false"), strict=True):
             one, other = getattr(champion, name)[rows], getattr(canary, name)[rows]
             for place, both in enumerate((one & other, one & ~other, other & ~one, ~one & ~other)):
-                self.pairs[kind][place] += int(np.count_nonzero(both))
+                self.pairs[kind].setdefault(hour, [0] * 4)[place] += int(np.count_nonzero(both))
 
     def _first(self, turn: int, kind: str, rows: Ints) -> Ints:
         """Those of the rows, in order of time, whose key has not been seen with this kind before."""
@@ -317,10 +337,19 @@ class Replay:
 
     def evidence(self, now: float) -> Evidence:
         """What a judge knows after so many seconds."""
-        tallies = tuple(cell.tally(variant, step, weight) for (step, weight, variant), cell in self.cells.items())
+        tallies = [
+            cell.tally(variant, step, weight, hour) for (step, weight, variant, hour), cell in self.cells.items()
+        ]
         pairs = {
-            kind: Pairs(both=found[0], champion_only=found[1], canary_only=found[2], neither=found[3])
-            for kind, found in self.pairs.items()
-            if any(found)
+            kind: tuple(
+                Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
+                for hour, (both, champion, canary, neither) in hours.items()
+            )
+            for kind, hours in self.pairs.items()
+            if hours
         }
-        return Evidence(terms=self.plan.terms, as_of=START + timedelta(seconds=now), tallies=tallies, pairs=pairs)
+        return evidence_of(self.plan.terms, START + timedelta(seconds=now), tallies, pairs)
+
+
+def _hour(now: float) -> int:
+    return int((START.timestamp() + now) // 3600)

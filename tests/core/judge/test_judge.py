@@ -162,7 +162,10 @@ def _scaled(made: Tally, by: float) -> Tally:
     """A tally with all its counts divided."""
     counts = {
         name: round(getattr(made, name) / by)
-        for name in ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
+        for name in (
+            *("requests", "keys", "matured", "labelled", "matured_requests", "passed_genuine"),
+            *("matured_alerts", "reviewed_alerts", "false_alerts"),
+        )
     }
     return replace(
         made,
@@ -396,6 +399,7 @@ def test_splitting_a_tally_changes_nothing(made: list[Tally], by: int) -> None:
         rest = replace(
             each,
             requests=each.requests - part.requests,
+            matured_requests=each.matured_requests - part.matured_requests,
             keys=each.keys - part.keys,
             events={kind: count - part.events[kind] for kind, count in each.events.items()},
             scores=tuple(a - b for a, b in zip(each.scores, part.scores, strict=True)),

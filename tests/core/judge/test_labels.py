@@ -130,7 +130,7 @@ def test_a_fault_says_both_coverages() -> None:
         labelled(CHAMPION, 80_000, alerts=1_000, reviewed=300, false=100, missed=10, percent=20),
         labelled(CANARY, 20_000, alerts=250, reviewed=200, false=60, missed=3, percent=20),
     ]
-    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), is_watch=False))
+    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), is_watch=False), plan.terms)
     assert found is not None
     assert "80.00 % of 250" in found
     assert "30.00 % of 1,000" in found

@@ -69,11 +69,11 @@ def test_the_default_plan_is_the_documented_one() -> None:
     )
     assert (plan.alpha, plan.min_outcomes, plan.bake_time, plan.max_step_time) == (0.05, 100, timedelta(0), None)
     assert (plan.undecided, plan.gates, plan.label_maturity, plan.max_canary_keys) == (Undecided.HOLD, (), None, None)
-    assert (plan.watch, plan.terms) == (None, Terms())
+    assert (plan.watch, plan.terms) == (None, Terms(hourly=True))
     with pytest.raises(TypeError):
         Plan(control=True)  # type: ignore[call-arg]
-    assert plan.to_dict() == {"steps": [10, 25, 50, 100]}
-    assert Plan.from_dict({}) == plan
+    assert plan.to_dict() == {"steps": [10, 25, 50, 100], "test": 2}
+    assert Plan.from_dict({}) == Plan.from_dict(plan.to_dict()) == plan
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_a_guardrail_that_waits_for_labels_needs_a_maturity(metric: Metric) -> N
     guardrail = Guardrail(metric, margin=0.5, bound=100 if metric.row.bound else None)
     with pytest.raises(ConfigError, match=f"{metric} need labels"):
         Plan(guardrails=[guardrail])
-    assert Plan(guardrails=[guardrail], label_maturity="30d").terms == Terms(maturity=timedelta(days=30))
+    assert Plan(guardrails=[guardrail], label_maturity="30d").terms == Terms(maturity=timedelta(days=30), hourly=True)
 
 
 def test_the_terms_of_a_plan_are_its_latency_bound_and_maturity() -> None:
     """What outcomes are counted by follows from the plan, so that nobody can count by anything else."""
     slow = Guardrail(Metric.LATENCY, margin=1.0, bound=50)
     assert Plan(guardrails=[slow], label_maturity="12h").terms == Terms(
-        latency_bound=50.0, maturity=timedelta(hours=12)
+        latency_bound=50.0, maturity=timedelta(hours=12), hourly=True
     )
 
 

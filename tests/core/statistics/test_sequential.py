@@ -19,6 +19,7 @@ from fds_mlflow.core.statistics.sequential import (
     TILTS,
     Interval,
     Segment,
+    Trials,
     log_factors,
     log_threshold,
     rate_evidence,
@@ -205,21 +206,23 @@ def test_the_interval_of_a_rate_holds_at_all_times_at_once(rate: float) -> None:
     for n in range(1, 201):
         alive = np.append(alive * (1 - rate), 0) + np.append(0, alive * rate)
         for k in np.flatnonzero(alive):
-            if max(rate_evidence(int(k), n, rate, above=side) for side in (True, False)) >= log_threshold(0.05):
+            if max(rate_evidence([Trials(int(k), n)], rate, above=side) for side in (True, False)) >= log_threshold(
+                0.05
+            ):
                 alive[k] = 0
     assert 0 < 1 - alive.sum() <= 0.1
 
 
 def test_the_interval_of_a_rate_is_what_the_tests_leave() -> None:
     """Its ends are where the evidence reaches log(2/alpha); 0 of n bounds the rate from above only."""
-    found = rate_interval(7, 900, 0.05)
-    assert rate_evidence(7, 900, found.low, above=True) == pytest.approx(log_threshold(0.025), abs=1e-6)
-    assert rate_evidence(7, 900, found.high, above=False) == pytest.approx(log_threshold(0.025), abs=1e-6)
-    none = rate_interval(0, 10_000, 0.05)
+    found = rate_interval(Trials(7, 900), 0.05)
+    assert rate_evidence([Trials(7, 900)], found.low, above=True) == pytest.approx(log_threshold(0.025), abs=1e-6)
+    assert rate_evidence([Trials(7, 900)], found.high, above=False) == pytest.approx(log_threshold(0.025), abs=1e-6)
+    none = rate_interval(Trials(0, 10_000), 0.05)
     assert none.low == 0
     assert none.high == pytest.approx(-math.log(0.025) / 10_000, rel=0.5)
-    assert rate_interval(10, 10, 0.05).high == 1
-    assert rate_interval(0, 0, 0.05) == Interval(0, 1)
+    assert rate_interval(Trials(10, 10), 0.05).high == 1
+    assert rate_interval(Trials(0, 0), 0.05) == Interval(0, 1)
 
 
 class TestPairs:
@@ -238,20 +241,22 @@ class TestPairs:
             }
             if chances[Pairs(neither=1)] < 0:
                 continue
-            worth = sum(p * math.exp(paired_evidence(pair, boundary, above=above)) for pair, p in chances.items())
+            worth = sum(p * math.exp(paired_evidence([pair], boundary, above=above)) for pair, p in chances.items())
             assert worth <= 1 + 1e-9
 
     def test_without_a_margin_only_discordant_pairs_count(self) -> None:
         """At a boundary of 1 it is a fair coin: pairs that agree change nothing."""
-        discordant = paired_evidence(Pairs(canary_only=30, champion_only=11), 1, above=True)
+        discordant = paired_evidence([Pairs(canary_only=30, champion_only=11)], 1, above=True)
         assert discordant == pytest.approx(ratio_evidence([Segment(0.5, 30, 11)], 1, above=True))
         agreeing = Pairs(canary_only=30, champion_only=11, both=500, neither=10_000)
-        assert paired_evidence(agreeing, 1, above=True) == pytest.approx(discordant)
+        assert paired_evidence([agreeing], 1, above=True) == pytest.approx(discordant)
 
     def test_with_a_margin_agreement_speaks_for_equal_rates(self) -> None:
         """Within a margin of 25 %, requests that both versions got wrong are evidence that the canary is no worse."""
         few, many = Pairs(canary_only=20, champion_only=20), Pairs(canary_only=20, champion_only=20, both=200)
-        assert paired_evidence(many, 1.25, above=False) > log_threshold(0.05) > paired_evidence(few, 1.25, above=False)
+        assert (
+            paired_evidence([many], 1.25, above=False) > log_threshold(0.05) > paired_evidence([few], 1.25, above=False)
+        )
 
     def test_the_interval_holds_the_ratio_of_rates(self) -> None:
         """It holds (both + canary only)/(both + champion only) and is narrower the more the versions agree."""
@@ -268,7 +273,7 @@ class TestPairs:
         assert more is not None
         factor = 1 + more / 4_076
         then = Pairs(canary_only=round(24 * factor), champion_only=round(12 * factor))
-        assert paired_evidence(then, 1, above=True) == pytest.approx(log_threshold(0.01), abs=0.5)
+        assert paired_evidence([then], 1, above=True) == pytest.approx(log_threshold(0.01), abs=0.5)
         assert paired_requests_until(Pairs(canary_only=9, champion_only=9), 1, above=True, alpha=0.01) is None
         assert paired_requests_until(Pairs(), 1, above=True, alpha=0.01) is None
 
@@ -361,9 +366,9 @@ class TestRequestsUntil:
         (lambda: ratio_evidence([], math.inf, above=False), "boundary inf is not a positive ratio"),
         (lambda: ratio_interval([], 0.0), "alpha is 0.0, not strictly between 0 and 1"),
         (lambda: ratio_interval([], 1.0), "alpha is 1.0, not strictly between 0 and 1"),
-        (lambda: rate_interval(3, 2, 0.05), "3 successes of 2 trials"),
-        (lambda: rate_evidence(1, 2, 0.0, above=True), "rate 0.0 is not strictly between 0 and 1"),
-        (lambda: paired_evidence(Pairs(both=-1), 1, above=True), "both is -1, not a count"),
+        (lambda: rate_interval(Trials(3, 2), 0.05), "3 successes of 2 trials"),
+        (lambda: rate_evidence([Trials(1, 2)], 0.0, above=True), "rate 0.0 is not strictly between 0 and 1"),
+        (lambda: paired_evidence([Pairs(both=-1)], 1, above=True), "both is -1, not a count"),
         (
             lambda: requests_until([], 1, above=True, alpha=0.05, weight=0.1, champion_rate=2, canary_rate=0),
             "champion_rate is 2, not a share",

@@ -1,0 +1,63 @@
+"""Evidence of harm that came late: a part of the stake is bet from later starts on.
+
+A stake that lay on harm through a good week is gone: to win it back takes as much evidence as the week has cost. So a
+fifth of the stake is kept, and bet hour by hour: what begins in an hour knows nothing of what was before. Each such
+stake is a test martingale from its start on, and money that is not bet yet keeps its worth; a mixture with shares fixed
+in advance is a test martingale too (see `wealth`). It is what Shin, Ramdas and Rinaldo (E-detectors: a nonparametric
+framework for sequential change detection, New England Journal of Statistics in Data Science 2, 2024) add up without
+shares to bound the time between false alarms; with shares it bounds the chance of any.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fds_mlflow.core.statistics.wealth import Floats, log_mixture
+
+Hours = npt.NDArray[np.int64]
+
+LATER = 0.2
+"""Share of the stake that later starts get. A steady harm waits log(1/0.8) = 0.22 nats longer for it, less what those
+that begin early win."""
+
+_EARLY = 0.3
+_WEEK = 168.0
+
+
+def unspent(hours: Hours) -> Floats:
+    """Share of the later stake that is still kept when an hour has begun: 1 at the first, falling.
+
+    A part falls as 1/(1 + log2(1 + k)): starts on the first day win nearly what the first one wins. The rest falls as
+    1/sqrt(1 + k/168): an hour after a week gets a third of what the first one gets, one after a month a twelfth, and
+    what an hour gets falls more slowly than 1/k^2 for ever.
+
+    Args:
+        hours: Hours since the first, shape (n,), int64, at least 0.
+
+    Returns:
+        Shape (n,), float64.
+    """
+    kept: Floats = _EARLY / (1 + np.log2(1 + hours)) + (1 - _EARLY) / np.sqrt(1 + hours / _WEEK)
+    return kept
+
+
+def later_evidence(log_stakes: Floats, hours: Hours, log_shares: Floats) -> float:
+    """Log of the wealth of a mixture over bets and starts.
+
+    Args:
+        log_stakes: Log of the factor by which each bet's stake grew in each hour that has any outcome: shape
+            (hours, bets), float64.
+        hours: These hours, strictly rising: shape (hours,), int64.
+        log_shares: Log of each bet's share of a stake: shape (bets,), float64.
+
+    Returns:
+        0 without any hour.
+    """
+    if not len(hours):
+        return 0.0
+    since = np.cumsum(log_stakes[::-1], axis=0)[::-1]  # what a bet that begins in an hour has made until now
+    kept = unspent(hours - hours[0])
+    begun = LATER * -np.diff(kept)  # starts in hours without outcomes have seen what the next one has
+    logs = np.concatenate([log_mixture(since, log_shares), [0.0]])
+    return float(log_mixture(logs, np.log(np.concatenate([[1 - LATER], begun, [LATER * kept[-1]]]))))
