@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fds_mlflow.core.plan.plan import Guardrail, Plan, Watch
+    from fds_mlflow.core.plan.plan import Guardrail, Plan, Segments, Watch
     from fds_mlflow.core.routing.routing import Route
     from fds_mlflow.errors import FdsError
     from fds_mlflow.model import ManagedModel
@@ -22,9 +22,10 @@ _HOMES = {
     "OutcomeRecord": "fds_mlflow.outcomes.records",
     "OutcomeStore": "fds_mlflow.outcomes.store",
     "Plan": "fds_mlflow.core.plan.plan",
+    "Segments": "fds_mlflow.core.plan.segments",
     "Route": "fds_mlflow.core.routing.routing",
     "Router": "fds_mlflow.serving.router",
-    "Watch": "fds_mlflow.core.plan.plan",
+    "Watch": "fds_mlflow.core.plan.watch",
 }
 
 __all__ = list(_HOMES)

@@ -28,6 +28,7 @@ BATCH = 10_000
 
 COLUMNS = tuple(field.name for field in fields(CaseRecord))
 REQUIRED = ("transaction_id", "status", "known_at")
+_NUMBERS = ("loss_amount", "propensity")
 _TIMES = ("known_at", "occurred_at", "reported_at", "resolved_at")
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__").fullmatch
@@ -154,8 +155,8 @@ def _case(where: str, row: Mapping[str, Any], now: datetime) -> CaseRecord:
     for name, value in values.items():
         if isinstance(value, str) and name in _TIMES:
             values[name] = _time(where, name, value)
-        elif isinstance(value, str) and name == "loss_amount":
-            values[name] = _amount(where, value)
+        elif isinstance(value, str) and name in _NUMBERS:
+            values[name] = _number(where, name, value)
     case = CaseRecord(**values)
     try:
         require_past(case, now)
@@ -174,8 +175,8 @@ def _time(where: str, name: str, written: str) -> datetime:
     )
 
 
-def _amount(where: str, written: str) -> float:
+def _number(where: str, name: str, written: str) -> float:
     try:
         return float(written)
     except ValueError:
-        raise DataError(f"{where}: loss_amount is {written!r}", fix="write amounts like 123.45") from None
+        raise DataError(f"{where}: {name} is {written!r}", fix="write numbers like 123.45") from None

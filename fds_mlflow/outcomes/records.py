@@ -75,6 +75,10 @@ class OutcomeRecord:
         transaction_id: What was scored, for the join with labels; None for the key.
         request_id: Identity of the request within the model. One is made when none is given; it stays with the
             record, so that writing the same record twice stores it once.
+        propensity: Chance that it would be let pass if it were flagged, in [0, 1], whether it is or not; None where
+            none was drawn.
+        explored: Whether it was let pass although it is flagged, so that its truth shows.
+        segment: The segment it belongs to, at most 64 characters; None where the rollout's plan names none.
     """
 
     model: str
@@ -92,6 +96,9 @@ class OutcomeRecord:
     error: str | None = None
     transaction_id: str | None = None
     request_id: str = field(default_factory=new_request)
+    propensity: float | None = None
+    explored: bool = False
+    segment: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +139,8 @@ class CaseRecord:
         occurred_at: When the transaction took place; None when not known.
         reported_at: When it was reported; None when it was not.
         resolved_at: When its investigation ended; None while it has not.
+        propensity: Chance with which a flagged transaction like this one is labelled, above 0 and at most 1: that of
+            the sample that was reviewed; None where nobody knows it.
     """
 
     transaction_id: str
@@ -142,6 +151,7 @@ class CaseRecord:
     occurred_at: datetime | None = None
     reported_at: datetime | None = None
     resolved_at: datetime | None = None
+    propensity: float | None = None
 
 
 Record = TypeVar("Record")
@@ -229,6 +239,13 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
             "assigned to the canary without a rollout_id", "record the rollout the request was routed by"
         )
     key = _text("key", record.key, 255)
+    explored = _boolean("explored", record.explored)
+    propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
+    if explored and not (propensity and _boolean("flagged", record.flagged)):
+        raise _RefusedError(
+            f"explored with the propensity {propensity} and flagged {record.flagged}",
+            "what is explored is flagged, and has the propensity above 0 with which it was let pass",
+        )
     return _answer(record) | {
         "key": key,
         "transaction_id": joined(_text("transaction_id", record.transaction_id or key, 255)),
@@ -237,6 +254,9 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
         "weight": _integer("weight", record.weight, 0, 10_000),
         "assigned": assigned.value,
         "served": assigned.value if record.served is None else _choice("served", record.served, Variant).value,
+        "propensity": propensity,
+        "explored": explored,
+        "segment": None if record.segment is None else _text("segment", record.segment, 64),
     }
 
 
@@ -275,6 +295,9 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
             "a label cannot be known before its transaction: check whether the two columns are swapped",
         )
     loss = record.loss_amount
+    propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
+    if propensity == 0:
+        raise _RefusedError("propensity is 0", "what is labelled was labelled with a chance above 0")
     return {
         "transaction_id": joined(_text("transaction_id", record.transaction_id, 255)),
         "status": _choice("status", record.status, CaseStatus).value,
@@ -282,13 +305,14 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
         "loss_amount": None if loss is None else _number("loss_amount", loss, 0.0, math.inf),
         **moments,
         "known_at": known_at,
+        "propensity": propensity,
     }
 
 
 # Each check lets the usual value pass at once: a server stores thousands of records a second.
 
 
-_OF_OTHERS = ("model", "rollout_id", "error")
+_OF_OTHERS = ("model", "rollout_id", "error", "segment")
 """Texts that the registry or a model chose: an outcome is not lost because of them."""
 
 

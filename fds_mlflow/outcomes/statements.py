@@ -47,7 +47,7 @@ By = Literal["assigned", "served"]
 _OUTCOMES = cast(Table, Outcome.__table__)
 _SHADOWS = cast(Table, Shadow.__table__)
 _CASES = cast(Table, FraudCase.__table__)
-_CASE_FIELDS = ("status", "fraud_type", "loss_amount", "occurred_at", "reported_at", "resolved_at")
+_CASE_FIELDS = ("status", "fraud_type", "loss_amount", "occurred_at", "reported_at", "resolved_at", "propensity")
 KEEP_COUNT = {"preserve_rowcount": True}
 """Execution options without which SQLAlchemy forgets the driver's count of rows for inserts."""
 
@@ -359,6 +359,9 @@ def _outcome(row: Outcome) -> OutcomeRecord:
         error=row.error,
         transaction_id=row.transaction_id,
         request_id=row.request_id,
+        propensity=row.propensity,
+        explored=row.explored,
+        segment=row.segment,
     )
 
 

@@ -118,6 +118,9 @@ class Outcome(Base):
         latency_ms: Milliseconds.
         error: What went wrong, null when nothing did.
         time: When it was scored, UTC.
+        propensity: Chance that it would be let pass if it were flagged, in [0, 1]; null where none was drawn.
+        explored: Whether it was let pass although it is flagged, so that its truth shows.
+        segment: The segment it belongs to; null where the rollout's plan names none.
     """
 
     __tablename__ = "fds_outcomes"
@@ -164,6 +167,9 @@ class Outcome(Base):
     latency_ms: Mapped[float]
     error: Mapped[str | None] = mapped_column(Text())
     time: Mapped[datetime]
+    propensity: Mapped[float | None]
+    explored: Mapped[bool] = mapped_column(default=False, server_default=false())
+    segment: Mapped[str | None] = mapped_column(String(64))
 
 
 class FraudCase(Base):
@@ -185,6 +191,8 @@ class FraudCase(Base):
         resolved_at: When the investigation ended, UTC.
         known_at: From when on this row's status was known, UTC.
         withdrawn: Whether this row said a truth before it was corrected to a suspicion.
+        propensity: Chance with which a flagged transaction is labelled so, above 0 and at most 1; null where nobody
+            has said it.
     """
 
     __tablename__ = "fds_fraud_cases"
@@ -204,6 +212,7 @@ class FraudCase(Base):
     resolved_at: Mapped[datetime | None]
     known_at: Mapped[datetime]
     withdrawn: Mapped[bool] = mapped_column(default=False, server_default=false())
+    propensity: Mapped[float | None]
 
 
 class Shadow(Base):
@@ -283,6 +292,7 @@ class CellCount(Base):
         weight: The canary's weight in force, basis points.
         assigned: The variant the keys belong to.
         hour: The hour of the requests, counted from 1970 UTC; 0 where the terms do not part them.
+        segment: The segment of the requests; empty where the terms do not part them.
         numbers: The tally's numbers, by name; histograms are lists.
         first: Time of the earliest request, UTC.
         last: Time of the latest request, UTC.
@@ -295,6 +305,7 @@ class CellCount(Base):
     weight: Mapped[int] = mapped_column(primary_key=True)
     assigned: Mapped[str] = mapped_column(String(8), primary_key=True)
     hour: Mapped[int] = mapped_column(primary_key=True, default=0, server_default="0")
+    segment: Mapped[str] = mapped_column(String(64), primary_key=True, default="", server_default="")
     numbers: Mapped[dict[str, Any]] = mapped_column(JSON())
     first: Mapped[datetime]
     last: Mapped[datetime]

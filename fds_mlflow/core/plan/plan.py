@@ -13,13 +13,26 @@ from typing import Any
 from fds_mlflow.core.evidence.evidence import Terms
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.plan.segments import EXAMPLE, SEGMENT_KEYS, Segments
+from fds_mlflow.core.plan.watch import WATCH_KEYS, Watch
 from fds_mlflow.core.text.checks import check_keys, to_enum
 from fds_mlflow.core.text.duration import from_duration, to_duration
 from fds_mlflow.core.text.numbers import whole
 from fds_mlflow.core.weight import FULL, to_basis_points, to_percent
 from fds_mlflow.errors import ConfigError
 
-__all__ = ["FULL", "GUARDRAILS", "Guardrail", "Metric", "Plan", "Undecided", "Watch", "to_basis_points", "to_percent"]
+__all__ = [
+    "FULL",
+    "GUARDRAILS",
+    "Guardrail",
+    "Metric",
+    "Plan",
+    "Segments",
+    "Undecided",
+    "Watch",
+    "to_basis_points",
+    "to_percent",
+]
 
 
 STEPS = (10, 25, 50, 100)
@@ -31,56 +44,6 @@ class Undecided(StrEnum):
 
     HOLD = "hold"
     ABORT = "abort"
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What follows a completion: the former champion stays as a small control for a while.
-
-    Attributes:
-        duration: How long; a text such as "7d" is taken too.
-        control: Percentage of the traffic that stays with the former champion, above 0 and at most 50.
-        rollback: Whether the champion is rolled back by itself when it is shown to be worse than its control.
-
-    Raises:
-        ConfigError: A value is out of range.
-    """
-
-    duration: timedelta
-    control: float
-    rollback: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "duration", to_duration("watch: duration", self.duration))
-        if not self.duration:
-            raise ConfigError("watch: duration is 0s", fix="leave the watch out, or give a time such as 7d")
-        if not 0 < to_basis_points(self.control) <= FULL // 2:
-            raise ConfigError(
-                f"watch: control is {self.control!r} %, not above 0 and at most 50", fix="give a small one, such as 5"
-            )
-        object.__setattr__(self, "control", float(self.control))
-        if not isinstance(self.rollback, bool):
-            raise ConfigError(f"watch: rollback is {self.rollback!r}", fix="write true or false")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; defaults are left out."""
-        values: dict[str, Any] = {"duration": from_duration(self.duration), "control": whole(self.control)}
-        return values | ({"rollback": True} if self.rollback else {})
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Watch:
-        """Read a watch from plain values.
-
-        Raises:
-            ConfigError: A key is unknown or missing, or a value is out of range.
-        """
-        if not isinstance(values, Mapping) or not {"duration", "control"} <= set(values):
-            raise ConfigError(
-                f"watch is {values!r}, without a duration and a control",
-                fix="write watch: {duration: 7d, control: 5}",
-            )
-        check_keys("the watch", values, _WATCH)
-        return cls(**values)
 
 
 GUARDRAILS = (
@@ -122,6 +85,11 @@ class Plan:
         label_maturity: Age at which a transaction's label is taken; required by guardrails that need labels.
         max_canary_keys: Distinct keys that may meet the canary before every required guardrail has passed.
         watch: What follows the completion; None for nothing.
+        shadow: Percentage of the champion's requests that the canary scores as well, without answering them.
+        advance_unlabelled: Whether the rollout may go beyond its first step before any of the canary's labels have
+            matured, although guardrails need them.
+        segments: Parts of the traffic that every guardrail is judged in as well; None for none.
+        alpha_budget: What the alphas of the model's rollouts of one quarter may add up to; None for no bound.
         test: Which of `TESTS` judges; a rollout keeps the one it began with.
 
     Attributes:
@@ -144,6 +112,10 @@ class Plan:
     label_maturity: timedelta | None
     max_canary_keys: int | None
     watch: Watch | None
+    shadow: float
+    advance_unlabelled: bool
+    segments: Segments | None
+    alpha_budget: float | None
     test: int
 
     def __init__(
@@ -160,6 +132,10 @@ class Plan:
         label_maturity: timedelta | str | None = None,
         max_canary_keys: int | None = None,
         watch: Watch | None = None,
+        shadow: float = 0.0,
+        advance_unlabelled: bool = False,
+        segments: Segments | None = None,
+        alpha_budget: float | None = None,
         test: int = TESTS[-1],
     ) -> None:
         values = {
@@ -174,6 +150,10 @@ class Plan:
             "label_maturity": _positive("label_maturity", label_maturity),
             "max_canary_keys": None if max_canary_keys is None else _count("max_canary_keys", max_canary_keys),
             "watch": watch,
+            "shadow": shadow,
+            "advance_unlabelled": advance_unlabelled,
+            "segments": segments,
+            "alpha_budget": alpha_budget,
             "test": test,
         }
         for name, value in values.items():
@@ -203,6 +183,7 @@ class Plan:
             )
         if not isinstance(self.watch, Watch | None):
             raise ConfigError(f"watch is {self.watch!r}", fix="write watch: {duration: 7d, control: 5}")
+        self._check_reach()
         if isinstance(self.test, bool) or self.test not in TESTS:
             raise ConfigError(
                 f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
@@ -213,6 +194,25 @@ class Plan:
             raise ConfigError(
                 f"the plan takes {size:,} characters, more than the {MAX_ENCODED:,} a registry tag has for it",
                 fix="list fewer steps or gates",
+            )
+
+    def _check_reach(self) -> None:
+        """What a rollout reaches: shadows, labels, segments, and its part of a quarter's alpha."""
+        share = self.shadow
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
+            raise ConfigError(f"shadow is {share!r}, not a percentage from 0 to 100", fix="give one such as 10")
+        object.__setattr__(self, "shadow", float(share))
+        if not isinstance(self.advance_unlabelled, bool):
+            raise ConfigError(f"advance_unlabelled is {self.advance_unlabelled!r}", fix="write true or false")
+        if not isinstance(self.segments, Segments | None):
+            raise ConfigError(f"segments is {self.segments!r}", fix=f"write {EXAMPLE}")
+        budget = self.alpha_budget
+        if budget is None:
+            return
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not self.alpha <= budget <= 1:
+            raise ConfigError(
+                f"alpha_budget is {budget!r}, not from alpha {self.alpha:g} to 1",
+                fix="give what the rollouts of a quarter may spend together, such as 0.2",
             )
 
     @property
@@ -250,7 +250,7 @@ class Plan:
                 value = from_duration(value)
             elif isinstance(value, tuple):
                 value = [whole(percent) for percent in value]
-            elif isinstance(value, Watch):
+            elif isinstance(value, Watch | Segments):
                 value = value.to_dict()
             values[name] = value.value if isinstance(value, StrEnum) else value
         return values
@@ -270,6 +270,8 @@ class Plan:
             options["guardrails"] = _guardrails(options["guardrails"])
         if options.get("watch") is not None:
             options["watch"] = Watch.from_dict(options["watch"])
+        if options.get("segments") is not None:
+            options["segments"] = Segments.from_dict(options["segments"])
         return cls(**options)
 
 
@@ -283,13 +285,20 @@ _DEFAULTS: Mapping[str, Any] = {
     "label_maturity": None,
     "max_canary_keys": None,
     "watch": None,
+    "shadow": 0.0,
+    "advance_unlabelled": False,
+    "segments": None,
+    "alpha_budget": None,
     "test": 1,
 }
 """What is left out of the plain values. Of `test` that is the first one, which earlier releases do not name."""
 
 
-_WATCH = ("duration", "control", "rollback")
-_INSIDE = {**dict.fromkeys(_WATCH, "watch"), **dict.fromkeys(map(str, Metric), "guardrails")}
+_INSIDE = {
+    **dict.fromkeys(WATCH_KEYS, "watch"),
+    **dict.fromkeys(SEGMENT_KEYS, "segments"),
+    **dict.fromkeys(map(str, Metric), "guardrails"),
+}
 """Keys that stand within another one."""
 
 

@@ -40,6 +40,9 @@ class SpooledOutcome(msgspec.Struct, array_like=True, gc=False):
     latency_ms: float
     error: str | None
     time: float
+    propensity: float | None = None
+    explored: bool = False
+    segment: str | None = None
 
 
 class SpooledShadow(msgspec.Struct, array_like=True, gc=False):
@@ -73,6 +76,7 @@ class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     occurred_at: _Moment | None = None
     reported_at: _Moment | None = None
     resolved_at: _Moment | None = None
+    propensity: Annotated[float, _told(exclusiveMinimum=0, maximum=1)] | None = None
 
 
 class SpooledLabel(Label, forbid_unknown_fields=False, gc=False):
@@ -215,6 +219,7 @@ def case_of(item: Label) -> CaseRecord:
         status=item.status,
         fraud_type=item.fraud_type,
         loss_amount=item.loss_amount,
+        propensity=item.propensity,
         **moments,  # type: ignore[arg-type] # known_at is never None
     )
 

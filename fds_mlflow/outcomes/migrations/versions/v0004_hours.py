@@ -1,4 +1,4 @@
-"""Tallies by the hour."""
+"""Tallies by the hour and the segment; and with what chance a label comes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ _KEY = ["count_id", "step", "weight", "assigned"]
 
 
 def upgrade() -> None:
-    """Add the hour; what is counted already has none, and is counted on without."""
+    """Add them; what is counted already has neither, and is counted on without."""
     with op.batch_alter_table("fds_tallies") as table:
         table.add_column(sa.Column("hour", sa.Integer(), server_default="0", nullable=False))
+        table.add_column(sa.Column("segment", sa.String(64), server_default="", nullable=False))
         table.drop_constraint(op.f("pk_fds_tallies"), type_="primary")
-        table.create_primary_key(op.f("pk_fds_tallies"), [*_KEY, "hour"])
+        table.create_primary_key(op.f("pk_fds_tallies"), [*_KEY, "hour", "segment"])
+    op.add_column("fds_outcomes", sa.Column("propensity", sa.Double()))
+    op.add_column("fds_outcomes", sa.Column("explored", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("fds_outcomes", sa.Column("segment", sa.String(64)))
+    op.add_column("fds_fraud_cases", sa.Column("propensity", sa.Double()))
 
 
 def downgrade() -> None:
@@ -28,4 +33,8 @@ def downgrade() -> None:
     with op.batch_alter_table("fds_tallies") as tallies:
         tallies.drop_constraint(op.f("pk_fds_tallies"), type_="primary")
         tallies.create_primary_key(op.f("pk_fds_tallies"), _KEY)
+        tallies.drop_column("segment")
         tallies.drop_column("hour")
+    for column in ("propensity", "explored", "segment"):
+        op.drop_column("fds_outcomes", column)
+    op.drop_column("fds_fraud_cases", "propensity")
