@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.statistics.paired import Pairs
@@ -24,6 +25,22 @@ class EventKind(StrEnum):
 
 LABELLED = frozenset({EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE})
 """Kinds that only a label tells."""
+
+
+class KnownAlerts(NamedTuple):
+    """First alerts whose labels come with a known chance.
+
+    Attributes:
+        matured: Alerts of this chance that have matured; where it was declared with the label, those that have one.
+        shown: Those whose truth was to show: let pass to explore, or reviewed with the chance declared.
+        reviewed: Of those, alerts with a truth.
+        false: Of those with a truth, genuine ones.
+    """
+
+    matured: int = 0
+    shown: int = 0
+    reviewed: int = 0
+    false: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +88,9 @@ class Tally:
         matured_alerts: Keys whose first alert has matured, whether it has a truth or not.
         reviewed_alerts: Of those, keys whose first alert has a truth.
         false_alerts: Of those with a truth, keys whose first alert was genuine.
+        known_alerts: The same of alerts that are labelled with a known chance, by this chance; 0 for those that never
+            are, which are left out of what is compared. Counted where `Terms.hourly`.
+        missed_known: First missed frauds by the chance their label was declared with, where it was.
         latencies: Requests by bin of their latency; `LATENCY_BINS` long, or empty.
         first: Time of the earliest request, UTC; None without requests.
         last: Time of the latest request, UTC; None without requests.
@@ -96,6 +116,8 @@ class Tally:
     matured_alerts: int = 0
     reviewed_alerts: int = 0
     false_alerts: int = 0
+    known_alerts: Mapping[float, KnownAlerts] = field(default_factory=lambda: MappingProxyType({}))
+    missed_known: Mapping[float, int] = field(default_factory=lambda: MappingProxyType({}))
     latencies: tuple[int, ...] = ()
     first: datetime | None = None
     last: datetime | None = None
@@ -117,6 +139,7 @@ class Evidence:
         hours: The same by the hour, where the terms ask for it; else empty.
         pairs: Shadow evidence by kind; empty where no request was scored by both.
         paired_hours: The same by the hour, where the terms ask for it; else empty.
+        known_pairs: Of kinds that a label tells, those whose label comes with a known chance: one per hour and chance.
     """
 
     terms: Terms
@@ -125,3 +148,6 @@ class Evidence:
     hours: tuple[Tally, ...] = ()
     pairs: Mapping[EventKind, Pairs] = field(default_factory=lambda: MappingProxyType({}))
     paired_hours: Mapping[EventKind, tuple[Pairs, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    known_pairs: Mapping[EventKind, Mapping[float, tuple[Pairs, ...]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )

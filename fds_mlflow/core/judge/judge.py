@@ -16,7 +16,7 @@ from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
 from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
-from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.judge.labels import coverage, label_fault, pairs_fault
 from fds_mlflow.core.judge.measure import Measure, Paired, measure
 from fds_mlflow.core.judge.values import approximate, compared_values, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
@@ -108,6 +108,10 @@ def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> tuple
     if not guardrail.paired or kind is None:
         return None
     pairs = evidence.paired_hours.get(kind) or (evidence.pairs.get(kind, Pairs()),)
+    known = evidence.known_pairs.get(kind)
+    if known is not None and any(chance > 0 for tally in evidence.hours for chance in tally.known_alerts):
+        least = min((*known, *(c for tally in evidence.hours for c in tally.known_alerts if c > 0)))
+        pairs = tuple(replace(each, worth=least / chance) for chance, hours in known.items() for each in hours)
     if not is_watch:
         return pairs
     return tuple(replace(each, canary_only=each.champion_only, champion_only=each.canary_only) for each in pairs)
@@ -232,7 +236,11 @@ class _Case:
             return None
         if self.split.status is Status.ERROR and self.pairs is None:
             return f"the split is broken: {self.split.reason.partition(', and')[0]}"
-        return label_fault(self.guardrail.metric, self.both, self.terms) if self._late else None
+        if not self._late:
+            return None
+        if self.pairs is not None and self.terms.hourly:
+            return pairs_fault(self.guardrail.metric, self.both)
+        return label_fault(self.guardrail.metric, self.both, self.terms)
 
     def _missing(self) -> tuple[Status, str] | None:
         """What keeps anybody from judging, and how severe that is: waiting is no fault, silence is."""
