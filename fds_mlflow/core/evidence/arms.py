@@ -77,9 +77,18 @@ def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
         by_hour=_of_both(_parted(hours, lambda tally: (tally.hour,), is_watch=is_watch)),
         compared=_together(compared, is_watch=is_watch),
         whole=_together(weights, is_watch=is_watch),
-        own=tuple(tally for tally in hours if (tally.variant is Variant.CHAMPION) is is_watch),
+        own=_own(hours, Variant.CHAMPION if is_watch else Variant.CANARY),
         least_chance=min((chance for tally in hours for chance in tally.known_alerts if chance > 0), default=None),
     )
+
+
+def _own(tallies: Iterable[Tally], variant: Variant) -> tuple[Tally, ...]:
+    """One variant's outcomes by the hour, in order."""
+    found: dict[int, list[Tally]] = {}
+    for tally in tallies:
+        if tally.variant is variant:
+            found.setdefault(tally.hour, []).append(tally)
+    return tuple(replace(added(variant, found[hour]), hour=hour) for hour in sorted(found))
 
 
 def _parted(tallies: Iterable[Tally], by: Callable[[Tally], tuple[int, ...]], *, is_watch: bool) -> tuple[Arms, ...]:
@@ -192,12 +201,7 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         matured_alerts=sum(tally.matured_alerts for tally in listed),
         reviewed_alerts=sum(tally.reviewed_alerts for tally in listed),
         false_alerts=sum(tally.false_alerts for tally in listed),
-        known_alerts={
-            chance: KnownAlerts(
-                *np.sum([t.known_alerts[chance] for t in listed if chance in t.known_alerts], 0).tolist()
-            )
-            for chance in sorted({chance for tally in listed for chance in tally.known_alerts})
-        },
+        known_alerts=_known_alerts(listed),
         missed_known={
             chance: sum(tally.missed_known.get(chance, 0) for tally in listed)
             for chance in sorted({chance for tally in listed for chance in tally.missed_known})

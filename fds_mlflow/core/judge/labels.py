@@ -133,7 +133,8 @@ def pairs_fault(metric: Metric, counts: Counts) -> str | None:
 def _unknown_chance(counts: Counts, terms: Terms) -> str | None:
     if not terms.hourly or counts.least_chance is not None:
         return None
-    return next(filter(None, map(_blind, (counts.compared.treatment, counts.compared.control))), None)
+    sides = (counts.compared.treatment, counts.compared.control)
+    return next(filter(None, (_blind(tally) for tally in sides if tally.reviewed_alerts)), None)
 
 
 def _blind(tally: Tally) -> str | None:
