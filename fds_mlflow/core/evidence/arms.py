@@ -147,7 +147,7 @@ def evidence_of(
     Args:
         terms: On which it was counted.
         as_of: When, UTC.
-        tallies: One per hour, step, weight and variant.
+        tallies: One per hour, step, weight and variant, and segment.
         pairs: By kind, one per hour.
         known_pairs: Those whose label comes with a known chance, by kind and chance.
     """
@@ -159,15 +159,28 @@ def evidence_of(
     )
     if not terms.hourly:
         return found
-    return replace(found, hours=tuple(tallies), paired_hours=pairs, known_pairs=known_pairs)
+    hours, segments = tuple(tallies), {}
+    if terms.segments:
+        for name in sorted({tally.segment for tally in tallies}):
+            segments[name] = tuple(replace(tally, segment="") for tally in tallies if tally.segment == name)
+        hours = _merged(tallies, lambda tally: tally.hour)
+    return replace(found, hours=hours, segments=segments, paired_hours=pairs, known_pairs=known_pairs)
 
 
 def over_hours(hours: Iterable[Tally]) -> tuple[Tally, ...]:
     """Tallies by the hour as one per step, weight and variant, in this order and champion first."""
-    found: dict[tuple[int, int, int], list[Tally]] = {}
-    for tally in hours:
-        found.setdefault((tally.step, tally.weight, list(Variant).index(tally.variant)), []).append(tally)
-    return tuple(replace(added(found[place][0].variant, found[place]), hour=0) for place in sorted(found))
+    return _merged(hours, lambda _: 0)
+
+
+def _merged(tallies: Iterable[Tally], hour: Callable[[Tally], int]) -> tuple[Tally, ...]:
+    """Tallies as one per hour, step, weight and variant, in this order and champion first."""
+    found: dict[tuple[int, int, int, int], list[Tally]] = {}
+    for tally in tallies:
+        place = hour(tally), tally.step, tally.weight, list(Variant).index(tally.variant)
+        found.setdefault(place, []).append(tally)
+    return tuple(
+        replace(added(found[place][0].variant, found[place]), hour=place[0], segment="") for place in sorted(found)
+    )
 
 
 def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:

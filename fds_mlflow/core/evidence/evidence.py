@@ -51,11 +51,13 @@ class Terms:
         latency_bound: Milliseconds above which a request is `SLOW`; None where nobody asks.
         maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
         hourly: Whether outcomes are parted by the hour, and requests of keys counted to which it has happened already.
+        segments: Whether they are parted by segment as well.
     """
 
     latency_bound: float | None = None
     maturity: timedelta | None = None
     hourly: bool = False
+    segments: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Tally:
         step: The rollout's step.
         weight: The canary's weight in force, in basis points.
         hour: The hour, counted from 1970 UTC; 0 where hours are added up.
+        segment: The segment; empty where segments are added up, or nobody named any.
         requests: Requests, retries included.
         keys: Distinct keys first seen here.
         matured: Keys whose first matured request lies here (zero without `Terms.maturity`).
@@ -100,6 +103,7 @@ class Tally:
     step: int
     weight: int
     hour: int = 0
+    segment: str = ""
     requests: int = 0
     keys: int = 0
     matured: int = 0
@@ -137,6 +141,7 @@ class Evidence:
         as_of: When it was counted, UTC.
         tallies: One per step, weight and variant that has any outcome.
         hours: The same by the hour, where the terms ask for it; else empty.
+        segments: The hours of each segment by its name, where the terms ask for it; else empty.
         pairs: Shadow evidence by kind; empty where no request was scored by both.
         paired_hours: The same by the hour, where the terms ask for it; else empty.
         known_pairs: Of kinds that a label tells, those whose label comes with a known chance: one per hour and chance.
@@ -146,6 +151,7 @@ class Evidence:
     as_of: datetime
     tallies: tuple[Tally, ...] = ()
     hours: tuple[Tally, ...] = ()
+    segments: Mapping[str, tuple[Tally, ...]] = field(default_factory=lambda: MappingProxyType({}))
     pairs: Mapping[EventKind, Pairs] = field(default_factory=lambda: MappingProxyType({}))
     paired_hours: Mapping[EventKind, tuple[Pairs, ...]] = field(default_factory=lambda: MappingProxyType({}))
     known_pairs: Mapping[EventKind, Mapping[float, tuple[Pairs, ...]]] = field(

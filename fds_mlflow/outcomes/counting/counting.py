@@ -211,10 +211,11 @@ class _Counting:
         return end is None
 
     @property
-    def _hour(self) -> ColumnElement[int]:
-        """The hour of an outcome, where the terms part them."""
+    def _cell(self) -> list[Any]:
+        """Where an outcome is counted: by hour and segment where the terms part them."""
         hour = hour_of(self._session, Outcome.time) if self._terms.hourly else literal(0)
-        return hour.label("hour")
+        segment = func.coalesce(Outcome.segment, "") if self._terms.segments else literal("")
+        return [Outcome.step, Outcome.weight, Outcome.assigned, hour.label("hour"), segment.label("segment")]
 
     # --- conditions ----------------------------------------------------------------------------------------------
 
@@ -307,17 +308,14 @@ class _Counting:
         """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
         first_scored = self._is_first(lambda other: other.score.is_not(None))
         inner = new.select(
-            Outcome.step,
-            Outcome.weight,
-            Outcome.assigned,
-            self._hour,
+            *self._cell,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
             case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
             Outcome.score,
             flag(self._is_first()).label("first"),
         ).subquery()
-        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.hour, inner.c.latency, inner.c.bin]
+        groups = [*inner.c[:5], inner.c.latency, inner.c.bin]
         repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
@@ -450,7 +448,7 @@ class _Counting:
         """A cell, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
         named: list[Any] = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
-        groups = [Outcome.step, Outcome.weight, Outcome.assigned, self._hour, *named]
+        groups = [*self._cell, *named]
         summed = [] if money is None else [money.label("money")]
         inner = rows.select(*groups, *summed).subquery()
         by, sums = inner.c[: len(groups)], inner.c[len(groups) :]

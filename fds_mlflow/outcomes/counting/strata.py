@@ -34,11 +34,11 @@ _PLAIN = (
 _KNOWN_ALERTS = "known_alerts@"
 _MISSED = f"{EventKind.MISSED_FRAUD}@"
 Cell = Sequence[Any]
-"""Step, weight, variant assigned and hour."""
+"""Step, weight, variant assigned, hour and segment."""
 
 
 class Strata:
-    """The counters of a `Count`, by step, weight, variant and hour.
+    """The counters of a `Count`, by step, weight, variant, hour and segment.
 
     Args:
         session: In the transaction that holds the count's row.
@@ -49,7 +49,7 @@ class Strata:
         self._session = session
         self._count_id = count.id
         rows = session.scalars(select(CellCount).where(CellCount.count_id == count.id))
-        self._rows = {(row.step, row.weight, row.assigned, row.hour): row for row in rows}
+        self._rows = {(row.step, row.weight, row.assigned, row.hour, row.segment): row for row in rows}
         self._numbers = {cell: _copied(row.numbers) for cell, row in self._rows.items()}
 
     @property
@@ -64,7 +64,7 @@ class Strata:
 
     def seen(self, cell: Cell, earliest: datetime, latest: datetime) -> None:
         """Make room for a cell's counts, and remember between which times its requests lie."""
-        step, weight, assigned, hour = place = tuple(cell)
+        step, weight, assigned, hour, segment = place = tuple(cell)
         row = self._rows.get(place)
         if row is None:
             row = CellCount(
@@ -73,6 +73,7 @@ class Strata:
                 weight=weight,
                 assigned=assigned,
                 hour=hour,
+                segment=segment,
                 numbers={},
                 first=earliest,
                 last=latest,
@@ -113,9 +114,9 @@ class Strata:
             row.numbers = self._numbers[cell]
 
     def tallies(self) -> tuple[Tally, ...]:
-        """One per cell, by hour, step, weight, and champion first."""
+        """One per cell, by hour, step, weight, champion first, and segment."""
         order = list(Variant)
-        places = sorted(self._rows, key=lambda cell: (cell[3], *cell[:2], order.index(Variant(cell[2]))))
+        places = sorted(self._rows, key=lambda cell: (cell[3], *cell[:2], order.index(Variant(cell[2])), cell[4]))
         return tuple(_tally(self._rows[place], self._numbers[place]) for place in places)
 
     def pairs(self) -> Mapping[EventKind, tuple[Pairs, ...]]:
@@ -173,6 +174,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         step=row.step,
         weight=row.weight,
         hour=row.hour,
+        segment=row.segment,
         events=MappingProxyType({kind: numbers[kind] for kind in EventKind if kind in numbers}),
         spent=MappingProxyType({kind: numbers[_spent(kind)] for kind in EventKind if _spent(kind) in numbers}),
         first=row.first,
