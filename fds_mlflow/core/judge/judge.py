@@ -180,6 +180,8 @@ def _recent(evidence: Evidence, rollout: Rollout, guardrail: Guardrail) -> tuple
 
 def _late(evidence: Evidence, rollout: Rollout) -> Counts:
     """What has been counted of late: in the last full hours of the step, at most of the last `RECENT`."""
+    if not evidence.hours:
+        return counts(evidence, is_watch=rollout.is_watch)
     since = max(evidence.as_of - RECENT, rollout.since)
     return _since(evidence, int(since.timestamp()) // 3600, rollout)
 
