@@ -13,7 +13,7 @@ from datetime import timedelta
 from math import isfinite
 
 from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts, over_hours
-from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
 from fds_mlflow.core.judge.labels import coverage, label_fault, pairs_fault
@@ -55,17 +55,18 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
         )
     both = counts(evidence, is_watch=rollout.is_watch)
     step = arms_of_step(evidence, rollout.step, rollout.weight, is_watch=rollout.is_watch)
-    split = _split(both)
+    split = _split(both) if rollout.weight else replace(_NO_SPLIT, threshold=log_threshold(SRM_ALPHA))
     cases = [
         _Case(
             guardrail,
             plan,
             both,
             step,
-            _pairs(evidence, guardrail, is_watch=rollout.is_watch),
+            _pairs(evidence, guardrail, rollout, both),
             split,
-            _recent(evidence, rollout, guardrail) if plan.terms.hourly else None,
+            _recent(evidence, rollout, guardrail, both) if plan.terms.hourly else None,
             plan.alpha_each,
+            answers=rollout.weight > 0,
         )
         for guardrail in plan.guardrails
     ]
@@ -73,8 +74,9 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     canary = [tally for tally in evidence.tallies if tally.variant is Variant.CANARY]
     keys = sum(tally.keys for tally in canary)
     requests = sum(tally.requests for tally in canary if tally.step == rollout.step)
+    outcomes = min(requests, keys) if rollout.weight else evidence.pairs.get(EventKind.ERROR, Pairs()).seen
     matured = sum(tally.matured for tally in canary)
-    return Judgement(verdicts, min(requests, keys), keys, matured, _silent(evidence, rollout))
+    return Judgement(verdicts, outcomes, keys, matured, _silent(evidence, rollout))
 
 
 def _segments(evidence: Evidence, rollout: Rollout, *, detail: bool) -> list[Verdict]:
@@ -147,17 +149,34 @@ def _split(both: Counts) -> Verdict:
     )
 
 
-def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> tuple[Pairs, ...] | None:
+_NO_SPLIT = Verdict(Status.INCONCLUSIVE, SPLIT, "nothing is routed to the canary yet")
+
+
+def _is_paired(evidence: Evidence, guardrail: Guardrail, rollout: Rollout, both: Counts) -> bool:
+    """Whether a guardrail is judged by requests that both versions scored."""
+    metric = guardrail.metric
+    if guardrail.paired or not metric.row.can_be_paired:
+        return bool(guardrail.paired)
+    if not rollout.weight:
+        return True  # there is nothing else
+    # Errors are made while answering, too: a shadow does not show them all.
+    asked = guardrail.paired is None and rollout.plan.shadow > 0 and metric is not Metric.ERROR_RATE
+    if not asked or not rollout.plan.terms.hourly or metric.kind not in evidence.pairs:
+        return False
+    return not metric.needs_labels or pairs_fault(metric, both) is None
+
+
+def _pairs(evidence: Evidence, guardrail: Guardrail, rollout: Rollout, both: Counts) -> tuple[Pairs, ...] | None:
     """Shadow evidence of a paired guardrail by the hour, the treatment as the canary; None where it is not paired."""
     kind = guardrail.metric.kind
-    if not guardrail.paired or kind is None:
+    if kind is None or not _is_paired(evidence, guardrail, rollout, both):
         return None
     pairs = evidence.paired_hours.get(kind) or (evidence.pairs.get(kind, Pairs()),)
     known = evidence.known_pairs.get(kind)
     if known is not None and any(chance > 0 for tally in evidence.hours for chance in tally.known_alerts):
         least = min((*known, *(c for tally in evidence.hours for c in tally.known_alerts if c > 0)))
         pairs = tuple(replace(each, worth=least / chance) for chance, hours in known.items() for each in hours)
-    if not is_watch:
+    if not rollout.is_watch:
         return pairs
     return tuple(replace(each, canary_only=each.champion_only, champion_only=each.canary_only) for each in pairs)
 
@@ -166,14 +185,16 @@ RECENT = timedelta(hours=24)
 """No PASS stands that the evidence of this time, or of the step where that is shorter, contradicts."""
 
 
-def _recent(evidence: Evidence, rollout: Rollout, guardrail: Guardrail) -> tuple[Counts, tuple[Pairs, ...] | None]:
+def _recent(
+    evidence: Evidence, rollout: Rollout, guardrail: Guardrail, both: Counts
+) -> tuple[Counts, tuple[Pairs, ...] | None]:
     """The evidence of late: for labels, of what has matured last."""
     maturity = rollout.plan.label_maturity
     if guardrail.metric.needs_labels and maturity is not None:
         since = evidence.as_of - maturity - RECENT
     else:
         since = max(evidence.as_of - RECENT, rollout.since)
-    pairs = _pairs(evidence, guardrail, is_watch=rollout.is_watch)
+    pairs = _pairs(evidence, guardrail, rollout, both)
     hour = int(since.timestamp()) // 3600
     return _since(evidence, hour, rollout), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
 
@@ -203,6 +224,7 @@ class _Case:
     split: Verdict
     recent: tuple[Counts, tuple[Pairs, ...] | None] | None
     alpha: float
+    answers: bool = True
 
     @property
     def terms(self) -> Terms:
@@ -210,6 +232,10 @@ class _Case:
         return self.plan.terms
 
     def verdict(self, *, detail: bool) -> Verdict:
+        if not self.answers and self.pairs is None:
+            metric = self.guardrail.metric
+            said = f"{metric.words}: nothing is asked of it before the canary answers"
+            return Verdict(Status.INCONCLUSIVE, metric.value, said, self.guardrail, threshold=log_threshold(self.alpha))
         measured, own = self._measured(self.both, self.pairs), self._own(self.both)
         fault, missing = self._fault(), self._missing()
         trusted = None if fault or (missing and missing[0] is Status.NODATA) else measured
@@ -269,6 +295,8 @@ class _Case:
         kind = metric.kind
         if kind is None:
             return Rate(())
+        if self.pairs is not None and not self.answers:
+            return Rate([Trials(each.both + each.canary_only, each.seen, each.hour) for each in self.pairs])
         if self.terms.hourly:
             return Rate([Trials(each.events.get(kind, 0), each.at_risk(kind), each.hour) for each in known.own])
         keys = exposed(metric, known.whole.treatment, self.terms)

@@ -33,7 +33,8 @@ class Guardrail:
         required: Whether completion needs its PASS.
         side: Which deviation harms; None for the metric's own. `ALERT_RATE` and `SCORE_SHIFT` only.
         bound: `LATENCY`: milliseconds above which a request is slow. `MONEY_LOST`: cap of one loss.
-        paired: Judge by requests that both versions scored (shadow evidence) instead of the split traffic.
+        paired: Judge by requests that both versions scored (shadow evidence) instead of the split traffic. None: where
+            the plan has a shadow, by these for alerts and for what labels tell, if there are any that compare.
 
     Raises:
         ConfigError: A value is out of range, missing, or means nothing for the metric.
@@ -46,7 +47,7 @@ class Guardrail:
     required: bool = True
     side: Side | None = None
     bound: float | None = None
-    paired: bool = False
+    paired: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", to_enum(Metric, "the guardrail's metric", self.metric))
@@ -56,8 +57,8 @@ class Guardrail:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, self._number(name, value))
-        for name in ("required", "paired"):
-            if not isinstance(getattr(self, name), bool):
+        for name, allowed in (("required", bool), ("paired", bool | None)):
+            if not isinstance(getattr(self, name), allowed):
                 raise self._wrong(f"{name} is {getattr(self, name)!r}", "write true or false")
         self._check_margin()
         self._check_rates()
