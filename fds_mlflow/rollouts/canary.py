@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from fds_mlflow.core.evidence.arms import arms_of_step
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.judge.judge import Judgement, judge
+from fds_mlflow.core.lifecycle.budget import within_budget
 from fds_mlflow.core.lifecycle.controller import next_step
 from fds_mlflow.core.lifecycle.decision import basis, pushed
 from fds_mlflow.core.lifecycle.events import Basis, Kind, Rollout
-from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points
 from fds_mlflow.errors import FdsError, RefusedError
@@ -63,16 +64,24 @@ class Canary:
 
         Raises:
             RefusedError: There is no champion, the version is the champion, a rollout is active, the version may not
-                serve, or it is clearly worse than the champion and `force` is not set.
+                serve, it is clearly worse than the champion and `force` is not set, or the rollouts of this quarter
+                have spent the plan's `alpha_budget`.
             DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: The version does not exist.
         """
         from fds_mlflow.lifecycle.admission import Admission
 
         admission = Admission(self._session, allow_new_columns=allow_new_columns, data=data, force=force)
-        now = self._session.now()
-        request = Request(Kind.START, version, plan=plan or Plan(), force=force, rollout_id=new_id(), now=now)
-        return admission.told(self._session.run(request, reason, admission))
+        now, plan, spent = self._session.now(), plan or Plan(), ""
+
+        def admitted(view: View, target: Target) -> Target:
+            nonlocal spent
+            spent = within_budget(plan, view.history.events, now)
+            return admission(view, target)
+
+        request = Request(Kind.START, version, plan=plan, force=force, rollout_id=new_id(), now=now)
+        result = admission.told(self._session.run(request, reason, admitted))
+        return replace(result, message=f"{result.message}; {spent}") if spent else result
 
     def rollout(self) -> Rollout:
         """The active rollout.
