@@ -34,11 +34,13 @@ class Terms:
         latency_bound: Milliseconds above which a request is `SLOW`; None where nobody asks.
         maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
         hourly: Whether outcomes are parted by the hour, and requests of keys counted to which it has happened already.
+        quantiles: Whether first requests are counted by fine bins of their latency and score.
     """
 
     latency_bound: float | None = None
     maturity: timedelta | None = None
     hourly: bool = False
+    quantiles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ class Tally:
         reviewed_alerts: Of those, keys whose first alert has a truth.
         false_alerts: Of those with a truth, keys whose first alert was genuine.
         latencies: Requests by bin of their latency; `LATENCY_BINS` long, or empty.
+        latency_firsts: Keys by fine bin of the latency of their first request; without `Terms.quantiles` empty.
+        score_firsts: Keys by fine bin of the score of their first scored request; without `Terms.quantiles` empty.
         first: Time of the earliest request, UTC; None without requests.
         last: Time of the latest request, UTC; None without requests.
     """
@@ -97,6 +101,8 @@ class Tally:
     reviewed_alerts: int = 0
     false_alerts: int = 0
     latencies: tuple[int, ...] = ()
+    latency_firsts: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    score_firsts: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     first: datetime | None = None
     last: datetime | None = None
 

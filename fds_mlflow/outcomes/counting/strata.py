@@ -126,6 +126,12 @@ class Strata:
         return MappingProxyType(by_kind)
 
 
+def _fine(name: str, numbers: Mapping[str, Any]) -> Mapping[int, int]:
+    """A histogram of which only what is not empty is kept, under names with the bin behind an "@"."""
+    named = (each.rpartition("@") for each in numbers)
+    return MappingProxyType({int(at): numbers[f"{name}@{at}"] for of, _, at in named if of == name})
+
+
 def _spent(kind: EventKind) -> str:
     return f"spent_{kind}"
 
@@ -156,5 +162,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         loss_sums=tuple(numbers.get("loss_sums", [0.0] * LOSS_BINS)) if covered else (),
         caught_money=money if priced and frauds == caught else None,
         latencies=tuple(numbers.get("latencies", ())),
+        latency_firsts=_fine("latency_firsts", numbers),
+        score_firsts=_fine("score_firsts", numbers),
         **{name: numbers.get(name, 0) for name in _PLAIN},
     )
