@@ -15,9 +15,10 @@ from math import isfinite
 from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
 from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
-from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
+from fds_mlflow.core.judge.harm import Own, Rate, boundaries, fails, passes
 from fds_mlflow.core.judge.labels import coverage, label_fault
 from fds_mlflow.core.judge.measure import Measure, Paired, measure
+from fds_mlflow.core.judge.quantiles import OwnQuantile, Tails
 from fds_mlflow.core.judge.values import approximate, compared_values, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.lifecycle.verdict import SEVERITY, Judgement, Status, Verdict, worst
@@ -205,11 +206,15 @@ class _Case:
     def _measured(self, known: Counts, pairs: tuple[Pairs, ...] | None) -> Measure:
         if pairs is not None:
             return Paired(pairs)
+        if self.guardrail.quantile is not None:
+            return Tails(self.guardrail.metric, self.guardrail.quantile, self.step.weight, known.by_hour)
         return measure(self.guardrail.metric, known, self.step.weight, self.guardrail.bound, self.terms)
 
-    def _own(self, known: Counts) -> Rate:
+    def _own(self, known: Counts) -> Own:
         """Events of the treatment, at whatever weight."""
         metric = self.guardrail.metric
+        if self.guardrail.quantile is not None:
+            return OwnQuantile(self.guardrail.quantile, known.own)
         kind = metric.kind
         if kind is None:
             return Rate(())
@@ -254,26 +259,30 @@ class _Case:
 
     def _number(self, arms: Arms, variant: Variant) -> float | None:
         """One variant's number."""
-        return value_of(self.guardrail.metric, arms.of(variant), self.terms, self.guardrail.bound)
+        one = self.guardrail
+        return value_of(one.metric, arms.of(variant), self.terms, one.bound, one.quantile)
 
     def _approximate(self, arms: Arms, variant: Variant) -> bool:
+        if self.guardrail.quantile is not None:
+            return False
         return approximate(self.guardrail.metric, arms.of(variant), self.guardrail.bound)
 
     def _reason(self, verdict: Verdict, why: str | None) -> str:
         """One sentence: what speaks for the status, then both numbers of the whole rollout."""
         guardrail, metric, whole = self.guardrail, self.guardrail.metric, self.both.whole
-        values = compared_values(metric, self.both, self.terms, guardrail.bound)
+        row = guardrail.row
+        values = compared_values(metric, self.both, self.terms, guardrail.bound, guardrail.quantile)
         both = ", ".join(
-            f"{tally.variant} {metric.describe(value, approximate=self._approximate(whole, tally.variant))}"
-            f" of {exposed(metric, tally, self.terms):,}"
+            f"{tally.variant} {row.describe(value, approximate=self._approximate(whole, tally.variant))}"
+            f" of {exposed(metric, tally, self.terms, guardrail.quantile):,}"
             for tally, value in zip((whole.treatment, whole.control), values, strict=True)
         )
-        both += f" {metric.row.among if self.terms.hourly else metric.row.among.replace('requests', 'keys')}"
+        both += f" {row.among if self.terms.hourly else row.among.replace('requests', 'keys')}"
         parts = [f"{why} ({both})" if why else both]
         if why is None:
             parts += [self._compared(verdict)] if guardrail.margin is not None else []
             rates = (("limit", guardrail.limit), ("negligible below", guardrail.negligible))
-            parts += [f"{name} {metric.describe(rate)}" for name, rate in rates if rate is not None]
+            parts += [f"{name} {row.describe(rate)}" for name, rate in rates if rate is not None]
         if verdict.coverage is not None:
             among = "alerts reviewed" if metric.row.among_alerts else "matured keys labelled"
             parts.append(f"{percent(verdict.coverage)} of {among}")
@@ -281,6 +290,8 @@ class _Case:
 
     def _compared(self, verdict: Verdict) -> str:
         name = "ratio" if self.guardrail.relative else "difference"
+        if self.guardrail.quantile is not None and self.guardrail.metric is Metric.SCORE_SHIFT:
+            name = f"ratio of the shares above the control's {self.guardrail.row.column}"
         limits = " or ".join(f"{ratio(b)}" for b, _ in boundaries(self.guardrail))
         found = "unknown" if verdict.estimate is None else ratio(verdict.estimate)
         if verdict.interval is not None:

@@ -189,6 +189,8 @@ class Plan:
                 f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
                 fix="leave it out for the newest; a test that is not known here is one of a later release",
             )
+        if self.test < 2 and self.terms.quantiles:
+            raise ConfigError("test 1 knows no quantiles", fix="leave test out, or the quantile")
         size = len(json.dumps(self.to_dict(), separators=(",", ":")))
         if size > MAX_ENCODED:
             raise ConfigError(
@@ -235,7 +237,8 @@ class Plan:
         """On which terms outcomes are counted for this plan."""
         bounds = [guardrail.bound for guardrail in self.guardrails if guardrail.metric is Metric.LATENCY]
         bound = bounds[0] if bounds else None
-        return Terms(latency_bound=bound, maturity=self.label_maturity, hourly=self.test > 1)
+        quantiles = any(guardrail.quantile is not None for guardrail in self.guardrails)
+        return Terms(latency_bound=bound, maturity=self.label_maturity, hourly=self.test > 1, quantiles=quantiles)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, as `from_dict` takes them; all but the steps are left out at their defaults."""
