@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from fds_mlflow.core.evidence.bins import FINE_LATENCY_EDGES, FINE_SCORE_EDGES
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.outcomes.counting.counting import advance
@@ -31,6 +32,7 @@ TERMS = [
     for maturity in (None, MATURITY)
     for hourly in (False, True)
 ]
+TERMS += [replace(terms, quantiles=True) for terms in TERMS if terms.hourly]
 _examples = itertools.count()
 
 
@@ -42,9 +44,9 @@ class Written:
     record: OutcomeRecord | CaseRecord | ShadowRecord
 
 
-_bins = st.sampled_from([0.0, 0.125, 0.125 * 2**0.5, 4.0, 4.1, 1000.0, 10.0**9])
+_bins = st.sampled_from([0.0, 0.125, 0.125 * 2**0.5, 4.0, 4.1, 1000.0, 10.0**9, *FINE_LATENCY_EDGES])
 _moneys = st.sampled_from([None, 0.0, 1.0, 2**0.5, 1.5, 99.0, 10.0**9])
-_scores = st.sampled_from([0.0, 1 / 64, 0.5, 63 / 64, 1.0])
+_scores = st.sampled_from([0.0, 1 / 64, 0.5, 63 / 64, 1.0, *FINE_SCORE_EDGES])
 
 
 @st.composite

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from fds_mlflow.core.evidence.arms import added
-from fds_mlflow.core.evidence.bins import LATENCY_BINS, LOSS_BINS, SCORE_BINS
+from fds_mlflow.core.evidence.bins import FINE_LATENCY_EDGES, FINE_SCORE_EDGES, LATENCY_BINS, LOSS_BINS, SCORE_BINS
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.statistics.paired import Pairs
@@ -76,11 +76,16 @@ class Board:
         cell = self.cell_of(outcome)
         self.times[cell].append(outcome.time)
         self.numbers[cell]["requests"] += 1
-        self.numbers[cell]["keys"] += self.once("seen", outcome)
+        first = self.once("seen", outcome)
+        self.numbers[cell]["keys"] += first
+        if first and terms.quantiles:
+            self.bins[cell]["latency_firsts"][sum(edge < outcome.latency_ms for edge in FINE_LATENCY_EDGES)] += 1
         self.bins[cell]["latencies"][log_bin(outcome.latency_ms, 0.125, LATENCY_BINS)] += 1
         if outcome.score is not None and self.once("scored", outcome):
             self.bins[cell]["scores"][min(int(outcome.score * SCORE_BINS), SCORE_BINS - 1)] += 1
             self.sums[cell]["score"][0] += outcome.score
+            if terms.quantiles:
+                self.bins[cell]["score_firsts"][sum(edge < outcome.score for edge in FINE_SCORE_EDGES)] += 1
         if outcome.error is not None:
             self.event(EventKind.ERROR, outcome)
         if outcome.flagged:
@@ -186,6 +191,8 @@ class Board:
             score_sum=self.sums[cell]["score"][0] if "scores" in histograms else None,
             loss_sums=tuple(self.sums[cell]["loss"][at] for at in range(LOSS_BINS)) if "losses" in histograms else (),
             caught_money=sum(self.caught[cell]) if self.caught[cell] else None,
+            latency_firsts=dict(self.bins[cell]["latency_firsts"]),
+            score_firsts=dict(self.bins[cell]["score_firsts"]),
             **plain,
             **histograms,
         )

@@ -195,6 +195,8 @@ class Plan:
                 f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
                 fix="leave it out for the newest; a test that is not known here is one of a later release",
             )
+        if self.test < 2 and self.terms.quantiles:
+            raise ConfigError("test 1 knows no quantiles", fix="leave test out, or the quantile")
         size = len(json.dumps(self.to_dict(), separators=(",", ":")))
         if size > MAX_ENCODED:
             raise ConfigError(
@@ -258,6 +260,7 @@ class Plan:
             maturity=self.label_maturity,
             hourly=self.test > 1,
             segments=self.segments is not None and self.test > 1,
+            quantiles=any(guardrail.quantile is not None for guardrail in self.guardrails),
         )
 
     def to_dict(self) -> dict[str, Any]:

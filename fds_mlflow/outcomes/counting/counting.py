@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session, aliased
 from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, KnownAlerts, Terms
 from fds_mlflow.errors import RefusedError
-from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.counting.bins import Number, fine_latency_bin, fine_score_bin, latency_bin, loss_bin, score_bin
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.rows import Conditions, Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
@@ -306,27 +306,35 @@ class _Counting:
 
     def _requests(self, new: Rows) -> bool:
         """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
-        first_scored = self._is_first(lambda other: other.score.is_not(None))
+        first_scored = and_(Outcome.score.is_not(None), self._is_first(lambda other: other.score.is_not(None)))
+        fine: list[ColumnElement[Any]] = []
+        if self._terms.quantiles:
+            by_latency = case((self._is_first(), fine_latency_bin(Outcome.latency_ms)))
+            fine = [by_latency.label("fast"), case((first_scored, fine_score_bin(Outcome.score))).label("fine")]
         inner = new.select(
             *self._cell,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
-            case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
+            case((first_scored, score_bin(Outcome.score))).label("bin"),
             Outcome.score,
             flag(self._is_first()).label("first"),
+            *fine,
         ).subquery()
-        groups = [*inner.c[:5], inner.c.latency, inner.c.bin]
+        groups = [*inner.c[:5], inner.c.latency, inner.c.bin, *(inner.c[column.name] for column in fine)]
         repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
-        for *cell, latency, bin_, requests, keys, score, earliest, latest in self._session.execute(
-            select(*groups, *numbers).group_by(*groups)
-        ):
+        for row in self._session.execute(select(*groups, *numbers).group_by(*groups)):
+            *cell, latency, bin_ = row[:6]
+            *firsts, requests, keys, score, earliest, latest = row[6:]
             self._cells.seen(cell, earliest, latest)
             self._cells.add(cell, "requests", requests)
             self._cells.add(cell, "keys", keys)
             self._cells.add(cell, "latencies", requests, at=latency)
             repeated = repeated or keys < requests
+            for name, at in zip(("latency_firsts", "score_firsts"), firsts, strict=False):
+                if at is not None:
+                    self._cells.add(cell, f"{name}@{at}", requests)
             if bin_ is not None:
                 self._cells.add(cell, "scores", requests, at=bin_)
                 self._cells.add(cell, "score_sum", requests, at=0)

@@ -18,6 +18,8 @@ def upgrade() -> None:
         table.add_column(sa.Column("segment", sa.String(64), server_default="", nullable=False))
         table.drop_constraint(op.f("pk_fds_tallies"), type_="primary")
         table.create_primary_key(op.f("pk_fds_tallies"), [*_KEY, "hour", "segment"])
+    with op.batch_alter_table("fds_counts") as counts:
+        counts.alter_column("terms", existing_type=sa.String(100), type_=sa.String(200), existing_nullable=False)
     op.add_column("fds_outcomes", sa.Column("propensity", sa.Double()))
     op.add_column("fds_outcomes", sa.Column("explored", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("fds_outcomes", sa.Column("segment", sa.String(64)))
@@ -35,6 +37,8 @@ def downgrade() -> None:
         tallies.create_primary_key(op.f("pk_fds_tallies"), _KEY)
         tallies.drop_column("segment")
         tallies.drop_column("hour")
+    with op.batch_alter_table("fds_counts") as counts:
+        counts.alter_column("terms", existing_type=sa.String(200), type_=sa.String(100), existing_nullable=False)
     for column in ("propensity", "explored", "segment"):
         op.drop_column("fds_outcomes", column)
     op.drop_column("fds_fraud_cases", "propensity")
