@@ -75,7 +75,7 @@ def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
         by_hour=_of_both(_parted(hours, lambda tally: (tally.hour,), is_watch=is_watch)),
         compared=_together(compared, is_watch=is_watch),
         whole=_together(weights, is_watch=is_watch),
-        own=tuple(tally for tally in hours if (tally.variant is Variant.CHAMPION) is is_watch),
+        own=_by_hour(Variant.CHAMPION if is_watch else Variant.CANARY, hours),
     )
 
 
@@ -85,6 +85,15 @@ def _parted(tallies: Iterable[Tally], by: Callable[[Tally], tuple[int, ...]], *,
     for tally in tallies:
         found.setdefault((by(tally), tally.weight), []).append(tally)
     return tuple(_arms(found[place], place[1], is_watch=is_watch) for place in sorted(found))
+
+
+def _by_hour(variant: Variant, tallies: Iterable[Tally]) -> tuple[Tally, ...]:
+    """One variant's alone, one for each hour, in this order."""
+    found: dict[int, list[Tally]] = {}
+    for tally in tallies:
+        if tally.variant is variant:
+            found.setdefault(tally.hour, []).append(tally)
+    return tuple(added(variant, found[hour]) for hour in sorted(found))
 
 
 def _of_both(arms: Iterable[Arms]) -> tuple[Arms, ...]:
