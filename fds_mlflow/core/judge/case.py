@@ -26,7 +26,19 @@ from fds_mlflow.core.text.numbers import percent, ratio
 
 @dataclass(frozen=True)
 class Case:
-    """One guardrail, and what is known about it."""
+    """One guardrail, and what is known about it.
+
+    Attributes:
+        guardrail: What is asked.
+        plan: Of the rollout.
+        both: Both variants' outcomes.
+        step: Those of the current step, for display.
+        pairs: Shadow evidence by the hour; None where the split traffic is judged.
+        split: Whether keys split as the weights say.
+        recent: Outcomes and pairs of late, which may contradict a PASS; None where nobody asks.
+        alpha: What its test may spend.
+        answers: Whether the canary answers any request.
+    """
 
     guardrail: Guardrail
     plan: Plan

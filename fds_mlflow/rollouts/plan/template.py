@@ -58,5 +58,24 @@ gates: []
 # After the completion: how long, and with how much traffic, the former champion stays as a control. With rollback:
 # true the champion is rolled back by itself when it is shown to be worse.
 #watch: {duration: 7d, control: 5, rollback: false}
+
+# Percentage of the champion's requests that the canary scores as well, without answering them: what paired guardrails
+# are judged by. Left out: none.
+#shadow: 10
+
+# A guardrail that needs labels bounds the rollout to its first step until labels of the canary have matured. true:
+# go on without them; what a harmful canary costs until it fails: fds plan check.
+#advance_unlabelled: true
+
+# Parts of the traffic in which every guardrail is judged as well, by a column of the request: at most 50 values (all
+# others are "other"), or edges: [50, 500] for bands of a number. They share this part of alpha.
+#segments: {column: country, values: [KR, US], share: 0.5}
+
+# What the alphas of the model's rollouts of one quarter may add up to. Left out: no bound.
+#alpha_budget: 0.2
+
+# Which test judges: 2 is today's; 1, that of earlier releases, neither finds a harm that comes late nor bears keys
+# that come again. A rollout is judged to its end by the one it began with.
+#test: 2
 """
 """A plan in which every key is explained; it reads as the default plan."""
