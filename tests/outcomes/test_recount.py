@@ -33,6 +33,7 @@ TERMS = [
     for hourly in (False, True)
 ]
 TERMS += [replace(terms, quantiles=True) for terms in TERMS if terms.hourly]
+TERMS += [replace(terms, segments=True) for terms in TERMS if terms.hourly and not terms.quantiles]
 _examples = itertools.count()
 
 
@@ -54,6 +55,7 @@ def _outcomes(draw: st.DrawFn) -> tuple[Written, Written | None]:
     """An outcome, written before it was mature, and perhaps its shadow."""
     time = draw(st.integers(0, 40))
     failed = draw(st.integers(0, 4)) == 0
+    propensity, flagged = draw(st.sampled_from([None, None, 0.0, 0.005, 0.1])), draw(st.booleans())
     record = outcome(
         key=draw(st.sampled_from("abcd")),
         transaction_id=draw(st.sampled_from([None, "v", "w", "x"])),
@@ -63,7 +65,10 @@ def _outcomes(draw: st.DrawFn) -> tuple[Written, Written | None]:
         assigned=draw(st.sampled_from(list(Variant))),
         score=None if failed else draw(_scores),
         error="failed" if failed else draw(st.sampled_from([None, None, "late"])),
-        flagged=draw(st.booleans()),
+        flagged=flagged,
+        propensity=propensity,
+        explored=bool(flagged and propensity and draw(st.booleans())),
+        segment=draw(st.sampled_from([None, "KR", "other"])),
         latency_ms=draw(_bins),
         version=draw(st.sampled_from([1, 1, 1, 2])),
         time=NOON + time * HOUR,
@@ -93,6 +98,7 @@ _labels = st.builds(
     transaction_id=st.sampled_from("abcdvwx"),
     status=st.sampled_from(["suspected", "confirmed", "confirmed", "false_positive", "genuine"]),
     loss_amount=_moneys,
+    propensity=st.sampled_from([None, None, 0.1, 1.0]),
 )
 
 
