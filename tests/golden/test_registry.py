@@ -182,6 +182,6 @@ def test_the_fixtures_hold_every_kind_and_every_ending() -> None:
         "completed by hand without a PASS", "forced", "passed", "aborted by the judge", "aborted undecided",
         "aborted by hand", "rolled back by the judge", "rolled back by hand", "watch over", "overtaken",
     }  # fmt: skip
-    assert set(Plan([5], test=1).to_dict()) < {
+    assert set(Plan([5]).to_dict()) < {
         key for name in NAMES for p in registry(name).golden["plans"].values() for key in p
     }
