@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,17 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.keys import spelled
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
-from fds_mlflow.errors import FdsError, UnavailableError
+from fds_mlflow.errors import ConfigError, FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.aliases import AliasReader
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.clock import Clock
+from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
-from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of
+from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +46,17 @@ class Scored:
 
     Attributes:
         score: In [0, 1], higher = more likely fraud.
-        flagged: Whether the score reaches the threshold of the version that answered.
+        flagged: Whether the score reaches the threshold of the version that answered, and it is not explored.
         variant: Who answered.
         version: The version that answered.
+        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows.
     """
 
     score: float
     flagged: bool
     variant: Variant
     version: int
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,19 @@ class _Served:
     error: str | None
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What is recorded of rows, beside what their versions said.
+
+    Attributes:
+        propensities: The chance of each to be let pass if it is flagged; None where nothing is explored.
+        explored: Which of them are.
+    """
+
+    propensities: Sequence[float | None]
+    explored: npt.NDArray[np.bool_]
+
+
 class Router:
     """Follows the champion and canary aliases of a model and routes by consistent hash.
 
@@ -81,6 +99,11 @@ class Router:
         clock: Time.
         poll_seconds: How old the table may get before the aliases are read again.
         recorder: Where outcomes go; None to record none.
+        explore: Which of the flagged transactions are let pass; None for none.
+        count: How many the outcome store has that were explored since a time; needed where a day has a bound.
+
+    Raises:
+        ConfigError: What is explored is recorded nowhere, or bounded by the day and not counted.
 
     Attributes:
         degraded: What is wrong just now, though requests are answered; None when all is well.
@@ -96,6 +119,8 @@ class Router:
         clock: Clock,
         poll_seconds: float = 2.0,
         recorder: OutcomeSink | None = None,
+        explore: Exploration | None = None,
+        count: Callable[[datetime], int] | None = None,
     ) -> None:
         self.model = model
         self.degraded: str | None = None
@@ -105,6 +130,14 @@ class Router:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._recorder = recorder
+        self._explore = explore
+        self._allowance: Allowance | None = None
+        if explore is not None and (recorder is None or (explore.per_day is not None and count is None)):
+            raise ConfigError(
+                f"what is explored of {model!r} would be counted nowhere", fix="pass recorder= and count="
+            )
+        if explore is not None and explore.per_day is not None and count is not None:
+            self._allowance = Allowance(explore, count, clock, poll_seconds)
         self._table: RoutingTable | None = None
         self._fix = ""
         self._read_at = float("-inf")
@@ -158,6 +191,9 @@ class Router:
             self.degraded, self._fix = error.what, error.fix
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
+            if self._allowance is not None:
+                self._allowance.renew()
+                self.degraded = self.degraded or self._allowance.problem
             self._read_at = self._clock.monotonic()
 
     def _kept(self, view: VersionView) -> tuple[str | None, Scorer] | None:
@@ -203,7 +239,8 @@ class Router:
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
-            (the one that answered: champion or canary) and `version` (int64).
+            (the one that answered: champion or canary) and `version` (int64); where something is explored, also
+            `explored` (bool): let pass and not flagged, although the score reaches the threshold.
 
         Raises:
             DataError: The key column is missing or has gaps, or the champion cannot score the rows.
@@ -223,11 +260,12 @@ class Router:
             parts.append(self._part(frame, np.flatnonzero(~to_canary), table, None))
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
+        beside = self._beside(keys, partial(values_of, frame), parts)
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
-            self._record(self._recorder, self._outcomes(names, parts, table))
+            self._record(self._recorder, self._outcomes(names, parts, beside, table))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
             index=frame.index,
@@ -237,7 +275,7 @@ class Router:
             answer.iloc[part.rows, 1] = part.flagged
             answer.iloc[part.rows, 2] = part.served.value
             answer.iloc[part.rows, 3] = part.version
-        return answer
+        return answer if self._explore is None else _explored(answer, beside)
 
     def score(self, transaction: Mapping[str, Any], key: str = TRANSACTION, *, request_id: str | None = None) -> Scored:
         """Score one transaction by the version its key is routed to, and record the outcome.
@@ -267,15 +305,17 @@ class Router:
         )
         served, error = _served(by_canary), _noted(failed, 1)
         milliseconds = 1_000 * (time.perf_counter() - began)
+        one, flags = np.array([score]), np.array([score >= scorer.threshold])
+        part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
+        beside = self._beside([named], partial(value_of, transaction), [part])
+        explored = bool(beside.explored[0])
         if self._recorder is not None:
-            one, flags = np.array([score]), np.array([score >= scorer.threshold])
-            part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
-            self._record(self._recorder, self._outcomes([names], [part], table))
-        return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
+            self._record(self._recorder, self._outcomes([names], [part], beside, table))
+        return Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
 
     def _row(self, version: int, transaction: Mapping[str, Any]) -> tuple[Scorer, float]:
         scorer = self._scorer(version)
@@ -329,7 +369,27 @@ class Router:
                 self._scorers[version] = (identity, known)
         return known
 
-    def _outcomes(self, names: list[RequestNames], parts: list[_Served], table: RoutingTable) -> list[OutcomeRecord]:
+    def _beside(self, keys: Sequence[str], column: Callable[[str], Sequence[Any]], parts: Sequence[_Served]) -> _Beside:
+        """What is recorded of rows beside what their versions said.
+
+        Args:
+            keys: Of each row.
+            column: The values that the rows have in a column, by its name.
+            parts: What scoring them gave.
+        """
+        explore, explored = self._explore, np.zeros(len(keys), np.bool_)
+        propensities: list[float | None] = [None] * len(keys)
+        if explore is not None:
+            stopped = self._allowance is not None and not self._allowance.allows(self._clock.now())
+            amounts = [None] * len(keys) if explore.cap is None else column(explore.column)
+            propensities = [0.0 if stopped else explore.propensity(amount) for amount in amounts]
+            for row in (row for part in parts for row in part.rows[part.flagged]):
+                explored[row] = explore.explores(keys[row], propensities[row] or 0.0)
+        return _Beside(propensities, explored)
+
+    def _outcomes(
+        self, names: list[RequestNames], parts: list[_Served], beside: _Beside, table: RoutingTable
+    ) -> list[OutcomeRecord]:
         """One outcome a row; a batch's time is shared out evenly over its rows."""
         now = self._clock.now()
         rollout = table.rollout
@@ -350,6 +410,8 @@ class Router:
                 step=rollout.step if rollout else 0,
                 weight=rollout.weight if rollout else 0,
                 error=part.error,
+                propensity=beside.propensities[row],
+                explored=bool(beside.explored[row]),
             )
             for part in parts
             for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
@@ -361,6 +423,11 @@ _FIRST = np.zeros(1, dtype=np.intp)
 
 def _served(by_canary: bool) -> Variant:
     return Variant.CANARY if by_canary else Variant.CHAMPION
+
+
+def _explored(answer: pd.DataFrame, beside: _Beside) -> pd.DataFrame:
+    """The answers, with what is let pass."""
+    return answer.assign(flagged=answer["flagged"].to_numpy() & ~beside.explored, explored=beside.explored)
 
 
 def _noted(failed: FdsError | None, rows: int) -> str | None:

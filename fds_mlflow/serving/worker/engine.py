@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.names import RequestNames
@@ -43,11 +44,13 @@ class Answer(msgspec.Struct, gc=False):
         request_id: As the client gave it, else its identity.
         key: The routing key.
         score: In [0, 1], higher = more likely fraud.
-        flagged: Whether the score reaches the version's threshold.
+        flagged: Whether the score reaches the version's threshold, and it is not explored.
         risk: The score on a scale from 0 to 100 on which 50 is the version's own threshold.
-        band: What the risk asks for: `approve`, `step_up` or `block`.
+        band: What the risk asks for: `approve`, `step_up` or `block`; `approve` of what is explored.
         variant: Who answered.
         version: The version that answered.
+        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows; not said
+            where nothing is explored.
     """
 
     request_id: str
@@ -58,6 +61,7 @@ class Answer(msgspec.Struct, gc=False):
     band: str
     variant: str
     version: int
+    explored: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Engine:
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
+        explore: Which of the flagged requests are let pass; None for none.
+        explore_until: Until when, seconds since 1970; for ever where a day has no bound.
         state: What answers; None before the first table.
         outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
         shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
@@ -114,6 +120,8 @@ class Engine:
     canary_timeout: float = 0.25
     champion_timeout: float = 5.0
     shadow: float = 0.0
+    explore: Exploration | None = None
+    explore_until: float = math.inf
     state: ServingState | None = None
     outcomes: deque[SpooledOutcome] = field(default_factory=deque)
     shadowed: deque[tuple[str, Row, ServingState]] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -148,7 +156,7 @@ class Engine:
                 canary = self._loaded(table.served(rollout.canary), self.canary_timeout)
             except FdsError:
                 canary = None  # the champion answers for it, and each outcome says so
-        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow)
+        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow, self.explore)
 
     def _loaded(self, served: Served, seconds: float) -> Loaded:
         for there in (self.state.champion, self.state.canary) if self.state else ():
@@ -228,7 +236,12 @@ class Engine:
         assigned, loaded, score, error = result
         served = CANARY if loaded is state.canary else CHAMPION
         flagged = score is not None and score >= loaded.threshold
+        propensity, explored = None, False
         if milliseconds is not None and not isinstance(error, UnfitError):
+            now = time.time()
+            if state.explore is not None:  # where no outcome tells of it, nothing is let pass
+                propensity = state.propensity(values) if now < self.explore_until else 0.0
+                explored = flagged and state.explore.explores(names.key, propensity)
             self.outcomes.append(
                 SpooledOutcome(
                     names.request_id,
@@ -244,7 +257,9 @@ class Engine:
                     flagged,
                     milliseconds,
                     None if error is None else error.what,
-                    time.time(),
+                    now,
+                    propensity,
+                    explored,
                 )
             )
             if self.shadow and assigned == CHAMPION and state.to_shadow(names.key):
@@ -252,8 +267,17 @@ class Engine:
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
+        band = "approve" if explored else self.bands(risk)
         return Answer(
-            names.request_id, names.key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version
+            names.request_id,
+            names.key,
+            score,
+            flagged and not explored,
+            round(risk, 2),
+            band,
+            served,
+            loaded.version,
+            msgspec.UNSET if state.explore is None else explored,
         )
 
     def fetched(self) -> list[SpooledOutcome]:

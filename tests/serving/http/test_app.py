@@ -14,6 +14,7 @@ import httpx
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.scoring.compiled import CompiledModel
@@ -631,3 +632,25 @@ async def test_a_full_disk_keeps_outcomes_in_memory_and_then_counts_what_it_drop
     worker.flush()
     health = json.loads((await served.client.get("/health")).text)
     assert (health["status"], health["outcomes"]["dropped"]) == ("degraded", 1)
+
+
+async def test_what_is_explored_is_answered_as_not_flagged_and_told_as_such(tmp_path: Path):
+    """With exploration on every answer says whether it is explored; health, counts and outcomes tell of it."""
+    served = Served(tmp_path, explore=Exploration("fraud", 1.0, 300.0))
+    served.serve()
+    async with served.client:
+        first = (await served.post("/score", ROW)).json()
+        assert (first["flagged"], first["explored"], first["band"], first["score"]) == (False, True, "approve", 0.9)
+        rows = [ROW | {"amount": amount, "transaction_id": f"B{amount}"} for amount in (20.0, 200.0, 301.0)]
+        details = (await served.post("/invocations", {"dataframe_records": rows})).json()["details"]
+        assert [(one["flagged"], one["explored"]) for one in details] == [(False, False), (False, True), (True, False)]
+        health = (await served.client.get("/health")).json()
+        assert (health["exploration"], health["status"]) == ({"percent": 100.0, "stopped": None}, "ok")
+        served.app.worker.hand_over()
+        counts = (await served.client.get("/metrics")).text
+    assert 'fds_explored_total{model="fraud"} 2.0' in counts
+    assert 'fds_exploring{model="fraud"} 1.0' in counts
+    kept = served.outcomes()
+    assert [(one.flagged, one.propensity, one.explored) for one in kept] == [
+        *[(True, 1.0, True), (False, 1.0, False), (True, 1.0, True), (True, 0.0, False)],
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -21,6 +23,8 @@ def upgrade() -> None:
     op.add_column("fds_outcomes", sa.Column("propensity", sa.Double()))
     op.add_column("fds_outcomes", sa.Column("explored", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("fds_outcomes", sa.Column("segment", sa.String(64)))
+    explored: dict[str, Any] = {f"{name}_where": sa.text("explored") for name in ("sqlite", "postgresql")}
+    op.create_index("ix_fds_outcomes_explored", "fds_outcomes", ["model", "time"], **explored)
     op.add_column("fds_fraud_cases", sa.Column("propensity", sa.Double()))
 
 
@@ -35,6 +39,7 @@ def downgrade() -> None:
         tallies.create_primary_key(op.f("pk_fds_tallies"), _KEY)
         tallies.drop_column("segment")
         tallies.drop_column("hour")
+    op.drop_index("ix_fds_outcomes_explored", "fds_outcomes")
     for column in ("propensity", "explored", "segment"):
         op.drop_column("fds_outcomes", column)
     op.drop_column("fds_fraud_cases", "propensity")
