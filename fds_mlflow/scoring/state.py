@@ -35,7 +35,8 @@ class ServingState:
         canary: The canary where a rollout takes traffic and it loaded.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
-        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; a key always or never.
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; a key always or never. The
+            plan of the rollout may ask for more.
         explore: Which of the flagged requests are let pass; None for none.
     """
 
@@ -55,8 +56,8 @@ class ServingState:
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
         self.to_canary = self.table.routing.split.takes if self.weight else _no_key
-        shadowed = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:")
-        self.to_shadow = shadowed.takes if rollout and self.canary else _no_key
+        self.shadow = max(self.shadow, rollout.plan.shadow / 100) if rollout and self.canary else 0.0
+        self.to_shadow = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:").takes
         # What the champion's callers may send, and how it is read, does not change with a canary.
         own, canary = self.champion.inputs, self.canary or self.champion
         self.kinds = {**own, **{name: kind for name, kind in canary.inputs.items() if name not in own}}

@@ -86,6 +86,17 @@ def test_nothing_is_drawn_where_nothing_is_explored(tmp_path: Path, way: str, *,
     assert any(one[1] for one in told)
 
 
+@pytest.mark.parametrize(("way", "together"), WAYS)
+def test_a_rollout_at_a_weight_of_nought_sends_its_canary_nothing(tmp_path: Path, way: str, *, together: bool) -> None:
+    """While a rollout only shadows, the champion answers every key, and the outcomes are the rollout's all the same."""
+    there = BothWays(tmp_path, weight=0, plan={"shadow": 100})
+    _, kept = asked(there, way, together=together)
+    assert {(one[1], one[2]) for one in kept} == {("champion", "champion")}
+    assert there.rollout is not None
+    assert {(one.rollout_id, one.weight) for one in there.kept} <= {(there.rollout.id, 0)}
+    assert bool(there.engine.shadowed) == (way == "engine")
+
+
 def test_a_request_without_an_outcome_is_not_let_pass(tmp_path: Path) -> None:
     """Where a header chose the variant nothing is recorded, so nothing would be learnt: it stays flagged."""
     engine = BothWays(tmp_path, explore=Exploration(MODEL, 1.0)).engine

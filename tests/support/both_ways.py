@@ -57,7 +57,7 @@ class BothWays:
             rollout = tags.decode_rollout(tagged[tags.ROLLOUT])
             assert rollout is not None
             plan = replace_plan(rollout, self.plan)
-            self.rollout = replace(rollout, weight=self.weight, plan=plan)
+            self.rollout = replace(rollout, weight=self.weight, plan=plan, plan_written="")
             self.world.store.write(MODEL, SetVersionTag(2, tags.ROLLOUT, tags.encode_rollout(self.rollout)))
             made = replace(made, routing=RoutingTable(1, self.rollout))
         cache = version_cache(self.folder)

@@ -104,7 +104,7 @@ class Engine:
         transaction: Column that labels are joined on.
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
-        shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; at least that of the plan.
         explore: Which of the flagged requests are let pass; None for none.
         explore_until: Until when, seconds since 1970; for ever where a day has no bound.
         state: What answers; None before the first table.
@@ -262,7 +262,7 @@ class Engine:
                     explored,
                 )
             )
-            if self.shadow and assigned == CHAMPION and state.to_shadow(names.key):
+            if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
                 self.shadowed.append((names.request_id, values, state))
         if score is None:
             raise error or AssertionError("no score and no error")
