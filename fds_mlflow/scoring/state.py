@@ -55,6 +55,7 @@ class ServingState:
         self.rollout_id = rollout.id if rollout else None
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
+        self.segments = rollout.plan.segments if rollout else None
         self.to_canary = self.table.routing.split.takes if self.weight else _no_key
         self.shadow = max(self.shadow, rollout.plan.shadow / 100) if rollout and self.canary else 0.0
         self.to_shadow = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:").takes
@@ -64,6 +65,7 @@ class ServingState:
         self.signature = tuple(self.kinds)
         # What is looked at beside the scores may be no column of any version: whatever it is, it is taken as it comes.
         others = [] if self.explore is None or self.explore.cap is None else [self.explore.column]
+        others += [] if self.segments is None else [self.segments.column]
         self.kinds |= {name: _ANY for name in others if name not in self.kinds}
         # A code may come as a number or a boolean, and is spelled alike.
         codes = self.champion.codes
@@ -143,6 +145,10 @@ class ServingState:
         if self.explore is None:
             return 0.0
         return self.explore.propensity(None if self.explore.cap is None else self._given(values, self.explore.column))
+
+    def segment(self, values: Row) -> str | None:
+        """The segment of a request by the plan of the rollout; None where there is no such plan."""
+        return None if self.segments is None else self.segments.of(self._given(values, self.segments.column))
 
     def _given(self, values: Row, column: str) -> Any:
         """What a request has in a column, of a model or not; None where it has none."""

@@ -80,10 +80,12 @@ class _Beside:
     Attributes:
         propensities: The chance of each to be let pass if it is flagged; None where nothing is explored.
         explored: Which of them are.
+        segments: By the plan of the rollout; None where it names none.
     """
 
     propensities: Sequence[float | None]
     explored: npt.NDArray[np.bool_]
+    segments: Sequence[str | None]
 
 
 class Router:
@@ -260,7 +262,7 @@ class Router:
             parts.append(self._part(frame, np.flatnonzero(~to_canary), table, None))
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
-        beside = self._beside(keys, partial(values_of, frame), parts)
+        beside = self._beside(keys, partial(values_of, frame), parts, table)
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
@@ -307,7 +309,7 @@ class Router:
         milliseconds = 1_000 * (time.perf_counter() - began)
         one, flags = np.array([score]), np.array([score >= scorer.threshold])
         part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
-        beside = self._beside([named], partial(value_of, transaction), [part])
+        beside = self._beside([named], partial(value_of, transaction), [part], table)
         explored = bool(beside.explored[0])
         if self._recorder is not None:
             known = spelled(transaction.get(TRANSACTION))
@@ -369,13 +371,20 @@ class Router:
                 self._scorers[version] = (identity, known)
         return known
 
-    def _beside(self, keys: Sequence[str], column: Callable[[str], Sequence[Any]], parts: Sequence[_Served]) -> _Beside:
+    def _beside(
+        self,
+        keys: Sequence[str],
+        column: Callable[[str], Sequence[Any]],
+        parts: Sequence[_Served],
+        table: RoutingTable,
+    ) -> _Beside:
         """What is recorded of rows beside what their versions said.
 
         Args:
             keys: Of each row.
             column: The values that the rows have in a column, by its name.
             parts: What scoring them gave.
+            table: By which they were routed.
         """
         explore, explored = self._explore, np.zeros(len(keys), np.bool_)
         propensities: list[float | None] = [None] * len(keys)
@@ -385,7 +394,9 @@ class Router:
             propensities = [0.0 if stopped else explore.propensity(amount) for amount in amounts]
             for row in (row for part in parts for row in part.rows[part.flagged]):
                 explored[row] = explore.explores(keys[row], propensities[row] or 0.0)
-        return _Beside(propensities, explored)
+        by = None if table.rollout is None else table.rollout.plan.segments
+        segments = [None] * len(keys) if by is None else [by.of(value) for value in column(by.column)]
+        return _Beside(propensities, explored, segments)
 
     def _outcomes(
         self, names: list[RequestNames], parts: list[_Served], beside: _Beside, table: RoutingTable
@@ -412,6 +423,7 @@ class Router:
                 error=part.error,
                 propensity=beside.propensities[row],
                 explored=bool(beside.explored[row]),
+                segment=beside.segments[row],
             )
             for part in parts
             for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)

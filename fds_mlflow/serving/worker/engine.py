@@ -260,6 +260,7 @@ class Engine:
                     now,
                     propensity,
                     explored,
+                    None if state.segments is None else state.segment(values),
                 )
             )
             if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
