@@ -20,6 +20,7 @@ from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.worker.engine import Answer
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import INPUTS, ROLLOUT, put, table, version_cache
 
@@ -654,3 +655,15 @@ async def test_what_is_explored_is_answered_as_not_flagged_and_told_as_such(tmp_
     assert [(one.flagged, one.propensity, one.explored) for one in kept] == [
         *[(True, 1.0, True), (False, 1.0, False), (True, 1.0, True), (True, 0.0, False)],
     ]
+
+
+async def test_counts_of_a_batch_are_by_the_time_of_each_version(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """A slow canary is told apart from the champion in the histogram of a batch as well."""
+    said = [Answer(f"R{n}", f"K{n}", 0.1, False, 10.0, "approve", who, n + 1) for n, who in enumerate(WHO)]
+    monkeypatch.setattr(served.app.worker.engine, "timed", lambda *_: list(zip(said, (0.2, 33.0), strict=True)))
+    answer = await served.post("/invocations", {"dataframe_records": [ROW, ROW | {"transaction_id": "TX2"}]})
+    assert answer.status_code == 200
+    assert [served.app.worker.metrics.latencies[who, n + 1][-1] for n, who in enumerate(WHO)] == [0.0002, 0.033]
+
+
+WHO = ("champion", "canary")
