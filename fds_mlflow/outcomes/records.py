@@ -140,7 +140,7 @@ class CaseRecord:
         reported_at: When it was reported; None when it was not.
         resolved_at: When its investigation ended; None while it has not.
         propensity: Chance with which a flagged transaction like this one is labelled, above 0 and at most 1: that of
-            the sample that was reviewed; None where nobody knows it.
+            the sample that was reviewed; three digits of it are kept. None where nobody knows it.
     """
 
     transaction_id: str
@@ -296,6 +296,8 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
         )
     loss = record.loss_amount
     propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
+    if propensity is not None:
+        propensity = float(f"{propensity:.3g}")  # counts are kept by it
     if propensity == 0:
         raise _RefusedError("propensity is 0", "what is labelled was labelled with a chance above 0")
     return {

@@ -142,7 +142,7 @@ def _share(evidence: float | None, threshold: float | None) -> float | None:
 
 def slug(verdict: Verdict) -> str:
     """The name under which a verdict's numbers are logged; MLflow's charts are grouped by it."""
-    if verdict.guardrail is not None:
+    if verdict.guardrail is not None and verdict.segment is None:
         return verdict.guardrail.metric.value
     return re.sub(r"\W+", "_", verdict.check).strip("_").lower()
 

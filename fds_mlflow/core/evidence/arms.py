@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
 
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, KnownAlerts, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.paired import added as paired_over_hours
@@ -49,6 +49,7 @@ class Counts:
         compared: These added up: for shares of one variant alone, never for comparing the two.
         whole: All outcomes added up, those under a weight of 0 % and 100 % included.
         own: The treatment's alone, by the hour and whatever the weight.
+        least_chance: The smallest chance above 0 with which labels of alerts come; None where none is known.
     """
 
     by_weight: tuple[Arms, ...]
@@ -57,6 +58,7 @@ class Counts:
     compared: Arms
     whole: Arms
     own: tuple[Tally, ...]
+    least_chance: float | None = None
 
 
 def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
@@ -75,8 +77,18 @@ def counts(evidence: Evidence, *, is_watch: bool) -> Counts:
         by_hour=_of_both(_parted(hours, lambda tally: (tally.hour,), is_watch=is_watch)),
         compared=_together(compared, is_watch=is_watch),
         whole=_together(weights, is_watch=is_watch),
-        own=tuple(tally for tally in hours if (tally.variant is Variant.CHAMPION) is is_watch),
+        own=_own(hours, Variant.CHAMPION if is_watch else Variant.CANARY),
+        least_chance=min((chance for tally in hours for chance in tally.known_alerts if chance > 0), default=None),
     )
+
+
+def _own(tallies: Iterable[Tally], variant: Variant) -> tuple[Tally, ...]:
+    """One variant's outcomes by the hour, in order."""
+    found: dict[int, list[Tally]] = {}
+    for tally in tallies:
+        if tally.variant is variant:
+            found.setdefault(tally.hour, []).append(tally)
+    return tuple(replace(added(variant, found[hour]), hour=hour) for hour in sorted(found))
 
 
 def _parted(tallies: Iterable[Tally], by: Callable[[Tally], tuple[int, ...]], *, is_watch: bool) -> tuple[Arms, ...]:
@@ -124,15 +136,20 @@ def _arms(tallies: Sequence[Tally], weight: int, *, is_watch: bool) -> Arms:
 
 
 def evidence_of(
-    terms: Terms, as_of: datetime, tallies: Sequence[Tally], pairs: Mapping[EventKind, tuple[Pairs, ...]]
+    terms: Terms,
+    as_of: datetime,
+    tallies: Sequence[Tally],
+    pairs: Mapping[EventKind, tuple[Pairs, ...]],
+    known_pairs: Mapping[EventKind, Mapping[float, tuple[Pairs, ...]]] = MappingProxyType({}),
 ) -> Evidence:
     """Evidence from what was counted, by the hour where the terms ask for it.
 
     Args:
         terms: On which it was counted.
         as_of: When, UTC.
-        tallies: One per hour, step, weight and variant.
+        tallies: One per hour, step, weight and variant, and segment.
         pairs: By kind, one per hour.
+        known_pairs: Those whose label comes with a known chance, by kind and chance.
     """
     found = Evidence(
         terms=terms,
@@ -140,15 +157,30 @@ def evidence_of(
         tallies=over_hours(tallies),
         pairs=MappingProxyType({kind: paired_over_hours(hours) for kind, hours in pairs.items()}),
     )
-    return replace(found, hours=tuple(tallies), paired_hours=pairs) if terms.hourly else found
+    if not terms.hourly:
+        return found
+    hours, segments = tuple(tallies), {}
+    if terms.segments:
+        for name in sorted({tally.segment for tally in tallies}):
+            segments[name] = tuple(replace(tally, segment="") for tally in tallies if tally.segment == name)
+        hours = _merged(tallies, lambda tally: tally.hour)
+    return replace(found, hours=hours, segments=segments, paired_hours=pairs, known_pairs=known_pairs)
 
 
 def over_hours(hours: Iterable[Tally]) -> tuple[Tally, ...]:
     """Tallies by the hour as one per step, weight and variant, in this order and champion first."""
-    found: dict[tuple[int, int, int], list[Tally]] = {}
-    for tally in hours:
-        found.setdefault((tally.step, tally.weight, list(Variant).index(tally.variant)), []).append(tally)
-    return tuple(replace(added(found[place][0].variant, found[place]), hour=0) for place in sorted(found))
+    return _merged(hours, lambda _: 0)
+
+
+def _merged(tallies: Iterable[Tally], hour: Callable[[Tally], int]) -> tuple[Tally, ...]:
+    """Tallies as one per hour, step, weight and variant, in this order and champion first."""
+    found: dict[tuple[int, int, int, int], list[Tally]] = {}
+    for tally in tallies:
+        place = hour(tally), tally.step, tally.weight, list(Variant).index(tally.variant)
+        found.setdefault(place, []).append(tally)
+    return tuple(
+        replace(added(found[place][0].variant, found[place]), hour=place[0], segment="") for place in sorted(found)
+    )
 
 
 def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
@@ -182,7 +214,21 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         matured_alerts=sum(tally.matured_alerts for tally in listed),
         reviewed_alerts=sum(tally.reviewed_alerts for tally in listed),
         false_alerts=sum(tally.false_alerts for tally in listed),
+        known_alerts=_known_alerts(listed),
+        missed_known={
+            chance: sum(tally.missed_known.get(chance, 0) for tally in listed)
+            for chance in sorted({chance for tally in listed for chance in tally.missed_known})
+        },
     )
+
+
+def _known_alerts(tallies: Sequence[Tally]) -> Mapping[float, KnownAlerts]:
+    found: dict[float, KnownAlerts] = {}
+    for tally in tallies:
+        for chance, alerts in tally.known_alerts.items():
+            known = found.get(chance, KnownAlerts())
+            found[chance] = KnownAlerts(*(a + b for a, b in zip(known, alerts, strict=True)))
+    return found
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

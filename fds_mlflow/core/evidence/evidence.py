@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.statistics.paired import Pairs
@@ -26,6 +27,22 @@ LABELLED = frozenset({EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE})
 """Kinds that only a label tells."""
 
 
+class KnownAlerts(NamedTuple):
+    """First alerts whose labels come with a known chance.
+
+    Attributes:
+        matured: Alerts of this chance that have matured; where it was declared with the label, those that have one.
+        shown: Those whose truth was to show: let pass to explore, or reviewed with the chance declared.
+        reviewed: Of those, alerts with a truth.
+        false: Of those with a truth, genuine ones.
+    """
+
+    matured: int = 0
+    shown: int = 0
+    reviewed: int = 0
+    false: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """On which terms outcomes are counted; they belong to a plan, and other terms are other counts.
@@ -34,11 +51,13 @@ class Terms:
         latency_bound: Milliseconds above which a request is `SLOW`; None where nobody asks.
         maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
         hourly: Whether outcomes are parted by the hour, and requests of keys counted to which it has happened already.
+        segments: Whether they are parted by segment as well.
     """
 
     latency_bound: float | None = None
     maturity: timedelta | None = None
     hourly: bool = False
+    segments: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +74,7 @@ class Tally:
         step: The rollout's step.
         weight: The canary's weight in force, in basis points.
         hour: The hour, counted from 1970 UTC; 0 where hours are added up.
+        segment: The segment; empty where segments are added up, or nobody named any.
         requests: Requests, retries included.
         keys: Distinct keys first seen here.
         matured: Keys whose first matured request lies here (zero without `Terms.maturity`).
@@ -71,6 +91,9 @@ class Tally:
         matured_alerts: Keys whose first alert has matured, whether it has a truth or not.
         reviewed_alerts: Of those, keys whose first alert has a truth.
         false_alerts: Of those with a truth, keys whose first alert was genuine.
+        known_alerts: The same of alerts that are labelled with a known chance, by this chance; 0 for those that never
+            are, which are left out of what is compared. Counted where `Terms.hourly`.
+        missed_known: First missed frauds by the chance their label was declared with, where it was.
         latencies: Requests by bin of their latency; `LATENCY_BINS` long, or empty.
         first: Time of the earliest request, UTC; None without requests.
         last: Time of the latest request, UTC; None without requests.
@@ -80,6 +103,7 @@ class Tally:
     step: int
     weight: int
     hour: int = 0
+    segment: str = ""
     requests: int = 0
     keys: int = 0
     matured: int = 0
@@ -96,6 +120,8 @@ class Tally:
     matured_alerts: int = 0
     reviewed_alerts: int = 0
     false_alerts: int = 0
+    known_alerts: Mapping[float, KnownAlerts] = field(default_factory=lambda: MappingProxyType({}))
+    missed_known: Mapping[float, int] = field(default_factory=lambda: MappingProxyType({}))
     latencies: tuple[int, ...] = ()
     first: datetime | None = None
     last: datetime | None = None
@@ -115,13 +141,19 @@ class Evidence:
         as_of: When it was counted, UTC.
         tallies: One per step, weight and variant that has any outcome.
         hours: The same by the hour, where the terms ask for it; else empty.
+        segments: The hours of each segment by its name, where the terms ask for it; else empty.
         pairs: Shadow evidence by kind; empty where no request was scored by both.
         paired_hours: The same by the hour, where the terms ask for it; else empty.
+        known_pairs: Of kinds that a label tells, those whose label comes with a known chance: one per hour and chance.
     """
 
     terms: Terms
     as_of: datetime
     tallies: tuple[Tally, ...] = ()
     hours: tuple[Tally, ...] = ()
+    segments: Mapping[str, tuple[Tally, ...]] = field(default_factory=lambda: MappingProxyType({}))
     pairs: Mapping[EventKind, Pairs] = field(default_factory=lambda: MappingProxyType({}))
     paired_hours: Mapping[EventKind, tuple[Pairs, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    known_pairs: Mapping[EventKind, Mapping[float, tuple[Pairs, ...]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
 
-from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts
+from fds_mlflow.core.evidence.arms import Arms, Counts, arms_of_step, counts, over_hours
 from fds_mlflow.core.evidence.evidence import Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import Rate, boundaries, fails, passes
-from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.judge.labels import coverage, label_fault, pairs_fault
 from fds_mlflow.core.judge.measure import Measure, Paired, measure
 from fds_mlflow.core.judge.values import approximate, compared_values, exposed, value_of
 from fds_mlflow.core.lifecycle.events import Rollout
@@ -65,13 +65,58 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
             _pairs(evidence, guardrail, is_watch=rollout.is_watch),
             split,
             _recent(evidence, rollout, guardrail) if plan.terms.hourly else None,
+            plan.alpha_each,
         )
         for guardrail in plan.guardrails
     ]
+    verdicts = (split, *(case.verdict(detail=detail) for case in cases), *_segments(evidence, rollout, detail=detail))
     canary = [tally for tally in evidence.tallies if tally.variant is Variant.CANARY]
     keys = sum(tally.keys for tally in canary)
     requests = sum(tally.requests for tally in canary if tally.step == rollout.step)
-    return Judgement((split, *(case.verdict(detail=detail) for case in cases)), min(requests, keys), keys)
+    matured = sum(tally.matured for tally in canary)
+    return Judgement(verdicts, min(requests, keys), keys, matured, _silent(evidence, rollout))
+
+
+def _segments(evidence: Evidence, rollout: Rollout, *, detail: bool) -> list[Verdict]:
+    """Verdicts of the segments in which the canary is shown to be harmful."""
+    plan, found = rollout.plan, []
+    for name, hours in evidence.segments.items():
+        alpha = plan.alpha_of(name)
+        if not alpha or plan.segments is None:
+            continue
+        alone = replace(evidence, tallies=over_hours(hours), hours=hours, segments={})
+        both = counts(alone, is_watch=rollout.is_watch)
+        step = arms_of_step(alone, rollout.step, rollout.weight, is_watch=rollout.is_watch)
+        split = _split(both)
+        for guardrail in plan.guardrails:
+            case = _Case(guardrail, plan, both, step, None, split, None, alpha)
+            if case.verdict(detail=False).status is not Status.FAIL:
+                continue
+            verdict = case.verdict(detail=detail)
+            where = f"{plan.segments.column} {name}"
+            found.append(
+                replace(
+                    verdict,
+                    check=f"{verdict.check} in {where}",
+                    segment=name,
+                    reason=f"in {where}, {verdict.reason}",
+                )
+            )
+    return found
+
+
+def _silent(evidence: Evidence, rollout: Rollout) -> str:
+    """Whether the canary has no outcomes of late although the champion's show that it has traffic."""
+    if not rollout.plan.terms.hourly or rollout.is_watch:
+        return ""
+    late = _late(evidence, rollout).by_weight
+    champion = sum(arms.control.keys for arms in late)
+    expected = sum(arms.control.keys * arms.weight / (1 - arms.weight) for arms in late)
+    if expected < rollout.plan.min_outcomes or any(arms.treatment.requests for arms in late):
+        return ""
+    if srm_evidence([Segment(arms.weight, 0, arms.control.keys) for arms in late]) < log_threshold(SRM_ALPHA):
+        return ""
+    return f"no outcome of the canary beside {champion:,} keys of the champion: it never answers, or they are lost"
 
 
 def _split(both: Counts) -> Verdict:
@@ -108,6 +153,10 @@ def _pairs(evidence: Evidence, guardrail: Guardrail, *, is_watch: bool) -> tuple
     if not guardrail.paired or kind is None:
         return None
     pairs = evidence.paired_hours.get(kind) or (evidence.pairs.get(kind, Pairs()),)
+    known = evidence.known_pairs.get(kind)
+    if known is not None and any(chance > 0 for tally in evidence.hours for chance in tally.known_alerts):
+        least = min((*known, *(c for tally in evidence.hours for c in tally.known_alerts if c > 0)))
+        pairs = tuple(replace(each, worth=least / chance) for chance, hours in known.items() for each in hours)
     if not is_watch:
         return pairs
     return tuple(replace(each, canary_only=each.champion_only, champion_only=each.canary_only) for each in pairs)
@@ -124,11 +173,20 @@ def _recent(evidence: Evidence, rollout: Rollout, guardrail: Guardrail) -> tuple
         since = evidence.as_of - maturity - RECENT
     else:
         since = max(evidence.as_of - RECENT, rollout.since)
-    hour = int(since.timestamp()) // 3600
-    kept = tuple(tally for tally in evidence.hours if tally.hour >= hour)
     pairs = _pairs(evidence, guardrail, is_watch=rollout.is_watch)
-    late = replace(evidence, tallies=kept, hours=kept)
-    return counts(late, is_watch=rollout.is_watch), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
+    hour = int(since.timestamp()) // 3600
+    return _since(evidence, hour, rollout), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
+
+
+def _late(evidence: Evidence, rollout: Rollout) -> Counts:
+    """What has been counted of late: in the last full hours of the step, at most of the last `RECENT`."""
+    since = max(evidence.as_of - RECENT, rollout.since)
+    return _since(evidence, int(since.timestamp()) // 3600, rollout)
+
+
+def _since(evidence: Evidence, hour: int, rollout: Rollout) -> Counts:
+    kept = tuple(tally for tally in evidence.hours if tally.hour >= hour)
+    return counts(replace(evidence, tallies=kept, hours=kept), is_watch=rollout.is_watch)
 
 
 @dataclass(frozen=True)
@@ -142,11 +200,7 @@ class _Case:
     pairs: tuple[Pairs, ...] | None
     split: Verdict
     recent: tuple[Counts, tuple[Pairs, ...] | None] | None
-
-    @property
-    def alpha(self) -> float:
-        """What it may spend."""
-        return self.plan.alpha_each
+    alpha: float
 
     @property
     def terms(self) -> Terms:
@@ -232,7 +286,11 @@ class _Case:
             return None
         if self.split.status is Status.ERROR and self.pairs is None:
             return f"the split is broken: {self.split.reason.partition(', and')[0]}"
-        return label_fault(self.guardrail.metric, self.both, self.terms) if self._late else None
+        if not self._late:
+            return None
+        if self.pairs is not None and self.terms.hourly:
+            return pairs_fault(self.guardrail.metric, self.both)
+        return label_fault(self.guardrail.metric, self.both, self.terms)
 
     def _missing(self) -> tuple[Status, str] | None:
         """What keeps anybody from judging, and how severe that is: waiting is no fault, silence is."""

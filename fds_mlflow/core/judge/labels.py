@@ -2,9 +2,11 @@
 
 Two kinds of transactions get their labels in two ways, and each is compared only with its like:
 
-- What a version flagged is blocked or reviewed: its truth is known if somebody looked. False positives and precision
-  are counted among reviewed alerts. They compare if the share of alerts that are reviewed is the same for both
-  variants; a share that depends on the variant tilts them, so that is tested.
+- What a version flagged is blocked: its truth is known if somebody looked, or if it was let pass to explore. False
+  positives and precision are counted among alerts that are labelled with a known chance, each weighed by its inverse
+  (Horvitz and Thompson, JASA 47, 1952): the share of exploration, the chance that a reviewed sample declares, or 1
+  where every alert has a label. Of anything else nobody knows what it stands for, and nothing is said. What is to show
+  its truth must show it alike for both variants; that is tested.
 - What a version did not flag shows its truth by itself: a fraud is disputed, whoever missed it. Missed frauds and money
   lost are counted among those. They compare if disputes and their bookkeeping do not know the variant. Genuine
   transactions that were not flagged and have a label are the check: a version hardly changes how many there are.
@@ -12,10 +14,10 @@ Two kinds of transactions get their labels in two ways, and each is compared onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fds_mlflow.core.evidence.arms import Counts
-from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally, Terms
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA
 from fds_mlflow.core.statistics.sequential import Segment, Trials, ratio_evidence
@@ -26,6 +28,14 @@ from fds_mlflow.core.text.numbers import percent
 TOLERATED = 1.25
 """Ratio of labelled genuine transactions, either way, that flagging different ones may bring about."""
 
+COMPLETE = 0.95
+"""Share of alerts that have a label from which every alert is taken to have one, where no chance is known."""
+
+UNKNOWN_CHANCE = (
+    "nobody knows with what chance the others are labelled: let a share of them pass (fds serve --explore), declare the"
+    " propensity of reviewed ones with their labels, or label every alert"
+)
+
 _THRESHOLD = log_threshold(COVERAGE_ALPHA / 4)
 """Alerts and what was not flagged are two tests of two sides each."""
 
@@ -33,8 +43,28 @@ _THRESHOLD = log_threshold(COVERAGE_ALPHA / 4)
 def coverage(metric: Metric, tally: Tally) -> float | None:
     """Share of the keys that a label-based metric is counted among whose truth is known; None without any."""
     if metric.row.among_alerts:
-        return tally.reviewed_alerts / tally.matured_alerts if tally.matured_alerts else None
+        alerts = [each for _, each in alerts_of(tally, least_chance(tally))]
+        shown, reviewed = sum(each.shown for each in alerts), sum(each.reviewed for each in alerts)
+        return reviewed / shown if shown else None
     return tally.labelled / tally.matured if tally.matured else None
+
+
+def least_chance(tally: Tally) -> float | None:
+    """The smallest chance above 0 with which labels of a variant's alerts come; None where none is known."""
+    return min((chance for chance in tally.known_alerts if chance > 0), default=None)
+
+
+def alerts_of(tally: Tally, least: float | None) -> list[tuple[float, KnownAlerts]]:
+    """Alerts that are compared, and how much each counts: by the smallest chance, divided by its own.
+
+    Args:
+        tally: One variant's.
+        least: The smallest chance with which labels of either variant come; None where every alert is to have one.
+    """
+    if least is None:
+        alerts = tally.matured_alerts
+        return [(1.0, KnownAlerts(alerts, alerts, tally.reviewed_alerts, tally.false_alerts))]
+    return [(least / chance, alerts) for chance, alerts in tally.known_alerts.items() if chance > 0]
 
 
 def known(tally: Tally, kind: EventKind, terms: Terms) -> int | None:
@@ -68,26 +98,77 @@ def label_fault(metric: Metric, counts: Counts, terms: Terms) -> str | None:
         counts: Of both variants.
         terms: On which they were counted.
     """
-    return _alerts_reviewed_apart(counts, terms) if metric.row.among_alerts else _passed_labelled_apart(counts, terms)
+    if metric.row.among_alerts:
+        return _unknown_chance(counts, terms) or _alerts_reviewed_apart(counts, terms)
+    if metric is Metric.MONEY_LOST and any(
+        c < 1 for a in counts.by_weight for c in (*a.treatment.missed_known, *a.control.missed_known)
+    ):
+        return "labels declare with what chance missed frauds are labelled, and money is not weighed by it"
+    return _passed_labelled_apart(counts, terms)
 
 
-def strata_of(counts: Counts, terms: Terms, trials: Callable[[Tally], Trials]) -> list[Stratum]:
+def pairs_fault(metric: Metric, counts: Counts) -> str | None:
+    """Why the labels of requests that both versions scored do not compare; None where nothing speaks against it.
+
+    What one version flags is blocked, and its truth is hidden from the other one too.
+    """
+    whole = counts.whole
+    sides = [tally for tally in (whole.treatment, whole.control) if tally.matured]
+    if counts.least_chance is None:
+        blind = [_blind(tally) for tally in sides]
+        if any(blind):
+            return next(filter(None, blind))
+    if metric is Metric.FALSE_POSITIVES:
+        for tally in sides:
+            passed, labelled = tally.matured - tally.matured_alerts, tally.labelled - tally.reviewed_alerts
+            if labelled < COMPLETE * passed:
+                share = percent(labelled / passed)
+                return (
+                    f"{share} of {passed:,} keys that the {tally.variant} did not flag are labelled: what the other"
+                    " version alone would have flagged has no truth"
+                )
+    return None
+
+
+def _unknown_chance(counts: Counts, terms: Terms) -> str | None:
+    if not terms.hourly or counts.least_chance is not None:
+        return None
+    sides = (counts.compared.treatment, counts.compared.control)
+    return next(filter(None, (_blind(tally) for tally in sides if tally.reviewed_alerts)), None)
+
+
+def _blind(tally: Tally) -> str | None:
+    """Why labels of alerts stand for no others, where no chance is known."""
+    if tally.reviewed_alerts >= COMPLETE * tally.matured_alerts:
+        return None
+    share = percent(tally.reviewed_alerts / tally.matured_alerts)
+    return f"{share} of {tally.matured_alerts:,} alerts of the {tally.variant} are labelled, and {UNKNOWN_CHANCE}"
+
+
+def strata_of(counts: Counts, terms: Terms, trials: Callable[[Tally], Sequence[Trials]]) -> list[Stratum]:
     """Trials of both variants while the weight stood still; of all of the rollout where the terms know no hours."""
     arms = counts.by_step if terms.hourly else (counts.compared,)
     return [Stratum(trials(each.treatment), trials(each.control)) for each in arms]
 
 
 def _alerts_reviewed_apart(counts: Counts, terms: Terms) -> str | None:
-    strata = strata_of(counts, terms, lambda tally: Trials(tally.reviewed_alerts, tally.matured_alerts))
+    def shown(tally: Tally) -> list[Trials]:
+        return [Trials(each.reviewed, each.shown) for _, each in alerts_of(tally, counts.least_chance)]
+
+    strata = strata_of(counts, terms, shown)
     found = max(share_difference_evidence(strata, 0.0, above=above) for above in (True, False))
     if found < _THRESHOLD:
         return None
     whole = counts.compared
-    treatment, control = whole.treatment, whole.control
-    ours, theirs = (percent(tally.reviewed_alerts / tally.matured_alerts) for tally in (treatment, control))
+    sums = [
+        (sum(each.successes for each in trials), sum(each.total for each in trials))
+        for trials in (shown(whole.treatment), shown(whole.control))
+    ]
+    (ours, among), (theirs, others) = sums
+    which = "alerts" if counts.least_chance is None else "alerts whose truth was to show"
     return (
-        f"{ours} of {treatment.matured_alerts:,} alerts of the {treatment.variant} are reviewed, but {theirs} of"
-        f" {control.matured_alerts:,} of the {control.variant}: they do not compare"
+        f"{percent(ours / among)} of {among:,} {which} of the {whole.treatment.variant} are reviewed, but"
+        f" {percent(theirs / others)} of {others:,} of the {whole.control.variant}: they do not compare"
     )
 
 

@@ -18,7 +18,16 @@ from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.judge.labels import strata_of
 from fds_mlflow.core.judge.risk import weights_at_risk
-from fds_mlflow.core.judge.values import binned, dot, event_of, exposed, lost, mean_score, precision_of
+from fds_mlflow.core.judge.values import (
+    binned,
+    dot,
+    event_of,
+    events_by_chance,
+    exposed,
+    lost,
+    mean_score,
+    precision_of,
+)
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics import bounded, paired, sequential, shares
 from fds_mlflow.core.statistics.bounded import WeightedSegment
@@ -108,40 +117,35 @@ class Paired:
 
     hours: Sequence[Pairs]
 
-    @property
-    def pairs(self) -> Pairs:
-        """Those of all hours."""
-        return paired.added(self.hours)
-
     def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
         """See `paired.paired_evidence`."""
         return paired.paired_evidence(self.hours, boundary, above=above, later=later)
 
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """In pairs: requests that both versions score."""
-        return paired.paired_requests_until(self.pairs, boundary, above=above, alpha=alpha)
+        return paired.paired_requests_until(self.hours, boundary, above=above, alpha=alpha)
 
     def estimate(self) -> float | None:
         """Events of the treatment per event of its control."""
-        pairs = self.pairs
-        treatment, control = pairs.both + pairs.canary_only, pairs.both + pairs.champion_only
+        treatment = sum(each.worth * (each.both + each.canary_only) for each in self.hours)
+        control = sum(each.worth * (each.both + each.champion_only) for each in self.hours)
         if not control:
             return inf if treatment else None
         return treatment / control
 
     def interval(self, alpha: float) -> Interval:
         """See `paired.paired_interval`."""
-        return paired.paired_interval(self.pairs, alpha)
+        return paired.paired_interval(self.hours, alpha)
 
 
 @dataclass(frozen=True)
-class Money:
-    """Money lost per request, in both variants.
+class Weighed:
+    """Events that do not all count alike, per request: by the money lost, or the inverse chance of a label.
 
     Attributes:
-        segments: Losses by weight, as shares of the cap.
+        segments: Events by weight and what they count, as shares of the most that one counts.
         exposed: Requests of the treatment whose labels have matured.
-        losses: What both lost under each of these weights, the treatment first, as shares of the cap.
+        losses: What both have under each of these weights, the treatment first, as such shares.
     """
 
     segments: Sequence[WeightedSegment]
@@ -239,7 +243,7 @@ class Shares:
     def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
         """If both variants' trials go on like the last ones, in the same proportion."""
         trials = shares.share_difference_trials_until(self.strata, boundary, above=above, alpha=alpha)
-        seen = sum(each.canary.total for each in self.strata)
+        seen = sum(trials.total for each in self.strata for trials in each.canary)
         return None if trials is None else ceil(trials * self.keys / max(1, seen))
 
     def estimate(self) -> float | None:
@@ -303,25 +307,40 @@ def measure(metric: Metric, counts: Counts, weight: float, bound: float | None, 
         means = [(mean_score(each.treatment), mean_score(each.control)) for each in compared]
         return Scores(_weighted(compared, SCORE_VALUES, lambda tally: tally.scores), means)
     if metric is Metric.ALERT_PRECISION:
-        return Shares(strata_of(counts, terms, precision_of), whole.treatment.matured)
+        strata = strata_of(counts, terms, lambda tally: precision_of(tally, counts.least_chance))
+        return Shares(strata, whole.treatment.matured)
     if metric is Metric.MONEY_LOST:
         if bound is None:
             raise TypeError("a guardrail of money has a cap")
         values = [min(value, bound) / bound for value in LOSS_VALUES]
         segments = _weighted(compared, values, lambda tally: tally.losses)
         losses = [(lost(each.treatment, bound) / bound, lost(each.control, bound) / bound) for each in compared]
-        return Money(segments, exposed(metric, whole.treatment, terms), losses)
-    treatment, control = (exposed(metric, tally, terms) for tally in (whole.treatment, whole.control))
-    return Ratio(segments_of(compared, event_of(metric), terms), weight, treatment, control)
+        return Weighed(segments, exposed(metric, whole.treatment, terms), losses)
+    return _rate(metric, counts, weight, terms)
 
 
-def segments_of(arms: Sequence[Arms], kind: EventKind, terms: Terms) -> list[Segment]:
-    """Events of a kind by hour and weight."""
+def _rate(metric: Metric, counts: Counts, weight: float, terms: Terms) -> Measure:
+    """Events by hour and weight; weighed where they have labels by several chances."""
+    arms, whole, least = counts.by_hour, counts.compared, counts.least_chance
+    events = [[events_by_chance(metric, tally, least) for tally in (each.treatment, each.control)] for each in arms]
+    chances = sorted({chance for both in events for each in both for chance, count in each.items() if count})
+    # The first alert of a key is at risk where exploration or a sample tells whether it was false.
+    kind = EventKind.ALERT if metric is Metric.FALSE_POSITIVES and least is not None else event_of(metric)
     weights = weights_at_risk(arms, kind) if terms.hourly else [each.weight for each in arms]
-    return [
-        Segment(weight, each.treatment.events.get(kind, 0), each.control.events.get(kind, 0), each.hour)
-        for weight, each in zip(weights, arms, strict=True)
+    treatment, control = (exposed(metric, tally, terms) for tally in (whole.treatment, whole.control))
+    if len(chances) <= 1:
+        segments = [
+            Segment(at, sum(ours.values()), sum(theirs.values()), each.hour)
+            for at, (ours, theirs), each in zip(weights, events, arms, strict=True)
+        ]
+        return Ratio(segments, weight, treatment, control)
+    worths = [chances[0] / chance for chance in chances]
+    counted = [[tuple(one.get(chance, 0) for chance in chances) for one in both] for both in events]
+    weighed = [
+        WeightedSegment(at, worths, ours, theirs, each.hour)
+        for at, (ours, theirs), each in zip(weights, counted, arms, strict=True)
     ]
+    return Weighed(weighed, treatment, [(dot(s.values, s.canary), dot(s.values, s.champion)) for s in weighed])
 
 
 def _weighted(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
-from fds_mlflow.core.judge.labels import known
+from fds_mlflow.core.judge.labels import alerts_of, known, least_chance
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.sequential import Trials
 
@@ -25,13 +25,15 @@ def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = Non
     if metric is Metric.SCORE_SHIFT:
         return mean_score(tally)
     if metric is Metric.ALERT_PRECISION:
-        trials = precision_of(tally)
-        return trials.successes / trials.total if trials.total else None
+        trials = precision_of(tally, least_chance(tally))
+        total = sum(each.worth * each.total for each in trials)
+        return sum(each.worth * each.successes for each in trials) / total if total else None
     if metric is Metric.MONEY_LOST:
         return mean_loss(tally, cap or 0.0, exposed(metric, tally, terms))
     among = exposed(metric, tally, terms)
-    events = known(tally, metric.kind, terms) if metric.kind else None
-    return None if events is None or not among else events / among
+    if metric.kind is None or not among or known(tally, metric.kind, terms) is None:
+        return None
+    return sum(count / chance for chance, count in events_by_chance(metric, tally, least_chance(tally)).items()) / among
 
 
 def compared_values(
@@ -67,7 +69,7 @@ def exposed(metric: Metric, tally: Tally, terms: Terms) -> int:
     Where `terms` know no hours, nobody counted which requests those are: keys, wherever they went then.
     """
     if metric is Metric.ALERT_PRECISION:
-        return tally.reviewed_alerts
+        return sum(alerts.reviewed for _, alerts in alerts_of(tally, least_chance(tally)))
     if metric is Metric.SCORE_SHIFT:
         return sum(tally.scores)
     if terms.hourly:
@@ -87,9 +89,20 @@ def event_of(metric: Metric) -> EventKind:
     return kind
 
 
-def precision_of(tally: Tally) -> Trials:
-    """Frauds among the reviewed alerts of one variant."""
-    return Trials(tally.reviewed_alerts - tally.false_alerts, tally.reviewed_alerts)
+def events_by_chance(metric: Metric, tally: Tally, least: float | None) -> dict[float, int]:
+    """A variant's first events, by the chance with which they have a label; `least` as of `labels.alerts_of`."""
+    kind = event_of(metric)
+    if kind is EventKind.FALSE_POSITIVE and least is not None:
+        return {chance: alerts.false for chance, alerts in tally.known_alerts.items() if chance > 0}
+    found = dict(tally.missed_known) if kind is EventKind.MISSED_FRAUD else {}
+    found[1.0] = found.get(1.0, 0) + tally.events.get(kind, 0) - sum(found.values())
+    return found
+
+
+def precision_of(tally: Tally, least: float | None) -> list[Trials]:
+    """Frauds among the reviewed alerts of one variant, and how much each counts; `least` as of `labels.alerts_of`."""
+    alerts = alerts_of(tally, least)
+    return [Trials(each.reviewed - each.false, each.reviewed, worth=worth) for worth, each in alerts]
 
 
 def mean_score(tally: Tally) -> float | None:

@@ -48,9 +48,10 @@ _MAY_ADVANCE = frozenset({Status.PASS, Status.INCONCLUSIVE})
 def next_step(rollout: Rollout, judgement: Judgement, now: datetime) -> Recommendation:
     """What to do with an active rollout.
 
-    FAIL aborts. PASS of everything that is required completes at the last step below 100 %; before it a step goes on
-    without a FAIL after its minimum evidence and its bake time. NODATA and ERROR never move a rollout forward. When the
-    step's time or the canary's keys are used up, what the plan says for "undecided" follows: hold or abort, never
+    FAIL aborts, and so does a canary without outcomes unless the plan holds it. PASS of everything that is required
+    completes at the last step below 100 %; before it a step goes on without a FAIL after its minimum evidence, matured
+    labels among it where a guardrail needs them, and its bake time. NODATA and ERROR never move a rollout forward. When
+    the step's time or the canary's keys are used up, what the plan says for "undecided" follows: hold or abort, never
     promote.
 
     Args:
@@ -67,9 +68,11 @@ def _decided(rollout: Rollout, judgement: Judgement, now: datetime) -> tuple[Act
     plan, status = rollout.plan, judgement.overall.status
     if status is Status.FAIL:
         return Action.ABORT, ""
-    used_up = _used_up(rollout, judgement)
-    if used_up and status is not Status.PASS:
-        return _UNDECIDED[plan.undecided], f": {used_up}"
+    rule, why = plan.silent_canary, judgement.silent
+    if not why and status is not Status.PASS:
+        rule, why = plan.undecided, _used_up(rollout, judgement)
+    if why:
+        return _UNDECIDED[rule], f": {why}"
     missing = _not_yet(rollout, judgement, now)
     needed = (Status.PASS,) if rollout.can_complete else _MAY_ADVANCE
     if not missing and status in needed:
@@ -104,10 +107,19 @@ def _not_yet(rollout: Rollout, judgement: Judgement, now: datetime) -> str:
     plan = rollout.plan
     if judgement.outcomes < plan.min_outcomes:
         return f"{judgement.outcomes:,} outcomes in this step < {plan.min_outcomes:,} needed"
+    if _blind(rollout) and judgement.matured < plan.min_outcomes:
+        return f"{judgement.matured:,} labels of the canary's keys have matured < {plan.min_outcomes:,} needed"
     passed = now - rollout.since
     if passed < plan.bake_time:
         return f"{from_duration(passed)} in this step < {from_duration(plan.bake_time)} to bake"
     return ""
+
+
+def _blind(rollout: Rollout) -> bool:
+    """Whether the rollout waits at its step for labels: further ones would meet harm before anybody could see it."""
+    plan = rollout.plan
+    bounded = plan.terms.hourly and not plan.advance_unlabelled
+    return bounded and any(guardrail.metric.needs_labels for guardrail in plan.guardrails)
 
 
 def _used_up(rollout: Rollout, judgement: Judgement) -> str:

@@ -43,6 +43,7 @@ class Verdict:
         requests_to_go: Estimated requests of the treatment remaining until it is decided, if they are like those
             so far (scored by both versions, where it is paired); None if never, or nothing is left to decide.
         coverage: Share of the treatment's matured keys, or alerts, whose truth is known; None without labels.
+        segment: The segment that it is about; None for the whole traffic.
         approximate: The numbers are means that can only be read off bins: counted by an older release, or losses in
             the one bin that the cap divides.
     """
@@ -60,6 +61,7 @@ class Verdict:
     threshold: float | None = None
     requests_to_go: int | None = None
     coverage: float | None = None
+    segment: str | None = None
     approximate: bool = False
 
     @property
@@ -78,14 +80,18 @@ class Judgement:
     """All verdicts on a rollout at one time.
 
     Attributes:
-        verdicts: The split's first, then one per guardrail.
+        verdicts: The split's first, then one per guardrail, then those of segments that fail.
         outcomes: What the current step has seen of the canary: its requests, but no more than its keys in all.
         keys: Distinct keys that have met the canary in the whole rollout.
+        matured: Of these, keys whose label has reached its maturity.
+        silent: Why the canary is taken to have no outcomes though it has traffic; empty where it has, or has none.
     """
 
     verdicts: tuple[Verdict, ...]
     outcomes: int
     keys: int
+    matured: int = 0
+    silent: str = ""
 
     @property
     def overall(self) -> Verdict:

@@ -90,6 +90,8 @@ class Plan:
             matured, although guardrails need them.
         segments: Parts of the traffic that every guardrail is judged in as well; None for none.
         alpha_budget: What the alphas of the model's rollouts of one quarter may add up to; None for no bound.
+        silent_canary: What to do when the canary has no outcomes of late though the champion's show that it has
+            traffic: it never answers, or its outcomes are lost.
         test: Which of `TESTS` judges; a rollout keeps the one it began with.
 
     Attributes:
@@ -116,6 +118,7 @@ class Plan:
     advance_unlabelled: bool
     segments: Segments | None
     alpha_budget: float | None
+    silent_canary: Undecided
     test: int
 
     def __init__(
@@ -136,6 +139,7 @@ class Plan:
         advance_unlabelled: bool = False,
         segments: Segments | None = None,
         alpha_budget: float | None = None,
+        silent_canary: Undecided | str = Undecided.ABORT,
         test: int = TESTS[-1],
     ) -> None:
         values = {
@@ -154,6 +158,7 @@ class Plan:
             "advance_unlabelled": advance_unlabelled,
             "segments": segments,
             "alpha_budget": alpha_budget,
+            "silent_canary": to_enum(Undecided, "silent_canary", silent_canary),
             "test": test,
         }
         for name, value in values.items():
@@ -227,15 +232,27 @@ class Plan:
 
     @property
     def alpha_each(self) -> float:
-        """What one guardrail may spend."""
-        return self.alpha / len(self.guardrails)
+        """What one guardrail may spend on the whole traffic."""
+        kept = 1.0 if self.segments is None else 1.0 - self.segments.share
+        return kept * self.alpha / len(self.guardrails)
+
+    def alpha_of(self, segment: str) -> float:
+        """What one guardrail may spend on a segment; 0 for what is none."""
+        if self.segments is None:
+            return 0.0
+        return self.segments.share * self.segments.weights.get(segment, 0.0) * self.alpha / len(self.guardrails)
 
     @property
     def terms(self) -> Terms:
         """On which terms outcomes are counted for this plan."""
         bounds = [guardrail.bound for guardrail in self.guardrails if guardrail.metric is Metric.LATENCY]
         bound = bounds[0] if bounds else None
-        return Terms(latency_bound=bound, maturity=self.label_maturity, hourly=self.test > 1)
+        return Terms(
+            latency_bound=bound,
+            maturity=self.label_maturity,
+            hourly=self.test > 1,
+            segments=self.segments is not None and self.test > 1,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, as `from_dict` takes them; all but the steps are left out at their defaults."""
@@ -289,6 +306,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "advance_unlabelled": False,
     "segments": None,
     "alpha_budget": None,
+    "silent_canary": Undecided.ABORT,
     "test": 1,
 }
 """What is left out of the plain values. Of `test` that is the first one, which earlier releases do not name."""

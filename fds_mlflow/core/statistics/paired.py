@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
     check_count,
+    in_part,
     log_mixture,
     log_threshold,
     ratios_between,
@@ -30,6 +31,8 @@ class Pairs:
         canary_only: To the canary alone.
         neither: To neither.
         hour: The hour of the requests, counted from any; what is asked of the whole does not need it.
+        worth: How much each counts, in (0, 1]: the smallest chance with which any of them had a label, divided by its
+            own (see `wealth.in_part`).
     """
 
     both: int = 0
@@ -37,6 +40,7 @@ class Pairs:
     canary_only: int = 0
     neither: int = 0
     hour: int = 0
+    worth: float = 1.0
 
     @property
     def seen(self) -> int:
@@ -45,7 +49,7 @@ class Pairs:
 
 
 def added(pairs: Iterable[Pairs]) -> Pairs:
-    """Pairs of several hours as one."""
+    """Pairs of several hours as one, each counted once."""
     listed = list(pairs)
     sides = ("both", "champion_only", "canary_only", "neither")
     return Pairs(**{side: sum(getattr(each, side) for each in listed) for side in sides})
@@ -78,23 +82,39 @@ def paired_evidence(pairs: Iterable[Pairs], boundary: float, *, above: bool, lat
     ratios, shares = ratio_bets(boundary, above=above)
     if later:
         by_hour = sorted(pairs, key=lambda each: each.hour)
-        stakes = np.array([_paired_log_stakes(each, boundary, ratios) for each in by_hour])
-        return later_evidence(stakes, np.array([each.hour for each in by_hour], dtype=np.int64), shares)
-    return float(log_mixture(_paired_log_stakes(added(pairs), boundary, ratios), shares))
+        hours, place = np.unique([each.hour for each in by_hour], return_inverse=True)
+        stakes = np.zeros((len(hours), len(ratios)))
+        for at, each in zip(place, by_hour, strict=True):
+            stakes[at] += _paired_log_stakes(each, boundary, ratios)
+        return later_evidence(stakes, hours.astype(np.int64), shares)
+    return float(log_mixture(_log_stakes(pairs, boundary, ratios), shares))
 
 
-def paired_interval(pairs: Pairs, alpha: float) -> Interval:
+def paired_interval(pairs: Iterable[Pairs], alpha: float) -> Interval:
     """Anytime confidence interval of the ratio of rates from pairs, as `ratio_interval` makes it.
 
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1, or a count is wrong.
     """
+    kept = _over_hours(pairs)
 
     def evidence(ratio: float, above: bool) -> float:
         ratios = ratio * TILTS if above else ratio / TILTS
-        return float(log_mixture(_paired_log_stakes(pairs, ratio, ratios), LOG_SHARES))
+        return float(log_mixture(_log_stakes(kept, ratio, ratios), LOG_SHARES))
 
     return ratios_between(evidence, alpha)
+
+
+def _over_hours(pairs: Iterable[Pairs]) -> list[Pairs]:
+    """One per worth."""
+    listed = list(pairs)
+    worths = sorted({each.worth for each in listed})
+    return [replace(added(p for p in listed if p.worth == worth), worth=worth) for worth in worths]
+
+
+def _log_stakes(pairs: Iterable[Pairs], boundary: float, ratios: Floats) -> Floats:
+    total: Floats = sum((_paired_log_stakes(each, boundary, ratios) for each in pairs), np.zeros_like(ratios))
+    return total
 
 
 def _paired_log_stakes(pairs: Pairs, boundary: float, ratios: Floats) -> Floats:
@@ -103,10 +123,11 @@ def _paired_log_stakes(pairs: Pairs, boundary: float, ratios: Floats) -> Floats:
     canary, champion = log_factors(0.5, boundary, ratios)
     # 1 + (g - 1)(1 - b)/(g b + 1) = (g + b)/(g b + 1), with r = g b
     both: Floats = np.log((ratios / boundary + boundary) / (ratios + 1))
+    canary, champion, both = (in_part(factors, pairs.worth) for factors in (canary, champion, both))
     return pairs.canary_only * canary + pairs.champion_only * champion + pairs.both * both
 
 
-def paired_requests_until(pairs: Pairs, boundary: float, *, above: bool, alpha: float) -> int | None:
+def paired_requests_until(pairs: Sequence[Pairs], boundary: float, *, above: bool, alpha: float) -> int | None:
     """About how many more pairs it takes until the evidence reaches log(1/alpha), if they are like those so far.
 
     Returns:
@@ -116,5 +137,5 @@ def paired_requests_until(pairs: Pairs, boundary: float, *, above: bool, alpha: 
         ConfigError: Boundary, alpha or a count are wrong.
     """
     ratios, shares = ratio_bets(boundary, above=above)
-    stakes = _paired_log_stakes(pairs, boundary, ratios)
-    return steps_until(stakes, shares, stakes / max(pairs.seen, 1), log_threshold(alpha))
+    stakes = _log_stakes(pairs, boundary, ratios)
+    return steps_until(stakes, shares, stakes / max(added(pairs).seen, 1), log_threshold(alpha))

@@ -239,6 +239,7 @@ class Trials:
         successes: Trials that were a success.
         total: All of them.
         hour: The hour in which they happened, counted from any; what is asked of the whole does not need it.
+        worth: How much each counts, in (0, 1] (see `wealth.in_part`); for shares of two variants alone.
 
     Raises:
         ConfigError: A count is not a whole number of at least 0, or there are more successes than trials.
@@ -247,6 +248,7 @@ class Trials:
     successes: int
     total: int
     hour: int = 0
+    worth: float = 1.0
 
     def __post_init__(self) -> None:
         check_count("total", self.total)

@@ -6,8 +6,8 @@ of no use there, and each variant's trials are a test of their own, against any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
     check_difference,
+    in_part,
     log_mixture,
     log_threshold,
     values_between,
@@ -28,12 +29,12 @@ class Stratum:
     """Trials of both variants while the weight stood still.
 
     Attributes:
-        canary: The canary's.
+        canary: The canary's; one for each worth of them.
         champion: The champion's.
     """
 
-    canary: Trials
-    champion: Trials
+    canary: Sequence[Trials]
+    champion: Sequence[Trials]
 
 
 def share_difference_evidence(strata: Sequence[Stratum], boundary: float, *, above: bool, later: bool = False) -> float:
@@ -77,7 +78,7 @@ def share_difference_interval(strata: Sequence[Stratum], alpha: float) -> Interv
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1.
     """
-    compared = [each for each in strata if each.canary.total]
+    compared = [each for each in strata if _sums(each.canary)[1]]
     log_threshold(alpha)
     if not compared:
         return Interval(-1.0, 1.0)
@@ -89,7 +90,7 @@ def share_difference_interval(strata: Sequence[Stratum], alpha: float) -> Interv
         return values_between(evidence, alpha / len(compared), -1.0, 1.0)
 
     found = [interval(each) for each in compared]
-    weights = [each.canary.total for each in compared]
+    weights = [_sums(each.canary)[1] for each in compared]
     low, high = (np.average([getattr(each, end) for each in found], weights=weights) for end in ("low", "high"))
     return Interval(float(low), float(high))
 
@@ -100,11 +101,17 @@ def share_difference(strata: Sequence[Stratum]) -> float | None:
     Returns:
         None where no stratum has trials of both.
     """
-    both = [each for each in strata if each.canary.total and each.champion.total]
+    both = [(_sums(each.canary), _sums(each.champion)) for each in strata]
+    both = [(canary, champion) for canary, champion in both if canary[1] and champion[1]]
     if not both:
         return None
-    gaps = [c.successes / c.total - h.successes / h.total for c, h in ((each.canary, each.champion) for each in both)]
-    return float(np.average(gaps, weights=[each.canary.total for each in both]))
+    gaps = [canary[0] / canary[1] - champion[0] / champion[1] for canary, champion in both]
+    return float(np.average(gaps, weights=[canary[1] for canary, _ in both]))
+
+
+def _sums(trials: Iterable[Trials]) -> tuple[float, float]:
+    """Successes and trials, each as much as it counts."""
+    return sum(each.worth * each.successes for each in trials), sum(each.worth * each.total for each in trials)
 
 
 def share_difference_trials_until(
@@ -125,19 +132,21 @@ def share_difference_trials_until(
             return share_difference_evidence((), boundary, above=above) >= level
         *before, last = strata
         more = [
-            Trials(round(factor * side.successes), round(factor * side.total)) for side in (last.canary, last.champion)
+            [replace(t, successes=round(factor * t.successes), total=round(factor * t.total)) for t in side]
+            for side in (last.canary, last.champion)
         ]
         return share_difference_evidence([*before, Stratum(*more)], boundary, above=above) >= level
 
     if enough(1.0):
         return 0
     low, high = 1.0, 1_000.0
-    if not strata or not strata[-1].canary.total or not enough(high):
+    last = sum(each.total for each in strata[-1].canary) if strata else 0
+    if not last or not enough(high):
         return None
     while high / low > 1.01:
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return int(np.ceil((high - 1) * strata[-1].canary.total))
+    return int(np.ceil((high - 1) * last))
 
 
 _IDLE = {"canary": 0.2, "champion": 0.5}
@@ -145,9 +154,11 @@ _BETS: Floats = np.append(TILTS, 1.0)
 _POINTS = 97
 
 
-def _evidence(canary: Trials, champion: Trials, boundary: float, above: bool) -> float:
+def _evidence(canary: Sequence[Trials], champion: Sequence[Trials], boundary: float, above: bool) -> float:
     if not above:  # the share of failures, with the boundary's sign turned round
-        canary, champion = (Trials(side.total - side.successes, side.total) for side in (canary, champion))
+        canary, champion = (
+            [replace(each, successes=each.total - each.successes) for each in side] for side in (canary, champion)
+        )
         boundary = -boundary
     low, high = max(0.0, -boundary), min(1.0, 1.0 - boundary)
     for _ in range(4):  # the champion's share that explains best what was seen, ever closer
@@ -158,15 +169,19 @@ def _evidence(canary: Trials, champion: Trials, boundary: float, above: bool) ->
     return float(found[best])
 
 
-def _log_wealth(trials: Trials, shares: Floats, variant: str) -> Floats:
+def _log_wealth(trials: Sequence[Trials], shares: Floats, variant: str) -> Floats:
     """Log wealth of a stake on "above these shares" (canary) or "below them" (champion); 0 where that cannot be."""
     inside = (shares > 0) & (shares < 1)
     at = np.where(inside, shares, 0.5)[:, None]
     tilts = _BETS if variant == "canary" else 1 / _BETS
     failure = -np.log1p(at * (tilts - 1))
-    stakes = trials.successes * (np.log(tilts) + failure) + (trials.total - trials.successes) * failure
+    stakes = np.zeros((1, 1))
+    for each in trials:
+        stakes = stakes + each.successes * in_part(np.log(tilts) + failure, each.worth)
+        stakes = stakes + (each.total - each.successes) * in_part(failure, each.worth)
+    successes, total = (sum(getattr(each, name) for each in trials) for name in ("successes", "total"))
     idle = _IDLE[variant]
     wealth = log_mixture(stakes, np.append(LOG_SHARES + np.log1p(-idle), np.log(idle)))
     if variant == "canary":  # a share of at most 0 allows no success, one of 1 allows everything
-        return np.where(inside, wealth, np.where(shares <= 0, np.inf if trials.successes else 0.0, 0.0))
-    return np.where(inside, wealth, np.where(shares >= 1, np.inf if trials.successes < trials.total else 0.0, 0.0))
+        return np.where(inside, wealth, np.where(shares <= 0, np.inf if successes else 0.0, 0.0))
+    return np.where(inside, wealth, np.where(shares >= 1, np.inf if successes < total else 0.0, 0.0))

@@ -62,6 +62,20 @@ def log_mixture(log_stakes: Floats, log_shares: Floats) -> Floats:
     return total
 
 
+def in_part(log_factors: Floats, worth: float) -> Floats:
+    """Log of 1 + x (F - 1): the factor F of an observation that counts as the part x of one.
+
+    What is labelled with the chance q is weighed by 1/q, so that its mean is that of all (Horvitz and Thompson, JASA
+    47, 1952). A factor of 1 + lambda Y stays positive if the weights are divided by the largest of them, so x is
+    the smallest chance divided by q: over labels, the factor's expected value is 1 + q_min (E F - 1).
+
+    Args:
+        log_factors: Log F, of any shape, float64.
+        worth: x, in (0, 1].
+    """
+    return log_factors if worth == 1 else np.log1p(worth * np.expm1(log_factors))
+
+
 def crossing(evidence: Callable[[float], float], level: float, low: float, high: float) -> float:
     """Where falling evidence crosses a level: the largest x in [low, high] with `evidence(x) >= level`, else `low`.
 

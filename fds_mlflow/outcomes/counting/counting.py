@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    SQLColumnExpression,
     String,
     and_,
     case,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from fds_mlflow.core.evidence.arms import evidence_of
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, KnownAlerts, Terms
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
 from fds_mlflow.outcomes.counting.question import Question
@@ -68,7 +69,7 @@ def advance(session: Session, question: Question, upto: Watermarks, chunk: int =
     cells.save()
     if not done:
         return None
-    return evidence_of(question.terms, count.as_of, cells.tallies(), cells.pairs())
+    return evidence_of(question.terms, count.as_of, cells.tallies(), cells.pairs(), cells.known_pairs())
 
 
 def _follow_indexes(session: Session) -> None:
@@ -210,10 +211,11 @@ class _Counting:
         return end is None
 
     @property
-    def _hour(self) -> ColumnElement[int]:
-        """The hour of an outcome, where the terms part them."""
+    def _cell(self) -> list[Any]:
+        """Where an outcome is counted: by hour and segment where the terms part them."""
         hour = hour_of(self._session, Outcome.time) if self._terms.hourly else literal(0)
-        return hour.label("hour")
+        segment = func.coalesce(Outcome.segment, "") if self._terms.segments else literal("")
+        return [Outcome.step, Outcome.weight, Outcome.assigned, hour.label("hour"), segment.label("segment")]
 
     # --- conditions ----------------------------------------------------------------------------------------------
 
@@ -267,6 +269,12 @@ class _Counting:
         latest = known.order_by(state.known_at.desc()).limit(1).scalar_subquery()
         return outcomes.join(FraudCase, FraudCase.id == latest).where(FraudCase.status != CaseStatus.SUSPECTED.value)
 
+    def _chance(self) -> list[SQLColumnExpression[Any]]:
+        """With which known chance a flagged outcome has a label, null for none, and whether the label declares it."""
+        declared = and_(Outcome.propensity.is_(None), FraudCase.propensity.is_not(None))
+        chance = case((Outcome.explored.is_(True), Outcome.propensity), (declared, FraudCase.propensity))
+        return [chance, flag(declared)]
+
     def _is_shadow(self) -> ColumnElement[bool]:
         """Whether a shadow is this outcome's."""
         shadow = aliased(Shadow)
@@ -300,17 +308,14 @@ class _Counting:
         """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
         first_scored = self._is_first(lambda other: other.score.is_not(None))
         inner = new.select(
-            Outcome.step,
-            Outcome.weight,
-            Outcome.assigned,
-            self._hour,
+            *self._cell,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
             case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
             Outcome.score,
             flag(self._is_first()).label("first"),
         ).subquery()
-        groups = [inner.c.step, inner.c.weight, inner.c.assigned, inner.c.hour, inner.c.latency, inner.c.bin]
+        groups = [*inner.c[:5], inner.c.latency, inner.c.bin]
         repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
@@ -352,9 +357,12 @@ class _Counting:
             for *cell, keys in self._by_cell(first):
                 self._cells.add(cell, kind.value, keys)
             return
-        lost = FraudCase.loss_amount
-        for *cell, bin_, keys, money in self._by_cell(first, case((lost.is_not(None), loss_bin(lost))), money=lost):
+        lost, chance = FraudCase.loss_amount, FraudCase.propensity
+        bins = case((lost.is_not(None), loss_bin(lost)))
+        for *cell, bin_, declared, keys, money in self._by_cell(first, bins, chance, money=lost):
             self._cells.add(cell, kind.value, keys)
+            if declared is not None and self._terms.hourly:
+                self._cells.add(cell, f"{kind}@{declared!r}", keys)
             if bin_ is not None:
                 self._cells.add(cell, "losses", keys, at=bin_)
                 self._cells.add(cell, "losses_summed", keys)
@@ -375,21 +383,29 @@ class _Counting:
         fraud, flagged = FraudCase.status == CaseStatus.CONFIRMED.value, Outcome.flagged.is_(True)
         first = flag(self._is_first())
         first_alert = flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
+        drawn: list[SQLColumnExpression[Any]] = [Outcome.propensity, flag(Outcome.explored.is_(True))]
         if fresh:
-            for *cell, is_first, is_alert, keys in self._by_cell(outcomes, first, first_alert):
+            for *cell, is_first, is_alert, chance, explored, keys in self._by_cell(
+                outcomes, first, first_alert, *drawn
+            ):
                 self._cells.add(cell, "matured_requests", keys * self._terms.hourly)
                 self._cells.add(cell, "matured", keys * is_first)
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
+                if chance is not None and self._terms.hourly:
+                    self._cells.add_known_alerts(cell, chance, KnownAlerts(keys * is_alert, keys * is_alert * explored))
         known = self._with_truth(outcomes)
         amount = FraudCase.loss_amount
-        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None))]
+        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None)), *self._chance()]
         counts = self._by_cell(known, *told, money=amount)
-        for *cell, is_first, is_alert, is_flagged, is_fraud, priced, keys, money in counts:
+        for *cell, is_first, is_alert, is_flagged, is_fraud, priced, chance, declared, keys, money in counts:
             passed = keys * is_first * (1 - is_flagged) * (1 - is_fraud)
             self._cells.add(cell, "labelled", keys * is_first)
             self._cells.add(cell, "passed_genuine", passed * self._terms.hourly)
             self._cells.add(cell, "reviewed_alerts", keys * is_alert)
             self._cells.add(cell, "false_alerts", keys * is_alert * (1 - is_fraud))
+            if chance is not None and self._terms.hourly:
+                alerts, new = keys * is_alert, keys * is_alert * declared
+                self._cells.add_known_alerts(cell, chance, KnownAlerts(new, new, alerts, alerts * (1 - is_fraud)))
             for at, value in enumerate((keys, keys * priced, money or 0.0)):
                 self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
         self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
@@ -418,15 +434,21 @@ class _Counting:
         missed = pair(and_(fraud, Outcome.flagged.is_(False)), and_(fraud, Shadow.flagged.is_(False)))
         false = pair(and_(~fraud, Outcome.flagged.is_(True)), and_(~fraud, Shadow.flagged.is_(True)))
         known = self._with_truth(paired.where(self._happened_first(PAIR)))
-        for *cell, misses, falses, keys in self._by_cell(known, missed, false):
-            self._cells.add_pair(cell, EventKind.MISSED_FRAUD, misses, keys)
-            self._cells.add_pair(cell, EventKind.FALSE_POSITIVE, falses, keys)
+        chance, _ = self._chance()
+        # What was not flagged shows its truth by itself, unless nobody would have let it pass had it been.
+        passed = and_(Outcome.flagged.is_(False), func.coalesce(Outcome.propensity, 1.0) > 0.0)
+        shown = case((passed, 1.0), (Outcome.flagged.is_(True), chance))
+        for *cell, misses, falses, at, keys in self._by_cell(known, missed, false, shown):
+            for kind, to in ((EventKind.MISSED_FRAUD, misses), (EventKind.FALSE_POSITIVE, falses)):
+                self._cells.add_pair(cell, kind, to, keys)
+                if at is not None and self._terms.hourly:
+                    self._cells.add_pair(cell, kind, to, keys, chance=at)
 
-    def _by_cell(self, rows: Rows, *also: ColumnElement[Any], money: Number | None = None) -> Sequence[Any]:
+    def _by_cell(self, rows: Rows, *also: SQLColumnExpression[Any], money: Number | None = None) -> Sequence[Any]:
         """A cell, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
-        named = [column.label(f"also_{position}") for position, column in enumerate(also)]
+        named: list[Any] = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
-        groups = [Outcome.step, Outcome.weight, Outcome.assigned, self._hour, *named]
+        groups = [*self._cell, *named]
         summed = [] if money is None else [money.label("money")]
         inner = rows.select(*groups, *summed).subquery()
         by, sums = inner.c[: len(groups)], inner.c[len(groups) :]

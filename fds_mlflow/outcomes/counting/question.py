@@ -40,6 +40,7 @@ class Question:
             "latency_bound_ms": None if bound is None else float(bound),
             "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
             "hourly": self.terms.hourly or None,
+            "segments": self.terms.segments or None,
         }
         return json.dumps({name: value for name, value in values.items() if value is not None})
 
@@ -49,4 +50,9 @@ def terms_from(written: str) -> Terms:
     values = json.loads(written)
     seconds = values.get("maturity_s")
     maturity = None if seconds is None else timedelta(seconds=seconds)
-    return Terms(latency_bound=values.get("latency_bound_ms"), maturity=maturity, hourly=values.get("hourly", False))
+    return Terms(
+        latency_bound=values.get("latency_bound_ms"),
+        maturity=maturity,
+        hourly=values.get("hourly", False),
+        segments=values.get("segments", False),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.bins import LATENCY_BINS, LOSS_BINS, SCORE_BINS
-from fds_mlflow.core.evidence.evidence import EventKind, Tally
+from fds_mlflow.core.evidence.evidence import LABELLED, EventKind, KnownAlerts, Tally
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.outcomes.tables import CellCount, Count
@@ -31,12 +31,14 @@ _PLAIN = (
     *("requests", "keys", "matured", "labelled", "passed_genuine", "matured_requests"),
     *("matured_alerts", "reviewed_alerts", "false_alerts"),
 )
+_KNOWN_ALERTS = "known_alerts@"
+_MISSED = f"{EventKind.MISSED_FRAUD}@"
 Cell = Sequence[Any]
-"""Step, weight, variant assigned and hour."""
+"""Step, weight, variant assigned, hour and segment."""
 
 
 class Strata:
-    """The counters of a `Count`, by step, weight, variant and hour.
+    """The counters of a `Count`, by step, weight, variant, hour and segment.
 
     Args:
         session: In the transaction that holds the count's row.
@@ -47,7 +49,7 @@ class Strata:
         self._session = session
         self._count_id = count.id
         rows = session.scalars(select(CellCount).where(CellCount.count_id == count.id))
-        self._rows = {(row.step, row.weight, row.assigned, row.hour): row for row in rows}
+        self._rows = {(row.step, row.weight, row.assigned, row.hour, row.segment): row for row in rows}
         self._numbers = {cell: _copied(row.numbers) for cell, row in self._rows.items()}
 
     @property
@@ -62,7 +64,7 @@ class Strata:
 
     def seen(self, cell: Cell, earliest: datetime, latest: datetime) -> None:
         """Make room for a cell's counts, and remember between which times its requests lie."""
-        step, weight, assigned, hour = place = tuple(cell)
+        step, weight, assigned, hour, segment = place = tuple(cell)
         row = self._rows.get(place)
         if row is None:
             row = CellCount(
@@ -71,6 +73,7 @@ class Strata:
                 weight=weight,
                 assigned=assigned,
                 hour=hour,
+                segment=segment,
                 numbers={},
                 first=earliest,
                 last=latest,
@@ -93,9 +96,17 @@ class Strata:
         """Add requests of keys to which a kind had happened before."""
         self.add(cell, _spent(kind), requests)
 
-    def add_pair(self, cell: Cell, kind: EventKind, to: int, by: int) -> None:
-        """Add to the pairs of a kind: 2 the champion alone, 1 the canary alone, 3 both, 0 neither."""
-        self.add(cell, f"{PAIR}_{kind}", by, at=to)
+    def add_pair(self, cell: Cell, kind: EventKind, to: int, by: int, *, chance: float | None = None) -> None:
+        """Add to the pairs of a kind: 2 the champion alone, 1 the canary alone, 3 both, 0 neither.
+
+        With a chance: to those whose label comes with this chance.
+        """
+        self.add(cell, f"{PAIR}_{kind}" if chance is None else f"known_{kind}@{chance!r}", by, at=to)
+
+    def add_known_alerts(self, cell: Cell, chance: float, alerts: KnownAlerts) -> None:
+        """Add to the alerts that are labelled with a known chance."""
+        for at, by in enumerate(alerts):
+            self.add(cell, f"{_KNOWN_ALERTS}{chance!r}", by, at=at)
 
     def save(self) -> None:
         """Give the numbers to their rows; the session writes those that changed."""
@@ -103,27 +114,44 @@ class Strata:
             row.numbers = self._numbers[cell]
 
     def tallies(self) -> tuple[Tally, ...]:
-        """One per cell, by hour, step, weight, and champion first."""
+        """One per cell, by hour, step, weight, champion first, and segment."""
         order = list(Variant)
-        places = sorted(self._rows, key=lambda cell: (cell[3], *cell[:2], order.index(Variant(cell[2]))))
+        places = sorted(self._rows, key=lambda cell: (cell[3], *cell[:2], order.index(Variant(cell[2])), cell[4]))
         return tuple(_tally(self._rows[place], self._numbers[place]) for place in places)
 
     def pairs(self) -> Mapping[EventKind, tuple[Pairs, ...]]:
         """By kind where there are any, one per hour, in order."""
-        found: dict[EventKind, dict[int, list[int]]] = {}
+        found = {kind: self._pairs(f"{PAIR}_{kind}") for kind in EventKind}
+        return MappingProxyType({kind: pairs for kind, pairs in found.items() if pairs})
+
+    def known_pairs(self) -> Mapping[EventKind, Mapping[float, tuple[Pairs, ...]]]:
+        """The same of those whose label comes with a known chance, by kind and chance."""
+        names = {name for numbers in self._numbers.values() for name in numbers}
+        return MappingProxyType(
+            {
+                kind: {chance: self._pairs(f"known_{kind}@{chance!r}") for chance in _chances(f"known_{kind}@", names)}
+                for kind in LABELLED
+                if any(name.startswith(f"known_{kind}@") for name in names)
+            }
+        )
+
+    def _pairs(self, name: str) -> tuple[Pairs, ...]:
+        hours: dict[int, list[int]] = {}
         for cell in sorted(self._rows, key=lambda cell: cell[3]):
-            for kind in EventKind:
-                counted = self._numbers[cell].get(f"{PAIR}_{kind}")
-                if counted:
-                    hours = found.setdefault(kind, {})
-                    hours[cell[3]] = [a + b for a, b in zip(hours.get(cell[3], [0] * 4), counted, strict=True)]
+            counted = self._numbers[cell].get(name)
+            if counted:
+                hours[cell[3]] = [a + b for a, b in zip(hours.get(cell[3], [0] * 4), counted, strict=True)]
 
         def made(hour: int, counted: Sequence[int]) -> Pairs:
             neither, canary, champion, both = counted
             return Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
 
-        by_kind = {kind: tuple(made(*counted) for counted in hours.items()) for kind, hours in found.items()}
-        return MappingProxyType(by_kind)
+        return tuple(made(*counted) for counted in hours.items())
+
+
+def _chances(prefix: str, names: Iterable[str]) -> list[float]:
+    """The chances that stand in names behind a prefix, rising."""
+    return sorted(float(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
 
 
 def _spent(kind: EventKind) -> str:
@@ -146,6 +174,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         step=row.step,
         weight=row.weight,
         hour=row.hour,
+        segment=row.segment,
         events=MappingProxyType({kind: numbers[kind] for kind in EventKind if kind in numbers}),
         spent=MappingProxyType({kind: numbers[_spent(kind)] for kind in EventKind if _spent(kind) in numbers}),
         first=row.first,
@@ -155,6 +184,10 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         losses=losses,
         loss_sums=tuple(numbers.get("loss_sums", [0.0] * LOSS_BINS)) if covered else (),
         caught_money=money if priced and frauds == caught else None,
+        known_alerts=MappingProxyType(
+            {at: KnownAlerts(*numbers[f"{_KNOWN_ALERTS}{at!r}"]) for at in _chances(_KNOWN_ALERTS, numbers)}
+        ),
+        missed_known=MappingProxyType({at: numbers[f"{_MISSED}{at!r}"] for at in _chances(_MISSED, numbers)}),
         latencies=tuple(numbers.get("latencies", ())),
         **{name: numbers.get(name, 0) for name in _PLAIN},
     )

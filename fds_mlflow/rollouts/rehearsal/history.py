@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fds_mlflow.core.evidence.bins import score_bins
+from fds_mlflow.core.judge.labels import COMPLETE
 from fds_mlflow.errors import DataError
 from fds_mlflow.rollouts.rehearsal.replay import Arm, Floats, Ints, Traffic
 
@@ -26,6 +27,8 @@ class Columns:
         time: Times of the transactions.
         label: 1 fraud, 0 genuine, missing where nobody knows.
         amount: Money lost by a missed fraud; None where there is no such column.
+        propensity: Chance with which what the champion flagged has a label: the share that was let pass to explore,
+            or of a reviewed sample. Needed where most of that has none; no such column means that all of it has one.
     """
 
     champion: str = "champion_score"
@@ -34,10 +37,11 @@ class Columns:
     time: str = "time"
     label: str = "label"
     amount: str | None = "amount"
+    propensity: str = "propensity"
 
 
 def read_history(
-    history: pd.DataFrame, names: Columns, thresholds: tuple[float, float], looks: int
+    history: pd.DataFrame, names: Columns, thresholds: tuple[float, float], looks: int, *, needs_labels: bool
 ) -> tuple[Traffic, tuple[Arm, Arm]]:
     """The requests of a history, and what champion and canary do with each, without any that fails.
 
@@ -46,13 +50,16 @@ def read_history(
         names: Of its columns.
         thresholds: The champion's and the canary's.
         looks: How often a rollout is looked at while the history is played once.
+        needs_labels: Whether anything is judged by labels.
 
     Raises:
-        DataError: A column is missing or holds what it should not, or there are too few rows.
+        DataError: A column is missing or holds what it should not, there are too few rows, or most of what the champion
+            flags has no label and nobody says with what chance the rest has one.
     """
     traffic, labels, amounts = _traffic(history, names, looks)
+    labels, chances = _chances(history, names, thresholds[0], labels, needed=needs_labels)
     champion, canary = (
-        _arm(history, column, threshold, labels, amounts)
+        replace(_arm(history, column, threshold, labels, amounts), chances=chances)
         for column, threshold in zip((names.champion, names.canary), thresholds, strict=True)
     )
     return traffic, (champion, canary)
@@ -92,6 +99,38 @@ def _traffic(history: pd.DataFrame, names: Columns, looks: int) -> tuple[Traffic
         amounts = np.nan_to_num(history[names.amount].to_numpy(dtype=np.float64, na_value=np.nan))
     traffic = Traffic(seconds, [str(k) for k in keys], key.astype(np.int64), span, looks)
     return traffic, np.where(np.isnan(labels), -1, labels).astype(np.int64), np.abs(amounts)
+
+
+def _chances(
+    history: pd.DataFrame, names: Columns, threshold: float, labels: Ints, *, needed: bool
+) -> tuple[Ints, Floats]:
+    """Labels that come with a known chance, and this chance.
+
+    What the champion flagged was blocked when the history was made: what either version would have missed or stopped
+    among it is known of those rows alone that have a label: all of them, or as many as of what it did not flag.
+    """
+    blocked = history[names.champion].to_numpy(dtype=np.float64, na_value=np.nan) >= threshold
+    if names.propensity not in history.columns:
+        known, among = int(np.count_nonzero(labels[blocked] >= 0)), int(np.count_nonzero(blocked))
+        passed = float(np.mean(labels[~blocked] >= 0)) if among < len(blocked) else 1.0
+        if not needed or known >= COMPLETE * passed * among:
+            return labels, np.ones(len(history))
+        raise DataError(
+            f"{known:,} of {among:,} rows that the champion flags have a label: a canary that lets"
+            " the others pass would look as if it missed nothing",
+            fix=f"add a column {names.propensity} with the chance that such a row has a label (of what was let pass to"
+            " explore, or of a reviewed sample), or label them all",
+        )
+    given = history[names.propensity].to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isnan(given) & ~((given >= 0) & (given <= 1))
+    if wrong.any():
+        raise DataError(
+            f"the column {names.propensity} holds {int(wrong.sum()):,} values that are no chances",
+            fix="give numbers from 0 to 1, and leave unknown ones empty",
+        )
+    rounded = np.array([float(f"{chance:.3g}") for chance in np.nan_to_num(given)])
+    chances = np.where(blocked, rounded, 1.0)
+    return np.where(chances > 0, labels, -1), chances
 
 
 def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:

@@ -37,12 +37,13 @@ def worse(arm: Arm, metric: Metric, ratio: float, random: np.random.Generator) -
     """
     passed = ~arm.flagged & (arm.labels == 0)
     if metric is Metric.ERROR_RATE:
-        extra = _drawn(arm.errors, ~arm.errors, ratio, random)
+        extra = _drawn(arm.errors.sum(), ~arm.errors, ratio, random)
         return None if extra is None else replace(arm, errors=arm.errors | extra)
     if metric in (Metric.ALERT_RATE, Metric.FALSE_POSITIVES):
-        extra = _drawn(arm.flagged if metric is Metric.ALERT_RATE else arm.false, passed, ratio, random)
+        events = arm.flagged.sum() if metric is Metric.ALERT_RATE else _known(arm, arm.false)
+        extra = _drawn(events, passed, ratio, random)
         return None if extra is None else replace(arm, flagged=arm.flagged | extra)
-    extra = _drawn(arm.missed, passed, ratio, random)
+    extra = _drawn(_known(arm, arm.missed), passed, ratio, random)
     if extra is None:
         return None
     amounts = arm.amounts.copy()
@@ -50,9 +51,14 @@ def worse(arm: Arm, metric: Metric, ratio: float, random: np.random.Generator) -
     return replace(arm, labels=np.where(extra, 1, arm.labels), amounts=amounts)
 
 
-def _drawn(events: Bools, among: Bools, ratio: float, random: np.random.Generator) -> Bools | None:
+def _known(arm: Arm, events: Bools) -> float:
+    """How many events there are, by the chance with which each is known."""
+    return float(events.sum() if arm.chances is None else (1 / arm.chances[events]).sum())
+
+
+def _drawn(events: float, among: Bools, ratio: float, random: np.random.Generator) -> Bools | None:
     """Further events, each request among the given ones as likely as another."""
-    more, there = (ratio - 1) * float(events.sum()), float(among.sum())
+    more, there = (ratio - 1) * float(events), float(among.sum())
     if not more or more > there:
         return None
-    return among & (random.random(len(events)) < more / there)
+    return among & (random.random(len(among)) < more / there)

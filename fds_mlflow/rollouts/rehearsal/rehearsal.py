@@ -156,7 +156,8 @@ def rehearse(
     """
     check_seed(seed)
     random = np.random.default_rng(seed)
-    traffic, arms = read_history(history, columns or Columns(), thresholds, looks)
+    needs_labels = any(guardrail.metric.needs_labels for guardrail in plan.guardrails)
+    traffic, arms = read_history(history, columns or Columns(), thresholds, looks, needs_labels=needs_labels)
     errors = random.random(traffic.rows) < error_rate
     champion, canary = (replace(arm, errors=errors) for arm in arms)
     replayed, left_out = _replayable(plan)

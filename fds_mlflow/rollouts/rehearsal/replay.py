@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS, loss_bins
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.evidence import LABELLED, EventKind, Evidence, KnownAlerts, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Judgement, judge
 from fds_mlflow.core.lifecycle.controller import Action, next_step
@@ -78,6 +78,7 @@ class Arm:
         scores: Bin of the score, int64.
         labels: 1 fraud, 0 genuine, -1 not known: int64.
         amounts: Money that is lost if a fraud is missed, float64.
+        chances: With what chance each request has a label, in [0, 1], float64; None where all have one.
     """
 
     errors: Bools
@@ -85,6 +86,7 @@ class Arm:
     scores: Ints
     labels: Ints
     amounts: Floats
+    chances: Floats | None = None
 
     @cached_property
     def missed(self) -> Bools:
@@ -146,12 +148,27 @@ class _Cell:
 
     counts: dict[str, int] = field(default_factory=dict)
     spent: dict[EventKind, int] = field(default_factory=dict)
+    known_alerts: dict[float, KnownAlerts] = field(default_factory=dict)
+    missed_known: dict[float, int] = field(default_factory=dict)
     scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
     losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
 
     def add(self, name: str, count: int | np.signedinteger) -> None:
         """Add to a count."""
         self.counts[name] = self.counts.get(name, 0) + int(count)
+
+    def add_known(self, arm: Arm, alerts: Ints, missed: Ints) -> None:
+        """Add alerts and missed frauds by the chance with which they have a label."""
+        if arm.chances is None:
+            return
+        alerts = alerts[arm.labels[alerts] >= 0]
+        for chance in np.unique(arm.chances[alerts]).tolist():
+            mine = alerts[arm.chances[alerts] == chance]
+            known = self.known_alerts.get(chance, KnownAlerts())
+            new = (len(mine), len(mine), len(mine), int(np.count_nonzero(arm.labels[mine] == 0)))
+            self.known_alerts[chance] = KnownAlerts(*(a + b for a, b in zip(known, new, strict=True)))
+        for chance, count in zip(*np.unique(arm.chances[missed], return_counts=True), strict=True):
+            self.missed_known[float(chance)] = self.missed_known.get(float(chance), 0) + int(count)
 
     def tally(self, variant: Variant, step: int, weight: int, hour: int) -> Tally:
         """As the judge reads it."""
@@ -164,6 +181,8 @@ class _Cell:
             hour=hour,
             events=events,
             spent=self.spent,
+            known_alerts=self.known_alerts,
+            missed_known=self.missed_known,
             scores=tuple(self.scores.tolist()),
             losses=tuple(self.losses.tolist()),
             **counts,
@@ -216,6 +235,7 @@ class Replay:
         self.cells: dict[tuple[int, int, Variant, int], _Cell] = {}
         self.maturing: list[tuple[float, Callable[[], None]]] = []
         self.pairs: dict[EventKind, dict[int, list[int]]] = {kind: {} for kind in KINDS}
+        self.known_pairs: dict[EventKind, dict[float, dict[int, list[int]]]] = {kind: {} for kind in LABELLED}
         self.seen: dict[str, Bools] = {}
         self.requests, self.lost = 0, 0.0
 
@@ -290,6 +310,8 @@ class Replay:
             cell.add("reviewed_alerts", np.count_nonzero(arm.labels[alerts] >= 0))
             cell.add("false_alerts", np.count_nonzero(arm.labels[alerts] == 0))
             missed = self._events(turn, cell, EventKind.MISSED_FRAUD, rows, arm.missed)
+            if self.plan.terms.hourly:
+                cell.add_known(arm, alerts, missed)
             cell.losses += np.bincount(loss_bins(arm.amounts[missed]), minlength=LOSS_BINS)
             self._events(turn, cell, EventKind.FALSE_POSITIVE, rows, arm.false)
 
@@ -322,6 +344,13 @@ class Replay:
             one, other = getattr(champion, name)[rows], getattr(canary, name)[rows]
             for place, both in enumerate((one & other, one & ~other, other & ~one, ~one & ~other)):
                 self.pairs[kind].setdefault(hour, [0] * 4)[place] += int(np.count_nonzero(both))
+                if kind in LABELLED and champion.chances is not None and self.plan.terms.hourly:
+                    labelled = both & (champion.labels[rows] >= 0)
+                    for chance, count in zip(
+                        *np.unique(champion.chances[rows[labelled]], return_counts=True), strict=True
+                    ):
+                        found = self.known_pairs[kind].setdefault(float(chance), {})
+                        found.setdefault(hour, [0] * 4)[place] += int(count)
 
     def _first(self, turn: int, kind: str, rows: Ints) -> Ints:
         """Those of the rows, in order of time, whose key has not been seen with this kind before."""
@@ -340,15 +369,21 @@ class Replay:
         tallies = [
             cell.tally(variant, step, weight, hour) for (step, weight, variant, hour), cell in self.cells.items()
         ]
-        pairs = {
-            kind: tuple(
-                Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
-                for hour, (both, champion, canary, neither) in hours.items()
-            )
-            for kind, hours in self.pairs.items()
-            if hours
+        pairs = {kind: _pairs(hours) for kind, hours in self.pairs.items() if hours}
+        known = {
+            kind: {chance: _pairs(hours) for chance, hours in chances.items()}
+            for kind, chances in self.known_pairs.items()
+            if chances
         }
-        return evidence_of(self.plan.terms, START + timedelta(seconds=now), tallies, pairs)
+        return evidence_of(self.plan.terms, START + timedelta(seconds=now), tallies, pairs, known)
+
+
+def _pairs(hours: Mapping[int, list[int]]) -> tuple[Pairs, ...]:
+    """One per hour."""
+    return tuple(
+        Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
+        for hour, (both, champion, canary, neither) in hours.items()
+    )
 
 
 def _hour(now: float) -> int:

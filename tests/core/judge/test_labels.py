@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from fds_mlflow.core.evidence.arms import counts
-from fds_mlflow.core.evidence.evidence import Tally
+from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Status, judge
 from fds_mlflow.core.judge.labels import coverage, label_fault
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from fds_mlflow.core.statistics.paired import Pairs
 from tests.support.effort import graded
 from tests.support.trials import CANARY, CHAMPION, evidence, labelled, rollout
 
@@ -29,12 +30,14 @@ class Version:
         false_positives: Share of genuine transactions that it flags.
         reviewed: Share of its alerts that somebody reviews; the others stay blocked without a truth.
         audited: Share of the genuine transactions it did not flag that are labelled too.
+        declared: Whether the labels of alerts say with what chance they were reviewed.
     """
 
     recall: float = 0.7
     false_positives: float = 0.02
     reviewed: float = 0.6
     audited: float = 0.05
+    declared: bool = True
 
 
 FRAUD, WEIGHT, BATCH, LOOKS = 0.01, 0.2, 4_000, 15
@@ -51,7 +54,9 @@ def looks(champion: Version, canary: Version, seed: int, guardrails: tuple[Guard
         for variant, version, keys in ((CHAMPION, champion, BATCH - canaries), (CANARY, canary, canaries)):
             for name, count in _batch(random, version, int(keys)).items():
                 sums[variant][name] = sums[variant].get(name, 0) + count
-        made = judge(evidence(plan, [_tally(variant, sums[variant]) for variant in sums]), rollout(plan), detail=False)
+        versions = {CHAMPION: champion, CANARY: canary}
+        tallies = [_tally(variant, versions[variant], sums[variant]) for variant in sums]
+        made = judge(evidence(plan, tallies), rollout(plan), detail=False)
         found.append({verdict.check: verdict.status for verdict in made.verdicts})
     return found
 
@@ -72,27 +77,30 @@ def _batch(random: np.random.Generator, version: Version, keys: int) -> dict[str
     return {name: int(count) for name, count in counts.items()}
 
 
-def _tally(variant: Variant, counts: dict[str, int]) -> Tally:
-    return labelled(variant, **counts, percent=20)
+def _tally(variant: Variant, version: Version, counts: dict[str, int]) -> Tally:
+    reviewed, false = counts["reviewed"], counts["false"]
+    known = {version.reviewed: KnownAlerts(reviewed, reviewed, reviewed, false)} if version.declared else {}
+    return labelled(variant, **counts, percent=20, known_alerts=known)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guardrails", [AMONG_ALERTS, AMONG_PASSED], ids=["alerts", "passed"])
 @pytest.mark.parametrize("reviewed", graded([0.6, 0.1, 1.0]))
 def test_labels_that_are_missing_alike_bias_nothing(guardrails: tuple[Guardrail, ...], reviewed: float) -> None:
-    """Blocked transactions without a truth, and few reviews, fail no good canary while both variants share them."""
-    same = Version(reviewed=reviewed)
+    """Blocked transactions without a truth, and few reviews, fail no good canary where their chance is declared."""
+    same, fewer = Version(reviewed=reviewed), Version(reviewed=0.5 * reviewed)
     for seed in range(4):
-        for look in looks(same, same, seed, guardrails):
+        for look in (*looks(same, same, seed, guardrails), *looks(same, fewer, seed, guardrails)):
             assert not {Status.FAIL, Status.ERROR} & set(look.values()), (seed, look)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reviewed", graded([0.6, 1.0]))
 def test_reviewing_the_canary_more_is_an_error_and_no_failure(reviewed: float) -> None:
-    """Alerts of the canary that are all looked at seem more false: the coverage says why, before anybody fails."""
+    """Alerts of the canary that are all looked at seem more false: the reason says why, before anybody fails."""
+    less, more = (Version(reviewed=share * reviewed, declared=False) for share in (0.3, 1.0))
     for seed in range(4):
-        found = looks(Version(reviewed=0.3 * reviewed), Version(reviewed=reviewed), seed, AMONG_ALERTS)
+        found = looks(less, more, seed, AMONG_ALERTS)
         assert all(look["false_positives"] is not Status.FAIL for look in found), seed
         assert found[-1]["false_positives"] is Status.ERROR, seed
         assert found[-1]["alert_precision"] is Status.ERROR, seed
@@ -130,9 +138,69 @@ def test_a_fault_says_both_coverages() -> None:
         labelled(CHAMPION, 80_000, alerts=1_000, reviewed=300, false=100, missed=10, percent=20),
         labelled(CANARY, 20_000, alerts=250, reviewed=200, false=60, missed=3, percent=20),
     ]
-    found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, tallies), is_watch=False), plan.terms)
-    assert found is not None
-    assert "80.00 % of 250" in found
-    assert "30.00 % of 1,000" in found
+    explored = [
+        replace(each, known_alerts={0.5: KnownAlerts(each.matured_alerts, each.matured_alerts, each.reviewed_alerts)})
+        for each in tallies
+    ]
+    for known in (explored, tallies):
+        terms = plan.terms if known is explored else replace(plan.terms, hourly=False)
+        found = label_fault(Metric.FALSE_POSITIVES, counts(evidence(plan, known), is_watch=False), terms)
+        assert found is not None
+        assert "80.00 % of 250" in found
+        assert "30.00 % of 1,000" in found
     assert coverage(Metric.ALERT_PRECISION, tallies[1]) == 0.8
     assert coverage(Metric.MISSED_FRAUD, tallies[1]) == 203 / 20_000
+
+
+def test_alerts_that_are_reviewed_by_an_unknown_chance_say_nothing() -> None:
+    """Where some alerts have labels and nobody knows why these, false positives and precision are no numbers."""
+    plan = Plan([20, 100], guardrails=AMONG_ALERTS, label_maturity="30d")
+    tallies = [
+        labelled(CHAMPION, 80_000, alerts=1_000, reviewed=300, false=100, missed=10, percent=20),
+        labelled(CANARY, 20_000, alerts=250, reviewed=75, false=25, missed=3, percent=20),
+    ]
+    found = judge(evidence(plan, tallies), rollout(plan)).verdicts[1:]
+    assert {verdict.status for verdict in found} == {Status.ERROR}
+    assert all("nobody knows with what chance" in verdict.reason for verdict in found)
+
+
+def test_a_blocked_fraud_is_no_fraud_that_the_canary_caught() -> None:
+    """Pairs say nothing of missed frauds where what the champion flags is blocked, and nobody sees its truth."""
+    paired = Guardrail(Metric.MISSED_FRAUD, margin=0.5, paired=True)
+    plan = Plan([20, 100], guardrails=[paired], label_maturity="30d")
+    tallies = [
+        labelled(CHAMPION, 80_000, alerts=1_000, reviewed=0, false=0, missed=300, percent=20),
+        labelled(CANARY, 20_000, alerts=0, reviewed=0, false=0, missed=250, percent=20),
+    ]
+    pairs = {EventKind.MISSED_FRAUD: Pairs(both=300, neither=79_700)}
+    (found,) = judge(evidence(plan, tallies, pairs), rollout(plan)).verdicts[1:]
+    assert found.status is Status.ERROR
+    assert "0.00 % of 1,000 alerts" in found.reason
+
+
+@pytest.mark.parametrize(("caught", "status"), [(0.0, Status.FAIL), (0.7, Status.PASS)])
+def test_explored_alerts_stand_for_those_that_are_blocked(caught: float, status: Status) -> None:
+    """One alert in twenty let pass tells a canary that catches no fraud from one that catches the champion's."""
+    paired = Guardrail(Metric.MISSED_FRAUD, margin=0.5, paired=True)
+    plan = Plan([20, 100], guardrails=[paired], label_maturity="30d")
+    frauds, chance = 20_000, 0.05
+    alerts = round(0.7 * frauds)
+    explored, missed = round(chance * alerts), round(0.3 * frauds)
+    alone = round(chance * (0.7 - caught) * frauds)
+    tallies = [
+        replace(
+            labelled(CHAMPION, 800_000, alerts=alerts, reviewed=explored, false=0, missed=missed, percent=20),
+            known_alerts={chance: KnownAlerts(alerts, explored, explored, 0)},
+        ),
+        labelled(CANARY, 200_000, alerts=0, reviewed=0, false=0, missed=0, percent=20),
+    ]
+    known = {
+        1.0: (Pairs(both=missed, neither=800_000),),
+        chance: (Pairs(canary_only=alone, neither=explored - alone),),
+    }
+    shown = replace(evidence(plan, tallies), hours=tuple(tallies), known_pairs={EventKind.MISSED_FRAUD: known})
+    (found,) = judge(shown, rollout(plan)).verdicts[1:]
+    assert found.status is status, found.reason
+    assert found.estimate == pytest.approx((0.3 + 0.7 - caught) / 0.3, rel=0.01)
+    assert found.interval is not None
+    assert found.interval.low < found.estimate < found.interval.high

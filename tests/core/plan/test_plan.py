@@ -106,7 +106,7 @@ def test_a_value_out_of_range_names_its_field(name: str, value: Any) -> None:
         ({"guardrails": {"eror_rate": {"margin": 1}}}, "eror_rate", "error_rate instead of eror_rate"),
         ({"guardrails": {"error_rate": {"margn": 1}}}, "margn", "margin instead of margn"),
         ({"watch": {"duration": "7d", "control": 5, "rolback": True}}, "rolback", "rollback instead of rolback"),
-        ({"xyz": 1}, "xyz", "known are alpha, bake_time"),
+        ({"xyz": 1}, "xyz", "known are advance_unlabelled, alpha"),
         ({"control": True}, "control", "watch: {control: ...} instead of control"),
         ({"duration": "7d"}, "duration", "watch: {duration: ...} instead of duration"),
         ({"error_rate": {"margin": 1}}, "error_rate", "guardrails: {error_rate: ...} instead of error_rate"),

@@ -260,22 +260,22 @@ class TestPairs:
 
     def test_the_interval_holds_the_ratio_of_rates(self) -> None:
         """It holds (both + canary only)/(both + champion only) and is narrower the more the versions agree."""
-        found = paired_interval(Pairs(both=100, canary_only=50, champion_only=20), 0.05)
+        found = paired_interval([Pairs(both=100, canary_only=50, champion_only=20)], 0.05)
         assert found.low < 150 / 120 < found.high
         apart = ratio_interval([Segment(0.5, 150, 120)], 0.05)
         assert found.high / found.low < apart.high / apart.low
-        assert paired_interval(Pairs(), 0.05) == Interval(0, math.inf)
+        assert paired_interval([], 0.05) == Interval(0, math.inf)
 
     def test_the_estimate_says_how_many_pairs_are_to_come(self) -> None:
         """Twice the evidence needs about as many pairs again; equal counts never decide."""
         seen = Pairs(both=40, canary_only=24, champion_only=12, neither=4_000)
-        more = paired_requests_until(seen, 1, above=True, alpha=0.01)
+        more = paired_requests_until([seen], 1, above=True, alpha=0.01)
         assert more is not None
         factor = 1 + more / 4_076
         then = Pairs(canary_only=round(24 * factor), champion_only=round(12 * factor))
         assert paired_evidence([then], 1, above=True) == pytest.approx(log_threshold(0.01), abs=0.5)
-        assert paired_requests_until(Pairs(canary_only=9, champion_only=9), 1, above=True, alpha=0.01) is None
-        assert paired_requests_until(Pairs(), 1, above=True, alpha=0.01) is None
+        assert paired_requests_until([Pairs(canary_only=9, champion_only=9)], 1, above=True, alpha=0.01) is None
+        assert paired_requests_until([], 1, above=True, alpha=0.01) is None
 
 
 class TestSampleRatio:

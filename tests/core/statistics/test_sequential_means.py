@@ -255,7 +255,7 @@ class TestShares:
                 chance = math.comb(m, s) * canary**s * (1 - canary) ** (m - s)
                 chance *= math.comb(n, t) * champion**t * (1 - champion) ** (n - t)
                 for above in worth:
-                    stratum = Stratum(Trials(s, m), Trials(t, n))
+                    stratum = Stratum([Trials(s, m)], [Trials(t, n)])
                     evidence = share_difference_evidence([stratum], canary - champion, above=above)
                     worth[above] += chance * math.exp(evidence)
             assert max(worth.values()) <= 1 + 1e-9
@@ -268,42 +268,42 @@ class TestShares:
             + rate_mixture(champion, share, idle=0.5, above=True)
             for share in np.linspace(0.101, 0.999, 900)
         ]
-        found = share_difference_evidence([Stratum(canary, champion)], -0.1, above=False)
+        found = share_difference_evidence([Stratum([canary], [champion])], -0.1, above=False)
         assert found == pytest.approx(min(products), abs=1e-3)
         assert found <= min(products)
 
     def test_a_precision_that_fell_is_found_and_an_equal_one_passes(self) -> None:
         """40 % true alerts instead of 60 % are clear among 200; 60 % passes a margin of 10 points among 800."""
-        fell = share_difference_evidence([Stratum(Trials(80, 200), Trials(1_200, 2_000))], -0.05, above=False)
+        fell = share_difference_evidence([Stratum([Trials(80, 200)], [Trials(1_200, 2_000)])], -0.05, above=False)
         assert fell > log_threshold(0.05)
-        assert share_difference_evidence([Stratum(Trials(120, 200), Trials(1_200, 2_000))], -0.05, above=False) < 0
+        assert share_difference_evidence([Stratum([Trials(120, 200)], [Trials(1_200, 2_000)])], -0.05, above=False) < 0
         assert share_difference_evidence(
-            [Stratum(Trials(480, 800), Trials(4_800, 8_000))], -0.1, above=True
+            [Stratum([Trials(480, 800)], [Trials(4_800, 8_000)])], -0.1, above=True
         ) > log_threshold(0.01)
 
     def test_the_interval_holds_the_difference(self) -> None:
         """It holds 0.4 - 0.6, bounds nothing without trials, and is narrow for ten million."""
-        found = share_difference_interval([Stratum(Trials(80, 200), Trials(1_200, 2_000))], 0.05)
+        found = share_difference_interval([Stratum([Trials(80, 200)], [Trials(1_200, 2_000)])], 0.05)
         assert found.low < -0.2 < found.high < 0
-        assert share_difference_interval([Stratum(Trials(0, 0), Trials(0, 0))], 0.05) == Interval(-1, 1)
-        many = share_difference_interval([Stratum(Trials(500_000, 1_000_000), Trials(4_500_000, 9_000_000))], 0.05)
+        assert share_difference_interval([Stratum([Trials(0, 0)], [Trials(0, 0)])], 0.05) == Interval(-1, 1)
+        many = share_difference_interval([Stratum([Trials(500_000, 1_000_000)], [Trials(4_500_000, 9_000_000)])], 0.05)
         assert -0.01 < many.low < 0 < many.high < 0.01
 
     def test_the_estimate_carries_the_evidence_on(self) -> None:
         """With as many alerts again as it says the evidence is there; without alerts nothing can be said."""
         more = share_difference_trials_until(
-            [Stratum(Trials(20, 50), Trials(300, 500))], -0.05, above=False, alpha=0.01
+            [Stratum([Trials(20, 50)], [Trials(300, 500)])], -0.05, above=False, alpha=0.01
         )
         assert more is not None
         factor = 1 + more / 50
         then = Trials(round(20 * factor), round(50 * factor)), Trials(round(300 * factor), round(500 * factor))
-        assert share_difference_evidence([Stratum(*then)], -0.05, above=False) == pytest.approx(
+        assert share_difference_evidence([Stratum(*([each] for each in then))], -0.05, above=False) == pytest.approx(
             log_threshold(0.01), abs=0.3
         )
         known: dict[str, Any] = {"above": False, "alpha": 0.01}
-        assert share_difference_trials_until([Stratum(Trials(60, 100), Trials(300, 500))], 0.0, **known) is None
-        assert share_difference_trials_until([Stratum(Trials(0, 0), Trials(300, 500))], 0.0, **known) is None
-        assert share_difference_trials_until([Stratum(Trials(0, 200), Trials(900, 1_000))], 0.0, **known) == 0
+        assert share_difference_trials_until([Stratum([Trials(60, 100)], [Trials(300, 500)])], 0.0, **known) is None
+        assert share_difference_trials_until([Stratum([Trials(0, 0)], [Trials(300, 500)])], 0.0, **known) is None
+        assert share_difference_trials_until([Stratum([Trials(0, 200)], [Trials(900, 1_000)])], 0.0, **known) == 0
 
     @settings(deadline=None)
     @given(
@@ -318,7 +318,7 @@ class TestShares:
         low, high = sorted(boundaries)
 
         def evidence(boundary: float, above: bool) -> float:
-            return share_difference_evidence([Stratum(canary, champion)], boundary, above=above)
+            return share_difference_evidence([Stratum([canary], [champion])], boundary, above=above)
 
         assert evidence(low, True) >= evidence(high, True) - 1e-7
         assert evidence(low, False) <= evidence(high, False) + 1e-7
@@ -336,7 +336,7 @@ class TestShares:
         (lambda: mean_difference_interval([], 0), "alpha is 0, not strictly between"),
         (lambda: Trials(3, 2), "3 successes of 2 trials"),
         (
-            lambda: share_difference_evidence([Stratum(Trials(0, 0), Trials(0, 0))], -1, above=True),
+            lambda: share_difference_evidence([Stratum([Trials(0, 0)], [Trials(0, 0)])], -1, above=True),
             "boundary -1 is not a diff",
         ),
     ],

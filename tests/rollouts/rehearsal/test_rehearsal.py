@@ -69,6 +69,7 @@ def test_a_replay_counts_what_a_recount_of_every_request_counts() -> None:
             scores=random.integers(0, 64, rows),
             labels=random.integers(-1, 2, rows),
             amounts=random.lognormal(4, 2, rows),
+            chances=np.ones(rows),
         )
         for variant in Variant
     }
@@ -261,3 +262,27 @@ def test_the_command_line_tells_plots_and_refuses(tmp_path: Path) -> None:
     missing = CliRunner().invoke(main, [*base[:5], str(tmp_path / "none.csv"), "--json"])
     assert (missing.exit_code, json.loads(missing.stdout)["type"]) == (1, "DataError")
     assert Columns().amount == "amount"
+
+
+def test_a_history_in_which_blocked_frauds_have_no_label_is_refused() -> None:
+    """A canary that lets a blocked fraud pass misses it, though the history does not say so."""
+    frame = history()
+    frame["label"] = np.where(frame["champion_score"] >= 0.5, np.nan, frame["label"])
+    with pytest.raises(DataError, match="that the champion flags have a label"):
+        rehearsed(frame)
+
+
+@pytest.mark.slow
+def test_explored_rows_stand_for_those_that_are_blocked() -> None:
+    """With one blocked row in five let pass, a canary that misses more frauds does so in the rehearsal too."""
+    random = np.random.default_rng(5)
+    frame = history(rows=60_000)
+    blind = frame["canary_score"].where(random.random(len(frame)) < 0.3, 0.1)
+    frame = frame.assign(canary_score=blind, label=(frame["label"] == 1).astype(float))
+    blocked = frame["champion_score"] >= 0.5
+    explored = random.random(len(frame)) < 0.2
+    selective = frame.assign(label=frame["label"].where(~blocked | explored), propensity=np.where(blocked, 0.2, np.nan))
+    plan = Plan([10, 50, 100], guardrails=[Guardrail(Metric.MISSED_FRAUD, margin=0.5)], label_maturity="1d")
+    for known in (frame, selective):
+        found = rehearsed(known, plan, horizon=4.0)
+        assert Action.COMPLETE not in found.outcomes or not found.outcomes[Action.COMPLETE]
