@@ -29,8 +29,11 @@ def ratio_of_means(above: Sequence[float], below: Sequence[float]) -> dict[str, 
 Job = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 """A function whose first argument is a seed, its other arguments, and those by name."""
 
+Jobs = Mapping[str, Sequence[Job]]
+"""Jobs by the name of their part."""
 
-def spread_out(seed: int, jobs: Mapping[str, Sequence[Job]], processes: int | None = None) -> dict[str, list[Any]]:
+
+def spread_out(seed: int, jobs: Jobs, processes: int | None = None) -> dict[str, list[Any]]:
     """What each job finds, done by as many processes as there are cores; each job has a seed of its own.
 
     Args:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.calibration.figures import share, spread_out
-from fds_mlflow.core.evidence.arms import evidence_of
+from benchmarks.calibration.counted import counted
+from benchmarks.calibration.figures import Jobs, share, spread_out
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Status, judge
@@ -140,7 +140,7 @@ def ever(plan: Plan, tallies: Sequence[Tally], until: Sequence[int]) -> set[Stat
         step = int(np.searchsorted(until, hours - 1, side="right"))
         since = START + timedelta(hours=([0, *until])[step])
         rollout = Rollout("R", 1, 2, plan, plan.weights[step], step, since)
-        found.add(judge(evidence_of(plan.terms, now, seen, {}), rollout, detail=False).verdicts[1].status)
+        found.add(judge(counted(plan, now, seen), rollout, detail=False).verdicts[1].status)
     return found
 
 
@@ -170,7 +170,7 @@ def counted_alike(seed: int, rollouts: int, hours: int = 48) -> dict[str, Any]:
         few = Customers(number=100, per_hour=40)
         requests = requests_of(random, 4.0, steps, until, few)
         now = START + timedelta(hours=hours)
-        mine = evidence_of(plan.terms, now, requests.tallies(plan.weights), {})
+        mine = counted(plan, now, requests.tallies(plan.weights))
         with OutcomeStore("sqlite://") as store:
             store.record(_records(requests, plan))
             theirs = store.evidence("m", "R", plan.terms, as_of=now)
@@ -217,7 +217,7 @@ def repeated_keys(rollouts: int, through_store: int) -> dict[str, Any]:
         rollouts: Rollouts per cell.
         through_store: Rollouts that go through a real store of outcomes too.
     """
-    jobs = {
+    jobs: Jobs = {
         "cells": [(cell, (name, ratio, rollouts), {}) for name in SHARES for ratio in HARMS],
         "customers_who_err_unlike": [(cell, ("half", ratio, rollouts, Customers(unlike=1.0)), {}) for ratio in UNLIKE],
         "counted_alike": [(counted_alike, (through_store,), {})],

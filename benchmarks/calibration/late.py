@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.events import chance
-from benchmarks.calibration.figures import ratio_of_means, share, spread_out
+from benchmarks.calibration.figures import Jobs, ratio_of_means, share, spread_out
 from fds_mlflow.core.statistics.sequential import Segment, log_threshold, ratio_evidence
 
 ALPHA = 0.05
@@ -179,7 +179,7 @@ def late_harm(courses: int, good_rollouts: int) -> dict[str, Any]:
         courses: Courses per delay.
         good_rollouts: Good canaries per cell.
     """
-    jobs = {
+    jobs: Jobs = {
         "after_a_week": [(delays, (*cell, WEEK, courses), {"old": cell[0] == BASES[0]}) for cell in GRID],
         "after_30_days": [(delays, (*cell, MONTH, courses), {"old": False}) for cell in GRID],
         "in_mid_hour": [(delays, (*cell, WEEK + 0.5, courses), {"old": False}) for cell in GRID],
