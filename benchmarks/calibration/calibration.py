@@ -9,21 +9,29 @@ The other parts: a plan of five guardrails over three steps, with alpha split ov
 for each in each step anew); customers as routing keys (beside: every event counted, not the first per customer);
 labels that arrive late while the weight changes (beside: with the weight in force at their arrival); and, fewer of
 them, rollouts through `core.judge` itself, where blocked transactions have no truth unless their alert is reviewed:
-as often for both variants, or more often for the canary (beside: how many the judge calls an ERROR instead).
+as often for both variants, or more often for the canary, which their labels declare (beside: how many the judge calls
+an ERROR instead).
 
-    python -m benchmarks.calibration --json           # all cells with 10,000 rollouts, about two minutes of one core
+The last parts are attacks, each in a module of its own: harm that comes late, customers as keys over a month, rates
+that move with the weight, labels that depend on the decision. Each stands beside what it got from the test that
+rollouts without hours are judged by ("before").
+
+    python -m benchmarks.calibration --json           # all cells with 10,000 rollouts, some minutes of two cores
     python -m benchmarks.calibration --json --full    # 20,000 rollouts of 200,000 requests
+    python -m benchmarks.calibration --json --only late_harm --late-courses 400
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from math import log, sqrt
+from math import log
 from typing import Any
 
 import numpy as np
 
+from benchmarks.calibration import attacks
+from benchmarks.calibration.figures import share
 from benchmarks.calibration.rollouts import (
     Bools,
     Events,
@@ -54,12 +62,6 @@ Z, MANN_WHITNEY = 1.6449, 2.3263
 REVIEWED = {"reviewed_alike": 0.3, "canary_reviewed_a_third_more": 0.4, "canary_reviewed_twice_as_often": 0.6}
 """Share of the canary's alerts that somebody reviews; of the champion's it is 30 %."""
 EVENTS_PER_CUSTOMER = (1.5, 3.0, 6.0)
-
-
-def share(failed: Bools) -> dict[str, float]:
-    """The share that was failed and its standard error."""
-    rate = float(failed.mean())
-    return {"rate": rate, "error": sqrt(rate * (1 - rate) / len(failed))}
 
 
 def cells(random: np.random.Generator, rollouts: int, requests: int, chunk: int = 500) -> Iterator[dict[str, Any]]:
@@ -176,16 +178,21 @@ def quadrupled(random: np.random.Generator, rollouts: int) -> dict[str, Any]:
 
 
 def judged(rollouts: int) -> dict[str, Any]:
-    """Whole rollouts through the judge, 30 % of the champion's alerts reviewed, and as many or more of the canary's."""
+    """Whole rollouts through the judge, 30 % of the champion's alerts reviewed, and as many or more of the canary's.
+
+    Labels declare these shares; before, nobody asked for them.
+    """
     from benchmarks.calibration.judged import rollout
     from fds_mlflow.core.evidence.variant import Variant
 
     parts: dict[str, Any] = {}
-    random = np.random.default_rng(20261123)
-    for name, canary in REVIEWED.items():
-        ended = [rollout(random, {Variant.CANARY: canary, Variant.CHAMPION: 0.3}) for _ in range(rollouts)]
-        parts[name] = share(np.array([each.failed for each in ended]))
-        parts[f"{name}_called_an_error"] = share(np.array([each.doubted for each in ended]))
+    for test, suffix in ((2, ""), (1, "_before")):
+        random = np.random.default_rng(20261123)
+        for name, canary in REVIEWED.items():
+            reviewed = {Variant.CANARY: canary, Variant.CHAMPION: 0.3}
+            ended = [rollout(random, reviewed, test=test) for _ in range(rollouts)]
+            parts[f"{name}{suffix}"] = share([each.failed for each in ended])
+            parts[f"{name}_called_an_error{suffix}"] = share([each.doubted for each in ended])
     return {"rollouts": rollouts, **parts}
 
 
@@ -216,8 +223,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--full", action="store_true", help="20,000 rollouts of 200,000 requests, not 10,000 of 50,000")
+    parser.add_argument("--only", choices=list(attacks.ATTACKS), help="one of the attacks, and nothing else")
+    attacks.add_options(parser)
     options = parser.parse_args()
-    result = run(full=options.full)
+    result = {} if options.only else run(full=options.full)
+    if result:
+        show(result)
+    rows: list[list[object]] = [["attack", "figure", ""]]
+    for name in [options.only] if options.only else attacks.ATTACKS:
+        result[name] = attacks.run(name, vars(options))
+        rows += attacks.rows(name, result[name])
+    report("Attacks", rows, result, options.json)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Tables of what good canaries get."""
     rules = ("ours", "specification", "z_test", "mann_whitney")
     rows: list[list[object]] = [["rate", "weight", "ours", "± error", "success rate < 95 %", "z-test", "Mann-Whitney"]]
     for cell in result["cells"]:
@@ -236,4 +256,4 @@ def main() -> None:
         for rule, found in part.items()
         if isinstance(found, dict)
     ]
-    report("Whole plans, customers, late labels", parts, result, options.json)
+    report("Whole plans, customers, late labels", parts, result, as_json=False)

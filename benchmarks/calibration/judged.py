@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from benchmarks.calibration.counted import counted
+from fds_mlflow.core.evidence.arms import added
 from fds_mlflow.core.evidence.bins import LOSS_BINS
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
+from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Status, judge
 from fds_mlflow.core.lifecycle.events import Rollout
@@ -33,7 +35,7 @@ class Ended:
     doubted: bool
 
 
-def margin_free_plan() -> Plan:
+def margin_free_plan(test: int) -> Plan:
     """Five guardrails without any margin, so that being exactly as good is the edge of each hypothesis."""
     return Plan(
         [10, 25, 50, 100],
@@ -45,11 +47,17 @@ def margin_free_plan() -> Plan:
             Guardrail(Metric.MONEY_LOST, margin=0.0, bound=500.0),
         ],
         label_maturity=timedelta(days=30),
+        test=test,
     )
 
 
 def rollout(
-    random: np.random.Generator, reviewed: Mapping[Variant, float], looks_per_step: int = 3, per_look: int = 6_000
+    random: np.random.Generator,
+    reviewed: Mapping[Variant, float],
+    *,
+    test: int,
+    looks_per_step: int = 3,
+    per_look: int = 6_000,
 ) -> Ended:
     """One A/A rollout of three steps, judged after every `per_look` requests.
 
@@ -57,19 +65,20 @@ def rollout(
 
     Args:
         random: Source of randomness.
-        reviewed: Share of each variant's alerts that are reviewed.
+        reviewed: Share of each variant's alerts that are reviewed, which their labels declare.
+        test: Which test judges; the first one knows of no declared share.
         looks_per_step: Looks in each step.
         per_look: Requests, each of a new key, from one look to the next.
     """
-    plan = margin_free_plan()
+    plan = margin_free_plan(test)
     tallies: dict[tuple[int, Variant], Tally] = {}
     for step, weight in enumerate(plan.weights[:-1]):
         for _ in range(looks_per_step):
             canary = int(random.binomial(per_look, weight / 10_000))
             for variant, keys in ((Variant.CANARY, canary), (Variant.CHAMPION, per_look - canary)):
                 more = _outcomes(random, variant, keys, reviewed[variant], step=step, weight=weight)
-                tallies[step, variant] = _sum(tallies.get((step, variant)), more)
-            evidence = Evidence(terms=plan.terms, as_of=START, tallies=tuple(tallies.values()))
+                tallies[step, variant] = added(variant, [*filter(None, [tallies.get((step, variant))]), more])
+            evidence = counted(plan, START, tallies.values())
             made = judge(evidence, Rollout("R", 1, 2, plan, weight, step, START), detail=False)
             found = {verdict.status for verdict in made.verdicts}
             if found & {Status.FAIL, Status.ERROR}:
@@ -92,6 +101,7 @@ def _outcomes(
         requests=keys,
         keys=keys,
         matured=keys,
+        matured_requests=keys,
         labelled=seen + seen_false + missed,
         events={
             EventKind.ERROR: int(random.binomial(keys, ERRORS)),
@@ -103,16 +113,5 @@ def _outcomes(
         matured_alerts=caught + false,
         reviewed_alerts=seen + seen_false,
         false_alerts=seen_false,
-    )
-
-
-def _sum(one: Tally | None, other: Tally) -> Tally:
-    if one is None:
-        return other
-    added = ("requests", "keys", "matured", "labelled", "matured_alerts", "reviewed_alerts", "false_alerts")
-    return replace(
-        one,
-        events={kind: one.events[kind] + other.events[kind] for kind in one.events},
-        losses=tuple(a + b for a, b in zip(one.losses, other.losses, strict=True)),
-        **{name: getattr(one, name) + getattr(other, name) for name in added},
+        known_alerts={reviewed: KnownAlerts(seen + seen_false, seen + seen_false, seen + seen_false, seen_false)},
     )
