@@ -84,7 +84,7 @@ def plan_check(
 
     assumed: dict[Metric, float] = {}
     if event_rate is not None:
-        assumed = {metric: event_rate for metric in RATES if metric.kind or metric is Metric.MONEY_LOST}
+        assumed = {metric: event_rate for metric in RATES if metric is not Metric.ALERT_PRECISION}
     found = check_plan(
         load_plan(file),
         traffic=None if traffic is None else _traffic(traffic),

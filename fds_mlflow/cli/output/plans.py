@@ -17,6 +17,7 @@ from fds_mlflow.core.text.numbers import UNKNOWN, money, percent
 
 if TYPE_CHECKING:
     from fds_mlflow.rollouts.plan.cost import PlanCheck, Price
+    from fds_mlflow.rollouts.plan.expected import Assumptions
     from fds_mlflow.rollouts.plan.exploration import Exploration
     from fds_mlflow.rollouts.plan.exposure import Exposure
     from fds_mlflow.rollouts.rehearsal.rehearsal import Catch, Rehearsal
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 def plan_check(found: PlanCheck) -> Group:
     """What a plan means, its prices and warnings."""
     rows = [
-        (p.metric.value, _rate(p), _count(p.passes), _days(p.pass_days), "yes" if p.required else "no")
+        (
+            p.metric.value,
+            _rate(p.metric, found.assumed),
+            _count(p.passes),
+            _days(p.pass_days),
+            "yes" if p.required else "no",
+        )
         for p in found.prices
     ]
     columns = ("guardrail", "rate assumed", "PASS after", "days", "required")
@@ -194,11 +201,10 @@ def _count(value: float | None) -> str:
 def _days(value: float | None) -> str:
     if value is None:
         return UNKNOWN
-    return f"{value:,.2f}" if value >= 0.01 or not value else f"{value:.1g}"
+    return f"{value:,.2f}" if value >= 0.01 or not value else f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
-def _rate(price: Price) -> str:
-    """The rate that is assumed: money is priced by the frauds that take it, scores by their mean."""
-    if price.metric is Metric.MONEY_LOST:
-        return f"{percent(price.rate)} missed"
-    return price.metric.describe(price.rate)
+def _rate(metric: Metric, assumed: Assumptions) -> str:
+    """What is assumed of the champion: money is priced by the frauds that take it, scores by their mean."""
+    rate = assumed.rates[metric]
+    return f"{percent(rate)} missed" if metric is Metric.MONEY_LOST else metric.describe(rate)

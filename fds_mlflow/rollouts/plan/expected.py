@@ -26,14 +26,15 @@ RATES: Mapping[Metric, float] = {
     Metric.ERROR_RATE: 0.001,
     Metric.ALERT_RATE: 0.02,
     Metric.LATENCY: 0.01,
-    Metric.SCORE_SHIFT: 0.14,
     Metric.MISSED_FRAUD: 0.002,
     Metric.FALSE_POSITIVES: 0.015,
     Metric.ALERT_PRECISION: 0.3,
     Metric.MONEY_LOST: 0.002,
 }
-"""Rates of the champion that are assumed where none are given; the mean score for `SCORE_SHIFT`, the precision for
-`ALERT_PRECISION`, missed frauds for `MONEY_LOST`."""
+"""Rates that are assumed where none are given; the precision for `ALERT_PRECISION`, missed frauds for `MONEY_LOST`."""
+
+MEAN_SCORE = 0.14
+"""Mean score of the champion that is assumed where none is given, as the rate of `SCORE_SHIFT`."""
 
 LOSS = 110.0
 """Money that a missed fraud takes on average, where nobody says."""
@@ -51,7 +52,8 @@ class Assumptions:
 
     Attributes:
         traffic: Requests per second, both variants together; None to leave out what takes time.
-        rates: The champion's rates; `RATES` for those that are left out, and missed frauds for those that lose money.
+        rates: The champion's rates; `RATES` and `MEAN_SCORE` for those that are left out, and missed frauds for those
+            that lose money.
         fraud_rate: Share of the requests that are frauds; None for those that the champion misses and catches by
             `rates`.
         loss: Money that a missed fraud takes on average.
@@ -75,7 +77,7 @@ class Assumptions:
                 f"the traffic is {self.traffic!r} requests per second", fix="give a rate such as 50/s or 2000/m"
             )
         missed = {Metric.MONEY_LOST: self.rates[Metric.MISSED_FRAUD]} if Metric.MISSED_FRAUD in self.rates else {}
-        rates = {**RATES, **missed, **self.rates}
+        rates = {**RATES, Metric.SCORE_SHIFT: MEAN_SCORE, **missed, **self.rates}
         object.__setattr__(self, "rates", rates)
         if self.fraud_rate is None:
             caught = rates[Metric.ALERT_RATE] * rates[Metric.ALERT_PRECISION]
@@ -270,10 +272,9 @@ _SPREAD = ((0.0, 0.0), (0.2, 0.92), (1.0, 1.0))
 
 def _scores(keys: int, mean: float, shift: float) -> tuple[int, ...]:
     """Scores of a fraud model of this mean, in bins; `shift` takes some of them to 0, or to 1."""
-    usual = RATES[Metric.SCORE_SHIFT]
     at, share = np.array(_SPREAD).T
-    counts = np.diff(np.interp(np.linspace(0, 1, SCORE_BINS + 1), at * min(1.0, mean / usual), share))
-    above = max(0.0, (mean - usual) / (1 - usual))
+    counts = np.diff(np.interp(np.linspace(0, 1, SCORE_BINS + 1), at * min(1.0, mean / MEAN_SCORE), share))
+    above = max(0.0, (mean - MEAN_SCORE) / (1 - MEAN_SCORE))
     for moved, place in ((above, -1), (max(0.0, shift) / (1 - mean), -1), (max(0.0, -shift) / mean, 0)):
         counts *= 1 - min(1.0, moved)
         counts[place] += min(1.0, moved)

@@ -154,7 +154,7 @@ def course(plan: Plan, traffic: float, *, passed: int | None = None) -> Course:
             return made
         if action is not Action.ADVANCE:
             return replace(made, ending=action, end=time)
-        made = replace(made, stays=(*made.stays[:-1], replace(made.stays[-1], until=time)), held=None)
+        made = replace(made, stays=(*made.stays[:-1], replace(made.stays[-1], until=time)))
         now = time
     return made
 

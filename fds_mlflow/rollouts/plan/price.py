@@ -28,7 +28,7 @@ class Price:
 
     Attributes:
         metric: Its metric.
-        rate: The champion's rate that is assumed; of scores, their mean.
+        rate: The champion's rate that is assumed; None for scores.
         passes: Canary requests until a canary like the champion passes, at the last step below 100 %; None for never.
         pass_days: How many days these take, label maturity included; None for never, or without traffic.
         harm: How much worse the harmful canary is: its ratio, or its difference.
@@ -40,7 +40,7 @@ class Price:
     """
 
     metric: Metric
-    rate: float
+    rate: float | None
     passes: int | None
     pass_days: float | None
     harm: float
@@ -76,7 +76,7 @@ def price_of(
 
     return Price(
         metric=guardrail.metric,
-        rate=assumed.rates[guardrail.metric],
+        rate=None if guardrail.metric is Metric.SCORE_SHIFT else assumed.rates[guardrail.metric],
         passes=passes,
         pass_days=days(passes, last),
         harm=harm,

@@ -56,6 +56,17 @@ def _of_time(plan: Plan) -> Iterator[str]:
             f"a step may be over in less than a day (bake_time {from_duration(plan.bake_time)}), before it has seen"
             " night and day: write bake_time: 24h"
         )
+    late = [guardrail.metric.value for guardrail in plan.guardrails if guardrail.metric.needs_labels]
+    if (
+        plan.watch is not None
+        and plan.label_maturity is not None
+        and plan.watch.duration <= plan.label_maturity
+        and late
+    ):
+        yield (
+            f"the watch of {from_duration(plan.watch.duration)} is over before labels count: {', '.join(late)} cannot"
+            " fail in it"
+        )
     if plan.alpha_budget is not None:
         rollouts = floor(plan.alpha_budget / plan.alpha + 1e-9)
         yield (
@@ -76,7 +87,7 @@ def _of_the_end(plan: Plan, assumed: Assumptions, good: Course | None) -> Iterat
         )
     if ending is Action.ABORT and end is not None:
         yield f"a canary like the champion is aborted after {_lasts(end)}, before all that is required has passed"
-    elif good is not None and good.held is not None and ending is None:
+    elif good is not None and good.held is not None:
         yield f"a canary like the champion waits for a person after {_lasts(good.held)}"
 
 
