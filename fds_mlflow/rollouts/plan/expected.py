@@ -42,6 +42,9 @@ LOSS = 110.0
 HARM = 2.0
 """How far beyond its boundary the harmful canary lies, as a multiple of it, where nobody says."""
 
+_SCARCE = 1e-9
+"""The smallest traffic, and the smallest rate, that anything is said about."""
+
 START = datetime(2000, 1, 3, tzinfo=UTC)
 """When the expected rollout begins; any time will do."""
 
@@ -72,9 +75,10 @@ class Assumptions:
     harm: float = HARM
 
     def __post_init__(self) -> None:
-        if self.traffic is not None and not 0 < self.traffic < float("inf"):
+        if self.traffic is not None and not _SCARCE <= self.traffic <= 1 / _SCARCE:
             raise ConfigError(
-                f"the traffic is {self.traffic!r} requests per second", fix="give a rate such as 50/s or 2000/m"
+                f"the traffic is {self.traffic!r} requests per second, not from {_SCARCE:g} to {1 / _SCARCE:g}",
+                fix="give a rate such as 50/s or 2000/m",
             )
         missed = {Metric.MONEY_LOST: self.rates[Metric.MISSED_FRAUD]} if Metric.MISSED_FRAUD in self.rates else {}
         rates = {**RATES, Metric.SCORE_SHIFT: MEAN_SCORE, **missed, **self.rates}
@@ -84,8 +88,11 @@ class Assumptions:
             most = max(rates[Metric.MISSED_FRAUD], rates[Metric.MONEY_LOST])
             object.__setattr__(self, "fraud_rate", min(most + caught, (1 + most) / 2))
         for name, rate in (*rates.items(), ("frauds", self.frauds)):
-            if not 0 < rate < 1:
-                raise ConfigError(f"the rate of {name} is {rate!r}, not in (0, 1)", fix="give a share such as 0.002")
+            if not _SCARCE <= rate < 1:
+                raise ConfigError(
+                    f"the rate of {name} is {rate!r}, not a share from {_SCARCE:g} to below 1",
+                    fix="give one such as 0.002",
+                )
         for metric in (Metric.MISSED_FRAUD, Metric.MONEY_LOST):
             if rates[metric] > self.frauds:
                 raise ConfigError(

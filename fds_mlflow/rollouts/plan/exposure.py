@@ -116,13 +116,14 @@ class Course:
         return [Seen(s.step, s.weight, self.rate(s) * passed, self.shadows(s) * passed) for s, passed in lasted]
 
     def until(self, question: Question, status: Status) -> int | None:
-        """When the judge says so first; None for never."""
+        """When the judge says so first; None for never, and for long after the end."""
         first = self._delay(question.metric)
+        most = _ENDLESS if self.end is None else 2 * self.end
 
         def reached(time: int) -> bool:
             return question.answer(self.seen(first + time, question.metric)) is status
 
-        found = smallest(reached, most=_ENDLESS, start=1_024, precision=0.002) if self.stays else None
+        found = smallest(reached, most=most, start=1_024, precision=0.005) if self.stays else None
         return None if found is None else first + found
 
     def _delay(self, metric: Metric) -> int:

@@ -80,6 +80,22 @@ def test_labels_bound_the_steps_unless_the_plan_climbs_without_them() -> None:
     )
 
 
+def test_labels_are_judged_when_they_have_matured() -> None:
+    """The canary goes on getting requests while those that are to be judged wait for their labels."""
+    (price,) = checked(MISSED, steps=(10, 100), label_maturity="30d").prices
+    assert price.exposure is not None
+    assert price.fails is not None
+    assert price.exposure.requests - 30 * 86_400 * 5 == pytest.approx(price.fails, rel=0.05)
+
+
+def test_a_rollout_that_lacks_its_shadows_stays_at_its_first_step() -> None:
+    """Where a required guardrail has no pairs nothing goes on: all that is exposed is exposed there."""
+    paired = replace(ERRORS, paired=True)
+    without = exposed(checked(paired, MISSED, label_maturity="30d", advance_unlabelled=True), 1)
+    shadowed = exposed(checked(paired, MISSED, label_maturity="30d", advance_unlabelled=True, shadow=10.0), 1)
+    assert (without.weight, shadowed.weight) == (10, 50)
+
+
 def test_the_price_is_about_the_mean_of_rollouts() -> None:
     """Rollouts drawn by chance are failed after as many requests as the price says, within a fifth."""
     (price,) = checked(ERRORS, steps=(50, 100), rates={Metric.ERROR_RATE: 0.01}).prices
@@ -153,6 +169,8 @@ def test_undecided_ends_what_no_verdict_has() -> None:
     found = checked(ERRORS, **options)
     assert (exposed(found).failed, exposed(found).ending, exposed(found).requests) == (False, Action.ABORT, 1_000)
     assert any("does not fail a canary whose harm is 4 times in time" in warning for warning in found.warnings)
+    later = exposed(checked(ERRORS, **{**options, "bake_time": "0s"}))
+    assert (later.ending, later.requests, later.weight) == (Action.ABORT, 1_000, 50), "in the third step"
     held = checked(ERRORS, **{**options, "undecided": "hold"})
     assert exposed(held).failed
     assert exposed(held).held_days == pytest.approx(1_000 / 5 / 86_400)
