@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import Number, as_json_option, show_value
+from fds_mlflow.cli.options import Number, NumberRange, as_json_option, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError
 
@@ -44,12 +44,39 @@ def plan_template(output: Path | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--traffic", default=None, help="Requests of both variants, such as 50/s, 2000/m or 1e6/d.")
 @click.option("--event-rate", type=Number(), default=None, help="Rate that is assumed for every kind of event.")
-@click.option("--rate", "rates", multiple=True, help="Rate of one metric: error_rate=0.001. Repeatable.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    help="The champion's rate of one metric: error_rate=0.001; score_shift=0.01 is the mean score. Repeatable.",
+)
+@click.option(
+    "--fraud-rate", type=Number(), default=None, help="Share of frauds; those missed and caught, if not given."
+)
+@click.option("--loss", type=Number(), default=None, help="Money that a missed fraud takes; 110, if not given.")
+@click.option("--alert-cost", type=Number(), default=None, help="Money that one alert takes; else it is not priced.")
+@click.option("--harm", type=Number(), default=None, help="Harm of a harmful canary, in boundaries; 2, if not given.")
+@click.option(
+    "--explore",
+    type=NumberRange(0, 100, min_open=True),
+    default=None,
+    help="Also price letting that percentage of the alerts pass.",
+)
+@click.option("--explore-cap", type=Number(), default=None, help="Amount of money above which no alert is let pass.")
 @as_json_option
 def plan_check(
-    file: Path, traffic: str | None, event_rate: float | None, rates: tuple[str, ...], as_json: bool
+    file: Path,
+    traffic: str | None,
+    event_rate: float | None,
+    rates: tuple[str, ...],
+    as_json: bool,
+    **given: float | None,
 ) -> None:
-    """Explain the plan in FILE: what it asks, and how many requests and days it takes until it can answer."""
+    """Explain the plan in FILE: what it asks, what it cannot see, and how many requests and days it takes.
+
+    For each guardrail it tells what a canary like the champion takes to pass and, given the traffic, what a harmful
+    one is given until it is stopped: requests, days, missed frauds or other events, money.
+    """
     from fds_mlflow.cli.output import plans
     from fds_mlflow.core.plan.metric import Metric
     from fds_mlflow.rollouts.plan.cost import RATES, check_plan
@@ -62,6 +89,7 @@ def plan_check(
         load_plan(file),
         traffic=None if traffic is None else _traffic(traffic),
         rates={**assumed, **_rates(rates)},
+        **{name: value for name, value in given.items() if value is not None},
     )
     show_value(as_json, found, lambda: plans.plan_check(found))
 

@@ -179,6 +179,7 @@ def other_verbs(desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     desk.call("outcomes stats")
     desk.call("outcomes prune", MODEL, "--older-than", "1d", "--uncounted")
     desk.call("plan check", str(FILES / "plan.yaml"), "--traffic", "50/s")
+    desk.call("plan check", str(FILES / "plan.yaml"), "--rate", "score_shift=0.01")
     desk.call("plan check", "nowhere.yaml")
     desk.call("simulate", "made.csv", "--rows", "100")
     store = MemoryStore()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from fds_mlflow.cli.output.tables import table
 from fds_mlflow.core.lifecycle.controller import Action
 from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, money, percent
 
 if TYPE_CHECKING:
     from fds_mlflow.rollouts.plan.cost import PlanCheck, Price
+    from fds_mlflow.rollouts.plan.expected import Assumptions
+    from fds_mlflow.rollouts.plan.exploration import Exploration
+    from fds_mlflow.rollouts.plan.exposure import Exposure
     from fds_mlflow.rollouts.rehearsal.rehearsal import Catch, Rehearsal
 
 
@@ -21,25 +27,106 @@ def plan_check(found: PlanCheck) -> Group:
     """What a plan means, its prices and warnings."""
     rows = [
         (
-            price.metric.value,
-            _rate(price),
-            _count(price.passes),
-            _days(price.pass_days),
-            price.row.describe_harm(price.harm),
-            _count(price.fails),
-            _days(price.fail_days),
+            p.metric.value,
+            _rate(p, found.assumed),
+            _count(p.passes),
+            _days(p.pass_days),
+            "yes" if p.required else "no",
         )
-        for price in found.prices
+        for p in found.prices
     ]
-    columns = ("guardrail", "rate assumed", "PASS after", "days", "harm", "FAIL after", "days ")
-    prices = table("Canary requests until the verdict, on average", columns, rows, right=columns[1:])
-    prices.caption = Text(
-        "PASS: a canary like the champion, at the last step below 100 %. FAIL: a canary that does that much more harm,"
-        " at the first step. Days include the wait for labels."
+    columns = ("guardrail", "rate assumed", "PASS after", "days", "required")
+    passes = _captioned(
+        table("A canary like the champion: canary requests until its PASS", columns, rows, right=columns[1:]),
+        "At the last step below 100 %, on average. Days include the wait for labels.",
     )
-    prices.caption_justify = "left"
-    warnings = [Text(f"warning: {warning}", style="yellow") for warning in found.warnings]
-    return Group(*(Text(f"- {sentence}") for sentence in found.words), Text(), prices, *warnings)
+    warnings = [Text(f"WARNING: {warning}", style="bold yellow") for warning in found.warnings]
+    parts: list[Text | Table] = [passes, _harmful(found)]
+    if found.completion_days is not None:
+        parts.append(
+            Text(f"A canary like the champion completes by itself after about {_lasts(found.completion_days)}.")
+        )
+    if found.exploration is not None:
+        parts += _exploration(found.exploration, found.assumed.loss)
+    spaced = [line for part in parts for line in (Text(), part)]
+    return Group(
+        *(Text(f"- {sentence}") for sentence in found.words), *spaced, *([Text()] if warnings else []), *warnings
+    )
+
+
+def _harmful(found: PlanCheck) -> Table:
+    """What a harmful canary gets."""
+    title = "A harmful canary, until it is stopped"
+    if found.assumed.traffic is None:
+        columns, caption = (
+            ("guardrail", "harm", "FAIL after"),
+            ("Canary requests that are judged, at the first step. With --traffic: along the plan, days and money."),
+        )
+        rows = [(p.metric.value, p.row.describe_harm(p.harm), _count(p.fails)) for p in found.prices]
+        return _captioned(table(title, columns, rows, right=columns[1:]), caption)
+    names = ("guardrail", "harm", "requests", "days", "at", "extra", "money")
+    cells = [(p.metric.value, p.row.describe_harm(p.harm), *_exposed(p.exposure)) for p in found.prices]
+    return _captioned(
+        table(title, names, cells, right=names[1:]),
+        "Requests of the canary along the plan's steps, on average, and its share in the end. Extra: errors, alerts,"
+        " slow requests, missed frauds (missed_fraud, money_lost) or false alerts beyond what the champion would have"
+        f" had. A missed fraud takes {money(found.assumed.loss)}.",
+    )
+
+
+def _exposed(found: Exposure | None) -> tuple[str, ...]:
+    if found is None:
+        return "endless", UNKNOWN, "never", UNKNOWN, UNKNOWN
+    end = "completes" if found.ending is Action.COMPLETE else "undecided"
+    extra, taken = ((UNKNOWN if each is None else f"{each:,.0f}") for each in (found.extra, found.money))
+    return _count(found.requests), _days(found.days), f"{found.weight:g} %" if found.failed else end, extra, taken
+
+
+def _exploration(found: Exploration, loss: float) -> list[Text | Table]:
+    """What exploration costs and buys."""
+    most = "" if found.cap is None else "at most "
+    cost = Text(
+        f"Exploration lets {most}{found.passed:,.0f} of {found.alerts:,.0f} alerts a day pass ({found.percent:g} %):"
+        f" {most}{_few(found.frauds)} frauds and {money(found.money)} a day, at"
+        f" {money(min(loss, found.cap or loss))} a fraud."
+    )
+    if not found.decisions:
+        return [cost, Text("No guardrail needs labels of alerts, so it buys this plan nothing.")]
+    rows = [
+        (
+            d.metric.value,
+            *(_days(days) for p in (d.explored, d.reviewed) for days in (p.pass_days, _failing(p))),
+            "never",
+        )
+        for d in found.decisions
+    ]
+    columns = ("guardrail", "PASS", "FAIL", "PASS ", "FAIL ", "without")
+    return [
+        cost,
+        _captioned(
+            table("Days until a guardrail on labels of alerts decides", columns, rows, right=columns[1:]),
+            "First with the labels of explored alerts alone, then as if every alert got a label. Without either, what"
+            " is blocked never shows its truth.",
+        ),
+    ]
+
+
+def _failing(price: Price) -> float | None:
+    return price.exposure.days if price.exposure is not None and price.exposure.failed else None
+
+
+def _captioned(made: Table, caption: str) -> Table:
+    made.caption = Text(caption)
+    made.caption_justify = "left"
+    return made
+
+
+def _few(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _lasts(days: float) -> str:
+    return describe_duration(timedelta(days=days))
 
 
 def rehearsal(found: Rehearsal) -> Group:
@@ -112,11 +199,14 @@ def _count(value: float | None) -> str:
 
 
 def _days(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.2f}"
-
-
-def _rate(price: Price) -> str:
-    """The rate that is assumed; money has none, and is priced by the frauds that take it."""
-    if price.rate is None:
+    if value is None:
         return UNKNOWN
-    return percent(price.rate) + (" missed" if price.metric is Metric.MONEY_LOST else "")
+    return f"{value:,.2f}" if value >= 0.01 or not value else f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def _rate(price: Price, assumed: Assumptions) -> str:
+    """What is assumed of the champion: money is priced by the frauds that take it, scores by their mean."""
+    if price.row is not price.metric.row:
+        return UNKNOWN  # a quantile, whatever it is
+    rate = assumed.rates[price.metric]
+    return f"{percent(rate)} missed" if price.metric is Metric.MONEY_LOST else price.row.describe(rate)

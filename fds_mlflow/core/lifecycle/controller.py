@@ -118,7 +118,7 @@ def _not_yet(rollout: Rollout, judgement: Judgement, now: datetime) -> str:
 def _blind(rollout: Rollout) -> bool:
     """Whether the rollout waits at its step for labels: further ones would meet harm before anybody could see it."""
     plan = rollout.plan
-    bounded = plan.terms.hourly and not plan.advance_unlabelled
+    bounded = plan.terms.hourly and not plan.advance_unlabelled and rollout.weight > 0
     return bounded and any(guardrail.metric.needs_labels for guardrail in plan.guardrails)
 
 
