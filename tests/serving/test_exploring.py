@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.records import OutcomeRecord, outcome_rows
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.scoring.requests.names import RequestNames
+from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.router import Router
 from tests.support.both_ways import BothWays
 from tests.support.registry_model import MODEL
@@ -192,7 +193,12 @@ def test_an_old_answer_of_the_store_is_no_leave(tmp_path: Path) -> None:
     """Who was told long ago that there is room explores no more, though nobody said that there is none."""
     explore = Exploration(MODEL, 1.0, per_day=2)
     there = BothWays(tmp_path, explore=explore)
-    there.engine.explore_until = 0.0
+    allowance = Allowance(explore, lambda _: 0, there.world.clock, poll_seconds=2.0)
+    now = there.world.clock.now()
+    assert not allowance.allows(now)
+    allowance.renew()
+    assert [allowance.allows(now + timedelta(seconds=seconds)) for seconds in (0, 4.9, 5.1)] == [True, True, False]
+    there.engine.explore_until = now.timestamp()
     told, kept = there.by_engine(ROWS[:20], together=True)
     assert {one[5] for one in kept} == {0.0}
     assert not any(one[2] for one in told)

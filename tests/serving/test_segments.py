@@ -96,6 +96,7 @@ def test_every_format_of_a_request_has_the_same_segment(tmp_path: Path) -> None:
     ):
         assert [state.segment(row) for row in called.rows] == ["NA", "other"]
         assert called.keys == ["TX1", "TX2"]
+        assert {len(take(row)) for row in called.rows for take in (state.for_champion, state.for_canary)} == {3}  # type: ignore[arg-type]
         assert list(map(state.champion_score, called.rows)) == [0.1, 0.1]
         assert list(map(state.canary_score, called.rows)) == [0.2, 0.2]
 

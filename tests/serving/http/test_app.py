@@ -657,6 +657,25 @@ async def test_what_is_explored_is_answered_as_not_flagged_and_told_as_such(tmp_
     ]
 
 
+async def test_a_worker_learns_while_it_serves_whether_it_may_explore(tmp_path: Path):
+    """Where a day has a bound nothing is let pass before the host has said so, nor after it has said otherwise."""
+    served = Served(tmp_path, explore=Exploration("fraud", 1.0, per_day=5), follow_seconds=0.01)
+    served.serve()
+    await served.app.start()
+    try:
+        async with served.client:
+            for leave, explored in ((None, False), (time.time() + 60, True), (0.0, False)):
+                if leave is not None:
+                    served.cache.write_exploring(leave, None if leave else "5 were explored today, of 5 a day")
+                for _ in range(500):
+                    if served.app.worker.engine.explore_until == (leave or 0.0):
+                        break
+                    await asyncio.sleep(0.01)
+                assert (await served.post("/score", ROW)).json()["explored"] is explored
+    finally:
+        served.app.stop()
+
+
 async def test_counts_of_a_batch_are_by_the_time_of_each_version(served: Served, monkeypatch: pytest.MonkeyPatch):
     """A slow canary is told apart from the champion in the histogram of a batch as well."""
     said = [Answer(f"R{n}", f"K{n}", 0.1, False, 10.0, "approve", who, n + 1) for n, who in enumerate(WHO)]
