@@ -64,7 +64,7 @@ def _harmful(found: PlanCheck) -> Table:
         )
         rows = [(p.metric.value, p.row.describe_harm(p.harm), _count(p.fails)) for p in found.prices]
         return _captioned(table(title, columns, rows, right=columns[1:]), caption)
-    names = ("guardrail", "harm", "requests", "days", "at", "extra", "money")
+    names = ("guardrail", "harm", "requests", "days", "at %", "extra", "money")
     cells = [(p.metric.value, p.row.describe_harm(p.harm), *_exposed(p.exposure)) for p in found.prices]
     return _captioned(
         table(title, names, cells, right=names[1:]),
@@ -79,7 +79,7 @@ def _exposed(found: Exposure | None) -> tuple[str, ...]:
         return "endless", UNKNOWN, "never", UNKNOWN, UNKNOWN
     end = "completes" if found.ending is Action.COMPLETE else "undecided"
     extra, taken = ((UNKNOWN if each is None else f"{each:,.0f}") for each in (found.extra, found.money))
-    return _count(found.requests), _days(found.days), f"{found.weight:g} %" if found.failed else end, extra, taken
+    return _count(found.requests), _days(found.days), f"{found.weight:g}" if found.failed else end, extra, taken
 
 
 def _exploration(found: Exploration, loss: float) -> list[Text | Table]:

@@ -56,8 +56,8 @@ class Assumptions:
 
     Attributes:
         traffic: Requests per second, both variants together; None to leave out what takes time.
-        rates: The champion's rates; `RATES` and `MEAN_SCORE` for those that are left out, and missed frauds for those
-            that lose money.
+        rates: The champion's rates; `RATES` and `MEAN_SCORE` for those that are left out, missed frauds for those that
+            lose money, and a precision at which `fraud_rate` is what the champion misses and catches.
         fraud_rate: Share of the requests that are frauds; None for those that the champion misses and catches by
             `rates`.
         loss: Money that a missed fraud takes on average.
@@ -81,13 +81,17 @@ class Assumptions:
                 f"the traffic is {self.traffic!r} requests per second, not from {_SCARCE:g} to {1 / _SCARCE:g}",
                 fix="give a rate such as 50/s or 2000/m",
             )
-        missed = {Metric.MONEY_LOST: self.rates[Metric.MISSED_FRAUD]} if Metric.MISSED_FRAUD in self.rates else {}
-        rates = {**RATES, Metric.SCORE_SHIFT: MEAN_SCORE, **missed, **self.rates}
+        given = self.rates
+        missed = {Metric.MONEY_LOST: given[Metric.MISSED_FRAUD]} if Metric.MISSED_FRAUD in given else {}
+        rates = {**RATES, Metric.SCORE_SHIFT: MEAN_SCORE, **missed, **given}
         object.__setattr__(self, "rates", rates)
         if self.fraud_rate is None:
             caught = rates[Metric.ALERT_RATE] * rates[Metric.ALERT_PRECISION]
             most = max(rates[Metric.MISSED_FRAUD], rates[Metric.MONEY_LOST])
             object.__setattr__(self, "fraud_rate", min(most + caught, (1 + most) / 2))
+        elif Metric.ALERT_PRECISION not in given:
+            precision = (self.fraud_rate - rates[Metric.MISSED_FRAUD]) / rates[Metric.ALERT_RATE]
+            rates[Metric.ALERT_PRECISION] = precision if _SCARCE <= precision < 1 else RATES[Metric.ALERT_PRECISION]
         for name, rate in (*rates.items(), ("frauds", self.frauds)):
             if not _SCARCE <= rate < 1:
                 raise ConfigError(
