@@ -7,10 +7,12 @@ in force until the next look. Nothing here is per row: a look costs a few sums o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,7 @@ class Arm:
         scores: Bin of the score, int64.
         labels: 1 fraud, 0 genuine, -1 not known: int64.
         amounts: Money that is lost if a fraud is missed, float64.
+        fine: Fine bin of the score, int64; empty where no quantile is asked for.
     """
 
     errors: Bools
@@ -85,6 +88,7 @@ class Arm:
     scores: Ints
     labels: Ints
     amounts: Floats
+    fine: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @cached_property
     def missed(self) -> Bools:
@@ -148,6 +152,7 @@ class _Cell:
     spent: dict[EventKind, int] = field(default_factory=dict)
     scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
     losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
+    fine: Counter[int] = field(default_factory=Counter)
 
     def add(self, name: str, count: int | np.signedinteger) -> None:
         """Add to a count."""
@@ -166,6 +171,7 @@ class _Cell:
             spent=self.spent,
             scores=tuple(self.scores.tolist()),
             losses=tuple(self.losses.tolist()),
+            score_firsts=MappingProxyType(Counter(self.fine)),
             **counts,
         )
 
@@ -275,6 +281,8 @@ class Replay:
         self._events(turn, cell, EventKind.ERROR, rows, arm.errors)
         scored = self._first(turn, "score", rows[~arm.errors[rows]])
         cell.scores += np.bincount(arm.scores[scored], minlength=SCORE_BINS)
+        if self.plan.terms.quantiles:
+            cell.fine.update(arm.fine[scored].tolist())
 
     def _labels_of(self, turn: int, cell: _Cell, variant: Variant, rows: Ints, alerts: Ints) -> Callable[[], None]:
         """What to count of these requests once their labels have matured."""
