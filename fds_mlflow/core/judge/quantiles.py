@@ -57,6 +57,9 @@ DAY = 24
 _UNSURE = 0.1
 """Share of the stake on which edge is the champion's, at the beginning."""
 
+_CERTAIN = 100.0
+"""Evidence beyond which nobody asks how much there is."""
+
 _FINER = 128
 """Ratios of shares between a value and twice that that an interval may end at."""
 
@@ -81,9 +84,10 @@ class Tails:
         """The smallest over the edges that may be next to the champion's quantile at the beginning."""
         found, tried = inf, set()
         for against, column in self._candidates:
-            if against + log(_UNSURE) >= found:
-                break  # and so are all that follow
-            segments, ratio = self._segments(column, boundary, above=above)
+            least = against + log(_UNSURE)
+            if least >= min(found, _CERTAIN):
+                return min(found, least)  # all that follow are as large
+            segments, ratio = self._segments(column, boundary, above=above, hourly=later)
             if tuple(segments) in tried:
                 continue  # nothing lies between the edges, and the one before had less against it
             tried.add(tuple(segments))
@@ -192,10 +196,13 @@ class Tails:
         against = np.logaddexp(more[2:], fewer[:-2]) - log(2)  # of the edge above, and of the edge below
         return sorted(zip(against.tolist(), range(1, len(control) - 1), strict=True))
 
-    def _segments(self, column: int, boundary: float, *, above: bool) -> tuple[list[Segment], float]:
+    def _segments(
+        self, column: int, boundary: float, *, above: bool, hourly: bool = False
+    ) -> tuple[list[Segment], float]:
         """What lies above the edges, with this one at the beginning, and the ratio that is then tested.
 
-        The treatment's edge is rounded against who bets: up where the bet is on more, down where it is on less.
+        The treatment's edge is rounded against who bets: up where the bet is on more, down where it is on less. Hours
+        under one weight are added up unless `hourly`.
         """
         columns = np.where(self._columns == 0, column, self._columns)
         rows, last = np.arange(len(columns)), self._control.shape[1] - 1
@@ -203,8 +210,14 @@ class Tails:
         if self.metric is Metric.LATENCY:
             lowest, highest = (1, last) if above else (0, last - 1)
             moved = np.clip(columns + steps(boundary, up=above), lowest, highest)
-        counts = zip(self.arms, self._treatment[rows, moved], self._control[rows, columns], strict=True)
-        found = [Segment(each.weight, int(t), int(c), each.hour) for each, t, c in counts]
+        counts = np.stack([self._treatment[rows, moved], self._control[rows, columns]])
+        places = [(each.weight, each.hour) for each in self.arms]
+        if not hourly:
+            weights, place = np.unique([each.weight for each in self.arms], return_inverse=True)
+            counts = np.stack([np.bincount(place, each) for each in counts])
+            places = [(float(weight), 0) for weight in weights]
+        both = counts.astype(np.int64).tolist()
+        found = [Segment(weight, t, c, hour) for (weight, hour), t, c in zip(places, *both, strict=True)]
         return found, 1.0 if self.metric is Metric.LATENCY else boundary
 
 

@@ -235,6 +235,16 @@ def test_a_duration_survives_its_text(value: timedelta) -> None:
 
 
 def _guardrail(metric: Metric) -> st.SearchStrategy[Guardrail]:
+    return _plain(metric) | _quantile(metric) if metric in (Metric.LATENCY, Metric.SCORE_SHIFT) else _plain(metric)
+
+
+def _quantile(metric: Metric) -> st.SearchStrategy[Guardrail]:
+    ms = st.none() | st.floats(1, 1_000) if metric is Metric.LATENCY else st.none()
+    margin, quantile = st.floats(0.1, 8), st.sampled_from([0.9, 0.99, 0.999])
+    return st.builds(Guardrail, st.just(metric), margin=margin, quantile=quantile, limit=ms, required=st.booleans())
+
+
+def _plain(metric: Metric) -> st.SearchStrategy[Guardrail]:
     rate = st.none()
     if metric.kind is not None:
         rate = st.none() | st.floats(0.1, 0.9)
