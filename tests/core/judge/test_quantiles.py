@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import erf, exp, log, log1p, sqrt
+from math import ceil, erf, exp, floor, log, log1p, log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,38 @@ def test_no_hour_is_judged_by_an_edge_of_its_own() -> None:
     last = drawn(random, 5, 1_000, 50_000, slow(300), slow(300))
     assert Tails(Metric.LATENCY, 0.99, 0.1, [*arms[:5], last])._columns.tolist() == edges.tolist()
     assert (edges > 0).any()
+
+
+def test_an_edge_is_of_the_day_before() -> None:
+    """Slow and fast hours of a day have one edge, and a new level of the load has its own a day later."""
+    random = np.random.default_rng(1)
+    chances = [slow(10 if hour % 2 else 20) for hour in range(48)] + [slow(80)] * 48
+    arms = [drawn(random, hour, 1_000, 3_000, each, each) for hour, each in enumerate(chances)]
+    edges = Tails(Metric.LATENCY, 0.99, 0.1, arms)._columns
+    assert set(np.diff(edges[24:48]).tolist()) <= {-1, 0, 1}
+    assert edges[95] - edges[47] == pytest.approx(2.2 * OCTAVE, abs=2)
+
+
+@given(hours, st.floats(1.1, 6))
+@at_most(15)
+def test_ratios_between_edges_are_rounded_against_who_bets(rows: Any, boundary: float) -> None:
+    """Evidence of a canary beyond a ratio is never more than at the next edge, nor that of one below it."""
+    tails = Tails(Metric.LATENCY, 0.9, 0.3, _arms(rows))
+    steps = OCTAVE * log2(boundary)
+    for is_above, edge in ((True, ceil(steps)), (False, floor(steps))):
+        assert tails.evidence(boundary, above=is_above) == tails.evidence(2 ** (edge / OCTAVE), above=is_above)
+
+
+def test_ratios_beyond_all_edges_are_judged_too() -> None:
+    """Nothing is known there, so nothing is shown there."""
+    arms = drawn(np.random.default_rng(1), 0, 3_000, 3_000, slow(10), slow(10))
+    tails = Tails(Metric.LATENCY, 0.9, 0.3, [arms])
+    assert tails.evidence(1e9, above=True) < 1
+    assert tails.evidence(1e-9, above=False) < 1
+    assert tails.evidence(1e9, above=False) > 10
+    assert tails.evidence(1e-9, above=True) > 10
+    beyond = replace(arms.treatment, latency_firsts={20: 720, 177: 180})  # a fifth above the last edge
+    assert Tails(Metric.LATENCY, 0.9, 0.3, [replace(arms, treatment=beyond)]).evidence(1e9, above=False) < 1
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
