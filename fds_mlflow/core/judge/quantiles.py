@@ -57,8 +57,11 @@ DAY = 24
 _UNSURE = 0.1
 """Share of the stake on which edge is the champion's, at the beginning."""
 
-_WIDEST = 80
-"""Edges, ten octaves, beyond which a ratio of latencies has no bound."""
+_CERTAIN = 100.0
+"""Evidence beyond which nobody asks how much there is."""
+
+_FINER = 128
+"""Ratios of shares between a value and twice that that an interval may end at."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ class Tails:
         """The smallest over the edges that may be next to the champion's quantile at the beginning."""
         found, tried = inf, set()
         for against, column in self._candidates:
-            if against + log(_UNSURE) >= found:
-                break  # and so are all that follow
-            segments, ratio = self._segments(column, boundary, above=above)
+            least = against + log(_UNSURE)
+            if least >= min(found, _CERTAIN):
+                return min(found, least)  # all that follow are as large
+            segments, ratio = self._segments(column, boundary, above=above, hourly=later)
             if tuple(segments) in tried:
                 continue  # nothing lies between the edges, and the one before had less against it
             tried.add(tuple(segments))
@@ -96,21 +100,14 @@ class Tails:
         if not self._candidates:
             return None
         segments, ratio = self._segments(self._likeliest, boundary, above=above)
-        rates = (
-            min(1.0, sum(counts) / max(1.0, float(keys[:, 0].sum())))
-            for counts, keys in (
-                ([s.champion for s in segments], self._control),
-                ([s.canary for s in segments], self._treatment),
-            )
-        )
-        champion, canary = rates
         return sequential.requests_until(
-            *(segments, ratio),
+            segments,
+            ratio,
             above=above,
             alpha=alpha,
             weight=self.weight,
-            champion_rate=champion,
-            canary_rate=canary,
+            champion_rate=sum(s.champion for s in segments) / max(1.0, float(self._control[:, 0].sum())),
+            canary_rate=sum(s.canary for s in segments) / max(1.0, float(self._treatment[:, 0].sum())),
         )
 
     def estimate(self) -> float | None:
@@ -130,32 +127,24 @@ class Tails:
         return treatment / control if treatment and control else None
 
     def interval(self, alpha: float) -> Interval:
-        """All ratios that no edge rejects that may be the champion's; of latency as fine as the edges are."""
-        unlikely = log_threshold(alpha * _UNSURE)
+        """All ratios that the test with some edge that may be the champion's does not reject, within ten octaves.
+
+        As fine as the edges of latency are; of shares half a percent.
+        """
+        unlikely, level = log_threshold(alpha * _UNSURE), two_sided_threshold(alpha * (1 - _UNSURE))
         kept = [column for against, column in self._candidates if against < unlikely]
-        found = [self._interval(column, alpha * (1 - _UNSURE)) for column in kept]
+
+        def rejects(ratio: float, above: bool) -> bool:
+            tests = (self._segments(column, ratio, above=above) for column in kept)
+            return all(sequential.ratio_evidence(*test, above=above) >= level for test in tests)
+
+        each = OCTAVE if self.metric is Metric.LATENCY else _FINER
+        ratios = [2 ** (step / each) for step in range(-10 * each, 10 * each + 1)]
+        above = bisect_left(ratios, True, key=lambda ratio: not rejects(ratio, True))
+        below = bisect_left(ratios, True, key=lambda ratio: rejects(ratio, False))
+        low, high = ratios[above - 1] if above else 0.0, ratios[below] if below < len(ratios) else inf
         estimate = self.estimate()
-        ends = [] if estimate is None else [estimate]
-        return Interval(
-            min([each.low for each in found] + ends, default=0.0),
-            max([each.high for each in found] + ends, default=inf),
-        )
-
-    def _interval(self, column: int, alpha: float) -> Interval:
-        if self.metric is Metric.SCORE_SHIFT:
-            return sequential.ratio_interval(self._segments(column, 1.0, above=True)[0], alpha)
-        level = two_sided_threshold(alpha)
-
-        def rejects(shift: int, above: bool) -> bool:
-            segments, _ = self._segments(column, 2 ** (shift / OCTAVE), above=above)
-            return sequential.ratio_evidence(segments, 1.0, above=above) >= level
-
-        shifts = range(-_WIDEST, _WIDEST + 1)
-        low = bisect_left(shifts, True, key=lambda shift: not rejects(shift, True))
-        high = bisect_left(shifts, True, key=lambda shift: rejects(shift, False))
-        return Interval(
-            2 ** (shifts[low - 1] / OCTAVE) if low else 0.0, 2 ** (shifts[high] / OCTAVE) if high < len(shifts) else inf
-        )
+        return Interval(low, high) if estimate is None else Interval(min(low, estimate), max(high, estimate))
 
     @cached_property
     def _treatment(self) -> Floats:
@@ -207,10 +196,13 @@ class Tails:
         against = np.logaddexp(more[2:], fewer[:-2]) - log(2)  # of the edge above, and of the edge below
         return sorted(zip(against.tolist(), range(1, len(control) - 1), strict=True))
 
-    def _segments(self, column: int, boundary: float, *, above: bool) -> tuple[list[Segment], float]:
+    def _segments(
+        self, column: int, boundary: float, *, above: bool, hourly: bool = False
+    ) -> tuple[list[Segment], float]:
         """What lies above the edges, with this one at the beginning, and the ratio that is then tested.
 
-        The treatment's edge is rounded against who bets: up where the bet is on more, down where it is on less.
+        The treatment's edge is rounded against who bets: up where the bet is on more, down where it is on less. Hours
+        under one weight are added up unless `hourly`.
         """
         columns = np.where(self._columns == 0, column, self._columns)
         rows, last = np.arange(len(columns)), self._control.shape[1] - 1
@@ -218,8 +210,14 @@ class Tails:
         if self.metric is Metric.LATENCY:
             lowest, highest = (1, last) if above else (0, last - 1)
             moved = np.clip(columns + steps(boundary, up=above), lowest, highest)
-        counts = zip(self.arms, self._treatment[rows, moved], self._control[rows, columns], strict=True)
-        found = [Segment(each.weight, int(t), int(c), each.hour) for each, t, c in counts]
+        counts = np.stack([self._treatment[rows, moved], self._control[rows, columns]])
+        places = [(each.weight, each.hour) for each in self.arms]
+        if not hourly:
+            weights, place = np.unique([each.weight for each in self.arms], return_inverse=True)
+            counts = np.stack([np.bincount(place, each) for each in counts])
+            places = [(float(weight), 0) for weight in weights]
+        both = counts.astype(np.int64).tolist()
+        found = [Segment(weight, t, c, hour) for (weight, hour), t, c in zip(places, *both, strict=True)]
         return found, 1.0 if self.metric is Metric.LATENCY else boundary
 
 

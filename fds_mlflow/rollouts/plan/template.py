@@ -22,14 +22,16 @@ alpha: 0.05
 # What the canary must not do. FAIL: shown to be harmful. PASS: shown not to be; completion needs it of every guardrail
 # that is required. Between the two it is undecided.
 #   margin:      how much worse than the champion is tolerated; relative for rates and money (0.5: up to 1.5 times the
-#                champion's), a difference for score_shift and alert_precision (0.05: by up to 0.05)
-#   limit:       rate of the canary from which it is harmful whatever the champion does (event rates only)
-#   negligible:  rate of the canary below which it is harmless whatever the ratio says (event rates only)
+#                champion's) and quantiles, a difference for the mean of score_shift and for alert_precision (0.05: by
+#                up to 0.05)
+#   limit:       rate of the canary from which it is harmful whatever the champion does (event rates; milliseconds of
+#                a latency's quantile)
+#   negligible:  rate of the canary below which it is harmless whatever the ratio says (as limit)
 #   required:    false: its FAIL aborts, but completion does not wait for its PASS
 #   side:        alert_rate and score_shift only: higher, lower or both (the default) harm
 #   bound:       latency: milliseconds above which a request is slow; money_lost: cap of one loss
-#   quantile:    latency: that of the milliseconds must not lie beyond the margin; score_shift: the share of scores
-#                above the champion's must not; both instead of a bound, or of the mean
+#   quantile:    latency, instead of a bound: the quantile that is compared, such as 0.99. score_shift, instead of the
+#                mean: compared are the shares of scores above the champion's quantile, up and down
 #   paired:      true: judge by requests that both versions scored (shadow evidence), not by the split traffic
 guardrails:
   error_rate: {margin: 1.0, negligible: 0.002}

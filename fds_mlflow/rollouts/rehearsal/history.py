@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fds_mlflow.core.evidence.bins import score_bins
+from fds_mlflow.core.evidence.bins import fine_score_bins, score_bins
 from fds_mlflow.core.judge.labels import COMPLETE
 from fds_mlflow.errors import DataError
 from fds_mlflow.rollouts.rehearsal.replay import Arm, Floats, Ints, Traffic
@@ -142,4 +142,4 @@ def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amo
             fix="score every row with both versions",
         )
     nothing = np.zeros(len(scores), dtype=np.bool_)
-    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts)
+    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts, fine_score_bins(scores))

@@ -7,10 +7,12 @@ in force until the next look. Nothing here is per row: a look costs a few sums o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,7 @@ class Arm:
         labels: 1 fraud, 0 genuine, -1 not known: int64.
         amounts: Money that is lost if a fraud is missed, float64.
         chances: With what chance each request has a label, in [0, 1], float64; None where all have one.
+        fine: Fine bin of the score, int64; empty where no quantile is asked for.
     """
 
     errors: Bools
@@ -88,6 +91,7 @@ class Arm:
     labels: Ints
     amounts: Floats
     chances: Floats | None = None
+    fine: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @cached_property
     def missed(self) -> Bools:
@@ -153,6 +157,7 @@ class _Cell:
     missed_known: dict[float, int] = field(default_factory=dict)
     scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
     losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
+    fine: Counter[int] = field(default_factory=Counter)
 
     def add(self, name: str, count: int | np.signedinteger) -> None:
         """Add to a count."""
@@ -186,6 +191,7 @@ class _Cell:
             missed_known=self.missed_known,
             scores=tuple(self.scores.tolist()),
             losses=tuple(self.losses.tolist()),
+            score_firsts=MappingProxyType(Counter(self.fine)),
             **counts,
         )
 
@@ -296,6 +302,8 @@ class Replay:
         self._events(turn, cell, EventKind.ERROR, rows, arm.errors)
         scored = self._first(turn, "score", rows[~arm.errors[rows]])
         cell.scores += np.bincount(arm.scores[scored], minlength=SCORE_BINS)
+        if self.plan.terms.quantiles:
+            cell.fine.update(arm.fine[scored].tolist())
 
     def _labels_of(self, turn: int, cell: _Cell, variant: Variant, rows: Ints, alerts: Ints) -> Callable[[], None]:
         """What to count of these requests once their labels have matured."""

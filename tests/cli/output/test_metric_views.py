@@ -119,6 +119,45 @@ def test_a_harm_reads_the_same_in_every_view(metric: Metric) -> None:
     assert metric.describe_harm(never.harm).endswith(" times") == metric.relative
 
 
+@pytest.mark.parametrize(
+    ("one", "text", "says"),
+    [
+        (Guardrail(Metric.LATENCY, margin=0.5, quantile=0.99, negligible=2, limit=500), "p99 41 ms", "1.5 times"),
+        (Guardrail(Metric.LATENCY, margin=0.5, quantile=0.999), "p99.9 41 ms", "1.5 times"),
+        (Guardrail(Metric.SCORE_SHIFT, margin=0.5, quantile=0.99), "p99 0.41", "0.667 times"),
+    ],
+)
+def test_a_quantile_reads_the_same_in_every_view(one: Guardrail, text: str, says: str) -> None:
+    """Milliseconds as such, scores as they are, both by their quantile, and what is tolerated in times."""
+    value = 0.41 if one.metric is Metric.SCORE_SHIFT else 41.0
+    plan = Plan([10, 50], guardrails=[one])
+    firsts = {"latency_firsts": {90: 4_900, 91: 100}, "score_firsts": {40: 4_900, 50: 100}}
+    tallies = [replace(each, **firsts) for each in FINE[one.metric]]
+    made = judge(evidence(plan, tallies), rollout(plan)).verdicts[1]
+    assert re.search(rf"canary {one.row.column} [\d.]+", made.reason)
+    for wide in (True, False):
+        assert f"{text} " in shown(live.guardrails([replace(made, champion=value, canary=value)], wide=wide))
+    assert "times" in shown(live.guardrails([made]))
+    series = {f"{one.metric}/{side}": [(NOON, value)] for side in ("champion", "canary")}
+    series |= {f"{one.metric}/interval_{end}": [(NOON, 1.25)] for end in ("low", "high")}
+    (section,) = sections(again(Trial(plan), series, {}))
+    assert (section.title, section.champion, section.canary) == (one.row.title, text, text)
+    rates, interval = section.plots
+    assert f"champion from {text} to {text}" in rates
+    assert f">{one.row.unit}</text>" in rates
+    assert "canary / champion" in interval
+    assert section.interval == "1.25 to 1.25 times"
+    assert says in section.asks
+    found = check_plan(plan)
+    assert says in found.words[1]
+    assert f" {one.row.column}" in found.words[1]
+    assert found.prices[0].passes
+    assert found.prices[0].fails
+    if one.limit is not None:
+        assert "below p99 500 ms whatever" in section.asks
+        assert "unless below p99 2 ms or above p99 500 ms" in found.words[1]
+
+
 def test_a_rehearsal_s_money_reads_as_money() -> None:
     """Means over the replays have their cents; the regressions read as harms do."""
     catch = Catch(Metric.MONEY_LOST, {1.5: 0.5, 2.0: 0.95}, 2.0, 1_000, 3.0, 1_234.5)

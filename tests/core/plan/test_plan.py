@@ -150,6 +150,16 @@ LABELS = {"label_maturity": "30d"}
         ("error_rate", {"margin": 1, "limit": 0.01, "negligible": 0.01}, "not below the limit 0.01"),
         ("latency", {"margin": 1}, "bound is None"),
         ("latency", {"margin": 1, "bound": 0}, "bound is 0"),
+        ("latency", {"margin": 1, "bound": 5, "quantile": 0.99}, "bound and quantile are given"),
+        ("latency", {"margin": 0.05, "quantile": 0.99}, "margin is 0.05"),
+        ("latency", {"margin": 1, "quantile": 1}, "quantile is 1"),
+        ("latency", {"margin": 1, "quantile": "p99"}, "quantile is 'p99'"),
+        ("latency", {"margin": 1, "quantile": 0.99, "negligible": 1e6}, "negligible is 1e"),
+        ("latency", {"limit": 0.001, "quantile": 0.99}, "limit is 0.001"),
+        ("score_shift", {"margin": 1, "quantile": 0.5}, "no share can be 2 times"),
+        ("score_shift", {"margin": 1, "quantile": 0.99, "limit": 0.5}, "limit means nothing"),
+        ("score_shift", {"margin": 1, "quantile": 0.99, "bound": 1}, "bound and quantile are given"),
+        ("error_rate", {"margin": 1, "quantile": 0.99}, "quantile means nothing"),
         ("error_rate", {"margin": 1, "bound": 5}, "bound means nothing"),
         ("error_rate", {"margin": 1, "side": "both"}, "side cannot be chosen: higher"),
         ("alert_rate", {"margin": 1, "side": "up"}, "side is 'up'"),
@@ -225,6 +235,16 @@ def test_a_duration_survives_its_text(value: timedelta) -> None:
 
 
 def _guardrail(metric: Metric) -> st.SearchStrategy[Guardrail]:
+    return _plain(metric) | _quantile(metric) if metric in (Metric.LATENCY, Metric.SCORE_SHIFT) else _plain(metric)
+
+
+def _quantile(metric: Metric) -> st.SearchStrategy[Guardrail]:
+    ms = st.none() | st.floats(1, 1_000) if metric is Metric.LATENCY else st.none()
+    margin, quantile = st.floats(0.1, 8), st.sampled_from([0.9, 0.99, 0.999])
+    return st.builds(Guardrail, st.just(metric), margin=margin, quantile=quantile, limit=ms, required=st.booleans())
+
+
+def _plain(metric: Metric) -> st.SearchStrategy[Guardrail]:
     rate = st.none()
     if metric.kind is not None:
         rate = st.none() | st.floats(0.1, 0.9)

@@ -70,14 +70,17 @@ def test_a_replay_counts_what_a_recount_of_every_request_counts() -> None:
             labels=random.integers(-1, 2, rows),
             amounts=random.lognormal(4, 2, rows),
             chances=np.ones(rows),
+            fine=random.integers(0, 100, rows),
         )
         for variant in Variant
     }
     key = random.integers(0, customers, rows)
     traffic = Traffic(np.sort(random.random(rows)) * 9 * day, [f"C{n}" for n in range(customers)], key, 10 * day, 10)
-    plan = Plan(
-        [30], guardrails=[Guardrail(Metric.FALSE_POSITIVES, margin=1.0)], label_maturity="2d", min_outcomes=10**6
-    )
+    guardrails = [
+        Guardrail(Metric.FALSE_POSITIVES, margin=1.0),
+        Guardrail(Metric.SCORE_SHIFT, margin=20, quantile=0.99),
+    ]
+    plan = Plan([30], guardrails=guardrails, label_maturity="2d", min_outcomes=10**6)
     played = Replay(traffic, arms, plan, hashed(traffic, "R"), 10 * day)
     assert played.run().action is Action.WAIT
     counted = {tally.variant: tally for tally in played.evidence(10 * day).tallies}
@@ -91,6 +94,7 @@ def test_a_replay_counts_what_a_recount_of_every_request_counts() -> None:
             **{name: getattr(tally, name) for name in ("matured_alerts", "reviewed_alerts", "false_alerts")},
             **{kind.value: tally.events[kind] for kind in EventKind if kind is not EventKind.SLOW},
             "scored": sum(tally.scores),
+            "fine": sum((place + 1) * count for place, count in tally.score_firsts.items()),
             "losses": sum(place * count for place, count in enumerate(tally.losses)),
         }
         assert found == {name: wanted[name] for name in found}
@@ -115,7 +119,9 @@ def _recount(variant: Variant, arm: Arm, traffic: Traffic, matured: int) -> Coun
         if arm.errors[row]:
             found["error"] += first("error", name)
         else:
-            found["scored"] += first("scored", name)
+            scored = first("scored", name)
+            found["scored"] += scored
+            found["fine"] += scored * (int(arm.fine[row]) + 1)
         first_alert = first("alert", name) if alert else 0
         found["alert"] += first_alert
         if row >= matured:
