@@ -8,6 +8,8 @@ A store is filled with one rollout's outcomes (a transaction each, a fifth of th
 day and mature after one). A verdict is what a tick of the autopilot does: 1,000 outcomes and 200 labels have come
 since the last one, 1,000 older outcomes have matured; the evidence is brought up to date, and judged. Beside it
 stand the first count of everything, and a recount from scratch in SQL, which is what a verdict costs without counters.
+
+And `distinct_weights`: seconds of evidence, interval and wait where each of 5,000 hours has a weight of its own.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from sqlalchemy import Table, func, select, text
 
 from benchmarks.report import report
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from fds_mlflow.core.statistics.sequential import Segment, ratio_evidence, ratio_interval, requests_until
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome
@@ -220,6 +224,29 @@ def stored_bytes(store: OutcomeStore) -> int:
         return int(session.scalar(text(query)) or 0)
 
 
+def distinct_weights(number: int = 5_000) -> dict[str, float]:
+    """Seconds that each question about so many hours takes, as many different weights in force."""
+    random = np.random.default_rng(1)
+    segments = [
+        Segment(0.05 + 0.45 * hour / number, int(canary), int(champion), hour)
+        for hour, (canary, champion) in enumerate(random.poisson((5, 20), (number, 2)))
+    ]
+    asked: dict[str, Callable[[], object]] = {
+        "evidence": lambda: ratio_evidence(segments, 1.0, above=True),
+        "evidence_later": lambda: ratio_evidence(segments, 1.0, above=True, later=True),
+        "interval": lambda: ratio_interval(segments, 0.05),
+        "until": lambda: requests_until(
+            segments, 1.0, above=True, alpha=0.05, weight=0.1, champion_rate=0.02, canary_rate=0.03
+        ),
+    }
+    seconds = {}
+    for name, ask in asked.items():
+        began = time.perf_counter()
+        ask()
+        seconds[name] = time.perf_counter() - began
+    return seconds
+
+
 def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, skipping: bool, as_json: bool) -> None:
     """Measure and report."""
     result: dict[str, Any] = {}
@@ -262,7 +289,9 @@ def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, ski
         ):
             small, large = (figures[f"{row}_{name}"] for name in names)
             rows.append([f"{database}: {row}", small, large, large / small if large is not None else None])
-    report("Verdicts at scale", rows, {"verdict_scale": result}, as_json)
+    weights = distinct_weights()
+    rows += [[f"5,000 weights: {name}", seconds, None, None] for name, seconds in weights.items()]
+    report("Verdicts at scale", rows, {"verdict_scale": result, "distinct_weights_seconds": weights}, as_json)
 
 
 def _short(size: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.core.statistics.sequential import log_factors, log_threshold, ratio_bets
+from fds_mlflow.core.statistics.bets import ratio_bets
+from fds_mlflow.core.statistics.sequential import log_factors, log_threshold
+from fds_mlflow.core.statistics.starts import LATER
 from fds_mlflow.core.statistics.wealth import log_mixture
 
 Counts = npt.NDArray[np.int64]
@@ -26,17 +28,26 @@ def divergence(p: float, q: float) -> float:
     return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
 
 
+def in_first_hour(evidence: float) -> float:
+    """What the bets of the first start must have made where a FAIL has so much evidence; both are logs.
+
+    That is while all events lie in one hour: the stake of later starts has won nothing yet, which is dearest.
+    """
+    return log(max(exp(evidence) - LATER, 1e-300) / (1 - LATER))
+
+
 class Limits:
     """For each number of events that raise the evidence, how many of the others it stands before it is too little.
 
-    FAIL evidence (`above`) is raised by the canary's events, PASS evidence by the champion's.
+    FAIL evidence (`above`) is raised by the canary's events, PASS evidence by the champion's. All events are taken to
+    lie in one hour.
     """
 
     def __init__(self, weight: float, boundary: float, alpha: float, *, above: bool) -> None:
-        ratios, self._shares = ratio_bets(boundary, above=above)
+        ratios, self._shares = ratio_bets(boundary, above=above, later=above)
         canary, champion = log_factors(weight, boundary, ratios)
         self._raising, self._others = (canary, champion) if above else (champion, canary)
-        self._level = log_threshold(alpha)
+        self._level = in_first_hour(log_threshold(alpha)) if above else log_threshold(alpha)
         self._known: Counts = np.empty(0, dtype=np.int64)
 
     def up_to(self, number: int) -> Counts:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.calibration.events import Limits
-from fds_mlflow.core.statistics.sequential import log_factors, ratio_bets
+from benchmarks.calibration.events import Limits, in_first_hour
+from fds_mlflow.core.statistics.bets import ratio_bets
+from fds_mlflow.core.statistics.sequential import log_factors
+from fds_mlflow.core.statistics.starts import LATER
 from fds_mlflow.core.statistics.wealth import log_mixture
 
 Bools = npt.NDArray[np.bool_]
@@ -79,14 +81,15 @@ def highest_evidence(events: Events, weights: Sequence[float], least: float) -> 
     numbers = events.by_segment(np.ones(len(canary), dtype=bool), everyone, len(weights))
     of_canary = events.by_segment(events.to_canary, canary, len(weights))
     at = np.flatnonzero(events.to_canary & (canary > numbers @ shares_of))
-    at = at[_most(of_canary[at], numbers[at], shares_of) >= least]
-    ratios, shares = ratio_bets(1.0, above=True)
+    at = at[_most(of_canary[at], numbers[at], shares_of) >= in_first_hour(least)]
+    ratios, shares = ratio_bets(1.0, above=True, later=True)
     growth = np.stack([np.log(ratios), *(log_factors(weight, 1.0, ratios)[1] for weight in weights)])
     highest = np.full(events.rollouts, -np.inf)
     for first in range(0, len(at), _CHUNK):
         now = at[first : first + _CHUNK]
         counts = np.column_stack([canary[now], numbers[now]]).astype(np.float64)
-        np.maximum.at(highest, events.rollout[now], log_mixture(counts @ growth, shares))
+        evidence = np.logaddexp(log_mixture(counts @ growth, shares) + np.log1p(-LATER), np.log(LATER))
+        np.maximum.at(highest, events.rollout[now], evidence)
     return np.where(highest >= least, highest, -np.inf)
 
 

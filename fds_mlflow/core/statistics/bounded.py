@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fds_mlflow.core.statistics.sequential import EVEN, TILTS, spread_stakes
+from fds_mlflow.core.statistics.bets import EVEN, INTERVAL_TILTS, TILTS, spread_stakes, with_fine
 from fds_mlflow.core.statistics.starts import Hours, later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
@@ -114,7 +114,7 @@ def weighted_ratio_evidence(
     tilts = TILTS if above else 1 / TILTS
     if later:
         return later_evidence(*_weighted_by_hour(segments, boundary, tilts), _RATIO_SHARES)
-    return float(log_mixture(_weighted_log_stakes(segments, boundary, tilts), _RATIO_SHARES))
+    return float(log_mixture(_weighted_log_stakes(_by_value(segments), boundary, tilts), _RATIO_SHARES))
 
 
 def weighted_ratio_interval(segments: Iterable[WeightedSegment], alpha: float) -> Interval:
@@ -126,10 +126,11 @@ def weighted_ratio_interval(segments: Iterable[WeightedSegment], alpha: float) -
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1.
     """
-    kept = tuple(segments)
+    counted, shares = _by_value(segments), with_fine(_RATIO_SHARES)
 
     def evidence(ratio: float, above: bool) -> float:
-        return float(log_mixture(_weighted_log_stakes(kept, ratio, TILTS if above else 1 / TILTS), _RATIO_SHARES))
+        tilts = INTERVAL_TILTS if above else 1 / INTERVAL_TILTS
+        return float(log_mixture(_weighted_log_stakes(counted, ratio, tilts), shares))
 
     return ratios_between(evidence, alpha)
 
@@ -154,21 +155,40 @@ def weighted_requests_until(
     """
     check_boundary(boundary)
     check_count("requests", requests)
-    stakes = _weighted_log_stakes(segments, boundary, TILTS if above else 1 / TILTS)
+    stakes = _weighted_log_stakes(_by_value(segments), boundary, TILTS if above else 1 / TILTS)
     return steps_until(stakes, _RATIO_SHARES, stakes / max(requests, 1), log_threshold(alpha))
 
 
-def _weighted_log_stakes(segments: Iterable[WeightedSegment], boundary: float, tilts: Floats) -> Floats:
-    total: Floats = _weighted_by_hour(segments, boundary, tilts)[0].sum(axis=0)
+def _by_value(segments: Iterable[WeightedSegment]) -> Floats:
+    """Weights and values that there are, and how often each happened to both variants: shape (4, distinct pairs)."""
+    kept = [segment for segment in segments if 0 < segment.weight < 1]
+    rows = [row for each in kept for row in zip(each.values, each.canary, each.champion, strict=True)]
+    value, canary, champion = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+    weight = np.repeat([each.weight for each in kept], [len(each.values) for each in kept])
+    happened = canary + champion > 0
+    pairs, place = np.unique(np.array([weight, value])[:, happened], axis=1, return_inverse=True)
+    counts = [np.bincount(place, events[happened], pairs.shape[1]) for events in (canary, champion)]
+    return np.array([*pairs, *counts])
+
+
+def _weighted_log_stakes(counted: Floats, boundary: float, tilts: Floats) -> Floats:
+    weight, value, canary, champion = counted
+    by_canary, by_champion = _weighted_factors(weight[:, None], value, boundary, tilts)
+    total: Floats = canary @ by_canary + champion @ by_champion
     return total
+
+
+def _weighted_factors(weight: float | Floats, values: Floats, boundary: float, tilts: Floats) -> tuple[Floats, Floats]:
+    """Logs of the factors at a value of the canary and of the champion: each of shape (values, bets)."""
+    lean = values[:, None] * ((tilts - 1) / (weight * boundary * tilts + 1 - weight))
+    return np.log1p(lean * (1 - weight)), np.log1p(lean * -(weight * boundary))
 
 
 def _weighted_by_hour(segments: Iterable[WeightedSegment], boundary: float, tilts: Floats) -> tuple[Floats, Hours]:
     """What each bet's stake grew by in each hour, and these hours."""
 
     def factors(weight: float, values: Floats) -> tuple[Floats, Floats]:
-        lean = np.outer((tilts - 1) / (weight * boundary * tilts + 1 - weight), values)
-        return np.log1p(lean * (1 - weight)), np.log1p(lean * -(weight * boundary))
+        return _weighted_factors(weight, values, boundary, tilts)
 
     return _stakes_by_hour(segments, len(tilts), factors)
 
@@ -182,7 +202,7 @@ def _stakes_by_hour(
         segments: Values by weight.
         bets: How many.
         factors: Logs of the factors at a value of the canary and of the champion under a weight, for values of shape
-            (bins,): each of shape (bets, bins).
+            (bins,): each of shape (bins, bets).
     """
     kept = [segment for segment in segments if 0 < segment.weight < 1]
     hours = np.array(sorted({segment.hour for segment in kept}), dtype=np.int64)
@@ -192,9 +212,10 @@ def _stakes_by_hour(
         groups.setdefault((segment.weight, tuple(segment.values)), []).append(segment)
     for (weight, values), group in groups.items():
         place = np.searchsorted(hours, [segment.hour for segment in group])
-        canary, champion = factors(weight, np.array(values))
-        np.add.at(stakes, place, np.array([segment.canary for segment in group]) @ canary.T)
-        np.add.at(stakes, place, np.array([segment.champion for segment in group]) @ champion.T)
+        counts = np.array([(segment.canary, segment.champion) for segment in group])
+        there = counts.any(axis=(0, 1))
+        canary, champion = factors(weight, np.array(values)[there])
+        np.add.at(stakes, place, counts[:, 0, there] @ canary + counts[:, 1, there] @ champion)
     return stakes, hours
 
 
@@ -291,6 +312,7 @@ def _differences_by_hour(segments: Iterable[WeightedSegment], boundary: float, a
         centred = (mirrored - _CENTRES[:, None])[:, None, :]
         canary = np.log1p(bets * (centred / w - boundary))
         champion = np.log1p(bets * (-centred / (1 - w) - boundary))
-        return canary.reshape(-1, len(values)), champion.reshape(-1, len(values))
+        shape = len(_DIFFERENCE_SHARES), len(values)
+        return canary.reshape(shape).T, champion.reshape(shape).T
 
     return _stakes_by_hour(segments, len(_DIFFERENCE_SHARES), factors)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, log_factors, ratio_bets
+from fds_mlflow.core.statistics.bets import INTERVAL_LOG_SHARES, INTERVAL_TILTS, ratio_bets
+from fds_mlflow.core.statistics.sequential import log_factors
 from fds_mlflow.core.statistics.starts import later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
@@ -79,7 +80,7 @@ def paired_evidence(pairs: Iterable[Pairs], boundary: float, *, above: bool, lat
     Raises:
         ConfigError: The boundary is not a positive, finite number, or a count is wrong.
     """
-    ratios, shares = ratio_bets(boundary, above=above)
+    ratios, shares = ratio_bets(boundary, above=above, later=later)
     if later:
         by_hour = sorted(pairs, key=lambda each: each.hour)
         hours, place = np.unique([each.hour for each in by_hour], return_inverse=True)
@@ -99,8 +100,8 @@ def paired_interval(pairs: Iterable[Pairs], alpha: float) -> Interval:
     kept = _over_hours(pairs)
 
     def evidence(ratio: float, above: bool) -> float:
-        ratios = ratio * TILTS if above else ratio / TILTS
-        return float(log_mixture(_log_stakes(kept, ratio, ratios), LOG_SHARES))
+        ratios = ratio * INTERVAL_TILTS if above else ratio / INTERVAL_TILTS
+        return float(log_mixture(_log_stakes(kept, ratio, ratios), INTERVAL_LOG_SHARES))
 
     return ratios_between(evidence, alpha)
 

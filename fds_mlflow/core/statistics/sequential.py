@@ -24,11 +24,11 @@ from math import isfinite
 
 import numpy as np
 
+from fds_mlflow.core.statistics.bets import INTERVAL_LOG_SHARES, INTERVAL_TILTS, ratio_bets
 from fds_mlflow.core.statistics.starts import Hours, later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,
     Interval,
-    check_boundary,
     check_count,
     check_share,
     log_mixture,
@@ -46,11 +46,9 @@ __all__ = [
     "log_threshold",
     "rate_evidence",
     "rate_interval",
-    "ratio_bets",
     "ratio_evidence",
     "ratio_interval",
     "requests_until",
-    "spread_stakes",
     "srm_evidence",
 ]
 
@@ -89,62 +87,6 @@ class Segment:
         check_count("champion", self.champion)
 
 
-KNOTS = ((0.1, -1.1), (0.22, 1.0), (0.4, 1.8), (0.8, 0.0), (1.6, 1.5), (3.2, 1.85), (8.0, 0.2), (30.0, -1.4))
-"""Log density of the stakes at g - 1, rounded from what `benchmarks/_mixture.py` finds: the one that keeps the worst of
-the mean waiting times small at ratios from 1.25 to 10 and weights from 1 to 50 %, measured against Wald's limit."""
-
-EVEN = 0.08
-"""Share of the stakes that is spread evenly, so that tiny and huge deviations are found as well."""
-
-
-def spread_stakes(
-    knots: Sequence[tuple[float, float]], even: float, first: float = 0.002, last: float = 200.0, number: int = 53
-) -> tuple[Floats, Floats]:
-    """Bets on an excess g - 1 of the ratio, spaced evenly in logs, and the log of each one's share of the stake.
-
-    Args:
-        knots: Excess and log density there, rising; straight between them, falling beyond.
-        even: Share of the stake that every bet gets alike, in [0, 1].
-        first: Smallest excess.
-        last: Largest excess.
-        number: How many bets.
-
-    Returns:
-        The bets g and their log shares, each of shape (number,), float64.
-    """
-    excess = np.geomspace(first, last, number)
-    at, heights = np.log([knot[0] for knot in knots]), [knot[1] for knot in knots]
-    density = np.interp(np.log(excess), at, heights)
-    density += np.minimum(0, 1.5 * (np.log(excess) - at[0])) - np.maximum(0, np.log(excess) - at[-1])
-    shares = np.exp(density)
-    shares = (1 - even) * shares / shares.sum() + even / number
-    return 1 + excess, np.asarray(np.log(shares), dtype=np.float64)
-
-
-TILTS, LOG_SHARES = spread_stakes(KNOTS, EVEN)
-"""The bets g, 53 from 1.002 to 201 with g - 1 spaced evenly in logs, and the logs of their shares."""
-
-_AT_ONE = 0.8
-"""Share that a PASS stakes on a ratio of exactly 1: what a good canary has."""
-
-
-def ratio_bets(boundary: float, *, above: bool) -> tuple[Floats, Floats]:
-    """The ratios that are bet on, and the logs of their shares.
-
-    A bet that the ratio is above the boundary b is spread over b g, one that it is below over b / g. Where a ratio of
-    exactly 1 lies on that side (a PASS with a margin), most of the stake is on it: good canaries are like that, and
-    better ones lose little by it.
-
-    Returns:
-        Ratios and log shares, each of shape (bets,), float64.
-    """
-    check_boundary(boundary)
-    ratios = boundary * TILTS if above else boundary / TILTS
-    if (boundary >= 1) if above else (boundary <= 1):
-        return ratios, LOG_SHARES
-    return np.append(ratios, 1.0), np.append(LOG_SHARES + np.log1p(-_AT_ONE), np.log(_AT_ONE))
-
-
 def log_factors(weight: float | Floats, boundary: float, ratios: Floats) -> tuple[Floats, Floats]:
     """By how much, in logs, each bet's stake grows at an event of the canary and at one of the champion.
 
@@ -170,7 +112,7 @@ def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool,
         boundary: The ratio of rates to compare with: 1 + margin.
         above: True: evidence against "the ratio is at most the boundary". False: against "at least".
         later: Whether a part of the stake begins in later hours (see `starts`): what lies beyond the boundary only
-            lately is found as well.
+            lately is found as well. Such a test spreads its stake over a few points (see `bets`).
 
     Returns:
         Log of the test martingale; 0 without events. Reject from log(1/alpha) on, at any time.
@@ -178,10 +120,7 @@ def ratio_evidence(segments: Iterable[Segment], boundary: float, *, above: bool,
     Raises:
         ConfigError: The boundary is not a positive, finite number.
     """
-    ratios, shares = ratio_bets(boundary, above=above)
-    if later:
-        return later_evidence(*_by_hour(segments, boundary, ratios), shares)
-    return _evidence(segments, boundary, ratios, shares)
+    return _bets_evidence(segments, boundary, *ratio_bets(boundary, above=above, later=later), later=later)
 
 
 def ratio_interval(segments: Iterable[Segment], alpha: float) -> Interval:
@@ -196,23 +135,29 @@ def ratio_interval(segments: Iterable[Segment], alpha: float) -> Interval:
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1.
     """
-    kept = tuple(segments)
+    counted = _by_weight(segments)
 
     def evidence(ratio: float, above: bool) -> float:
-        return _evidence(kept, ratio, ratio * TILTS if above else ratio / TILTS, LOG_SHARES)
+        ratios = ratio * INTERVAL_TILTS if above else ratio / INTERVAL_TILTS
+        return float(log_mixture(_log_stakes(counted, ratio, ratios), INTERVAL_LOG_SHARES))
 
     return ratios_between(evidence, alpha)
 
 
-def _evidence(segments: Iterable[Segment], boundary: float, ratios: Floats, log_shares: Floats) -> float:
-    return float(log_mixture(_log_stakes(segments, boundary, ratios), log_shares))
+def _bets_evidence(
+    segments: Iterable[Segment], boundary: float, ratios: Floats, log_shares: Floats, *, later: bool = False
+) -> float:
+    if later:
+        return later_evidence(*_by_hour(segments, boundary, ratios), log_shares)
+    return float(log_mixture(_log_stakes(_by_weight(segments), boundary, ratios), log_shares))
 
 
-def _log_stakes(segments: Iterable[Segment], boundary: float, ratios: Floats) -> Floats:
-    counted = _counted(segments)
-    canary, champion = log_factors(counted[0][:, None], boundary, ratios)
-    total: Floats = counted[1] @ canary + counted[2] @ champion
-    return total
+def _log_stakes(counted: Floats, boundary: float, ratios: Floats) -> Floats:
+    weights, canary, champion = counted
+    # log (w r + 1 - w) of each bet, and of the boundary: a logarithm for each and nothing else, as weights may be many.
+    sums = (canary + champion) @ np.log(np.outer(weights, np.append(ratios, boundary) - 1) + 1)
+    made: Floats = canary.sum() * np.log(ratios / boundary) + sums[-1] - sums[:-1]
+    return made
 
 
 def _by_hour(segments: Iterable[Segment], boundary: float, ratios: Floats) -> tuple[Floats, Hours]:
@@ -223,6 +168,13 @@ def _by_hour(segments: Iterable[Segment], boundary: float, ratios: Floats) -> tu
     stakes = np.zeros((len(hours), len(ratios)))
     np.add.at(stakes, place, canary[:, None] * by_canary + champion[:, None] * by_champion)
     return stakes, hours
+
+
+def _by_weight(segments: Iterable[Segment]) -> Floats:
+    """Distinct weights, and the events of both variants under each: shape (3, weights)."""
+    weight, canary, champion, _ = _counted(segments)
+    weights, place = np.unique(weight, return_inverse=True)
+    return np.array([weights, *(np.bincount(place, events, len(weights)) for events in (canary, champion))])
 
 
 def _counted(segments: Iterable[Segment]) -> Floats:
@@ -280,10 +232,7 @@ def rate_evidence(trials: Iterable[Trials], boundary: float, *, above: bool, lat
     if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary < 1:
         raise ConfigError(f"the rate {boundary!r} is not strictly between 0 and 1", fix="give a rate such as 0.02")
     segments = [Segment(boundary, each.successes, each.total - each.successes, each.hour) for each in trials]
-    tilts = TILTS if above else 1 / TILTS
-    if later:
-        return later_evidence(*_by_hour(segments, 1.0, tilts), LOG_SHARES)
-    return _evidence(segments, 1.0, tilts, LOG_SHARES)
+    return _bets_evidence(segments, 1.0, *ratio_bets(1.0, above=above, later=later), later=later)
 
 
 def rate_interval(trials: Trials, alpha: float) -> Interval:
@@ -295,11 +244,8 @@ def rate_interval(trials: Trials, alpha: float) -> Interval:
     Raises:
         ConfigError: Alpha does not lie strictly between 0 and 1.
     """
-
-    def evidence(odds: float, above: bool) -> float:
-        return rate_evidence([trials], odds / (1 + odds), above=above)
-
-    odds = ratios_between(evidence, alpha)
+    # Successes have odds b/(1 - b) of what failures have under equal weights.
+    odds = ratio_interval([Segment(0.5, trials.successes, trials.total - trials.successes)], alpha)
     return Interval(odds.low / (1 + odds.low), odds.high / (1 + odds.high) if isfinite(odds.high) else 1.0)
 
 
@@ -321,7 +267,7 @@ def srm_evidence(segments: Iterable[Segment]) -> float:
         Log of the test martingale; 0 without keys.
     """
     ratios = np.concatenate([SRM_TILTS, 1 / SRM_TILTS])
-    return _evidence(segments, 1.0, ratios, np.full(len(ratios), -np.log(len(ratios))))
+    return _bets_evidence(segments, 1.0, ratios, np.full(len(ratios), -np.log(len(ratios))))
 
 
 def requests_until(
@@ -358,7 +304,7 @@ def requests_until(
         check_share(name, share)
     level = log_threshold(alpha)
     ratios, shares = ratio_bets(boundary, above=above)
-    stakes = _log_stakes(segments, boundary, ratios)
+    stakes = _log_stakes(_by_weight(segments), boundary, ratios)
     growth = np.zeros_like(ratios)
     if 0 < weight < 1:
         canary, champion = log_factors(weight, boundary, ratios)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, Trials
+from fds_mlflow.core.statistics.bets import LOG_SHARES, TILTS
+from fds_mlflow.core.statistics.sequential import Trials
 from fds_mlflow.core.statistics.starts import later_evidence
 from fds_mlflow.core.statistics.wealth import (
     Floats,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ Evidence = Callable[[float, bool], float]
 
 _EXTREME = 1e9
 """Ratios beyond this, either way, are shown as infinite or zero."""
+
+_PRECISION = 1e-10
 
 _NEVER = 1e15
 """Steps that nobody waits for."""
@@ -79,19 +82,43 @@ def in_part(log_factors: Floats, worth: float) -> Floats:
 def crossing(evidence: Callable[[float], float], level: float, low: float, high: float) -> float:
     """Where falling evidence crosses a level: the largest x in [low, high] with `evidence(x) >= level`, else `low`.
 
-    Bisection down to 1e-10; `evidence` must not rise with x.
+    Down to 1e-10, by inverse quadratic interpolation where that is safe, else by bisection (Chandrupatla, A new hybrid
+    quadratic/bisection algorithm for finding the zero of a nonlinear function without using derivatives, Advances in
+    Engineering Software 28, 1997): a third of the steps that bisection alone takes. `evidence` must not rise with x.
     """
-    if evidence(low) < level:
+
+    def above(x: float) -> float:
+        return float(evidence(x)) - level
+
+    other, at_other = low, above(low)
+    if at_other < 0:
         return low
-    if evidence(high) >= level:
+    x, at_x = high, above(high)
+    if at_x >= 0:
         return high
-    while high - low > 1e-10:
-        middle = low + (high - low) / 2
-        if evidence(middle) >= level:
-            low = middle
+    part = 0.5
+    while abs(other - x) > _PRECISION:
+        new = x + part * (other - x)
+        at_new = above(new)
+        if (at_new >= 0) == (at_x >= 0):
+            last, at_last = x, at_x
         else:
-            high = middle
-    return low
+            last, at_last, other, at_other = other, at_other, x, at_x
+        x, at_x = new, at_new
+        least = _PRECISION / 2 / max(abs(other - x), _PRECISION)
+        part = min(max(_interpolated((x, at_x), (other, at_other), (last, at_last)), least), 1 - least)
+    return x if at_x >= 0 else other
+
+
+def _interpolated(new: tuple[float, float], other: tuple[float, float], last: tuple[float, float]) -> float:
+    """How far from the new point to the other side the crossing probably lies; a half where nothing safe is known."""
+    (x, at_x), (y, at_y), (z, at_z) = new, other, last
+    if not isfinite(at_x + at_y + at_z) or at_z in (at_x, at_y):
+        return 0.5
+    place, rise = (x - y) / (z - y), (at_x - at_y) / (at_z - at_y)
+    if rise**2 >= place or (1 - rise) ** 2 >= 1 - place:
+        return 0.5
+    return at_x / (at_y - at_x) * at_z / (at_y - at_z) + (z - x) / (y - x) * at_x / (at_z - at_x) * at_y / (at_z - at_y)
 
 
 def values_between(evidence: Evidence, alpha: float, low: float, high: float) -> Interval:

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fds_mlflow.core.statistics.bets import LOG_SHARES, TILTS, ratio_bets
 from fds_mlflow.core.statistics.paired import Pairs, paired_evidence, paired_interval, paired_requests_until
 from fds_mlflow.core.statistics.sequential import (
-    LOG_SHARES,
     SRM_TILTS,
-    TILTS,
     Interval,
     Segment,
     Trials,
@@ -24,7 +23,6 @@ from fds_mlflow.core.statistics.sequential import (
     log_threshold,
     rate_evidence,
     rate_interval,
-    ratio_bets,
     ratio_evidence,
     ratio_interval,
     requests_until,

@@ -19,7 +19,8 @@ from benchmarks.calibration.rollouts import (
     z_test,
 )
 from benchmarks.power import fixed_events
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, Segment, log_threshold, ratio_evidence
+from fds_mlflow.core.statistics.bets import LOG_SHARES, TILTS
+from fds_mlflow.core.statistics.sequential import Segment, log_threshold, ratio_evidence
 
 STEPPED = (0.1, 0.25, 0.5)
 
@@ -37,7 +38,7 @@ def test_rollouts_fail_where_the_evidence_says_so(weights: tuple[float, ...], un
         for to_canary, segment in zip(seen.events.to_canary[mine], seen.events.segment[mine], strict=True):
             counts[segment, 0 if to_canary else 1] += 1
             segments = [Segment(w, int(a), int(b)) for w, (a, b) in zip(weights, counts, strict=True)]
-            highest = max(highest, ratio_evidence(segments, 1.0, above=True))
+            highest = max(highest, ratio_evidence(segments, 1.0, above=True, later=True))
         expected.append(highest >= 0.5)
     assert ever_failed(seen.events, weights, 0.5).tolist() == expected
     assert 0 < sum(expected) < 30
@@ -53,7 +54,7 @@ def test_limits_are_where_the_evidence_ends() -> None:
             found = []
             for others in (most, most + 1):
                 segment = Segment(0.2, raising, others) if above else Segment(0.2, others, raising)
-                found.append(ratio_evidence([segment], boundary, above=above) >= log_threshold(0.05))
+                found.append(ratio_evidence([segment], boundary, above=above, later=above) >= log_threshold(0.05))
             assert found == [True, False]
 
 
@@ -61,8 +62,8 @@ def test_courses_end_at_the_first_event_that_is_enough() -> None:
     """One event of the canary less, and the evidence would not have been there."""
     canary, champion = events_until(np.random.default_rng(5), 0.1, 1.0, 2.0, 0.05, above=True, courses=40)
     for a, b in zip(canary.tolist(), champion.tolist(), strict=True):
-        assert ratio_evidence([Segment(0.1, a, b)], 1.0, above=True) >= log_threshold(0.05)
-        assert ratio_evidence([Segment(0.1, a - 1, b)], 1.0, above=True) < log_threshold(0.05)
+        assert ratio_evidence([Segment(0.1, a, b)], 1.0, above=True, later=True) >= log_threshold(0.05)
+        assert ratio_evidence([Segment(0.1, a - 1, b)], 1.0, above=True, later=True) < log_threshold(0.05)
 
 
 def look(canary: tuple[int, int], champion: tuple[int, int]) -> Traffic:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.core.statistics.sequential import Segment, log_threshold, ratio_evidence
+from fds_mlflow.core.statistics.bets import ratio_bets
+from fds_mlflow.core.statistics.sequential import Segment, log_factors, log_threshold, ratio_evidence
 from fds_mlflow.core.statistics.starts import LATER, later_evidence, unspent
+from fds_mlflow.core.statistics.wealth import log_mixture
 
 SEGMENTS = st.lists(
     st.builds(Segment, st.floats(0.01, 0.99), st.integers(0, 30), st.integers(0, 200), st.integers(0, 60)),
@@ -73,8 +75,19 @@ def test_a_harm_after_a_good_week_is_found_nearly_as_soon_as_at_once() -> None:
 def test_a_steady_harm_waits_hardly_longer() -> None:
     """At twice the rate from the first hour on, the later stake costs at most its share, and wins a part back."""
     steady = [Segment(0.1, 2, 9, hour) for hour in range(24)]
-    whole, parted = (ratio_evidence(steady, 1.0, above=True, later=later) for later in (False, True))
-    assert whole + math.log(1 - LATER) < parted < whole + 0.2
+    at_once = ratio_evidence([Segment(0.1, 48, 216)], 1.0, above=True, later=True)
+    assert at_once <= ratio_evidence(steady, 1.0, above=True, later=True) < at_once + 0.2
+    assert LATER <= 0.05
+
+
+@given(canary=st.integers(0, 60), champion=st.integers(0, 600), weight=st.floats(0.01, 0.9))
+def test_within_the_first_hour_the_later_stake_is_worth_what_it_was(canary: int, champion: int, weight: float) -> None:
+    """Nothing of it is bet yet: all else has the points' bets, and together they are the evidence."""
+    ratios, shares = ratio_bets(1.0, above=True, later=True)
+    by_canary, by_champion = log_factors(weight, 1.0, ratios)
+    begun = float(log_mixture(canary * by_canary + champion * by_champion, shares))
+    found = ratio_evidence([Segment(weight, canary, champion, 5)], 1.0, above=True, later=True)
+    assert found == pytest.approx(np.logaddexp(begun + math.log(1 - LATER), math.log(LATER)), abs=1e-9)
 
 
 def test_nothing_is_no_evidence() -> None:
