@@ -115,7 +115,7 @@ def test_a_store_counts_repeated_keys_as_the_simulation_does() -> None:
 def test_what_moves_with_the_weight_is_not_taken_for_a_difference(name: str) -> None:
     """A good canary does not fail, a worse one does not pass, and equal review is not called apart."""
     world, guardrails, wrong = confounding.CELLS[name]
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(1)
     steps = [(step, hour) for step in range(3) for hour in range(confounding.HOURS)]
     tallies = [tally for step, hour in steps for tally in world.hour(random, step, hour)]
     for test in (1, 2):
