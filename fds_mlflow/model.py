@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
@@ -323,7 +323,17 @@ class ManagedModel:
         scorers = self.scorer(baseline), self.scorer(candidate)
         return compare(*scorers, data, label=label, n_boot=n_boot, seed=seed)
 
-    def router(self, *, poll_seconds: float = 2.0, record: bool = True, buffered: bool = False) -> Router:
+    def router(
+        self,
+        *,
+        poll_seconds: float = 2.0,
+        record: bool = True,
+        buffered: bool = False,
+        explore: float = 0.0,
+        explore_cap: float | None = None,
+        explore_column: str | None = None,
+        explore_per_day: int | None = None,
+    ) -> Router:
         """A router that follows the aliases, for those who score in their own process.
 
         Args:
@@ -332,7 +342,16 @@ class ManagedModel:
             buffered: Write outcomes in batches from a thread of its own, so that no answer waits for the store.
                 Close the router (or use it in a `with`) before the process ends; what is in memory when it is killed
                 is lost.
+            explore: Percentage of what is flagged that is let pass, so that its truth shows; 0 for none.
+            explore_cap: Amount up to which; None for any.
+            explore_column: Column of the amount; None for `amount`.
+            explore_per_day: How many a day, from midnight UTC on, for all replicas together; None for any number. The
+                outcome store is asked at each poll.
+
+        Raises:
+            ConfigError: What is explored is out of range, bounded though nothing is, or recorded nowhere.
         """
+        from fds_mlflow.core.routing.exploration import Exploration
         from fds_mlflow.serving.buffer import Buffer
         from fds_mlflow.serving.router import Router
 
@@ -341,6 +360,9 @@ class ManagedModel:
 
             return accelerated(self.scorer(version))
 
+        exploration = Exploration.of(
+            self.name, explore, cap=explore_cap, column=explore_column, per_day=explore_per_day, recorded=record
+        )
         recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
         if buffered and record:
             recorder = Buffer(self.outcomes)
@@ -351,4 +373,6 @@ class ManagedModel:
             clock=self.session.clock,
             poll_seconds=poll_seconds,
             recorder=recorder,
+            explore=exploration,
+            count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
         )

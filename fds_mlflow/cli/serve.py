@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CACHE = Path("~/.cache/fds-mlflow")
 SECONDS = NumberRange(min=0, min_open=True)
-MODEL_SECONDS = Range(min=0, min_open=True)
+MODEL_SECONDS = MODEL_AMOUNT = Range(min=0, min_open=True)
 
 
 def _listed(_context: click.Context, _option: click.Parameter, given: str | None) -> tuple[str, ...]:
@@ -49,6 +49,21 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     default=0.0,
     show_default=True,
     help="Percent of the champion's requests the canary scores.",
+)
+@click.option(
+    "--explore",
+    type=Range(0, 100),
+    default=0.0,
+    show_default=True,
+    help="Percent of what is flagged that is let pass, so that its truth shows.",
+)
+@click.option("--explore-cap", type=MODEL_AMOUNT, default=None, help="Amount up to which.  [default: any]")
+@click.option("--explore-column", type=Text(), default=None, help="Column of the amount.  [default: amount]")
+@click.option(
+    "--explore-per-day",
+    type=Count(min=1),
+    default=None,
+    help="How many a day (UTC), of all replicas together.  [default: any number]",
 )
 @click.option(
     "--canary-timeout",
@@ -206,9 +221,11 @@ _AS_THEY_ARE = (
 
 
 def _server_settings(model: str, registry: str, given: dict[str, Any]) -> ServerSettings:
+    from fds_mlflow.core.routing.exploration import Exploration
     from fds_mlflow.serving.worker.engine import Bands
     from fds_mlflow.serving.worker.settings import ServerSettings
 
+    bounds = {name: (given[f"explore_{name}"] or {}).get(model) for name in ("cap", "column", "per_day")}
     return ServerSettings(
         model,
         registry,
@@ -218,6 +235,7 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         webhook_secret=given["webhook_secret"],
         variant_override=given["allow_variant_override"],
         shadow=given["shadow"][model] / 100,
+        explore=Exploration.of(model, given["explore"][model], **bounds, recorded=not given["no_record"]),
         record=not given["no_record"],
         trust=given["trust"],
         **{name: given[name][model] for name in _AS_THEY_ARE},

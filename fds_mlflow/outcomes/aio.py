@@ -131,6 +131,10 @@ class AsyncOutcomeStore:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
         return await self._read(statements.recent, model, rollout, limit)
 
+    async def explored(self, model: str, since: datetime) -> int:
+        """How many outcomes of a model have been explored since a time, timezone-aware."""
+        return await self._read(statements.explored, model, since)
+
     async def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return await self._read(statements.cases, transaction_ids, as_of)

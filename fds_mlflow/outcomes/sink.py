@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from fds_mlflow.errors import DataError
@@ -31,6 +32,10 @@ class Sink(OutcomeSink, Protocol):
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store labels, all or none; how many were new or changed."""
+        ...
+
+    def explored(self, model: str, since: datetime) -> int:
+        """How many outcomes of a model have been explored since a time."""
         ...
 
 

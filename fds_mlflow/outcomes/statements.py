@@ -203,6 +203,13 @@ def recent(session: Session, model: str, rollout: str | None, limit: int) -> lis
     return [_outcome(row) for row in session.scalars(query)]
 
 
+def explored(session: Session, model: str, since: datetime) -> int:
+    """How many outcomes of a model have been explored since a time."""
+    check_zone(since)
+    of_it = (Outcome.model == model, Outcome.explored.is_(True), Outcome.time >= since)
+    return session.scalar(select(func.count()).select_from(Outcome).where(*of_it)) or 0
+
+
 def cases(session: Session, transaction_ids: Sequence[str], as_of: datetime | None) -> dict[str, CaseRecord]:
     """The latest state of each transaction's case, by transaction id; without those that have none."""
     check_zone(as_of)

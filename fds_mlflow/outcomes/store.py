@@ -211,6 +211,10 @@ class OutcomeStore:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
         return self._read(statements.recent, model, rollout, limit)
 
+    def explored(self, model: str, since: datetime) -> int:
+        """How many outcomes of a model have been explored since a time, timezone-aware."""
+        return self._read(statements.explored, model, since)
+
     def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return self._read(statements.cases, transaction_ids, as_of)

@@ -42,6 +42,8 @@ _IN_A_ROLLOUT = text("rollout_id IS NOT NULL")
 _OWN_TRANSACTION = text("rollout_id IS NOT NULL AND transaction_id <> key")
 """Where the key is the transaction, as by default, the index of keys finds transactions too."""
 
+_EXPLORED = text("explored")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment: bound and read back as timezone-aware UTC, on databases with and without time zones."""
@@ -149,6 +151,7 @@ class Outcome(Base):
             postgresql_where=_OWN_TRANSACTION,
         ),
         Index("ix_fds_outcomes_recent", "model", "time"),
+        Index("ix_fds_outcomes_explored", "model", "time", sqlite_where=_EXPLORED, postgresql_where=_EXPLORED),
     )
 
     id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
@@ -273,7 +276,7 @@ class Count(Base):
     id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
     model: Mapped[str] = mapped_column(String(256))
     rollout_id: Mapped[str] = mapped_column(String(64))
-    terms: Mapped[str] = mapped_column(String(100))
+    terms: Mapped[str] = mapped_column(String(200))
     outcome_id: Mapped[int] = mapped_column(BigInteger(), default=0)
     shadow_id: Mapped[int] = mapped_column(BigInteger(), default=0)
     case_id: Mapped[int] = mapped_column(BigInteger(), default=0)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from fds_mlflow.core.evidence.arms import arms_of_step
 from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.judge.judge import Judgement, judge
+from fds_mlflow.core.lifecycle.budget import within_budget
 from fds_mlflow.core.lifecycle.controller import next_step
 from fds_mlflow.core.lifecycle.decision import basis, pushed
 from fds_mlflow.core.lifecycle.events import Basis, Kind, Rollout
-from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.lifecycle.operations import Request, Target
+from fds_mlflow.core.plan.default import DEFAULT_PLAN, labels_missing
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points
 from fds_mlflow.errors import FdsError, RefusedError
@@ -48,13 +50,13 @@ class Canary:
         data: pd.DataFrame | FeatureTable | None = None,
         force: bool = False,
     ) -> Result:
-        """Start a rollout of a version against the champion, at the plan's first weight (10 % by default).
+        """Start a rollout of a version against the champion, at the plan's first weight.
 
         The two are compared offline first, where labelled rows are at hand. The result says what came of it.
 
         Args:
             version: The version.
-            plan: The plan; None for the default one.
+            plan: The plan; None for `DEFAULT_PLAN`.
             reason: Why, at most 1,000 bytes.
             allow_new_columns: It may need columns that the champion does not: callers send them already.
             data: Rows with both versions' feature columns and `label`, 1 = fraud, to compare on; None for the test set
@@ -63,16 +65,26 @@ class Canary:
 
         Raises:
             RefusedError: There is no champion, the version is the champion, a rollout is active, the version may not
-                serve, or it is clearly worse than the champion and `force` is not set.
+                serve, it is clearly worse than the champion and `force` is not set, or the rollouts of this quarter
+                have spent the plan's `alpha_budget`.
             DataError: The given rows have no labels, or not the columns that the version needs.
             NotFoundError: The version does not exist.
         """
         from fds_mlflow.lifecycle.admission import Admission
 
         admission = Admission(self._session, allow_new_columns=allow_new_columns, data=data, force=force)
-        now = self._session.now()
-        request = Request(Kind.START, version, plan=plan or Plan(), force=force, rollout_id=new_id(), now=now)
-        return admission.told(self._session.run(request, reason, admission))
+        now, plan, spent = self._session.now(), plan or DEFAULT_PLAN, ""
+
+        def admitted(view: View, target: Target) -> Target:
+            nonlocal spent
+            spent = within_budget(plan, view.history.events, now)
+            return admission(view, target)
+
+        request = Request(Kind.START, version, plan=plan, force=force, rollout_id=new_id(), now=now)
+        result = admission.told(self._session.run(request, reason, admitted))
+        if result.changed and (blind := labels_missing(plan)):
+            result = replace(result, warnings=(*result.warnings, blind))
+        return replace(result, message=f"{result.message}; {spent}") if spent else result
 
     def rollout(self) -> Rollout:
         """The active rollout.
@@ -187,7 +199,7 @@ class Canary:
         scorers = self._session.scorer(against), self._session.scorer(version)
         scored = {n: score_table(s, frame) for n, s in zip((names.champion, names.canary), scorers, strict=True)}
         thresholds = (scorers[0].threshold, scorers[1].threshold)
-        return rehearse(frame.assign(**scored), plan or Plan(), thresholds, columns=names, **options)
+        return rehearse(frame.assign(**scored), plan or DEFAULT_PLAN, thresholds, columns=names, **options)
 
     def autopilot(self, *, record: bool = True, on_tick: Sequence[OnTick] = ()) -> Autopilot:
         """What carries the rollout through its plan, unattended.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class SystemClock:
@@ -37,3 +37,22 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait."""
         ...
+
+
+class Stopwatch:
+    """How long the blocks that it was entered for took together, those that ended in an error too.
+
+    Attributes:
+        milliseconds: So far.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.milliseconds += 1_000.0 * (time.perf_counter() - self._began)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import DataError, UnavailableError
@@ -16,6 +17,9 @@ from fds_mlflow.scoring.columns import DECODED, cell
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.rows import Piece, Row, UnfitError
 from fds_mlflow.scoring.served import Table
+
+_ANY = "any"
+"""The type of a column that no version has."""
 
 _KEY = str | int | float | bool | None
 """What a routing key or transaction may be in JSON, where it is no column of the model."""
@@ -31,7 +35,9 @@ class ServingState:
         canary: The canary where a rollout takes traffic and it loaded.
         key: Column of the routing key.
         transaction: Column that labels are joined on.
-        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; a key always or never.
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; a key always or never. The
+            plan of the rollout may ask for more.
+        explore: Which of the flagged requests are let pass; None for none.
     """
 
     table: Table
@@ -40,6 +46,7 @@ class ServingState:
     key: str
     transaction: str
     shadow: float = 0.0
+    explore: Exploration | None = None
     kinds: dict[str, str] = field(init=False)
     names: tuple[str, ...] = field(init=False)
 
@@ -48,22 +55,31 @@ class ServingState:
         self.rollout_id = rollout.id if rollout else None
         self.step = rollout.step if rollout else 0
         self.weight = rollout.weight if rollout else 0
+        self.segments = rollout.plan.segments if rollout else None
         self.to_canary = self.table.routing.split.takes if self.weight else _no_key
-        shadowed = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:")
-        self.to_shadow = shadowed.takes if rollout and self.canary else _no_key
+        self.shadow = max(self.shadow, rollout.plan.shadow / 100) if rollout and self.canary else 0.0
+        self.to_shadow = Split(self.rollout_id or "", self.shadow * FULL, salt="shadow:").takes
         # What the champion's callers may send, and how it is read, does not change with a canary.
         own, canary = self.champion.inputs, self.canary or self.champion
         self.kinds = {**own, **{name: kind for name, kind in canary.inputs.items() if name not in own}}
+        self.signature = tuple(self.kinds)
+        # What is looked at beside the scores may be no column of any version: whatever it is, it is taken as it comes.
+        others = [] if self.explore is None or self.explore.cap is None else [self.explore.column]
+        others += [] if self.segments is None else [self.segments.column]
+        self.kinds |= {name: _ANY for name in others if name not in self.kinds}
         # A code may come as a number or a boolean, and is spelled alike.
-        self.read_as = {name: "code" if name in self.champion.codes else kind for name, kind in self.kinds.items()}
+        codes = self.champion.codes
+        self.read_as = {name: "code" if name in codes or kind == _ANY else kind for name, kind in self.kinds.items()}
         self.required = self.champion.required
         self.loose = self.champion.loose
         self.names = tuple(self.kinds)
         self.width = len(self.names)
+        self._places = {name: place for place, name in enumerate(self.names)}
+        self._whole = self.width == len(own)
         self._needed = canary.required - self.champion.required
         in_order = list(canary.inputs.items()) == list(own.items())
         self._same = not self._needed and in_order and canary.loose == self.loose
-        self._canary_places = {name: self.names.index(name) for name in canary.names or self.champion.names}
+        self._canary_places = {name: self._places[name] for name in canary.names or self.champion.names}
         inline = all(one is None or one.compiled is not None for one in (self.champion, self.canary))
         self.inline = inline and not self.loose and not canary.loose
         self.row_type = self._row_type()
@@ -120,9 +136,26 @@ class ServingState:
 
     def for_champion(self, values: Row) -> Row:
         """The champion's columns among `names`, which are the first."""
-        if self._same or isinstance(values, (Piece, dict)):
+        if self._whole or isinstance(values, (Piece, dict)):
             return values
         return values[: len(self.champion.names)]
+
+    def propensity(self, values: Row) -> float:
+        """The chance that a request is let pass if it is flagged."""
+        if self.explore is None:
+            return 0.0
+        return self.explore.propensity(None if self.explore.cap is None else self._given(values, self.explore.column))
+
+    def segment(self, values: Row) -> str | None:
+        """The segment of a request by the plan of the rollout; None where there is no such plan."""
+        return None if self.segments is None else self.segments.of(self._given(values, self.segments.column))
+
+    def _given(self, values: Row, column: str) -> Any:
+        """What a request has in a column, of a model or not; None where it has none."""
+        if isinstance(values, Piece):
+            return values.batch.column(column)[values.place]
+        value = values[self._places[column]]  # type: ignore[index] # rows by name are the canary's alone
+        return None if value is msgspec.UNSET else value
 
     def for_canary(self, values: Row) -> Row:
         """The canary's columns among `names`.
@@ -132,7 +165,7 @@ class ServingState:
             DataError: The request lacks one.
         """
         if self._same or self.canary is None:
-            return values
+            return self.for_champion(values)
         if isinstance(values, Piece):
             if not self.canary.names:  # no signature that names columns: it takes what the champion takes
                 return values

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import identity
@@ -51,12 +53,28 @@ def keys_of(frame: pd.DataFrame, key: str, spelling: Spelling = Spelling.CANONIC
 
 def names_of(frame: pd.DataFrame, column: str, spelling: Spelling = Spelling.CANONICAL) -> list[str | None]:
     """What each row is called by a column; None where it has no value there."""
-    if list(frame.columns).count(column) > 1:
-        raise DataError(f"the rows have two columns {column!r}", fix="rename one of them")
-    values: list[Any] = frame[column].tolist()
+    values = values_of(frame, column)
     if frame[column].dtype in ("float32", "float16"):  # which says how many digits there are
         values = [frame[column].dtype.type(value) for value in values]
     return [spelled(value, spelling) for value in values]
+
+
+def values_of(frame: pd.DataFrame, column: str) -> list[Any]:
+    """What each row has in a column, as Python's own values; None where there is no such column.
+
+    Raises:
+        DataError: It is there twice.
+    """
+    found = list(frame.columns).count(column)
+    if found > 1:
+        raise DataError(f"the rows have two columns {column!r}", fix="rename one of them")
+    return list(frame[column].tolist()) if found else [None] * len(frame)
+
+
+def value_of(transaction: Mapping[str, Any], column: str) -> list[Any]:
+    """What one transaction has in a column, as `values_of` has it for a row."""
+    value = transaction.get(column)
+    return [value.item() if isinstance(value, np.generic) else value]
 
 
 def identities(frame: pd.DataFrame, requests: Sequence[str], named: Sequence[str | None] | None) -> list[str]:

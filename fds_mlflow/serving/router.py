@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,22 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.keys import spelled
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
-from fds_mlflow.errors import FdsError, UnavailableError
+from fds_mlflow.errors import ConfigError, FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.aliases import AliasReader
 from fds_mlflow.registry.store import RegistryStore, VersionView
-from fds_mlflow.runtime.clock import Clock
+from fds_mlflow.runtime.clock import Clock, Stopwatch
+from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
-from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of
+from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
+from fds_mlflow.serving.routed import Beside, Part, outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -43,29 +45,17 @@ class Scored:
 
     Attributes:
         score: In [0, 1], higher = more likely fraud.
-        flagged: Whether the score reaches the threshold of the version that answered.
+        flagged: Whether the score reaches the threshold of the version that answered, and it is not explored.
         variant: Who answered.
         version: The version that answered.
+        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows.
     """
 
     score: float
     flagged: bool
     variant: Variant
     version: int
-
-
-@dataclass(frozen=True)
-class _Served:
-    """What scoring one variant's rows gave."""
-
-    rows: npt.NDArray[np.intp]
-    assigned: Variant
-    served: Variant
-    version: int
-    scores: npt.NDArray[np.float64]
-    flagged: npt.NDArray[np.bool_]
-    milliseconds: float
-    error: str | None
+    explored: bool = False
 
 
 class Router:
@@ -81,6 +71,11 @@ class Router:
         clock: Time.
         poll_seconds: How old the table may get before the aliases are read again.
         recorder: Where outcomes go; None to record none.
+        explore: Which of the flagged transactions are let pass; None for none.
+        count: How many the outcome store has that were explored since a time; needed where a day has a bound.
+
+    Raises:
+        ConfigError: What is explored is recorded nowhere, or bounded by the day and not counted.
 
     Attributes:
         degraded: What is wrong just now, though requests are answered; None when all is well.
@@ -96,6 +91,8 @@ class Router:
         clock: Clock,
         poll_seconds: float = 2.0,
         recorder: OutcomeSink | None = None,
+        explore: Exploration | None = None,
+        count: Callable[[datetime], int] | None = None,
     ) -> None:
         self.model = model
         self.degraded: str | None = None
@@ -105,6 +102,14 @@ class Router:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._recorder = recorder
+        self._explore = explore
+        self._allowance: Allowance | None = None
+        if explore is not None and (recorder is None or (explore.per_day is not None and count is None)):
+            raise ConfigError(
+                f"what is explored of {model!r} would be counted nowhere", fix="pass recorder= and count="
+            )
+        if explore is not None and explore.per_day is not None and count is not None:
+            self._allowance = Allowance(explore, count, clock, poll_seconds)
         self._table: RoutingTable | None = None
         self._fix = ""
         self._read_at = float("-inf")
@@ -158,6 +163,9 @@ class Router:
             self.degraded, self._fix = error.what, error.fix
             log.warning("the routing table of %s stays as it was: %s", self.model, error.what)
         finally:
+            if self._allowance is not None:
+                self._allowance.renew()
+                self.degraded = self.degraded or self._allowance.problem
             self._read_at = self._clock.monotonic()
 
     def _kept(self, view: VersionView) -> tuple[str | None, Scorer] | None:
@@ -203,7 +211,8 @@ class Router:
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
-            (the one that answered: champion or canary) and `version` (int64).
+            (the one that answered: champion or canary) and `version` (int64); where something is explored, also
+            `explored` (bool): let pass and not flagged, although the score reaches the threshold.
 
         Raises:
             DataError: The key column is missing or has gaps, or the champion cannot score the rows.
@@ -223,11 +232,12 @@ class Router:
             parts.append(self._part(frame, np.flatnonzero(~to_canary), table, None))
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
+        beside = Beside.of(table, self._explore, keys, partial(values_of, frame), parts, stopped=self._stopped)
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
-            self._record(self._recorder, self._outcomes(names, parts, table))
+            self._record(self._recorder, outcomes(self.model, table, names, parts, beside, now=self._clock.now()))
         answer = pd.DataFrame(
             {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
             index=frame.index,
@@ -237,7 +247,7 @@ class Router:
             answer.iloc[part.rows, 1] = part.flagged
             answer.iloc[part.rows, 2] = part.served.value
             answer.iloc[part.rows, 3] = part.version
-        return answer
+        return answer if self._explore is None else beside.told(answer)
 
     def score(self, transaction: Mapping[str, Any], key: str = TRANSACTION, *, request_id: str | None = None) -> Scored:
         """Score one transaction by the version its key is routed to, and record the outcome.
@@ -258,28 +268,36 @@ class Router:
         table = self.table
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
-        began = time.perf_counter()
+        took = Stopwatch()
         (scorer, score), by_canary, failed = answered(
             route.variant is Variant.CANARY,
-            partial(self._row, route.version),
-            partial(self._row, table.champion),
+            partial(self._row, route.version, took),
+            partial(self._row, table.champion, took),
             transaction,
         )
         served, error = _served(by_canary), _noted(failed, 1)
-        milliseconds = 1_000 * (time.perf_counter() - began)
+        one, flags = np.array([score]), np.array([score >= scorer.threshold])
+        part = Part(_FIRST, route.variant, served, scorer.version, one, flags, took.milliseconds, error)
+        column = partial(value_of, transaction)
+        beside = Beside.of(table, self._explore, [named], column, [part], stopped=self._stopped)
+        explored = bool(beside.explored[0])
         if self._recorder is not None:
-            one, flags = np.array([score]), np.array([score >= scorer.threshold])
-            part = _Served(_FIRST, route.variant, served, scorer.version, one, flags, milliseconds, error)
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
-            self._record(self._recorder, self._outcomes([names], [part], table))
-        return Scored(score, bool(score >= scorer.threshold), served, scorer.version)
+            self._record(self._recorder, outcomes(self.model, table, [names], [part], beside, now=self._clock.now()))
+        return Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
 
-    def _row(self, version: int, transaction: Mapping[str, Any]) -> tuple[Scorer, float]:
+    @property
+    def _stopped(self) -> bool:
+        """Whether nothing may be explored just now."""
+        return self._allowance is not None and not self._allowance.allows(self._clock.now())
+
+    def _row(self, version: int, took: Stopwatch, transaction: Mapping[str, Any]) -> tuple[Scorer, float]:
         scorer = self._scorer(version)
-        return scorer, scorer.row(transaction)
+        with took:
+            return scorer, scorer.row(transaction)
 
     def _record(self, recorder: OutcomeSink, outcomes: list[OutcomeRecord]) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
@@ -295,29 +313,28 @@ class Router:
             self.degraded = error.what
             log.exception("%s outcomes of %s were not recorded", len(outcomes), self.model)
 
-    def _part(
-        self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None
-    ) -> _Served:
+    def _part(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None) -> Part:
         """The rows that are assigned to the canary, or to the champion where `canary` is None, scored together."""
-        (version, scores, flagged, milliseconds), by_canary, failed = answered(
+        took = Stopwatch()
+        (version, scores, flagged), by_canary, failed = answered(
             canary is not None,
-            lambda rows: self._score(frame, rows, table.champion if canary is None else canary),
-            lambda rows: self._score(frame, rows, table.champion),
+            partial(self._score, frame, table.champion if canary is None else canary, took),
+            partial(self._score, frame, table.champion, took),
             rows,
         )
         error = _noted(failed, len(rows))
-        return _Served(
-            rows, _served(canary is not None), _served(by_canary), version, scores, flagged, milliseconds, error
+        return Part(
+            rows, _served(canary is not None), _served(by_canary), version, scores, flagged, took.milliseconds, error
         )
 
     def _score(
-        self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], version: int
-    ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
-        """The version, the scores, which of them are flagged, and how many milliseconds it took."""
+        self, frame: pd.DataFrame, version: int, took: Stopwatch, rows: npt.NDArray[np.intp]
+    ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """The version, the scores, and which of them are flagged; loading the version is no part of the time."""
         scorer = self._scorer(version)
-        began = time.perf_counter()
-        scores = scorer.score(frame.iloc[rows])
-        return version, scores, scores >= scorer.threshold, 1_000 * (time.perf_counter() - began)
+        with took:
+            scores = scorer.score(frame.iloc[rows])
+        return version, scores, scores >= scorer.threshold
 
     def _scorer(self, version: int) -> Scorer:
         with self._lock:
@@ -328,32 +345,6 @@ class Router:
             with self._lock:
                 self._scorers[version] = (identity, known)
         return known
-
-    def _outcomes(self, names: list[RequestNames], parts: list[_Served], table: RoutingTable) -> list[OutcomeRecord]:
-        """One outcome a row; a batch's time is shared out evenly over its rows."""
-        now = self._clock.now()
-        rollout = table.rollout
-        return [
-            OutcomeRecord(
-                model=self.model,
-                key=names[row].key,
-                transaction_id=names[row].transaction_id,
-                request_id=names[row].request_id,
-                assigned=part.assigned,
-                served=part.served,
-                version=part.version,
-                score=float(score),
-                flagged=bool(flagged),
-                latency_ms=part.milliseconds / len(part.rows),
-                time=now,
-                rollout_id=rollout.id if rollout else None,
-                step=rollout.step if rollout else 0,
-                weight=rollout.weight if rollout else 0,
-                error=part.error,
-            )
-            for part in parts
-            for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
-        ]
 
 
 _FIRST = np.zeros(1, dtype=np.intp)

@@ -47,9 +47,10 @@ NO_LABELS = Plan([10, 100])
 
 
 def tally(variant: Variant = Variant.CANARY, **changes: object) -> Tally:
-    """A thousand keys, of which 900 are old enough for a label, and nothing else."""
+    """A thousand keys of one request each, of which 900 are old enough for a label, and nothing else."""
     made = Tally(variant=variant, step=0, weight=1_000, requests=1_000, keys=1_000, matured=900, matured_alerts=20)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    made = replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, matured_requests=made.matured, passed_genuine=max(0, made.labelled - made.reviewed_alerts))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fds_mlflow.cli.main import main
 from fds_mlflow.cli.options import models_argument
 from fds_mlflow.cli.per_model import Count, Text
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.serving.host.server import Options
 from fds_mlflow.serving.worker.settings import ServerSettings
 
@@ -128,3 +129,39 @@ def test_a_value_is_its_models(data: st.DataObject) -> None:
     assert result.exit_code == 0, result.output
     assert told["rows"] == {name: own.get(name, shared or 100) for name in names}
     assert told["key"] == dict.fromkeys(names, "id")
+
+
+def test_exploration_is_given_by_model(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
+    """A percentage becomes a share, with bounds of each model's own; without any nothing is explored."""
+    words = ["serve", "fraud", "returns", "other", "--cache", str(tmp_path), "--explore", "0.5,other=0"]
+    words += ["--explore-cap", "fraud=500", "--explore-column", "fraud=value", "--explore-per-day", "returns=7"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert [one.explore for one in given_to_server] == [
+        Exploration("fraud", 0.005, 500.0, "value"),
+        Exploration("returns", 0.005, per_day=7),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--explore", "101"], 2),
+        (["--explore", "-1"], 2),
+        (["--explore", "nan"], 2),
+        (["--explore", "1", "--explore-cap", "0"], 2),
+        (["--explore", "1", "--explore-per-day", "0"], 2),
+        (["--explore-cap", "500"], 1),
+        (["--explore-per-day", "5"], 1),
+        (["--explore", "1", "--explore-column", "value"], 1),
+        (["--explore", "1", "--no-record"], 1),
+    ],
+    ids=str,
+)
+def test_exploration_that_makes_no_sense_is_refused(
+    given_to_server: list[ServerSettings], tmp_path: Path, words: list[str], code: int
+) -> None:
+    """A share out of range, bounds on nothing, and exploration that no outcome tells of: the server does not start."""
+    result = CliRunner().invoke(main, ["serve", "fraud", "--cache", str(tmp_path), *words])
+    assert (result.exit_code, given_to_server) == (code, []), result.output

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from fds_mlflow import Plan
 from fds_mlflow.core.evidence.bins import LOSS_EDGES
-from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
+from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.judge.values import approximate, mean_loss, mean_score
@@ -72,8 +72,8 @@ def test_what_an_older_release_counted_is_said_to_be_approximate(store: OutcomeS
         assert "canary about 0.007812" in found.reason
 
 
-def test_money_lost_per_key_is_a_mean_of_capped_losses(store: OutcomeStore) -> None:
-    """Losses below the cap count as they are, those above as the cap, over all keys whose labels are due."""
+def test_money_lost_per_request_is_a_mean_of_capped_losses(store: OutcomeStore) -> None:
+    """Losses below the cap count as they are, those above as the cap, over all requests whose labels are due."""
     losses = [3.0, 7.0, 500.0]
     store.record([outcome(key=f"K{n}") for n in range(10)])
     store.label(
@@ -86,7 +86,7 @@ def test_money_lost_per_key_is_a_mean_of_capped_losses(store: OutcomeStore) -> N
     (tally,) = evidence.tallies
     assert tally.events[EventKind.MISSED_FRAUD] == 4
     assert sum(tally.loss_sums) == pytest.approx(510.0)
-    assert mean_loss(tally, 100.0) == pytest.approx((3 + 7 + 100) / 10)
+    assert mean_loss(tally, 100.0, 10) == pytest.approx((3 + 7 + 100) / 10)
     assert not approximate(Metric.MONEY_LOST, tally, 100.0)
     forget_sums(store)
     (older,) = store.evidence("fraud", "R", MONEY.terms, as_of=LATER + DAY).tallies
@@ -122,7 +122,7 @@ def test_any_scores_show_their_means_and_the_difference_of_these(ours: list[floa
     """Whatever bins they fall into."""
     canary, champion = tally_of(ours), replace(tally_of(theirs), variant=Variant.CHAMPION)
     assert mean_score(canary) == pytest.approx(fmean(ours))
-    found = verdict(Evidence(terms=Terms(), as_of=NOON, tallies=(champion, canary)), SCORES)
+    found = verdict(Evidence(terms=SCORES.terms, as_of=NOON, tallies=(champion, canary)), SCORES)
     assert found.champion == pytest.approx(fmean(theirs))
     assert found.estimate == pytest.approx(fmean(ours) - fmean(theirs))
     assert found.interval is not None
@@ -140,7 +140,7 @@ def test_any_losses_show_their_capped_mean_or_say_that_it_is_approximate(losses:
     events = {EventKind.MISSED_FRAUD: len(losses)}
     made = Tally(variant=Variant.CANARY, step=0, weight=1_000, requests=99, keys=99, matured=99, labelled=99)
     made = replace(made, events=events, losses=tuple(bins), loss_sums=tuple(sums))
-    found, truth = mean_loss(made, cap), sum(min(loss, cap) for loss in losses) / 99
+    found, truth = mean_loss(made, cap, 99), sum(min(loss, cap) for loss in losses) / 99
     if not approximate(Metric.MONEY_LOST, made, cap):
         assert found == pytest.approx(truth)
     assert found is not None

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from fds_mlflow.core.evidence.bins import FINE_LATENCY_EDGES, FINE_SCORE_EDGES
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Terms
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.outcomes.counting.counting import advance
@@ -31,6 +32,8 @@ TERMS = [
     for maturity in (None, MATURITY)
     for hourly in (False, True)
 ]
+TERMS += [replace(terms, quantiles=True) for terms in TERMS if terms.hourly]
+TERMS += [replace(terms, segments=True) for terms in TERMS if terms.hourly and not terms.quantiles]
 _examples = itertools.count()
 
 
@@ -42,9 +45,9 @@ class Written:
     record: OutcomeRecord | CaseRecord | ShadowRecord
 
 
-_bins = st.sampled_from([0.0, 0.125, 0.125 * 2**0.5, 4.0, 4.1, 1000.0, 10.0**9])
+_bins = st.sampled_from([0.0, 0.125, 0.125 * 2**0.5, 4.0, 4.1, 1000.0, 10.0**9, *FINE_LATENCY_EDGES])
 _moneys = st.sampled_from([None, 0.0, 1.0, 2**0.5, 1.5, 99.0, 10.0**9])
-_scores = st.sampled_from([0.0, 1 / 64, 0.5, 63 / 64, 1.0])
+_scores = st.sampled_from([0.0, 1 / 64, 0.5, 63 / 64, 1.0, *FINE_SCORE_EDGES])
 
 
 @st.composite
@@ -52,6 +55,7 @@ def _outcomes(draw: st.DrawFn) -> tuple[Written, Written | None]:
     """An outcome, written before it was mature, and perhaps its shadow."""
     time = draw(st.integers(0, 40))
     failed = draw(st.integers(0, 4)) == 0
+    propensity, flagged = draw(st.sampled_from([None, None, 0.0, 0.005, 0.1])), draw(st.booleans())
     record = outcome(
         key=draw(st.sampled_from("abcd")),
         transaction_id=draw(st.sampled_from([None, "v", "w", "x"])),
@@ -61,7 +65,10 @@ def _outcomes(draw: st.DrawFn) -> tuple[Written, Written | None]:
         assigned=draw(st.sampled_from(list(Variant))),
         score=None if failed else draw(_scores),
         error="failed" if failed else draw(st.sampled_from([None, None, "late"])),
-        flagged=draw(st.booleans()),
+        flagged=flagged,
+        propensity=propensity,
+        explored=bool(flagged and propensity and draw(st.booleans())),
+        segment=draw(st.sampled_from([None, "KR", "other"])),
         latency_ms=draw(_bins),
         version=draw(st.sampled_from([1, 1, 1, 2])),
         time=NOON + time * HOUR,
@@ -91,6 +98,7 @@ _labels = st.builds(
     transaction_id=st.sampled_from("abcdvwx"),
     status=st.sampled_from(["suspected", "confirmed", "confirmed", "false_positive", "genuine"]),
     loss_amount=_moneys,
+    propensity=st.sampled_from([None, None, 0.1, 1.0]),
 )
 
 

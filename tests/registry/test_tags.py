@@ -251,14 +251,18 @@ def test_a_plan_of_an_older_release_reads_without_what_is_gone() -> None:
     assert tags.decode_rollout(json.dumps(values)) is None
 
 
-def test_a_watch_reads_and_writes_as_earlier_releases_have_it() -> None:
-    """That a rollout is a watch stands in its tag's plan, as `control`, in both directions to the letter."""
-    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5))
+@pytest.mark.parametrize(("test", "named"), [(1, ""), (2, '"test":2,')])
+def test_a_watch_reads_and_writes_as_earlier_releases_have_it(test: int, named: str) -> None:
+    """That a rollout is a watch stands in its tag's plan, as `control`, in both directions to the letter.
+
+    Of the test that judges it only a later one than theirs is named.
+    """
+    plan = Plan([5], max_step_time="7d", watch=Watch(timedelta(days=7), 5), test=test)
     watch = Rollout(ULID, 2, 1, plan, 500, 0, NOON, is_watch=True)
     written = (
         f'{{"id":"{ULID}","champion":2,"canary":1,"weight":500,"step":0,"since":"2026-01-01T12:00:00.000000+00:00",'
         '"status":"active","plan":{"steps":[5],"max_step_time":"7d","watch":{"duration":"7d","control":5},'
-        '"control":true}}'
+        f'{named}"control":true}}}}'
     )
     assert tags.encode_rollout(watch) == written
     assert tags.decode_rollout(written) == watch

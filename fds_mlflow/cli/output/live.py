@@ -247,7 +247,7 @@ def _eighths(evidence: float | None, threshold: float | None, cells: int) -> int
 def _number(verdict: Verdict, value: float | None) -> str:
     if verdict.guardrail is not None:
         about = "≈ " if verdict.approximate and value is not None else ""
-        return about + verdict.guardrail.metric.describe(value)
+        return about + verdict.guardrail.row.describe(value)
     return UNKNOWN if value is None else percent(value)  # the split
 
 
@@ -257,7 +257,7 @@ def _estimate(verdict: Verdict, *, wide: bool) -> Text:
     if not wide:
         return Text(ratio(verdict.estimate))
     guardrail = verdict.guardrail
-    made = Text(guardrail.metric.describe_harm(verdict.estimate) if guardrail else f"{ratio(verdict.estimate)} times")
+    made = Text(guardrail.row.describe_harm(verdict.estimate) if guardrail else f"{ratio(verdict.estimate)} times")
     if verdict.interval is not None:
         made.append(f"  [{ratio(verdict.interval.low)}, {ratio(verdict.interval.high)}]", style="dim")
     return made

@@ -25,7 +25,7 @@ def plan_check(found: PlanCheck) -> Group:
             _rate(price),
             _count(price.passes),
             _days(price.pass_days),
-            price.metric.describe_harm(price.harm),
+            price.row.describe_harm(price.harm),
             _count(price.fails),
             _days(price.fail_days),
         )

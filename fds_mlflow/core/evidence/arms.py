@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -205,6 +206,8 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         loss_sums=_bins([t.loss_sums for t in listed]) if all(t.loss_sums or not any(t.losses) for t in listed) else (),
         caught_money=_sum([t.caught_money for t in listed if t.caught_money is not None]),
         latencies=_bins([tally.latencies for tally in listed]),
+        latency_firsts=_sparse([tally.latency_firsts for tally in listed]),
+        score_firsts=_sparse([tally.score_firsts for tally in listed]),
         requests=sum(tally.requests for tally in listed),
         keys=sum(tally.keys for tally in listed),
         matured=sum(tally.matured for tally in listed),
@@ -240,3 +243,10 @@ def _sum(values: Sequence[float | None]) -> float | None:
 def _bins(histograms: Iterable[tuple[N, ...]]) -> tuple[N, ...]:
     held = [histogram for histogram in histograms if histogram]
     return tuple(map(sum, zip(*held, strict=True))) if held else ()
+
+
+def _sparse(histograms: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
+    found: Counter[int] = Counter()
+    for histogram in histograms:
+        found.update(histogram)
+    return MappingProxyType(found)

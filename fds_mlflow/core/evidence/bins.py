@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,10 +31,24 @@ SCORE_VALUES = tuple((b + 0.5) / SCORE_BINS for b in range(SCORE_BINS))
 LOSS_VALUES = (0.5, *(2 ** ((b - 0.5) / 2) for b in range(1, LOSS_BINS)))
 """What a bin of money stands for: the middle of its logarithms."""
 
+OCTAVE = 8
+"""Fine edges of milliseconds between a value and twice that."""
+
+FINE_LATENCY_EDGES = tuple(2 ** (edge / OCTAVE) for edge in range(-6 * OCTAVE, 16 * OCTAVE + 1))
+"""Edges of milliseconds from 1/64 to 65,536, 9 % apart: bin b holds what lies above b of them, each edge below it."""
+
+FINE_SCORE_EDGES = tuple(1 / (1 + exp(-edge / 4)) for edge in range(-14 * 4, 14 * 4 + 1))
+"""Edges of scores, at equal steps of 0.25 of their log odds from -14 to 14: near 0 and near 1 as fine as between."""
+
 
 def score_bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     """The bin of every score in [0, 1]: shape (rows,), int64."""
     return np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+
+
+def fine_score_bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The fine bin of every score in [0, 1]: shape (rows,), int64."""
+    return np.searchsorted(FINE_SCORE_EDGES, scores, side="left").astype(np.int64)
 
 
 def loss_bins(amounts: NDArray[np.float64]) -> NDArray[np.int64]:

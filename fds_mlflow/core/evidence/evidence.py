@@ -52,12 +52,14 @@ class Terms:
         maturity: Age at which a transaction's label is taken, as it is known then; None where nobody asks.
         hourly: Whether outcomes are parted by the hour, and requests of keys counted to which it has happened already.
         segments: Whether they are parted by segment as well.
+        quantiles: Whether first requests are counted by fine bins of their latency and score.
     """
 
     latency_bound: float | None = None
     maturity: timedelta | None = None
     hourly: bool = False
     segments: bool = False
+    quantiles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ class Tally:
             are, which are left out of what is compared. Counted where `Terms.hourly`.
         missed_known: First missed frauds by the chance their label was declared with, where it was.
         latencies: Requests by bin of their latency; `LATENCY_BINS` long, or empty.
+        latency_firsts: Keys by fine bin of the latency of their first request; without `Terms.quantiles` empty.
+        score_firsts: Keys by fine bin of the score of their first scored request; without `Terms.quantiles` empty.
         first: Time of the earliest request, UTC; None without requests.
         last: Time of the latest request, UTC; None without requests.
     """
@@ -123,6 +127,8 @@ class Tally:
     known_alerts: Mapping[float, KnownAlerts] = field(default_factory=lambda: MappingProxyType({}))
     missed_known: Mapping[float, int] = field(default_factory=lambda: MappingProxyType({}))
     latencies: tuple[int, ...] = ()
+    latency_firsts: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    score_firsts: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     first: datetime | None = None
     last: datetime | None = None
 

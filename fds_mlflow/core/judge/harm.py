@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 
 from fds_mlflow.core.judge.measure import Measure, rate_until
 from fds_mlflow.core.plan.guardrail import Guardrail
@@ -17,6 +18,14 @@ from fds_mlflow.core.statistics.sequential import Side, Trials, rate_evidence
 
 NEVER = Single(-inf, lambda _: None)
 """A test that nothing can be staked on: its evidence is broken."""
+
+
+class Own(Protocol):
+    """What is known of the treatment alone."""
+
+    def test(self, boundary: float, *, above: bool, later: bool) -> SequentialTest:
+        """The test that it lies above, or below, a fixed value."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ def boundaries(guardrail: Guardrail) -> Sequence[tuple[float, bool]]:
     return {Side.HIGHER: (higher,), Side.LOWER: (lower,), Side.BOTH: (higher, lower)}[guardrail.harms]
 
 
-def fails(guardrail: Guardrail, measure: Measure | None, own: Rate, *, later: bool) -> SequentialTest:
+def fails(guardrail: Guardrail, measure: Measure | None, own: Own, *, later: bool) -> SequentialTest:
     """The test that the treatment is harmful.
 
     Args:
@@ -58,7 +67,7 @@ def fails(guardrail: Guardrail, measure: Measure | None, own: Rate, *, later: bo
     return AnyOf(_tests(guardrail, measure, own, AllOf, harmful=True, later=later))
 
 
-def passes(guardrail: Guardrail, measure: Measure | None, own: Rate) -> SequentialTest:
+def passes(guardrail: Guardrail, measure: Measure | None, own: Own) -> SequentialTest:
     """The test that the treatment is not harmful; arguments as of `fails`."""
     return AllOf(_tests(guardrail, measure, own, AnyOf, harmful=False, later=False))
 
@@ -66,7 +75,7 @@ def passes(guardrail: Guardrail, measure: Measure | None, own: Rate) -> Sequenti
 def _tests(
     guardrail: Guardrail,
     measure: Measure | None,
-    own: Rate,
+    own: Own,
     joined: Callable[[Sequence[SequentialTest]], SequentialTest],
     *,
     harmful: bool,

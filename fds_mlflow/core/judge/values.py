@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
+from fds_mlflow.core.judge.firsts import above, firsts, quantile_of
 from fds_mlflow.core.judge.labels import alerts_of, known, least_chance
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.sequential import Trials
 
 
-def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = None) -> float | None:
+def value_of(
+    metric: Metric, tally: Tally, terms: Terms, cap: float | None = None, quantile: float | None = None
+) -> float | None:
     """The value of a metric in one variant; None where nobody looked.
 
     Args:
@@ -21,7 +24,10 @@ def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = Non
         tally: The variant's outcomes.
         terms: On which they were counted.
         cap: For money: the cap of one loss.
+        quantile: For latency and scores: the quantile that is asked for, if one is.
     """
+    if quantile is not None:
+        return quantile_of(metric, above(metric, tally), quantile)
     if metric is Metric.SCORE_SHIFT:
         return mean_score(tally)
     if metric is Metric.ALERT_PRECISION:
@@ -37,7 +43,7 @@ def value_of(metric: Metric, tally: Tally, terms: Terms, cap: float | None = Non
 
 
 def compared_values(
-    metric: Metric, counts: Counts, terms: Terms, cap: float | None = None
+    metric: Metric, counts: Counts, terms: Terms, cap: float | None = None, quantile: float | None = None
 ) -> tuple[float | None, float | None]:
     """The values of both arms under the same weights: the treatment's, and the control's had it had its requests.
 
@@ -50,24 +56,29 @@ def compared_values(
         counts: Of both variants.
         terms: On which they were counted.
         cap: For money: the cap of one loss.
+        quantile: For latency and scores: the quantile that is asked for, if one is.
     """
     found: list[tuple[int, float, float]] = []
     for arms in counts.by_weight:
-        treatment, control = (value_of(metric, tally, terms, cap) for tally in (arms.treatment, arms.control))
+        treatment, control = (value_of(metric, tally, terms, cap, quantile) for tally in (arms.treatment, arms.control))
         if treatment is not None and control is not None:
-            found.append((exposed(metric, arms.treatment, terms), treatment, control))
+            found.append((exposed(metric, arms.treatment, terms, quantile), treatment, control))
     among = sum(row[0] for row in found)
     if not terms.hourly or not among:
-        whole = counts.whole
-        return value_of(metric, whole.treatment, terms, cap), value_of(metric, whole.control, terms, cap)
+        treatment, control = (
+            value_of(metric, tally, terms, cap, quantile) for tally in (counts.whole.treatment, counts.whole.control)
+        )
+        return treatment, control
     return sum(row[0] * row[1] for row in found) / among, sum(row[0] * row[2] for row in found) / among
 
 
-def exposed(metric: Metric, tally: Tally, terms: Terms) -> int:
+def exposed(metric: Metric, tally: Tally, terms: Terms, quantile: float | None = None) -> int:
     """What a metric is counted among: requests that could have had its event, keys with a score, reviewed alerts.
 
     Where `terms` know no hours, nobody counted which requests those are: keys, wherever they went then.
     """
+    if quantile is not None:
+        return sum(firsts(metric, tally).values())
     if metric is Metric.ALERT_PRECISION:
         return sum(alerts.reviewed for _, alerts in alerts_of(tally, least_chance(tally)))
     if metric is Metric.SCORE_SHIFT:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 from fds_mlflow.core.evidence.evidence import EventKind
 from fds_mlflow.core.statistics.sequential import Side
-from fds_mlflow.core.text.numbers import UNKNOWN, money, percent, ratio
+from fds_mlflow.core.text.numbers import UNKNOWN, milliseconds, money, percent, ratio
 
 
 class Form(Enum):
-    """What the value of a metric is: a share of what it is counted among, a mean score, or money."""
+    """What the value of a metric is: a share of what it is counted among, a score, money, or milliseconds."""
 
     SHARE = "share"
     SCORE = "score"
     MONEY = "money"
+    TIME = "time"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Row:
         side_is_free: Whether it may.
         bound: What the bound means, in words; None where it has none.
         bounded: The bound in a sentence, `{}` for its value.
+        before: What stands before every value.
     """
 
     title: str
@@ -52,6 +54,47 @@ class Row:
     side_is_free: bool = False
     bound: str | None = None
     bounded: str = ""
+    before: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What its values are given in, as an axis says it; a share as `scale` makes it."""
+        among = self.among
+        return {
+            Form.SHARE: f"% of {among}",
+            Form.SCORE: f"{self.before or 'mean '}score",
+            Form.MONEY: f"money per {among.removesuffix('s')}",
+            Form.TIME: f"{self.before}ms",
+        }[self.form]
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by to be given in its unit."""
+        return 100.0 if self.form is Form.SHARE else 1.0
+
+    def describe(self, value: float | None, *, approximate: bool = False) -> str:
+        """A value as it reads everywhere: a share as a percentage, money as money, a score as it is, a time in ms.
+
+        Args:
+            value: The value; None where it is not known.
+            approximate: It can only be read off bins.
+        """
+        if value is None:
+            return UNKNOWN
+        reads = {Form.SHARE: percent, Form.SCORE: "{:.4g}".format, Form.MONEY: money, Form.TIME: milliseconds}
+        return f"{'about ' if approximate else ''}{self.before}{reads[self.form](value)}"
+
+    def describe_harm(self, harm: float) -> str:
+        """A harm as it reads everywhere: a ratio in times, a difference as it is."""
+        return f"{ratio(harm)}{' times' if not self.difference else ''}"
+
+    def describe_range(self, low: float, high: float) -> str:
+        """The harms between two; the upper one may be infinite."""
+        return f"{ratio(low)} to {self.describe_harm(high)}"
+
+    def describe_bound(self, bound: float | None) -> str:
+        """What a bound does, in words; what a quantile does, which needs none."""
+        return self.bounded.format(money(bound or 0) if self.form is Form.MONEY else f"{bound or 0:g}")
 
 
 class Metric(StrEnum):
@@ -91,44 +134,13 @@ class Metric(StrEnum):
         """Its name within a sentence."""
         return self.value.replace("_", " ")
 
-    @property
-    def unit(self) -> str:
-        """What its values are given in, as an axis says it; a share as `scale` makes it."""
-        among = self.row.among
-        return {
-            Form.SHARE: f"% of {among}",
-            Form.SCORE: "mean score",
-            Form.MONEY: f"money per {among.removesuffix('s')}",
-        }[self.row.form]
-
-    @property
-    def scale(self) -> float:
-        """What a value is multiplied by to be given in its unit."""
-        return 100.0 if self.row.form is Form.SHARE else 1.0
-
     def describe(self, value: float | None, *, approximate: bool = False) -> str:
-        """A value as it reads everywhere: a share as a percentage, money as money, a score as it is.
-
-        Args:
-            value: The value; None where it is not known.
-            approximate: It can only be read off bins.
-        """
-        if value is None:
-            return UNKNOWN
-        reads = {Form.SHARE: percent, Form.SCORE: "{:.4g}".format, Form.MONEY: money}[self.row.form]
-        return f"{'about ' if approximate else ''}{reads(value)}"
+        """A value as it reads everywhere (see `Row.describe`)."""
+        return self.row.describe(value, approximate=approximate)
 
     def describe_harm(self, harm: float) -> str:
-        """A harm as it reads everywhere: a ratio in times, a difference as it is."""
-        return f"{ratio(harm)}{' times' if self.relative else ''}"
-
-    def describe_range(self, low: float, high: float) -> str:
-        """The harms between two; the upper one may be infinite."""
-        return f"{ratio(low)} to {self.describe_harm(high)}"
-
-    def describe_bound(self, bound: float) -> str:
-        """What a bound does, in words."""
-        return self.row.bounded.format(money(bound) if self.row.form is Form.MONEY else f"{bound:g}")
+        """A harm as it reads everywhere."""
+        return self.row.describe_harm(harm)
 
 
 ROWS: Mapping[Metric, Row] = {
@@ -177,3 +189,12 @@ ROWS: Mapping[Metric, Row] = {
     ),
 }
 """The table, in the order in which metrics are judged and shown."""
+
+
+def quantile_row(metric: Metric, quantile: float) -> Row:
+    """What is known of a metric whose quantile is measured: of latency in ms, of scores as a score."""
+    name = f"p{100 * quantile:g}"
+    row = replace(metric.row, column=name, among="keys", bound=None, difference=False, before=f"{name} ")
+    if metric is Metric.LATENCY:
+        return replace(row, title=f"Latency, {name}", form=Form.TIME, bounded="")
+    return replace(row, title=f"Scores, {name}", bounded=f"compared are the shares above the champion's {name}")

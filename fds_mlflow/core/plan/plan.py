@@ -72,8 +72,9 @@ class Plan:
     """How a rollout proceeds, and what is asked of the canary.
 
     Args:
-        steps: Weights in percent, strictly rising, each above 0 and at most 100. At 100 there is no control: that
-            step is the completion.
+        steps: Weights in percent, strictly rising, at most 100. At 100 there is no control: that step is the
+            completion. The first may be 0 where there is a shadow: then the canary answers nobody, and is judged by
+            what it scores beside the champion.
         guardrails: What the canary must not do; None for `GUARDRAILS`. One per metric.
         alpha: Chance that a good canary is ever failed, over the whole rollout, in (0, 0.5]. It is split evenly over
             the guardrails; the chance that a harmful one ever passes a given guardrail is bounded by the same share.
@@ -194,6 +195,8 @@ class Plan:
                 f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
                 fix="leave it out for the newest; a test that is not known here is one of a later release",
             )
+        if self.test < 2 and self.terms.quantiles:
+            raise ConfigError("test 1 knows no quantiles", fix="leave test out, or the quantile")
         size = len(json.dumps(self.to_dict(), separators=(",", ":")))
         if size > MAX_ENCODED:
             raise ConfigError(
@@ -203,6 +206,11 @@ class Plan:
 
     def _check_reach(self) -> None:
         """What a rollout reaches: shadows, labels, segments, and its part of a quarter's alpha."""
+        if self.weights[0] == 0 and not self.shadow:
+            raise ConfigError(
+                f"the steps {list(self.steps)} do not rise from above 0",
+                fix="begin above 0, or add shadow: 10: at 0 % the canary scores such a share beside the champion",
+            )
         share = self.shadow
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
             raise ConfigError(f"shadow is {share!r}, not a percentage from 0 to 100", fix="give one such as 10")
@@ -252,6 +260,7 @@ class Plan:
             maturity=self.label_maturity,
             hourly=self.test > 1,
             segments=self.segments is not None and self.test > 1,
+            quantiles=any(guardrail.quantile is not None for guardrail in self.guardrails),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -322,7 +331,7 @@ _INSIDE = {
 
 def _weights(steps: Any) -> tuple[int, ...]:
     weights = tuple(to_basis_points(step) for step in _listed("steps", steps))
-    if not weights or weights[0] == 0 or any(a >= b for a, b in pairwise(weights)):
+    if not any(weights) or any(a >= b for a, b in pairwise(weights)):
         raise ConfigError(
             f"the steps {list(steps)} do not rise from above 0",
             fix="list strictly rising percentages, such as 10, 25, 50, 100",

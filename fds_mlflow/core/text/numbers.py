@@ -21,6 +21,11 @@ def money(amount: float) -> str:
     return f"{amount:.{min(12, 1 - floor(log10(abs(amount))))}f}"
 
 
+def milliseconds(value: float) -> str:
+    """A time with three digits, and all before the point."""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def ratio(value: float) -> str:
     """A ratio, or a difference, with three digits."""
     return "∞" if value == inf else f"{value:.3g}"

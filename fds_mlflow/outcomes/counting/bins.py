@@ -9,7 +9,13 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Double, Integer, case, literal_column
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fds_mlflow.core.evidence.bins import LATENCY_EDGES, LOSS_EDGES, SCORE_EDGES
+from fds_mlflow.core.evidence.bins import (
+    FINE_LATENCY_EDGES,
+    FINE_SCORE_EDGES,
+    LATENCY_EDGES,
+    LOSS_EDGES,
+    SCORE_EDGES,
+)
 
 Number: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 
@@ -27,6 +33,16 @@ def loss_bin(amount: Number) -> ColumnElement[int]:
 def latency_bin(milliseconds: Number) -> ColumnElement[int]:
     """The bin of a latency, at least zero."""
     return _bin(milliseconds, LATENCY_EDGES)
+
+
+def fine_score_bin(score: Number) -> ColumnElement[int]:
+    """The fine bin of a score in [0, 1]."""
+    return _bin(score, FINE_SCORE_EDGES)
+
+
+def fine_latency_bin(milliseconds: Number) -> ColumnElement[int]:
+    """The fine bin of a latency, at least zero."""
+    return _bin(milliseconds, FINE_LATENCY_EDGES)
 
 
 def _bin(

@@ -8,17 +8,14 @@ row of `tables.Count`, so two who count at once take turns. Each function takes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     SQLColumnExpression,
     String,
     and_,
     case,
-    exists,
     func,
     literal,
     or_,
@@ -31,13 +28,14 @@ from sqlalchemy.orm import Session, aliased
 from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, KnownAlerts, Terms
 from fds_mlflow.errors import RefusedError
-from fds_mlflow.outcomes.counting.bins import Number, latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.counting.bins import Number, fine_latency_bin, fine_score_bin, latency_bin, loss_bin, score_bin
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.rows import Conditions, Rows, flag, pair
+from fds_mlflow.outcomes.counting.rows import Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
+from fds_mlflow.outcomes.counting.where import Where, of_rollout
 from fds_mlflow.outcomes.records import CaseStatus
-from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, hour_of, insert_for, shifted
+from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, insert_for
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
 
 CHUNK = 50_000
@@ -82,17 +80,17 @@ def _follow_indexes(session: Session) -> None:
 def _count(session: Session, question: Question, upto: Watermarks) -> Count:
     """The row that says how far is counted, held until the transaction ends; made at the first look."""
     model, rollout_id, terms = question.model, question.rollout_id, question.terms_text
-    query = select(Count).where(*_of(Count, model, rollout_id), Count.terms == terms).with_for_update()
+    query = select(Count).where(*of_rollout(Count, model, rollout_id), Count.terms == terms).with_for_update()
     found = session.scalar(query)
     if found is not None:
         return found
-    others = session.scalars(select(Count.terms).where(*_of(Count, model, rollout_id), Count.final)).all()
+    others = session.scalars(select(Count.terms).where(*of_rollout(Count, model, rollout_id), Count.final)).all()
     if others:
         raise RefusedError(
             f"the outcomes of rollout {rollout_id} of {model!r} are deleted: they cannot be counted with {terms}",
             fix=f"ask as they were counted before: with {' or with '.join(others)}",
         )
-    first = session.scalar(select(func.min(Outcome.id)).where(*_of(Outcome, model, rollout_id)))
+    first = session.scalar(select(func.min(Outcome.id)).where(*of_rollout(Outcome, model, rollout_id)))
     session.execute(
         insert_for(session)(Count)
         .values(
@@ -114,10 +112,6 @@ def _count(session: Session, question: Question, upto: Watermarks) -> Count:
     return session.scalars(query).one()
 
 
-def _of(entity: Any, model: str, rollout_id: str) -> Conditions:
-    return [entity.model == model, entity.rollout_id == rollout_id]
-
-
 class _Counting:
     """One transaction's work."""
 
@@ -127,6 +121,7 @@ class _Counting:
         self._terms = terms
         self._cells = cells
         self._chunk = chunk
+        self._where = Where(session, count, terms)
 
     def advance(self, upto: Watermarks) -> bool:
         """Count outcomes, then shadows, then late labels, then labels that have matured; whether all is done.
@@ -145,17 +140,17 @@ class _Counting:
     def _outcomes(self, last: int) -> bool:
         low, high = self._range(self._count.outcome_id, last)
         if low < high:
-            new = Rows((Outcome.id > low, Outcome.id <= high, *self._masked()))
+            new = Rows((Outcome.id > low, Outcome.id <= high, *self._where.masked()))
             repeated = self._requests(new)
-            kinds = self._fast_kinds()
+            kinds = self._where.fast_kinds()
             for kind, happened in kinds.items():
                 self._first_events(kind, new.where(happened))
             if repeated:
                 self._spent(new, kinds)
             self._count.outcome_id = high
-            self._pairs(new.join(Shadow, self._is_shadow()).where(Shadow.id <= self._count.shadow_id))
+            self._pairs(new.join(Shadow, self._where.is_shadow()).where(Shadow.id <= self._count.shadow_id))
             if self._terms.maturity is not None and self._count.matured_time is not None:
-                self._labels(new.where(*self._looked_at()), fresh=True)
+                self._labels(new.where(*self._where.looked_at()), fresh=True)
         return high >= last
 
     def _shadows(self, last: int) -> bool:
@@ -167,12 +162,12 @@ class _Counting:
             )
             new = Rows((Shadow.id > low, Shadow.id <= high, func.coalesce(Shadow.model, "") == self._count.model))
             paired = new.join(Shadow, Outcome.id == its_outcome.scalar_subquery()).where(
-                Outcome.id <= self._count.outcome_id, *self._masked()
+                Outcome.id <= self._count.outcome_id, *self._where.masked()
             )
             self._count.shadow_id = high
             self._pairs(paired)
             if self._terms.maturity is not None and self._count.matured_time is not None:
-                self._label_pairs(paired.where(*self._looked_at()))
+                self._label_pairs(paired.where(*self._where.looked_at()))
         return high >= last
 
     def _late_labels(self, last: int) -> bool:
@@ -181,7 +176,7 @@ class _Counting:
         if low < high:
             self._count.case_id = high
             if self._count.matured_time is not None:
-                late = self._lately_labelled(low, high)
+                late = self._where.lately_labelled(low, high)
                 if self._session.execute(late.limit(1)).first() is not None:
                     self._labels(Rows((Outcome.id.in_(late),)), fresh=False)
         return high >= last
@@ -189,14 +184,14 @@ class _Counting:
     def _matured(self) -> bool:
         """Labels of the outcomes that have reached the maturity age since the last look."""
         count = self._count
-        limit = count.as_of - self._maturity
+        limit = count.as_of - self._where.maturity
         since = count.matured_time or self._cells.first
         if since is None or since > limit:
             return True
         new = Rows(
             (
                 Outcome.model == count.model,
-                *self._masked(),
+                *self._where.masked(),
                 Outcome.id <= count.outcome_id,
                 Outcome.time >= since,
                 or_(Outcome.time > since, Outcome.id > count.matured_id),
@@ -210,123 +205,42 @@ class _Counting:
         count.matured_time, count.matured_id = time, last
         return end is None
 
-    @property
-    def _cell(self) -> list[Any]:
-        """Where an outcome is counted: by hour and segment where the terms part them."""
-        hour = hour_of(self._session, Outcome.time) if self._terms.hourly else literal(0)
-        segment = func.coalesce(Outcome.segment, "") if self._terms.segments else literal("")
-        return [Outcome.step, Outcome.weight, Outcome.assigned, hour.label("hour"), segment.label("segment")]
-
-    # --- conditions ----------------------------------------------------------------------------------------------
-
     def _range(self, after: int, last: int) -> tuple[int, int]:
         return after, min(after + self._chunk, last)
-
-    def _masked(self) -> Conditions:
-        """Of this rollout, in words that no index is made for: what is new is found by its place at the end."""
-        return [
-            func.coalesce(Outcome.model, "") == self._count.model,
-            func.coalesce(Outcome.rollout_id, "") == self._count.rollout_id,
-        ]
-
-    def _looked_at(self, outcome: Any = Outcome) -> Conditions:
-        """Whose labels have been looked at."""
-        time, last = self._count.matured_time, self._count.matured_id
-        mature = [outcome.time <= time, or_(outcome.time < time, outcome.id <= last)]
-        return [outcome.id <= self._count.outcome_id, *mature]
-
-    def _is_first(self, *also: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
-        """Whether no earlier outcome of the rollout has this key (and is like `also`)."""
-        other = aliased(Outcome)
-        same = [*_of(other, self._count.model, self._count.rollout_id), other.key == Outcome.key]
-        return ~exists().where(*same, other.id < Outcome.id, *(like(other) for like in also))
-
-    def _happened_first(self, kind: str) -> ColumnElement[bool]:
-        """Whether the first event of this outcome's key and kind is this outcome."""
-        first = select(FirstEvent.outcome_id).where(
-            FirstEvent.count_id == self._count.id, FirstEvent.kind == kind, FirstEvent.key == Outcome.key
-        )
-        return Outcome.id == first.scalar_subquery()
-
-    def _fast_kinds(self) -> dict[EventKind, ColumnElement[bool]]:
-        kinds: dict[EventKind, ColumnElement[bool]]
-        kinds = {EventKind.ERROR: Outcome.error.is_not(None), EventKind.ALERT: Outcome.flagged.is_(True)}
-        if self._terms.latency_bound is not None:
-            kinds[EventKind.SLOW] = Outcome.latency_ms > self._terms.latency_bound
-        return kinds
-
-    @property
-    def _maturity(self) -> timedelta:
-        assert self._terms.maturity is not None
-        return self._terms.maturity
-
-    def _with_truth(self, outcomes: Rows) -> Rows:
-        """Those whose case, as known at the maturity age, says a truth; of the states that are taken in."""
-        state = aliased(FraudCase)
-        mine = state.transaction_id == Outcome.transaction_id
-        matures = shifted(self._session, Outcome.time, self._maturity)
-        known = select(state.id).where(mine, state.known_at <= matures, state.id <= self._count.case_id)
-        latest = known.order_by(state.known_at.desc()).limit(1).scalar_subquery()
-        return outcomes.join(FraudCase, FraudCase.id == latest).where(FraudCase.status != CaseStatus.SUSPECTED.value)
-
-    def _chance(self) -> list[SQLColumnExpression[Any]]:
-        """With which known chance a flagged outcome has a label, null for none, and whether the label declares it."""
-        declared = and_(Outcome.propensity.is_(None), FraudCase.propensity.is_not(None))
-        chance = case((Outcome.explored.is_(True), Outcome.propensity), (declared, FraudCase.propensity))
-        return [chance, flag(declared)]
-
-    def _is_shadow(self) -> ColumnElement[bool]:
-        """Whether a shadow is this outcome's."""
-        shadow = aliased(Shadow)
-        mine = select(shadow.id).where(shadow.model == self._count.model, shadow.request_id == Outcome.request_id)
-        return Shadow.id == mine.scalar_subquery()
-
-    def _lately_labelled(self, low: int, high: int) -> CompoundSelect[Any]:
-        """The ids of outcomes that were looked at in vain, and have a state that says a truth among the new ones."""
-        outcome, new, before = aliased(Outcome), aliased(FraudCase), aliased(FraudCase)
-        truth = [new.id > low, new.id <= high, new.status != CaseStatus.SUSPECTED.value]
-        matures = shifted(self._session, outcome.time, self._maturity)
-        counted = exists().where(
-            before.transaction_id == outcome.transaction_id,
-            before.known_at <= matures,
-            before.id <= low,
-            or_(before.status != CaseStatus.SUSPECTED.value, before.withdrawn),
-        )
-        # Said so that each new state looks for its outcomes, not each outcome of the rollout for a new state.
-        mine = [
-            outcome.model == func.coalesce(literal(self._count.model), new.transaction_id),
-            outcome.rollout_id == func.coalesce(literal(self._count.rollout_id), new.transaction_id),
-        ]
-        late = select(outcome.id).where(*truth, *mine, *self._looked_at(outcome), new.known_at <= matures, ~counted)
-        by_key = late.where(outcome.key == new.transaction_id, outcome.transaction_id == outcome.key)
-        own = [outcome.transaction_id != outcome.key, outcome.rollout_id.is_not(None)]  # the words of its index
-        return by_key.union(late.where(outcome.transaction_id == new.transaction_id, *own))
 
     # --- counts --------------------------------------------------------------------------------------------------
 
     def _requests(self, new: Rows) -> bool:
         """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
-        first_scored = self._is_first(lambda other: other.score.is_not(None))
+        first_scored = and_(Outcome.score.is_not(None), self._where.is_first(lambda other: other.score.is_not(None)))
+        fine: list[ColumnElement[Any]] = []
+        if self._terms.quantiles:
+            by_latency = case((self._where.is_first(), fine_latency_bin(Outcome.latency_ms)))
+            fine = [by_latency.label("fast"), case((first_scored, fine_score_bin(Outcome.score))).label("fine")]
         inner = new.select(
-            *self._cell,
+            *self._where.cell,
             Outcome.time,
             latency_bin(Outcome.latency_ms).label("latency"),
-            case((and_(Outcome.score.is_not(None), first_scored), score_bin(Outcome.score))).label("bin"),
+            case((first_scored, score_bin(Outcome.score))).label("bin"),
             Outcome.score,
-            flag(self._is_first()).label("first"),
+            flag(self._where.is_first()).label("first"),
+            *fine,
         ).subquery()
-        groups = [*inner.c[:5], inner.c.latency, inner.c.bin]
+        groups = [*inner.c[:5], inner.c.latency, inner.c.bin, *(inner.c[column.name] for column in fine)]
         repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
-        for *cell, latency, bin_, requests, keys, score, earliest, latest in self._session.execute(
-            select(*groups, *numbers).group_by(*groups)
-        ):
+        for row in self._session.execute(select(*groups, *numbers).group_by(*groups)):
+            *cell, latency, bin_ = row[:7]
+            *firsts, requests, keys, score, earliest, latest = row[7:]
             self._cells.seen(cell, earliest, latest)
             self._cells.add(cell, "requests", requests)
             self._cells.add(cell, "keys", keys)
             self._cells.add(cell, "latencies", requests, at=latency)
             repeated = repeated or keys < requests
+            for name, at in zip(("latency_firsts", "score_firsts"), firsts, strict=False):
+                if at is not None:
+                    self._cells.add(cell, f"{name}@{at}", requests)
             if bin_ is not None:
                 self._cells.add(cell, "scores", requests, at=bin_)
                 self._cells.add(cell, "score_sum", requests, at=0)
@@ -352,7 +266,7 @@ class _Counting:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
         if not self._remember(kind.value, happened, by_time=by_time):
             return
-        first = happened.where(self._happened_first(kind.value))
+        first = happened.where(self._where.happened_first(kind.value))
         if kind is not EventKind.MISSED_FRAUD:
             for *cell, keys in self._by_cell(first):
                 self._cells.add(cell, kind.value, keys)
@@ -381,8 +295,8 @@ class _Counting:
     def _labels(self, outcomes: Rows, *, fresh: bool) -> None:
         """Count the labels of these outcomes; `fresh` where they have just matured."""
         fraud, flagged = FraudCase.status == CaseStatus.CONFIRMED.value, Outcome.flagged.is_(True)
-        first = flag(self._is_first())
-        first_alert = flag(and_(flagged, self._happened_first(EventKind.ALERT.value)))
+        first = flag(self._where.is_first())
+        first_alert = flag(and_(flagged, self._where.happened_first(EventKind.ALERT.value)))
         drawn: list[SQLColumnExpression[Any]] = [Outcome.propensity, flag(Outcome.explored.is_(True))]
         if fresh:
             for *cell, is_first, is_alert, chance, explored, keys in self._by_cell(
@@ -393,9 +307,9 @@ class _Counting:
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
                 if chance is not None and self._terms.hourly:
                     self._cells.add_known_alerts(cell, chance, KnownAlerts(keys * is_alert, keys * is_alert * explored))
-        known = self._with_truth(outcomes)
+        known = self._where.with_truth(outcomes)
         amount = FraudCase.loss_amount
-        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None)), *self._chance()]
+        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None)), *self._where.chance()]
         counts = self._by_cell(known, *told, money=amount)
         for *cell, is_first, is_alert, is_flagged, is_fraud, priced, chance, declared, keys, money in counts:
             passed = keys * is_first * (1 - is_flagged) * (1 - is_fraud)
@@ -413,7 +327,7 @@ class _Counting:
         if fresh:
             self._spent(outcomes, (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE), by_time=True)
         if self._cells.has_pairs:
-            self._label_pairs(outcomes.join(Shadow, self._is_shadow()))
+            self._label_pairs(outcomes.join(Shadow, self._where.is_shadow()))
 
     def _pairs(self, paired: Rows) -> None:
         """Count errors and alerts of requests that both versions scored, for keys that have no such request yet."""
@@ -424,7 +338,7 @@ class _Counting:
             return
         error = pair(Outcome.error.is_not(None), Shadow.error.is_not(None))
         alert = pair(Outcome.flagged.is_(True), Shadow.flagged.is_(True))
-        for *cell, errors, alerts, keys in self._by_cell(paired.where(self._happened_first(PAIR)), error, alert):
+        for *cell, errors, alerts, keys in self._by_cell(paired.where(self._where.happened_first(PAIR)), error, alert):
             self._cells.add_pair(cell, EventKind.ERROR, errors, keys)
             self._cells.add_pair(cell, EventKind.ALERT, alerts, keys)
 
@@ -433,8 +347,8 @@ class _Counting:
         fraud = FraudCase.status == CaseStatus.CONFIRMED.value
         missed = pair(and_(fraud, Outcome.flagged.is_(False)), and_(fraud, Shadow.flagged.is_(False)))
         false = pair(and_(~fraud, Outcome.flagged.is_(True)), and_(~fraud, Shadow.flagged.is_(True)))
-        known = self._with_truth(paired.where(self._happened_first(PAIR)))
-        chance, _ = self._chance()
+        known = self._where.with_truth(paired.where(self._where.happened_first(PAIR)))
+        chance, _ = self._where.chance()
         # What was not flagged shows its truth by itself, unless nobody would have let it pass had it been.
         passed = and_(Outcome.flagged.is_(False), func.coalesce(Outcome.propensity, 1.0) > 0.0)
         shown = case((passed, 1.0), (Outcome.flagged.is_(True), chance))
@@ -448,7 +362,7 @@ class _Counting:
         """A cell, then what `also` says, how many outcomes, and the sum of `money` where it is given."""
         named: list[Any] = [column.label(f"also_{position}") for position, column in enumerate(also)]
         # Grouped outside: PostgreSQL does not take an expression and its repetition for the same one.
-        groups = [*self._cell, *named]
+        groups = [*self._where.cell, *named]
         summed = [] if money is None else [money.label("money")]
         inner = rows.select(*groups, *summed).subquery()
         by, sums = inner.c[: len(groups)], inner.c[len(groups) :]

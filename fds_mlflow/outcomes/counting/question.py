@@ -41,6 +41,7 @@ class Question:
             "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
             "hourly": self.terms.hourly or None,
             "segments": self.terms.segments or None,
+            "quantiles": self.terms.quantiles or None,
         }
         return json.dumps({name: value for name, value in values.items() if value is not None})
 
@@ -55,4 +56,5 @@ def terms_from(written: str) -> Terms:
         maturity=maturity,
         hourly=values.get("hourly", False),
         segments=values.get("segments", False),
+        quantiles=values.get("quantiles", False),
     )

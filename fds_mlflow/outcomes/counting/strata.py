@@ -154,6 +154,12 @@ def _chances(prefix: str, names: Iterable[str]) -> list[float]:
     return sorted(float(name.removeprefix(prefix)) for name in names if name.startswith(prefix))
 
 
+def _fine(name: str, numbers: Mapping[str, Any]) -> Mapping[int, int]:
+    """A histogram of which only what is not empty is kept, under names with the bin behind an "@"."""
+    named = (each.rpartition("@") for each in numbers)
+    return MappingProxyType({int(at): numbers[f"{name}@{at}"] for of, _, at in named if of == name})
+
+
 def _spent(kind: EventKind) -> str:
     return f"spent_{kind}"
 
@@ -189,5 +195,7 @@ def _tally(row: CellCount, numbers: Mapping[str, Any]) -> Tally:
         ),
         missed_known=MappingProxyType({at: numbers[f"{_MISSED}{at!r}"] for at in _chances(_MISSED, numbers)}),
         latencies=tuple(numbers.get("latencies", ())),
+        latency_firsts=_fine("latency_firsts", numbers),
+        score_firsts=_fine("score_firsts", numbers),
         **{name: numbers.get(name, 0) for name in _PLAIN},
     )

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import erf, log2, sqrt
 
 import numpy as np
 
-from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS
+from fds_mlflow.core.evidence.bins import LOSS_BINS, OCTAVE, SCORE_BINS
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.harm import boundaries
 from fds_mlflow.core.judge.judge import Status, judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.guardrail import Guardrail
-from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.plan.metric import Metric, Row
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA, SRM_ALPHA, Plan, Undecided
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.search import smallest
@@ -59,6 +60,7 @@ class Price:
         fails: Canary requests until it fails, at the first step; None for never.
         fail_days: How many days these take.
         required: Whether completion waits for its PASS.
+        row: How its values and harms read.
     """
 
     metric: Metric
@@ -69,6 +71,7 @@ class Price:
     fails: int | None
     fail_days: float | None
     required: bool
+    row: Row
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,14 @@ def _price(plan: Plan, guardrail: Guardrail, rate: float | None, traffic: float 
 
     return Price(
         metric=guardrail.metric,
-        rate=rate,
+        rate=rate if guardrail.quantile is None else None,
         passes=passes,
         pass_days=days(passes, last),
         harm=worse,
         fails=fails,
         fail_days=days(fails, first),
         required=guardrail.required,
+        row=guardrail.row,
     )
 
 
@@ -224,6 +228,8 @@ def _tally(setting: _Setting, variant: Variant, keys: int, harm: float) -> Tally
         events=events,
         scores=_scores(keys, harm if metric is Metric.SCORE_SHIFT else 0.0),
         losses=tuple(losses.tolist()),
+        latency_firsts=_firsts(setting, keys, harm, _TYPICAL_LATENCY),
+        score_firsts=_firsts(setting, keys, harm, _TYPICAL_SCORE),
         matured=labelled,
         labelled=labelled,
         passed_genuine=labelled - reviewed - events.get(EventKind.MISSED_FRAUD, 0),
@@ -236,6 +242,31 @@ def _tally(setting: _Setting, variant: Variant, keys: int, harm: float) -> Tally
 
 _TYPICAL_LOSS = 14
 """Bin of a loss of about 110."""
+
+_TYPICAL_LATENCY = 80
+"""Fine bin of a median latency of about 16 ms; a standard deviation is half an octave."""
+
+_TYPICAL_SCORE = 38
+"""Fine bin of a median score of about 0.01; a standard deviation is 1 of the log odds."""
+
+
+def _firsts(setting: _Setting, keys: int, harm: float, typical: int) -> dict[int, int]:
+    """First requests by fine bins, normal around a typical one.
+
+    Harmful are latencies `harm` times as long, and `harm` times as many scores in the last hundredth and beyond: those
+    above the quantile that is asked for.
+    """
+    if setting.guardrail.quantile is None:
+        return {}
+    bins = np.arange(4 * typical)
+    moved = min(80.0, OCTAVE * log2(harm)) if setting.metric is Metric.LATENCY else 0.0
+    shares = np.diff([0.5 * (1 + erf((b - typical - 0.5 - moved) / (4 * sqrt(2)))) for b in (*bins, len(bins))])
+    if setting.metric is Metric.SCORE_SHIFT:
+        beyond = np.cumsum(shares) > setting.guardrail.quantile
+        shares[beyond] *= harm
+        shares[~beyond] *= (1 - shares[beyond].sum()) / shares[~beyond].sum()
+    counts = np.diff(np.round(keys * np.cumsum(shares)), prepend=0.0)
+    return {int(b): int(count) for b, count in zip(bins, counts, strict=True) if count}
 
 
 def _scores(keys: int, shift: float) -> tuple[int, ...]:
@@ -291,16 +322,16 @@ def _words(plan: Plan) -> list[str]:
 
 
 def _tolerated(guardrail: Guardrail) -> str:
-    metric = guardrail.metric
-    bound = f" ({metric.describe_bound(guardrail.bound)})" if guardrail.bound is not None else ""
-    parts = [metric.describe_harm(boundary) for boundary, _ in boundaries(guardrail)]
-    said = f"{metric.words}{bound}"
+    metric, row = guardrail.metric, guardrail.row
+    bound = f" ({row.describe_bound(guardrail.bound)})" if row.bounded else ""
+    parts = [row.describe_harm(boundary) for boundary, _ in boundaries(guardrail)]
+    said = f"{metric.words}{f' {row.column}' if guardrail.quantile is not None else ''}{bound}"
     if parts:
         said += f" beyond {' or '.join(parts)}" + (" the champion's" if guardrail.relative else "")
     if guardrail.negligible is not None:
-        said += f" unless below {metric.describe(guardrail.negligible)}"
+        said += f" unless below {row.describe(guardrail.negligible)}"
     if guardrail.limit is not None:
-        said += f"{' or' if parts else ''} above {metric.describe(guardrail.limit)}"
+        said += f"{' or' if parts else ''} above {row.describe(guardrail.limit)}"
     return said + (" (paired)" if guardrail.paired else "")
 
 
@@ -331,5 +362,5 @@ def _warnings(plan: Plan, prices: tuple[Price, ...]) -> list[str]:
                     f" {allowed:.1f}"
                 )
         if price.fails is None:
-            made.append(f"{price.metric} never fails a canary whose harm is {price.metric.describe_harm(price.harm)}")
+            made.append(f"{price.metric} never fails a canary whose harm is {price.row.describe_harm(price.harm)}")
     return made

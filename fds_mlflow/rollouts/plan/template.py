@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 TEMPLATE = """\
-# How a rollout proceeds, and what is asked of the canary. Every key has the default shown here; to use one that is
-# commented out, delete its "#". What the plan's margins cost: fds plan check FILE --traffic 50/s
+# How a rollout proceeds, and what is asked of the canary: the plan of a rollout for which none is named. To use a key
+# that is commented out, delete its "#". What it costs: fds plan check FILE --traffic 50/s
 
-# Weights of the canary in percent, strictly rising. At 100 there is no champion left to compare with: that step
-# is the completion.
+# Weights of the canary in percent, strictly rising. At 100 there is no champion left to compare with: that step is
+# the completion. A first step of 0 is one in the shadow alone: the canary answers nobody, and is judged by what it
+# scores beside the champion.
 steps: [10, 25, 50, 100]
+
+# Percentage of the champion's requests that the canary scores as well, without answering them. Alerts, and what labels
+# tell, are then judged by requests that both versions scored, unless a guardrail says paired: false.
+shadow: 10
 
 # Chance that a good canary is ever failed, over the whole rollout, however often somebody looks. It is split evenly
 # over the guardrails.
@@ -23,13 +28,15 @@ alpha: 0.05
 #   required:    false: its FAIL aborts, but completion does not wait for its PASS
 #   side:        alert_rate and score_shift only: higher, lower or both (the default) harm
 #   bound:       latency: milliseconds above which a request is slow; money_lost: cap of one loss
+#   quantile:    latency: that of the milliseconds must not lie beyond the margin; score_shift: the share of scores
+#                above the champion's must not; both instead of a bound, or of the mean
 #   paired:      true: judge by requests that both versions scored (shadow evidence), not by the split traffic
 guardrails:
   error_rate: {margin: 1.0, negligible: 0.002}
   alert_rate: {margin: 0.5}
-  score_shift: {margin: 0.05}
-#  latency: {margin: 1.0, bound: 50, negligible: 0.01}
-# These need labels (see label_maturity):
+  latency: {margin: 1.0, quantile: 0.99}
+  score_shift: {margin: 1.0, quantile: 0.99}
+# These need labels (see label_maturity). Without one that is required, a canary that misses every fraud completes:
 #  missed_fraud: {margin: 0.5}
 #  false_positives: {margin: 0.5}
 #  alert_precision: {margin: 0.1}
@@ -38,8 +45,8 @@ guardrails:
 # Outcomes of the canary that a step must have seen before the rollout goes on.
 min_outcomes: 100
 
-# How long a step lasts at least. Durations: 30m, 12h, 7d, 1h30m.
-bake_time: 0s
+# How long a step lasts at least: a day has all its hours. Durations: 30m, 12h, 7d, 1h30m.
+bake_time: 24h
 
 # How long it may last at most, and how many distinct keys may meet the canary before everything required has passed.
 # Left out: as long, and as many, as it takes.
@@ -58,5 +65,23 @@ gates: []
 # After the completion: how long, and with how much traffic, the former champion stays as a control. With rollback:
 # true the champion is rolled back by itself when it is shown to be worse.
 #watch: {duration: 7d, control: 5, rollback: false}
+
+# A guardrail that needs labels bounds the rollout to its first step until labels of the canary have matured. true:
+# go on without them; what a harmful canary costs until it fails: fds plan check.
+#advance_unlabelled: true
+
+# Parts of the traffic in which every guardrail is judged as well, by a column of the request: at most 50 values (all
+# others are "other"), or edges: [50, 500] for bands of a number. They share this part of alpha.
+#segments: {column: country, values: [KR, US], share: 0.5}
+
+# What to do when the champion's requests show that the canary has traffic, and it has no outcome: abort or hold.
+silent_canary: abort
+
+# What the alphas of the model's rollouts of one quarter may add up to. Left out: no bound.
+#alpha_budget: 0.2
+
+# Which test judges: 2 is today's; 1, that of earlier releases, neither finds a harm that comes late nor bears keys
+# that come again. A rollout is judged to its end by the one it began with.
+#test: 2
 """
-"""A plan in which every key is explained; it reads as the default plan."""
+"""A plan in which every key is explained; it reads as `DEFAULT_PLAN`."""

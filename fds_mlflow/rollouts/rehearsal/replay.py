@@ -26,6 +26,7 @@ from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import buckets
 from fds_mlflow.core.statistics.paired import Pairs
+from fds_mlflow.core.weight import FULL
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -284,7 +285,7 @@ class Replay:
             if variant is Variant.CANARY:
                 self.requests += len(rows)
                 self.lost += float(self.arms[variant].amounts[rows[self.arms[variant].missed[rows]]].sum())
-        self._pair(turn, part, _hour(now))
+        self._pair(turn, part, _hour(now), weight)
         while self.maturing and self.maturing[0][0] <= now:
             self.maturing.pop(0)[1]()
 
@@ -333,12 +334,15 @@ class Replay:
             cell.spent[kind] = cell.spent.get(kind, 0) + int(spent.sum())
         return first
 
-    def _pair(self, turn: int, part: slice, hour: int) -> None:
-        """Pairs as shadows of every request would give them, where the plan has a paired guardrail."""
-        asked = {g.metric.kind for g in self.plan.guardrails if g.paired}
-        if not asked:
+    def _pair(self, turn: int, part: slice, hour: int, weight: int) -> None:
+        """Pairs as the plan's shadow gives them; without one, as shadows of every request, for paired guardrails."""
+        share = self.plan.shadow / 100
+        if not share and not any(guardrail.paired for guardrail in self.plan.guardrails):
             return
-        rows = self._first(turn, "pair", np.arange(part.start, part.stop))
+        rows = np.arange(part.start, part.stop)
+        if share:
+            rows = rows[self.bucket(turn)[part] >= FULL - share * (FULL - weight)]
+        rows = self._first(turn, "pair", rows)
         champion, canary = self.arms[Variant.CHAMPION], self.arms[Variant.CANARY]
         for kind, name in zip(KINDS, ("errors", "flagged", "missed", "false"), strict=True):
             one, other = getattr(champion, name)[rows], getattr(canary, name)[rows]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.plan.metric import Row
 from fds_mlflow.core.text.numbers import ratio
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def rates(
     champion: Series,
     canary: Series,
     *,
-    metric: Metric,
+    row: Row,
     limit: float | None = None,
     called: tuple[str, str] = ("champion", "canary"),
 ) -> str:
@@ -86,7 +86,7 @@ def rates(
         name: Prefix of the ids in the SVG.
         champion: The champion's.
         canary: The canary's.
-        metric: What they are values of.
+        row: What they are values of.
         limit: The absolute limit of the one that is judged.
         called: What the two are called.
     """
@@ -94,16 +94,16 @@ def rates(
     lines = ((called[0], champion, _CHAMPION, "-"), (called[1], canary, _CANARY, "--"))
     for label, values, colour, style in lines:
         times, heights = _thin(values)
-        shown = [metric.scale * height for height in heights]
+        shown = [row.scale * height for height in heights]
         axes.plot(times, shown, style, color=colour, lw=1.8, label=label, **_marker(times))
     _frame(axes, _days([time for _, values, _, _ in lines for time, _ in values]))
     if limit is not None:
-        axes.axhline(metric.scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
+        axes.axhline(row.scale * limit, color=_LIMIT, lw=1.2, ls=":", label="limit")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel(metric.unit)
+    axes.set_ylabel(row.unit)
     _legend(axes)
-    said = "; ".join(f"{label} from {_ends(values, metric.describe)}" for label, values, _, _ in lines)
-    return _svg(figure, name, f"{metric.row.title}: {called[0]} and {called[1]}", said)
+    said = "; ".join(f"{label} from {_ends(values, row.describe)}" for label, values, _, _ in lines)
+    return _svg(figure, name, f"{row.title}: {called[0]} and {called[1]}", said)
 
 
 def interval(
@@ -113,7 +113,7 @@ def interval(
     estimate: Series,
     boundaries: Sequence[float],
     *,
-    metric: Metric,
+    row: Row,
     called: tuple[str, str] = ("canary", "champion"),
 ) -> str:
     """The anytime confidence interval of the ratio, or the difference, of the one that is judged and its control.
@@ -124,11 +124,11 @@ def interval(
         high: Upper ends; missing where the interval is unbounded.
         estimate: Point estimates.
         boundaries: What the guardrail tolerates.
-        metric: Whose harm it is: a ratio, on a logarithmic axis, or a difference.
+        row: Whose harm it is: a ratio, on a logarithmic axis, or a difference.
         called: What the one that is judged and its control are called.
     """
     figure, axes = _canvas(_SIZE)
-    relative = metric.relative
+    relative = not row.difference
     bottom, top = _range(low, high, boundaries, relative=relative)
     lower, upper = dict(low), dict(high)
     times = _chosen(sorted(set(lower) | set(upper)))
@@ -157,7 +157,7 @@ def interval(
     end = f"at the end from {ratio(low[-1][1])} to {ratio(high[-1][1])}" if known else "without both ends yet"
     what = "ratio" if relative else "difference"
     tolerated = ", ".join(map(ratio, boundaries))
-    return _svg(figure, name, f"{metric.row.title}: interval of the {what}", f"{end}; tolerated: {tolerated}")
+    return _svg(figure, name, f"{row.title}: interval of the {what}", f"{end}; tolerated: {tolerated}")
 
 
 def evidence(name: str, fail: Series, passes: Series) -> str:

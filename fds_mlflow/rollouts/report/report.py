@@ -107,10 +107,10 @@ def _section(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> S
     decided = story.statuses.get(name, status)
     reason = reason if decided == status else ""  # the run's sentence is of an earlier look
     champion, canary = (story.latest(f"{name}/{variant}") for variant in Variant)
-    describe = guardrail.metric.describe if guardrail else _share
+    describe = guardrail.row.describe if guardrail else _share
     return Section(
         name=name,
-        title=guardrail.metric.row.title if guardrail else name.replace("_", " ").capitalize(),
+        title=guardrail.row.title if guardrail else name.replace("_", " ").capitalize(),
         asks=asks(guardrail) if guardrail else "That the traffic was split as the weights say.",
         status=decided,
         reason=reason,
@@ -137,25 +137,25 @@ def _interval(story: RolloutSummary, guardrail: Guardrail) -> str:
     low, high = (story.latest(f"{guardrail.metric}/interval_{end}") for end in ("low", "high"))
     if low is None and high is None:
         return UNKNOWN
-    return guardrail.metric.describe_range(-inf if low is None else low, inf if high is None else high)
+    return guardrail.row.describe_range(-inf if low is None else low, inf if high is None else high)
 
 
 def asks(guardrail: Guardrail) -> str:
     """What a guardrail asks of the canary, in words."""
     found = []
-    metric, margin = guardrail.metric, guardrail.margin
+    row, margin = guardrail.row, guardrail.margin
     if margin is not None and guardrail.relative:
-        limits = [f"at {'most' if above else 'least'} {metric.describe_harm(b)}" for b, above in boundaries(guardrail)]
+        limits = [f"at {'most' if above else 'least'} {row.describe_harm(b)}" for b, above in boundaries(guardrail)]
         found.append(f"{' and '.join(limits)} the champion's")
     elif margin is not None:
         direction = {Side.BOTH: "away from", Side.LOWER: "below", Side.HIGHER: "above"}[guardrail.harms]
-        found.append(f"at most {metric.describe_harm(margin)} {direction} the champion's")
+        found.append(f"at most {row.describe_harm(margin)} {direction} the champion's")
     if guardrail.limit is not None:
-        found.append(f"below {metric.describe(guardrail.limit)} whatever the champion does")
+        found.append(f"below {row.describe(guardrail.limit)} whatever the champion does")
     if guardrail.negligible is not None:
-        found.append(f"and harmless in any case below {metric.describe(guardrail.negligible)}")
-    if guardrail.bound is not None:
-        found.append(metric.describe_bound(guardrail.bound))
+        found.append(f"and harmless in any case below {row.describe(guardrail.negligible)}")
+    if row.bounded:
+        found.append(row.describe_bound(guardrail.bound))
     return f"{', '.join(found)}{'' if guardrail.required else ' (not required)'}."
 
 
@@ -166,12 +166,12 @@ def _plots(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> tup
     if guardrail is not None and (values["champion"] or values["canary"]):
         called = ("champion", "control" if watch else "canary")
         both = values["champion"], values["canary"]
-        found.append(plots.rates(f"{name}-rates", *both, metric=guardrail.metric, limit=guardrail.limit, called=called))
+        found.append(plots.rates(f"{name}-rates", *both, row=guardrail.row, limit=guardrail.limit, called=called))
     if guardrail is not None and (values["interval_low"] or values["interval_high"]):
         called = ("champion", "control") if watch else ("canary", "champion")
         ends = values["interval_low"], values["interval_high"], values["estimate"]
         limits = [boundary for boundary, _ in boundaries(guardrail)]
-        found.append(plots.interval(f"{name}-interval", *ends, limits, metric=guardrail.metric, called=called))
+        found.append(plots.interval(f"{name}-interval", *ends, limits, row=guardrail.row, called=called))
     if values["fail_evidence"] or values["pass_evidence"]:
         found.append(plots.evidence(f"{name}-evidence", values["fail_evidence"], values["pass_evidence"]))
     return tuple(found)

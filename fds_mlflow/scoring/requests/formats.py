@@ -144,7 +144,7 @@ class Formats:
             raise DataError(f"{given} is no list of rows", fix="send a list of objects, or of lists in signature order")
         if not value or isinstance(value[0], dict) or given == "dataframe_records":
             return value
-        names = self._state.names
+        names = self._state.signature
         if len(names) == 1 and not any(isinstance(row, list) for row in value):  # one column needs no rows
             return [{names[0]: one} for one in value]
         if any(not isinstance(row, list) or len(row) != len(names) for row in value):

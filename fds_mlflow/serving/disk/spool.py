@@ -76,7 +76,7 @@ class Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     occurred_at: _Moment | None = None
     reported_at: _Moment | None = None
     resolved_at: _Moment | None = None
-    propensity: Annotated[float, _told(exclusiveMinimum=0, maximum=1)] | None = None
+    propensity: Annotated[float, _told(minimum=0, exclusiveMinimum=True, maximum=1)] | None = None
 
 
 class SpooledLabel(Label, forbid_unknown_fields=False, gc=False):

@@ -26,7 +26,7 @@ from fds_mlflow.scoring.served import DESCRIPTION, MODEL_FOLDER, Prepared, Serve
 
 log = logging.getLogger(__name__)
 
-_TABLE, _WAKE, _REASON = "table.json", "wake", "reason.json"
+_TABLE, _WAKE, _REASON, _EXPLORING = "table.json", "wake", "reason.json", "exploring.json"
 
 
 class VersionCache:
@@ -100,6 +100,23 @@ class VersionCache:
     def write_reason(self, problem: str) -> None:
         """Say why there is no table."""
         _replace(self.folder / _REASON, {"problem": problem})
+
+    @property
+    def exploring(self) -> tuple[float, str | None]:
+        """Until when may be explored, seconds since 1970, and why no longer; never where nobody has said so."""
+        values = _read(self.folder / _EXPLORING)
+        try:
+            return (0.0, None) if values is None else (float(values["until"]), values["stopped"])
+        except (KeyError, TypeError, ValueError):
+            return 0.0, f"{_EXPLORING} in {self.folder} cannot be parsed"
+
+    def write_exploring(self, until: float, stopped: str | None) -> None:
+        """Say until when may be explored, and why no longer.
+
+        Raises:
+            OSError: The disk takes none.
+        """
+        _replace(self.folder / _EXPLORING, {"until": until, "stopped": stopped})
 
     @property
     def woken(self) -> int:

@@ -9,6 +9,8 @@ import logging
 import threading
 import time
 
+from fds_mlflow.runtime.clock import SystemClock
+from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.worker.settings import ServerSettings
@@ -37,6 +39,8 @@ class HostedModel:
         self._spool = settings.spool()
         self._follower = follower
         self._recorder = recorder
+        self._explore = settings.explore
+        self._poll_seconds = 0.0
         self._stopping = threading.Event()
         self._looked = threading.Event()
         self._woken = self._cache.woken
@@ -60,6 +64,7 @@ class HostedModel:
         """
         self._cache.tidy()
         self._spool.tidy()
+        self._poll_seconds = poll_seconds
         following = threading.Thread(target=self._follow, args=(poll_seconds,), name=f"follow {self.name}", daemon=True)
         following.start()
         self._recording.start()
@@ -102,9 +107,32 @@ class HostedModel:
         return False
 
     def _record(self) -> None:
-        wait = 0.5
-        while self._recorder is not None and not self._stopping.wait(wait):
-            wait = 0.5 if self._drained(self._recorder) else min(2 * wait, 30.0)
+        if self._recorder is None:
+            return
+        wait, asked, allowance = 0.5, float("-inf"), self._allowance(self._recorder)
+        while not self._stopping.wait(wait):
+            drained = self._drained(self._recorder)
+            wait = 0.5 if drained else min(2 * wait, 30.0)
+            if allowance is not None and time.monotonic() >= asked + self._poll_seconds:
+                asked = time.monotonic()
+                self._renew(allowance, drained=drained)
+
+    def _allowance(self, recorder: OutcomeRecorder) -> Allowance | None:
+        """What says how much may be explored a day; None where nothing or any number may."""
+        if self._explore is None or self._explore.per_day is None:
+            return None
+        return Allowance(self._explore, recorder.explored, SystemClock(), self._poll_seconds)
+
+    def _renew(self, allowance: Allowance, *, drained: bool) -> None:
+        """Tell the workers until when they may explore; what they were told before holds no longer than it says."""
+        try:
+            if drained:
+                allowance.renew()
+            else:
+                allowance.fail("outcomes wait on disk, and nobody has counted them")
+            self._cache.write_exploring(allowance.until, allowance.stopped)
+        except Exception:
+            log.exception("how much of %s was explored today is not known", self.name)
 
     def _drained(self, recorder: OutcomeRecorder) -> bool:
         try:

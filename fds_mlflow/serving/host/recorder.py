@@ -51,6 +51,14 @@ class OutcomeRecorder:
             waiting.setdefault(path.suffix, []).append(path)
         return all(self._drained(paths) for paths in waiting.values())
 
+    def explored(self, since: datetime) -> int:
+        """How many outcomes the store has that were explored since a time.
+
+        Raises:
+            FdsError: It cannot be asked.
+        """
+        return self._opened().explored(self.model, since)
+
     def _drained(self, paths: list[Path]) -> bool:
         """Whether the store has taken these files, all of one kind."""
         batch: list[Item] = []
@@ -83,18 +91,22 @@ class OutcomeRecorder:
         return True
 
     def _stored(self, batch: list[Item]) -> bool:
-        if self._store is None:
-            try:
-                self._store = self._open_store()
-            except FdsError as error:
-                return self._wait(error)
+        try:
+            store = self._opened()
+        except FdsError as error:
+            return self._wait(error)
         match batch[0]:
             case SpooledOutcome():
-                return self._taken(self._store.record, self._outcome, batch)
+                return self._taken(store.record, self._outcome, batch)
             case SpooledShadow():
-                return self._taken(self._store.record_shadows, self._shadow, batch)
+                return self._taken(store.record_shadows, self._shadow, batch)
             case Label():
-                return self._taken(self._store.label, case_of, batch)
+                return self._taken(store.label, case_of, batch)
+
+    def _opened(self) -> Sink:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
 
     def _outcome(self, item: SpooledOutcome) -> OutcomeRecord:
         return OutcomeRecord(model=self.model, **_fields(item))

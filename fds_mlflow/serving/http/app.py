@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from fds_mlflow.core.text.checks import once
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import case_rows, identity, require_past
-from fds_mlflow.runtime.clock import SystemClock
+from fds_mlflow.runtime.clock import Stopwatch, SystemClock
 from fds_mlflow.scoring.requests.formats import Formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import LONGEST_KEY, RequestNames
@@ -144,17 +144,16 @@ class App(Endpoints):
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
-        began = time.perf_counter()
         read = _reader(formats, said)
         if state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
             requests = _read(read, sent)
             few, of_rows = len(requests.rows) <= _INLINE, (state, requests, said, sent)
-            answers = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
+            timed = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
         else:
-            answers = await self._elsewhere(lambda: self._all(state, _read(read, sent), said, sent))
-        seconds = (time.perf_counter() - began) / len(answers)
-        for answer in answers:
-            self.metrics.scored(answer.variant, answer.version, seconds)
+            timed = await self._elsewhere(lambda: self._all(state, _read(read, sent), said, sent))
+        answers = [answer for answer, _ in timed]
+        for answer, milliseconds in timed:
+            self.metrics.scored(answer.variant, answer.version, milliseconds / 1_000)
         return _encode({"predictions": [answer.score for answer in answers], "details": answers})
 
     def soon(self, asked: Asked, headers: Sequence[tuple[bytes, bytes]], sent: bytes) -> bool:
@@ -209,17 +208,23 @@ class App(Endpoints):
         answer.request_id = said.request_id or answer.request_id
         return answer
 
-    def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[Answer]:
+    def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[tuple[Answer, float]]:
+        """Each answer, and the milliseconds it took."""
         contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
         if len(names) == 1 or said.variant is not None:
-            return [self._answer(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
-        answers = self.worker.engine.answers(state, requests.rows, names)
+            return [self._timed(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
+        answers = self.worker.engine.timed(state, requests.rows, names)
         if said.request_id is not None:
-            for place, answer in enumerate(answers):
+            for place, (answer, _) in enumerate(answers):
                 answer.request_id = f"{said.request_id}-{place}"
         return answers
+
+    def _timed(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> tuple[Answer, float]:
+        with Stopwatch() as took:
+            answer = self._answer(state, values, names, said)
+        return answer, took.milliseconds
 
     def _names(self, said: Head, key: str | None, transaction: str | None, content: bytes) -> RequestNames:
         """Identity of a request, its routing key, and what labels are joined on; made where they are absent.

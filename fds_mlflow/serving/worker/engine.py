@@ -10,30 +10,19 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.requests.names import RequestNames
-from fds_mlflow.scoring.requests.rows import RequestError, Row, UnfitError
+from fds_mlflow.scoring.requests.rows import Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.disk.version_cache import VersionCache
-from fds_mlflow.serving.fallback import answered, each_answered
-
-CHAMPION, CANARY = "champion", "canary"
-
-_FEW = 4
-"""Rows that a compiled scorer scores faster one by one."""
-
-_CALLS = 256
-"""Times that a model is asked for the rows of one request, at most."""
-
-_Result = tuple[str, Loaded, float | None, FdsError | None]
-"""Which variant a request was assigned, who answered with which score, and what went wrong on the way."""
+from fds_mlflow.serving.worker.asking import CANARY, CHAMPION, Result, all_scored, refuse, scored
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -43,11 +32,13 @@ class Answer(msgspec.Struct, gc=False):
         request_id: As the client gave it, else its identity.
         key: The routing key.
         score: In [0, 1], higher = more likely fraud.
-        flagged: Whether the score reaches the version's threshold.
+        flagged: Whether the score reaches the version's threshold, and it is not explored.
         risk: The score on a scale from 0 to 100 on which 50 is the version's own threshold.
-        band: What the risk asks for: `approve`, `step_up` or `block`.
+        band: What the risk asks for: `approve`, `step_up` or `block`; `approve` of what is explored.
         variant: Who answered.
         version: The version that answered.
+        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows; not said
+            where nothing is explored.
     """
 
     request_id: str
@@ -58,6 +49,7 @@ class Answer(msgspec.Struct, gc=False):
     band: str
     variant: str
     version: int
+    explored: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,9 @@ class Engine:
         transaction: Column that labels are joined on.
         canary_timeout: Seconds a canary without a compiled scorer may take.
         champion_timeout: The same for a champion.
-        shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
+        shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; at least that of the plan.
+        explore: Which of the flagged requests are let pass; None for none.
+        explore_until: Until when, seconds since 1970; for ever where a day has no bound.
         state: What answers; None before the first table.
         outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
         shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
@@ -114,6 +108,8 @@ class Engine:
     canary_timeout: float = 0.25
     champion_timeout: float = 5.0
     shadow: float = 0.0
+    explore: Exploration | None = None
+    explore_until: float = math.inf
     state: ServingState | None = None
     outcomes: deque[SpooledOutcome] = field(default_factory=deque)
     shadowed: deque[tuple[str, Row, ServingState]] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -148,7 +144,7 @@ class Engine:
                 canary = self._loaded(table.served(rollout.canary), self.canary_timeout)
             except FdsError:
                 canary = None  # the champion answers for it, and each outcome says so
-        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow)
+        return ServingState(table, champion, canary, self.key, self.transaction, self.shadow, self.explore)
 
     def _loaded(self, served: Served, seconds: float) -> Loaded:
         for there in (self.state.champion, self.state.canary) if self.state else ():
@@ -176,14 +172,18 @@ class Engine:
             RequestError: The champion cannot score it, and the request may be why; it leaves no outcome.
             FdsError: The champion cannot score it.
         """
-        began = time.perf_counter()
         assigned = CANARY if state.to_canary(names.key) else CHAMPION
-        result = _scored(state, values, assigned, variant or assigned)
-        _refuse([result])
-        milliseconds = None if variant is not None else 1_000.0 * (time.perf_counter() - began)
-        return self._told(state, values, names, result, milliseconds)
+        result = scored(state, values, assigned, variant or assigned)
+        refuse([result])
+        return self._told(state, values, names, result, record=variant is None)
 
     def answers(self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]) -> list[Answer]:
+        """As `timed`, without the times."""
+        return [answer for answer, _ in self.timed(state, rows, names)]
+
+    def timed(
+        self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]
+    ) -> list[tuple[Answer, float]]:
         """Score many requests at once; as `answer`, all or none.
 
         Args:
@@ -191,19 +191,20 @@ class Engine:
             rows: Values, one per column of `state.names` each.
             names: Of each row.
 
+        Returns:
+            Each answer, and the milliseconds that were waited for the versions that were asked for it.
+
         Raises:
             RequestError: The champion cannot score them, and the request may be why; none leaves an outcome.
             FdsError: The champion cannot score them.
         """
-        began = time.perf_counter()
-        results = _all_scored(state, rows, [name.key for name in names])
-        _refuse(results)
-        each = 1_000.0 * (time.perf_counter() - began) / max(1, len(rows))
-        answers: list[Answer] = []
+        results = all_scored(state, rows, [name.key for name in names])
+        refuse(results)
+        answers: list[tuple[Answer, float]] = []
         failed: FdsError | None = None
         for values, name, result in zip(rows, names, results, strict=True):
             try:
-                answers.append(self._told(state, values, name, result, each))
+                answers.append((self._told(state, values, name, result), result[4]))
             except FdsError as error:  # the outcomes of the others are kept all the same
                 failed = failed or error
         if failed is not None:
@@ -211,7 +212,7 @@ class Engine:
         return answers
 
     def _told(
-        self, state: ServingState, values: Row, names: RequestNames, result: _Result, milliseconds: float | None
+        self, state: ServingState, values: Row, names: RequestNames, result: Result, *, record: bool = True
     ) -> Answer:
         """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
 
@@ -220,15 +221,20 @@ class Engine:
             values: Of the request.
             names: Of the request.
             result: Who answered, and how.
-            milliseconds: How long it took; None to keep nothing.
+            record: Whether its outcome is kept.
 
         Raises:
             DataError: There is no score.
         """
-        assigned, loaded, score, error = result
+        assigned, loaded, score, error, milliseconds = result
         served = CANARY if loaded is state.canary else CHAMPION
         flagged = score is not None and score >= loaded.threshold
-        if milliseconds is not None and not isinstance(error, UnfitError):
+        propensity, explored = None, False
+        if record and not isinstance(error, UnfitError):
+            now = time.time()
+            if state.explore is not None:  # where no outcome tells of it, nothing is let pass
+                propensity = state.propensity(values) if now < self.explore_until else 0.0
+                explored = flagged and state.explore.explores(names.key, propensity)
             self.outcomes.append(
                 SpooledOutcome(
                     names.request_id,
@@ -244,16 +250,28 @@ class Engine:
                     flagged,
                     milliseconds,
                     None if error is None else error.what,
-                    time.time(),
+                    now,
+                    propensity,
+                    explored,
+                    None if state.segments is None else state.segment(values),
                 )
             )
-            if self.shadow and assigned == CHAMPION and state.to_shadow(names.key):
+            if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
                 self.shadowed.append((names.request_id, values, state))
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
+        band = "approve" if explored else self.bands(risk)
         return Answer(
-            names.request_id, names.key, score, flagged, round(risk, 2), self.bands(risk), served, loaded.version
+            names.request_id,
+            names.key,
+            score,
+            flagged and not explored,
+            round(risk, 2),
+            band,
+            served,
+            loaded.version,
+            msgspec.UNSET if state.explore is None else explored,
         )
 
     def fetched(self) -> list[SpooledOutcome]:
@@ -287,88 +305,3 @@ class Engine:
             flagged = score is not None and score >= canary.threshold
             found.append(SpooledShadow(request_id, canary.version, score, flagged, milliseconds, error, time.time()))
         return found
-
-
-def _scored(state: ServingState, values: Row, assigned: str, variant: str) -> _Result:
-    """Who answers, with which score, and what went wrong."""
-    try:
-        score, by_canary, error = answered(variant == CANARY, state.canary_score, state.champion_score, values)
-    except FdsError as failed:
-        return assigned, state.champion, None, failed
-    return assigned, (state.canary if by_canary else None) or state.champion, score, error
-
-
-def _all_scored(state: ServingState, rows: Sequence[Row], keys: Sequence[str]) -> list[_Result]:
-    """As `_scored`, each variant asked once for all of its rows."""
-    assigned = [CANARY if state.to_canary(key) else CHAMPION for key in keys]
-    if len(rows) <= _FEW and state.inline:
-        return [_scored(state, row, variant, variant) for row, variant in zip(rows, assigned, strict=True)]
-
-    def champion(own: Sequence[Row]) -> list[float | FdsError]:
-        return _each(state.champion, [state.for_champion(row) for row in own])
-
-    found = each_answered([one == CANARY for one in assigned], partial(_of_canary, state), champion, rows)
-    results: list[_Result] = []
-    for variant, (said, by_canary, error) in zip(assigned, found, strict=True):
-        loaded = (state.canary if by_canary else None) or state.champion
-        if isinstance(said, FdsError):
-            results.append((variant, loaded, None, said))
-        else:
-            results.append((variant, loaded, said, error))
-    return results
-
-
-def _refuse(results: Sequence[_Result]) -> None:
-    """Let a request that the champion could not score leave no outcome, where the request may be why: none of its rows.
-
-    Raises:
-        RequestError: It is such a request.
-    """
-    for _, _, score, error in results:
-        if score is None and isinstance(error, RequestError):
-            raise error
-
-
-def _of_canary(state: ServingState, rows: Sequence[Row]) -> list[float | FdsError]:
-    """The canary's score of each row, or why there is none: a row it cannot score costs no other row its score."""
-    said: list[float | FdsError] = []
-    chosen: dict[int, Row] = {}
-    for place, row in enumerate(rows):
-        said.append(math.nan)
-        try:
-            state.require_canary()
-            chosen[place] = state.for_canary(row)
-        except FdsError as failed:
-            said[place] = failed
-    if not chosen:
-        return said
-    for place, score in zip(chosen, _each(state.require_canary(), list(chosen.values())), strict=True):
-        said[place] = score
-    return said
-
-
-def _each(loaded: Loaded, rows: Sequence[Row], calls: list[None] | None = None) -> list[float | FdsError]:
-    """The score of each row; what fails is halved until the rows at which it fails stand alone.
-
-    A model that takes too long is not asked again for its rows, and one that fails again and again not for ever.
-    """
-    calls = [] if calls is None else calls
-    calls.append(None)
-    if len(rows) <= 1:
-        return [_alone(loaded, row) for row in rows]
-    try:
-        return list(loaded.rows(rows).tolist())
-    except UnavailableError as failed:
-        return [failed] * len(rows)
-    except FdsError as failed:
-        if len(calls) >= _CALLS:
-            return [failed] * len(rows)
-    middle = len(rows) // 2
-    return _each(loaded, rows[:middle], calls) + _each(loaded, rows[middle:], calls)
-
-
-def _alone(loaded: Loaded, row: Row) -> float | FdsError:
-    try:
-        return loaded.row(row)
-    except FdsError as failed:
-        return failed

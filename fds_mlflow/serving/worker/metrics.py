@@ -39,6 +39,7 @@ class Metrics:
         fallbacks: Canary requests that the champion answered.
         dropped: Outcomes, shadows among them, for which there was no room.
         shadows: Champion requests that the canary scored as well.
+        explored: Flagged requests that were let pass.
         lately: By ten seconds since 1970: requests for scores, and those of them that the server failed at.
     """
 
@@ -47,6 +48,7 @@ class Metrics:
     fallbacks: int = 0
     dropped: int = 0
     shadows: int = 0
+    explored: int = 0
     lately: dict[int, list[int]] = field(default_factory=dict)
     _laid: str = field(default="", init=False, repr=False)
     _flushing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
@@ -106,6 +108,7 @@ class Metrics:
             "fallbacks": self.fallbacks,
             "dropped": self.dropped,
             "shadows": self.shadows,
+            "explored": self.explored,
             "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
         }
 
@@ -134,6 +137,7 @@ def added_up(folder: Path, own: Metrics | None = None) -> Metrics:
         total.fallbacks += values["fallbacks"]
         total.dropped += values["dropped"]
         total.shadows += values["shadows"]
+        total.explored += values["explored"]
         for moment, asked, failed in values["lately"]:
             total._count(moment, asked, failed)
     return total
@@ -195,6 +199,7 @@ class _Collector:
             ),
             ("outcomes_dropped", "Outcomes for which there was no room", [o.total.dropped for o in self.series]),
             ("shadows", "Champion requests that the canary scored as well", [o.total.shadows for o in self.series]),
+            ("explored", "Flagged requests that were let pass", [o.total.explored for o in self.series]),
         ):
             counter = CounterMetricFamily(f"fds_{name}", told, labels=["model"])
             for one, count in zip(self.series, counts, strict=True):

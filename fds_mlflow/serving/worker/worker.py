@@ -41,6 +41,7 @@ class Worker:
             request is read by the columns of one state and scored by those of the next.
         metrics: Its counts.
         problem: Why the last table could not be taken over; None when all is well.
+        stopped: Why nothing is explored just now, although it is asked for; None where it is.
     """
 
     def __init__(self, settings: ServerSettings, threads: Executor) -> None:
@@ -48,6 +49,7 @@ class Worker:
         self.metrics = Metrics()
         self.serving: tuple[ServingState, Formats | LooseFormats] | None = None
         self.problem: str | None = None
+        self.stopped: str | None = None
         self._threads = threads
         self._cache = settings.version_cache()
         self._spool = settings.spool()
@@ -62,7 +64,9 @@ class Worker:
             canary_timeout=settings.canary_timeout,
             champion_timeout=settings.champion_timeout,
             shadow=settings.shadow,
+            explore=settings.explore,
         )
+        self._ask_allowance()
 
     @property
     def reason(self) -> str:
@@ -91,6 +95,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.settings.follow_seconds)
+            self._ask_allowance()
             if self._cache.changed != self.engine.seen:
                 await loop.run_in_executor(self._threads, self.follow)
 
@@ -102,6 +107,11 @@ class Worker:
                 await loop.run_in_executor(self._threads, self.hand_over)
             except Exception:  # handing over must go on, whatever one round ran into
                 log.exception("outcomes of %s could not be handed over", self.settings.model)
+
+    def _ask_allowance(self) -> None:
+        """Learn until when may be explored, where a day has a bound."""
+        if self.settings.explore is not None and self.settings.explore.per_day is not None:
+            self.engine.explore_until, self.stopped = self._cache.exploring
 
     def follow(self) -> None:
         """Take over the table in the version cache; whatever is wrong with it, what serves goes on serving."""
@@ -125,6 +135,7 @@ class Worker:
         with self._handing:
             fresh = self.engine.fetched()
             self.metrics.fallbacks += sum(one.assigned != one.served and one.score is not None for one in fresh)
+            self.metrics.explored += sum(one.explored for one in fresh)
             self._hand_over(fresh)
             shadows = self.engine.shadows()
             self.metrics.shadows += len(shadows)
@@ -177,6 +188,9 @@ class Worker:
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
         fine = problem is None and not total.dropped
+        explore = self.settings.explore
+        stopped = None if time.time() < self.engine.explore_until else self.stopped or "the store was not asked lately"
+        exploration = {} if explore is None else {"percent": round(100 * explore.share, 9), "stopped": stopped}
         return {
             "status": "unavailable" if self.serving is None else "ok" if fine else "degraded",
             "problem": problem,
@@ -193,7 +207,7 @@ class Worker:
                 "spooled_bytes": self._spool.size,
                 "dropped": total.dropped,
             },
-        }
+        } | ({"exploration": exploration} if exploration else {})
 
     def series(self) -> Series:
         """The counts of all workers, and how it stands."""
@@ -208,6 +222,8 @@ class Worker:
             "outcomes_buffered": ("Outcomes in this worker's memory", float(said["outcomes"]["buffered"])),
             "outcomes_spooled_bytes": ("Outcomes on disk", float(said["outcomes"]["spooled_bytes"])),
         }
+        if "exploration" in said:
+            gauges["exploring"] = ("Whether flagged requests are let pass", float(not said["exploration"]["stopped"]))
         return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges)
 
     def exposition(self) -> bytes:

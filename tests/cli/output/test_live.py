@@ -49,7 +49,10 @@ def _tally(variant: Variant, keys: int, errors: int, step: int = 1) -> Tally:
         keys=keys,
         matured=keys // 2,
         labelled=keys // 4,
+        passed_genuine=keys // 4,
+        matured_requests=keys // 2,
         events={EventKind.ERROR: errors},
+        spent={EventKind.ERROR: 7},
     )
 
 

@@ -90,9 +90,9 @@ def test_a_value_reads_the_same_in_every_view(metric: Metric) -> None:
     assert (section.title, section.champion, section.canary) == (ROWS[metric].title, text, text)
     rates, interval = section.plots
     assert f"champion from {text} to {text}; canary from {text} to {text}" in rates
-    assert f">{metric.unit}</text>" in rates
+    assert f">{metric.row.unit}</text>" in rates
     assert ("canary / champion" in interval) == metric.relative
-    assert section.interval == metric.describe_range(1.25, 1.25)
+    assert section.interval == metric.row.describe_range(1.25, 1.25)
 
 
 @pytest.mark.slow
@@ -110,8 +110,8 @@ def test_a_harm_reads_the_same_in_every_view(metric: Metric) -> None:
     assert metric.describe_harm(boundaries(one)[0][0] if metric.relative else one.margin or 0) in asks(one)
     if metric.row.bound:
         assert one.bound is not None
-        assert metric.describe_bound(one.bound) in found.words[1]
-        assert metric.describe_bound(one.bound) in asks(one)
+        assert metric.row.describe_bound(one.bound) in found.words[1]
+        assert metric.row.describe_bound(one.bound) in asks(one)
     if one.limit is not None:
         assert metric.describe(one.limit) in found.words[1]
         assert metric.describe(one.limit) in asks(one)

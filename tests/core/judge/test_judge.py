@@ -14,7 +14,7 @@ from fds_mlflow.core.evidence.bins import SCORE_BINS
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence, Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import SEVERITY, SPLIT, Judgement, Status, Verdict, judge, worst
-from fds_mlflow.core.lifecycle.controller import next_step
+from fds_mlflow.core.lifecycle.controller import Action, next_step
 from fds_mlflow.core.plan.plan import GUARDRAILS, Guardrail, Metric, Plan
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.wealth import log_threshold
@@ -420,3 +420,38 @@ def test_detail_changes_no_verdict(made: list[Tally]) -> None:
     full = judge(evidence(plan, made), rollout(plan))
     assert [v.status for v in quick.verdicts] == [v.status for v in full.verdicts]
     assert [v.fail_evidence for v in quick.verdicts] == [v.fail_evidence for v in full.verdicts]
+
+
+def test_a_shadow_step_is_judged_by_what_both_versions_scored() -> None:
+    """At 0 % the canary answers nobody: it advances by pairs, fails by pairs, and nothing else is asked of it."""
+    plan = Plan([0, 10, 100], shadow=10)
+    seen = tally(CHAMPION, 90_000, percent=0, alert=900)
+    for extra, status, action in ((0, Status.INCONCLUSIVE, Action.ADVANCE), (300, Status.FAIL, Action.ABORT)):
+        pairs = {
+            EventKind.ERROR: Pairs(neither=9_000),
+            EventKind.ALERT: Pairs(both=85, champion_only=5, canary_only=5 + extra, neither=8_905 - extra),
+        }
+        found = judge(evidence(plan, [seen], pairs), rollout(plan))
+        assert found.overall.status is status
+        assert found.outcomes == 9_000
+        assert next_step(rollout(plan), found, NOON).action is action
+    assert "before the canary answers" in found.verdicts[-1].reason
+
+
+def test_a_shadow_step_without_shadows_waits() -> None:
+    """Without any request that both versions scored, nobody knows anything of the canary."""
+    plan = Plan([0, 10, 100], shadow=10)
+    found = judge(evidence(plan, [tally(CHAMPION, 90_000, percent=0)]), rollout(plan))
+    assert next_step(rollout(plan), found, NOON).action is Action.WAIT
+    with pytest.raises(ConfigError, match="do not rise from above 0"):
+        Plan([0, 10, 100])
+
+
+@pytest.mark.parametrize(("paired", "status"), [(None, Status.FAIL), (False, Status.INCONCLUSIVE)])
+def test_shadows_judge_alerts_where_a_plan_has_them(paired: bool | None, status: Status) -> None:
+    """With a shadow, alerts are judged by pairs unless the guardrail says otherwise: they see more."""
+    alerts = Guardrail(Metric.ALERT_RATE, margin=0.5, paired=paired)
+    plan = Plan([10, 100], shadow=10, guardrails=[alerts])
+    known = [tally(CHAMPION, 90_000, alert=90), tally(CANARY, 10_000, alert=11)]
+    pairs = {EventKind.ALERT: Pairs(both=10, canary_only=60, neither=8_930)}
+    assert judge(evidence(plan, known, pairs), rollout(plan)).verdicts[1].status is status

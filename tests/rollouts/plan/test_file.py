@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from fds_mlflow.cli.main import main
+from fds_mlflow.core.plan.default import DEFAULT_PLAN
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import Plan
@@ -22,7 +23,7 @@ from fds_mlflow.rollouts.plan.template import TEMPLATE
 
 def test_the_template_is_the_default_plan() -> None:
     """What the template shows as defaults are the defaults."""
-    assert parse_plan(TEMPLATE) == Plan()
+    assert parse_plan(TEMPLATE) == DEFAULT_PLAN
     assert parse_plan("{}") == Plan()
 
 

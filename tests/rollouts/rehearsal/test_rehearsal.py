@@ -286,3 +286,19 @@ def test_explored_rows_stand_for_those_that_are_blocked() -> None:
     for known in (frame, selective):
         found = rehearsed(known, plan, horizon=4.0)
         assert Action.COMPLETE not in found.outcomes or not found.outcomes[Action.COMPLETE]
+
+
+def test_a_replay_begins_in_the_shadow_where_the_plan_does() -> None:
+    """At 0 % the canary meets nobody and is judged beside the champion; then the steps are as ever."""
+    rows = 6_000
+    flags = np.arange(rows) % 10 == 0
+    nothing, zeros = np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.int64)
+    same, worse = (Arm(nothing, f, zeros, zeros, np.zeros(rows)) for f in (flags, np.arange(rows) % 10 < 4))
+    traffic = Traffic(np.arange(rows, dtype=np.float64), [str(n) for n in range(rows)], np.arange(rows), 6e3, 20)
+    plan = Plan([0, 50, 100], shadow=20, guardrails=[Guardrail(Metric.ALERT_RATE, margin=1.0)], min_outcomes=400)
+    course, stopped = (
+        replay(traffic, same, arm, plan, bucket=hashed(traffic, "R"), horizon=1e6) for arm in (same, worse)
+    )
+    assert course.action is Action.COMPLETE
+    assert [(step.weight, step.requests > 0) for step in course.steps] == [(0, False), (5_000, True)]
+    assert (stopped.action, stopped.requests) == (Action.ABORT, 0)

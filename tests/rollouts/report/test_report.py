@@ -311,9 +311,9 @@ def test_plots_take_nothing_one_point_and_thousands(count: int) -> None:
     values = line(*(0.01 + place * 1e-6 for place in range(count)))
     for svg in (
         plots.weight("w", values, [(START, "start")]),
-        plots.rates("r", values, values, metric=Metric.ERROR_RATE, limit=0.1),
-        plots.interval("i", values, values, values, [0.5, 2.0], metric=Metric.ALERT_RATE),
-        plots.interval("j", values, (), values, [-0.05, 0.05], metric=Metric.SCORE_SHIFT),
+        plots.rates("r", values, values, row=Metric.ERROR_RATE.row, limit=0.1),
+        plots.interval("i", values, values, values, [0.5, 2.0], row=Metric.ALERT_RATE.row),
+        plots.interval("j", values, (), values, [-0.05, 0.05], row=Metric.SCORE_SHIFT.row),
         plots.evidence("e", values, ()),
     ):
         assert svg.startswith('<svg role="img"')
@@ -332,10 +332,10 @@ def test_short_rollouts_have_points_on_an_axis_of_their_own_length(seconds: floa
     """A trial of five seconds, or of one look, shows what was seen: no empty chart, and no years around it."""
     values = line(*[0.01] * count, apart=seconds)
     charts = {
-        "champion": [plots.rates("r", values, (), metric=Metric.ERROR_RATE)],
+        "champion": [plots.rates("r", values, (), row=Metric.ERROR_RATE.row)],
         "canary": [
             plots.weight("w", values, []),
-            plots.interval("i", values, values, values, [0.5], metric=Metric.SCORE_SHIFT),
+            plots.interval("i", values, values, values, [0.5], row=Metric.SCORE_SHIFT.row),
         ],
         "limit": [plots.evidence("e", values, ())],
     }
@@ -432,7 +432,7 @@ def test_a_verdict_without_a_sentence_is_still_a_verdict() -> None:
 
 def test_an_interval_of_infinite_or_tiny_ends_stays_readable() -> None:
     """The axis shows the boundary and the latest interval, whatever the first looks said."""
-    svg = plots.interval("i", line(1e-300, 0.9), line(1e300, 1.4), line(1.0, 1.1), [1.5], metric=Metric.ERROR_RATE)
+    svg = plots.interval("i", line(1e-300, 0.9), line(1e300, 1.4), line(1.0, 1.1), [1.5], row=Metric.ERROR_RATE.row)
     assert "at the end from 0.9 to 1.4; tolerated: 1.5" in svg
     assert ">2x<" in svg.replace(" ", "")
 

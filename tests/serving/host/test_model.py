@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.errors import UnavailableError
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.serving.host.model import HostedModel
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.worker.settings import ServerSettings
+from fds_mlflow.serving.worker.worker import Worker
 from tests.serving.host.test_recorder import OUTCOME
 from tests.support.served import until
 
@@ -51,9 +55,9 @@ class Hanging:
         raise UnavailableError("it went away", fix="start it")
 
 
-def hosted(folder: Path, name: str, store: Any, follower: Follower | None = None) -> HostedModel:
+def hosted(folder: Path, name: str, store: Any, follower: Follower | None = None, **more: Any) -> HostedModel:
     """A model that has one outcome on disk."""
-    settings = ServerSettings(name, "memory:", folder)
+    settings = ServerSettings(name, "memory:", folder, **more)
     settings.spool().put([OUTCOME])
     return HostedModel(settings, follower or Follower(), OutcomeRecorder(name, settings.spool(), lambda: store))  # type: ignore[arg-type]
 
@@ -90,3 +94,61 @@ def test_a_poll_that_fails_is_followed_by_the_next(tmp_path: Path):
         assert model.looked
         assert not model.serves
         model.finish(until=0.0)
+
+
+class Counting:
+    """A store that takes outcomes, and counts the explored ones as it is told; it is away where that is None."""
+
+    def __init__(self) -> None:
+        self.explored_today: int | None = 0
+
+    def record(self, outcomes: Sequence[Any]) -> int:
+        """Take them."""
+        return len(outcomes)
+
+    def explored(self, model: str, since: datetime) -> int:
+        """As it is told."""
+        assert (model, since.hour, since.minute) == ("fraud", 0, 0)
+        if self.explored_today is None:
+            raise UnavailableError("the store is away", fix="start it")
+        return self.explored_today
+
+
+def test_workers_are_told_until_when_they_may_explore(tmp_path: Path):
+    """While the day has room there is leave, for a few polls; a day used up, or a store that is away, ends it."""
+    store = Counting()
+    explore = Exploration("fraud", 0.5, per_day=3)
+    settings = ServerSettings("fraud", "memory:", tmp_path, explore=explore)
+    cache = settings.version_cache()
+    assert cache.exploring == (0.0, None)
+    model = hosted(tmp_path, "fraud", store, explore=explore)
+    model.begin(poll_seconds=0.01)
+    until(lambda: cache.exploring[0] > time.time(), "leave to explore")
+    assert cache.exploring[0] < time.time() + 2
+    worker = Worker(settings, ThreadPoolExecutor(1))
+    assert worker.engine.explore_until > 0
+    store.explored_today = 3
+    until(lambda: cache.exploring == (0.0, "3 were explored today, of 3 a day"), "the end of it")
+    store.explored_today = None
+    until(lambda: "the store is away" in (cache.exploring[1] or ""), "why it cannot be counted")
+    worker._ask_allowance()
+    assert worker.engine.explore_until == 0.0
+    assert "the store is away" in worker.health()["exploration"]["stopped"]
+    assert 'fds_exploring{model="fraud"} 0.0' in worker.exposition().decode()
+    store.explored_today = 2
+    until(lambda: cache.exploring[0] > 0, "leave again")
+    model.finish(until=0.0)
+
+
+def test_workers_may_not_explore_while_outcomes_wait_for_the_store(tmp_path: Path):
+    """What lies on disk is not counted, so nothing is let pass until the store has it."""
+    with OutcomeStore("sqlite://") as store:
+        recorder = OutcomeRecorder("fraud", ServerSettings("fraud", "memory:", tmp_path).spool(), lambda: store)
+        explore = Exploration("fraud", 0.5, per_day=3)
+        model = HostedModel(ServerSettings("fraud", "memory:", tmp_path, explore=explore), Follower(), recorder)  # type: ignore[arg-type]
+        allowance = model._allowance(recorder)
+        assert allowance is not None
+        for drained, free in ((True, True), (False, False), (True, True)):
+            model._renew(allowance, drained=drained)
+            told, why = model._cache.exploring
+            assert (told > time.time(), why is None) == (free, free)

@@ -14,11 +14,13 @@ import httpx
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
+from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.serving.disk.spool import Label, SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.worker.engine import Answer
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.support.version_caches import INPUTS, ROLLOUT, put, table, version_cache
 
@@ -631,3 +633,37 @@ async def test_a_full_disk_keeps_outcomes_in_memory_and_then_counts_what_it_drop
     worker.flush()
     health = json.loads((await served.client.get("/health")).text)
     assert (health["status"], health["outcomes"]["dropped"]) == ("degraded", 1)
+
+
+async def test_what_is_explored_is_answered_as_not_flagged_and_told_as_such(tmp_path: Path):
+    """With exploration on every answer says whether it is explored; health, counts and outcomes tell of it."""
+    served = Served(tmp_path, explore=Exploration("fraud", 1.0, 300.0))
+    served.serve()
+    async with served.client:
+        first = (await served.post("/score", ROW)).json()
+        assert (first["flagged"], first["explored"], first["band"], first["score"]) == (False, True, "approve", 0.9)
+        rows = [ROW | {"amount": amount, "transaction_id": f"B{amount}"} for amount in (20.0, 200.0, 301.0)]
+        details = (await served.post("/invocations", {"dataframe_records": rows})).json()["details"]
+        assert [(one["flagged"], one["explored"]) for one in details] == [(False, False), (False, True), (True, False)]
+        health = (await served.client.get("/health")).json()
+        assert (health["exploration"], health["status"]) == ({"percent": 100.0, "stopped": None}, "ok")
+        served.app.worker.hand_over()
+        counts = (await served.client.get("/metrics")).text
+    assert 'fds_explored_total{model="fraud"} 2.0' in counts
+    assert 'fds_exploring{model="fraud"} 1.0' in counts
+    kept = served.outcomes()
+    assert [(one.flagged, one.propensity, one.explored) for one in kept] == [
+        *[(True, 1.0, True), (False, 1.0, False), (True, 1.0, True), (True, 0.0, False)],
+    ]
+
+
+async def test_counts_of_a_batch_are_by_the_time_of_each_version(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """A slow canary is told apart from the champion in the histogram of a batch as well."""
+    said = [Answer(f"R{n}", f"K{n}", 0.1, False, 10.0, "approve", who, n + 1) for n, who in enumerate(WHO)]
+    monkeypatch.setattr(served.app.worker.engine, "timed", lambda *_: list(zip(said, (0.2, 33.0), strict=True)))
+    answer = await served.post("/invocations", {"dataframe_records": [ROW, ROW | {"transaction_id": "TX2"}]})
+    assert answer.status_code == 200
+    assert [served.app.worker.metrics.latencies[who, n + 1][-1] for n, who in enumerate(WHO)] == [0.0002, 0.033]
+
+
+WHO = ("champion", "canary")

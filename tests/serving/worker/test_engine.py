@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.errors import DataError, FdsError, UnavailableError
 from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.state import ServingState
@@ -263,6 +264,35 @@ def test_shadows_are_of_the_share_and_of_the_rollout_that_answered(tmp_path: Pat
     assert 0.3 * len(kept) < len(found) < 0.7 * len(kept)
     counts = [sum(shadow.request_id == name.request_id for shadow in found) for name in names(400)]
     assert set(counts) == {0, 2}
+
+
+@pytest.mark.parametrize("weight", [0, 5_000])
+@pytest.mark.parametrize(("setting", "plan", "share"), [(0.0, 0, 0), (0.0, 50, 0.5), (0.5, 10, 0.5), (0.1, 100, 1.0)])
+def test_the_plans_shadow_is_followed(tmp_path: Path, weight: int, setting: float, plan: float, share: float) -> None:
+    """While its rollout is active the larger share of the server and the plan is shadowed, at a weight of 0, too."""
+    there = version_cache(tmp_path)
+    made = table(weight=weight)
+    rollout = made.routing.rollout
+    assert rollout is not None
+    routing = replace(made.routing, rollout=replace(rollout, plan=Plan(shadow=plan)))
+    there.write_table(replace(made, routing=routing))
+    engine, state = serving(there, shadow=setting)
+    engine.answers(state, [(20.0, 1.0, "shop")] * 400, names(400))
+    for name in names(400, "A"):
+        engine.answer(state, (20.0, 1.0, "shop"), name)
+    kept = engine.fetched()
+    champions = [outcome for outcome in kept if outcome.assigned == "champion"]
+    assert (len(champions) == 800) == (weight == 0)
+    assert {(outcome.rollout_id, outcome.weight) for outcome in kept} == {(rollout.id, weight)}
+    assert abs(len(engine.shadowed) / len(champions) - share) < 0.12
+    assert (len(engine.shadowed) == len(champions)) == (share == 1)
+    there.write_table(table())
+    engine.seen = 0
+    engine.follow()
+    assert engine.state is not None
+    engine.shadowed.clear()
+    engine.answers(engine.state, [(20.0, 1.0, "shop")] * 400, names(400))
+    assert not engine.shadowed
 
 
 def test_shadows_take_no_longer_than_they_may(tmp_path: Path) -> None:
