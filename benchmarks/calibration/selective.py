@@ -222,9 +222,8 @@ def _by_hour(pairs: Sequence[Pairs], until: int) -> tuple[Pairs, ...]:
     )
 
 
-def looks(world: World, plan: Plan) -> list[Status]:
+def looks(world: World, plan: Plan) -> Iterator[Status]:
     """The guardrail's status at every look."""
-    found = []
     for hours in range(LOOK, 24 * DAYS + 1, LOOK):
         until = FIRST_HOUR + hours
         evidence = counted(
@@ -239,8 +238,7 @@ def looks(world: World, plan: Plan) -> list[Status]:
             },
         )
         rollout = Rollout("R", 1, 2, plan, plan.weights[0], 0, START)
-        found.append(judge(evidence, rollout, detail=False).verdicts[1].status)
-    return found
+        yield judge(evidence, rollout, detail=False).verdicts[1].status
 
 
 def cell(seed: int, name: str, rollouts: int) -> dict[str, Any]:
@@ -254,7 +252,7 @@ def cell(seed: int, name: str, rollouts: int) -> dict[str, Any]:
             world.hour(hour)
         for test, statuses in found.items():
             plan = Plan([100 * WEIGHT, 100], guardrails=[guardrail], label_maturity="1h", test=test)
-            statuses.append(looks(world, plan))
+            statuses.append(list(looks(world, plan)))
     return {
         "cell": name,
         "wrong_verdict": wrong.value,
