@@ -42,8 +42,9 @@ from fds_mlflow.core.judge.firsts import column_of, edges_of, quantile_of, steps
 from fds_mlflow.core.judge.measure import likeliest, rate_until
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics import sequential
+from fds_mlflow.core.statistics.bets import LOG_SHARES, TILTS
 from fds_mlflow.core.statistics.combination import SequentialTest, Single
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, Interval, Segment, Trials, log_factors
+from fds_mlflow.core.statistics.sequential import Interval, Segment, Trials, log_factors
 from fds_mlflow.core.statistics.wealth import Floats, log_mixture, log_threshold, two_sided_threshold
 
 Ints = NDArray[np.int64]

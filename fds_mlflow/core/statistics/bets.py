@@ -56,9 +56,9 @@ POINTS = (
     (4.5438, 0.15977),
     (10.687, 0.10079),
 )
-"""Excess g - 1 and part of the stake where a FAIL puts most of it, as `benchmarks/calibration/mixture.py` finds them: the
-worst of the mean waiting times at ratios of 1.25, 1.5, 2, 4 and 10 and a weight of 10 % is smallest. After few events
-they are enough or not by a hair's breadth: hence so many digits. The first is for what lies below these ratios."""
+"""Excess g - 1 and part of the stake where a FAIL puts most of it, as `benchmarks/calibration/mixture.py` finds them:
+the worst of the mean waiting times at ratios of 1.25, 1.5, 2, 4 and 10 and a weight of 10 % is smallest. After few
+events they are enough or not by a hair's breadth: hence so many digits. The first is for what lies below."""
 
 EVEN_BESIDE_POINTS = 0.015
 """Share of the stakes that is spread evenly beside these."""

@@ -142,4 +142,4 @@ def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amo
             fix="score every row with both versions",
         )
     nothing = np.zeros(len(scores), dtype=np.bool_)
-    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts, fine_score_bins(scores))
+    return Arm(nothing, scores >= threshold, score_bins(scores), labels, amounts, fine=fine_score_bins(scores))
