@@ -29,7 +29,7 @@ from fds_mlflow.core.statistics.wealth import Floats
 
 Counts = npt.NDArray[np.int64]
 
-HORIZON = 6
+HORIZON = 8
 """Limits of the ratio that is found last, after which waiting costs nothing."""
 PRECISION = 5e-4
 ROUNDS = 80
