@@ -276,7 +276,7 @@ class Count(Base):
     id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
     model: Mapped[str] = mapped_column(String(256))
     rollout_id: Mapped[str] = mapped_column(String(64))
-    terms: Mapped[str] = mapped_column(String(200))
+    terms: Mapped[str] = mapped_column(String(100))
     outcome_id: Mapped[int] = mapped_column(BigInteger(), default=0)
     shadow_id: Mapped[int] = mapped_column(BigInteger(), default=0)
     case_id: Mapped[int] = mapped_column(BigInteger(), default=0)

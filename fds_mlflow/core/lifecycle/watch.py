@@ -44,5 +44,6 @@ def watch_plan(plan: Plan, watch: Watch) -> Plan:
         max_step_time=watch.duration,
         label_maturity=plan.label_maturity,
         watch=watch,
+        segments=plan.segments,
         test=plan.test,
     )

@@ -11,6 +11,9 @@ from fds_mlflow.core.evidence.evidence import Terms
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.statements import check_maturity, check_zone
 
+_PARTS = ("hourly", "segments", "quantiles")
+"""By what terms may part the counts; each is written as its first letter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -39,9 +42,8 @@ class Question:
         values = {
             "latency_bound_ms": None if bound is None else float(bound),
             "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
-            "hourly": self.terms.hourly or None,
-            "segments": self.terms.segments or None,
-            "quantiles": self.terms.quantiles or None,
+            "by": "".join(name[0] for name in _PARTS if getattr(self.terms, name))
+            or None,  # 100 characters hold it all
         }
         return json.dumps({name: value for name, value in values.items() if value is not None})
 
@@ -51,10 +53,6 @@ def terms_from(written: str) -> Terms:
     values = json.loads(written)
     seconds = values.get("maturity_s")
     maturity = None if seconds is None else timedelta(seconds=seconds)
-    return Terms(
-        latency_bound=values.get("latency_bound_ms"),
-        maturity=maturity,
-        hourly=values.get("hourly", False),
-        segments=values.get("segments", False),
-        quantiles=values.get("quantiles", False),
-    )
+    parts = {name: True for name in _PARTS if name[0] in values.get("by", "")}
+    bound: float | None = values.get("latency_bound_ms")
+    return Terms(latency_bound=bound, maturity=maturity, **parts)

@@ -20,7 +20,6 @@ def upgrade() -> None:
         table.add_column(sa.Column("segment", sa.String(64), server_default="", nullable=False))
         table.drop_constraint(op.f("pk_fds_tallies"), type_="primary")
         table.create_primary_key(op.f("pk_fds_tallies"), [*_KEY, "hour", "segment"])
-    _lengthen_terms(100, 200)
     op.add_column("fds_outcomes", sa.Column("propensity", sa.Double()))
     op.add_column("fds_outcomes", sa.Column("explored", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("fds_outcomes", sa.Column("segment", sa.String(64)))
@@ -29,15 +28,9 @@ def upgrade() -> None:
     op.add_column("fds_fraud_cases", sa.Column("propensity", sa.Double()))
 
 
-def _lengthen_terms(before: int, after: int) -> None:
-    """Change the length of the terms where a database keeps to it; SQLite does not, and would copy the table."""
-    if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("fds_counts", "terms", existing_type=sa.String(before), type_=sa.String(after))
-
-
 def downgrade() -> None:
     """Forget what is counted by the hour: earlier releases have no such terms, and would count it anew."""
-    by_hour = "SELECT id FROM fds_counts WHERE terms LIKE '%\"hourly\"%'"
+    by_hour = "SELECT id FROM fds_counts WHERE terms LIKE '%\"by\"%'"
     for table in ("fds_tallies", "fds_first_events"):
         op.execute(f"DELETE FROM {table} WHERE count_id IN ({by_hour})")
     op.execute(f"DELETE FROM fds_counts WHERE id IN ({by_hour})")
@@ -46,7 +39,6 @@ def downgrade() -> None:
         tallies.create_primary_key(op.f("pk_fds_tallies"), _KEY)
         tallies.drop_column("segment")
         tallies.drop_column("hour")
-    _lengthen_terms(200, 100)
     op.drop_index("ix_fds_outcomes_explored", "fds_outcomes")
     for column in ("propensity", "explored", "segment"):
         op.drop_column("fds_outcomes", column)
