@@ -16,7 +16,7 @@ CREATE TABLE fds_counts (
     id bigint NOT NULL,
     model character varying(256) NOT NULL,
     rollout_id character varying(64) NOT NULL,
-    terms character varying(200) NOT NULL,
+    terms character varying(100) NOT NULL,
     outcome_id bigint NOT NULL,
     shadow_id bigint NOT NULL,
     case_id bigint NOT NULL,
@@ -137,7 +137,7 @@ CREATE TABLE fds_tallies (
     hour integer DEFAULT 0 NOT NULL,
     segment character varying(64) DEFAULT ''::character varying NOT NULL
 );
-INSERT INTO fds_counts VALUES (1, 'fraud', '00000000000000000000000002', '{"latency_bound_ms": 20.0, "maturity_s": 1800, "hourly": true}', 51, 11, 24, '2026-03-01 08:30:00.123456-05', 9223372036854775807, '2026-03-01 09:00:00.123456-05', false);
+INSERT INTO fds_counts VALUES (1, 'fraud', '00000000000000000000000002', '{"latency_bound_ms": 20.0, "maturity_s": 1800, "by": "h"}', 51, 11, 24, '2026-03-01 08:30:00.123456-05', 9223372036854775807, '2026-03-01 09:00:00.123456-05', false);
 INSERT INTO fds_first_events VALUES (1, 'error', '1028', 39);
 INSERT INTO fds_first_events VALUES (1, 'error', 'K27', 28);
 INSERT INTO fds_first_events VALUES (1, 'error', 'K5', 6);

@@ -14,7 +14,7 @@ CREATE TABLE fds_counts (
 	CONSTRAINT pk_fds_counts PRIMARY KEY (id), 
 	CONSTRAINT uq_fds_counts_model_rollout_id_terms UNIQUE (model, rollout_id, terms)
 );
-INSERT INTO "fds_counts" VALUES(1,'fraud','00000000000000000000000002','{"latency_bound_ms": 20.0, "maturity_s": 1800, "hourly": true}',51,11,24,'2026-03-01 13:30:00.123456',9223372036854775807,'2026-03-01 14:00:00.123456',0);
+INSERT INTO "fds_counts" VALUES(1,'fraud','00000000000000000000000002','{"latency_bound_ms": 20.0, "maturity_s": 1800, "by": "h"}',51,11,24,'2026-03-01 13:30:00.123456',9223372036854775807,'2026-03-01 14:00:00.123456',0);
 CREATE TABLE fds_first_events (
 	count_id INTEGER NOT NULL, 
 	kind VARCHAR(16) NOT NULL, 
