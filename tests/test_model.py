@@ -317,7 +317,8 @@ def test_missed_fraud_counts_against_the_variant_that_missed_it(world: World, me
     memory.outcomes.label([CaseRecord(transaction_id=key, status="confirmed", known_at=now) for key in missed])
     status = memory.canary.status()
     assert "no label has reached its maturity" in status.verdicts[1].reason
-    assert status.recommendation.action is Action.ADVANCE
+    assert status.recommendation.action is Action.WAIT
+    assert "0 labels of the canary's keys have matured" in status.recommendation.reason
     world.clock.seconds += 30 * 86_400
     status = memory.canary.status()
     assert (status.verdicts[1].status, status.verdicts[1].canary) == (Status.FAIL, 20 / 120)

@@ -42,8 +42,7 @@ class Question:
         values = {
             "latency_bound_ms": None if bound is None else float(bound),
             "maturity_s": None if maturity is None else maturity // timedelta(seconds=1),
-            "by": "".join(name[0] for name in _PARTS if getattr(self.terms, name))
-            or None,  # 100 characters hold all
+            "by": "".join(name[0] for name in _PARTS if getattr(self.terms, name)) or None,  # 100 characters hold all
         }
         return json.dumps({name: value for name, value in values.items() if value is not None})
 

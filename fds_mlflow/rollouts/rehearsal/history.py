@@ -10,7 +10,8 @@ import numpy as np
 from fds_mlflow.core.evidence.bins import fine_score_bins, score_bins
 from fds_mlflow.core.judge.labels import COMPLETE
 from fds_mlflow.errors import DataError
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Floats, Ints, Traffic
+from fds_mlflow.rollouts.rehearsal.cell import Arm, Floats, Ints
+from fds_mlflow.rollouts.rehearsal.replay import Traffic
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import numpy as np
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Bools
+from fds_mlflow.rollouts.rehearsal.cell import Arm, Bools
 
 RATIOS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 """How much more harm the rehearsed regressions do."""

@@ -24,9 +24,10 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.text.checks import check_seed
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import DataError
+from fds_mlflow.rollouts.rehearsal.cell import Arm
 from fds_mlflow.rollouts.rehearsal.history import Columns, read_history
 from fds_mlflow.rollouts.rehearsal.regressions import injectable, ratios, worse
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Course, Traffic
+from fds_mlflow.rollouts.rehearsal.replay import Course, Traffic
 from fds_mlflow.rollouts.rehearsal.stage import Progress, ReplayCounter, Stage, fewer
 
 if TYPE_CHECKING:

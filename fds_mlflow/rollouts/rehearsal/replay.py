@@ -7,20 +7,16 @@ in force until the next look. Nothing here is per row: a look costs a few sums o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.bins import LOSS_BINS, SCORE_BINS, loss_bins
-from fds_mlflow.core.evidence.evidence import LABELLED, EventKind, Evidence, KnownAlerts, Tally
+from fds_mlflow.core.evidence.evidence import LABELLED, EventKind, Evidence
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Judgement, judge
 from fds_mlflow.core.lifecycle.controller import Action, next_step
@@ -29,17 +25,12 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import buckets
 from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.weight import FULL
+from fds_mlflow.rollouts.rehearsal.cell import KINDS, Arm, Bools, Cell, Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int16]
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 """When every replay begins; only differences of times matter."""
-
-KINDS = (EventKind.ERROR, EventKind.ALERT, EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
-_EVENTS = frozenset(kind.value for kind in KINDS)
 
 
 @dataclass(frozen=True)
@@ -69,46 +60,6 @@ class Traffic:
         """The requests between every two looks."""
         ends = np.searchsorted(self.seconds, self.span * np.arange(1, self.looks + 1) / self.looks)
         return [slice(int(a), int(b)) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What one version does with every request, and what becomes of it.
-
-    Attributes:
-        errors: Requests that fail: shape (rows,), bool, as all others.
-        flagged: Requests that are flagged.
-        scores: Bin of the score, int64.
-        labels: 1 fraud, 0 genuine, -1 not known: int64.
-        amounts: Money that is lost if a fraud is missed, float64.
-        chances: With what chance each request has a label, in [0, 1], float64; None where all have one.
-        fine: Fine bin of the score, int64; empty where no quantile is asked for.
-    """
-
-    errors: Bools
-    flagged: Bools
-    scores: Ints
-    labels: Ints
-    amounts: Floats
-    chances: Floats | None = None
-    fine: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-    @cached_property
-    def missed(self) -> Bools:
-        """Frauds that are not flagged."""
-        missed: Bools = (self.labels == 1) & ~self.flagged
-        return missed
-
-    @cached_property
-    def prices_frauds(self) -> bool:
-        """Whether any fraud is known, with money: else nobody can say what was lost."""
-        return bool((self.amounts[self.labels == 1] > 0).any())
-
-    @cached_property
-    def false(self) -> Bools:
-        """Genuine requests that are flagged."""
-        false: Bools = (self.labels == 0) & self.flagged
-        return false
 
 
 @dataclass(frozen=True)
@@ -145,55 +96,6 @@ class Course:
     requests: int
     lost: float
     steps: tuple[Step, ...]
-
-
-@dataclass
-class _Cell:
-    """The counts of one variant under one step and weight, in one hour."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    spent: dict[EventKind, int] = field(default_factory=dict)
-    known_alerts: dict[float, KnownAlerts] = field(default_factory=dict)
-    missed_known: dict[float, int] = field(default_factory=dict)
-    scores: Ints = field(default_factory=lambda: np.zeros(SCORE_BINS, dtype=np.int64))
-    losses: Ints = field(default_factory=lambda: np.zeros(LOSS_BINS, dtype=np.int64))
-    fine: Counter[int] = field(default_factory=Counter)
-
-    def add(self, name: str, count: int | np.signedinteger) -> None:
-        """Add to a count."""
-        self.counts[name] = self.counts.get(name, 0) + int(count)
-
-    def add_known(self, arm: Arm, alerts: Ints, missed: Ints) -> None:
-        """Add alerts and missed frauds by the chance with which they have a label."""
-        if arm.chances is None:
-            return
-        alerts = alerts[arm.labels[alerts] >= 0]
-        for chance in np.unique(arm.chances[alerts]).tolist():
-            mine = alerts[arm.chances[alerts] == chance]
-            known = self.known_alerts.get(chance, KnownAlerts())
-            new = (len(mine), len(mine), len(mine), int(np.count_nonzero(arm.labels[mine] == 0)))
-            self.known_alerts[chance] = KnownAlerts(*(a + b for a, b in zip(known, new, strict=True)))
-        for chance, count in zip(*np.unique(arm.chances[missed], return_counts=True), strict=True):
-            self.missed_known[float(chance)] = self.missed_known.get(float(chance), 0) + int(count)
-
-    def tally(self, variant: Variant, step: int, weight: int, hour: int) -> Tally:
-        """As the judge reads it."""
-        events = {kind: self.counts.get(kind.value, 0) for kind in KINDS}
-        counts: dict[str, Any] = {name: count for name, count in self.counts.items() if name not in _EVENTS}
-        return Tally(
-            variant=variant,
-            step=step,
-            weight=weight,
-            hour=hour,
-            events=events,
-            spent=self.spent,
-            known_alerts=self.known_alerts,
-            missed_known=self.missed_known,
-            scores=tuple(self.scores.tolist()),
-            losses=tuple(self.losses.tolist()),
-            score_firsts=MappingProxyType(Counter(self.fine)),
-            **counts,
-        )
 
 
 def replay(
@@ -239,7 +141,7 @@ class Replay:
     ) -> None:
         self.traffic, self.arms, self.plan, self.bucket, self.horizon = traffic, arms, plan, bucket, horizon
         self.single = len(traffic.keys) == traffic.rows  # every request has a key of its own
-        self.cells: dict[tuple[int, int, Variant, int], _Cell] = {}
+        self.cells: dict[tuple[int, int, Variant, int], Cell] = {}
         self.maturing: list[tuple[float, Callable[[], None]]] = []
         self.pairs: dict[EventKind, dict[int, list[int]]] = {kind: {} for kind in KINDS}
         self.known_pairs: dict[EventKind, dict[float, dict[int, list[int]]]] = {kind: {} for kind in LABELLED}
@@ -282,7 +184,7 @@ class Replay:
         to_canary = self.bucket(turn)[part] < weight
         for variant, mine in ((Variant.CHAMPION, ~to_canary), (Variant.CANARY, to_canary)):
             rows = np.flatnonzero(mine) + part.start
-            cell = self.cells.setdefault((step, weight, variant, _hour(now)), _Cell())
+            cell = self.cells.setdefault((step, weight, variant, _hour(now)), Cell())
             self._requests(turn, cell, variant, rows)
             alerts = self._events(turn, cell, EventKind.ALERT, rows, self.arms[variant].flagged)
             if self.plan.label_maturity is not None:
@@ -295,7 +197,7 @@ class Replay:
         while self.maturing and self.maturing[0][0] <= now:
             self.maturing.pop(0)[1]()
 
-    def _requests(self, turn: int, cell: _Cell, variant: Variant, rows: Ints) -> None:
+    def _requests(self, turn: int, cell: Cell, variant: Variant, rows: Ints) -> None:
         arm = self.arms[variant]
         cell.add("requests", len(rows))
         cell.add("keys", len(self._first(turn, "key", rows)))
@@ -305,7 +207,7 @@ class Replay:
         if self.plan.terms.quantiles:
             cell.fine.update(arm.fine[scored].tolist())
 
-    def _labels_of(self, turn: int, cell: _Cell, variant: Variant, rows: Ints, alerts: Ints) -> Callable[[], None]:
+    def _labels_of(self, turn: int, cell: Cell, variant: Variant, rows: Ints, alerts: Ints) -> Callable[[], None]:
         """What to count of these requests once their labels have matured."""
 
         def mature() -> None:
@@ -326,7 +228,7 @@ class Replay:
 
         return mature
 
-    def _events(self, turn: int, cell: _Cell, kind: EventKind, rows: Ints, happened: Bools) -> Ints:
+    def _events(self, turn: int, cell: Cell, kind: EventKind, rows: Ints, happened: Bools) -> Ints:
         """Count the first events of a kind among these requests, and the requests of keys that had one before."""
         before = self.seen.get(f"{kind}/{turn}")
         spent = np.zeros(len(rows), dtype=np.bool_) if before is None else before[self.traffic.key[rows]]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fds_mlflow.core.plan.plan import Plan
+from fds_mlflow.rollouts.rehearsal.cell import Arm
 from fds_mlflow.rollouts.rehearsal.regressions import injectable, ratios
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Course, Shorts, Traffic, hashed, replay
+from fds_mlflow.rollouts.rehearsal.replay import Course, Shorts, Traffic, hashed, replay
 
 KEPT = 50_000_000
 """Buckets that are kept from one canary to the next."""

@@ -226,53 +226,55 @@ class Engine:
         Raises:
             DataError: There is no score.
         """
-        assigned, loaded, score, error, milliseconds = result
-        served = CANARY if loaded is state.canary else CHAMPION
-        flagged = score is not None and score >= loaded.threshold
-        propensity, explored = None, False
-        if record and not isinstance(error, UnfitError):
-            now = time.time()
-            if state.explore is not None:  # where no outcome tells of it, nothing is let pass
-                propensity = state.propensity(values) if now < self.explore_until else 0.0
-                explored = flagged and state.explore.explores(names.key, propensity)
-            self.outcomes.append(
-                SpooledOutcome(
-                    names.request_id,
-                    names.key,
-                    names.transaction_id,
-                    state.rollout_id,
-                    state.step,
-                    state.weight,
-                    assigned,
-                    served,
-                    loaded.version,
-                    score,
-                    flagged,
-                    milliseconds,
-                    None if error is None else error.what,
-                    now,
-                    propensity,
-                    explored,
-                    None if state.segments is None else state.segment(values),
-                )
-            )
-            if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
-                self.shadowed.append((names.request_id, values, state))
+        _, loaded, score, error, _ = result
+        explored = record and not isinstance(error, UnfitError) and self._keep(state, values, names, result)
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
-        band = "approve" if explored else self.bands(risk)
         return Answer(
             names.request_id,
             names.key,
             score,
-            flagged and not explored,
+            score >= loaded.threshold and not explored,
             round(risk, 2),
-            band,
-            served,
+            "approve" if explored else self.bands(risk),
+            CANARY if loaded is state.canary else CHAMPION,
             loaded.version,
             msgspec.UNSET if state.explore is None else explored,
         )
+
+    def _keep(self, state: ServingState, values: Row, names: RequestNames, result: Result) -> bool:
+        """Keep an outcome, and the request where the canary is to score it too; whether it is let pass to explore."""
+        assigned, loaded, score, error, milliseconds = result
+        flagged, now = score is not None and score >= loaded.threshold, time.time()
+        propensity, explored = None, False
+        if state.explore is not None:  # where no outcome tells of it, nothing is let pass
+            propensity = state.propensity(values) if now < self.explore_until else 0.0
+            explored = flagged and state.explore.explores(names.key, propensity)
+        self.outcomes.append(
+            SpooledOutcome(
+                names.request_id,
+                names.key,
+                names.transaction_id,
+                state.rollout_id,
+                state.step,
+                state.weight,
+                assigned,
+                CANARY if loaded is state.canary else CHAMPION,
+                loaded.version,
+                score,
+                flagged,
+                milliseconds,
+                None if error is None else error.what,
+                now,
+                propensity,
+                explored,
+                None if state.segments is None else state.segment(values),
+            )
+        )
+        if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
+            self.shadowed.append((names.request_id, values, state))
+        return explored
 
     def fetched(self) -> list[SpooledOutcome]:
         """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""

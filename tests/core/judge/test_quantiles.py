@@ -22,7 +22,8 @@ from fds_mlflow.core.judge.quantiles import Tails
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.core.statistics.sequential import LOG_SHARES, TILTS, log_factors, ratio_evidence
+from fds_mlflow.core.statistics.bets import LOG_SHARES, TILTS
+from fds_mlflow.core.statistics.sequential import log_factors, ratio_evidence
 from fds_mlflow.core.statistics.wealth import Floats, log_mixture
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import ConfigError

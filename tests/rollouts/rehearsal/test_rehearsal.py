@@ -22,8 +22,9 @@ from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.errors import DataError
+from fds_mlflow.rollouts.rehearsal.cell import Arm
 from fds_mlflow.rollouts.rehearsal.rehearsal import Columns, Rehearsal, rehearse
-from fds_mlflow.rollouts.rehearsal.replay import Arm, Replay, Traffic, hashed, replay
+from fds_mlflow.rollouts.rehearsal.replay import Replay, Traffic, hashed, replay
 
 PLAN = Plan(
     [10, 50, 100],
