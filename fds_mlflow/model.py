@@ -298,6 +298,7 @@ class ManagedModel:
         n_boot: int = 500,
         seed: int = 42,
         rounds: int | None = None,
+        propensity: str | None = None,
     ) -> Comparison:
         """Score both versions on the same rows and compare them, each at its own threshold.
 
@@ -309,6 +310,8 @@ class ManagedModel:
             n_boot: Bootstrap samples of the intervals.
             seed: Seed of the bootstrap.
             rounds: The name that `n_boot` had; deprecated.
+            propensity: Name of the column with the chance that a row has a label, above 0 and at most 1, empty for 1:
+                rows that were explored or reviewed count by its inverse. None where every row has a label.
 
         Raises:
             ConfigError: There is no sample, or the seed is out of range.
@@ -321,7 +324,7 @@ class ManagedModel:
             n_boot = rounds
         check_seed(seed)
         scorers = self.scorer(baseline), self.scorer(candidate)
-        return compare(*scorers, data, label=label, n_boot=n_boot, seed=seed)
+        return compare(*scorers, data, label=label, n_boot=n_boot, seed=seed, propensity=propensity)
 
     def router(
         self,

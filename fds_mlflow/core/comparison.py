@@ -131,6 +131,7 @@ def compare(
     thresholds: tuple[float, float],
     random: np.random.Generator,
     n_boot: int = 500,
+    weights: Floats | None = None,
 ) -> Comparison:
     """Compare two versions' scores of the same rows, each flagging at its own threshold.
 
@@ -144,16 +145,23 @@ def compare(
         thresholds: The baseline's and the candidate's threshold.
         random: Source of randomness.
         n_boot: Bootstrap samples.
+        weights: What each row counts, shape (n,), float64 above 0: the inverse of the chance with which it has a label
+            (Horvitz and Thompson, JASA 47, 1952); None for all alike.
 
     Raises:
         ConfigError: There is no sample.
-        DataError: The shapes differ, or one of the two classes is missing.
+        DataError: The shapes differ, a weight is none, or one of the two classes is missing.
     """
     frauds = _checked(labels, baseline, candidate, n_boot)
     scorers = (_Weighted(labels, baseline, thresholds[0]), _Weighted(labels, candidate, thresholds[1]))
-    once = np.ones(len(labels))
-    values = [scorer.metrics(once) for scorer in scorers]
-    low, high = _intervals(labels, scorers, random, n_boot)
+    each = np.ones(len(labels)) if weights is None else weights
+    if each.shape != labels.shape or not (np.isfinite(each) & (each > 0)).all():
+        raise DataError(
+            f"{each.shape} weights for {labels.shape} labels, or some that are not above 0",
+            fix="give one finite weight above 0 for each row",
+        )
+    values = [scorer.metrics(each) for scorer in scorers]
+    low, high = _intervals(labels, scorers, random, n_boot, each)
     deltas = tuple(
         Delta(
             metric=name,
@@ -170,7 +178,11 @@ def compare(
 
 
 def _intervals(
-    labels: npt.NDArray[np.int8], scorers: tuple[_Weighted, _Weighted], random: np.random.Generator, n_boot: int
+    labels: npt.NDArray[np.int8],
+    scorers: tuple[_Weighted, _Weighted],
+    random: np.random.Generator,
+    n_boot: int,
+    weights: Floats,
 ) -> tuple[Floats, Floats]:
     """Lower and upper ends of each metric's difference; NaN where no draw knows it."""
     samples = np.empty((n_boot, len(METRICS)))
@@ -178,7 +190,7 @@ def _intervals(
     while done < n_boot:
         drawn = np.bincount(random.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
         if 0 < drawn @ labels < len(labels):  # a draw without one of the classes has no rates
-            samples[done] = scorers[1].metrics(drawn) - scorers[0].metrics(drawn)
+            samples[done] = scorers[1].metrics(drawn * weights) - scorers[0].metrics(drawn * weights)
             done += 1
     known = np.isfinite(samples).any(axis=0)  # without an alert there is no precision
     low, high = np.full((2, len(METRICS)), np.nan)

@@ -44,6 +44,7 @@ def compare(
     n_boot: int = N_BOOT,
     seed: int = 42,
     known: Scores | None = None,
+    propensity: str | None = None,
 ) -> Comparison:
     """Score two versions on the same labelled rows, each with the columns it needs, and compare them.
 
@@ -55,13 +56,15 @@ def compare(
         n_boot: Bootstrap samples of the intervals.
         seed: Seed of the bootstrap.
         known: The baseline's scores of these rows, where they are there already.
+        propensity: Name of the column with the chance that a row has a label, above 0 and at most 1: that of what was
+            let pass to explore, or of a reviewed sample; empty for 1. None where every row has one.
 
     Raises:
         DataError: A column is missing, a label is not 0 or 1, or one class is missing.
     """
     frame = _frame(data)
     labels = _labels(frame, label)
-    rows = frame.drop(columns=label)  # a version without a signature would be given the truth
+    rows = frame.drop(columns=[label, *([propensity] if propensity else [])])  # else they would be given the truth
     return compare_scores(
         labels,
         score_table(baseline, rows) if known is None else known,
@@ -69,7 +72,22 @@ def compare(
         thresholds=(baseline.threshold, candidate.threshold),
         random=np.random.default_rng(seed),
         n_boot=n_boot,
+        weights=None if propensity is None else 1 / _chances(frame, propensity),
     )
+
+
+def _chances(frame: pd.DataFrame, column: str) -> Scores:
+    """With what chance each row has a label."""
+    if column not in frame.columns:
+        raise DataError(f"there is no column {column!r} of chances", fix="name the column, or leave --propensity out")
+    chances = frame[column].to_numpy(dtype=np.float64, na_value=1.0)
+    wrong = ~((chances > 0) & (chances <= 1))
+    if wrong.any():
+        raise DataError(
+            f"{column} holds {int(wrong.sum()):,} values that are no chances",
+            fix="give numbers above 0 and at most 1, and leave out rows that never have a label",
+        )
+    return chances
 
 
 class Admission:

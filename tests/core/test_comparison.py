@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -210,3 +212,31 @@ def test_the_advice_weighs_what_got_better_against_what_got_worse(
 ) -> None:
     """Improved without material loss: promote; with one: a person decides; nothing improved: keep."""
     assert _advise(tuple(_delta(*row) for row in deltas))[0] is advice
+
+
+def test_rows_that_were_labelled_by_a_known_chance_stand_for_those_that_were_not() -> None:
+    """A fifth of what was flagged, weighed by five, gives the metrics of all of it; unweighed it does not."""
+    random = np.random.default_rng(4)
+    labels = (random.random(40_000) < 0.05).astype(np.int8)
+    scores = np.clip(0.3 * labels + random.normal(0.3, 0.15, len(labels)), 0, 1)
+    blocked = scores >= 0.55
+    kept = ~blocked | (random.random(len(labels)) < 0.2)
+    options: dict[str, Any] = {"thresholds": (0.55, 0.5), "n_boot": 1}
+
+    def values(rows: npt.NDArray[np.bool_], weights: Floats | None) -> Floats:
+        found = compare(
+            labels[rows], scores[rows], scores[rows], random=np.random.default_rng(0), weights=weights, **options
+        )
+        return np.array([delta.baseline for delta in found.deltas])
+
+    everything = values(np.ones(len(labels), dtype=bool), None)
+    assert values(kept, np.where(blocked[kept], 5.0, 1.0)) == pytest.approx(everything, rel=0.1)
+    assert values(kept, None)[METRICS.index("recall")] < 0.8 * everything[METRICS.index("recall")]
+
+
+@pytest.mark.parametrize("weights", [np.ones(2), np.array([1.0, 1.0, 0.0, 1.0]), np.array([1.0, np.nan, 1.0, 1.0])])
+def test_weights_that_are_none_are_refused(weights: Floats) -> None:
+    """One finite weight above 0 for each row, or nothing."""
+    labels, scores = np.array([0, 1, 0, 1], dtype=np.int8), np.full(4, 0.5)
+    with pytest.raises(DataError, match="weights"):
+        compare(labels, scores, scores, thresholds=(0.5, 0.5), random=np.random.default_rng(0), weights=weights)
