@@ -21,10 +21,10 @@ ATTACKS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
 
 DEFAULTS: dict[str, tuple[int, str]] = {
     "late_courses": (100, "courses per delay after a change"),
-    "late_good": (100, "good canaries per cell, a month each"),
+    "late_good": (60, "good canaries per cell, a month each"),
     "keys": (40, "rollouts per cell with customers as keys, a month each"),
     "keys_stored": (3, "of these, rollouts that go through a real store of outcomes"),
-    "confounding": (40, "rollouts per cell while rates move with the weight"),
+    "confounding": (30, "rollouts per cell while rates move with the weight"),
     "selective": (30, "rollouts per cell while labels depend on the decision"),
     "rehearsals": (20, "replays per rehearsal of a selective history"),
 }
