@@ -13,6 +13,10 @@ def words_of(plan: Plan) -> list[str]:
     """What a plan means, one sentence each."""
     steps = ", ".join(f"{step:g}" for step in plan.steps if step < 100)
     made = [f"The canary gets {steps} % of the traffic, and then becomes champion." if steps else "No step."]
+    if plan.shadow:
+        made.append(
+            f"It scores {plan.shadow:g} % of the champion's requests as well, and is judged by those pairs too."
+        )
     each = ", ".join(_tolerated(guardrail) for guardrail in plan.guardrails)
     made.append(f"It fails when it is shown to be harmful: {each}.")
     made.append(
@@ -22,6 +26,12 @@ def words_of(plan: Plan) -> list[str]:
         + (f", and the labels' coverage in {percent(COVERAGE_ALPHA)}" if plan.label_maturity else "")
         + ": then a person looks."
     )
+    if plan.segments is not None:
+        named = ", ".join(plan.segments.weights)
+        made.append(
+            f"{percent(plan.segments.share)} of alpha is for harm in one {plan.segments.column} alone ({named}), each with"
+            " its part, judged by the same guardrails."
+        )
     bake = f" and {from_duration(plan.bake_time)}" if plan.bake_time else ""
     made.append(
         f"A step goes on without a FAIL after {plan.min_outcomes:,} outcomes{bake}; completion needs the PASS of"
@@ -34,6 +44,9 @@ def words_of(plan: Plan) -> list[str]:
     ):
         if limit:
             made.append(f"Undecided after {limit} {name}, it {what}.")
+    if plan.test > 1:
+        then = "waits for a person" if plan.silent_canary is Undecided.HOLD else "is aborted"
+        made.append(f"A canary that has traffic and no outcome {then}.")
     if plan.gated:
         made.append(f"At {', '.join(f'{gate:g} %' for gate in plan.gates)} it waits for a person in any case.")
     if plan.label_maturity:
