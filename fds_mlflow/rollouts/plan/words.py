@@ -29,8 +29,8 @@ def words_of(plan: Plan) -> list[str]:
     if plan.segments is not None:
         named = ", ".join(plan.segments.weights)
         made.append(
-            f"{percent(plan.segments.share)} of alpha is for harm in one {plan.segments.column} alone ({named}), each with"
-            " its part, judged by the same guardrails."
+            f"{percent(plan.segments.share)} of alpha is for harm in one {plan.segments.column} alone, by the same"
+            f" guardrails: {named}, each with its part."
         )
     bake = f" and {from_duration(plan.bake_time)}" if plan.bake_time else ""
     made.append(
