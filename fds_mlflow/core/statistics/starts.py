@@ -21,16 +21,19 @@ LATER = 0.05
 """Share of the stake that later starts get. Every steady harm waits for at most log(1/0.95) = 0.05 nats more evidence,
 where 3.0 reject at alpha 5 %; a fifth would be 0.22. After a good week, half as much costs 0.7 nats of twelve."""
 
-_EARLY = 0.3
+_EARLY = 0.05
 _WEEK = 168.0
+_FALL = 0.8
+"""The power of time by which most of it falls: a larger one gives an hour after a week more, and one after a month less;
+with 1, what an hour gets would fall as 1/k^2."""
 
 
 def unspent(hours: Hours) -> Floats:
     """Share of the later stake that is still kept when an hour has begun: 1 at the first, falling.
 
-    A part falls as 1/(1 + log2(1 + k)): starts on the first day win nearly what the first one wins. The rest falls as
-    1/sqrt(1 + k/168): an hour after a week gets a third of what the first one gets, one after a month a twelfth, and
-    what an hour gets falls more slowly than 1/k^2 for ever.
+    A small part falls as 1/(1 + log2(1 + k)), for starts on the first day. The rest falls as (1 + k/168)^-0.8: an hour
+    after a week gets two sevenths of what the first one gets, one after a month a twentieth, and what an hour gets
+    falls more slowly than 1/k^2 for ever.
 
     Args:
         hours: Hours since the first, shape (n,), int64, at least 0.
@@ -38,7 +41,7 @@ def unspent(hours: Hours) -> Floats:
     Returns:
         Shape (n,), float64.
     """
-    kept: Floats = _EARLY / (1 + np.log2(1 + hours)) + (1 - _EARLY) / np.sqrt(1 + hours / _WEEK)
+    kept: Floats = _EARLY / (1 + np.log2(1 + hours)) + (1 - _EARLY) * (1 + hours / _WEEK) ** -_FALL
     return kept
 
 
