@@ -24,8 +24,8 @@ where 3.0 reject at alpha 5 %; a fifth would be 0.22. After a good week, half as
 _EARLY = 0.05
 _WEEK = 168.0
 _FALL = 0.8
-"""The power of time by which most of it falls: a larger one gives an hour after a week more, and one after a month less;
-with 1, what an hour gets would fall as 1/k^2."""
+"""The power of time by which most of it falls. A larger one gives an hour after a week more, and one after a month
+less; with 1, what an hour gets would fall as 1/k^2."""
 
 
 def unspent(hours: Hours) -> Floats:
