@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import sqrt
 
-from fds_mlflow.core.evidence.arms import Counts
+from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally, Terms
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA
@@ -133,6 +133,22 @@ def pairs_fault(metric: Metric, counts: Counts) -> str | None:
     return None
 
 
+def _known_apart(arms: Arms, least: float) -> str | None:
+    """Why known chances of one variant's labels stand for fewer of its alerts: where servers explore for one alone."""
+    sides = (arms.treatment, arms.control)
+    if not all(tally.matured_alerts for tally in sides):
+        return None
+    for one, other in (sides, sides[::-1]):
+        (found, most), (others, at_most) = _covered(one, least), _covered(other, least)
+        if most / one.matured_alerts < COMPLETE * (2 * others - at_most) / other.matured_alerts:
+            return (
+                f"{percent(found / one.matured_alerts)} of the alerts of the {one.variant} have a known chance of a"
+                f" label, but {percent(others / other.matured_alerts)} of the {other.variant}: let every server explore"
+                " alike"
+            )
+    return None
+
+
 def own_fault(metric: Metric, counts: Counts) -> str | None:
     """Why the treatment's own rate is not known; None where nothing speaks against it."""
     own = counts.whole.treatment
@@ -142,8 +158,11 @@ def own_fault(metric: Metric, counts: Counts) -> str | None:
 
 
 def _unknown_chance(counts: Counts, terms: Terms) -> str | None:
-    if not terms.hourly or counts.least_chance is not None:
+    if not terms.hourly:
         return None
+    least = counts.least_chance
+    if least is not None:
+        return next(filter(None, (_known_apart(each, least) for each in counts.by_step)), None)
     sides = (counts.compared.treatment, counts.compared.control)
     return next(filter(None, (_blind(tally) for tally in sides if tally.reviewed_alerts)), None)
 

@@ -241,3 +241,15 @@ def test_pairs_from_before_exploration_began_are_no_evidence() -> None:
     faults = [pairs_fault(Metric.MISSED_FRAUD, counts(evidence(plan, each), is_watch=False)) for each in (late, always)]
     assert "12.50 % of 8,000 alerts of the canary have a known chance" in (faults[0] or "")
     assert faults[1] is None
+
+
+def test_a_canary_whose_servers_do_not_explore_is_not_compared_with_a_champion_whose_do() -> None:
+    """Its false positives stay hidden, the champion's show: that is said, and passes nothing."""
+    plan = Plan([50, 100], guardrails=[Guardrail(Metric.FALSE_POSITIVES, margin=0.5)], label_maturity="1d")
+    explored = {0.05: KnownAlerts(4_000, 200, 200, 195)}
+    for theirs, status in (({}, Status.ERROR), (explored, Status.PASS)):
+        tallies = [
+            labelled(v, 100_000, percent=50, alerts=4_000, reviewed=200, false=195, missed=9, known_alerts=known)
+            for v, known in ((CHAMPION, explored), (CANARY, theirs))
+        ]
+        assert judge(evidence(plan, tallies), rollout(plan), detail=False).verdicts[1].status is status
