@@ -170,8 +170,8 @@ class Weighed:
         binned = [(dot(each.values, each.canary), dot(each.values, each.champion)) for each in self.segments]
         ratio, by_bins = self.estimate(), self._ratio(binned)
         if not ratio or not by_bins or inf in (ratio, by_bins):
-            return found
-        return Interval(found.low * ratio / by_bins, found.high * ratio / by_bins)
+            return _around(ratio, found)
+        return _around(ratio, Interval(found.low * ratio / by_bins, found.high * ratio / by_bins))
 
     def _ratio(self, losses: Sequence[tuple[float, float]]) -> float | None:
         return likeliest([(each.weight, *lost) for each, lost in zip(self.segments, losses, strict=True)])
@@ -213,7 +213,7 @@ class Scores:
             return found
         moved = difference - by_bins
         low, high = (max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high))
-        return Interval(min(low, difference), max(high, difference))
+        return _around(difference, Interval(low, high))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
         total, keys = 0.0, 0
@@ -252,7 +252,7 @@ class Shares:
 
     def interval(self, alpha: float) -> Interval:
         """See `shares.share_difference_interval`."""
-        return shares.share_difference_interval(self.strata, alpha)
+        return _around(self.estimate(), shares.share_difference_interval(self.strata, alpha))
 
 
 @dataclass(frozen=True)
@@ -391,6 +391,11 @@ def _weighted(
         WeightedSegment(each.weight, values, bins(each.treatment) or nothing, bins(each.control) or nothing, each.hour)
         for each in arms
     ]
+
+
+def _around(estimate: float | None, found: Interval) -> Interval:
+    """An interval that holds its estimate, also where no one ratio fits every hour and weight."""
+    return found if estimate is None else Interval(min(found.low, estimate), max(found.high, estimate))
 
 
 def _first(reached: Callable[[int], bool]) -> int | None:
