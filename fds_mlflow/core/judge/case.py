@@ -9,8 +9,8 @@ from math import isfinite
 from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.evidence import Tally, Terms
 from fds_mlflow.core.evidence.variant import Variant
-from fds_mlflow.core.judge.harm import Own, Rate, boundaries, fails, passes
-from fds_mlflow.core.judge.labels import coverage, label_fault, pairs_fault
+from fds_mlflow.core.judge.harm import Own, Rate, boundaries, fails, own_rate, passes
+from fds_mlflow.core.judge.labels import coverage, label_fault, own_fault, pairs_fault
 from fds_mlflow.core.judge.measure import Measure, Paired, measure
 from fds_mlflow.core.judge.quantiles import OwnQuantile, Tails
 from fds_mlflow.core.judge.values import approximate, compared_values, exposed, value_of
@@ -125,9 +125,10 @@ class Case:
         if kind is None:
             return Rate(())
         if self.pairs is not None and not self.answers:
-            return Rate([Trials(each.both + each.canary_only, each.seen, each.hour) for each in self.pairs])
+            seen = () if self._late else self.pairs  # only pairs with a label are counted then: a share of these
+            return Rate([Trials(each.both + each.canary_only, each.seen, each.hour) for each in seen])
         if self.terms.hourly:
-            return Rate([Trials(each.events.get(kind, 0), each.at_risk(kind), each.hour) for each in known.own])
+            return own_rate(metric, known)
         keys = exposed(metric, known.whole.treatment, self.terms)
         return Rate([Trials(min(keys, known.whole.treatment.events.get(kind, 0)), keys)])
 
@@ -140,7 +141,11 @@ class Case:
         return harm.evidence >= log_threshold(self.plan.alpha)
 
     def _fault(self) -> str | None:
-        """Why the comparison with the control cannot be trusted."""
+        """Why the comparison with the control, or with a fixed rate, cannot be trusted."""
+        if self._late and self.terms.hourly and (self.guardrail.limit or self.guardrail.negligible):
+            fault = own_fault(self.guardrail.metric, self.both)
+            if fault:
+                return fault
         if self.guardrail.margin is None:
             return None
         if self.split.status is Status.ERROR and self.pairs is None:
@@ -155,11 +160,11 @@ class Case:
         """What keeps anybody from judging, and how severe that is: waiting is no fault, silence is."""
         metric, whole = self.guardrail.metric, self.both.whole
         if self.pairs is not None:
-            return (
-                None
-                if any(each.seen for each in self.pairs)
-                else (Status.NODATA, "0 requests were scored by both versions, at least 1 is needed")
-            )
+            if any(each.seen for each in self.pairs):
+                return None
+            if self._late and self.terms.hourly and not (whole.treatment.matured or whole.control.matured):
+                return Status.INCONCLUSIVE, _IMMATURE
+            return Status.NODATA, "0 requests were scored by both versions, at least 1 is needed"
         compared = self.both.compared
         sides = [compared.treatment, compared.control] if self.guardrail.margin is not None else [whole.treatment]
         for tally in sides:
@@ -211,12 +216,13 @@ class Case:
         return f"{name} {found} against {limits} allowed"
 
 
+_IMMATURE = "no label has reached its maturity yet"
 _CONTRADICTED = "a PASS of the whole that the evidence of late contradicts"
 
 
 def _missing_labels(metric: Metric, sides: Sequence[Tally]) -> tuple[Status, str] | None:
     if any(not tally.matured for tally in sides):
-        return Status.INCONCLUSIVE, "no label has reached its maturity yet"
+        return Status.INCONCLUSIVE, _IMMATURE
     if metric.row.among_alerts:
         for tally in sides:
             if tally.matured_alerts and not tally.reviewed_alerts:

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from fds_mlflow.core.evidence.arms import Counts
+from fds_mlflow.core.evidence.evidence import EventKind
 from fds_mlflow.core.judge.measure import Measure, rate_until
+from fds_mlflow.core.judge.values import event_of, events_by_chance
 from fds_mlflow.core.plan.guardrail import Guardrail
+from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.combination import AllOf, AnyOf, SequentialTest, Single
 from fds_mlflow.core.statistics.sequential import Side, Trials, rate_evidence
 
@@ -33,16 +37,36 @@ class Rate:
     """One variant's own events.
 
     Attributes:
-        hours: First events among the requests that could have had one, by the hour.
+        hours: First events among the requests that could have had one, by the hour; each as much as it counts.
+        chance: With which an event that counts in full is known: fixed rates are compared at as much of themselves.
     """
 
     hours: Sequence[Trials]
+    chance: float = 1.0
 
     def test(self, boundary: float, *, above: bool, later: bool) -> SequentialTest:
         """The test that the rate lies above, or below, a fixed one."""
-        whole = Trials(sum(each.successes for each in self.hours), sum(each.total for each in self.hours))
-        evidence = rate_evidence(self.hours, boundary, above=above, later=later)
-        return Single(evidence, lambda alpha: rate_until(whole, boundary, above=above, alpha=alpha))
+        rate = boundary * self.chance
+        events = sum(each.worth * each.successes for each in self.hours)
+        whole = Trials(round(events), sum(each.total for each in self.hours))
+        evidence = rate_evidence(self.hours, rate, above=above, later=later)
+        return Single(evidence, lambda alpha: rate_until(whole, rate, above=above, alpha=alpha))
+
+
+def own_rate(metric: Metric, counts: Counts) -> Rate:
+    """The treatment's rate of a metric's event; where labels come with known chances, by these."""
+    kind, least = event_of(metric), counts.least_chance
+    both = [events_by_chance(metric, tally, least) for tally in (counts.whole.treatment, counts.whole.control)]
+    chances = {chance for events in both for chance, count in events.items() if count}
+    if kind is EventKind.FALSE_POSITIVE and least is not None:
+        chances = {least}  # what nobody has seen yet may be seen as seldom
+    smallest = min(chances, default=1.0)
+    hours: list[Trials] = []
+    for tally in counts.own:
+        events = events_by_chance(metric, tally, least)
+        hours += [Trials(n, n, tally.hour, smallest / chance) for chance, n in events.items() if n]
+        hours.append(Trials(0, max(0, tally.at_risk(kind) - sum(events.values())), tally.hour))
+    return Rate(hours, smallest)
 
 
 def boundaries(guardrail: Guardrail) -> Sequence[tuple[float, bool]]:

@@ -110,6 +110,9 @@ def _silent(evidence: Evidence, rollout: Rollout) -> str:
     late = _late(evidence, rollout).by_weight
     champion = sum(arms.control.keys for arms in late)
     expected = sum(arms.control.keys * arms.weight / (1 - arms.weight) for arms in late)
+    starts = [arms.control.first for arms in late if arms.control.first is not None]
+    if starts and evidence.as_of - min(starts) < LAG:
+        return ""
     if expected < rollout.plan.min_outcomes or any(arms.treatment.requests for arms in late):
         return ""
     if srm_evidence([Segment(arms.weight, 0, arms.control.keys) for arms in late]) < log_threshold(SRM_ALPHA):
@@ -193,6 +196,10 @@ def _recent(
     pairs = _pairs(evidence, guardrail, rollout, both)
     hour = int(since.timestamp()) // 3600
     return _since(evidence, hour, rollout), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
+
+
+LAG = timedelta(minutes=10)
+"""By so much the canary's outcomes may come later than the champion's: servers write theirs in batches."""
 
 
 def _late(evidence: Evidence, rollout: Rollout) -> Counts:

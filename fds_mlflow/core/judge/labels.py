@@ -15,8 +15,9 @@ Two kinds of transactions get their labels in two ways, and each is compared onl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
 
-from fds_mlflow.core.evidence.arms import Counts
+from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally, Terms
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.plan import COVERAGE_ALPHA
@@ -30,6 +31,9 @@ TOLERATED = 1.25
 
 COMPLETE = 0.95
 """Share of alerts that have a label from which every alert is taken to have one, where no chance is known."""
+
+SPARE = 4
+"""Labels of the smallest chance that may be missing by chance where there are none yet."""
 
 UNKNOWN_CHANCE = (
     "nobody knows with what chance the others are labelled: let a share of them pass (fds serve --explore), declare the"
@@ -114,10 +118,9 @@ def pairs_fault(metric: Metric, counts: Counts) -> str | None:
     """
     whole = counts.whole
     sides = [tally for tally in (whole.treatment, whole.control) if tally.matured]
-    if counts.least_chance is None:
-        blind = [_blind(tally) for tally in sides]
-        if any(blind):
-            return next(filter(None, blind))
+    blind = next(filter(None, (_blind(tally, counts.least_chance) for tally in sides)), None)
+    if blind is not None:
+        return blind
     if metric is Metric.FALSE_POSITIVES:
         for tally in sides:
             passed, labelled = tally.matured - tally.matured_alerts, tally.labelled - tally.reviewed_alerts
@@ -130,19 +133,68 @@ def pairs_fault(metric: Metric, counts: Counts) -> str | None:
     return None
 
 
-def _unknown_chance(counts: Counts, terms: Terms) -> str | None:
-    if not terms.hourly or counts.least_chance is not None:
+def _known_apart(arms: Arms, least: float) -> str | None:
+    """Why known chances of one variant's labels stand for fewer of its alerts: where servers explore for one alone."""
+    sides = (arms.treatment, arms.control)
+    if not all(tally.matured_alerts for tally in sides):
         return None
+    for one, other in (sides, sides[::-1]):
+        (found, most), (others, at_most) = _covered(one, least), _covered(other, least)
+        if most / one.matured_alerts < COMPLETE * (2 * others - at_most) / other.matured_alerts:
+            return (
+                f"{percent(found / one.matured_alerts)} of the alerts of the {one.variant} have a known chance of a"
+                f" label, but {percent(others / other.matured_alerts)} of the {other.variant}: let every server explore"
+                " alike"
+            )
+    return None
+
+
+def own_fault(metric: Metric, counts: Counts) -> str | None:
+    """Why the treatment's own rate is not known; None where nothing speaks against it."""
+    own = counts.whole.treatment
+    if not metric.row.among_alerts or not own.reviewed_alerts:
+        return None
+    return _blind(own, counts.least_chance)
+
+
+def _unknown_chance(counts: Counts, terms: Terms) -> str | None:
+    if not terms.hourly:
+        return None
+    least = counts.least_chance
+    if least is not None:
+        return next(filter(None, (_known_apart(each, least) for each in counts.by_step)), None)
     sides = (counts.compared.treatment, counts.compared.control)
     return next(filter(None, (_blind(tally) for tally in sides if tally.reviewed_alerts)), None)
 
 
-def _blind(tally: Tally) -> str | None:
-    """Why labels of alerts stand for no others, where no chance is known."""
-    if tally.reviewed_alerts >= COMPLETE * tally.matured_alerts:
+def _blind(tally: Tally, least: float | None = None) -> str | None:
+    """Why labels of alerts stand for no others: too few have a label or, where some chance is known, a known chance."""
+    if least is None:
+        covered = most = float(tally.reviewed_alerts)
+    else:
+        covered, most = _covered(tally, least)
+    if most >= COMPLETE * tally.matured_alerts:
         return None
-    share = percent(tally.reviewed_alerts / tally.matured_alerts)
-    return f"{share} of {tally.matured_alerts:,} alerts of the {tally.variant} are labelled, and {UNKNOWN_CHANCE}"
+    share = percent(covered / tally.matured_alerts)
+    which = "are labelled" if least is None else "have a known chance of a label"
+    return f"{share} of {tally.matured_alerts:,} alerts of the {tally.variant} {which}, and {UNKNOWN_CHANCE}"
+
+
+def _covered(tally: Tally, least: float) -> tuple[float, float]:
+    """Of how many alerts the chance of a label is known, and how many that may be.
+
+    Exploration draws for each alert, so they are counted. A sample declares its chance with its labels alone: these
+    stand for as many as their inverse says, give or take four standard deviations.
+    """
+    drawn = any(not chance or alerts.matured > alerts.shown for chance, alerts in tally.known_alerts.items())
+    found, variance = 0.0, 0.0 if drawn else SPARE * (1 - least) / least**2
+    for chance, alerts in tally.known_alerts.items():
+        if not chance or alerts.matured > alerts.shown:
+            found += alerts.matured
+        else:
+            found += alerts.shown / chance
+            variance += alerts.shown * (1 - chance) / chance**2
+    return found, found + 4 * sqrt(variance)
 
 
 def strata_of(counts: Counts, terms: Terms, trials: Callable[[Tally], Sequence[Trials]]) -> list[Stratum]:

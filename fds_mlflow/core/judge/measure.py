@@ -17,7 +17,7 @@ from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.judge.labels import strata_of
-from fds_mlflow.core.judge.risk import weights_at_risk
+from fds_mlflow.core.judge.risk import weights_at_risk, weights_by_keys
 from fds_mlflow.core.judge.values import (
     binned,
     dot,
@@ -170,8 +170,8 @@ class Weighed:
         binned = [(dot(each.values, each.canary), dot(each.values, each.champion)) for each in self.segments]
         ratio, by_bins = self.estimate(), self._ratio(binned)
         if not ratio or not by_bins or inf in (ratio, by_bins):
-            return found
-        return Interval(found.low * ratio / by_bins, found.high * ratio / by_bins)
+            return _around(ratio, found)
+        return _around(ratio, Interval(found.low * ratio / by_bins, found.high * ratio / by_bins))
 
     def _ratio(self, losses: Sequence[tuple[float, float]]) -> float | None:
         return likeliest([(each.weight, *lost) for each, lost in zip(self.segments, losses, strict=True)])
@@ -213,7 +213,7 @@ class Scores:
             return found
         moved = difference - by_bins
         low, high = (max(-1.0, min(1.0, end + moved)) for end in (found.low, found.high))
-        return Interval(min(low, difference), max(high, difference))
+        return _around(difference, Interval(low, high))
 
     def _difference(self, means: Sequence[tuple[float | None, float | None]]) -> float | None:
         total, keys = 0.0, 0
@@ -252,7 +252,43 @@ class Shares:
 
     def interval(self, alpha: float) -> Interval:
         """See `shares.share_difference_interval`."""
-        return shares.share_difference_interval(self.strata, alpha)
+        return _around(self.estimate(), shares.share_difference_interval(self.strata, alpha))
+
+
+@dataclass(frozen=True)
+class Returning:
+    """Events of keys that come again, under several weights (see `risk`).
+
+    Attributes:
+        by_keys: Under the weights, corrected by the keys that have not had the event.
+        at_risk: Under the treatment's share of the requests at risk.
+        least: Under the smallest weight of each hour.
+        most: Under the largest.
+    """
+
+    by_keys: Measure
+    at_risk: Measure
+    least: Measure
+    most: Measure
+
+    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
+        """By keys towards ratios further from 1; towards 1, by the weights that make it hardest."""
+        outwards = boundary >= 1 if above else boundary <= 1
+        taken = self.by_keys if outwards else self.most if above else self.least
+        return taken.evidence(boundary, above=above, later=later)
+
+    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
+        """By the requests at risk."""
+        return self.at_risk.until(boundary, above=above, alpha=alpha)
+
+    def estimate(self) -> float | None:
+        """By the requests at risk."""
+        return self.at_risk.estimate()
+
+    def interval(self, alpha: float) -> Interval:
+        """What either allows."""
+        one, other = self.by_keys.interval(alpha), self.at_risk.interval(alpha)
+        return Interval(min(one.low, other.low), max(one.high, other.high))
 
 
 def rate_until(trials: Trials, boundary: float, *, above: bool, alpha: float) -> int | None:
@@ -326,21 +362,25 @@ def _rate(metric: Metric, counts: Counts, weight: float, terms: Terms) -> Measur
     chances = sorted({chance for both in events for each in both for chance, count in each.items() if count})
     # The first alert of a key is at risk where exploration or a sample tells whether it was false.
     kind = EventKind.ALERT if metric is Metric.FALSE_POSITIVES and least is not None else event_of(metric)
-    weights = weights_at_risk(arms, kind) if terms.hourly else [each.weight for each in arms]
+    split = [each.weight for each in arms]
+    at_risk = weights_at_risk(arms, kind) if terms.hourly else split
     treatment, control = (exposed(metric, tally, terms) for tally in (whole.treatment, whole.control))
-    if len(chances) <= 1:
-        segments = [
-            Segment(at, sum(ours.values()), sum(theirs.values()), each.hour)
-            for at, (ours, theirs), each in zip(weights, events, arms, strict=True)
-        ]
-        return Ratio(segments, weight, treatment, control)
     worths = [chances[0] / chance for chance in chances]
     counted = [[tuple(one.get(chance, 0) for chance in chances) for one in both] for both in events]
-    weighed = [
-        WeightedSegment(at, worths, ours, theirs, each.hour)
-        for at, (ours, theirs), each in zip(weights, counted, arms, strict=True)
-    ]
-    return Weighed(weighed, treatment, [(dot(s.values, s.canary), dot(s.values, s.champion)) for s in weighed])
+
+    def made(weights: Sequence[float]) -> Measure:
+        rows = list(zip(weights, counted, arms, strict=True))
+        if len(chances) <= 1:
+            segments = [Segment(at, sum(ours), sum(theirs), each.hour) for at, (ours, theirs), each in rows]
+            return Ratio(segments, weight, treatment, control)
+        weighed = [WeightedSegment(at, worths, ours, theirs, each.hour) for at, (ours, theirs), each in rows]
+        return Weighed(weighed, treatment, [(dot(s.values, s.canary), dot(s.values, s.champion)) for s in weighed])
+
+    if at_risk == split:
+        return made(split)
+    by_keys = weights_by_keys(arms, kind)
+    smallest, largest = (list(map(choose, split, by_keys, at_risk)) for choose in (min, max))
+    return Returning(made(by_keys), made(at_risk), made(smallest), made(largest))
 
 
 def _weighted(
@@ -351,6 +391,11 @@ def _weighted(
         WeightedSegment(each.weight, values, bins(each.treatment) or nothing, bins(each.control) or nothing, each.hour)
         for each in arms
     ]
+
+
+def _around(estimate: float | None, found: Interval) -> Interval:
+    """An interval that holds its estimate, also where no one ratio fits every hour and weight."""
+    return found if estimate is None else Interval(min(found.low, estimate), max(found.high, estimate))
 
 
 def _first(reached: Callable[[int], bool]) -> int | None:

@@ -31,6 +31,7 @@ from fds_mlflow.core.statistics.wealth import (
     Interval,
     check_count,
     check_share,
+    in_part,
     log_mixture,
     log_threshold,
     ratios_between,
@@ -191,7 +192,7 @@ class Trials:
         successes: Trials that were a success.
         total: All of them.
         hour: The hour in which they happened, counted from any; what is asked of the whole does not need it.
-        worth: How much each counts, in (0, 1] (see `wealth.in_part`); for shares of two variants alone.
+        worth: How much each success counts, in (0, 1] (see `wealth.in_part`); of shares of two variants, each trial.
 
     Raises:
         ConfigError: A count is not a whole number of at least 0, or there are more successes than trials.
@@ -215,7 +216,8 @@ def rate_evidence(trials: Iterable[Trials], boundary: float, *, above: bool, lat
     """Evidence that one rate lies above, or below, a fixed one.
 
     A success has odds b/(1 - b) at the boundary and g times these under a bet: the event test with weight b.
-    Each trial's chance of a success, given the past, must lie on the tested side; it need not be constant.
+    Each trial's chance of a success, given the past, must lie on the tested side; it need not be constant. A success
+    that counts in part x is the mean of its factor and that of no success, x to 1 - x: then the mean worth is tested.
 
     Args:
         trials: Successes and all of them; those of one hour may be split or joined at will.
@@ -231,8 +233,19 @@ def rate_evidence(trials: Iterable[Trials], boundary: float, *, above: bool, lat
     """
     if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary < 1:
         raise ConfigError(f"the rate {boundary!r} is not strictly between 0 and 1", fix="give a rate such as 0.02")
-    segments = [Segment(boundary, each.successes, each.total - each.successes, each.hour) for each in trials]
-    return _bets_evidence(segments, 1.0, *ratio_bets(1.0, above=above, later=later), later=later)
+    counted = list(trials)
+    ratios, shares = ratio_bets(1.0, above=above, later=later)
+    segments = [Segment(boundary, each.successes, each.total - each.successes, each.hour) for each in counted]
+    if all(each.worth == 1 for each in counted):
+        return _bets_evidence(segments, 1.0, ratios, shares, later=later)
+    success, failure = log_factors(boundary, 1.0, ratios)
+    hours, place = np.unique([each.hour for each in counted], return_inverse=True)
+    stakes = np.zeros((len(hours), len(ratios)))
+    for at, each in zip(place, counted, strict=True):
+        stakes[at] += each.total * failure + each.successes * in_part(success - failure, each.worth)
+    if later:
+        return later_evidence(stakes, hours.astype(np.int64), shares)
+    return float(log_mixture(stakes.sum(axis=0), shares))
 
 
 def rate_interval(trials: Trials, alpha: float) -> Interval:

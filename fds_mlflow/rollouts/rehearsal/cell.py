@@ -83,6 +83,10 @@ class Cell:
         """Add alerts and missed frauds by the chance with which they have a label."""
         if arm.chances is None:
             return
+        never = int(np.count_nonzero(arm.chances[alerts] == 0))
+        if never:
+            before = self.known_alerts.get(0.0, KnownAlerts())
+            self.known_alerts[0.0] = before._replace(matured=before.matured + never)
         alerts = alerts[arm.labels[alerts] >= 0]
         for chance in np.unique(arm.chances[alerts]).tolist():
             mine = alerts[arm.chances[alerts] == chance]

@@ -30,6 +30,7 @@ class Columns:
         amount: Money lost by a missed fraud; None where there is no such column.
         propensity: Chance with which what the champion flagged has a label: the share that was let pass to explore,
             or of a reviewed sample. Needed where most of that has none; no such column means that all of it has one.
+            Of other rows only a 0 says something: their labels are left out too, as no block among such rows shows.
     """
 
     champion: str = "champion_score"
@@ -111,9 +112,10 @@ def _chances(
     among it is known of those rows alone that have a label: all of them, or as many as of what it did not flag.
     """
     blocked = history[names.champion].to_numpy(dtype=np.float64, na_value=np.nan) >= threshold
+    among = int(np.count_nonzero(blocked))
+    passed = float(np.mean(labels[~blocked] >= 0)) if among < len(blocked) else 1.0
     if names.propensity not in history.columns:
-        known, among = int(np.count_nonzero(labels[blocked] >= 0)), int(np.count_nonzero(blocked))
-        passed = float(np.mean(labels[~blocked] >= 0)) if among < len(blocked) else 1.0
+        known = int(np.count_nonzero(labels[blocked] >= 0))
         if not needed or known >= COMPLETE * passed * among:
             return labels, np.ones(len(history))
         raise DataError(
@@ -130,8 +132,18 @@ def _chances(
             fix="give numbers from 0 to 1, and leave unknown ones empty",
         )
     rounded = np.array([float(f"{chance:.3g}") for chance in np.nan_to_num(given)])
-    chances = np.where(blocked, rounded, 1.0)
-    return np.where(chances > 0, labels, -1), chances
+    chances = np.where(blocked | (given == 0), rounded, 1.0)  # above a cap, nothing that is flagged shows its truth
+    labels = np.where(chances > 0, labels, -1)
+    drawn = chances[blocked & (labels >= 0)]
+    found = float((1 / drawn).sum()) + np.count_nonzero(blocked & (given == 0))
+    most = found + 4 * float(np.sqrt(((1 - drawn) / drawn**2).sum()))
+    if needed and most < COMPLETE * passed * among:
+        raise DataError(
+            f"labels with a {names.propensity} stand for {found:,.0f} of {among:,} rows that the champion flags: what"
+            " either version did with the others nobody knows",
+            fix="leave out the time before it was explored or reviewed, or give each row's chance, 0 where it has none",
+        )
+    return labels, chances
 
 
 def _arm(history: pd.DataFrame, column: str, threshold: float, labels: Ints, amounts: Floats) -> Arm:

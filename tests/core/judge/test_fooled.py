@@ -98,6 +98,25 @@ def test_customers_who_have_had_their_error_do_not_make_a_worse_canary_pass(rati
     assert Status.PASS not in statuses[2]
 
 
+@pytest.mark.parametrize("to_canary", [False, True])
+def test_one_customer_with_much_traffic_and_no_error_decides_nothing(to_canary: bool) -> None:
+    """A customer who makes a third of the requests and never errs fails no good canary, and lets no worse one pass."""
+    statuses = {1.0: set[Status](), 2.0: set[Status]()}
+    for ratio, found in statuses.items():
+        random, until, few = np.random.default_rng(3), (240,), keys.Customers(number=1_000, per_hour=400, skew=1.0)
+        made = keys.requests_of(random, ratio, (50,), until, few)
+        hour = np.concatenate([made.hour, np.repeat(np.arange(until[0]), 200)])
+        order, more = np.argsort(hour, kind="stable"), len(hour) - len(made.hour)
+        columns = {"key": few.number, "to_canary": to_canary, "failed": False, "step": 0}
+        padded = {
+            name: np.concatenate([getattr(made, name), np.full(more, value)])[order] for name, value in columns.items()
+        }
+        plan = keys.plan_of((50,), 2)
+        found.update(keys.ever(plan, keys.Requests(hour=hour[order], **padded).tallies(plan.weights), until))
+    assert Status.FAIL not in statuses[1.0]
+    assert Status.PASS not in statuses[2.0]
+
+
 @pytest.mark.slow
 def test_a_store_counts_repeated_keys_as_the_simulation_does() -> None:
     """What the benchmark says of customers as keys holds for outcomes in a real store."""

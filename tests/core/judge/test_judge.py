@@ -455,3 +455,20 @@ def test_shadows_judge_alerts_where_a_plan_has_them(paired: bool | None, status:
     known = [tally(CHAMPION, 90_000, alert=90), tally(CANARY, 10_000, alert=11)]
     pairs = {EventKind.ALERT: Pairs(both=10, canary_only=60, neither=8_930)}
     assert judge(evidence(plan, known, pairs), rollout(plan)).verdicts[1].status is status
+
+
+def test_an_interval_holds_its_estimate_where_no_one_ratio_fits() -> None:
+    """Ten times the losses under one weight and a tenth under another are shown as one estimate within its interval."""
+    plan = Plan([10, 50, 100], guardrails=[guardrail(Metric.MONEY_LOST)], label_maturity="1d")
+    frauds = {(0, 10.0): (900, 1_000), (1, 50.0): (900, 90)}
+    tallies = [
+        labelled(
+            v, 100_000, step=step, percent=weight, alerts=100, reviewed=100, false=50, missed=missed, genuine=1_000
+        )
+        for (step, weight), both in frauds.items()
+        for v, missed in zip((CHAMPION, CANARY), both, strict=True)
+    ]
+    verdict = judge(evidence(plan, tallies), rollout(plan, step=1)).verdicts[1]
+    assert verdict.interval is not None
+    assert verdict.estimate is not None
+    assert verdict.interval.low <= verdict.estimate <= verdict.interval.high

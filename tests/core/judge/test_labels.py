@@ -11,7 +11,7 @@ from fds_mlflow.core.evidence.arms import counts
 from fds_mlflow.core.evidence.evidence import EventKind, KnownAlerts, Tally
 from fds_mlflow.core.evidence.variant import Variant
 from fds_mlflow.core.judge.judge import Status, judge
-from fds_mlflow.core.judge.labels import coverage, label_fault
+from fds_mlflow.core.judge.labels import coverage, label_fault, pairs_fault
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.core.statistics.paired import Pairs
 from tests.support.effort import graded
@@ -204,3 +204,52 @@ def test_explored_alerts_stand_for_those_that_are_blocked(caught: float, status:
     assert found.estimate == pytest.approx((0.3 + 0.7 - caught) / 0.3, rel=0.01)
     assert found.interval is not None
     assert found.interval.low < found.estimate < found.interval.high
+
+
+@pytest.mark.parametrize(
+    ("chances", "status"),
+    [
+        ({0.05: KnownAlerts(4_000, 200, 200, 195)}, Status.FAIL),
+        ({0.05: KnownAlerts(3_000, 150, 150, 145), 0.5: KnownAlerts(500, 500, 500, 490)}, Status.FAIL),
+        ({}, Status.ERROR),
+        ({0.0: KnownAlerts(1_000), 0.05: KnownAlerts(3_000, 200, 0, 0)}, Status.PASS),
+    ],
+    ids=["explored", "several", "unknown", "none_false"],
+)
+def test_a_limit_on_false_positives_counts_those_nobody_looked_at(
+    chances: dict[float, KnownAlerts], status: Status
+) -> None:
+    """One false positive that was explored stands for many: a limit of 1 % is not kept by exploring a twentieth."""
+    shown, false = (sum(each[at] for each in chances.values()) if chances else 200 for at in (2, 3))
+    alerts = {"alerts": 4_000, "reviewed": max(1, shown), "false": false, "missed": 50, "genuine": 1_000}
+    plan = Plan([50, 100], guardrails=[Guardrail(Metric.FALSE_POSITIVES, limit=0.01)], label_maturity="30d")
+    tallies = [labelled(v, 100_000, percent=50, known_alerts=chances, **alerts) for v in (CHAMPION, CANARY)]
+    assert judge(evidence(plan, tallies), rollout(plan), detail=False).verdicts[1].status is status
+
+
+def test_pairs_from_before_exploration_began_are_no_evidence() -> None:
+    """What the champion blocked then is hidden, and what it missed is not: a canary that misses all looks its equal."""
+    plan = Plan([10, 100], guardrails=[Guardrail(Metric.MISSED_FRAUD, margin=0.5, paired=True)], label_maturity="1d")
+    explored = {0.05: KnownAlerts(1_000, 50, 50, 25)}
+    late, always = (
+        [
+            labelled(v, 100_000, percent=10, alerts=alerts, reviewed=50, false=25, missed=90, known_alerts=explored)
+            for v in (CHAMPION, CANARY)
+        ]
+        for alerts in (8_000, 1_000)
+    )
+    faults = [pairs_fault(Metric.MISSED_FRAUD, counts(evidence(plan, each), is_watch=False)) for each in (late, always)]
+    assert "12.50 % of 8,000 alerts of the canary have a known chance" in (faults[0] or "")
+    assert faults[1] is None
+
+
+def test_a_canary_whose_servers_do_not_explore_is_not_compared_with_a_champion_whose_do() -> None:
+    """Its false positives stay hidden, the champion's show: that is said, and passes nothing."""
+    plan = Plan([50, 100], guardrails=[Guardrail(Metric.FALSE_POSITIVES, margin=0.5)], label_maturity="1d")
+    explored = {0.05: KnownAlerts(4_000, 200, 200, 195)}
+    for theirs, status in (({}, Status.ERROR), (explored, Status.PASS)):
+        tallies = [
+            labelled(v, 100_000, percent=50, alerts=4_000, reviewed=200, false=195, missed=9, known_alerts=known)
+            for v, known in ((CHAMPION, explored), (CANARY, theirs))
+        ]
+        assert judge(evidence(plan, tallies), rollout(plan), detail=False).verdicts[1].status is status

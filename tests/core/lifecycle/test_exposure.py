@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from fds_mlflow.core.evidence.evidence import Tally
+from fds_mlflow.core.evidence.evidence import EventKind, Tally
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.controller import Action, next_step
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from fds_mlflow.core.statistics.paired import Pairs
 from tests.support.trials import CANARY, CHAMPION, NOON, evidence, labelled, rollout, tally
 
 ERRORS = Guardrail(Metric.ERROR_RATE, margin=1.0, negligible=0.002)
@@ -55,6 +57,23 @@ def test_a_canary_that_has_had_no_traffic_yet_is_not_silent() -> None:
     """A few keys of the champion, as many as the canary may have missed by chance, end nothing."""
     for keys in (0, 1, 100, 890):
         assert decided(Plan(), tally(CHAMPION, keys))[0] in (Action.WAIT, Action.HOLD)
+
+
+@pytest.mark.parametrize(("minutes", "action"), [(1, Action.HOLD), (15, Action.ABORT)])
+def test_a_canary_whose_batch_of_outcomes_is_late_is_not_silent(minutes: int, action: Action) -> None:
+    """Nine thousand requests are seconds at times: what servers have not written by then ends nothing."""
+    began = NOON - timedelta(minutes=minutes)
+    found, _ = decided(Plan(), replace(tally(CHAMPION, 9_000), first=began, last=NOON))
+    assert found is action
+
+
+def test_labels_that_are_to_come_hold_nobody_in_the_shadow() -> None:
+    """At 0 % a paired guardrail on labels waits for their maturity without keeping the canary from its first step."""
+    plan = Plan([0, 10, 100], shadow=10, guardrails=[ERRORS, MISSED], label_maturity="30d")
+    pairs = {EventKind.ERROR: Pairs(neither=10_000), EventKind.ALERT: Pairs(neither=10_000)}
+    at = rollout(plan, percent=0)
+    made = judge(evidence(plan, [tally(CHAMPION, 100_000, percent=0)], pairs), at, detail=False)
+    assert next_step(at, made, NOON + timedelta(days=1)).action is Action.ADVANCE
 
 
 def test_rollouts_of_an_earlier_release_go_on_as_they_began() -> None:

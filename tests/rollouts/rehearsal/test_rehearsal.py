@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.errors import DataError
 from fds_mlflow.rollouts.rehearsal.cell import Arm
+from fds_mlflow.rollouts.rehearsal.history import read_history
 from fds_mlflow.rollouts.rehearsal.rehearsal import Columns, Rehearsal, rehearse
 from fds_mlflow.rollouts.rehearsal.replay import Replay, Traffic, hashed, replay
 
@@ -293,6 +295,32 @@ def test_explored_rows_stand_for_those_that_are_blocked() -> None:
     for known in (frame, selective):
         found = rehearsed(known, plan, horizon=4.0)
         assert Action.COMPLETE not in found.outcomes or not found.outcomes[Action.COMPLETE]
+
+
+def _explored(propensity: Callable[[Any], Any]) -> Any:
+    """A history in which one blocked row in five was let pass, with propensities made from the frame."""
+    random = np.random.default_rng(5)
+    frame = history(rows=20_000)
+    chance = np.asarray(propensity(frame))
+    hidden = (frame["champion_score"] >= 0.5) & ~(random.random(len(frame)) < np.nan_to_num(chance))
+    return frame.assign(label=frame["label"].where(~hidden), propensity=chance)
+
+
+def test_rows_above_the_cap_of_exploration_are_left_out_whoever_flags_them() -> None:
+    """Where no block would show its truth, neither the champion's misses nor a canary's count in a rehearsal."""
+    frame = _explored(lambda f: np.where(np.arange(len(f)) % 2, 0.2, 0.0))
+    plan = Plan([50, 100], guardrails=[Guardrail(Metric.MISSED_FRAUD, margin=0.5)], label_maturity="1d")
+    for arm in read_history(frame, Columns(), (0.5, 0.5), 20, needs_labels=True)[1]:
+        assert (arm.labels[::2] == -1).all()
+        assert not arm.missed[::2].any()
+    assert rehearsed(frame, plan) is not None
+
+
+def test_a_history_that_was_explored_for_a_part_of_its_time_is_refused() -> None:
+    """Before exploration began, what a canary misses among blocked rows is hidden, and what it finds is not."""
+    frame = _explored(lambda f: np.where(np.arange(len(f)) > len(f) * 0.8, 0.2, np.nan))
+    with pytest.raises(DataError, match="rows that the champion flags: what either version did"):
+        read_history(frame, Columns(), (0.5, 0.5), 20, needs_labels=True)
 
 
 def test_a_replay_begins_in_the_shadow_where_the_plan_does() -> None:
