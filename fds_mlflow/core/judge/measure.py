@@ -17,6 +17,7 @@ from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.judge.labels import strata_of
+from fds_mlflow.core.judge.returning import Returning
 from fds_mlflow.core.judge.risk import weights_at_risk, weights_by_keys
 from fds_mlflow.core.judge.values import (
     binned,
@@ -253,42 +254,6 @@ class Shares:
     def interval(self, alpha: float) -> Interval:
         """See `shares.share_difference_interval`."""
         return _around(self.estimate(), shares.share_difference_interval(self.strata, alpha))
-
-
-@dataclass(frozen=True)
-class Returning:
-    """Events of keys that come again, under several weights (see `risk`).
-
-    Attributes:
-        by_keys: Under the weights, corrected by the keys that have not had the event.
-        at_risk: Under the treatment's share of the requests at risk.
-        least: Under the smallest weight of each hour.
-        most: Under the largest.
-    """
-
-    by_keys: Measure
-    at_risk: Measure
-    least: Measure
-    most: Measure
-
-    def evidence(self, boundary: float, *, above: bool, later: bool = False) -> float:
-        """By keys towards ratios further from 1; towards 1, by the weights that make it hardest."""
-        outwards = boundary >= 1 if above else boundary <= 1
-        taken = self.by_keys if outwards else self.most if above else self.least
-        return taken.evidence(boundary, above=above, later=later)
-
-    def until(self, boundary: float, *, above: bool, alpha: float) -> int | None:
-        """By the requests at risk."""
-        return self.at_risk.until(boundary, above=above, alpha=alpha)
-
-    def estimate(self) -> float | None:
-        """By the requests at risk."""
-        return self.at_risk.estimate()
-
-    def interval(self, alpha: float) -> Interval:
-        """What either allows."""
-        one, other = self.by_keys.interval(alpha), self.at_risk.interval(alpha)
-        return Interval(min(one.low, other.low), max(one.high, other.high))
 
 
 def rate_until(trials: Trials, boundary: float, *, above: bool, alpha: float) -> int | None:

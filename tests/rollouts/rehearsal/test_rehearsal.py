@@ -72,7 +72,7 @@ def test_a_replay_counts_what_a_recount_of_every_request_counts() -> None:
             scores=random.integers(0, 64, rows),
             labels=random.integers(-1, 2, rows),
             amounts=random.lognormal(4, 2, rows),
-            chances=np.ones(rows),
+            chances=np.full(rows, 2 / 3),
             fine=random.integers(0, 100, rows),
         )
         for variant in Variant
