@@ -104,11 +104,16 @@ def label_fault(metric: Metric, counts: Counts, terms: Terms) -> str | None:
     """
     if metric.row.among_alerts:
         return _unknown_chance(counts, terms) or _alerts_reviewed_apart(counts, terms)
-    if metric is Metric.MONEY_LOST and any(
-        c < 1 for a in counts.by_weight for c in (*a.treatment.missed_known, *a.control.missed_known)
-    ):
-        return "labels declare with what chance missed frauds are labelled, and money is not weighed by it"
+    whole = counts.whole
+    if metric is Metric.MONEY_LOST and len(_chances_of_missed(whole.treatment) | _chances_of_missed(whole.control)) > 1:
+        return "missed frauds are labelled with several chances, and money is not weighed by them"
     return _passed_labelled_apart(counts, terms)
+
+
+def _chances_of_missed(tally: Tally) -> set[float]:
+    """With which chances missed frauds have labels; 1 where nobody declared one."""
+    undeclared = tally.events.get(EventKind.MISSED_FRAUD, 0) - sum(tally.missed_known.values())
+    return {chance for chance, count in tally.missed_known.items() if count} | ({1.0} if undeclared else set())
 
 
 def pairs_fault(metric: Metric, counts: Counts) -> str | None:

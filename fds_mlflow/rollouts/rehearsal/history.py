@@ -117,7 +117,7 @@ def _chances(
     if names.propensity not in history.columns:
         known = int(np.count_nonzero(labels[blocked] >= 0))
         if not needed or known >= COMPLETE * passed * among:
-            return labels, np.ones(len(history))
+            return labels, np.full(len(history), float(f"{passed:.3g}") or 1.0)
         raise DataError(
             f"{known:,} of {among:,} rows that the champion flags have a label: a canary that lets"
             " the others pass would look as if it missed nothing",
