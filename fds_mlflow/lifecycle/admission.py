@@ -79,7 +79,7 @@ def compare(
 def _chances(frame: pd.DataFrame, column: str) -> Scores:
     """With what chance each row has a label."""
     if column not in frame.columns:
-        raise DataError(f"there is no column {column!r} of chances", fix="name the column, or leave --propensity out")
+        raise DataError(f"there is no column {column!r} of chances", fix="name the column, or leave propensity= out")
     chances = frame[column].to_numpy(dtype=np.float64, na_value=1.0)
     wrong = ~((chances > 0) & (chances <= 1))
     if wrong.any():
