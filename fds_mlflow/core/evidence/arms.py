@@ -218,10 +218,7 @@ def added(variant: Variant, tallies: Iterable[Tally]) -> Tally:
         reviewed_alerts=sum(tally.reviewed_alerts for tally in listed),
         false_alerts=sum(tally.false_alerts for tally in listed),
         known_alerts=_known_alerts(listed),
-        missed_known={
-            chance: sum(tally.missed_known.get(chance, 0) for tally in listed)
-            for chance in sorted({chance for tally in listed for chance in tally.missed_known})
-        },
+        missed_known=_sparse([tally.missed_known for tally in listed]),
     )
 
 
@@ -245,8 +242,8 @@ def _bins(histograms: Iterable[tuple[N, ...]]) -> tuple[N, ...]:
     return tuple(map(sum, zip(*held, strict=True))) if held else ()
 
 
-def _sparse(histograms: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
-    found: Counter[int] = Counter()
+def _sparse(histograms: Iterable[Mapping[N, int]]) -> Mapping[N, int]:
+    found: Counter[N] = Counter()
     for histogram in histograms:
         found.update(histogram)
     return MappingProxyType(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -35,7 +35,7 @@ class Case:
         step: Those of the current step, for display.
         pairs: Shadow evidence by the hour; None where the split traffic is judged.
         split: Whether keys split as the weights say.
-        recent: Outcomes and pairs of late, which may contradict a PASS; None where nobody asks.
+        recent: Counts outcomes and pairs of late, which may contradict a PASS; None where nobody asks.
         alpha: What its test may spend.
         answers: Whether the canary answers any request.
     """
@@ -46,7 +46,7 @@ class Case:
     step: Arms
     pairs: tuple[Pairs, ...] | None
     split: Verdict
-    recent: tuple[Counts, tuple[Pairs, ...] | None] | None
+    recent: Callable[[], tuple[Counts, tuple[Pairs, ...] | None]] | None
     alpha: float
     answers: bool = True
 
@@ -136,7 +136,7 @@ class Case:
         """Whether a test of the evidence of late alone shows harm."""
         if self.recent is None:
             return False
-        known, pairs = self.recent
+        known, pairs = self.recent()
         harm = fails(self.guardrail, self._measured(known, pairs), self._own(known), later=False)
         return harm.evidence >= log_threshold(self.plan.alpha)
 

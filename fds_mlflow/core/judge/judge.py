@@ -8,7 +8,8 @@ numbers restart.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from fds_mlflow.core.evidence.arms import Counts, arms_of_step, counts, over_hours
 from fds_mlflow.core.evidence.evidence import EventKind, Evidence
@@ -24,6 +25,7 @@ from fds_mlflow.core.statistics.paired import Pairs
 from fds_mlflow.core.statistics.sequential import Segment, srm_evidence
 from fds_mlflow.core.statistics.wealth import log_threshold
 from fds_mlflow.core.text.numbers import percent
+from fds_mlflow.core.weight import FULL
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["SEVERITY", "SPLIT", "Judgement", "Status", "Verdict", "judge", "worst"]
@@ -52,21 +54,14 @@ def judge(evidence: Evidence, rollout: Rollout, *, detail: bool = True) -> Judge
     both = counts(evidence, is_watch=rollout.is_watch)
     step = arms_of_step(evidence, rollout.step, rollout.weight, is_watch=rollout.is_watch)
     split = _split(both) if rollout.weight else replace(_NO_SPLIT, threshold=log_threshold(SRM_ALPHA))
-    cases = [
-        Case(
-            guardrail,
-            plan,
-            both,
-            step,
-            _pairs(evidence, guardrail, rollout, both),
-            split,
-            _recent(evidence, rollout, guardrail, both) if plan.terms.hourly else None,
-            plan.alpha_each,
-            answers=rollout.weight > 0,
-        )
-        for guardrail in plan.guardrails
-    ]
-    verdicts = (split, *(case.verdict(detail=detail) for case in cases), *_segments(evidence, rollout, detail=detail))
+
+    def case(guardrail: Guardrail) -> Case:
+        pairs = _pairs(evidence, guardrail, rollout, both)
+        recent = partial(_recent, evidence, rollout, guardrail, pairs) if plan.terms.hourly else None
+        return Case(guardrail, plan, both, step, pairs, split, recent, plan.alpha_each, answers=rollout.weight > 0)
+
+    whole = (case(guardrail).verdict(detail=detail) for guardrail in plan.guardrails)
+    verdicts = (split, *whole, *_segments(evidence, rollout, detail=detail))
     canary = [tally for tally in evidence.tallies if tally.variant is Variant.CANARY]
     keys = sum(tally.keys for tally in canary)
     requests = sum(tally.requests for tally in canary if tally.step == rollout.step)
@@ -88,9 +83,11 @@ def _segments(evidence: Evidence, rollout: Rollout, *, detail: bool) -> list[Ver
         split = _split(both)
         for guardrail in plan.guardrails:
             case = Case(guardrail, plan, both, step, None, split, None, alpha)
-            if case.verdict(detail=False).status is not Status.FAIL:
+            verdict = case.verdict(detail=False)
+            if verdict.status is not Status.FAIL:
                 continue
-            verdict = case.verdict(detail=detail)
+            if detail:
+                verdict = case.verdict(detail=True)
             where = f"{plan.segments.column} {name}"
             found.append(
                 replace(
@@ -107,13 +104,16 @@ def _silent(evidence: Evidence, rollout: Rollout) -> str:
     """Whether the canary has no outcomes of late although the champion's show that it has traffic."""
     if not rollout.plan.terms.hourly or rollout.is_watch:
         return ""
-    late = _late(evidence, rollout).by_weight
+    kept = _since(evidence, max(evidence.as_of - RECENT, rollout.since)) if evidence.hours else evidence
+    if any(t.requests for t in kept.tallies if t.variant is Variant.CANARY and 0 < t.weight < FULL):
+        return ""
+    late = counts(kept, is_watch=False).by_weight
     champion = sum(arms.control.keys for arms in late)
     expected = sum(arms.control.keys * arms.weight / (1 - arms.weight) for arms in late)
     starts = [arms.control.first for arms in late if arms.control.first is not None]
     if starts and evidence.as_of - min(starts) < LAG:
         return ""
-    if expected < rollout.plan.min_outcomes or any(arms.treatment.requests for arms in late):
+    if expected < rollout.plan.min_outcomes:
         return ""
     if srm_evidence([Segment(arms.weight, 0, arms.control.keys) for arms in late]) < log_threshold(SRM_ALPHA):
         return ""
@@ -172,8 +172,8 @@ def _pairs(evidence: Evidence, guardrail: Guardrail, rollout: Rollout, both: Cou
         return None
     pairs = evidence.paired_hours.get(kind) or (evidence.pairs.get(kind, Pairs()),)
     known = evidence.known_pairs.get(kind)
-    if known is not None and any(chance > 0 for tally in evidence.hours for chance in tally.known_alerts):
-        least = min((*known, *(c for tally in evidence.hours for c in tally.known_alerts if c > 0)))
+    if known is not None and both.least_chance is not None:
+        least = min(*known, both.least_chance)
         pairs = tuple(replace(each, worth=least / chance) for chance, hours in known.items() for each in hours)
     if not rollout.is_watch:
         return pairs
@@ -185,31 +185,27 @@ RECENT = timedelta(hours=24)
 
 
 def _recent(
-    evidence: Evidence, rollout: Rollout, guardrail: Guardrail, both: Counts
+    evidence: Evidence, rollout: Rollout, guardrail: Guardrail, pairs: tuple[Pairs, ...] | None
 ) -> tuple[Counts, tuple[Pairs, ...] | None]:
-    """The evidence of late: for labels, of what has matured last."""
+    """The evidence of late, and what of these pairs is: for labels, of what has matured last."""
     maturity = rollout.plan.label_maturity
     if guardrail.metric.needs_labels and maturity is not None:
         since = evidence.as_of - maturity - RECENT
     else:
         since = max(evidence.as_of - RECENT, rollout.since)
-    pairs = _pairs(evidence, guardrail, rollout, both)
-    hour = int(since.timestamp()) // 3600
-    return _since(evidence, hour, rollout), None if pairs is None else tuple(p for p in pairs if p.hour >= hour)
+    late = None if pairs is None else tuple(p for p in pairs if p.hour >= _hour(since))
+    return counts(_since(evidence, since), is_watch=rollout.is_watch), late
 
 
 LAG = timedelta(minutes=10)
 """By so much the canary's outcomes may come later than the champion's: servers write theirs in batches."""
 
 
-def _late(evidence: Evidence, rollout: Rollout) -> Counts:
-    """What has been counted of late: in the last full hours of the step, at most of the last `RECENT`."""
-    if not evidence.hours:
-        return counts(evidence, is_watch=rollout.is_watch)
-    since = max(evidence.as_of - RECENT, rollout.since)
-    return _since(evidence, int(since.timestamp()) // 3600, rollout)
+def _since(evidence: Evidence, since: datetime) -> Evidence:
+    """What was counted in the hours from a time on."""
+    kept = tuple(tally for tally in evidence.hours if tally.hour >= _hour(since))
+    return replace(evidence, tallies=kept, hours=kept)
 
 
-def _since(evidence: Evidence, hour: int, rollout: Rollout) -> Counts:
-    kept = tuple(tally for tally in evidence.hours if tally.hour >= hour)
-    return counts(replace(evidence, tallies=kept, hours=kept), is_watch=rollout.is_watch)
+def _hour(time: datetime) -> int:
+    return int(time.timestamp()) // 3600
