@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import xxhash
 from ulid import ULID
 
+from fds_mlflow.core.evidence.evidence import kept_chance
 from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.display.characters import acting, printable
@@ -297,7 +298,7 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
     loss = record.loss_amount
     propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
     if propensity is not None:
-        propensity = float(f"{propensity:.3g}")  # counts are kept by it
+        propensity = kept_chance(propensity)
     if propensity == 0:
         raise _RefusedError("propensity is 0", "what is labelled was labelled with a chance above 0")
     return {

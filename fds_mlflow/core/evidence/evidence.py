@@ -43,6 +43,11 @@ class KnownAlerts(NamedTuple):
     false: int = 0
 
 
+def kept_chance(chance: float) -> float:
+    """A chance with the three digits by which counts are kept."""
+    return float(f"{chance:.3g}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """On which terms outcomes are counted; they belong to a plan, and other terms are other counts.

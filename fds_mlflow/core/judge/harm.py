@@ -13,8 +13,8 @@ from typing import Protocol
 
 from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.evidence import EventKind
+from fds_mlflow.core.judge.labels import event_of, events_by_chance
 from fds_mlflow.core.judge.measure import Measure, rate_until
-from fds_mlflow.core.judge.values import event_of, events_by_chance
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.combination import AllOf, AnyOf, SequentialTest, Single

@@ -71,6 +71,28 @@ def alerts_of(tally: Tally, least: float | None) -> list[tuple[float, KnownAlert
     return [(least / chance, alerts) for chance, alerts in tally.known_alerts.items() if chance > 0]
 
 
+def event_of(metric: Metric) -> EventKind:
+    """The event that a metric counts; of money, the one that loses it.
+
+    Raises:
+        TypeError: It counts none.
+    """
+    kind = EventKind.MISSED_FRAUD if metric is Metric.MONEY_LOST else metric.kind
+    if kind is None:
+        raise TypeError(f"{metric} counts no event")
+    return kind
+
+
+def events_by_chance(metric: Metric, tally: Tally, least: float | None) -> dict[float, int]:
+    """A variant's first events, by the chance with which they have a label; `least` as of `alerts_of`."""
+    kind = event_of(metric)
+    if kind is EventKind.FALSE_POSITIVE and least is not None:
+        return {chance: alerts.false for chance, alerts in tally.known_alerts.items() if chance > 0}
+    found = dict(tally.missed_known) if kind is EventKind.MISSED_FRAUD else {}
+    found[1.0] = found.get(1.0, 0) + tally.events.get(kind, 0) - sum(found.values())
+    return found
+
+
 def known(tally: Tally, kind: EventKind, terms: Terms) -> int | None:
     """How many keys an event happened to; None where nobody could see it: no request, no bound, or no label.
 
@@ -104,16 +126,11 @@ def label_fault(metric: Metric, counts: Counts, terms: Terms) -> str | None:
     """
     if metric.row.among_alerts:
         return _unknown_chance(counts, terms) or _alerts_reviewed_apart(counts, terms)
-    whole = counts.whole
-    if metric is Metric.MONEY_LOST and len(_chances_of_missed(whole.treatment) | _chances_of_missed(whole.control)) > 1:
+    both = [events_by_chance(metric, tally, None) for tally in (counts.whole.treatment, counts.whole.control)]
+    chances = {chance for events in both for chance, count in events.items() if count}
+    if metric is Metric.MONEY_LOST and len(chances) > 1:
         return "missed frauds are labelled with several chances, and money is not weighed by them"
     return _passed_labelled_apart(counts, terms)
-
-
-def _chances_of_missed(tally: Tally) -> set[float]:
-    """With which chances missed frauds have labels; 1 where nobody declared one."""
-    undeclared = tally.events.get(EventKind.MISSED_FRAUD, 0) - sum(tally.missed_known.values())
-    return {chance for chance, count in tally.missed_known.items() if count} | ({1.0} if undeclared else set())
 
 
 def pairs_fault(metric: Metric, counts: Counts) -> str | None:

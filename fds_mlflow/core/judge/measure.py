@@ -16,14 +16,12 @@ import numpy as np
 from fds_mlflow.core.evidence.arms import Arms, Counts
 from fds_mlflow.core.evidence.bins import LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
-from fds_mlflow.core.judge.labels import strata_of
+from fds_mlflow.core.judge.labels import event_of, events_by_chance, strata_of
 from fds_mlflow.core.judge.returning import Returning
 from fds_mlflow.core.judge.risk import weights_at_risk, weights_by_keys
 from fds_mlflow.core.judge.values import (
     binned,
     dot,
-    event_of,
-    events_by_chance,
     exposed,
     lost,
     mean_score,

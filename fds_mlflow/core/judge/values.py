@@ -9,7 +9,7 @@ from fds_mlflow.core.evidence.arms import Counts
 from fds_mlflow.core.evidence.bins import LOSS_BINS, LOSS_EDGES, LOSS_VALUES, SCORE_VALUES
 from fds_mlflow.core.evidence.evidence import EventKind, Tally, Terms
 from fds_mlflow.core.judge.firsts import above, firsts, quantile_of
-from fds_mlflow.core.judge.labels import alerts_of, known, least_chance
+from fds_mlflow.core.judge.labels import alerts_of, event_of, events_by_chance, known, least_chance
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.statistics.sequential import Trials
 
@@ -86,28 +86,6 @@ def exposed(metric: Metric, tally: Tally, terms: Terms, quantile: float | None =
     if terms.hourly:
         return tally.at_risk(event_of(metric))
     return tally.matured if metric.needs_labels else tally.keys
-
-
-def event_of(metric: Metric) -> EventKind:
-    """The event that a metric counts; of money, the one that loses it.
-
-    Raises:
-        TypeError: It counts none.
-    """
-    kind = EventKind.MISSED_FRAUD if metric is Metric.MONEY_LOST else metric.kind
-    if kind is None:
-        raise TypeError(f"{metric} counts no event")
-    return kind
-
-
-def events_by_chance(metric: Metric, tally: Tally, least: float | None) -> dict[float, int]:
-    """A variant's first events, by the chance with which they have a label; `least` as of `labels.alerts_of`."""
-    kind = event_of(metric)
-    if kind is EventKind.FALSE_POSITIVE and least is not None:
-        return {chance: alerts.false for chance, alerts in tally.known_alerts.items() if chance > 0}
-    found = dict(tally.missed_known) if kind is EventKind.MISSED_FRAUD else {}
-    found[1.0] = found.get(1.0, 0) + tally.events.get(kind, 0) - sum(found.values())
-    return found
 
 
 def precision_of(tally: Tally, least: float | None) -> list[Trials]:

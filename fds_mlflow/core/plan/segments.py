@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import isfinite, isnan
 from typing import Any
 
-from fds_mlflow.core.text.checks import check_keys
+from fds_mlflow.core.text.checks import check_keys, is_number
 from fds_mlflow.core.text.numbers import whole
 from fds_mlflow.errors import ConfigError
 
@@ -69,11 +69,11 @@ class Segments:
         for name, weight in self.values.items():
             if not 0 < len(name) <= LONGEST:
                 raise ConfigError(f"segments: {name!r} has {len(name)} characters", fix=f"name 1 to {LONGEST}")
-            if not _is_number(weight) or weight <= 0:
+            if not is_number(weight) or weight <= 0:
                 raise ConfigError(f"segments: the weight of {name!r} is {weight!r}", fix="give a number above 0")
-        if not all(map(_is_number, self.edges)) or any(a >= b for a, b in pairwise(self.edges)):
+        if not all(map(is_number, self.edges)) or any(a >= b for a, b in pairwise(self.edges)):
             raise ConfigError(f"segments: edges are {list(self.edges)}", fix="list rising numbers, such as [50, 500]")
-        if not _is_number(self.share) or not 0 < self.share < 1:
+        if not is_number(self.share) or not 0 < self.share < 1:
             raise ConfigError(f"segments: share is {self.share!r}, not in (0, 1)", fix="give a share such as 0.5")
 
     @property
@@ -135,7 +135,3 @@ def _listed(name: str, values: Any) -> Iterable[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ConfigError(f"segments: {name} is {values!r}, not a list", fix=f"write {EXAMPLE}")
     return values
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

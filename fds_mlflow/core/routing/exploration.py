@@ -15,6 +15,7 @@ from typing import Any
 import xxhash
 
 from fds_mlflow.core.routing.routing import SEED
+from fds_mlflow.core.text.checks import is_number
 from fds_mlflow.errors import ConfigError
 
 COLUMN = "amount"
@@ -45,9 +46,9 @@ class Exploration:
     per_day: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.share) or not 0 < self.share <= 1:
+        if not is_number(self.share) or not 0 < self.share <= 1:
             raise ConfigError(f"the share to explore is {self.share!r}, not in (0, 1]", fix="give one such as 0.005")
-        if self.cap is not None and (not _is_number(self.cap) or self.cap <= 0):
+        if self.cap is not None and (not is_number(self.cap) or self.cap <= 0):
             raise ConfigError(
                 f"the cap on what is explored is {self.cap!r}, no amount above 0",
                 fix="give an amount, or leave it out for none",
@@ -84,7 +85,7 @@ class Exploration:
         Raises:
             ConfigError: A value is out of range, or bounds what is not explored; or no outcome would tell.
         """
-        if not _is_number(percent) or not 0 <= percent <= 100:
+        if not is_number(percent) or not 0 <= percent <= 100:
             raise ConfigError(
                 f"{percent!r} percent are to be explored of {model}, not 0 to 100", fix="give a share such as 0.5"
             )
@@ -144,7 +145,3 @@ class Exploration:
             now: The time, UTC.
         """
         return now.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

@@ -6,6 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import ConfigError
@@ -25,6 +26,11 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed <= MOST_SEED:
         raise ConfigError(f"the seed is {seed}", fix=f"choose a whole number from 0 to {MOST_SEED}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, which true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
 
 
 def check_keys(

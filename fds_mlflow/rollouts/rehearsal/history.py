@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fds_mlflow.core.evidence.bins import fine_score_bins, score_bins
+from fds_mlflow.core.evidence.evidence import kept_chance
 from fds_mlflow.core.judge.labels import COMPLETE
 from fds_mlflow.errors import DataError
 from fds_mlflow.rollouts.rehearsal.cell import Arm, Floats, Ints
@@ -117,7 +118,7 @@ def _chances(
     if names.propensity not in history.columns:
         known = int(np.count_nonzero(labels[blocked] >= 0))
         if not needed or known >= COMPLETE * passed * among:
-            return labels, np.full(len(history), float(f"{passed:.3g}") or 1.0)
+            return labels, np.full(len(history), kept_chance(passed) or 1.0)
         raise DataError(
             f"{known:,} of {among:,} rows that the champion flags have a label: a canary that lets"
             " the others pass would look as if it missed nothing",
@@ -131,7 +132,7 @@ def _chances(
             f"the column {names.propensity} holds {int(wrong.sum()):,} values that are no chances",
             fix="give numbers from 0 to 1, and leave unknown ones empty",
         )
-    rounded = np.array([float(f"{chance:.3g}") for chance in np.nan_to_num(given)])
+    rounded = np.array([kept_chance(chance) for chance in np.nan_to_num(given)])
     chances = np.where(blocked | (given == 0), rounded, 1.0)  # above a cap, nothing that is flagged shows its truth
     labels = np.where(chances > 0, labels, -1)
     drawn = chances[blocked & (labels >= 0)]
