@@ -176,7 +176,7 @@ class Sent:
     Attributes:
         key: Its routing key.
         status: Of HTTP; None where the connection ended before an answer.
-        answer: The answer's JSON.
+        answer: The answer's JSON; what happened to the connection where there is none.
         during: Which phase it was sent in, and which it was answered in.
     """
 
@@ -237,7 +237,7 @@ class Crowd:
                     answer = http.post(
                         "/score", json={**self.row, "transaction_id": key}, headers={"X-Request-ID": f"R{key}"}
                     )
-                except httpx.TransportError:
-                    self.sent.append(Sent(key, None, {}, (phase, self.phase)))
+                except httpx.TransportError as error:
+                    self.sent.append(Sent(key, None, {"error": repr(error)}, (phase, self.phase)))
                 else:
                     self.sent.append(Sent(key, answer.status_code, answer.json(), (phase, self.phase)))

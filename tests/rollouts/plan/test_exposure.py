@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from math import log
+from math import ceil, log
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.controller import Action, next_step
@@ -132,6 +132,7 @@ def test_a_course_goes_as_the_controller_moves_it(
         undecided=undecided,
     )
     found = course(plan, 20.0, passed=None if passed is None else 1_000 * passed)
+    assume(found.end is None or found.end % 1_000 == 0 or ceil(found.end / 1_000) != passed)  # a second tells no order
     step = since = before = second = 0
     ended: Action | None = None
     for second in range(1_100):

@@ -88,7 +88,7 @@ def test_requests_go_on_through_everything_that_happens_to_a_release(server: Ser
                 return all(one.during[0] == crowd.phase and one.answer["version"] == route[-1](one.key) for one in last)
 
             until(followed, f"answers by step {crowd.phase}")
-    assert {one.status for one in crowd.sent} == {200}
+    assert not [one for one in crowd.sent if one.status != 200]
     for one in crowd.sent:
         assert one.answer["version"] in {way(one.key) for way in route[max(0, one.during[0] - 1) : one.during[1] + 2]}
         assert one.answer["score"] == pytest.approx(scores[one.answer["version"]], abs=TOLERANCE)
