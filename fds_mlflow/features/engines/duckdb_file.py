@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -23,7 +24,7 @@ from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.transactions import Digest, Schema, as_schema, period
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import duckdb_sql
-from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
+from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features
 from fds_mlflow.features.spec import FeatureSpec, genuine_labels
 
 if TYPE_CHECKING:
@@ -241,3 +242,22 @@ class _Work:
         finally:
             if writer is not None:
                 writer.close()
+
+
+def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Table:
+    """The columns the queries need: row number, time in microseconds, entities, aggregated columns, labels."""
+    columns: dict[str, Any] = {
+        "row": pa.array(np.arange(first_row, first_row + len(frame))),
+        "ts": pa.array(_micros(frame["time"])),
+    }
+    for name, column in duckdb_sql.inputs(spec).items():
+        columns[column] = pa.array(frame[name], from_pandas=True)
+    if spec.uses_labels:
+        columns["label"] = pa.array(frame["label"], from_pandas=True)
+        known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
+        columns["known"] = pa.array(_micros(known), mask=known.isna().to_numpy())
+    return pa.table(columns)
+
+
+def _micros(time: pd.Series[pd.Timestamp]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return time.to_numpy().astype("datetime64[us]").astype(np.int64)
