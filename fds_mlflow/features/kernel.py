@@ -12,7 +12,7 @@ stretches of 1, 2, 4, ... values; its distinct values are counted by when each v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,8 +22,15 @@ import numpy.typing as npt
 
 from fds_mlflow.features import meaning
 from fds_mlflow.features.meaning import Floats, Ints
-from fds_mlflow.features.spec import AMOUNT_AGGREGATES, LABEL_AGGREGATES, FeatureSpec, Window
+from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, Window
 from fds_mlflow.features.sums import Values
+
+Codes = npt.NDArray[np.integer[Any]]
+Feature = Callable[[slice], Floats]
+"""The values of a feature at some of a role's transactions, of which a slice is asked at a time: their terms stay in a
+core's cache, and no array of all rows is made for each."""
+
+_BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Past:
     """
 
     time: Ints
-    codes: Mapping[str, npt.NDArray[np.integer[Any]]]
+    codes: Mapping[str, Codes]
     columns: Mapping[str, Floats] = field(default_factory=dict)
     label: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     known: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -76,26 +83,38 @@ class Kernel:
         self.spec = spec
         self.order = np.argsort(past.time, kind="stable")  # place -> row
         self.time = past.time[self.order]
-        self._since: dict[str, Ints] = {}
+        self.labels = self._labels() if spec.uses_labels else None
+        self.first: dict[str, Ints] = {}
+        """Where each window begins, by place: the first place in it."""
+        self.first_label: dict[str, Ints] = {}
+        """And the first label in it."""
+        for item in spec.windows:
+            for window in item.windows:
+                self._begin(window, of_labels=item.aggregate in LABEL_AGGREGATES)
 
-    def features(self, role: str) -> tuple[Ints, Iterator[tuple[str, Floats]]]:
-        """Compute the features over one role's past.
+    def features(self, role: str) -> Iterator[tuple[str, Floats]]:
+        """The features over one role's past, one after the other.
 
-        Returns:
-            The rows that have the entity, sorted by entity and place, and each feature's name with its values in these
-            rows, one after the other. In all other rows a feature is what it is over nothing.
+        Yields:
+            A feature's name, and its values in input order, shape (n,).
         """
-        found = _Role(self, role)
-        return self.order[found.place], found.features()
+        part = _Role(self, role)
+        rows = self.order[part.place]
+        nothing = meaning.over_nothing(self.spec)
+        for name, values in part.features():
+            column = np.empty(len(self.order))
+            if len(rows) < len(column):
+                column.fill(nothing[name])
+            for block in _blocks(len(rows)):
+                column[rows[block]] = values(block)
+            yield name, column
 
-    def since(self, window: str) -> Ints:
-        """The last moment before the window, by place."""
-        if window not in self._since:
-            self._since[window] = meaning.since(self.time, window)
-        return self._since[window]
+    def _begin(self, window: str, *, of_labels: bool) -> None:
+        found, among = (self.first_label, self.labels.moment) if of_labels else (self.first, self.time)
+        if window not in found:
+            found[window] = np.searchsorted(among, meaning.since(self.time, window), side="right")
 
-    @cached_property
-    def labels(self) -> Labels:
+    def _labels(self) -> Labels:
         """The labels that become usable."""
         known = self.past.known[self.order]
         place = np.flatnonzero(known != meaning.NEVER)
@@ -107,17 +126,19 @@ class Kernel:
         return Labels(place, moment[order], self.past.label[self.order[place]], usable)
 
 
+def _blocks(rows: int) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, rows, _BLOCK)]
+
+
 class _Grouped:
-    """Positions in some order, sorted by entity first: what lies before a position is counted within its entity."""
+    """Positions in some order, sorted by entity first: what lies before a position is counted within its entity.
 
-    def __init__(self, codes: npt.NDArray[np.integer[Any]], positions: int) -> None:
-        """Sort.
+    Args:
+        codes: The entity at each position; -1 where there is none.
+    """
 
-        Args:
-            codes: The entity at each position; -1 where there is none.
-            positions: The positions that are asked for are from 0 to this number.
-        """
-        self._shift = positions.bit_length()
+    def __init__(self, codes: Codes) -> None:
+        self._shift = len(codes).bit_length()
         there = np.flatnonzero(codes >= 0)
         self._keys = np.sort((codes[there].astype(np.int64) << self._shift) | there)
         self.entity = self._keys >> self._shift
@@ -126,9 +147,21 @@ class _Grouped:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def before(self, entity: Ints, position: Ints) -> Ints:
-        """How many of the sorted lie before a position of an entity, all smaller entities' included."""
-        found: Ints = np.searchsorted(self._keys, (entity << self._shift) | position)
+    def before(self, entity: Ints, position: Ints, of: Ints) -> Ints:
+        """How many of the sorted lie before a position of an entity, all smaller entities' included.
+
+        Args:
+            entity: Entities, ascending.
+            position: Positions that do not fall within an entity, and are asked for by
+            of: their numbers.
+        """
+        found = np.empty(len(entity), dtype=np.int64)
+        low = 0
+        for block in _blocks(len(entity)):
+            wanted = (entity[block] << self._shift) | position[of[block]]
+            high = int(self._keys.searchsorted(wanted[-1]))
+            found[block] = self._keys[low:high].searchsorted(wanted) + low
+            low = high
         return found
 
 
@@ -137,40 +170,38 @@ class _Role:
 
     def __init__(self, kernel: Kernel, role: str) -> None:
         self._kernel = kernel
-        self._spec = kernel.spec
-        self._name = role
+        self._role = role
         self._codes = kernel.past.codes[role][kernel.order]
-        self._own = _Grouped(self._codes, len(self._codes))
+        self._own = _Grouped(self._codes)
         self.place = self._own.position
-        self._start: dict[str, Ints] = {}
         self._end = np.arange(1, len(self._own) + 1)
+        self._start: dict[str, Ints] = {}
         self._columns: dict[str, _Column] = {}
         self._next: dict[str, Ints] = {}
 
-    def features(self) -> Iterator[tuple[str, Floats]]:
+    def features(self) -> Iterator[tuple[str, Feature]]:
         """Each feature's name and values."""
-        for item in self._spec.windows:
-            if item.entity == self._name:
+        for item in self._kernel.spec.windows:
+            if item.entity == self._role:
                 for window in item.windows:
                     compute = self._of_labels if item.aggregate in LABEL_AGGREGATES else self._of_transactions
                     yield item.feature(window), compute(item, window)
-        for gap in self._spec.gaps:
-            if gap.entity == self._name:
-                yield gap.feature, self._gap()
+        for gap in self._kernel.spec.gaps:
+            if gap.entity == self._role:
+                yield gap.feature, self._gap().__getitem__
 
-    def _of_transactions(self, item: Window, window: str) -> Floats:
+    def _of_transactions(self, item: Window, window: str) -> Feature:
         if window not in self._start:
-            first = np.searchsorted(self._kernel.time, self._kernel.since(window), side="right")
-            self._start[window] = self._own.before(self._own.entity, first[self.place])
-        start = self._start[window]
+            self._start[window] = self._own.before(self._own.entity, self._kernel.first[window], self.place)
+        start, end = self._start[window], self._end
         if item.aggregate == "count":
-            return (self._end - start).astype(np.float64)
+            return lambda block: (end[block] - start[block]).astype(np.float64)
         if item.aggregate == "distinct":
-            return self._distinct(item.column, start)
+            return self._distinct(item.column, start).__getitem__
         if item.column not in self._columns:
             values = self._kernel.past.columns[item.column]
             self._columns[item.column] = _Column(values[self._kernel.order[self.place]])
-        return self._columns[item.column].aggregate(item, start, self._end)
+        return self._columns[item.column].aggregate(item, start, end)
 
     def _distinct(self, other: str, start: Ints) -> Floats:
         """Count the values whose last occurrence so far lies in the window.
@@ -189,7 +220,7 @@ class _Role:
     def _occurrences(self, other: str) -> Ints:
         """Where each value occurs next with the same entity, or the number of rows; -1 where there is no value."""
         codes = self._kernel.past.codes[other][self._kernel.order[self.place]]
-        found = _Grouped(codes, len(codes))
+        found = _Grouped(codes)
         entity = self._own.entity[found.position]
         same = (found.entity[1:] == found.entity[:-1]) & (entity[1:] == entity[:-1])
         following = np.where(codes >= 0, len(codes), -1)
@@ -205,27 +236,29 @@ class _Role:
         return gap
 
     @cached_property
-    def _labels(self) -> _Grouped:
-        return _Grouped(self._codes[self._kernel.labels.place], len(self._kernel.labels.place))
+    def _labels(self) -> tuple[_Grouped, Ints, Ints]:
+        """The role's labels, the frauds before each, and how many each transaction may use."""
+        labels = self._kernel.labels
+        assert labels is not None
+        found = _Grouped(self._codes[labels.place])
+        frauds = np.concatenate([[0], np.cumsum(labels.fraud[found.position])])
+        return found, frauds, found.before(self._own.entity, labels.usable, self.place)
 
-    @cached_property
-    def _usable(self) -> Ints:
-        return self._labels.before(self._own.entity, self._kernel.labels.usable[self.place])
-
-    @cached_property
-    def _frauds(self) -> Ints:
-        return np.concatenate([[0], np.cumsum(self._kernel.labels.fraud[self._labels.position])])
-
-    def _of_labels(self, item: Window, window: str) -> Floats:
+    def _of_labels(self, item: Window, window: str) -> Feature:
+        labels, frauds, end = self._labels
         name = f"labels {window}"
         if name not in self._start:
-            first = np.searchsorted(self._kernel.labels.moment, self._kernel.since(window), side="right")
-            self._start[name] = self._labels.before(self._own.entity, first[self.place])
-        start, end = self._start[name], self._usable
-        if item.aggregate == "known":
-            return (end - start).astype(np.float64)
-        frauds = self._frauds[end] - self._frauds[start]
-        return frauds.astype(np.float64) if item.aggregate == "frauds" else meaning.risk(frauds, end - start)
+            self._start[name] = labels.before(self._own.entity, self._kernel.first_label[window], self.place)
+        start = self._start[name]
+
+        def compute(block: slice) -> Floats:
+            known = (end[block] - start[block]).astype(np.float64)
+            if item.aggregate == "known":
+                return known
+            found = (frauds[end[block]] - frauds[start[block]]).astype(np.float64)
+            return found if item.aggregate == "frauds" else meaning.risk(found, known)
+
+        return compute
 
 
 class _Column:
@@ -240,21 +273,19 @@ class _Column:
     def _sums(self) -> Values:
         return Values(self._values)
 
-    def aggregate(self, item: Window, start: Ints, end: Ints) -> Floats:
+    def aggregate(self, item: Window, start: Ints, end: Ints) -> Feature:
         """One amount aggregate over the stretches [start, end)."""
         if self._there is not None:
             start, end = self._there[start], self._there[end]
-        match item.aggregate:
-            case "sum":
-                return self._sums.sum(start, end)
-            case "mean":
-                return meaning.mean(self._sums.sum(start, end), end - start)
-            case "std":
-                return self._sums.deviation(start, end)
-            case "max":
-                return _extremes(np.maximum, self._values, start, end)
-            case _:
-                return _extremes(np.minimum, self._values, start, end)
+        if item.aggregate in ("max", "min"):
+            choose = np.maximum if item.aggregate == "max" else np.minimum
+            return _extremes(choose, self._values, start, end).__getitem__
+        sums = self._sums
+        if item.aggregate == "sum":
+            return lambda block: sums.sum(start[block], end[block])
+        if item.aggregate == "std":
+            return lambda block: sums.deviation(start[block], end[block])
+        return lambda block: meaning.mean(sums.sum(start[block], end[block]), end[block] - start[block])
 
 
 def _extremes(choose: np.ufunc, values: Floats, start: Ints, end: Ints) -> Floats:

@@ -9,7 +9,7 @@ errors of its additions, which are floats themselves (TwoSum; Knuth, TAOCP 2, 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from fds_mlflow.features.meaning import Floats, Ints
 _LIMBS = 3
 _SPLIT = 2.0**27 + 1
 _LARGE = 2.0**300
-_BLOCK = 1 << 14  # rows whose terms stay in a core's cache
 
 
 class Values:
@@ -41,10 +40,14 @@ class Values:
 
     def sum(self, start: Ints, end: Ints) -> Floats:
         """The exact sum of values[start:end], rounded, for each pair of places."""
-        return self._in_blocks(self._sum, start, end)
+        total = _rounded(_passed(_differences(self._totals, start, end), 2))
+        return self._scaled(total) + self._infinities(start, end)
 
     def deviation(self, start: Ints, end: Ints) -> Floats:
-        """The population's standard deviation of values[start:end]: 0 of equal values, NaN of none."""
+        """The population's standard deviation of values[start:end]: 0 of equal values, NaN of none.
+
+        It comes of the spread n * sum(x * x) - sum(x) ** 2, exact but for its last bits.
+        """
         if not self._squares:
             high, low = _product(self._values, self._values)
             self._squares = [*_running(high), *_running(low)]
@@ -52,21 +55,6 @@ class Values:
             changes = np.flatnonzero(np.diff(self._values)) + 1
             self._equal_since[changes + 1] = changes
             np.maximum.accumulate(self._equal_since, out=self._equal_since)
-        return self._in_blocks(self._deviation, start, end)
-
-    def _in_blocks(self, compute: Callable[[Ints, Ints], Floats], start: Ints, end: Ints) -> Floats:
-        found = np.empty(len(start))
-        for first in range(0, len(start), _BLOCK):
-            block = slice(first, first + _BLOCK)
-            found[block] = compute(start[block], end[block])
-        return found
-
-    def _sum(self, start: Ints, end: Ints) -> Floats:
-        total = _rounded(_passed(_differences(self._totals, start, end), 2))
-        return self._scaled(total) + self._infinities(start, end)
-
-    def _deviation(self, start: Ints, end: Ints) -> Floats:
-        """From the spread n * sum(x * x) - sum(x) ** 2, exact but for its last bits."""
         number = (end - start).astype(np.float64)
         a, b, c = _expansion(_differences(self._totals, start, end))
         squares = _expansion(_differences(self._squares, start, end))

@@ -1,10 +1,8 @@
-"""The windows of a frame in memory: one kernel over all of it, a role at a time."""
+"""The windows of a frame in memory: one kernel over all of it."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 
 from fds_mlflow.features import meaning
 from fds_mlflow.features.kernel import Kernel, Past
@@ -20,14 +18,9 @@ def windows(past: Past, spec: FeatureSpec, threads: int | None = None) -> dict[s
         spec: The features.
         threads: So many roles are computed at once; as many as there are cores by default.
     """
-    values = {name: np.full(len(past.time), nothing) for name, nothing in meaning.over_nothing(spec).items()}
+    roles = meaning.roles(spec)
+    if not roles:
+        return {}
     kernel = Kernel(past, spec)
-
-    def fill(role: str) -> None:
-        rows, features = kernel.features(role)
-        for name, found in features:
-            values[name][rows] = found
-
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, meaning.roles(spec)))
-    return values
+        return dict(item for found in pool.map(lambda role: list(kernel.features(role)), roles) for item in found)
