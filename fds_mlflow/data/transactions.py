@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,8 @@ from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["Digest", "Schema", "Transactions", "as_schema", "digest", "load"]
+
+Hashes = npt.NDArray[np.uint64]
 
 _STRETCH = 500_000
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -141,13 +144,19 @@ class Digest:
         self._rows = 0
         self._sums = [0, 0]
 
-    def update(self, frame: pd.DataFrame) -> None:
-        """Add rows in canonical columns, always the same columns in the same order."""
+    def update(self, frame: pd.DataFrame, hashes: Mapping[str, Hashes] | None = None) -> None:
+        """Add rows in canonical columns, always the same columns in the same order.
+
+        Args:
+            frame: The rows.
+            hashes: What `column_hash` gives of some columns, where it is known.
+        """
         self._names = list(frame.columns)
         self._rows += len(frame)
         rows = np.zeros(len(frame), dtype=np.uint64)
         for name in frame.columns:
-            rows = _mix(rows + _GOLDEN) ^ _column_hash(frame[name])
+            hashed = hashes[name] if hashes is not None and name in hashes else column_hash(frame[name])
+            rows = _mix(rows + _GOLDEN) ^ hashed
         rows = _mix(rows)
         for i, values in enumerate((rows, _mix(rows ^ _GOLDEN))):
             self._sums[i] = (self._sums[i] + int(values.sum(dtype=np.uint64))) % 2**64
@@ -166,7 +175,8 @@ def digest(frame: pd.DataFrame) -> str:
     return result.hex()
 
 
-def _column_hash(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def column_hash(column: pd.Series[Any]) -> Hashes:
+    """A number of 64 bits for each value of a canonical column; equal values have equal ones."""
     if column.dtype == "Int8":  # labels of which some are missing
         column = column.fillna(-1).astype(np.int8)
     elif column.dtype.kind == "M":

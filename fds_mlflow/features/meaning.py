@@ -51,19 +51,21 @@ def roles(spec: FeatureSpec) -> list[str]:
     return list(dict.fromkeys([*(item.entity for item in spec.windows), *(gap.entity for gap in spec.gaps)]))
 
 
-def counted(spec: FeatureSpec, role: str | None = None) -> list[str]:
-    """The entity roles that ``distinct`` counts, over one role's past or over any."""
-    return _of(spec, frozenset({"distinct"}), role)
+def counted(spec: FeatureSpec) -> list[str]:
+    """The entity roles that ``distinct`` counts, in order."""
+    return list(dict.fromkeys(item.column for item in spec.windows if item.aggregate == "distinct"))
 
 
-def aggregated(spec: FeatureSpec, role: str | None = None) -> list[str]:
-    """The numeric columns that are aggregated, over one role's past or over any."""
-    return _of(spec, AMOUNT_AGGREGATES, role)
+def aggregated(spec: FeatureSpec) -> list[str]:
+    """The numeric columns that are aggregated, in order."""
+    return list(dict.fromkeys(item.column for item in spec.windows if item.aggregate in AMOUNT_AGGREGATES))
 
 
-def _of(spec: FeatureSpec, aggregates: frozenset[str], role: str | None) -> list[str]:
-    found = [item.column for item in spec.windows if item.aggregate in aggregates and role in (None, item.entity)]
-    return list(dict.fromkeys(found))
+def of_role(spec: FeatureSpec, role: str) -> FeatureSpec:
+    """The windows and gaps over one role's past, and nothing else."""
+    windows = tuple(item for item in spec.windows if item.entity == role)
+    gaps = tuple(gap for gap in spec.gaps if gap.entity == role)
+    return FeatureSpec(windows=windows, gaps=gaps, label_delay=spec.label_delay)
 
 
 def over_nothing(spec: FeatureSpec) -> dict[str, float]:

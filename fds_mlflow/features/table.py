@@ -15,7 +15,7 @@ import pandas as pd
 
 from fds_mlflow.data.transactions import Transactions, digest, period
 from fds_mlflow.errors import DataError
-from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
+from fds_mlflow.features.engines.file import FeatureFile, compute_file
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
 from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec

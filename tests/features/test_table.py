@@ -17,7 +17,7 @@ from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data import delimited, parquet_file
 from fds_mlflow.data.transactions import Schema, load
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.features.engines import duckdb_file
+from fds_mlflow.features.engines import file as file_engine
 from fds_mlflow.features.table import FeatureSpec, Flag, Gap, Window, compute, compute_file, default_spec, handbook_spec
 from fds_mlflow.runtime.text_column import is_text, text_column
 from fds_mlflow.simulator import simulate
@@ -306,7 +306,7 @@ class TestFile:
         """From file to file, in many stretches, every number, dtype, digest and period is the one from memory."""
         monkeypatch.setattr(parquet_file, "_ROWS", 700)
         monkeypatch.setattr(delimited, "_BLOCK", 50_000)
-        monkeypatch.setattr(duckdb_file, "_STRETCH", 900)
+        monkeypatch.setattr(file_engine, "_STRETCH", 900)
         source = simulate.transactions(3_000, seed=8, fraud_rate=0.05).sample(frac=1, random_state=3)
         source.loc[source.index[:50], ["device_id", "account_age_days"]] = None
         path = tmp_path / f"x.{suffix}"
