@@ -27,7 +27,7 @@ from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, 
 from fds_mlflow.training.description import declaration, describe, facts_of, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
 from fds_mlflow.training.reproducibility import code_tags, run_facts
-from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
+from fds_mlflow.training.summary import PartCounts, counted, notes_of, stood_for, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,7 +211,7 @@ def _logged(
     warnings = warnings_of(split, parts, metrics)
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
-    notes = (*split.notes, *scorer.notes, *notes_of(split, parts, metrics, target_fpr))
+    notes = (*split.notes, *scorer.notes, *stood_for(split), *notes_of(parts, metrics, target_fpr))
     marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         marks[doubts.TRAINING] = doubts.written(warnings)

@@ -64,6 +64,17 @@ def test_a_model_of_thinned_labels_scores_as_one_of_all(name: str) -> None:
     assert plain < 0.7 * whole.y.sum()
 
 
+@pytest.mark.slow
+def test_training_stops_where_the_weighed_validation_is_best() -> None:
+    """The curve that stops LightGBM is that of the transactions for which validation rows stand."""
+    split = stratified(thinned(population(8_000)))
+    made = FITS["lightgbm"](split)
+    (curve,) = (one for one in made.curves if one.name == "curve_val_average_precision")
+    scores = made.predict(split.validation.x)
+    found = evaluation.metrics(split.validation.y, scores, 0.5, weight=split.validation.weight)
+    assert max(curve.values) == pytest.approx(found["average_precision"], rel=1e-6)
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(1, 5)), min_size=2, max_size=40).filter(
     lambda rows: {label for label, *_ in rows} == {0, 1}
 )
