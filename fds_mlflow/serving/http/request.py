@@ -26,9 +26,6 @@ TURN = 0.02
 """Seconds in which the loop reads what has arrived: who looks at the clock after it had no turn would else find clients
 late whose bytes have long been there."""
 
-TURN = 0.02
-"""Seconds in which the loop reads what has arrived: who looks at the clock after it had no turn would else find clients
-late whose bytes have long been there."""
 
 _READ = frozenset(
     {
