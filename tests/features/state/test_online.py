@@ -1,0 +1,205 @@
+"""Every store and the online engine against the batch: the value at arrival is that over what had arrived by then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fds_mlflow.errors import DataError
+from fds_mlflow.features import meaning
+from fds_mlflow.features.engines.memory import windows
+from fds_mlflow.features.engines.online import Online, Transaction, arriving
+from fds_mlflow.features.kernel import Past
+from fds_mlflow.features.spec import FeatureSpec, Gap, Window
+from fds_mlflow.features.state.layout import Layout, entity
+from fds_mlflow.features.state.memory import MemoryState
+from fds_mlflow.features.state.state import State
+
+WINDOWS = ("1s", "3s", "1m")
+EPOCH = 1_767_225_600_000_000
+SECOND = 1_000_000
+
+
+def everything(delay: str | None = None) -> FeatureSpec:
+    """Every aggregate over every window, over two roles, and the time since the previous transaction."""
+    kinds = (("count", None), ("sum", None), ("mean", "extra"), ("max", None), ("min", "extra"), ("std", None))
+    own = [Window(entity="customer", aggregate=kind, windows=WINDOWS, of=of) for kind, of in kinds]  # type: ignore[arg-type]
+    own.append(Window(entity="customer", aggregate="distinct", windows=WINDOWS, of="device"))
+    late = [
+        Window(entity=r, aggregate=a, windows=WINDOWS)
+        for r in ("device", "customer")
+        for a in ("known", "frauds", "risk")
+    ]  # type: ignore[arg-type]
+    return FeatureSpec(windows=(*own, *late), gaps=(Gap(entity="customer"), Gap(entity="device")), label_delay=delay)
+
+
+@dataclass
+class Row:
+    """A transaction as it arrived, and its label as far as that has."""
+
+    transaction: Transaction
+    fraud: bool | None = None
+    known: int = 0
+
+
+def batch(rows: list[Row], spec: FeatureSpec) -> dict[str, float]:
+    """What the batch engine gives for the last of some rows, in the order of arrival."""
+    given = [row.transaction for row in rows]
+    past = Past(
+        time=np.array([one.time for one in given]),
+        codes={
+            role: np.array([-1 if (value := one.entities[role]) is None else ord(value) for one in given])
+            for role in ("customer", "device")
+        },
+        columns={name: np.array([one.numbers[name] for one in given]) for name in ("amount", "extra")},
+        label=np.array([int(bool(row.fraud)) for row in rows]),
+        known=np.array([meaning.NEVER if row.fraud is None else row.known for row in rows]),
+    )
+    return {name: float(values[-1]) for name, values in windows(past, spec).items()}
+
+
+def alike(found: dict[str, float], wanted: dict[str, float]) -> None:
+    """Counts and risks are equal, sums and means within 1e-9 of themselves."""
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
+
+
+@contextmanager
+def memory(layout: Layout, folder: Path) -> Iterator[State]:
+    """The store in memory."""
+    yield MemoryState(layout)
+
+
+STORES = {"memory": memory}
+
+
+pytestmark = pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+
+
+TRANSACTIONS = st.tuples(
+    st.integers(0, 6),  # seconds
+    st.sampled_from([0, 1, 999_999]),  # microseconds
+    st.sampled_from(["a", "b", None]),
+    st.sampled_from(["x", "y", None]),
+    st.sampled_from([0.0, 0.1, 2.5, 1e12, -3.0, math.nan]),
+    st.sampled_from([1.0, 7.25, math.nan]),
+)
+STEPS = st.lists(
+    TRANSACTIONS
+    | st.tuples(st.integers(0, 20), st.booleans(), st.sampled_from([0, 1, SECOND, 2 * SECOND + 1]))
+    | st.integers(0, 20),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(steps=STEPS, delay=st.sampled_from([None, "1s", "2s"]))
+@settings(deadline=None)
+def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
+    store: Any, tmp_path_factory: pytest.TempPathFactory, steps: list[Any], delay: str | None
+) -> None:
+    """Out of order, in ties, sent again, labelled and relabelled: each gets what a batch at its arrival gives."""
+    spec = everything(delay)
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    rows: list[Row] = []
+    told: list[dict[str, float]] = []
+    with store(layout, tmp_path_factory.mktemp("state")) as state:
+        for step in steps:
+            if isinstance(step, tuple) and len(step) == 6:
+                second, micro, customer, device, amount, extra = step
+                made = Transaction(
+                    f"T{len(rows)}",
+                    EPOCH + second * SECOND + micro,
+                    {"customer": customer, "device": device},
+                    {"amount": amount, "extra": extra},
+                )
+                rows.append(Row(made))
+                given_to_store = arriving(layout, made)
+                seen = engine.features(given_to_store, state.look(given_to_store))
+                told.append(engine.features(given_to_store, state.arrive(given_to_store)))
+                alike(told[-1], batch(rows, spec))
+                alike(seen, told[-1])
+            elif rows and isinstance(step, tuple):
+                number, fraud, after = step
+                row = rows[number % len(rows)]
+                row.fraud, row.known = fraud, row.transaction.time + after
+                key = arriving(layout, row.transaction).key
+                assert state.label(key, fraud=fraud, known=row.known)
+            elif rows:
+                number = step % len(rows)
+                again = arriving(layout, rows[number].transaction)
+                arrival = state.arrive(again)
+                assert arrival.again
+                alike(engine.features(again, arrival), told[number])
+
+
+def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path: Path) -> None:
+    """The same id with another amount, time or customer is no retry: it is refused, and nothing is recorded."""
+    layout = Layout.of([everything()])
+    first = Transaction("T", EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0})
+    others = (
+        replace(first, time=EPOCH + 1),
+        replace(first, entities={"customer": "b", "device": "x"}),
+        replace(first, numbers={"amount": 2.0, "extra": 2.0}),
+    )
+    with store(layout, tmp_path) as state:
+        state.arrive(arriving(layout, first))
+        before = state.size()
+        for other in others:
+            with pytest.raises(DataError, match="has arrived before"):
+                state.arrive(arriving(layout, other))
+        assert state.size() == before
+        assert state.arrive(arriving(layout, first)).again
+
+
+def test_a_label_of_what_never_arrived_is_not_taken(store: Any, tmp_path: Path) -> None:
+    """Who labels a transaction that is not remembered is told so."""
+    with store(Layout.of([everything()]), tmp_path) as state:
+        assert not state.label(entity("", "T"), fraud=True, known=EPOCH)
+
+
+def test_a_person_is_forgotten(store: Any, tmp_path: Path) -> None:
+    """All records and labels of an entity go and are counted; others keep theirs, and a retry is still one."""
+    spec = everything()
+    layout = Layout.of([spec])
+    rows = [
+        Transaction(f"T{n}", EPOCH + n, {"customer": "ab"[n % 2], "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        for n in range(6)
+    ]
+    with store(layout, tmp_path) as state:
+        for row in rows:
+            state.arrive(arriving(layout, row))
+        state.label(arriving(layout, rows[0]).key, fraud=True, known=EPOCH)
+        assert state.forget(entity("customer", "a")) == 3 + 1
+        assert state.forget(entity("customer", "a")) == 0
+        assert state.arrive(arriving(layout, rows[2])).again
+        state.label(arriving(layout, rows[2]).key, fraud=True, known=EPOCH)
+        later = Transaction("N", EPOCH + 10, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        found = Online(spec, layout).features(arriving(layout, later), state.arrive(arriving(layout, later)))
+        assert (found["customer_count_1m"], found["customer_known_1m"], found["device_known_1m"]) == (1, 0, 2)
+
+
+def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
+    """Entities go with their longest window, but for the last transaction where a gap may still ask for it."""
+    spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1m",)),))
+    gap = FeatureSpec(windows=spec.windows, gaps=(Gap(entity="customer"),))
+    for specs, left in (([spec], 0), ([spec, gap], 1)):
+        layout = Layout.of(specs)
+        with store(layout, tmp_path / str(left)) as state:
+            for n in range(200):
+                state.arrive(arriving(layout, Transaction(f"T{n}", EPOCH + n * SECOND, {"customer": "a"})))
+            assert state.expire(EPOCH + 199 * SECOND, EPOCH + 199 * SECOND) >= 140 - 64
+            assert state.size().transactions == 1
+            state.expire(EPOCH + 900 * SECOND, EPOCH + 900 * SECOND)
+            assert state.size().entities == left
