@@ -21,6 +21,7 @@ from fds_mlflow.features.engines.online import Online, Transaction, arriving
 from fds_mlflow.features.kernel import Past
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window
 from fds_mlflow.features.state.layout import Layout, entity
+from fds_mlflow.features.state.lmdb_state import LmdbState
 from fds_mlflow.features.state.memory import MemoryState
 from fds_mlflow.features.state.state import State
 
@@ -80,7 +81,15 @@ def memory(layout: Layout, folder: Path) -> Iterator[State]:
     yield MemoryState(layout)
 
 
-STORES = {"memory": memory}
+@contextmanager
+def lmdb(layout: Layout, folder: Path) -> Iterator[State]:
+    """The store in a folder."""
+    state = LmdbState(folder, layout, limit=2**26)
+    yield state
+    state.close()
+
+
+STORES = {"memory": memory, "lmdb": lmdb}
 
 
 pytestmark = pytest.mark.parametrize("store", STORES.values(), ids=STORES)
@@ -104,7 +113,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, delay=st.sampled_from([None, "1s", "2s"]))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
     store: Any, tmp_path_factory: pytest.TempPathFactory, steps: list[Any], delay: str | None
 ) -> None:
