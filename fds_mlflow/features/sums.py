@@ -130,3 +130,20 @@ def _expansion(terms: list[Floats]) -> tuple[Floats, Floats, Floats]:
     """A sum as three floats, the largest first."""
     *rest, second, first = _passed(terms, 4)
     return first, second, _rounded([*rest, np.zeros_like(first)])
+
+
+def running(values: Floats, more: Floats | None = None) -> tuple[Floats, Floats]:
+    """Running totals in two floats, shape (n,) each, the value itself included.
+
+    Args:
+        values: Shape (n,), finite.
+        more: What each lacks, to be added to it.
+    """
+    total = np.cumsum(values)
+    before = np.concatenate([[0.0], total[:-1]])
+    return total, np.cumsum(_error(before, values, total) + (0.0 if more is None else more))
+
+
+def product(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """A product and what its rounding lost."""
+    return _product(x, y)
