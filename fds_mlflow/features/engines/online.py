@@ -19,8 +19,9 @@ import numpy as np
 from fds_mlflow.features import meaning
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.past import Arrival, Log
-from fds_mlflow.features.state.rows import PER_FIELD, Rows, Run
+from fds_mlflow.features.state.logs import Log
+from fds_mlflow.features.state.past import Arrival
+from fds_mlflow.features.state.rows import PER_FIELD, Run
 
 
 class Online:
@@ -48,7 +49,7 @@ class Online:
             if told is not None:
                 role.of_records(found, told.records, time)
                 role.of_labels(found, told.labels, time)
-                for other, log in (told.pairs or {}).items():
+                for other, log in told.pairs.items():
                     role.of_pairs(found, log, other, time)
         return found
 

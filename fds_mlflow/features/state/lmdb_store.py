@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
+from fds_mlflow.features.state.store import Value
 
 LIMIT = 2**36
 """Bytes to which the file may grow; reserved in the address space, not on the disk."""
@@ -23,8 +24,8 @@ class _Values:
     def __init__(self, found: Any) -> None:
         self._found = found
 
-    def get(self, key: bytes, part: bytes) -> bytes | None:
-        value: bytes | None = self._found.get(key + part)
+    def get(self, key: bytes, part: bytes) -> Value | None:
+        value: Value | None = self._found.get(key + part)
         return value
 
     def put(self, key: bytes, part: bytes, value: bytes) -> None:
@@ -33,15 +34,15 @@ class _Values:
     def delete(self, key: bytes, part: bytes) -> None:
         self._found.delete(key + part)
 
-    def parts(self, key: bytes) -> Sequence[tuple[bytes, bytes]]:
+    def parts(self, key: bytes) -> Sequence[tuple[bytes, Value]]:
         found = []
         with self._found.cursor() as cursor:
             there = cursor.set_range(key)
             while there:
-                name = cursor.key()
-                if not name.startswith(key):
+                name, value = cursor.item()
+                if name[: len(key)] != key:
                     break
-                found.append((name[len(key) :], cursor.value()))
+                found.append((bytes(name[len(key) :]), value))
                 there = cursor.next()
         return found
 
@@ -92,13 +93,13 @@ class LmdbStore:
     @contextmanager
     def reading(self) -> Iterator[_Values]:
         """See `Store`."""
-        with self._told(), self._file.begin() as found:
+        with self._told(), self._file.begin(buffers=True) as found:
             yield _Values(found)
 
     @contextmanager
     def writing(self) -> Iterator[_Values]:
         """See `Store`."""
-        with self._told(), self._file.begin(write=True) as found:
+        with self._told(), self._file.begin(write=True, buffers=True) as found:
             yield _Values(found)
 
     def keys(self, kind: bytes) -> Iterator[bytes]:
@@ -108,7 +109,7 @@ class LmdbStore:
             with self._told(), self._file.begin() as found, found.cursor() as cursor:
                 if not cursor.set_range(after) or cursor.key()[:1] != kind:
                     return
-                key = cursor.key()[:18]
+                key = cursor.key()[:17]
             yield key
             after = key + b"\xff" * 16
 

@@ -1,81 +1,30 @@
-"""The past in any store that keeps values under sorted keys: what a transaction adds, and what it is told."""
+"""The past of entities: a transaction adds to it, and is told what it was before."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from math import isinf, nan
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state.layout import Layout, entity
-from fds_mlflow.features.state.rows import (
-    FANOUT,
-    FIRST,
-    LABELS,
-    OPEN,
-    PAIRS,
-    RECORDS,
-    Rows,
-    Run,
-    form,
-    merged,
-    opened,
-    words,
-)
+from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
+from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
+from fds_mlflow.features.state.store import Store, Value, Values
 
-_SEEN, _META = b"p", b"m"
-_TRANSACTION = b"t"
-_NO_ENTITY = bytes(16)
-_OPEN = b"\xff"
-_LAYOUT, _NUMBER = (_META.ljust(18, b"\0"), b"layout"), (_META.ljust(18, b"\0"), b"number")
+_ENTITY, _OCCURRED, _TRANSACTION = b"e", b"o", b"t"
+"""Kinds of keys: an entity's logs, when the values occurred that are counted over it, and transactions by their ids."""
 
+_LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
+_HEADER = struct.Struct("<qqqbb")
+_ROW = struct.Struct("<qqqq")
 
-class Values(Protocol):
-    """Values in a store, within one transaction of it. A key has 18 bytes; its parts have any."""
-
-    def get(self, key: bytes, part: bytes) -> bytes | None:
-        """A value; None where there is none."""
-        ...
-
-    def put(self, key: bytes, part: bytes, value: bytes) -> None:
-        """Write one."""
-        ...
-
-    def delete(self, key: bytes, part: bytes) -> None:
-        """Remove one."""
-        ...
-
-    def parts(self, key: bytes) -> Sequence[tuple[bytes, bytes]]:
-        """The parts of a key, sorted, with their values."""
-        ...
-
-
-class Store(Protocol):
-    """Where the values are. What is written within one transaction is there whole, or not at all."""
-
-    def reading(self) -> AbstractContextManager[Values]:
-        """To look at one moment's values."""
-        ...
-
-    def writing(self) -> AbstractContextManager[Values]:
-        """To change them, and nobody else meanwhile."""
-        ...
-
-    def keys(self, kind: bytes) -> Iterator[bytes]:
-        """The keys that begin with a byte, in order; looked for anew each time."""
-        ...
-
-    def bytes(self) -> int:
-        """What all of it takes."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it."""
-        ...
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -91,30 +40,8 @@ class Arriving:
 
     id: str
     time: int
-    entities: dict[str, str | None]
-    numbers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Log:
-    """Rows of one kind of one entity.
-
-    Attributes:
-        runs: Sealed ones.
-        rows: The open one.
-    """
-
-    runs: Sequence[Run] = ()
-    rows: Rows = ()  # type: ignore[assignment] # nothing is nothing
-
-    def until(self, number: int, kind: bytes) -> Log:
-        """What of it had arrived before a number."""
-        kept = [(run, run.columns[1] < number) for run in self.runs]
-        runs = [run if early.all() else Run.of(kind, run.columns[:, early]) for run, early in kept if early.any()]
-        return Log(runs, [row for row in self.rows if row[1] < number])
-
-
-NOTHING = Log()
+    entities: Mapping[str, str | None]
+    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -127,14 +54,19 @@ class Told:
         pairs: By counted role, the occurrences of its values.
     """
 
-    records: Log = NOTHING
-    labels: Log = NOTHING
-    pairs: dict[str, Log] | None = None
+    records: Log
+    labels: Log
+    pairs: Mapping[str, Log]
+
+    def until(self, number: int) -> Told:
+        """What had arrived before a number."""
+        pairs = {other: log.until(number, PAIRS) for other, log in self.pairs.items()}
+        return Told(self.records.until(number, RECORDS), self.labels.until(number, LABELS), pairs)
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What the past answers.
+    """What the past tells a transaction.
 
     Attributes:
         again: Whether it had arrived before, and was not recorded once more.
@@ -142,7 +74,7 @@ class Arrival:
     """
 
     again: bool
-    told: dict[str, Told]
+    told: Mapping[str, Told]
 
 
 @dataclass(frozen=True)
@@ -160,146 +92,144 @@ class Size:
     bytes: int
 
 
-_HEADER = struct.Struct("<qqqbb")
-
-
 @dataclass
 class _Remembered:
     """A transaction by its id: what a label, or the same request again, needs of it."""
 
     number: int
     time: int
-    moment: int
-    labelled: bool
-    fraud: bool
     digest: bytes
-    entities: list[bytes]
+    entities: Sequence[bytes]
+    moment: int = 0
+    labelled: bool = False
+    fraud: bool = False
 
     @classmethod
-    def read(cls, data: bytes) -> _Remembered:
+    def read(cls, data: Value) -> _Remembered:
         number, time, moment, labelled, fraud = _HEADER.unpack_from(data)
-        rest = data[_HEADER.size :]
+        rest = bytes(data[_HEADER.size :])
         keys = [rest[at : at + 16] for at in range(16, len(rest), 16)]
-        return cls(number, time, moment, bool(labelled), bool(fraud), rest[:16], keys)
+        return cls(number, time, rest[:16], keys, moment, bool(labelled), bool(fraud))
 
     def written(self) -> bytes:
         head = _HEADER.pack(self.number, self.time, self.moment, self.labelled, self.fraud)
-        return head + self.digest + b"".join(self.entities)
+        return b"".join([head, self.digest, *self.entities])
 
 
+@dataclass
 class Past:
     """What a store remembers.
 
     Args:
         store: Where it is kept.
         layout: What is to be remembered, beside what already is.
+
+    Raises:
+        ConfigError: What is to be remembered and what already is do not go together.
     """
 
-    def __init__(self, store: Store, layout: Layout) -> None:
-        self._store = store
-        with store.writing() as values:
+    store: Store
+    layout: Layout
+    _roles: dict[str, list[tuple[int, str]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.store.writing() as values:
             kept = values.get(*_LAYOUT)
-            self.layout = layout if kept is None else Layout.from_json(kept).joined(layout)
+            self.layout = self.layout if kept is None else Layout.from_json(bytes(kept)).joined(self.layout)
             values.put(*_LAYOUT, self.layout.to_json())
-        self._forms = {
-            RECORDS: form(RECORDS, len(self.layout.numbers)),
-            PAIRS: form(PAIRS, 0),
-            LABELS: form(LABELS, 0),
-        }
+        self._form = form(RECORDS, len(self.layout.numbers))
+        counted = list(enumerate(self.layout.pairs))
+        self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
 
     # --- arriving ------------------------------------------------------------------------------------------
 
-    def arrive(self, arriving: Arriving) -> Arrival:
-        """Record a transaction, once, whole or not at all, and tell the past of its entities.
+    def arrive(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
+        """Record a transaction, once, whole or not at all, and compute something of its entities' past.
+
+        Args:
+            arriving: The transaction.
+            compute: Is told the past; what it is told is valid until it returns.
 
         Raises:
             DataError: Its id has arrived with other values, or an amount is infinite.
         """
         digest, key = _digest(arriving), _by_id(arriving.id)
-        with self._store.writing() as values:
+        with self.store.writing() as values:
             kept = values.get(key, b"")
-            if kept is not None:
-                known = _Remembered.read(kept)
-                if known.digest != digest:
-                    raise DataError(
-                        f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
-                        fix="give every transaction an id of its own; send the same again only to repeat a request",
-                    )
-                told = self._told(values, arriving)
-                return Arrival(True, {role: _until(one, known.number + 1) for role, one in told.items()})
-            number = _next(values)
-            entities = self._entities(arriving)
-            remembered = _Remembered(number, arriving.time, 0, False, False, digest, list(entities.values()))
-            values.put(key, b"", remembered.written())
-            record = self._record(arriving, number)
-            for role, own in entities.items():
-                self._append(values, RECORDS, own, 0, record)
-                for field, other in self._counted(role):
-                    value = arriving.entities.get(other)
-                    if value is not None:
-                        self._occur(values, own, field, entity("", value)[:8], arriving.time, number)
-            return Arrival(False, self._told(values, arriving))
+            known = None if kept is None else _Remembered.read(kept)
+            if known is not None and known.digest != digest:
+                raise DataError(
+                    f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
+                    fix="give every transaction an id of its own; send the same again only to repeat a request",
+                )
+            number = self._recorded(values, arriving, digest) if known is None else known.number
+        with self.store.reading() as values:  # others may write meanwhile: what comes later is left out
+            told = self._told(values, arriving)
+            if _number(values) > number:
+                told = {role: one.until(number + 1) for role, one in told.items()}
+            return compute(Arrival(known is not None, told))
 
-    def look(self, arriving: Arriving) -> Arrival:
+    def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
+        number = _next(values)
+        entities = self._entities(arriving)
+        remembered = _Remembered(number, arriving.time, digest, list(entities.values()))
+        values.put(_by_id(arriving.id), b"", remembered.written())
+        record = self._record(arriving, number)
+        for role, own in entities.items():
+            append(values, _ENTITY + own, name(RECORDS), [record])
+            for at, value in self._values(role, arriving):
+                times = _times(values, own, at, value)
+                append(values, _ENTITY + own, name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
+                kept = [one for one in times if one > arriving.time - 2 * self.layout.span]
+                values.put(
+                    _OCCURRED + own, _occurred(at, value), np.sort([*kept, arriving.time]).astype("<i8").tobytes()
+                )
+        return number
+
+    def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
 
         Raises:
             DataError: An amount is infinite.
         """
         _digest(arriving)
-        with self._store.reading() as values:
-            told = self._told(values, arriving)
-            number = int.from_bytes(values.get(*_NUMBER) or b"", "big") + 1
-            seen = {
-                (role, other): self._times(values, own, field, value)
-                for role, own in self._entities(arriving).items()
-                for field, other in self._counted(role)
-                if (value := arriving.entities.get(other)) is not None
-            }
-        row = self._forms[RECORDS].unpack(self._record(arriving, number))
-        found = {}
-        for role, one in told.items():
-            pairs = dict(one.pairs or {})
-            for other in [other for known, other in seen if known == role]:
-                added = list(_occurrences(seen[role, other], arriving.time, number))
-                pairs[other] = _with(pairs[other], [self._forms[PAIRS].unpack(pair) for pair in added])
-            found[role] = Told(_with(one.records, [row]), one.labels, pairs)
-        return Arrival(False, found)
+        with self.store.reading() as values:
+            number, found = _number(values) + 1, {}
+            row = self._form.unpack(self._record(arriving, number))
+            for role, one in self._told(values, arriving).items():
+                own, pairs = self._entities(arriving)[role], dict(one.pairs)
+                for at, value in self._values(role, arriving):
+                    added = _occurrences(_times(values, own, at, value), arriving.time, number)
+                    other = self.layout.pairs[at][1]
+                    pairs[other] = pairs[other].having(map(_ROW.unpack, added))
+                found[role] = Told(one.records.having([row]), one.labels, pairs)
+            return compute(Arrival(False, found))
 
     def _entities(self, arriving: Arriving) -> dict[str, bytes]:
         given = arriving.entities
-        return {role: entity(role, value) for role in self.layout.roles if (value := given.get(role)) is not None}
+        return {role: entity(role, value) for role in self._roles if (value := given.get(role)) is not None}
+
+    def _values(self, role: str, arriving: Arriving) -> Iterator[tuple[int, str]]:
+        """The values that are counted over an entity, each with the number of its field."""
+        for at, other in self._roles[role]:
+            value = arriving.entities.get(other)
+            if value is not None:
+                yield at, value
 
     def _record(self, arriving: Arriving, number: int) -> bytes:
-        numbers = [arriving.numbers.get(name, np.nan) for name in self.layout.numbers]
-        return self._forms[RECORDS].pack(arriving.time, number, *numbers)
-
-    def _counted(self, role: str) -> Iterator[tuple[int, str]]:
-        return ((field, other) for field, (own, other) in enumerate(self.layout.pairs) if own == role)
+        numbers = [arriving.numbers.get(name, nan) for name in self.layout.numbers]
+        return self._form.pack(arriving.time, number, *numbers)
 
     def _told(self, values: Values, arriving: Arriving) -> dict[str, Told]:
-        return {
-            role: Told(
-                self._log(values, RECORDS, own),
-                self._log(values, LABELS, own) if self.layout.label_span else NOTHING,
-                {other: self._log(values, PAIRS, own, field) for field, other in self._counted(role)},
+        found = {}
+        for role, own in self._entities(arriving).items():
+            known = logs(values, _ENTITY + own, len(self.layout.numbers))
+            found[role] = Told(
+                known.get(name(RECORDS), NOTHING),
+                known.get(name(LABELS), NOTHING),
+                {other: known.get(name(PAIRS, at), NOTHING) for at, other in self._roles[role]},
             )
-            for role, own in self._entities(arriving).items()
-        }
-
-    def _times(self, values: Values, own: bytes, field: int, value: str) -> list[int]:
-        kept = values.get(_key(_SEEN, own, field), entity("", value)[:8])
-        return np.frombuffer(kept or b"", dtype="<i8").tolist()
-
-    def _occur(self, values: Values, own: bytes, field: int, value: bytes, time: int, number: int) -> None:
-        """Add an occurrence of a value that is counted."""
-        key = _key(_SEEN, own, field)
-        kept = values.get(key, value)
-        times: list[int] = [] if kept is None else np.frombuffer(kept, dtype="<i8").tolist()
-        for pair in _occurrences(times, time, number):
-            self._append(values, PAIRS, own, field, pair)
-        times = sorted([*(one for one in times if one > time - 2 * self.layout.span), time])
-        values.put(key, value, np.array(times, dtype="<i8").tobytes())
+        return found
 
     # --- labels --------------------------------------------------------------------------------------------
 
@@ -315,7 +245,7 @@ class Past:
             Whether the transaction is remembered.
         """
         key = _by_id(id)
-        with self._store.writing() as values:
+        with self.store.writing() as values:
             kept = values.get(key, b"")
             if kept is None:
                 return False
@@ -323,166 +253,98 @@ class Past:
             moment = max(known, of.time + self.layout.label_delay)
             if of.labelled and (of.fraud, of.moment) == (fraud, moment):
                 return True
-            number, rows = _next(values), []
-            if of.labelled:
-                rows.append(struct.pack("<qqqq", of.moment, number, -1, -of.fraud))
-            rows.append(struct.pack("<qqqq", moment, number, 1, fraud))
+            number = _next(values)
+            rows = [_ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []
+            rows.append(_ROW.pack(moment, number, 1, fraud))
             of.labelled, of.fraud, of.moment = True, fraud, moment
             values.put(key, b"", of.written())
             for own in of.entities if self.layout.label_span else ():
-                for row in rows:
-                    self._append(values, LABELS, own, 0, row)
+                append(values, _ENTITY + own, name(LABELS), rows)
             return True
-
-    # --- runs ----------------------------------------------------------------------------------------------
-
-    def _append(self, values: Values, kind: bytes, own: bytes, field: int, row: bytes) -> None:
-        key = _key(kind, own, field)
-        data = values.get(key, _OPEN) or b""
-        width = len(row) // 8
-        if data and (len(data) >= 8 + OPEN * len(row) or data[0] != width):
-            self._seal(values, kind, key, words(data[8:], data[0]))
-            data = b""
-        values.put(key, _OPEN, (data or bytes([width]).ljust(8, b"\0")) + row)
-
-    def _seal(self, values: Values, kind: bytes, key: bytes, columns: Any) -> None:
-        """Add a run, and merge those of a level that has enough."""
-        level, parts = 0, [columns]
-        there = [(part, value) for part, value in values.parts(key) if part != _OPEN]
-        while True:
-            same = [(part, value) for part, value in there if part[0] == level]
-            if len(same) + 1 < FANOUT:
-                break
-            parts += [Run.read(value).columns for _, value in same]
-            for part, _ in same:
-                values.delete(key, part)
-            level += 1
-        latest = max((int.from_bytes(part[1:], "big") for part, _ in there), default=0)
-        values.put(key, bytes([level]) + (latest + 1).to_bytes(8, "big"), merged(kind, parts).sealed())
-
-    def _log(self, values: Values, kind: bytes, own: bytes, field: int = 0) -> Log:
-        runs: list[Run] = []
-        rows: Rows = []
-        for part, value in values.parts(_key(kind, own, field)):
-            if part != _OPEN:
-                runs.append(Run.read(value))
-                continue
-            packed = self._forms[kind]
-            if value[0] * 8 != packed.size:  # written before there were so many fields
-                lacking = struct.pack("<d", np.nan) * (packed.size // 8 - value[0])
-                size = value[0] * 8
-                rest = value[8:]
-                value = value[:8] + b"".join(rest[at : at + size] + lacking for at in range(0, len(rest), size))
-            rows = opened(value[8:], packed)
-        return Log(runs, rows)
 
     # --- what goes -----------------------------------------------------------------------------------------
 
     def forget(self, role: str, value: str) -> int:
-        """Remove all that is kept of an entity; returns the number of its records and labels."""
-        own, gone = entity(role, value), 0
-        with self._store.writing() as values:
-            for kind, fields in (
-                (RECORDS, 1),
-                (LABELS, 1),
-                (PAIRS, len(self.layout.pairs)),
-                (_SEEN, len(self.layout.pairs)),
-            ):
-                for field in range(fields):
-                    key = _key(kind, own, field)
-                    log = self._log(values, kind, own) if kind in (RECORDS, LABELS) else NOTHING
-                    gone += sum(map(len, log.runs)) + len(log.rows)
-                    for part, _ in values.parts(key):
-                        values.delete(key, part)
-        for key in self._store.keys(_TRANSACTION):
-            with self._store.writing() as values:
+        """Remove all that is kept of an entity, and its transactions' ids.
+
+        Returns:
+            The number of its records and labels.
+        """
+        own = entity(role, value)
+        with self.store.writing() as values:
+            gone = removed(values, _ENTITY + own)
+            for part, _ in values.parts(_OCCURRED + own):
+                values.delete(_OCCURRED + own, part)
+        for key in self.store.keys(_TRANSACTION):
+            with self.store.writing() as values:
                 kept = values.get(key, b"")
                 if kept is not None and own in _Remembered.read(kept).entities:
                     values.delete(key, b"")
-        for field, (_, other) in enumerate(self.layout.pairs):
-            if other == role:
-                self._forget_pair(entity("", value)[:8], field)
+        parts = [_occurred(at, value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
+        for key in self.store.keys(_OCCURRED) if parts else ():
+            with self.store.writing() as values:
+                for part in parts:
+                    if values.get(key, part) is not None:
+                        values.delete(key, part)
         return gone
 
-    def _forget_pair(self, value: bytes, field: int) -> None:
-        for key in self._store.keys(_SEEN):
-            if key[17] == field:
-                with self._store.writing() as values:
-                    if values.get(key, value) is not None:
-                        values.delete(key, value)
-
     def expire(self, time: int, labelled: int) -> int:
-        """Remove what no window can reach any more; returns the number of records and labels.
+        """Remove what no window can reach any more.
 
         Args:
             time: Microseconds; no transaction older than this will arrive any more.
             labelled: No transaction older than this will get a label, or be sent again.
+
+        Returns:
+            The number of records and labels.
         """
-        since = {
-            RECORDS: time - self.layout.span,
-            PAIRS: time - self.layout.span,
-            LABELS: time - self.layout.label_span,
-        }
+        since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
         gone = 0
-        for kind, moment in since.items():
-            for key in self._store.keys(kind):
-                with self._store.writing() as values:
-                    thinned = self._thinned(values, kind, key, moment)
-                gone += thinned if kind != PAIRS else 0
-        for key in self._store.keys(_SEEN):
-            with self._store.writing() as values:
+        for key in self.store.keys(_ENTITY):
+            with self.store.writing() as values:
+                gone += thinned(values, key, since, gaps=self.layout.gaps)
+        for key in self.store.keys(_OCCURRED):
+            with self.store.writing() as values:
                 for part, value in values.parts(key):
-                    if np.frombuffer(value, dtype="<i8").max() <= since[PAIRS]:
+                    if np.frombuffer(value, dtype="<i8")[-1] <= since[PAIRS]:
                         values.delete(key, part)
-        for key in self._store.keys(_TRANSACTION):
-            with self._store.writing() as values:
+        for key in self.store.keys(_TRANSACTION):
+            with self.store.writing() as values:
                 kept = values.get(key, b"")
                 if kept is not None and _Remembered.read(kept).time < labelled:
                     values.delete(key, b"")
         return gone
 
-    def _thinned(self, values: Values, kind: bytes, key: bytes, since: int) -> int:
-        """Remove the rows of a log that are not later than a moment; with gaps, its last record stays."""
-        parts = [
-            (part, words(value[8:], value[0]) if part == _OPEN else Run.read(value).columns)
-            for part, value in values.parts(key)
-        ]
-        if kind == RECORDS and self.layout.gaps:
-            since = min(since, max(int(columns[0].max()) for _, columns in parts) - 1)
-        gone = 0
-        for part, columns in parts:
-            kept = columns[0] > since
-            if kept.all():
-                continue
-            gone += len(kept) - int(kept.sum())
-            if not kept.any():
-                values.delete(key, part)
-            elif part == _OPEN:
-                values.put(key, part, bytes([len(columns)]).ljust(8, b"\0") + columns[:, kept].T.tobytes())
-            else:
-                values.put(key, part, Run.of(kind, columns[:, kept]).sealed())
-        return gone
-
     def size(self) -> Size:
         """What it holds."""
-        entities = len({key[1:17] for key in self._store.keys(RECORDS)})
-        return Size(entities, sum(1 for _ in self._store.keys(_TRANSACTION)), self._store.bytes())
+        entities, transactions = (sum(1 for _ in self.store.keys(kind)) for kind in (_ENTITY, _TRANSACTION))
+        return Size(entities, transactions, self.store.bytes())
 
     def close(self) -> None:
         """Let go of the store."""
-        self._store.close()
-
-
-def _key(kind: bytes, own: bytes, field: int = 0) -> bytes:
-    return kind + own + bytes([field])
+        self.store.close()
 
 
 def _by_id(id: str) -> bytes:  # noqa: A002 - as everywhere
-    return _key(_TRANSACTION, entity("", id))
+    return _TRANSACTION + entity("", id)
+
+
+def _occurred(at: int, value: str) -> bytes:
+    return bytes([at]) + entity("", value)[:8]
+
+
+def _times(values: Values, own: bytes, at: int, value: str) -> list[int]:
+    """When a value occurred with an entity, in order."""
+    kept = values.get(_OCCURRED + own, _occurred(at, value))
+    return [] if kept is None else np.frombuffer(kept, dtype="<i8").tolist()
+
+
+def _number(values: Values) -> int:
+    return int.from_bytes(values.get(*_NUMBER) or b"", "big")
 
 
 def _next(values: Values) -> int:
-    number = int.from_bytes(values.get(*_NUMBER) or b"", "big") + 1
+    number = _number(values) + 1
     values.put(*_NUMBER, number.to_bytes(8, "big"))
     return number
 
@@ -493,12 +355,14 @@ def _digest(arriving: Arriving) -> bytes:
     Raises:
         DataError: An amount is infinite.
     """
-    both: tuple[dict[str, Any], dict[str, Any]] = arriving.entities, arriving.numbers
-    for name, value in arriving.numbers.items():
-        if value in (np.inf, -np.inf):
-            raise DataError(f"column {name!r} of transaction {arriving.id!r} is infinite", fix="send a number, or none")
-    said = [{name: value for name, value in given.items() if value == value and value is not None} for given in both]
-    return entity("\0", repr([arriving.time, *(sorted(one.items()) for one in said)]))
+    infinite = [column for column, value in arriving.numbers.items() if isinf(value)]
+    if infinite:
+        raise DataError(
+            f"column {infinite[0]!r} of transaction {arriving.id!r} is infinite", fix="send a number, or leave it empty"
+        )
+    given: Any = chain(arriving.entities.items(), arriving.numbers.items())
+    said = sorted((column, repr(value)) for column, value in given if value is not None and value == value)
+    return entity("\0", repr((arriving.time, said)))
 
 
 def _occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes]:
@@ -506,15 +370,6 @@ def _occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes
     place = int(np.searchsorted(times, time, side="right")) if times else 0
     last = times[place - 1] if place else FIRST
     if place < len(times):  # it came late
-        yield struct.pack("<qqqq", times[place], number, last, -1)
-        yield struct.pack("<qqqq", times[place], number, time, 1)
-    yield struct.pack("<qqqq", time, number, last, 1)
-
-
-def _until(told: Told, number: int) -> Told:
-    pairs = {other: log.until(number, PAIRS) for other, log in (told.pairs or {}).items()}
-    return Told(told.records.until(number, RECORDS), told.labels.until(number, LABELS), pairs)
-
-
-def _with(log: Log, rows: Iterable[tuple[Any, ...]]) -> Log:
-    return Log(log.runs, sorted([*log.rows, *rows], key=lambda row: (row[0], row[1])))
+        yield _ROW.pack(times[place], number, last, -1)
+        yield _ROW.pack(times[place], number, time, 1)
+    yield _ROW.pack(time, number, last, 1)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fds_mlflow.errors import DataError
-from fds_mlflow.features import meaning
+from fds_mlflow.features import kernel, meaning
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.online import Online
-from fds_mlflow.features import kernel
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
-from fds_mlflow.features.state.past import Arriving, Past
+from fds_mlflow.features.state.past import Arrival, Arriving, Past
 
 WINDOWS = ("1s", "3s", "1m")
 EPOCH = 1_767_225_600_000_000
@@ -73,6 +73,11 @@ def alike(found: dict[str, float], wanted: dict[str, float]) -> None:
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
+
+
+def repeated(arrival: Arrival) -> bool:
+    """Whether a transaction had arrived before."""
+    return arrival.again
 
 
 @contextmanager
@@ -125,7 +130,7 @@ def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
     told: list[dict[str, float]] = []
     few = pytest.MonkeyPatch.context()
     with few as patched, store(layout, tmp_path_factory.mktemp("state")) as state:
-        patched.setattr("fds_mlflow.features.state.past.OPEN", rows_open)
+        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
         for step in steps:
             if isinstance(step, tuple) and len(step) == 6:
                 second, micro, customer, device, amount, extra = step
@@ -136,8 +141,8 @@ def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
                     {"amount": amount, "extra": extra},
                 )
                 rows.append(Row(made))
-                seen = engine.features(made.time, state.look(made))
-                told.append(engine.features(made.time, state.arrive(made)))
+                seen = state.look(made, partial(engine.features, made.time))
+                told.append(state.arrive(made, partial(engine.features, made.time)))
                 alike(told[-1], batch(rows, spec))
                 alike(seen, told[-1])
             elif rows and isinstance(step, tuple):
@@ -148,9 +153,8 @@ def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
             elif rows:
                 number = step % len(rows)
                 again = rows[number].transaction
-                arrival = state.arrive(again)
-                assert arrival.again
-                alike(engine.features(again.time, arrival), told[number])
+                alike(state.arrive(again, partial(engine.features, again.time)), told[number])
+                assert state.arrive(again, repeated)
 
 
 def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path: Path) -> None:
@@ -163,13 +167,13 @@ def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path:
         replace(first, numbers={"amount": 2.0, "extra": 2.0}),
     )
     with store(layout, tmp_path) as state:
-        state.arrive(first)
+        state.arrive(first, repeated)
         before = state.size()
         for other in others:
             with pytest.raises(DataError, match="has arrived before"):
-                state.arrive(other)
+                state.arrive(other, repeated)
         assert state.size() == before
-        assert state.arrive(first).again
+        assert state.arrive(first, repeated)
 
 
 def test_a_label_of_what_never_arrived_is_not_taken(store: Any, tmp_path: Path) -> None:
@@ -188,14 +192,14 @@ def test_a_person_is_forgotten(store: Any, tmp_path: Path) -> None:
     ]
     with store(layout, tmp_path) as state:
         for row in rows:
-            state.arrive(row)
+            state.arrive(row, repeated)
         state.label("T0", fraud=True, known=EPOCH)
         assert state.forget("customer", "a") == 3 + 1
         assert state.forget("customer", "a") == 0
-        assert state.arrive(rows[1]).again
+        assert state.arrive(rows[1], repeated)
         assert not state.label("T2", fraud=True, known=EPOCH)
         later = Arriving("N", EPOCH + 10, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 1.0})
-        found = Online(spec, layout).features(later.time, state.arrive(later))
+        found = state.arrive(later, partial(Online(spec, layout).features, later.time))
         assert (found["customer_count_1m"], found["customer_known_1m"], found["device_known_1m"]) == (1, 0, 1)
 
 
@@ -207,7 +211,7 @@ def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
         layout = Layout.of(specs)
         with store(layout, tmp_path / str(left)) as state:
             for n in range(200):
-                state.arrive(Arriving(f"T{n}", EPOCH + n * SECOND, {"customer": "a"}, {}))
+                state.arrive(Arriving(f"T{n}", EPOCH + n * SECOND, {"customer": "a"}, {}), repeated)
             assert state.expire(EPOCH + 199 * SECOND, EPOCH + 199 * SECOND) >= 140 - 64
             assert state.size().transactions == 1
             state.expire(EPOCH + 900 * SECOND, EPOCH + 900 * SECOND)
