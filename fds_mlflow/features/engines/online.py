@@ -9,14 +9,16 @@ means; a suite of tests holds this, over every store, against the kernel.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import fsum, inf, nan, sqrt
+from itertools import accumulate
+from math import fsum, isnan, nan, sqrt
 from typing import Any
 
 import numpy as np
 
 from fds_mlflow.features import meaning
+from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.logs import Log
@@ -60,8 +62,8 @@ class _Role:
     def __init__(self, spec: FeatureSpec, layout: Layout, role: str) -> None:
         self.name = role
         self._gaps = [gap.feature for gap in spec.gaps if gap.entity == role]
-        spans: list[int] = []
-        label_spans: list[int] = []
+        self._spans: list[int] = []
+        self._label_spans: list[int] = []
         self._counts: list[tuple[str, int]] = []
         self._amounts: dict[tuple[int, int], list[tuple[str, str]]] = {}
         self._labels: list[tuple[str, str, int]] = []
@@ -70,37 +72,38 @@ class _Role:
             for window in item.windows if item.entity == role else ():
                 name, span = item.feature(window), meaning.micros(window)
                 if item.aggregate in LABEL_AGGREGATES:
-                    self._labels.append((name, item.aggregate, _place(label_spans, span)))
+                    self._labels.append((name, item.aggregate, _place(self._label_spans, span)))
                 elif item.aggregate == "count":
-                    self._counts.append((name, _place(spans, span)))
+                    self._counts.append((name, _place(self._spans, span)))
                 elif item.aggregate == "distinct":
                     self._distinct.setdefault(item.column, []).append((name, span))
                 else:
-                    at = layout.numbers.index(item.column), _place(spans, span)
+                    at = layout.numbers.index(item.column), _place(self._spans, span)
                     self._amounts.setdefault(at, []).append((name, item.aggregate))
-        self._spans, self._label_spans = spans, label_spans
 
     def of_records(self, found: dict[str, float], log: Log, time: int) -> None:
         """Counts, amounts and gaps."""
+        rows, times = log.rows, [row[0] for row in log.rows]
+        starts = [bisect_right(times, time - span) for span in self._spans]
+        end = bisect_right(times, time)
         edges = [*(time - span for span in self._spans), time]
-        places = [run.places(edges) for run in log.runs]
-        times = [row[0] for row in log.rows]
-        opened = [bisect_right(times, edge) for edge in edges]
-        ends = [*(one[-1] for one in places), opened[-1]]
+        parts = [_Part(run, edges) for run in log.runs]
         for name, window in self._counts:
-            found[name] = float(sum(ends) - sum(one[window] for one in places) - opened[window])
+            found[name] = float(end - starts[window] + sum(part.count(window) for part in parts))
+        fields: dict[int, list[float]] = {}
         for (field, window), wanted in self._amounts.items():
-            few = [row[2 + field] for row in log.rows[opened[window] : opened[-1]]]
-            parts = [
-                (run, one[window], one[-1]) for run, one in zip(log.runs, places, strict=True) if one[-1] > one[window]
-            ]
-            amounts = _Amounts(field, [value for value in few if value == value], parts)
+            if field not in fields:
+                fields[field] = [row[2 + field] for row in rows]
+            few = fields[field][starts[window] : end]
+            if any(map(isnan, few)):
+                few = [value for value in few if not isnan(value)]
+            amounts = _Amounts(field, window, few, parts)
             for name, aggregate in wanted:
-                found[name] = getattr(amounts, aggregate)()
+                found[name] = _AGGREGATES[aggregate](amounts)
         if self._gaps:
-            latest = times[max(0, opened[-1] - 2) : opened[-1]]
-            for run, end in zip(log.runs, ends, strict=False):
-                latest += run.columns[0, max(0, end - 2) : end].tolist()
+            latest = times[max(0, end - 2) : end]
+            for part in parts:
+                latest += part.latest()
             latest.sort()
             if len(latest) > 1:
                 found.update(dict.fromkeys(self._gaps, (latest[-1] - latest[-2]) / 1e6))
@@ -109,26 +112,25 @@ class _Role:
         """Distinct values."""
         for name, span in self._distinct.get(other, ()):
             since = time - span
-            count = sum(sign for at, _, last, sign in log.rows if since < at <= time and last <= since)
+            count = sum([sign for at, _, last, sign in log.rows if last <= since < at <= time])
             found[name] = float(count + sum(_first_occurrences(run, since, time) for run in log.runs))
 
     def of_labels(self, found: dict[str, float], log: Log, time: int) -> None:
         """Known labels, frauds and risks."""
         if not self._labels or not (log.rows or log.runs):
             return
-        edges = [*(time - span for span in self._label_spans), time]
-        known, frauds = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
-        for run in log.runs:
-            places = run.places(edges)
-            for window, start in enumerate(places[:-1]):
-                known[window] += run.between(0, start, places[-1])
-                frauds[window] += run.between(1, start, places[-1])
         moments = [row[0] for row in log.rows]
-        opened = [bisect_right(moments, edge) for edge in edges]
-        for window, start in enumerate(opened[:-1]):
-            for _, _, adds, more in log.rows[start : opened[-1]]:
-                known[window] += adds
-                frauds[window] += more
+        end = bisect_right(moments, time)
+        starts = [bisect_right(moments, time - span) for span in self._label_spans]
+        adds, more = ([0, *accumulate([row[column] for row in log.rows])] for column in (2, 3))
+        known = [adds[end] - adds[start] for start in starts]
+        frauds = [more[end] - more[start] for start in starts]
+        edges = [*(time - span for span in self._label_spans), time]
+        for run in log.runs:
+            upto = run.upto(run.places(edges))
+            for window, (some, bad) in enumerate((upto[:, -1:] - upto[:, :-1]).T.tolist()):
+                known[window] += some
+                frauds[window] += bad
         for name, aggregate, window in self._labels:
             if aggregate == "risk":
                 found[name] = frauds[window] / max(known[window], 1)
@@ -136,30 +138,72 @@ class _Role:
                 found[name] = float(known[window] if aggregate == "known" else frauds[window])
 
 
+class _Part:
+    """What windows that end at one moment take of a sealed run.
+
+    Args:
+        run: It.
+        edges: Where each window begins, and where all of them end.
+    """
+
+    def __init__(self, run: Run, edges: Sequence[int]) -> None:
+        self.run = run
+        places = run.places(edges)
+        self.places: list[int] = places.tolist()
+        self.upto = run.upto(places)
+
+    def count(self, window: int) -> int:
+        """Rows in a window."""
+        return self.places[-1] - self.places[window]
+
+    def there(self, field: int, window: int) -> int:
+        """Those of them that have a field."""
+        if PER_FIELD * field >= len(self.upto):  # they are older than it
+            return 0
+        column = self.upto[PER_FIELD * field]
+        return int(column[-1]) - int(column[window])
+
+    def terms(self, field: int, first: int, window: int) -> list[float]:
+        """Numbers with the sum of two derived columns over a window."""
+        if PER_FIELD * field >= len(self.upto):
+            return []
+        start = PER_FIELD * field + first
+        totals = self.upto[start : start + 2].view(np.float64)
+        return [*totals[:, -1].tolist(), *(-totals[:, window]).tolist()]
+
+    def values(self, field: int, window: int) -> Floats:
+        """The values in a window, those that are missing included."""
+        return self.run.values(2 + field, self.places[window], self.places[-1])
+
+    def latest(self) -> list[int]:
+        """The two latest times before the end."""
+        found: list[int] = self.run.columns[0, max(0, self.places[-1] - 2) : self.places[-1]].tolist()
+        return found
+
+
 class _Amounts:
     """The values of one field in one window.
 
     Args:
         field: Its number.
+        window: The window's.
         few: Values of the open run, none missing.
-        parts: Stretches of sealed runs: first place, and the place behind the last.
+        parts: Of sealed runs.
     """
 
-    def __init__(self, field: int, few: Sequence[float], parts: Sequence[tuple[Run, int, int]]) -> None:
-        self._first = PER_FIELD * field
+    def __init__(self, field: int, window: int, few: list[float], parts: Sequence[_Part]) -> None:
         self._field = field
+        self._window = window
         self._few = few
-        # What is older than the field has none of it, and nothing derived either.
-        self._parts = [part for part in parts if 2 + field < len(part[0].columns)]
-        there = [run.between(self._first, start, end) for run, start, end in self._parts]
-        self._number = len(few) + sum(there)
+        self._parts = parts
+        self._number = len(few) + sum(part.there(field, window) for part in parts)
 
     def _terms(self, first: int) -> list[float]:
-        return [term for run, start, end in self._parts for term in run.terms((first, first + 1), start, end)]
+        return [term for part in self._parts for term in part.terms(self._field, first, self._window)]
 
     def sum(self) -> float:
         """Of the exact values."""
-        return fsum([*self._few, *self._terms(self._first + 1)]) if self._parts else fsum(self._few)
+        return fsum([*self._few, *self._terms(1)]) if self._parts else fsum(self._few)
 
     def mean(self) -> float:
         """NaN of none."""
@@ -169,39 +213,48 @@ class _Amounts:
         """The population's; 0 of equal values, NaN of none."""
         if not self._number:
             return nan
-        # Of the exact sums of values and squares, so that nothing is lost where the values are alike.
-        total = sum(map(Fraction, [*self._few, *self._terms(self._first + 1)]), Fraction(0))
-        squares = sum((Fraction(value) ** 2 for value in self._few), Fraction(0))
-        squares += sum(map(Fraction, self._terms(self._first + 3)), Fraction(0))
-        spread = self._number * squares - total**2
-        if self._parts and self.min() == self.max():
+        if self.least() == self.most():
             return 0.0
-        return sqrt(max(spread, Fraction(0))) / self._number
+        # Of the exact sums of values and squares, so that nothing is lost where the values are nearly alike.
+        total = sum(map(Fraction, [*self._few, *self._terms(1)]), Fraction(0))
+        squares = sum((Fraction(value) ** 2 for value in self._few), Fraction(0))
+        squares += sum(map(Fraction, self._terms(3)), Fraction(0))
+        return sqrt(max(self._number * squares - total**2, Fraction(0))) / self._number
 
-    def min(self) -> float:
+    def least(self) -> float:
         """NaN of none."""
-        found = min([*self._few, *(float(np.nanmin(values)) for values in self._values())], default=nan)
-        return found if found != inf else nan
+        return min([*self._few, *(float(np.nanmin(values)) for values in self._values())], default=nan)
 
-    def max(self) -> float:
+    def most(self) -> float:
         """NaN of none."""
         return max([*self._few, *(float(np.nanmax(values)) for values in self._values())], default=nan)
 
-    def _values(self) -> list[Any]:
-        stretches = [run.values(2 + self._field, start, end) for run, start, end in self._parts]
-        return [values for values in stretches if not np.isnan(values).all()]
+    def _values(self) -> list[Floats]:
+        found = [part.values(self._field, self._window) for part in self._parts]
+        return [values for values in found if not np.isnan(values).all()]
+
+
+_AGGREGATES: dict[str, Callable[[_Amounts], float]] = {
+    "sum": _Amounts.sum,
+    "mean": _Amounts.mean,
+    "std": _Amounts.std,
+    "min": _Amounts.least,
+    "max": _Amounts.most,
+}
 
 
 def _first_occurrences(run: Run, since: int, time: int) -> int:
-    """Distinct values of a run in (since, time]: rows with ``last <= since``, less those that are that old themselves."""
-    columns, (by_time, lasts, by_last) = run.columns, run.derived
-    early, until = run.places([since, time])
+    """Distinct values in (since, time]: rows with ``last <= since``, less those that are not later themselves."""
+    early, until = run.places([since, time]).tolist()
     if early == until:
         return 0
+    by_time, lasts, by_last = run.derived
     place = int(lasts.searchsorted(since, side="right"))
     count = int(by_last[place - 1] if place else 0) - int(by_time[early - 1] if early else 0)
-    beyond = columns[2, until:] <= since
-    return count - int(columns[3, until:][beyond].sum())
+    if until < len(run):
+        beyond: Any = run.columns[:, until:]
+        count -= int(beyond[3][beyond[2] <= since].sum())
+    return count
 
 
 def _place(spans: list[int], span: int) -> int:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from math import isinf, nan
+from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
 import numpy as np
@@ -360,8 +360,9 @@ def _digest(arriving: Arriving) -> bytes:
         raise DataError(
             f"column {infinite[0]!r} of transaction {arriving.id!r} is infinite", fix="send a number, or leave it empty"
         )
-    given: Any = chain(arriving.entities.items(), arriving.numbers.items())
-    said = sorted((column, repr(value)) for column, value in given if value is not None and value == value)
+    numbers = {column: value for column, value in arriving.numbers.items() if not isnan(value)}
+    given: Any = chain(arriving.entities.items(), numbers.items())
+    said = sorted((column, repr(value)) for column, value in given if value is not None)
     return entity("\0", repr((arriving.time, said)))
 
 

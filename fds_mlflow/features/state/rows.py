@@ -9,8 +9,8 @@ records
     time, number, then each numeric field; NaN is missing.
 pairs
     time, number, last, sign; of one field that ``distinct`` counts. `last` is when the same value occurred before, or
-    `FIRST`. The distinct values in (a, t] are the rows in it with ``last <= a``: the first occurrences there. A row that
-    comes late falls between two occurrences, whose pair is taken back by a row with the sign -1.
+    `FIRST`. The distinct values in (a, t] are the rows in it with ``last <= a``: the first occurrences there.
+    A row that comes late falls between two occurrences, whose pair is taken back by a row with the sign -1.
 labels
     moment, number, and what they add to the known labels, and to the frauds among them; a correction takes back.
 """
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.features.meaning import Floats
+from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.sums import product, running
 
 Words = npt.NDArray[np.int64]
@@ -93,23 +93,13 @@ class Run:
     def __len__(self) -> int:
         return self.columns.shape[1]
 
-    def places(self, moments: Sequence[int]) -> list[int]:
-        """How many rows there are up to each moment, by column 0."""
-        found: list[int] = self.columns[0].searchsorted(moments, side="right").tolist()
-        return found
+    def places(self, moments: Sequence[int]) -> Ints:
+        """How many rows there are up to each moment."""
+        return self.columns[0].searchsorted(moments, side="right")
 
-    def between(self, derived: int, start: int, end: int) -> int:
-        """The part of a derived running count that falls between two places."""
-        column = self.derived[derived]
-        return int(column[end - 1] if end else 0) - int(column[start - 1] if start else 0)
-
-    def terms(self, derived: Sequence[int], start: int, end: int) -> list[float]:
-        """Numbers whose sum is the part of running totals that falls between two places."""
-        found = []
-        for one in derived:
-            column = self.derived[one].view(np.float64)
-            found += [float(column[end - 1])] if end else []
-            found += [-float(column[start - 1])] if start else []
+    def upto(self, places: Ints) -> Words:
+        """The derived running values of so many rows, shape (derived columns, places); 0 of none."""
+        found: Words = np.where(places > 0, self.derived[:, places - 1], 0)
         return found
 
     def values(self, column: int, start: int, end: int) -> Floats:
