@@ -132,18 +132,7 @@ def _expansion(terms: list[Floats]) -> tuple[Floats, Floats, Floats]:
     return first, second, _rounded([*rest, np.zeros_like(first)])
 
 
-def running(values: Floats, more: Floats | None = None) -> tuple[Floats, Floats]:
-    """Running totals in two floats, shape (n,) each, the value itself included.
-
-    Args:
-        values: Shape (n,), finite.
-        more: What each lacks, to be added to it.
-    """
-    total = np.cumsum(values)
-    before = np.concatenate([[0.0], total[:-1]])
-    return total, np.cumsum(_error(before, values, total) + (0.0 if more is None else more))
-
-
-def product(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """A product and what its rounding lost."""
-    return _product(x, y)
+def running(values: Floats) -> list[Floats]:
+    """Running totals in limbs, shape (n,) each, the value itself included; always as many."""
+    limbs = _running(values)
+    return [limb[1:] for limb in limbs] + [np.zeros(len(values))] * (_LIMBS - len(limbs))

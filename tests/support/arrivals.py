@@ -8,7 +8,7 @@ from pathlib import Path
 from fds_mlflow.features.spec import FeatureSpec, Window
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
-from fds_mlflow.features.state.past import Arriving, Past
+from fds_mlflow.features.state.state import Arriving, State
 
 SPEC = FeatureSpec(
     windows=(
@@ -18,9 +18,9 @@ SPEC = FeatureSpec(
 )
 
 
-def past(folder: Path) -> Past:
+def past(folder: Path) -> State:
     """The past in a folder."""
-    return Past(LmdbStore(folder, limit=2**28), Layout.of([SPEC]))
+    return State(LmdbStore(folder, limit=2**28), Layout.of([SPEC]))
 
 
 def arriving(name: str, number: int) -> Arriving:

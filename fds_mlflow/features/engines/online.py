@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from itertools import accumulate
-from math import fsum, isnan, nan, sqrt
+from math import fsum, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,9 @@ from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.logs import Log
-from fds_mlflow.features.state.past import Arrival
 from fds_mlflow.features.state.rows import PER_FIELD, Run
+from fds_mlflow.features.state.state import Arrival
+from fds_mlflow.features.sums import Values
 
 
 class Online:
@@ -163,12 +163,12 @@ class _Part:
         column = self.upto[PER_FIELD * field]
         return int(column[-1]) - int(column[window])
 
-    def terms(self, field: int, first: int, window: int) -> list[float]:
-        """Numbers with the sum of two derived columns over a window."""
-        if PER_FIELD * field >= len(self.upto):
+    def terms(self, field: int, window: int) -> list[float]:
+        """Numbers with the sum of a field over a window."""
+        start = PER_FIELD * field + 1
+        if start >= len(self.upto):
             return []
-        start = PER_FIELD * field + first
-        totals = self.upto[start : start + 2].view(np.float64)
+        totals = self.upto[start : start + PER_FIELD - 1].view(np.float64)
         return [*totals[:, -1].tolist(), *(-totals[:, window]).tolist()]
 
     def values(self, field: int, window: int) -> Floats:
@@ -198,12 +198,11 @@ class _Amounts:
         self._parts = parts
         self._number = len(few) + sum(part.there(field, window) for part in parts)
 
-    def _terms(self, first: int) -> list[float]:
-        return [term for part in self._parts for term in part.terms(self._field, first, self._window)]
-
     def sum(self) -> float:
         """Of the exact values."""
-        return fsum([*self._few, *self._terms(1)]) if self._parts else fsum(self._few)
+        if not self._parts:
+            return fsum(self._few)
+        return fsum([*self._few, *(term for part in self._parts for term in part.terms(self._field, self._window))])
 
     def mean(self) -> float:
         """NaN of none."""
@@ -213,13 +212,10 @@ class _Amounts:
         """The population's; 0 of equal values, NaN of none."""
         if not self._number:
             return nan
-        if self.least() == self.most():
-            return 0.0
-        # Of the exact sums of values and squares, so that nothing is lost where the values are nearly alike.
-        total = sum(map(Fraction, [*self._few, *self._terms(1)]), Fraction(0))
-        squares = sum((Fraction(value) ** 2 for value in self._few), Fraction(0))
-        squares += sum(map(Fraction, self._terms(3)), Fraction(0))
-        return sqrt(max(self._number * squares - total**2, Fraction(0))) / self._number
+        values = np.concatenate([self._few, *self._values()])
+        values = values[~np.isnan(values)]
+        found = Values(values).deviation(np.array([0]), np.array([len(values)]))
+        return float(found[0])
 
     def least(self) -> float:
         """NaN of none."""

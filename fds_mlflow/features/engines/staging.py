@@ -75,7 +75,7 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
         codes: Gives the numbers of an entity role, where they are known; otherwise they are made here.
     """
     roles = dict.fromkeys([*meaning.roles(spec), *meaning.counted(spec)])
-    label, known = _labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
+    label, known = known_labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
     return Past(
         micros(frame["time"]),
         {role: codes(role) if codes is not None else pd.factorize(frame[role])[0] for role in roles},
@@ -85,7 +85,7 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
     )
 
 
-def _labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
+def known_labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
     """Labels, and when they became known: with their transactions where the frame does not say."""
     moment = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
     unknown = moment.isna().to_numpy() | frame["label"].isna().to_numpy()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, form, merged, opened, words
+from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
 from fds_mlflow.features.state.store import Value, Values
 
 _OPEN = b"\xff"
@@ -82,6 +82,16 @@ def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
     for part in gone:
         values.delete(key, part)
     values.put(key, log + bytes([level]) + (latest + 1).to_bytes(8, "big"), sealed)
+
+
+def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
+    """The parts of a log that holds some rows, sorted by moment, shape (rows, words)."""
+    if len(rows) <= OPEN:
+        return [(_OPEN, bytes([rows.shape[1]]).ljust(8, b"\0") + rows.tobytes())]
+    level = 0
+    while OPEN * FANOUT ** (level + 1) <= len(rows):
+        level += 1
+    return [(bytes([level]) + (1).to_bytes(8, "big"), Run.of(kind, rows.T).sealed())]
 
 
 def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.features.meaning import Floats, Ints
-from fds_mlflow.features.sums import product, running
+from fds_mlflow.features.sums import running
 
 Words = npt.NDArray[np.int64]
 Rows = list[tuple[Any, ...]]
@@ -121,9 +121,8 @@ def words(data: bytes, width: int) -> Words:
     return np.frombuffer(data, dtype="<i8").reshape(-1, width).T
 
 
-PER_FIELD = 5
-"""Derived columns of each numeric field of records: how many there are, their sum and the sum of their squares, both in
-two floats."""
+PER_FIELD = 4
+"""Derived columns of each numeric field of records: how many values there are, and their sum in three floats."""
 
 
 def _of_records(columns: Words) -> list[npt.NDArray[Any]]:
@@ -131,8 +130,7 @@ def _of_records(columns: Words) -> list[npt.NDArray[Any]]:
     for bits in columns[2:]:
         values = np.ascontiguousarray(bits).view(np.float64)
         there = ~np.isnan(values)
-        values = np.where(there, values, 0.0)
-        found += [np.cumsum(there, dtype=np.int64), *running(values), *running(*product(values, values))]
+        found += [np.cumsum(there, dtype=np.int64), *running(np.where(there, values, 0.0))]
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from fds_mlflow.errors import UnavailableError
 from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.state.lmdb_store import LmdbStore
-from fds_mlflow.features.state.past import Arrival, Past
+from fds_mlflow.features.state.state import Arrival, State
 from tests.support.arrivals import SPEC, arriving, past
 
 
@@ -63,7 +63,7 @@ def test_processes_share_one_past(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_full_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
     """At the limit a transaction is refused with the fix, and nothing of it is recorded; the others are there."""
-    known = Past(LmdbStore(tmp_path, limit=2**18), past(tmp_path / "other").layout)
+    known = State(LmdbStore(tmp_path, limit=2**18), past(tmp_path / "other").layout)
     number = 0
     with pytest.raises(UnavailableError, match="has reached its limit of 262,144 bytes"):
         while True:

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.features import kernel, meaning
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window
+from fds_mlflow.features.state.bulk import load
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
-from fds_mlflow.features.state.past import Arrival, Arriving, Past
+from fds_mlflow.features.state.state import Arrival, Arriving, State
+from fds_mlflow.runtime.text_column import text_column
 
 WINDOWS = ("1s", "3s", "1m")
 EPOCH = 1_767_225_600_000_000
@@ -81,15 +84,15 @@ def repeated(arrival: Arrival) -> bool:
 
 
 @contextmanager
-def memory(layout: Layout, folder: Path) -> Iterator[Past]:
+def memory(layout: Layout, folder: Path) -> Iterator[State]:
     """The store in memory."""
-    yield Past(MemoryStore(), layout)
+    yield State(MemoryStore(), layout)
 
 
 @contextmanager
-def lmdb(layout: Layout, folder: Path) -> Iterator[Past]:
+def lmdb(layout: Layout, folder: Path) -> Iterator[State]:
     """The store in a folder."""
-    past = Past(LmdbStore(folder, limit=2**28), layout)
+    past = State(LmdbStore(folder, limit=2**28), layout)
     yield past
     past.close()
 
@@ -216,3 +219,76 @@ def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
             assert state.size().transactions == 1
             state.expire(EPOCH + 900 * SECOND, EPOCH + 900 * SECOND)
             assert state.size().entities == left
+
+
+@given(
+    steps=st.lists(TRANSACTIONS, min_size=2, max_size=30),
+    split=st.integers(1, 29),
+    rows_open=st.sampled_from([1, 2, 64]),
+)
+@settings(deadline=None)
+def test_a_history_that_is_loaded_is_the_past_of_what_follows(
+    store: Any, tmp_path_factory: pytest.TempPathFactory, steps: list[Any], split: int, rows_open: int
+) -> None:
+    """After a part of the transactions was loaded at once, the rest gets what it gets where all came one by one."""
+    spec = everything()
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    made = [
+        Arriving(f"T{number}", EPOCH + s * SECOND + us, {"customer": c, "device": d}, {"amount": a, "extra": e})
+        for number, (s, us, c, d, a, e) in enumerate(sorted(steps, key=lambda step: step[:2]))
+    ]
+    few = pytest.MonkeyPatch.context()
+    with (
+        few as patched,
+        store(layout, tmp_path_factory.mktemp("all")) as one_by_one,
+        store(layout, tmp_path_factory.mktemp("loaded")) as loaded,
+    ):
+        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
+        history, rest = made[:split], made[split:]
+        known = [(row.id, number % 3 == 0, row.time + number % 5) for number, row in enumerate(history) if number % 2]
+        for row in history:
+            one_by_one.arrive(row, repeated)
+        for name, fraud, moment in known:
+            one_by_one.label(name, fraud=fraud, known=moment)
+        labels = {name: (fraud, moment) for name, fraud, moment in known}
+        assert load(loaded, frame_of(history, labels)) == len(history)
+        assert loaded.size().entities == one_by_one.size().entities
+        assert all(loaded.look(row, repeated) is False for row in rest)
+        for row in rest:
+            both = (state.arrive(row, partial(engine.features, row.time)) for state in (loaded, one_by_one))
+            alike(*both)
+        for name, fraud, moment in known:  # corrections of what was loaded
+            for state in (loaded, one_by_one):
+                assert state.label(name, fraud=not fraud, known=moment + 1)
+        last = Arriving("last", EPOCH + 7 * SECOND, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        alike(*(state.arrive(last, partial(engine.features, last.time)) for state in (loaded, one_by_one)))
+        assert loaded.arrive(history[0], repeated)
+
+
+def frame_of(rows: list[Arriving], labels: dict[str, tuple[bool, int]]) -> pd.DataFrame:
+    """Transactions in canonical columns."""
+    known = [np.datetime64(labels[row.id][1], "us") if row.id in labels else np.datetime64("NaT") for row in rows]
+    return pd.DataFrame(
+        {
+            "transaction_id": [row.id for row in rows],
+            "time": np.array([row.time for row in rows], dtype="datetime64[us]"),
+            "amount": [row.numbers["amount"] for row in rows],
+            "customer": text_column([row.entities["customer"] for row in rows]),
+            "device": text_column([row.entities["device"] for row in rows]),
+            "label": np.array([row.id in labels and labels[row.id][0] for row in rows], dtype=np.int8),
+            "label_known_at": np.array(known, dtype="datetime64[us]"),
+            "extra": [row.numbers["extra"] for row in rows],
+        }
+    )
+
+
+def test_a_history_is_loaded_into_an_empty_state_only(store: Any, tmp_path: Path) -> None:
+    """What has arrived already is not mixed with a history: loading says so, and changes nothing."""
+    row = Arriving("T", EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0})
+    with store(Layout.of([everything()]), tmp_path) as state:
+        state.arrive(row, repeated)
+        before = state.size()
+        with pytest.raises(RefusedError, match="holds 1 arrivals already"):
+            load(state, frame_of([replace(row, id="U")], {}))
+        assert state.size() == before

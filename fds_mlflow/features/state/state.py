@@ -22,6 +22,8 @@ _ENTITY, _OCCURRED, _TRANSACTION = b"e", b"o", b"t"
 
 _LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
 _HEADER = struct.Struct("<qqqbb")
+_UNKNOWN = bytes(16)
+"""The digest of what was loaded from history."""
 _ROW = struct.Struct("<qqqq")
 
 Found = TypeVar("Found")
@@ -111,13 +113,16 @@ class _Remembered:
         keys = [rest[at : at + 16] for at in range(16, len(rest), 16)]
         return cls(number, time, rest[:16], keys, moment, bool(labelled), bool(fraud))
 
+    def is_that(self, arriving: Arriving, digest: bytes) -> bool:
+        return self.time == arriving.time and self.digest in (digest, _UNKNOWN)
+
     def written(self) -> bytes:
         head = _HEADER.pack(self.number, self.time, self.moment, self.labelled, self.fraud)
         return b"".join([head, self.digest, *self.entities])
 
 
 @dataclass
-class Past:
+class State:
     """What a store remembers.
 
     Args:
@@ -141,6 +146,24 @@ class Past:
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
 
+    @property
+    def number(self) -> int:
+        """How many transactions and labels have arrived."""
+        with self.store.reading() as values:
+            return _number(values)
+
+    def begin(self, number: int) -> None:
+        """Count on from a number, after a history was loaded."""
+        with self.store.writing() as values:
+            values.put(*_NUMBER, number.to_bytes(8, "big"))
+
+    @staticmethod
+    def remembered(  # noqa: PLR0917 - one a word
+        number: int, time: int, moment: int, labelled: bool, fraud: int, entities: Sequence[bytes]
+    ) -> bytes:
+        """What is kept of a transaction by its id, of whose other values nothing is known."""
+        return _Remembered(number, time, _UNKNOWN, entities, moment, labelled, bool(fraud)).written()
+
     # --- arriving ------------------------------------------------------------------------------------------
 
     def arrive(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
@@ -153,11 +176,11 @@ class Past:
         Raises:
             DataError: Its id has arrived with other values, or an amount is infinite.
         """
-        digest, key = _digest(arriving), _by_id(arriving.id)
+        digest, key = _digest(arriving), transaction_key(arriving.id)
         with self.store.writing() as values:
             kept = values.get(key, b"")
             known = None if kept is None else _Remembered.read(kept)
-            if known is not None and known.digest != digest:
+            if known is not None and not known.is_that(arriving, digest):
                 raise DataError(
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
@@ -173,17 +196,15 @@ class Past:
         number = _next(values)
         entities = self._entities(arriving)
         remembered = _Remembered(number, arriving.time, digest, list(entities.values()))
-        values.put(_by_id(arriving.id), b"", remembered.written())
+        values.put(transaction_key(arriving.id), b"", remembered.written())
         record = self._record(arriving, number)
         for role, own in entities.items():
-            append(values, _ENTITY + own, name(RECORDS), [record])
+            append(values, entity_key(own), name(RECORDS), [record])
             for at, value in self._values(role, arriving):
                 times = _times(values, own, at, value)
-                append(values, _ENTITY + own, name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
-                kept = [one for one in times if one > arriving.time - 2 * self.layout.span]
-                values.put(
-                    _OCCURRED + own, _occurred(at, value), np.sort([*kept, arriving.time]).astype("<i8").tobytes()
-                )
+                append(values, entity_key(own), name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
+                kept = sorted([*(one for one in times if one > arriving.time - 2 * self.layout.span), arriving.time])
+                values.put(*occurred_key(own, at, hashed(value)), np.array(kept, dtype="<i8").tobytes())
         return number
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
@@ -223,7 +244,7 @@ class Past:
     def _told(self, values: Values, arriving: Arriving) -> dict[str, Told]:
         found = {}
         for role, own in self._entities(arriving).items():
-            known = logs(values, _ENTITY + own, len(self.layout.numbers))
+            known = logs(values, entity_key(own), len(self.layout.numbers))
             found[role] = Told(
                 known.get(name(RECORDS), NOTHING),
                 known.get(name(LABELS), NOTHING),
@@ -244,7 +265,7 @@ class Past:
         Returns:
             Whether the transaction is remembered.
         """
-        key = _by_id(id)
+        key = transaction_key(id)
         with self.store.writing() as values:
             kept = values.get(key, b"")
             if kept is None:
@@ -259,7 +280,7 @@ class Past:
             of.labelled, of.fraud, of.moment = True, fraud, moment
             values.put(key, b"", of.written())
             for own in of.entities if self.layout.label_span else ():
-                append(values, _ENTITY + own, name(LABELS), rows)
+                append(values, entity_key(own), name(LABELS), rows)
             return True
 
     # --- what goes -----------------------------------------------------------------------------------------
@@ -272,7 +293,7 @@ class Past:
         """
         own = entity(role, value)
         with self.store.writing() as values:
-            gone = removed(values, _ENTITY + own)
+            gone = removed(values, entity_key(own))
             for part, _ in values.parts(_OCCURRED + own):
                 values.delete(_OCCURRED + own, part)
         for key in self.store.keys(_TRANSACTION):
@@ -280,7 +301,7 @@ class Past:
                 kept = values.get(key, b"")
                 if kept is not None and own in _Remembered.read(kept).entities:
                     values.delete(key, b"")
-        parts = [_occurred(at, value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
+        parts = [bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
         for key in self.store.keys(_OCCURRED) if parts else ():
             with self.store.writing() as values:
                 for part in parts:
@@ -325,17 +346,29 @@ class Past:
         self.store.close()
 
 
-def _by_id(id: str) -> bytes:  # noqa: A002 - as everywhere
+def entity_key(own: bytes) -> bytes:
+    """The key of an entity's logs."""
+    return _ENTITY + own
+
+
+def occurred_key(own: bytes, at: int, value: bytes) -> tuple[bytes, bytes]:
+    """The key of when a hashed value occurred with an entity, in one of the layout's pairs."""
+    return _OCCURRED + own, bytes([at]) + value
+
+
+def transaction_key(id: str) -> bytes:  # noqa: A002 - as everywhere
+    """The key of a transaction."""
     return _TRANSACTION + entity("", id)
 
 
-def _occurred(at: int, value: str) -> bytes:
-    return bytes([at]) + entity("", value)[:8]
+def hashed(value: str) -> bytes:
+    """A value that is counted."""
+    return entity("", value)[:8]
 
 
 def _times(values: Values, own: bytes, at: int, value: str) -> list[int]:
     """When a value occurred with an entity, in order."""
-    kept = values.get(_OCCURRED + own, _occurred(at, value))
+    kept = values.get(*occurred_key(own, at, hashed(value)))
     return [] if kept is None else np.frombuffer(kept, dtype="<i8").tolist()
 
 
