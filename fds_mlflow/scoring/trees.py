@@ -155,7 +155,8 @@ class Trees:
         """
         values = np.ascontiguousarray(values, dtype=np.float64)
         answer = np.empty((len(values), self.columns + 1), dtype=np.float64)
-        self._predict(values, _CONTRIBUTIONS, answer)
+        if len(values):  # LightGBM takes no matrix without rows
+            self._predict(values, _CONTRIBUTIONS, answer)
         return answer / self._averaged
 
     def _predict(self, values: npt.NDArray[np.float64], kind: int, answer: npt.NDArray[np.float64]) -> None:
