@@ -137,6 +137,26 @@ class Beside:
         return answer.assign(flagged=answer["flagged"].to_numpy() & ~self.explored, explored=self.explored)
 
 
+def together(index: pd.Index[Any], parts: Sequence[Part]) -> pd.DataFrame:
+    """The answers to all rows, each in its place.
+
+    Args:
+        index: Of the rows.
+        parts: What scoring them gave, one of them at least.
+    """
+    import pandas as pd
+
+    answer = pd.DataFrame(
+        {"score": 0.0, "flagged": False, "variant": parts[0].served.value, "version": parts[0].version}, index=index
+    )
+    for part in parts:
+        answer.iloc[part.rows, 0] = part.scores
+        answer.iloc[part.rows, 1] = part.flagged
+        answer.iloc[part.rows, 2] = part.served.value
+        answer.iloc[part.rows, 3] = part.version
+    return answer
+
+
 def explained(
     answer: pd.DataFrame, frame: pd.DataFrame, parts: Sequence[Part], scorer: Callable[[int], Scorer], most: Most
 ) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
 from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
-from fds_mlflow.serving.routed import Beside, Part, Scored, explained, outcomes
+from fds_mlflow.serving.routed import Beside, Part, Scored, explained, outcomes, together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,8 +209,6 @@ class Router:
             DataError: The key column is missing or has gaps, or the champion cannot score the rows.
             UnavailableError: There has never been a champion to read.
         """
-        import pandas as pd
-
         from fds_mlflow.scoring.requests.names import RequestNames
 
         _check(reasons)
@@ -230,15 +228,7 @@ class Router:
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
             self._record(self._recorder, outcomes(self.model, table, names, parts, beside, now=self._clock.now()))
-        answer = pd.DataFrame(
-            {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
-            index=frame.index,
-        )
-        for part in parts:
-            answer.iloc[part.rows, 0] = part.scores
-            answer.iloc[part.rows, 1] = part.flagged
-            answer.iloc[part.rows, 2] = part.served.value
-            answer.iloc[part.rows, 3] = part.version
+        answer = together(frame.index, parts)
         answer = answer if self._explore is None else beside.told(answer)
         return answer if reasons is None else explained(answer, frame, parts, self._scorer, reasons)
 
