@@ -116,8 +116,8 @@ def require_reasons(version: int, compiled: object) -> CompiledModel:
     if isinstance(compiled, CompiledModel):
         return compiled
     raise RefusedError(
-        f"version {version} gives no reasons: it is neither LightGBM nor an Isolation Forest of `fds train`",
-        fix="ask its own library, or train a version by `--algorithm lightgbm`",
+        f"version {version} gives no reasons: only LightGBM's models as text, and what is trained here, give them",
+        fix="ask its own library, or train a version by `fds train MODEL --algorithm lightgbm`",
     )
 
 

@@ -155,8 +155,26 @@ class Trees:
         """
         values = np.ascontiguousarray(values, dtype=np.float64)
         answer = np.empty((len(values), self.columns + 1), dtype=np.float64)
-        if len(values):  # LightGBM takes no matrix without rows
+        if len(values) > _FEW:
             self._predict(values, _CONTRIBUTIONS, answer)
+        else:
+            length = ctypes.c_int64(0)
+            for row, place in zip(values, answer, strict=True):
+                _checked(
+                    _library().LGBM_BoosterPredictForMatSingleRow(
+                        self._booster,
+                        row.ctypes.data_as(ctypes.c_void_p),
+                        ctypes.c_int(_FLOAT64),
+                        ctypes.c_int(self.columns),
+                        ctypes.c_int(_ROW_MAJOR),
+                        ctypes.c_int(_CONTRIBUTIONS),
+                        ctypes.c_int(0),
+                        ctypes.c_int(-1),
+                        ctypes.c_char_p(_PARAMETERS),
+                        ctypes.byref(length),
+                        place.ctypes.data_as(ctypes.c_void_p),
+                    )
+                )
         return answer / self._averaged
 
     def _predict(self, values: npt.NDArray[np.float64], kind: int, answer: npt.NDArray[np.float64]) -> None:
