@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from fds_mlflow.scoring.reasons import FILE, MOST_ROWS
 from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.disk.version_cache import VersionCache, describe, model_folder
 from fds_mlflow.serving.http.app import App
+from fds_mlflow.serving.http.models import Models
+from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.worker.settings import ServerSettings
+from tests.serving.http.test_protocol import Connection, request
 from tests.support import tiny_models
 from tests.support.version_caches import INPUTS, ROLLOUT, put, table
 
@@ -178,6 +183,24 @@ async def test_what_a_query_says_to_others_is_passed_over(served: Served):
     """A proxy's own parameters change nothing, as ever."""
     told = await served.ask("/score?v=2&v=2&%FF=%FF", ROW)
     assert not {"reasons", "features"} & told.keys()
+
+
+@pytest.mark.parametrize("path", ["/score", "/models/fraud/score"])
+async def test_a_connection_asks_for_reasons_at_every_address(tmp_path: Path, path: str):
+    """As it comes in over a connection, beside plain requests, at both addresses of a model."""
+    made = Served(tmp_path)
+    made.serve()
+    models = Models([made.settings])
+    models.apps["fraud"].worker.follow()
+    connection = Connection(ScoreProtocol, models)
+    await connection.send(request(f"{path}?reasons=3", ROW) + request(path, ROW), wait=False)
+    async with asyncio.timeout(60):
+        while len(connection.statuses) < 2:
+            await asyncio.sleep(0)
+    bodies = re.findall(rb"\r\n\r\n(\{.*?\})(?=HTTP|$)", connection.wire.sent, re.DOTALL)
+    told, plain = map(json.loads, bodies)
+    assert told["reasons"] == [STRONGEST]
+    assert "reasons" not in plain
 
 
 async def test_reasons_of_too_many_rows_are_refused(served: Served):
