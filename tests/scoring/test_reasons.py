@@ -148,6 +148,22 @@ def test_a_category_is_one_reason():
         assert total == pytest.approx(np.log2(-sample[place]), abs=1e-9)
 
 
+def test_features_of_one_column_are_added_up_wherever_they_stand():
+    """What a column adds is the sum over the features that it became, and no other column's."""
+    random = np.random.default_rng(2)
+    channel, amount = random.integers(0, 3, 400), random.normal(size=400)
+    features = np.column_stack([channel[:, None] == np.arange(3), amount]).astype(float)
+    label = ((channel == 1) | (amount > 1)).astype(float)
+    settings = {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}
+    booster = lightgbm.train(settings, lightgbm.Dataset(features, label), 10)
+    columns = [Column("amount"), Column("channel", "one_hot", codes={"a": 0, "b": 1, "c": 2}, width=3)]
+    compiled = CompiledModel(columns, (1, 0), booster.model_to_string())
+    found = compiled.contributions([amount, np.array(["a", "b", "c"], dtype=object)[channel]])
+    expected = booster.predict(features, pred_contrib=True)
+    assert found[:, 0] == pytest.approx(expected[:, 3], abs=1e-12)
+    assert found[:, 1] == pytest.approx(expected[:, :3].sum(axis=1), abs=1e-12)
+
+
 def test_trees_that_say_too_little_are_refused():
     """A forest of an earlier release, and trees with lines in their leaves, give no reasons and say what to do."""
     from sklearn.ensemble import IsolationForest
