@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,12 +15,18 @@ import pytest
 
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.runtime import model_files
+from fds_mlflow.scoring.compiled import CompiledModel
+from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.reasons import FILE, MOST_ROWS
+from fds_mlflow.scoring.requests.rows import Batch, Piece
+from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.disk.version_cache import VersionCache, describe, model_folder
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.protocol import ScoreProtocol
+from fds_mlflow.serving.worker.engine import Answer
+from fds_mlflow.serving.worker.explaining import Wanted, explain
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.serving.http.test_protocol import Connection, request
 from tests.support import tiny_models
@@ -210,3 +217,27 @@ async def test_reasons_of_too_many_rows_are_refused(served: Served):
     assert answer.status_code == 400
     assert str(MOST_ROWS) in answer.json()["fix"]
     assert len((await served.ask("/invocations?features=true", rows))["details"]) == MOST_ROWS + 1
+
+
+async def test_a_defect_in_explaining_costs_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch):
+    """Whatever goes wrong with reasons, the score is there already, and is answered."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(CompiledModel, "contributions", fail)
+    told = await served.ask("/score?reasons=3", ROW)
+    assert (told["score"], told["reasons"]) == (0.9, None)
+    assert "RuntimeError" in told["reasons_refused"]
+
+
+def test_a_version_whose_requests_mlflow_reads_tells_no_features():
+    """Columns of any type are no features that JSON could tell; that is said, and nothing else is lost."""
+    taken = SimpleNamespace(metadata=SimpleNamespace(get_input_schema=lambda: None), predict=len)
+    loaded = Loaded(7, {}, 0.5, 1.0, model=taken)
+    state = ServingState(table(champion=7), loaded, None, "transaction_id", "transaction_id")
+    answer = Answer("r", "k", 0.5, True, 50.0, "step_up", "champion", 7)
+    explain(state, [Piece(Batch([{"amount": 1.0}]), 0)], [answer], Wanted(reasons=3, features=True))
+    assert (answer.features, answer.reasons) == (None, None)
+    assert "version 7 has columns that are not all" in str(answer.features_refused)
+    assert "version 7 gives no reasons" in str(answer.reasons_refused)
