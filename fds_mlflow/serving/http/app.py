@@ -88,7 +88,7 @@ class App(Endpoints):
 
     Attributes:
         plain: Itself, by the target of a plain request for a score.
-        crowded: Whether a request to a target would wait too long, by the target.
+        crowded: Whether a request to a target would wait too long, by the target; with a query, by what is before it.
         probes: Targets that are answered however much there is to do.
     """
 
@@ -100,7 +100,7 @@ class App(Endpoints):
         self.plain: Mapping[bytes, App] = {b"/score": self}
         self.crowded: Mapping[bytes, Callable[[], bool]] = {
             b"/score": self._score_is_crowded,
-            b"/invocations": self._turns.turns_away,
+            **dict.fromkeys((b"/score?", b"/invocations", b"/invocations?"), self._turns.turns_away),
         }
         self.probes = frozenset(path.encode() for path in PROBES)
         # Neighbours in the store's index are written one after the other, so identities count up.

@@ -210,6 +210,20 @@ async def test_a_connection_asks_for_reasons_at_every_address(tmp_path: Path, pa
     assert "reasons" not in plain
 
 
+@pytest.mark.parametrize("path", ["/score", "/invocations", "/models/fraud/score"])
+async def test_more_reasons_than_can_be_told_in_time_are_refused_at_once(tmp_path: Path, path: str):
+    """Where too many wait for a thread, a request for reasons is answered 503 by its head alone."""
+    models = Models([ServerSettings("fraud", "memory:", tmp_path)])
+    turns = models.apps["fraud"]._turns
+    turns._pace, turns.inside = 1.0, 100
+    connection = Connection(ScoreProtocol, models)
+    sent = request(f"{path}?reasons=1", ROW)
+    await connection.send(sent[:-5])
+    await connection.send(sent[-5:] + request("/version", method="GET"))
+    assert connection.statuses == [503, 200]
+    assert b"--queue-seconds" in connection.wire.sent
+
+
 async def test_reasons_of_too_many_rows_are_refused(served: Served):
     """Rows take long to explain, so a call has a bound; features alone have none but the call's own."""
     rows = {"dataframe_records": [ROW] * (MOST_ROWS + 1)}
