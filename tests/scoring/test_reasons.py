@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.scoring.compiled import Column, CompiledModel
 from fds_mlflow.scoring.convert import forest_text, of_pipeline
+from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.reasons import FILE, explain, wordings
 from fds_mlflow.scoring.scorer import Scorer, opened
 from fds_mlflow.scoring.trees import Trees
@@ -27,6 +28,7 @@ from fds_mlflow.training.split import by_time
 from tests.support import tiny_models
 from tests.support.effort import at_most
 from tests.support.tables import table
+from tests.support.version_caches import stump
 
 MODELS = st.fixed_dictionaries(
     {
@@ -162,6 +164,17 @@ def test_features_of_one_column_are_added_up_wherever_they_stand():
     expected = booster.predict(features, pred_contrib=True)
     assert found[:, 0] == pytest.approx(expected[:, 3], abs=1e-12)
     assert found[:, 1] == pytest.approx(expected[:, :3].sum(axis=1), abs=1e-12)
+
+
+def test_a_code_that_comes_as_a_number_has_the_reasons_of_the_code():
+    """What a server is sent as 101 is explained as it is scored: as the code `101`."""
+    channel = Column("channel", "ordinal", codes={"web": 0, "101": 200}, other=-1)
+    compiled = CompiledModel([channel, Column("amount")], (0, 1), stump(0.1, 0.9, 2))
+    loaded = Loaded(1, {"channel": "string", "amount": "double"}, 0.5, 1.0, codes={"channel"}, compiled=compiled)
+    (told,) = loaded.reasons([(101, 5.0)], "all")
+    assert told.base + sum(one.contribution for one in told.reasons) == pytest.approx(loaded.row((101, 5.0)))
+    assert told.reasons[0].contribution == pytest.approx(0.4)
+    assert told.reasons[0].value == "101"
 
 
 def test_trees_that_say_too_little_are_refused():
