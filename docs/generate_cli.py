@@ -33,6 +33,7 @@ EXAMPLES = {
     "label import": "fds label import labels.csv",
     "list": "fds list",
     "outcomes prune": "fds outcomes prune fraud --older-than 180d",
+    "outcomes show": "fds outcomes show TX1",
     "outcomes stats": "fds outcomes stats",
     "notify resend": "fds notify resend fraud --since 12",
     "notify test": "fds notify test fraud",

@@ -17,7 +17,7 @@ import numpy as np
 from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.registry.tags import CODES
-from fds_mlflow.training import pipeline_flavor
+from fds_mlflow.training import pipeline_flavor, reason_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def check_features(table: FeatureTable, part: str) -> None:
 
 
 def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
-    """Log the model to the active run with signature, input example and pinned requirements.
+    """Log the model to the active run with signature, input example, pinned requirements and its reasons' codes.
 
     Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed, and beside it lies its
     compiled scorer, which is all that this package reads of it. The signature is the declaration, doubles and strings:
@@ -172,6 +172,12 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
     Returns:
         MLflow's ``ModelInfo``.
     """
+    info = _logged(scorer, table, tags)
+    reason_texts.log(info.model_id, table)
+    return info
+
+
+def _logged(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
     import mlflow
 
     options: dict[str, Any] = {

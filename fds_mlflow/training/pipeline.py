@@ -22,7 +22,7 @@ from fds_mlflow.registry.registration import register
 from fds_mlflow.registry.tags import CODES, FILES, SCORE
 from fds_mlflow.runtime import model_files
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
-from fds_mlflow.training import evaluation
+from fds_mlflow.training import evaluation, reason_texts
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
 from fds_mlflow.training.description import declaration, describe, facts_of, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
@@ -212,6 +212,7 @@ def _logged(
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
     notes = (*split.notes, *scorer.notes, *stood_for(split), *notes_of(parts, metrics, target_fpr))
+    notes += reason_texts.unused(split.train)
     marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         marks[doubts.TRAINING] = doubts.written(warnings)
