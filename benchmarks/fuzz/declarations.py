@@ -99,7 +99,7 @@ def _costs(_: Path) -> Callable[[str], str]:
 def _schemas(_: Path) -> Callable[[str], None]:
     from fds_mlflow.data.schema import Schema, validated
     from fds_mlflow.errors import ConfigError
-    from fds_mlflow.features.spec import default_spec
+    from fds_mlflow.features.defaults import default_spec
 
     def take(text: str) -> None:
         found = _read(text, ConfigError)

@@ -161,7 +161,7 @@ def _scored(
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
     """The history with both versions' scores, and their thresholds."""
     from fds_mlflow.errors import ConfigError, RefusedError
-    from fds_mlflow.features.spec import default_spec
+    from fds_mlflow.features.defaults import default_spec
     from fds_mlflow.features.table import compute
     from fds_mlflow.scoring.earlier import score_table
     from fds_mlflow.workflows.source import Source

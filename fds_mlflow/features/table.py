@@ -17,10 +17,11 @@ import pandas as pd
 
 from fds_mlflow.data.transactions import Transactions, digest, period
 from fds_mlflow.errors import DataError
+from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, genuine_labels, handbook_spec
 
 __all__ = [
     "FeatureFile",

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.features.spec import default_features
+from fds_mlflow.features.defaults import default_features
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.training.split import Split, at_random, by_time, has_time, stratified
 from fds_mlflow.workflows.source import Source
