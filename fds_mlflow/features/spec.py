@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data.schema import FEATURES_SUFFIX, Declaration, Duration, Zone, read_yaml, validated
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.features.expressions import Node, names_in, parse, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +112,29 @@ class Window(Declaration):
         return f"{self.entity}_{self.aggregate}{of}_{window}"
 
 
+class Expression(Declaration):
+    """A number computed from others of the same transaction; `fds_mlflow.features.expressions` says what it means.
+
+    Attributes:
+        name: Name of the feature.
+        of: The expression, such as ``amount / customer_mean_amount_30d``.
+    """
+
+    name: str = Field(min_length=1)
+    of: str
+
+    @field_validator("of")
+    @classmethod
+    def _is_read(cls, value: str) -> str:
+        parse(value)
+        return value
+
+    @property
+    def node(self) -> Node:
+        """What was read."""
+        return parse(self.of)
+
+
 class FeatureSpec(Declaration):
     """All features of a model, in the order in which it takes them.
 
@@ -117,7 +143,9 @@ class FeatureSpec(Declaration):
         flags: Calendar flags.
         windows: Aggregates over entities' pasts.
         gaps: Times since entities' previous transactions.
+        expressions: Numbers computed from numeric columns, from the above, and from earlier expressions.
         categorical: Categorical columns taken as they are.
+        hidden: Names of flags, windows, gaps and expressions that are computed for expressions and are no features.
         label_delay: The least age at which a label may be used, besides its own known time. Needed where the
             transactions carry a label but not the time it became known.
         time_zone: IANA zone in which weekend and night are meant; UTC when not given.
@@ -127,7 +155,9 @@ class FeatureSpec(Declaration):
     flags: tuple[Flag, ...] = ()
     windows: tuple[Window, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    expressions: tuple[Expression, ...] = ()
     categorical: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     label_delay: Duration | None = None
     time_zone: Zone | None = None
 
@@ -143,8 +173,8 @@ class FeatureSpec(Declaration):
 
     @model_validator(mode="after")
     def _has_distinct_names(self) -> Self:
-        names = self.names
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        computed = self.computed
+        repeated = sorted(name for name, count in Counter(computed).items() if count > 1)
         if repeated:
             raise ValueError(
                 f"several features are named {', '.join(repeated)}: give a window or flag another 'name', or leave out"
@@ -152,16 +182,60 @@ class FeatureSpec(Declaration):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reads_what_comes_before(self) -> Self:
+        before = dict.fromkeys(item.name for item in self.expressions)
+        for item in self.expressions:
+            for found in names_in(item.node):
+                if found.name in before:
+                    which = "itself" if found.name == item.name else "a later one: write that one first"
+                    raise ValueError(f"the expression {item.name!r} reads {found.name!r}, {which}")
+                if found.name in self.categorical:
+                    raise ValueError(f"the expression {item.name!r} reads {found.name!r}, which is a category")
+            del before[item.name]
+        return self
+
+    @model_validator(mode="after")
+    def _hides_what_is_read(self) -> Self:
+        read = {found.name for item in self.expressions for found in names_in(item.node)}
+        derived = [name for name in self.computed if name not in (*self.numeric, *self.categorical)]
+        for name in self.hidden:
+            if name not in derived:
+                near = difflib.get_close_matches(name, derived, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "only flags, windows, gaps and expressions can be"
+                raise ValueError(f"{name!r} cannot be hidden: {hint}")
+            if name not in read:
+                raise ValueError(f"{name!r} is hidden, and no expression reads it: leave it out")
+        return self
+
     @property
-    def names(self) -> list[str]:
-        """Every feature's name, in order."""
+    def computed(self) -> list[str]:
+        """The name of everything that is computed, in order: the features, and what is hidden."""
         return [
             *self.numeric,
             *(flag.feature for flag in self.flags),
             *(item.feature(window) for item in self.windows for window in item.windows),
             *(gap.feature for gap in self.gaps),
+            *(item.name for item in self.expressions),
             *self.categorical,
         ]
+
+    @property
+    def names(self) -> list[str]:
+        """Every feature's name, in order."""
+        return [name for name in self.computed if name not in self.hidden]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The numeric columns that expressions read and that are no features, in order."""
+        read = (found.name for item in self.expressions for found in names_in(item.node))
+        computed = set(self.computed)
+        return [name for name in dict.fromkeys(read) if name not in computed]
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The expressions by name, in order: each reads what comes before it."""
+        return {item.name: item.node for item in self.expressions}
 
     @property
     def uses_labels(self) -> bool:
@@ -201,13 +275,31 @@ class FeatureSpec(Declaration):
                 need(item.column, ("entity",), user)
             elif item.aggregate in AMOUNT_AGGREGATES:
                 need(item.column, ("numeric",), user)
+        self._check_expressions(columns, where)
         if self.uses_labels:
             self._check_labels(columns, where)
-        clash = [n for n in self.names if columns.get(n) in _KEYS and n not in self.categorical]
+        clash = [n for n in self.computed if columns.get(n) in _KEYS and n not in self.categorical]
         if clash:
             raise ConfigError(
                 f"features {', '.join(clash)} have the names of key columns", fix="give these features another name"
             )
+
+    def _check_expressions(self, columns: dict[str, str], where: str) -> None:
+        """Each name of an expression stands for one number."""
+        derived = [name for name in self.computed if name not in (*self.numeric, *self.categorical)]
+        there = [name for name, kind in columns.items() if kind == "numeric"]
+        for item in self.expressions:
+            for found in names_in(item.node):
+                if found.name not in (*derived, *there):
+                    raise ConfigError(
+                        f"the expression {item.name!r} over {where}: {unknown(found, [*derived, *there])}",
+                        fix="correct the name, declare the window, or give the column a role in the schema",
+                    )
+                if found.name in derived and found.name in there:
+                    raise ConfigError(
+                        f"the expression {item.name!r} reads {found.name!r}: a feature, and a column of {where}",
+                        fix="give the feature another name",
+                    )
 
     def _check_labels(self, columns: dict[str, str], where: str) -> None:
         if "label" not in columns:
@@ -234,7 +326,8 @@ class FeatureSpec(Declaration):
             ConfigError: Windows, gaps or flags over rows without a time; ``known`` or ``risk`` over labels that become
                 known for frauds only: each known label then is a fraud, and a risk is 0 or 1.
         """
-        needing = [name for name in self.names if name not in (*self.numeric, *self.categorical)]
+        timeless = {*self.numeric, *self.categorical, *(item.name for item in self.expressions)}
+        needing = [name for name in self.computed if name not in timeless]
         if not timed and needing:
             raise ConfigError(
                 f"feature {needing[0]!r} needs the time of the transactions, and {where} has none",
