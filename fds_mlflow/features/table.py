@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fds_mlflow.data.transactions import Transactions, digest, period
+from fds_mlflow.data.transactions import Schema, Transactions, digest, period
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.engines import duckdb_sql
@@ -52,6 +52,7 @@ class FeatureTable:
         source: Where the transactions came from, for people.
         period: First and last time of the transactions (UTC, aware); None without a time.
         notes: What was left out, a sentence each.
+        schema: The transactions' schema; None where they were a bare frame.
     """
 
     frame: pd.DataFrame
@@ -62,6 +63,7 @@ class FeatureTable:
     source: str
     period: tuple[datetime, datetime] | None
     notes: tuple[str, ...] = ()
+    schema: Schema | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -128,8 +130,8 @@ def compute(
     values = extended({**values, **plain_features(frame, spec)}, spec.nodes)
     columns |= {name: values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
-    notes = known.notes if known is not None else ()
-    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    notes, schema = (known.notes, known.schema) if known is not None else ((), None)
+    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes, schema)
     if "label" not in table or not table["label"].isna().any():
         return made
     made = made.where(table["label"].notna())  # they were the past of others

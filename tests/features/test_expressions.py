@@ -91,7 +91,7 @@ ORACLE = {
 
 @given(_texts, st.lists(st.tuples(_number, _number, _number), min_size=1, max_size=9))
 def test_an_expression_is_what_a_calculator_says(text: str, rows: list[tuple[float, float, float]]) -> None:
-    """Every row has, to the last bit, the value that floating-point arithmetic gives it, or none where that is not finite."""
+    """Every row has, to the last bit, the value that floating-point arithmetic gives, none where that is not finite."""
     cells = re.sub(r"(?<![\w.])(\d[\w.]*)", r"Cell(\1)", text)  # so that every operation is ours
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(COLUMNS)}
     found = evaluate(parse(text), columns)
