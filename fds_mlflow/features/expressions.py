@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache, reduce
 from typing import Any
@@ -92,10 +92,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Name:
-    """A name that stands in the text, from a character on, counted from 1."""
+    """A name that stands in the text, from a character on, counted from 1; where it stands makes it no other one."""
 
     name: str
-    at: int
+    at: int = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,8 +61,10 @@ def compare(
             let pass to explore, or of a reviewed sample; empty for 1. None where every row has one.
 
     Raises:
-        DataError: A column is missing, a label is not 0 or 1, or one class is missing.
+        DataError: A column is missing, a label is not 0 or 1, or one class is missing; or the versions mean different
+            things by one column.
     """
+    require_one_meaning(baseline, candidate)
     frame = _frame(data)
     labels = _labels(frame, label)
     rows = frame.drop(columns=[label, *([propensity] if propensity else [])])  # else they would be given the truth
@@ -74,6 +77,28 @@ def compare(
         n_boot=n_boot,
         weights=None if propensity is None else 1 / _chances(frame, propensity),
     )
+
+
+def require_one_meaning(baseline: Scorer, candidate: Scorer) -> None:
+    """Refuse to score two versions on the same rows where they declare different things by one name.
+
+    Raises:
+        ConfigError: A declaration is broken.
+        DataError: They do.
+    """
+    from fds_mlflow.features import declaration
+    from fds_mlflow.features.meaning import conflicts
+
+    folders = [Path(scorer.folder) for scorer in (baseline, candidate) if scorer.folder]
+    declared = [declaration.read(folder) for folder in folders if (folder / "MLmodel").is_file()]
+    specs = [found.spec for found in declared if found is not None]
+    different = conflicts(*specs) if len(specs) == 2 else []
+    if different:
+        raise DataError(
+            f"versions {baseline.version} and {candidate.version} mean different things by the feature"
+            f" {different[0]!r}, so no row fits both",
+            fix="give the feature of one of them another name",
+        )
 
 
 def _chances(frame: pd.DataFrame, column: str) -> Scores:
@@ -193,6 +218,7 @@ class Admission:
         )  # what it needs is asked of the rows first
         try:
             baseline = self._session.scorer(champion)
+            require_one_meaning(baseline, self._session.scorer(version))
             known = score_table(baseline, frame.drop(columns=LABEL))
         except FdsError as error:
             return None, f"champion {champion} cannot score these rows ({error.what})"

@@ -226,6 +226,6 @@ def undeclared(table: FeatureTable) -> tuple[str, ...]:
     if table.schema is not None:
         return ()
     return (
-        "the features come from a frame without a schema, so the version declares none: nobody can compute what it takes"
-        " from raw transactions",
+        "the features come from a frame without a schema, so the version declares none: nobody can compute what it"
+        " takes from raw transactions",
     )
