@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -135,6 +135,20 @@ class Expression(Declaration):
         return parse(self.of)
 
 
+class Need(NamedTuple):
+    """A column that a feature reads.
+
+    Attributes:
+        column: The canonical column.
+        kinds: What it may be: ``numeric``, ``categorical`` or ``entity``.
+        feature: The feature; the first of a window's.
+    """
+
+    column: str
+    kinds: tuple[str, ...]
+    feature: str
+
+
 class FeatureSpec(Declaration):
     """All features of a model, in the order in which it takes them.
 
@@ -242,6 +256,20 @@ class FeatureSpec(Declaration):
         """Whether any feature looks at labels."""
         return any(item.aggregate in LABEL_AGGREGATES for item in self.windows)
 
+    @property
+    def needs(self) -> list[Need]:
+        """The columns that the features read, those of expressions and labels apart."""
+        numeric, entity = ("numeric",), ("entity",)
+        found = [Need(name, numeric, name) for name in self.numeric]
+        found += [Need(name, ("categorical", "entity"), name) for name in self.categorical]
+        found += [Need(gap.entity, entity, gap.feature) for gap in self.gaps]
+        for item in self.windows:
+            first = item.feature(item.windows[0])
+            found.append(Need(item.entity, entity, first))
+            if item.aggregate in AMOUNT_AGGREGATES | {"distinct"}:
+                found.append(Need(item.column, entity if item.aggregate == "distinct" else numeric, first))
+        return found
+
     def check(self, columns: dict[str, str], *, where: str) -> None:
         """Check the specification against the columns at hand.
 
@@ -253,28 +281,14 @@ class FeatureSpec(Declaration):
         Raises:
             ConfigError: A feature needs a column that is not there, or has the name of a key column.
         """
-
-        def need(name: str, kinds: tuple[str, ...], user: str) -> None:
-            if columns.get(name) not in kinds:
-                there = ", ".join(sorted(c for c, k in columns.items() if k in kinds)) or "none"
+        for need in self.needs:
+            if columns.get(need.column) not in need.kinds:
+                there = ", ".join(sorted(c for c, k in columns.items() if k in need.kinds)) or "none"
                 raise ConfigError(
-                    f"{user} needs the {kinds[0]} column {name!r}, which {where} does not have (it has: {there})",
+                    f"feature {need.feature!r} needs the {need.kinds[0]} column {need.column!r}, which {where} does not"
+                    f" have (it has: {there})",
                     fix="change the feature specification, or give the column a role in the schema",
                 )
-
-        for name in self.numeric:
-            need(name, ("numeric",), f"feature {name!r}")
-        for name in self.categorical:
-            need(name, ("categorical", "entity"), f"feature {name!r}")
-        for gap in self.gaps:
-            need(gap.entity, ("entity",), f"feature {gap.feature!r}")
-        for item in self.windows:
-            user = f"feature {item.feature(item.windows[0])!r}"
-            need(item.entity, ("entity",), user)
-            if item.aggregate == "distinct":
-                need(item.column, ("entity",), user)
-            elif item.aggregate in AMOUNT_AGGREGATES:
-                need(item.column, ("numeric",), user)
         self._check_expressions(columns, where)
         if self.uses_labels:
             self._check_labels(columns, where)

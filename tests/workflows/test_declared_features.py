@@ -82,7 +82,7 @@ def test_a_declaration_that_somebody_changed_is_not_used(spec: Path) -> None:
 
 
 def test_a_retraining_keeps_the_champions_declaration(spec: Path, tmp_path: Path) -> None:
-    """Without a word it reads and trains by what the champion declares; other features are taken where one names them."""
+    """Without a word it reads and trains by what the champion declares; other features are taken where named."""
     rows = simulate.transactions(4_000, fraud_rate=0.05).rename(columns={"amount": "total"})
     rows.to_parquet(tmp_path / "new.parquet")
     new, plain = str(tmp_path / "new.parquet"), Schema.load("simulator").model_dump(exclude_defaults=True)
