@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fds_mlflow.data.transactions import period
 from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import DataError
+from fds_mlflow.training.fitted import declared_by
 
 if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
@@ -31,6 +32,7 @@ def facts_of(split: Split, algorithm: str) -> dict[str, str]:
         "fds.digest": table.digest,
         "fds.source": table.source[:500],
         "fds.schema": hashlib.sha256(feature_list(table).encode()).hexdigest()[:16],
+        **declared_by(table),
     }
     if table.period is None:
         return facts

@@ -25,7 +25,7 @@ from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests,
 from fds_mlflow.training import evaluation
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
 from fds_mlflow.training.description import describe, facts_of, feature_list, named, when
-from fds_mlflow.training.fitted import Curve, FittedScorer, declared_by, log_scorer, undeclared
+from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer, undeclared
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
 
@@ -86,14 +86,13 @@ def train(
 ) -> Trained:
     """Train one model in one MLflow run.
 
-    Logged are parameters, the three parts as datasets with digest, source and period, test metrics under
-    their plain names (``average_precision``) and validation metrics with the prefix ``val_``, curves
-    (``curve_…``, one step per tree or iteration), feature importance, plots, the features (``features.json``), the
-    labelled test rows (features and label, at most 25,000), what each part holds and what was left out
-    (``summary.json``), and the model with signature, input example, and the files that declare its features and the
-    schema of the transactions (:mod:`fds_mlflow.features.declaration`). Warnings are logged before the version is
-    registered, and stay with run and version in the tag ``fds.warnings``. An active run becomes the parent; a run
-    handed over by ``mlflow run`` is filled. On any failure the run is marked FAILED and none is left active.
+    Logged are parameters, the three parts as datasets with digest, source and period, test metrics under their plain
+    names (``average_precision``) and validation metrics with the prefix ``val_``, curves (``curve_…``, one step a tree
+    or iteration), feature importance, plots, the features (``features.json``), the labelled test rows (at most 25,000),
+    what each part holds and what was left out (``summary.json``), and the model with signature, input example, and its
+    declaration of features and schema (:mod:`fds_mlflow.features.declaration`). Warnings are logged before the version
+    is registered, and stay with run and version in ``fds.warnings``. An active run becomes the parent; a run that
+    ``mlflow run`` hands over is filled. On any failure the run is marked FAILED and none is left active.
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
@@ -213,13 +212,7 @@ def _logged(
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
     notes = (*split.notes, *scorer.notes, *notes_of(parts, metrics, target_fpr), *undeclared(split.train))
-    marks = {
-        "fds.threshold": repr(threshold),
-        "fds.target_fpr": repr(target_fpr),
-        CODES: FORM,
-        **declared_by(split.train),
-        **tags,
-    }
+    marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         marks[doubts.TRAINING] = doubts.written(warnings)
     if scorer.score is not None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from fds_mlflow.core.comparison import Advice, Comparison
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError
 from fds_mlflow.features.table import FeatureTable
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime import mlflow_client
@@ -110,7 +110,10 @@ def retrain(
 def _featurised(model: ManagedModel, source: Source, features: Features | None, seed: int) -> FeatureTable:
     """The features of a retraining; those that the champion takes are columns too, so that it can be compared."""
     spec = specification(features)
-    champion = model.overview().champion
+    try:
+        champion = model.overview().champion
+    except NotFoundError:  # this is its first training
+        champion = None
     declared = None if champion is None else model.declared(champion)
     if declared is None:
         return featurised(source.read(seed=seed), spec)
