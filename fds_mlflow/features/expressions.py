@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -121,7 +122,8 @@ def parse(text: str) -> Node:
     flat = "".join(" " if sign.isspace() else sign for sign in text)
     begin = len(flat) - len(flat.lstrip())
     try:
-        read = ast.parse(flat.strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of what Python would not write so
+            read = ast.parse(flat.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         at = getattr(error, "offset", None)
         why = error.msg if isinstance(error, SyntaxError) else "it cannot be read"

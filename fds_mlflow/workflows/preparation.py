@@ -89,7 +89,7 @@ def specification(features: Features | None) -> FeatureSpec | None:
 def featurised(
     transactions: Transactions, spec: FeatureSpec | None = None, *, every_feature: bool = False
 ) -> FeatureTable:
-    """The features of transactions, by default those that the schema allows; then notes say which there could not be.
+    """The features of transactions, by default those that the schema allows; notes say which are none.
 
     Args:
         transactions: The transactions.
@@ -101,7 +101,10 @@ def featurised(
         ConfigError: The features need what the schema or these rows do not have.
     """
     if spec is not None:
-        return compute(transactions, spec)
+        table = compute(transactions, spec)
+        empty = [name for name in table.features if table.frame[name].isna().all()]
+        says = tuple(f"the feature {name!r} is missing in every row: it says nothing" for name in empty)
+        return replace(table, notes=(*table.notes, *says))
     spec, notes = default_features(transactions.schema if every_feature else transactions)
     table = compute(transactions, spec)
     return replace(table, notes=(*table.notes, *notes))
