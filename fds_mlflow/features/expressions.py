@@ -161,7 +161,8 @@ def evaluate(node: Node, columns: Mapping[str, Values]) -> Values:
         A new array of that shape, NaN = missing; each value is what it is in an array of one row.
     """
     with np.errstate(all="ignore"):
-        return np.ascontiguousarray(_finite(_value(node, columns)) + 0.0)  # there is one zero
+        found = _value(node, columns)
+        return np.asarray((_finite(found) if isinstance(node, Name) else found) + 0.0)  # there is one zero
 
 
 def extended(columns: Mapping[str, Any], items: Mapping[str, Node]) -> dict[str, Any]:
@@ -182,7 +183,8 @@ def _value(node: Node, columns: Mapping[str, Values]) -> Any:
 
 
 def _finite(values: Any) -> Any:
-    return np.where(np.isfinite(values), values, np.nan)
+    known = np.isfinite(values)
+    return values if known.all() else np.where(known, values, np.nan)
 
 
 def _at(character: int) -> str:
