@@ -146,6 +146,13 @@ def test_what_has_no_finite_value_is_missing(text: str, value: float) -> None:
     assert evaluate(parse(text), columns) == pytest.approx([value], rel=1e-15, nan_ok=True)
 
 
+@pytest.mark.parametrize("text", ["a", "-b", "a * b", "min(a, b)", "max(a, b)", "coalesce(a, b)", "abs(a) * -1"])
+def test_there_is_one_zero(text: str) -> None:
+    """No expression gives a negative zero, whose sign would depend on where in a column it stands."""
+    columns = {"a": np.full(9, -0.0), "b": np.zeros(9)}
+    assert not np.signbit(evaluate(parse(text), columns)).any()
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -158,6 +165,7 @@ def test_what_has_no_finite_value_is_missing(text: str, value: float) -> None:
         ("min(a)", "min takes 2 arguments or more, not 1"),
         ("log(x=a)", "'log(x=a)' at character 1"),
         ("log(*a)", "'*a' at character 5"),
+        ("log(a, base=2)", "'log(a, base=2)' at character 1"),
         ("a + 1e999", "'1e999' at character 5: the number is too large"),
         (f"a + {'9' * 400}", "the number is too large"),
         ("a + True", "'True' at character 5: write 1 or 0"),

@@ -104,6 +104,9 @@ def test_a_retraining_keeps_the_champions_declaration(spec: Path, tmp_path: Path
     with pytest.raises(ConfigError, match=r"features that champion 1 declares cannot be computed: .*'country'") as why:
         retrain(model, Source(new, lacking), **options)
     assert "--features default" in why.value.fix
+    spec.write_text(SPEC.replace("amount / customer", "2 * amount / customer"))
+    with pytest.raises(ConfigError, match="mean different things by the feature 'amount_to_mean'"):
+        retrain(model, Source(new), features=spec, **options)
     left = retrain(model, Source(new, lacking), features="default", **options)
     assert left.staged is None
     assert "champion 1 cannot be compared" in left.message
