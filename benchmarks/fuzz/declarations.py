@@ -127,10 +127,10 @@ def _schemas(_: Path) -> Callable[[str], None]:
 def _features(_: Path) -> Callable[[str], None]:
     from fds_mlflow.data.schema import validated
     from fds_mlflow.errors import ConfigError
+    from fds_mlflow.features.conflicts import conflicts
     from fds_mlflow.features.declaration import to_yaml
     from fds_mlflow.features.explanation import sentences
     from fds_mlflow.features.expressions import extended
-    from fds_mlflow.features.meaning import conflicts
     from fds_mlflow.features.spec import FeatureSpec
 
     def take(text: str) -> None:

@@ -87,7 +87,7 @@ def require_one_meaning(baseline: Scorer, candidate: Scorer) -> None:
         DataError: They do.
     """
     from fds_mlflow.features import declaration
-    from fds_mlflow.features.meaning import conflicts
+    from fds_mlflow.features.conflicts import conflicts
 
     folders = [Path(scorer.folder) for scorer in (baseline, candidate) if scorer.folder]
     declared = [declaration.read(folder) for folder in folders if (folder / "MLmodel").is_file()]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import reduce
+from itertools import combinations
 from pathlib import Path
 
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.defaults import default_features
-from fds_mlflow.features.meaning import conflicts
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.model import ManagedModel
@@ -125,23 +125,25 @@ def featurised_for(model: ManagedModel, versions: Sequence[int], transactions: T
     """
     declared = [model.declared(version) for version in versions]
     specs = dict.fromkeys(None if found is None else found.spec for found in declared)
-    return reduce(widened, (featurised(transactions, spec, every_feature=True) for spec in specs))
+    return widened(*(featurised(transactions, spec, every_feature=True) for spec in specs))
 
 
-def widened(table: FeatureTable, other: FeatureTable) -> FeatureTable:
-    """A table that also has the columns of another one of the same transactions; its features stay its own.
+def widened(*tables: FeatureTable) -> FeatureTable:
+    """The first of several tables of the same transactions, with the others' columns; its features stay its own.
 
     Raises:
-        ConfigError: Both have a feature of one name that means different things.
+        ConfigError: Two have a feature of one name that means different things.
     """
-    different = conflicts(table.spec, other.spec)
-    if different:
-        raise ConfigError(
-            f"the versions mean different things by the feature {different[0]!r}, so no table has both",
-            fix="give the feature of one of them another name",
-        )
-    more = {name: other.frame[name] for name in other.features if name not in table.frame.columns}
-    return replace(table, frame=table.frame.assign(**more))
+    for one, two in combinations(tables, 2):
+        different = conflicts(one.spec, two.spec)
+        if different:
+            raise ConfigError(
+                f"the versions mean different things by the feature {different[0]!r}, so no table has both",
+                fix="give the feature of one of them another name",
+            )
+    first = tables[0]
+    more = {name: table.frame[name] for table in tables for name in table.features if name not in first.frame.columns}
+    return replace(first, frame=first.frame.assign(**more))
 
 
 def cut(table: FeatureTable, *, split: str | None = None, seed: int = 42, gap: timedelta | None = None) -> Split:

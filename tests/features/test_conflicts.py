@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fds_mlflow.features.meaning import conflicts
+from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.spec import FeatureSpec
 
 
