@@ -322,7 +322,8 @@ class ManagedModel:
             seed: Seed of the bootstrap.
             rounds: The name that `n_boot` had; deprecated.
             propensity: Name of the column with the chance that a row has a label, above 0 and at most 1, empty for 1:
-                rows that were explored or reviewed count by its inverse. None where every row has a label.
+                rows that were explored or reviewed count by its inverse. None for the column `label_propensity`, where
+                there is one: else every row has a label.
 
         Raises:
             ConfigError: There is no sample, or the seed is out of range.

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data.codes import codes
 from fds_mlflow.data.column import Column, empty, plain
-from fds_mlflow.data.labels import labels
+from fds_mlflow.data.labels import chances, labels
 from fds_mlflow.data.numbers import numbers
 from fds_mlflow.data.problems import Problem, Problems, Refused
 from fds_mlflow.data.schema import Schema
@@ -58,8 +58,9 @@ class Canonical:
             One row per row that is not empty, in the same order: ``transaction_id`` (str), ``time`` (datetime64[us],
             UTC, naive; NaT where the schema has none), ``amount`` (float64) where the schema has it, one str column per
             entity role, ``label`` (int8, or Int8 where some have none) and ``label_known_at`` (datetime64[us], NaT =
-            never) where the schema has them, numeric extras (float64), categorical extras (str). None where there is no
-            such row, or something does not fit.
+            never) where the schema has them, ``label_propensity`` (float64, above 0 where there is a label) likewise,
+            numeric extras (float64), categorical extras (str). None where there is no such row, or something does not
+            fit.
         """
         rows = np.arange(self._rows, self._rows + table.num_rows)
         self._rows += table.num_rows
@@ -90,6 +91,7 @@ class Canonical:
             **dict.fromkeys(schema.entities, _codes),
             "label": labels,
             "label_known_at": partial(times, aware=self._aware["label_known_at"]),
+            "label_propensity": chances,
             **dict.fromkeys(schema.numeric, partial(numbers, required=False)),
         }
         if schema.transaction_id is None:
@@ -104,9 +106,9 @@ class Canonical:
             except Refused as refused:
                 self.problems.add(refused.problem)
                 misfit = True
-        if misfit or ("label" in out and not self._date_labels(out, rows, data)):
+        if misfit or ("label" in out and not (self._date_labels(out, rows, data) and self._weighable(out, rows, data))):
             return None
-        first = ("transaction_id", "time", "amount", *schema.entities, "label", "label_known_at")
+        first = ("transaction_id", "time", "amount", *schema.entities, "label", "label_known_at", "label_propensity")
         return pd.DataFrame({name: out[name] for name in dict.fromkeys((*first, *out)) if name in out})
 
     def _date_labels(self, out: dict[str, Any], rows: npt.NDArray[np.int64], data: dict[str, Any]) -> bool:
@@ -136,6 +138,18 @@ class Canonical:
             return True
         out["label_known_at"] = known.where(there)
         return True
+
+    def _weighable(self, out: dict[str, Any], rows: npt.NDArray[np.int64], data: dict[str, Any]) -> bool:
+        """Whether no label came with a chance of 0: nobody knows how many it stands for."""
+        name = self.schema.label_propensity
+        if name is None:
+            return True
+        never = out["label"].notna().to_numpy() & (out["label_propensity"] == 0)
+        if never.any():
+            column = Column(name, "label_propensity", data[name], self.schema, rows)
+            fix = "leave their label empty: they stay the past of others, and are left out of training"
+            self.problems.add(column.refused(never, "labels of a chance of 0", fix).problem)
+        return not never.any()
 
     def finish(self, repeated: Problem | None = None) -> tuple[str, ...]:
         """See to it that all fitted.

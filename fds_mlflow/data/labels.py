@@ -1,4 +1,4 @@
-"""The column of labels: what its values mean."""
+"""The columns of labels: what their values mean, and with what chance they came."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fds_mlflow.data.codes import code, codes
 from fds_mlflow.data.column import Column
+from fds_mlflow.data.numbers import Floats, numbers
 
 _FRAUD, _GENUINE = ("1", "true"), ("0", "false")
 _YAML = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
@@ -40,6 +41,19 @@ def labels(column: Column) -> pd.Series[Any]:
         )
     values = pd.Series(np.asarray(is_fraud).astype(np.int8))
     return values if there.all() else values.astype("Int8").where(there)
+
+
+def chances(column: Column) -> Floats:
+    """With what chance each row got its label: shape (rows,), float64; 1 where nothing is said.
+
+    Raises:
+        Refused: A value is no chance.
+    """
+    values = numbers(column, required=False)
+    bad = (values < 0) | (values > 1)
+    if bad.any():
+        raise column.refused(bad, "values that are no chances", "give numbers above 0 and at most 1: 0.005 is 0.5 %")
+    return np.where(np.isnan(values), 1.0, values)
 
 
 def _words(column: Column) -> pa.ChunkedArray:

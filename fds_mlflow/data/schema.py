@@ -21,7 +21,7 @@ from fds_mlflow.runtime import yaml_file
 
 SHIPPED = Path(__file__).parent / "schemas"
 FEATURES_SUFFIX = ".features.yaml"
-RESERVED = ("transaction_id", "time", "amount", "label", "label_known_at")
+RESERVED = ("transaction_id", "time", "amount", "label", "label_known_at", "label_propensity")
 _ROLE = re.compile(r"^[a-z][a-z0-9_]*$")
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -209,6 +209,8 @@ class Schema(Declaration):
         label_delay: Constant delay of the label ("7d"), where there is no `label_known_at` column.
         labels_mature: Age at which a transaction that nobody reported counts as genuine ("30d"): where
             `label_known_at` is known for frauds only.
+        label_propensity: Column of the chance with which a row got its label, above 0 and at most 1; empty = 1. Labels
+            of what was let pass to explore, or of a reviewed sample, count by its inverse in training and its figures.
         known_later: Columns that are filled in after the transaction, such as the date of a chargeback; no feature and
             no role may read them.
         numeric: Further numeric columns, under their own names.
@@ -235,6 +237,7 @@ class Schema(Declaration):
     label_known_at: str | None = None
     label_delay: Duration | None = None
     labels_mature: Duration | None = None
+    label_propensity: str | None = None
     known_later: list[str] = []
     numeric: list[str] = []
     categorical: list[str] = []
@@ -295,8 +298,9 @@ class Schema(Declaration):
     def _has_consistent_label(self) -> Self:
         if self.label is None and (self.label_known_at or self.label_delay):
             raise ValueError("'label_known_at' and 'label_delay' need 'label'")
-        if self.label is None and self.label_values is not None:
-            raise ValueError("'label_values' needs 'label'")
+        for key in ("label_values", "label_propensity"):
+            if self.label is None and getattr(self, key) is not None:
+                raise ValueError(f"'{key}' needs 'label'")
         if self.label_known_at is not None and self.label_delay is not None:
             raise ValueError("give 'label_known_at' or 'label_delay', not both")
         if self.labels_mature is not None and self.label_known_at is None:
@@ -321,15 +325,14 @@ class Schema(Declaration):
     @model_validator(mode="after")
     def _leaks_nothing(self) -> Self:
         """No role but its own may read what tells the label, or what is known later only."""
-        closed = {self.label: "label", self.label_known_at: "label_known_at"} | dict.fromkeys(
-            self.known_later, "known_later"
-        )
+        own_roles = ("label", "label_known_at", "label_propensity")
+        closed = {getattr(self, role): role for role in own_roles} | dict.fromkeys(self.known_later, "known_later")
         closed.pop(None, None)
         roles = self.roles()
         for role, columns in roles.items():
             for column in columns:
                 own = closed.get(column)
-                if own not in (None, role) and (own, role) != ("known_later", "label_known_at"):
+                if own not in (None, role) and (own != "known_later" or role not in own_roles[1:]):
                     raise ValueError(
                         f"column {column!r} is {own!r}, so {role!r} may not read it: it would tell the label before it "
                         "is known"
@@ -346,7 +349,7 @@ class Schema(Declaration):
         """Map each canonical column to the source columns that it is read from, in canonical order."""
         time = (self.time,) if isinstance(self.time, str) else self.time or ()
         single = {"transaction_id": self.transaction_id, "amount": self.amount, **self.entities}
-        single |= {"label": self.label, "label_known_at": self.label_known_at}
+        single |= {role: getattr(self, role) for role in ("label", "label_known_at", "label_propensity")}
         single |= {name: name for name in (*self.numeric, *self.categorical)}
         found = {"transaction_id": (), "time": time} | {r: (c,) for r, c in single.items() if c is not None}
         return {role: columns for role, columns in found.items() if columns}

@@ -35,7 +35,8 @@ class Transactions:
         frame: One row per transaction, in the source's order (which decides ties in time). Columns:
             ``transaction_id`` (str), ``time`` (datetime64[us], UTC, naive), ``amount`` (float64, currency units),
             one str column per entity role, ``label`` (int8, 1 = fraud; pandas' Int8 where some rows have none) and
-            ``label_known_at`` (datetime64[us], NaT = never) where the schema gives them, numeric extras (float64),
+            ``label_known_at`` (datetime64[us], NaT = never) where the schema gives them, ``label_propensity`` (float64,
+            1 where nothing is said) likewise, numeric extras (float64),
             categorical extras (str). Without a time in the schema `time` is NaT; without an amount there is none.
         schema: The schema it was read with.
         source: Where it came from, for people; without password.

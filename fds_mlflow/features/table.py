@@ -43,8 +43,8 @@ class FeatureTable:
     """Features of transactions, one row each, in input order.
 
     Attributes:
-        frame: Key columns (``transaction_id``, ``time``, the entity roles, ``label`` and ``label_known_at`` where there
-            are any), then the features: float64, or str for the categorical ones.
+        frame: Key columns (``transaction_id``, ``time``, the entity roles, ``label``, ``label_known_at`` and
+            ``label_propensity`` where there are any), then the features: float64, or str for the categorical ones.
         features: Names of the features, in the order in which a model takes them.
         categorical: Those of them that are categorical.
         spec: What they were computed from.
@@ -89,6 +89,17 @@ class FeatureTable:
         if "label" not in self.frame:
             raise DataError(f"{self.source} has no labels", fix="name the label column under 'label' in the schema")
         return self.frame["label"].to_numpy(dtype=np.int8)
+
+    @property
+    def weight(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """For how many transactions each row stands: the inverse of the chance with which it got its label.
+
+        None where every label came by itself. Source: Horvitz, Thompson, *A Generalization of Sampling Without
+        Replacement From a Finite Universe*, JASA 47, 1952.
+        """
+        if "label_propensity" not in self.frame:
+            return None
+        return 1 / self.frame["label_propensity"].to_numpy(dtype=np.float64)
 
     def where(self, mask: Any) -> FeatureTable:
         """The rows where a boolean mask (one entry per row) is true; digest and period stay those of the whole."""

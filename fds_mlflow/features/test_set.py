@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
 
 FILE = "test_set.parquet"
-"""The artifact of a training run: features and `label`, no keys, no times."""
+"""The artifact of a training run: features and `label`, and its chance where it has one, no keys, no times."""
 
 MOST_ROWS = 25_000
 """Rows that are kept of a larger test part, drawn at random: a comparison before a promotion takes about a second."""
@@ -27,7 +27,7 @@ def log_test_set(table: FeatureTable, seed: int) -> None:
     """Log the labelled rows of a test part to the active run."""
     import mlflow
 
-    rows = table.xy
+    rows = table.xy.assign(**{name: table.frame[name] for name in ("label_propensity",) if name in table.frame})
     if len(rows) > MOST_ROWS:
         kept = np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)
         rows = rows.iloc[np.sort(kept)]

@@ -32,6 +32,7 @@ Labels = np.ndarray[tuple[int], np.dtype[np.int8]]
 Scores = npt.NDArray[np.float64]
 
 LABEL = "label"
+CHANCE = "label_propensity"
 N_BOOT = 200
 """Bootstrap samples of a comparison that a promotion waits for."""
 
@@ -58,7 +59,8 @@ def compare(
         seed: Seed of the bootstrap.
         known: The baseline's scores of these rows, where they are there already.
         propensity: Name of the column with the chance that a row has a label, above 0 and at most 1: that of what was
-            let pass to explore, or of a reviewed sample; empty for 1. None where every row has one.
+            let pass to explore, or of a reviewed sample; empty for 1. None for the column `label_propensity`, where
+            there is one: else every row has a label.
 
     Raises:
         DataError: A column is missing, a label is not 0 or 1, or one class is missing; or the versions mean different
@@ -67,7 +69,8 @@ def compare(
     require_one_meaning(baseline, candidate)
     frame = _frame(data)
     labels = _labels(frame, label)
-    rows = frame.drop(columns=[label, *([propensity] if propensity else [])])  # else they would be given the truth
+    propensity = propensity or (CHANCE if CHANCE in frame.columns else None)
+    rows = _untold(frame, label, propensity)
     return compare_scores(
         labels,
         score_table(baseline, rows) if known is None else known,
@@ -99,6 +102,11 @@ def require_one_meaning(baseline: Scorer, candidate: Scorer) -> None:
             f" {different[0]!r}, so no row fits both",
             fix="give the feature of one of them another name",
         )
+
+
+def _untold(frame: pd.DataFrame, *truth: str | None) -> pd.DataFrame:
+    """The rows without what tells their label: a model that takes every column would be given the truth."""
+    return frame.drop(columns=[name for name in (truth or (LABEL, CHANCE)) if name in frame.columns])
 
 
 def _chances(frame: pd.DataFrame, column: str) -> Scores:
@@ -213,13 +221,11 @@ class Admission:
         _labels(frame, LABEL, fix=f"add it, 1 = fraud, or compare on the rows that were logged with version {version}")
         if frame.empty:
             raise DataError("there are no rows to compare on", fix="give some, or leave them out")
-        self._session.scorer(version).score(
-            frame.drop(columns=LABEL).head(1)
-        )  # what it needs is asked of the rows first
+        self._session.scorer(version).score(_untold(frame).head(1))  # what it needs is asked of the rows first
         try:
             baseline = self._session.scorer(champion)
             require_one_meaning(baseline, self._session.scorer(version))
-            known = score_table(baseline, frame.drop(columns=LABEL))
+            known = score_table(baseline, _untold(frame))
         except FdsError as error:
             return None, f"champion {champion} cannot score these rows ({error.what})"
         made = compare(baseline, self._session.scorer(version), frame, known=known)

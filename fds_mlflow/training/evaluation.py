@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def choose_threshold(y: ArrayLike | None, score: ArrayLike, target_fpr: float = 0.02) -> float:
+def choose_threshold(
+    y: ArrayLike | None, score: ArrayLike, target_fpr: float = 0.02, *, weight: ArrayLike | None = None
+) -> float:
     """The threshold that flags as much as it may: at most the target share of genuine transactions.
 
     A transaction is flagged when its score is at or above the threshold. Ties are never split, so where many
@@ -26,6 +27,7 @@ def choose_threshold(y: ArrayLike | None, score: ArrayLike, target_fpr: float = 
         y: Labels, shape (n,), 0 or 1; None where there are none: every row then counts as genuine.
         score: Scores in [0, 1], shape (n,).
         target_fpr: Largest share of genuine transactions that may be flagged, in [0, 1).
+        weight: For how many transactions each row stands, shape (n,), above 0; None for one each.
 
     Returns:
         The threshold. Slightly above 1 where even the highest score may not be flagged.
@@ -40,15 +42,19 @@ def choose_threshold(y: ArrayLike | None, score: ArrayLike, target_fpr: float = 
             fix="give a share from 0 up to, but not, 1: 0.02",
         )
     scores = np.asarray(score, dtype=np.float64)
-    genuine = scores if y is None else scores[np.asarray(y) == 0]
+    chosen = slice(None) if y is None else np.asarray(y) == 0
+    genuine = scores[chosen]
     if len(genuine) == 0:
         raise DataError(
             f"none of {len(scores):,} rows is genuine, so no false positive rate can be aimed at",
             fix="choose the threshold on rows of both classes",
         )
-    allowed = math.floor(target_fpr * len(genuine) + 1e-9)  # 0.02 * 50 must allow 1 row whatever the rounding
-    # The highest genuine score that must not be flagged: everything strictly above it may be.
-    limit = float(np.partition(genuine, len(genuine) - 1 - allowed)[len(genuine) - 1 - allowed])
+    descending = np.argsort(-genuine, kind="stable")
+    upto = np.cumsum(_weights(weight, scores)[chosen][descending])
+    # The highest genuine score that must not be flagged: everything strictly above it may be. 0.02 of 50 must allow 1
+    # whatever the rounding.
+    kept = np.searchsorted(upto[:-1], upto[-1] * (target_fpr + 1e-11), side="right")
+    limit = float(genuine[descending[kept]])
     above = scores[scores > limit]
     upper = float(above.min()) if len(above) else max(1.0, float(np.nextafter(limit, 2.0)))
     middle = (limit + upper) / 2
@@ -62,6 +68,7 @@ def metrics(
     *,
     customer: ArrayLike | None = None,
     time: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Every figure that a version is judged by.
 
@@ -71,6 +78,8 @@ def metrics(
         threshold: The version's threshold.
         customer: Customer of each row, shape (n,); with ``time`` it gives ``card_precision_at_100``.
         time: Time of each row, shape (n,), ``datetime64``.
+        weight: For how many transactions each row stands, shape (n,), above 0; None for one each. All figures but
+            ``card_precision_at_100``, which is about those cards alone, are those of the transactions stood for.
 
     Returns:
         ``accuracy``, ``precision``, ``recall``, ``f1``, ``false_positive_rate``, ``flagged_rate``,
@@ -86,37 +95,38 @@ def metrics(
     labels = np.asarray(y).astype(np.int8)
     scores = np.asarray(score, dtype=np.float64)
     _check(labels, scores)
-    flagged = scores >= threshold
-    positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
-    true_positives = int((flagged & (labels == 1)).sum())
-    false_positives = int(flagged.sum()) - true_positives
+    weights = _weights(weight, scores)
+    flagged, fraud = scores >= threshold, labels == 1
+    positives, negatives = float(weights[fraud].sum()), float(weights[~fraud].sum())
+    true_positives = float(weights[flagged & fraud].sum())
+    false_positives = float(weights[flagged & ~fraud].sum())
     missed = positives - true_positives
     result = {
-        "accuracy": (true_positives + negatives - false_positives) / len(labels),
-        "flagged_rate": float(flagged.mean()),
+        "accuracy": (true_positives + negatives - false_positives) / float(weights.sum()),
+        "flagged_rate": float(weights[flagged].sum() / weights.sum()),
         "threshold": float(threshold),
     }
     if flagged.any():
-        result["precision"] = true_positives / int(flagged.sum())
+        result["precision"] = true_positives / (true_positives + false_positives)
     if positives:
         result["recall"] = true_positives / positives
         result["f1"] = 2 * true_positives / (2 * true_positives + false_positives + missed)
     if negatives:
         result["false_positive_rate"] = false_positives / negatives
     if positives and negatives:
-        result["roc_auc"] = float(roc_auc_score(labels, scores))
-        result["average_precision"] = float(average_precision_score(labels, scores))
-        result["recall_at_fpr_1pct"] = recall_at_fpr(labels, scores, 0.01)
-        result["recall_at_fpr_2pct"] = recall_at_fpr(labels, scores, 0.02)
+        result["roc_auc"] = float(roc_auc_score(labels, scores, sample_weight=weight))
+        result["average_precision"] = float(average_precision_score(labels, scores, sample_weight=weight))
+        result["recall_at_fpr_1pct"] = recall_at_fpr(labels, scores, 0.01, weight=weight)
+        result["recall_at_fpr_2pct"] = recall_at_fpr(labels, scores, 0.02, weight=weight)
         if customer is not None and time is not None:
             result["card_precision_at_100"] = card_precision(labels, scores, customer, time, k=100)
     return result
 
 
-def recall_at_fpr(y: ArrayLike, score: ArrayLike, limit: float) -> float:
+def recall_at_fpr(y: ArrayLike, score: ArrayLike, limit: float, *, weight: ArrayLike | None = None) -> float:
     """Share of frauds flagged by the best threshold whose false positive rate stays within the limit."""
-    threshold = choose_threshold(y, score, limit)
-    return float((np.asarray(score)[np.asarray(y) == 1] >= threshold).mean())
+    threshold, scores, fraud = choose_threshold(y, score, limit, weight=weight), np.asarray(score), np.asarray(y) == 1
+    return float(np.average(scores[fraud] >= threshold, weights=_weights(weight, scores)[fraud]))
 
 
 def card_precision(y: ArrayLike, score: ArrayLike, customer: ArrayLike, time: ArrayLike, *, k: int = 100) -> float:
@@ -161,6 +171,10 @@ def card_precision(y: ArrayLike, score: ArrayLike, customer: ArrayLike, time: Ar
         daily.append(float(called["fraud"].mean()) if len(called) else 0.0)
         found.update(called.loc[called["fraud"], "customer"])
     return float(np.mean(daily))
+
+
+def _weights(weight: ArrayLike | None, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.ones(len(scores)) if weight is None else np.asarray(weight, dtype=np.float64)
 
 
 def _check(labels: NDArray[np.generic], scores: NDArray[np.float64]) -> None:

@@ -27,7 +27,7 @@ from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, 
 from fds_mlflow.training.description import describe, facts_of, feature_list, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer, undeclared
 from fds_mlflow.training.reproducibility import code_tags, run_facts
-from fds_mlflow.training.summary import PartCounts, counted, notes_of, warnings_of
+from fds_mlflow.training.summary import PartCounts, counted, notes_of, stood_for, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,13 +205,14 @@ def _logged(
 
     scores = {name: scorer.predict(part.x) for name, part in split.parts.items() if name != "train"}
     labels = split.validation.y if split.labelled else None
-    threshold = evaluation.choose_threshold(labels, scores["validation"], target_fpr)
+    threshold = evaluation.choose_threshold(labels, scores["validation"], target_fpr, weight=split.validation.weight)
     metrics = _metrics(split, scores, threshold)
     parts = counted(split, scores, threshold)
     warnings = warnings_of(split, parts, metrics)
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
-    notes = (*split.notes, *scorer.notes, *notes_of(parts, metrics, target_fpr), *undeclared(split.train))
+    notes = (*split.notes, *scorer.notes, *stood_for(split), *notes_of(parts, metrics, target_fpr))
+    notes += undeclared(split.train)
     marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         marks[doubts.TRAINING] = doubts.written(warnings)
@@ -283,6 +284,7 @@ def _metrics(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold:
             threshold,
             customer=part.frame["customer"].to_numpy() if per_day else None,
             time=part.frame["time"].to_numpy() if per_day else None,
+            weight=part.weight,
         )
         figures.pop("threshold")
         result.update({f"{prefix}{key}": value for key, value in figures.items()})
@@ -351,6 +353,7 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
             scorer.importance,
             importance_unit=scorer.importance_unit,
             title=title,
+            weight=split.test.weight,
         )
     else:
         figures = {"importance": plots.feature_importance(scorer.importance, scorer.importance_unit, title)}

@@ -30,6 +30,7 @@ def draw(
     *,
     importance_unit: str,
     title: str,
+    weight: NDArray[np.float64] | None = None,
 ) -> dict[str, Figure]:
     """Every plot of one model on its test part.
 
@@ -40,36 +41,41 @@ def draw(
         importance: Importance per feature.
         importance_unit: What it counts.
         title: What the model and the data are, one line.
+        weight: For how many transactions each row stands, shape (n,); None for one each.
 
     Returns:
         Figures by file stem: ``precision_recall``, ``roc``, ``score_distribution``, ``calibration``,
         ``importance``.
     """
     counts = f"{int((y == 0).sum()):,} genuine, {int((y == 1).sum()):,} fraud"
-    caption = f"{title} · test: {counts}"
+    caption = f"{title} · test: {counts}{'' if weight is None else ', weighed'}"
+    stands = np.ones(len(y)) if weight is None else weight
     return {
-        "precision_recall": precision_recall(y, score, threshold, caption),
-        "roc": roc(y, score, threshold, caption),
-        "score_distribution": score_distribution(y, score, threshold, caption),
-        "calibration": calibration(y, score, caption),
+        "precision_recall": precision_recall(y, score, threshold, caption, stands),
+        "roc": roc(y, score, threshold, caption, stands),
+        "score_distribution": score_distribution(y, score, threshold, caption, stands),
+        "calibration": calibration(y, score, caption, stands),
         "importance": feature_importance(importance, importance_unit, title),
     }
 
 
-def precision_recall(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+def precision_recall(
+    y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str, weight: NDArray[np.float64]
+) -> Figure:
     """Precision over recall, with the chosen threshold and what flagging at random would give."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
-    precision, recall, _ = precision_recall_curve(y, score)
-    area = average_precision_score(y, score)
+    precision, recall, _ = precision_recall_curve(y, score, sample_weight=weight)
+    area = average_precision_score(y, score, sample_weight=weight)
     figure, axes = _canvas(f"Precision and recall · average precision {area:.3f}", caption)
     axes.step(recall, precision, where="post", color=_FRAUD, lw=1.8, clip_on=False)
     axes.fill_between(recall, precision, step="post", color=_FRAUD, alpha=0.12, lw=0)
-    rate = float(y.mean())
+    rate = float(np.average(y, weights=weight))
     axes.axhline(rate, color=_GENUINE, lw=1, ls="--", label=f"at random: {_percent(rate)}")
     flagged = score >= threshold
     if flagged.any():
-        at_precision, at_recall = float(y[flagged].mean()), float(flagged[y == 1].mean())
+        at_precision = float(np.average(y[flagged], weights=weight[flagged]))
+        at_recall = float(np.average(flagged[y == 1], weights=weight[y == 1]))
         reached = f"threshold: precision {_percent(at_precision)}, recall {_percent(at_recall)}"
         _dot(axes, at_recall, at_precision, reached)
     axes.set(xlabel="Recall: share of frauds flagged", ylabel="Precision: share of flagged that is fraud")
@@ -85,18 +91,21 @@ def _dot(axes: Axes, x: float, y: float, label: str) -> None:
     axes.plot([x], [y], "o", color=_MARK, ms=7, zorder=5, label=label)
 
 
-def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+def roc(
+    y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str, weight: NDArray[np.float64]
+) -> Figure:
     """True over false positive rate; the false positive rate is logarithmic, where fraud teams work."""
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    false_positive, true_positive, _ = roc_curve(y, score, drop_intermediate=False)
-    figure, axes = _canvas(f"ROC, logarithmic · AUC {roc_auc_score(y, score):.3f}", caption)
+    false_positive, true_positive, _ = roc_curve(y, score, sample_weight=weight, drop_intermediate=False)
+    area = roc_auc_score(y, score, sample_weight=weight)
+    figure, axes = _canvas(f"ROC, logarithmic · AUC {area:.3f}", caption)
     left = max(1e-4, 0.5 / max(1, int((y == 0).sum())))
     axes.step(np.maximum(false_positive, left), true_positive, where="post", color=_FRAUD, lw=1.8)
     chance = np.geomspace(left, 1, 100)
     axes.plot(chance, chance, color=_GENUINE, lw=1, ls="--", label="at random")
     flagged = score >= threshold
-    at_false, at_true = float(flagged[y == 0].mean()), float(flagged[y == 1].mean())
+    at_false, at_true = (float(np.average(flagged[y == each], weights=weight[y == each])) for each in (0, 1))
     reached = f"threshold: recall {_percent(at_true)}, false positive rate {_percent(at_false)}"
     _dot(axes, max(at_false, left), at_true, reached)
     axes.set(xlabel="False positive rate", ylabel="Recall: share of frauds flagged")
@@ -106,7 +115,9 @@ def roc(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, capti
     return figure
 
 
-def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str) -> Figure:
+def score_distribution(
+    y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str, weight: NDArray[np.float64]
+) -> Figure:
     """Scores by class: the share of each class per bin, so that rare frauds show beside many genuine."""
     figure, axes = _canvas("Scores by class", caption)
     # Log-odds on the axis: most scores are far below 1 %, and what separates the classes happens there.
@@ -115,11 +126,11 @@ def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshol
     bins = 1 / (1 + np.exp(-np.linspace(edge, max(-edge, 4.6), 61)))
     shown = np.clip(score, bins[0], bins[-1])
     for label, name, color in ((0, "genuine", _GENUINE), (1, "fraud", _FRAUD)):
-        of_class = shown[y == label]
+        of_class, stands = shown[y == label], weight[y == label]
         axes.hist(
             of_class,
             bins=bins.tolist(),
-            weights=np.full(len(of_class), 1 / max(1, len(of_class))),
+            weights=stands / max(1.0, stands.sum()),
             color=color,
             alpha=0.55,
             label=f"{name} ({len(of_class):,})",
@@ -136,7 +147,7 @@ def score_distribution(y: NDArray[np.int8], score: NDArray[np.float64], threshol
     return figure
 
 
-def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str) -> Figure:
+def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str, weight: NDArray[np.float64]) -> Figure:
     """Observed share of fraud over the mean score, in bins of equal numbers of frauds, both logarithmic.
 
     Bins of equal width would hold nearly every row in the first one; bins of equal numbers of rows, nearly
@@ -150,16 +161,19 @@ def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str) -
     groups = min(10, max(1, frauds // 5))
     # Rows in order of score; a bin ends where the running number of frauds passes the next share.
     index = np.minimum(((np.cumsum(y[order]) - y[order]) * groups) // max(1, frauds), groups - 1)
-    rows = np.bincount(index, minlength=groups)
-    hits = np.bincount(index, weights=y[order], minlength=groups)
-    means = np.bincount(index, weights=score[order], minlength=groups) / np.maximum(rows, 1)
-    used = (rows > 0) & (means > 0) & (hits > 0)
-    observed = hits[used] / rows[used]
+    stands = weight[order]
+    total = np.maximum(np.bincount(index, weights=stands, minlength=groups), 1e-300)
+    observed, means = (np.bincount(index, weights=stands * of[order], minlength=groups) / total for of in (y, score))
+    # Kish, *Survey Sampling*, 1965, 11.7: as many rows of equal weight say as much.
+    rows = total**2 / np.maximum(np.bincount(index, weights=stands**2, minlength=groups), 1e-300)
+    used = (means > 0) & (observed > 0)
+    means, observed, rows = means[used], observed[used], rows[used]
+    hits = observed * rows
     # Clopper, Pearson, Biometrika 26, 1934: exact 95 % intervals of a binomial share.
-    low = beta.ppf(0.025, hits[used], rows[used] - hits[used] + 1)
-    high = np.where(hits[used] < rows[used], beta.ppf(0.975, hits[used] + 1, rows[used] - hits[used]), 1.0)
+    low = beta.ppf(0.025, hits, rows - hits + 1)
+    high = np.where(observed < 1, beta.ppf(0.975, hits + 1, np.maximum(rows - hits, 1e-9)), 1.0)
     axes.errorbar(
-        means[used],
+        means,
         observed,
         yerr=[observed - low, high - observed],
         fmt="o",
@@ -169,7 +183,7 @@ def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str) -
         lw=1.2,
         label="observed, with 95 % intervals",
     )
-    span = np.concatenate([means[used], observed, [1.0]])
+    span = np.concatenate([means, observed, [1.0]])
     floor = float(span.min()) / 2
     axes.plot([floor, 1], [floor, 1], color=_GENUINE, lw=1, ls="--", label="perfectly calibrated")
     axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))

@@ -72,6 +72,16 @@ def warnings_of(split: Split, parts: Mapping[str, PartCounts], metrics: Mapping[
     return tuple(found)
 
 
+def stood_for(split: Split) -> tuple[str, ...]:
+    """For how many transactions the rows of each part stand, where the chances of their labels are known."""
+    return tuple(
+        f"the {len(part):,} {name} rows stand for {part.weight.sum():,.0f} transactions, "
+        f"{part.weight[part.y == 1].sum():,.0f} of them frauds, by the chances of their labels"
+        for name, part in split.parts.items()
+        if part.weight is not None
+    )
+
+
 def notes_of(parts: Mapping[str, PartCounts], metrics: Mapping[str, float], target_fpr: float) -> tuple[str, ...]:
     """What else to know about the figures: few frauds to test on, a threshold that flags less than it may."""
     found = []

@@ -354,6 +354,8 @@ class TestSchema:
             ({"time_origin": "2026-01-01"}, "needs 'time_unit'"),
             ({"time_origin": "x", "time_unit": "s"}, "'time_origin'"),
             ({"label_delay": "7d"}, "need 'label'"),
+            ({"label_propensity": "p"}, "'label_propensity' needs 'label'"),
+            ({"label": "y", "label_propensity": "p", "numeric": ["p"]}, "'p' is 'label_propensity', so 'p' may not"),
             ({"label": "y", "label_delay": "a week"}, "is not a duration"),
             ({"label": "y", "label_delay": "7d", "label_known_at": "k"}, "not both"),
             ({"entities": {"time": "t"}}, "entity role 'time'"),
@@ -366,6 +368,20 @@ class TestSchema:
         """Unknown keys, wrong values and contradictions are refused when the schema is read, with the key's name."""
         with pytest.raises(ConfigError, match=message):
             Schema.of(**(ROLES | change))
+
+    def test_chances_of_labels_come_with_them(self) -> None:
+        """Each row has the chance of its label, 1 where nothing is said; what is none is refused by its row."""
+        schema = {**LABELLED, "label_propensity": "p"}
+        known = load(frame(p=[0.005, None, "0.5", 1]), schema).frame["label_propensity"]
+        assert known.tolist() == [0.005, 1.0, 0.5, 1.0]
+        assert "label_propensity" not in load(frame(), LABELLED).frame
+        for wrong in (1.5, -0.1):
+            with pytest.raises(DataError, match=r"column 'p' \(label_propensity\).* no chances .*row 2"):
+                load(frame(p=[1.0, wrong, 1.0, 1.0]), schema)
+        with pytest.raises(DataError, match=r"labels of a chance of 0 .*row 3"):
+            load(frame(p=[1.0, 1.0, 0.0, 1.0]), schema)
+        unlabelled = load(frame(p=[1.0, 1.0, 0.0, 1.0], y=[0, 1, None, 0]), schema)
+        assert unlabelled.frame["label_propensity"].tolist() == [1.0, 1.0, 0.0, 1.0]
 
     def test_required_roles_must_be_given(self) -> None:
         """transaction_id (null counts), time and amount must be there; the message names each missing one."""

@@ -133,3 +133,25 @@ def _code(folder: Any, expression: str) -> str:
     path = folder / "model.py"
     path.write_text(_CODE.format(expression=expression), encoding="utf-8")
     return str(path)
+
+
+def weighed(  # noqa: PLR0917 - the contract
+    train_x: Any,
+    train_y: Any,
+    validation_x: Any,
+    validation_y: Any,
+    params: Any,
+    seed: int,
+    train_weight: Any = None,
+    validation_weight: Any = None,
+) -> Any:
+    """A scikit-learn tree that takes the weights of its rows, whose labels have a known chance."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.tree import DecisionTreeClassifier
+
+    assert len(validation_weight if train_weight is not None else validation_x) == len(validation_x)
+    tree = DecisionTreeClassifier(min_samples_leaf=100, random_state=seed, **params)
+    return make_pipeline(SimpleImputer(), tree).fit(
+        train_x, train_y, decisiontreeclassifier__sample_weight=train_weight
+    )

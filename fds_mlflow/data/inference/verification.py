@@ -12,7 +12,7 @@ import pyarrow as pa
 from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.inference.sketch import all_different, hashes_of
-from fds_mlflow.data.schema import Schema
+from fds_mlflow.data.schema import RESERVED, Schema
 from fds_mlflow.errors import DataError
 
 _NEEDED_BY_TIME = ("time_format", "time_unit", "time_origin", "label_known_at", "labels_mature")
@@ -75,7 +75,7 @@ def _without_misfits(schema: Schema, stretch: pa.Table, name: str) -> tuple[Sche
 
 def _alone(schema: Schema, role: str) -> Schema:
     """The schema with one role, and what it stands on."""
-    keep = {role, "time", "label"} if role == "label_known_at" else {role}
+    keep = {role, "time", "label"} if role in ("label_known_at", "label_propensity") else {role}
     for other in schema.roles():
         if other not in keep:
             schema = _without(schema, other, alone=True)
@@ -89,7 +89,7 @@ def _without(schema: Schema, role: str, *, alone: bool = False) -> Schema:
         values["entities"] = {r: c for r, c in schema.entities.items() if r != role}
     for key in ("numeric", "categorical"):
         values[key] = [name for name in values[key] if name != role]
-    if role in ("transaction_id", "time", "amount", "label", "label_known_at"):
+    if role in RESERVED:
         values[role] = None
     if role == "time" or values["time"] is None:
         values |= dict.fromkeys(_NEEDED_BY_TIME)
@@ -98,5 +98,5 @@ def _without(schema: Schema, role: str, *, alone: bool = False) -> Schema:
     if role == "label_known_at" and not alone and schema.label_known_at is not None:
         values["known_later"] = [*schema.known_later, schema.label_known_at]
     if role == "label":
-        values |= {"label_values": None, "label_known_at": None}
+        values |= {"label_values": None, "label_known_at": None, "label_propensity": None}
     return Schema.of(**values)

@@ -32,7 +32,7 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
     for name in frame.columns:
         if name in ("transaction_id", "time"):
             kinds[name] = "key"
-        elif name in ("label", "label_known_at"):
+        elif name in ("label", "label_known_at", "label_propensity"):
             kinds[name] = "label"
         elif pd.api.types.is_numeric_dtype(frame[name].dtype):
             kinds[name] = "numeric"

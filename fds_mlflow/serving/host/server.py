@@ -125,7 +125,7 @@ def work(
     connections = _connections(models, options)
 
     async def examine() -> None:
-        connections.examine(time.monotonic())
+        await connections.look()
         app.flush()
 
     config = uvicorn.Config(

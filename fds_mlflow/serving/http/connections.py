@@ -18,7 +18,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from fds_mlflow.serving.http.request import RefusedError
+from fds_mlflow.serving.http.request import TURN, RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,11 @@ class Connections(ServerState):
         _, slowest = self._arriving.popitem(last=False)
         slowest.turn_away()
         return True
+
+    async def look(self) -> None:
+        """Examine them, once what has arrived is read."""
+        await asyncio.sleep(TURN)
+        self.examine(asyncio.get_running_loop().time())
 
     def examine(self, now: float) -> None:
         """End the connections whose clients have kept them waiting for too long; about once a second.

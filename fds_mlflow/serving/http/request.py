@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
@@ -20,6 +21,10 @@ from fds_mlflow.serving.worker.settings import ServerSettings
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+TURN = 0.02
+"""Seconds in which the loop reads what has arrived: who looks at the clock after it had no turn would else find clients
+late whose bytes have long been there."""
 
 
 _READ = frozenset(
@@ -294,7 +299,7 @@ async def body(said: Head, receive: Receive, settings: ServerSettings) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     try:
-        async with asyncio.timeout(settings.body_seconds):
+        async with _patience(settings.body_seconds):
             message = message or await _Begun(receiving, waits_for)
             while more:
                 parts.append(_part(message, size, limit))
@@ -304,6 +309,18 @@ async def body(said: Head, receive: Receive, settings: ServerSettings) -> bytes:
     except TimeoutError:
         raise RefusedError(408, "the request did not arrive in time", "send it faster, or fewer rows") from None
     return b"".join(parts)
+
+
+@contextlib.asynccontextmanager
+async def _patience(seconds: float) -> AsyncIterator[None]:
+    """A time limit for a client; where this process had no turn until then, it first reads what has arrived."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        over = loop.call_later(seconds, lambda: limit.reschedule(loop.time() + TURN))
+        try:
+            yield
+        finally:
+            over.cancel()
 
 
 def _part(message: Message, before: int, limit: int) -> bytes:

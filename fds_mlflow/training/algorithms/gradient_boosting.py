@@ -48,7 +48,8 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     """Fit LightGBM on the training rows, stopped early by average precision on the validation rows.
 
     Categories are encoded as ordinals fitted on the training rows only; a category never seen there, like a
-    missing one, scores as "missing". Numeric NaN is LightGBM's own business.
+    missing one, scores as "missing". Numeric NaN is LightGBM's own business. Rows count by the inverse of the chance of
+    their labels, in the loss and in what stops it.
 
     Args:
         split: Labelled parts.
@@ -153,7 +154,9 @@ def _boost(split: Split, params: dict[str, object], seed: int, encoder: Any) -> 
         regressor.fit(
             _matrix(split.train, encoder),
             split.train.y,
+            sample_weight=split.train.weight,
             **_held_out(regressor, _matrix(split.validation, encoder), split.validation.y),
+            eval_sample_weight=None if split.validation.weight is None else [split.validation.weight],
             eval_names=["validation"],
             eval_metric=["average_precision", "binary_logloss"],
             # Inside a pipeline the trees get a matrix without names, and would warn at every prediction.

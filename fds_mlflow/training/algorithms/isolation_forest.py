@@ -52,7 +52,8 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     ones together). The decision value d then becomes (1 - e) g(d) + e r(d): g the isotonic regression of the
     label on d over the validation rows (without labels: r alone), r the share of rows that look more normal
     and e = 0.0001. The map is strictly decreasing and piecewise linear over the whole range that d can take,
-    so the ranking, and with it ROC AUC, is exactly the forest's own.
+    so the ranking, and with it ROC AUC, is exactly the forest's own. In the calibration, and in what is measured along
+    the way, rows count by the inverse of the chance of their labels; the forest takes its rows as they are.
 
     Sources: Liu, Ting, Zhou, *Isolation Forest*, ICDM 2008 (the forest); Zadrozny, Elkan, *Transforming
     Classifier Scores into Accurate Multiclass Probability Estimates*, KDD 2002 (isotonic calibration).
@@ -82,7 +83,7 @@ def fit(split: Split, params: Mapping[str, object], seed: int) -> FittedScorer:
     validation_matrix = prepare.transform(split.validation.x)
     forest, curve = _grow(effective, seed, train_matrix, validation_matrix, split)
     decision = forest.decision_function(validation_matrix if split.labelled else train_matrix)
-    score = _score_map(decision, split.validation.y if split.labelled else None, float(forest.offset_))
+    score = _score_map(decision, split.validation if split.labelled else None, float(forest.offset_))
     model = Pipeline([("prepare", prepare), ("forest", _as_transformer(forest)), ("score", score)])
     importance, unit = _importance(model, split.validation, labelled=split.labelled, seed=seed)
     return FittedScorer(
@@ -159,7 +160,8 @@ def _grow(
             ) from error
         if split.labelled:
             decision = forest.decision_function(validation[rows])
-            values.append(float(average_precision_score(split.validation.y[rows], -decision)))
+            weight = _of(split.validation.weight, rows)
+            values.append(float(average_precision_score(split.validation.y[rows], -decision, sample_weight=weight)))
     curve = Curve("curve_val_average_precision", counts, values) if values else None
     return forest.set_params(warm_start=False), curve
 
@@ -180,7 +182,7 @@ def _as_transformer(forest: Any) -> Any:
     return stacking.fit(np.zeros((2, columns)), np.array([0, 1]))
 
 
-def _score_map(decision: NDArray[np.float64], labels: NDArray[np.int8] | None, offset: float) -> Any:
+def _score_map(decision: NDArray[np.float64], labelled: FeatureTable | None, offset: float) -> Any:
     """A fitted isotonic regression that holds the strictly decreasing map from decision value to score.
 
     The decision value is ``score_samples - offset`` with ``score_samples`` in [-1, 0] (Liu et al., section
@@ -191,9 +193,9 @@ def _score_map(decision: NDArray[np.float64], labels: NDArray[np.int8] | None, o
     low, high = -1.0 - offset, 0.0 - offset
     inner = np.quantile(decision, np.linspace(0, 1, _KNOTS))
     calibration = None
-    if labels is not None:
+    if labelled is not None:
         calibration = IsotonicRegression(increasing=False, y_min=0, y_max=1, out_of_bounds="clip")
-        calibration.fit(decision, labels)
+        calibration.fit(decision, labelled.y, sample_weight=labelled.weight)
         inner = np.concatenate([inner, calibration.X_thresholds_])  # the few frauds sit between two quantiles
     inner = np.unique(inner)
     knots = np.concatenate([[low], inner[(inner > low) & (inner < high)], [high]])
@@ -217,6 +219,10 @@ def _sample(table: FeatureTable, seed: int) -> NDArray[np.intp]:
     return np.sort(chosen)
 
 
+def _of(weight: NDArray[np.float64] | None, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    return None if weight is None else weight[rows]
+
+
 def _importance(model: Any, table: FeatureTable, *, labelled: bool, seed: int) -> tuple[dict[str, float], str]:
     """Permutation importance: what is lost when one feature's values are shuffled among the rows.
 
@@ -228,7 +234,7 @@ def _importance(model: Any, table: FeatureTable, *, labelled: bool, seed: int) -
     rng = np.random.default_rng(seed)
     rows = _sample(table, seed)
     frame = table.x.iloc[rows].reset_index(drop=True)
-    labels = table.y[rows] if labelled else None
+    labels, weight = (table.y[rows], _of(table.weight, rows)) if labelled else (None, None)
     base = model.predict(frame)
     importance = {}
     # Several shuffled copies per call: scoring costs as much for one row as for some thousand.
@@ -240,6 +246,6 @@ def _importance(model: Any, table: FeatureTable, *, labelled: bool, seed: int) -
             if labels is None:
                 importance[name] = float(np.abs(shuffled - base).mean())
             else:
-                loss = average_precision_score(labels, base) - average_precision_score(labels, shuffled)
-                importance[name] = float(loss)
+                kept, left = (average_precision_score(labels, one, sample_weight=weight) for one in (base, shuffled))
+                importance[name] = float(kept - left)
     return importance, "loss of average precision when shuffled" if labelled else "mean change of score when shuffled"

@@ -1,7 +1,8 @@
 """A team's own algorithm: it fits a model and says which MLflow flavor keeps it; everything else is done here.
 
-The contract is `Fit`: a function named as `package.module:function`. What it returns is saved by its flavor and loaded
-again before it is measured, so that the figures are those of what will be served.
+The contract is `Fit`: a function named as `package.module:function`. Where the schema has a `label_propensity` it is
+also given `train_weight` and `validation_weight`, float64, one per row, by name. What it returns is saved by its flavor
+and loaded again before it is measured, so that the figures are those of what will be served.
 """
 
 from __future__ import annotations
@@ -149,8 +150,9 @@ def fit(algorithm: str, split: Split, params: Mapping[str, object], seed: int) -
         check_features(part, name)
     train, validation = split.train, split.validation
     labels = (train.y, validation.y) if split.labelled else (None, None)
+    weights = _weights(algorithm, function, split)
     try:
-        made = function(train.x.copy(), labels[0], validation.x.copy(), labels[1], dict(params), seed)
+        made = function(train.x.copy(), labels[0], validation.x.copy(), labels[1], dict(params), seed, **weights)
     except FdsError:
         raise
     except Exception as error:
@@ -177,6 +179,25 @@ def fit(algorithm: str, split: Split, params: Mapping[str, object], seed: int) -
         options={**_plainly(flavor, learned), **learned.options},
     )
     return _measured(scorer, split)
+
+
+def _weights(algorithm: str, function: Fit, split: Split) -> dict[str, Any]:
+    """The weights of both parts, by name; none where every label came by itself.
+
+    Raises:
+        ConfigError: The function takes none.
+    """
+    given = {"train_weight": split.train.weight, "validation_weight": split.validation.weight}
+    if split.train.weight is None:
+        return {}
+    try:
+        inspect.signature(function).bind(*range(6), **given)
+    except TypeError:
+        raise ConfigError(
+            f"{algorithm} takes no weights, and the labels of {split.train.source} did not all come by themselves",
+            fix="have it take train_weight and validation_weight too, or leave 'label_propensity' out of the schema",
+        ) from None
+    return given
 
 
 def _measured(scorer: FittedScorer, split: Split) -> FittedScorer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.worker.settings import ServerSettings
 from tests.serving.http.test_protocol import REQUESTS, ROW, Connection, answered, application, chunked, request
 from tests.support.effort import graded
+from tests.support.loop import later
 from tests.support.version_caches import table, version_cache
 
 LIMITS = Limits(requests=2, connections=4, head_bytes=1_000, head_seconds=10, idle_seconds=75)
@@ -304,6 +306,25 @@ def seconds(server: Connections, start: int, end: int) -> Iterator[int]:
         yield now
 
 
+async def test_a_head_is_not_late_that_arrived_while_the_server_had_no_turn(app: App, monkeypatch: pytest.MonkeyPatch):
+    """A worker reads what has arrived before it looks whose time is over, however long it had no turn itself."""
+    connection = Connection(ScoreProtocol, app)
+    client, mine = socket.socketpair()
+    with client, mine:
+        mine.setblocking(False)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(mine, lambda: connection.protocol.data_received(mine.recv(4_096)))
+        first, rest = REQUESTS["a score"][:30], REQUESTS["a score"][30:]
+        await connection.send(first)
+        await connection.server.look()
+        client.send(rest)
+        later(monkeypatch, 100)
+        await connection.server.look()
+        loop.remove_reader(mine)
+        await connection.settle()
+    assert connection.statuses == [200]
+
+
 async def test_a_head_that_does_not_arrive_is_not_waited_for(app: App, server: Connections):
     """A head that comes byte by byte, or stops, is answered 408 in time, also behind other requests."""
     for before in (b"", REQUESTS["a score"]):
@@ -383,13 +404,14 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for(app: App, server: Co
     assert (connection.statuses, connection.wire.closed) == ([413], True)
 
 
-async def test_a_body_in_chunks_that_trickles_has_its_time(tmp_path: Path):
+async def test_a_body_in_chunks_that_trickles_has_its_time(app: App, monkeypatch: pytest.MonkeyPatch):
     """A body that comes chunk by chunk without end is answered 408, as one that does not come at all."""
-    connection = Connection(ScoreProtocol, application(tmp_path, body_seconds=0.0))
-    await connection.send(POST + b"1\r\n \r\n", wait=False)
-    while not connection.wire.sent:
-        await connection.send(b"1\r\n \r\n", wait=False)
-        await asyncio.sleep(0)
+    connection = Connection(ScoreProtocol, app)
+    await connection.send(POST + b"1\r\n \r\n")
+    for _ in range(11):
+        assert not connection.wire.sent
+        later(monkeypatch, 1)
+        await connection.send(b"1\r\n \r\n")
     assert connection.statuses == [408]
 
 

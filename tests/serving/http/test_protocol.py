@@ -24,6 +24,7 @@ from fds_mlflow.serving.http.connections import Connections, Limits
 from fds_mlflow.serving.http.models import Models
 from fds_mlflow.serving.http.protocol import ScoreProtocol
 from fds_mlflow.serving.worker.settings import ServerSettings
+from tests.support.loop import later
 from tests.support.version_caches import table, version_cache
 
 ROW: dict[str, Any] = {"amount": 250.0, "hour": 3, "channel": "web", "transaction_id": "TX1"}
@@ -248,10 +249,13 @@ async def test_a_body_may_come_in_any_two_parts(app: App):
         assert sent == expected
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path):
+async def test_a_body_that_does_not_come_is_not_waited_for(app: App, monkeypatch: pytest.MonkeyPatch):
     """A request for a score that has begun has the time limit of every other request."""
-    connection = Connection(ScoreProtocol, application(tmp_path, body_seconds=0.0))
+    connection = Connection(ScoreProtocol, app)
     await connection.send(REQUESTS["a score"][:-5])
+    for _ in range(2):
+        later(monkeypatch, 10)
+        await connection.settle()
     assert connection.wire.sent.startswith(b"HTTP/1.1 408 ")
 
 

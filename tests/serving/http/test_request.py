@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from fds_mlflow.serving.http.request import Head, RefusedError, body
 from fds_mlflow.serving.worker.settings import ServerSettings
+from tests.support.loop import later
 
 SETTINGS = ServerSettings("fraud", "sqlite://", Path(), body_limit=10)
 IMPATIENT = replace(SETTINGS, body_seconds=0.01)
@@ -70,6 +72,23 @@ async def test_a_body_that_is_late_broken_off_or_too_long_is_refused(
     with pytest.raises(RefusedError) as refused:
         await body(Head(), arriving(*messages, late=late), settings)
     assert refused.value.status == status
+
+
+async def test_a_body_is_not_late_that_arrived_while_the_server_had_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the socket when the time is over was sent in time: no client pays for the server's own wait."""
+    client, mine = socket.socketpair()
+    with client, mine:
+        mine.setblocking(False)
+
+        async def receive() -> dict[str, Any]:
+            return part(await asyncio.get_running_loop().sock_recv(mine, 10))
+
+        waiting = asyncio.create_task(body(Head(), receive, SETTINGS))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        client.send(b"abc")
+        later(monkeypatch, 10 * SETTINGS.body_seconds)
+        assert await waiting == b"abc"
 
 
 async def test_whoever_waits_for_a_body_can_be_cancelled() -> None:
