@@ -17,10 +17,12 @@ import pandas as pd
 
 from fds_mlflow.data.transactions import Schema, Transactions, digest, period
 from fds_mlflow.errors import DataError
+from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
-from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec
+from fds_mlflow.features.expressions import extended
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, genuine_labels, handbook_spec
 
 __all__ = [
     "FeatureFile",
@@ -133,11 +135,11 @@ def compute(
     # A bare frame may be a few rows to score, whose labels say nothing yet.
     genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
     spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
-    values = _window_values(frame, spec, threads)
+    values: dict[str, Any] = dict(_window_values(frame, spec, threads))
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
-    plain = plain_features(frame, spec)
-    columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
+    values = extended({**values, **plain_features(frame, spec)}, spec.nodes)
+    columns |= {name: values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
     notes, schema = (known.notes, known.schema) if known is not None else ((), None)
     made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes, schema)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from fds_mlflow.data.reason_codes import coded, fitting_none
+from fds_mlflow.features.explanation import sentences
 from fds_mlflow.runtime.yaml_file import CoreDumper
 from fds_mlflow.scoring.reasons import FILE
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def log(model_id: str, table: FeatureTable) -> None:
-    """Add the codes and texts to a logged model, before anybody registers it; nothing where the schema has none.
+    """Add the codes and texts to a logged model, before anybody registers it: the schema's, else what a feature is.
 
     Args:
         model_id: Of the logged model.
@@ -26,12 +27,12 @@ def log(model_id: str, table: FeatureTable) -> None:
     Raises:
         Exception: Whatever MLflow and the artifact store raise.
     """
-    found = {} if table.schema is None else coded(table.schema.reasons, table.features)
-    if not found:
-        return
     import mlflow
 
-    said = {name: code.model_dump(exclude_none=True) for name, code in found.items()}
+    plain = sentences(table.spec)
+    said: dict[str, dict[str, str]] = {name: {"text": plain[name]} for name in table.features if name in plain}
+    for name, code in ({} if table.schema is None else coded(table.schema.reasons, table.features)).items():
+        said[name] = {**said.get(name, {}), **code.model_dump(exclude_none=True)}
     with tempfile.TemporaryDirectory(prefix="fds-reasons-") as folder:
         text = yaml.dump(said, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=120)
         (Path(folder) / FILE).write_text(text, encoding="utf-8")

@@ -22,6 +22,7 @@ from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.transactions import Digest, Schema, as_schema, period
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.features import expressions
 from fds_mlflow.features.engines import duckdb_sql
 from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
 from fds_mlflow.features.spec import FeatureSpec, genuine_labels
@@ -223,7 +224,12 @@ class _Work:
 
         kept = {name: f"kept.k{i}" for i, name in enumerate(self.columns)}
         names = list(dict.fromkeys([*self.keys, *self.spec.names]))  # an entity may be a category too
-        select = ", ".join(f"{self.computed.get(name) or kept[name]} AS o{i}" for i, name in enumerate(names))
+        given = [
+            name
+            for name in dict.fromkeys([*names, *self.spec.computed, *self.spec.inputs])
+            if name in kept or name in self.computed
+        ]
+        select = ", ".join(f"{self.computed.get(name) or kept[name]} AS o{i}" for i, name in enumerate(given))
         labelled = f" AND k{self.columns.index('label')} IS NOT NULL" if "label" in self.columns else ""
         writer = None
         try:
@@ -235,9 +241,20 @@ class _Work:
                 query = (
                     f"SELECT {select} FROM (SELECT * FROM kept WHERE {span}{labelled}) AS kept{joins} ORDER BY kept.row"
                 )
-                table = self.connection.sql(query).to_arrow_table().rename_columns(names)
+                table = self.connection.sql(query).to_arrow_table().rename_columns(given)
+                table = _extended(table, self.spec).select(names)
                 writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
                 writer.write_table(table)
         finally:
             if writer is not None:
                 writer.close()
+
+
+def _extended(table: pa.Table, spec: FeatureSpec) -> pa.Table:
+    """A stretch with the values of the expressions; the features that are missing are null in a file."""
+    read = {found.name for node in spec.nodes.values() for found in expressions.names_in(node)}
+    columns = {name: table[name].to_numpy() for name in read if name in table.column_names}
+    made = expressions.extended(columns, spec.nodes)
+    for name in spec.nodes:
+        table = table.append_column(name, pa.array(made[name], from_pandas=True))
+    return table

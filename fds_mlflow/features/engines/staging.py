@@ -50,11 +50,11 @@ def keys(kinds: dict[str, str]) -> list[str]:
 
 
 def plain_features(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, pd.Series[Any]]:
-    """The features that need no other row: numeric columns and flags (float64), categorical columns (str)."""
+    """What needs no other row: numeric columns, also of expressions, and flags (float64), categorical columns (str)."""
     local = frame["time"]
     if spec.time_zone is not None:
         local = local.dt.tz_localize("UTC").dt.tz_convert(spec.time_zone)
-    found: dict[str, pd.Series[Any]] = {name: frame[name].astype(np.float64) for name in spec.numeric}
+    found: dict[str, pd.Series[Any]] = {name: frame[name].astype(np.float64) for name in (*spec.numeric, *spec.inputs)}
     for flag in spec.flags:
         true = local.dt.day_of_week >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
         found[flag.feature] = true.astype(np.float64)
