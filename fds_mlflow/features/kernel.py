@@ -7,7 +7,8 @@ searching entity and beginning among those of the transactions gives the stretch
 fits into 63 bits whatever the times. Labels go the same way along the order in which they become usable.
 
 A stretch's sum is a difference of running totals (`fds_mlflow.features.sums`); its extremes come from tables of
-stretches of 1, 2, 4, ... values; its distinct values are counted by when each value's last occurrence enters and leaves.
+stretches of 1, 2, 4, ... values; its distinct values are counted by when the last
+occurrence of each enters and leaves.
 """
 
 from __future__ import annotations
@@ -15,17 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fds_mlflow.data.coded import Codes
 from fds_mlflow.features import meaning
 from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, Window
 from fds_mlflow.features.sums import Values
 
-Codes = npt.NDArray[np.integer[Any]]
 Feature = Callable[[slice], Floats]
 """The values of a feature at some of a role's transactions, of which a slice is asked at a time: their terms stay in a
 core's cache, and no array of all rows is made for each."""
@@ -110,7 +109,8 @@ class Kernel:
             yield name, column
 
     def _begin(self, window: str, *, of_labels: bool) -> None:
-        found, among = (self.first_label, self.labels.moment) if of_labels else (self.first, self.time)
+        found = self.first_label if of_labels else self.first
+        among = self.labels.moment if of_labels and self.labels is not None else self.time
         if window not in found:
             found[window] = np.searchsorted(among, meaning.since(self.time, window), side="right")
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fds_mlflow.data.transactions import Transactions, digest, period
 from fds_mlflow.errors import DataError
+from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.file import FeatureFile, compute_file
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
@@ -118,7 +119,8 @@ def compute(
     # A bare frame may be a few rows to score, whose labels say nothing yet.
     genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
     spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
-    values = windows(past(frame, spec), spec, threads)
+    codes = known.codes if known is not None else None
+    values = windows(past(frame, spec, codes), spec, threads) if meaning.roles(spec) else {}
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
     plain = plain_features(frame, spec)

@@ -107,7 +107,7 @@ def compute_file(
         raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
     memory = int(float(size[1]) * _UNITS[size[2]])
     with tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
-        work = _Work(Path(folder), str(path_in), found, spec, memory, threads or os.cpu_count() or 1)
+        work = _Work(Path(folder), str(path_in), found, spec, memory=memory, threads=threads or os.cpu_count() or 1)
         result = work.run(Path(folder) / "features.parquet", progress)
         (Path(folder) / "features.parquet").replace(target)
     return FeatureFile(path=target, **result)
@@ -115,7 +115,7 @@ def compute_file(
 
 @dataclass(frozen=True)
 class _Found:
-    """Features of some rows: their names, and in numbered columns their values, after where the rows are in a stretch."""
+    """Features of some rows: names, and columns of their values, after one of the rows' numbers in their stretch."""
 
     names: list[str]
     rows: Spill
@@ -124,7 +124,9 @@ class _Found:
 class _Work:
     """One computation: its folder, and what it learns on the way."""
 
-    def __init__(self, folder: Path, source: str, schema: Schema, spec: FeatureSpec, memory: int, threads: int) -> None:
+    def __init__(
+        self, folder: Path, source: str, schema: Schema, spec: FeatureSpec, *, memory: int, threads: int
+    ) -> None:
         self.folder = folder
         self.source = source
         self.schema = schema
@@ -154,7 +156,8 @@ class _Work:
     def _read(self, ids: Ids, progress: Callable[[float], None] | None) -> dict[str, Any]:
         """Keep the rows; returns their digest, period and notes."""
         mark, reading = Digest(), Canonical(self.schema, self.source)
-        spans, genuine, genuine_known = [], 0, 0
+        genuine, genuine_known = 0, 0
+        spans: list[pd.Series[Any]] = []
         for table in readers.chunks(self.source, self.schema, progress=progress):
             frame = reading.frame(table)
             if frame is None or reading.problems:
@@ -203,7 +206,7 @@ class _Work:
             raise DataError(
                 f"{largest:,} transactions of {self.source} have the same {role}, or one of a few; their windows need "
                 f"{size / 2**20:,.0f} MiB at once, and the limit is {self.memory / 2**20:,.0f} MiB",
-                fix=f"raise memory_limit to {-(-size // 2**20)}MiB; if the most frequent {role} stands for none, say so "
+                fix=f"raise memory_limit to {-(-size // 2**20)}MiB; if the most frequent {role} stands for none, name it "
                 "under 'missing' in the schema",
             )
         with ThreadPoolExecutor(self.threads if largest <= share else 1) as pool:

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from fds_mlflow.data.coded import Codes
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.kernel import Past
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import FeatureSpec
-
-Codes = npt.NDArray[np.integer[Any]]
 
 
 def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) -> dict[str, str]:
@@ -73,16 +71,31 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
         frame: The frame.
         spec: The features.
         codes: Gives the numbers of an entity role, where they are known; otherwise they are made here.
+
+    Raises:
+        DataError: Some transactions have no time.
     """
+    timeless = int(frame["time"].isna().sum())
+    if timeless:
+        raise DataError(
+            f"{timeless:,} of {len(frame):,} transactions have no time",
+            fix="fill in the times, or leave those rows out",
+        )
     roles = dict.fromkeys([*meaning.roles(spec), *meaning.counted(spec)])
     label, known = _labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
     return Past(
         micros(frame["time"]),
-        {role: codes(role) if codes is not None else pd.factorize(frame[role])[0] for role in roles},
+        {role: codes(role) if codes is not None else _codes(frame[role]) for role in roles},
         {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in meaning.aggregated(spec)},
         label,
         known,
     )
+
+
+def _codes(column: pd.Series[Any]) -> Codes:
+    """Numbers that stand for the values of any kind of column, -1 where there is none."""
+    found: Codes = pd.factorize(column)[0]
+    return found
 
 
 def _labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
