@@ -100,7 +100,7 @@ def moments(time: Ints, known: Ints, delay: str | None) -> Ints:
         known: When their labels became known, microseconds; `NEVER` where they did not.
         delay: The specification's `label_delay`.
     """
-    least = min(micros(delay), NEVER) if delay is not None else 0
+    least = micros(delay) if delay is not None else 0
     found: Ints = np.maximum(known, np.minimum(time, NEVER - least) + least)
     return found
 

@@ -38,6 +38,8 @@ from fds_mlflow.features.kernel import Kernel
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
 
 _STRETCH = 200_000  # rows kept, joined and written at a time
+_PART = 250_000  # rows that are computed at a time: more fit into memory, but not into a processor's cache
+_MOST_PARTS = 64  # unless the memory asks for more: each stretch is dealt into all of them
 _MEMORY = re.compile(r"^(\d+(?:\.\d+)?) ?(MB|GB|TB|MiB|GiB|TiB)$")
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _ROW = "row"
@@ -199,15 +201,16 @@ class _Work:
         spec = meaning.of_role(self.spec, role)
         most = self.memory // _row_size(spec)
         share = most // self.threads
-        parts = self._deal(role, spec, max(1, -(-2 * len(self.rows) // max(1, share))))
+        rows = len(self.rows)
+        parts = self._deal(role, spec, max(min(rows // _PART, _MOST_PARTS), -(-2 * rows // max(1, share)), 1))
         largest = max(map(len, parts), default=0)
         if largest > most:
             size = largest * _row_size(spec)
             raise DataError(
                 f"{largest:,} transactions of {self.source} have the same {role}, or one of a few; their windows need "
                 f"{size / 2**20:,.0f} MiB at once, and the limit is {self.memory / 2**20:,.0f} MiB",
-                fix=f"raise memory_limit to {-(-size // 2**20)}MiB; if the most frequent {role} stands for none, name it "
-                "under 'missing' in the schema",
+                fix=f"raise memory_limit to {-(-size // 2**20)}MiB; if the most frequent {role} stands for none, name "
+                "it under 'missing' in the schema",
             )
         with ThreadPoolExecutor(self.threads if largest <= share else 1) as pool:
             return list(pool.map(lambda part: self._compute(part, spec, role), parts))
@@ -226,9 +229,9 @@ class _Work:
         parts = [self._spill() for _ in range(number)]
         for stretch in self.rows.stretches([_ROW, *self._columns(spec).values()]):
             entity = stretch.column(self.given[role]).to_pandas()
-            part = (column_hash(entity) % np.uint64(number)).astype(np.int64)
+            part = (column_hash(entity) % np.uint64(number)).astype(np.uint16)
             part[entity.isna().to_numpy()] = number
-            order = np.argsort(part, kind="stable")
+            order = np.argsort(part, kind="stable")  # of 16 bits, which NumPy sorts by counting
             dealt, ends = stretch.take(pa.array(order)), np.searchsorted(part[order], np.arange(number + 1))
             for i, kept in enumerate(parts):
                 kept.append(dealt.slice(ends[i], ends[i + 1] - ends[i]))
@@ -279,7 +282,9 @@ class _Work:
                 )
                 if "label" in self.keys:
                     table = table.filter(pc.is_valid(table.column("label")))
-                writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
+                if writer is None:
+                    texts = [name for name in names if "string" in str(table.schema.field(name).type)]
+                    writer = parquet.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=texts)
                 writer.write_table(table)
                 written += len(table)
         finally:
