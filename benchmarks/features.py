@@ -150,13 +150,11 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--rows", type=int, nargs="+", default=[50_000, 100_000], help="sizes of files; the first also in memory"
+        "--rows", type=int, nargs="+", default=[50_000, 100_000], help="of files; the first in memory, too"
     )
     parser.add_argument("--full", action="store_true", help="--rows 1000000 10000000")
     parser.add_argument("--memory", default="1GB", help="memory limit of the windows from file")
-    parser.add_argument(
-        "--no-sql", action="store_true", help="leave out DuckDB, which takes a hundred seconds a million"
-    )
+    parser.add_argument("--no-sql", action="store_true", help="leave out DuckDB, which takes minutes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--beside", type=int, help=argparse.SUPPRESS)
