@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.data import delimited, parquet_file
-from fds_mlflow.data.transactions import Schema, load
+from fds_mlflow.data.transactions import Schema, column_hash, load
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import file as file_engine
+from fds_mlflow.features.engines import repeated
 from fds_mlflow.features.table import FeatureSpec, Flag, Gap, Window, compute, compute_file, default_spec, handbook_spec
 from fds_mlflow.runtime.text_column import is_text
 from fds_mlflow.simulator import simulate
@@ -124,6 +125,42 @@ class TestFile:
         with pytest.raises(ConfigError, match="no folder"):
             compute_file(bad, "simulator", spec, tmp_path / "none" / "out.parquet")
         assert {p.name for p in tmp_path.iterdir()} == {"twice.parquet", "bad.csv"}
+
+    @pytest.mark.slow
+    def test_an_entity_larger_than_memory_is_computed_a_time_at_a_time(self, tmp_path: Path) -> None:
+        """A merchant with nearly all transactions, of which a fifth fits: every number is the one from memory."""
+        source = simulate.transactions(6_000, seed=9, fraud_rate=0.05).sample(frac=1, random_state=3)
+        source.loc[source.index[100:], "merchant_id"] = "M1"
+        source.to_parquet(tmp_path / "in.parquet")
+        spec = default_spec(Schema.load("simulator"))
+        short = {"windows": tuple(item.model_copy(update={"windows": ("1h", "2d")}) for item in spec.windows)}
+        spec = spec.model_copy(update=short)
+        expected = compute(load(source, "simulator"), spec).frame
+        compute_file(
+            tmp_path / "in.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="1MB", threads=1
+        )
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), expected, check_exact=True)
+
+    def test_what_does_not_fit_into_memory_is_told(self, tmp_path: Path) -> None:
+        """Where one window of one entity needs more than the limit, the message names the entity and the fix."""
+        simulate.transactions(3_000).assign(merchant_id="M1").to_parquet(tmp_path / "in.parquet")
+        spec = FeatureSpec(windows=(Window(entity="merchant", aggregate="count", windows=("365d",)),))
+        with pytest.raises(DataError, match=r"same merchant.* MiB, and the limit is 1 MiB(?s:.*)raise memory_limit"):
+            compute_file(tmp_path / "in.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="1MB")
+        assert {p.name for p in tmp_path.iterdir()} == {"in.parquet"}
+
+    def test_repeated_ids_are_found_in_bounded_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However few hashes are sorted at a time, every repeated id is counted; equal hashes alone are no repeat."""
+        monkeypatch.setattr(repeated, "_AT_ONCE", 7)
+        source = simulate.transactions(100)
+        spec = FeatureSpec(numeric=("amount",))
+        pd.concat([source, source.tail(3)]).to_parquet(tmp_path / "twice.parquet")
+        with pytest.raises(DataError, match="repeats 3 ids in 103 rows"):
+            compute_file(tmp_path / "twice.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="0MB")
+        source.to_parquet(tmp_path / "once.parquet")
+        monkeypatch.setattr(file_engine, "column_hash", lambda column: column_hash(column) % np.uint64(3))
+        compute_file(tmp_path / "once.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="0MB")
+        assert len(pd.read_parquet(tmp_path / "out.parquet")) == 100
 
 
 class TestSpecification:

@@ -106,6 +106,15 @@ def _labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
     return label, np.where(unknown, meaning.NEVER, micros(moment))
 
 
+def row_times(frame: pd.DataFrame, spec: FeatureSpec) -> tuple[Ints, Ints]:
+    """When each row takes place, and the last time that it enters a window: then, or when its label becomes usable."""
+    time = micros(frame["time"])
+    if not spec.uses_labels:
+        return time, time
+    known = _labels(frame)[1]
+    return time, np.where(known == meaning.NEVER, time, meaning.moments(time, known, spec.label_delay))
+
+
 def micros(time: pd.Series[pd.Timestamp]) -> Ints:
     """Times as microseconds since 1970, int64."""
     found: Ints = time.to_numpy().astype("datetime64[us]").astype(np.int64)
