@@ -88,6 +88,12 @@ class TestSums:
         else:
             assert found == pytest.approx(statistics.pstdev(amounts[start:end]), rel=1e-12)
 
+    def test_equal_values_deviate_by_exactly_0_after_thousands_of_large_ones(self) -> None:
+        """Even where the squares before take more digits than are kept."""
+        before = np.random.default_rng(0).random(2_000) * 1e13
+        values, n = Values(np.concatenate([before, np.full(7, 0.001 / 3)])), len(before)
+        assert (values.deviation(np.full(7, n), np.arange(n + 1, n + 8)) == 0.0).all()
+
     @pytest.mark.parametrize("scale", [1e300, 1e-300])
     def test_the_ends_of_a_floats_range_are_amounts_like_others(self, scale: float) -> None:
         """What overflows or vanishes when squared has the deviation it has."""
