@@ -101,7 +101,7 @@ def compute_file(
 
     Raises:
         ConfigError: The schema, the specification or the memory limit is not valid.
-        DataError: The data does not fit the schema, or a single entity's transactions do not fit into the memory.
+        DataError: The data does not fit the schema, or what a window reaches back to does not fit into memory.
     """
     size = _MEMORY.match(memory_limit)
     if size is None:
