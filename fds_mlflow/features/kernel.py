@@ -9,8 +9,8 @@ fits into 63 bits whatever the times. Labels go the same way along the order in 
 A stretch's sum is a difference of running totals (`fds_mlflow.features.sums`); its extremes come from tables of
 stretches of 1, 2, 4, ... values; its distinct values are counted by when each one's last occurrence enters and leaves.
 
-NumPy alone is enough: searching by a compiled pass (numba) spared some 15 % of the CPU of a million rows, half a second,
-where importing and compiling cost 1.7 s at each start, and installing 190 MB.
+NumPy alone is enough: searching by a compiled pass (numba) spared some 15 % of the CPU of a million rows, half a
+second, where importing and compiling cost 1.7 s at each start, and installing 190 MB.
 """
 
 from __future__ import annotations
