@@ -39,8 +39,8 @@ from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
 
 _STRETCH = 200_000  # rows kept, joined and written at a time
-_PART = 250_000  # rows that are computed at a time: more fit into memory, but not into a processor's cache
-_PARTS = 64  # unless the memory asks for more: each stretch is dealt into all of them
+_PART = 100_000  # rows that are computed at a time: more fit into memory, but not into a processor's cache
+_PARTS = 100  # unless the memory asks for more: each stretch is dealt into all of them
 _MOST_PARTS = 500  # each is an open file
 _MEMORY = re.compile(r"^(\d+(?:\.\d+)?) ?(MB|GB|TB|MiB|GiB|TiB)$")
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -304,12 +304,14 @@ class _Work:
 
         nothing = meaning.over_nothing(self.spec)
         names = list(dict.fromkeys([*self.keys, *self.spec.names]))  # an entity may be a category too
+        readers = [found.rows.open() if len(features) <= _MOST_PARTS else None for found in features]
         writer, written = None, 0
         try:
             for number, stretch in enumerate(self.rows.stretches([*self.kept.values()])):
                 values = {name: np.full(stretch.num_rows, value) for name, value in nothing.items()}
-                for found in features:
-                    place, *columns = (one.to_numpy() for one in found.rows.read(number).columns)
+                for found, reader in zip(features, readers, strict=True):
+                    batch = (reader or found.rows.open()).get_batch(number)
+                    place, *columns = (one.to_numpy() for one in batch.columns)
                     for name, column in zip(found.names, columns, strict=True):
                         values[name][place] = column
                 table = pa.table(
