@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
+from fds_mlflow.data.coded import Coded, Codes, Hashes
 from fds_mlflow.data.problems import Problem
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError
@@ -51,9 +52,16 @@ class Transactions:
     digest: str
     period: tuple[datetime, datetime] | None
     notes: tuple[str, ...] = ()
+    _coded: dict[str, Coded] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def codes(self, role: str) -> Codes:
+        """An entity role's column in numbers from 0, -1 where there is none: those that the digest was made with."""
+        if role not in self._coded:
+            self._coded[role] = Coded.of(self.frame[role])
+        return self._coded[role].codes
 
 
 def load(
@@ -100,7 +108,10 @@ def load(
             frames.clear()
     notes = reading.finish(_repeated(ids, found))
     whole = _whole(frames)
-    return Transactions(whole, found, name, digest(whole), period(whole["time"]), notes)
+    coded = {role: Coded.of(whole[role]) for role in found.entities}
+    made = Transactions(whole, found, name, digest(whole, coded), period(whole["time"]), notes)
+    made._coded.update(coded)
+    return made
 
 
 def as_schema(schema: Schema | str | Path | Mapping[str, Any] | None, roles: Mapping[str, Any] | None = None) -> Schema:
@@ -142,13 +153,19 @@ class Digest:
         self._rows = 0
         self._sums = [0, 0]
 
-    def update(self, frame: pd.DataFrame) -> None:
-        """Add rows in canonical columns, always the same columns in the same order."""
+    def update(self, frame: pd.DataFrame, hashes: Mapping[str, Hashes] | None = None) -> None:
+        """Add rows in canonical columns, always the same columns in the same order.
+
+        Args:
+            frame: The rows.
+            hashes: What `column_hash` gives of some columns, where it is known.
+        """
         self._names = list(frame.columns)
         self._rows += len(frame)
         rows = np.zeros(len(frame), dtype=np.uint64)
         for name in frame.columns:
-            rows = _mix(rows + _GOLDEN) ^ _column_hash(frame[name])
+            hashed = hashes[name] if hashes is not None and name in hashes else column_hash(frame[name])
+            rows = _mix(rows + _GOLDEN) ^ hashed
         rows = _mix(rows)
         for i, values in enumerate((rows, _mix(rows ^ _GOLDEN))):
             self._sums[i] = (self._sums[i] + int(values.sum(dtype=np.uint64))) % 2**64
@@ -159,22 +176,27 @@ class Digest:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def digest(frame: pd.DataFrame) -> str:
-    """The digest of one canonical frame; see `Digest`."""
+def digest(frame: pd.DataFrame, coded: Mapping[str, Coded] | None = None) -> str:
+    """The digest of one canonical frame, of which some columns may be coded already; see `Digest`."""
     result = Digest()
     for start in range(0, max(1, len(frame)), _STRETCH):  # hashing makes Python's objects of all texts at hand
-        result.update(frame.iloc[start : start + _STRETCH])
+        rows = slice(start, start + _STRETCH)
+        result.update(frame.iloc[rows], {name: one.hashed(rows) for name, one in (coded or {}).items()})
     return result.hex()
 
 
-def _column_hash(column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def column_hash(column: pd.Series[Any]) -> Hashes:
+    """A number of 64 bits for each value of a canonical column; equal values have equal ones."""
     if column.dtype == "Int8":  # labels of which some are missing
         column = column.fillna(-1).astype(np.int8)
     elif column.dtype.kind == "M":
         column = column.astype("datetime64[us]").astype("int64")
     elif column.dtype.kind == "f":
         column = column + 0.0
-    return pd.util.hash_pandas_object(column, index=False).to_numpy().astype(np.uint64)
+    # Numbering texts of which nearly every row has its own costs more than it spares.
+    number = column.name != "transaction_id" or column.hasnans
+    hashes: Hashes = pd.util.hash_pandas_object(column, index=False, categorize=number).to_numpy().astype(np.uint64)
+    return hashes
 
 
 def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -1,13 +1,11 @@
-"""Point-in-time features, computed by DuckDB: in memory, or from file to file.
+"""Point-in-time features: in memory, or from file to file.
 
 A feature of a transaction uses what was known at its time and nothing else: transactions up to and including itself,
-and labels that had become known by then. Among transactions of equal time the input order decides: each sees itself
-and those before it. `fds_mlflow.features.engines.duckdb_sql` says how.
+and labels that had become known by then. `fds_mlflow.features.meaning` says it in full.
 """
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,10 +15,11 @@ import pandas as pd
 
 from fds_mlflow.data.transactions import Schema, Transactions, digest, period
 from fds_mlflow.errors import DataError
+from fds_mlflow.features import meaning
 from fds_mlflow.features.defaults import default_spec
-from fds_mlflow.features.engines import duckdb_sql
-from fds_mlflow.features.engines.duckdb_file import FeatureFile, compute_file
-from fds_mlflow.features.engines.staging import column_kinds, keys, plain_features, staged
+from fds_mlflow.features.engines.file import FeatureFile, compute_file
+from fds_mlflow.features.engines.memory import windows
+from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
 from fds_mlflow.features.expressions import extended
 from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, genuine_labels, handbook_spec
 
@@ -114,7 +113,7 @@ def compute(
     Args:
         transactions: Transactions, or a frame in canonical columns.
         spec: The features.
-        threads: Threads for DuckDB; as many as there are cores by default.
+        threads: So many entity roles are computed at once; as many as there are cores by default.
 
     Returns:
         One row per transaction that has a label, or every transaction where there are no labels, in input order.
@@ -135,10 +134,11 @@ def compute(
     # A bare frame may be a few rows to score, whose labels say nothing yet.
     genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
     spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
-    values: dict[str, Any] = dict(_window_values(frame, spec, threads))
+    codes = known.codes if known is not None else None
+    found = windows(past(frame, spec, codes), spec, threads) if meaning.roles(spec) else {}
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
-    values = extended({**values, **plain_features(frame, spec)}, spec.nodes)
+    values = extended({**found, **plain_features(frame, spec)}, spec.nodes)
     columns |= {name: values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
     notes, schema = (known.notes, known.schema) if known is not None else ((), None)
@@ -147,30 +147,3 @@ def compute(
         return made
     made = made.where(table["label"].notna())  # they were the past of others
     return replace(made, frame=made.frame.assign(label=made.frame["label"].astype(np.int8)))
-
-
-def _window_values(
-    frame: pd.DataFrame, spec: FeatureSpec, threads: int | None
-) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Every window and gap feature as an array in input order."""
-    values = {name: np.full(len(frame), default) for name, default in duckdb_sql.defaults(spec).items()}
-    roles = duckdb_sql.entities(spec)
-    if not roles:
-        return values
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="fds-features-") as spill, duckdb.connect(":memory:") as connection:
-        if threads is not None:  # otherwise DuckDB's own count, which respects a container's share of the cores
-            connection.execute(f"SET threads = {threads}")
-        # An in-memory database would spill into the working directory.
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.register("given", staged(frame, spec))
-        connection.execute(f"CREATE TABLE tx AS {duckdb_sql.keyed('given')}")
-        stride = duckdb_sql.stride(connection.execute("SELECT max(tie) FROM tx").fetchone()[0])
-        for role in roles:
-            for names, query in duckdb_sql.queries(spec, role, "tx", stride):
-                found = connection.execute(query).fetchnumpy()
-                rows = found["row"]
-                for number, name in enumerate(names):
-                    values[name][rows] = np.ma.filled(found[f"f{number}"], np.nan)
-    return values

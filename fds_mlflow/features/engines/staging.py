@@ -1,16 +1,19 @@
-"""What the feature engine needs of a canonical frame, in memory and stretch by stretch alike."""
+"""What the engines need of a canonical frame, in memory and stretch by stretch alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from fds_mlflow.data.coded import Codes
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError
-from fds_mlflow.features.engines import duckdb_sql
+from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.features import meaning
+from fds_mlflow.features.kernel import Past
+from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import FeatureSpec
 
 
@@ -39,7 +42,7 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
         elif schema is not None:
             kinds[name] = "entity" if name in schema.entities else "categorical"
         else:
-            own = name in spec.categorical and name not in duckdb_sql.entities(spec)
+            own = name in spec.categorical and name not in meaning.roles(spec)
             kinds[name] = "categorical" if own else "entity"
     return kinds
 
@@ -61,20 +64,58 @@ def plain_features(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, pd.Serie
     return found | {name: frame[name] for name in spec.categorical}
 
 
-def staged(frame: pd.DataFrame, spec: FeatureSpec, first_row: int = 0) -> pa.Table:
-    """The columns the queries need: row number, time in microseconds, entities, aggregated columns, labels."""
-    columns: dict[str, Any] = {
-        "row": pa.array(np.arange(first_row, first_row + len(frame))),
-        "ts": pa.array(_micros(frame["time"])),
-    }
-    for name, column in duckdb_sql.inputs(spec).items():
-        columns[column] = pa.array(frame[name], from_pandas=True)
-    if spec.uses_labels:
-        columns["label"] = pa.array(frame["label"], from_pandas=True)
-        known = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
-        columns["known"] = pa.array(_micros(known), mask=known.isna().to_numpy())
-    return pa.table(columns)
+def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] | None = None) -> Past:
+    """What the kernel needs of a canonical frame.
+
+    Args:
+        frame: The frame.
+        spec: The features.
+        codes: Gives the numbers of an entity role, where they are known; otherwise they are made here.
+
+    Raises:
+        DataError: Some transactions have no time.
+    """
+    timeless = int(frame["time"].isna().sum())
+    if timeless:
+        raise DataError(
+            f"{timeless:,} of {len(frame):,} transactions have no time",
+            fix="fill in the times, or leave those rows out",
+        )
+    roles = dict.fromkeys([*meaning.roles(spec), *meaning.counted(spec)])
+    label, known = _labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
+    return Past(
+        micros(frame["time"]),
+        {role: codes(role) if codes is not None else _codes(frame[role]) for role in roles},
+        {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in meaning.aggregated(spec)},
+        label,
+        known,
+    )
 
 
-def _micros(time: pd.Series[pd.Timestamp]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return time.to_numpy().astype("datetime64[us]").astype(np.int64)
+def _codes(column: pd.Series[Any]) -> Codes:
+    """Numbers that stand for the values of any kind of column, -1 where there is none."""
+    found: Codes = pd.factorize(column)[0]
+    return found
+
+
+def _labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
+    """Labels, and when they became known: with their transactions where the frame does not say."""
+    moment = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
+    unknown = moment.isna().to_numpy() | frame["label"].isna().to_numpy()
+    label = frame["label"].to_numpy(dtype=np.int64, na_value=0)
+    return label, np.where(unknown, meaning.NEVER, micros(moment))
+
+
+def row_times(frame: pd.DataFrame, spec: FeatureSpec) -> tuple[Ints, Ints]:
+    """When each row takes place, and the last time that it enters a window: then, or when its label becomes usable."""
+    time = micros(frame["time"])
+    if not spec.uses_labels:
+        return time, time
+    known = _labels(frame)[1]
+    return time, np.where(known == meaning.NEVER, time, meaning.moments(time, known, spec.label_delay))
+
+
+def micros(time: pd.Series[pd.Timestamp]) -> Ints:
+    """Times as microseconds since 1970, int64."""
+    found: Ints = time.to_numpy().astype("datetime64[us]").astype(np.int64)
+    return found
