@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fds_mlflow.core.comparison import Comparison
+    from fds_mlflow.features.declaration import Declared
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.registry.doctor import Finding
@@ -287,6 +288,16 @@ class ManagedModel:
             NotFoundError: It does not exist.
         """
         return self.session.scorer(version)
+
+    def declared(self, version: int) -> Declared | None:
+        """The features and the schema that a version declares; None where it declares nothing.
+
+        Raises:
+            ConfigError: Its declaration is broken.
+            NotFoundError: It does not exist.
+            RefusedError: Its files are not those that were recorded, or cannot be fetched.
+        """
+        return self.session.declared(version)
 
     def compare(
         self,

@@ -8,12 +8,25 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import yaml
 
 from benchmarks.fuzz import mutate
 from benchmarks.fuzz.target import Target
 
 FILES = Path("tests/golden/files")
+
+
+EXPRESSIONS = """\
+numeric: [amount]
+flags: [{flag: night}]
+windows: [{entity: card, aggregate: mean, windows: [7d]}]
+gaps: [{entity: card, name: "since last"}]
+expressions:
+  - {name: ratio, of: amount / card_mean_amount_7d}
+  - {name: both, of: "coalesce(log(ratio), -1) * 'since last' + max(night, items, 1e3) - sqrt(abs(-2.5))"}
+hidden: [ratio, card_mean_amount_7d]
+"""
 
 
 @cache
@@ -36,6 +49,7 @@ def _samples(kind: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         "features": [
             (FILES / "features.yaml").read_text(),
             *(path.read_text() for path in SHIPPED.glob("*.features.yaml")),
+            EXPRESSIONS,
         ],
     }[kind]
     return tuple(texts), tuple(filter(None, (_loaded(text) for text in texts)))
@@ -99,7 +113,7 @@ def _costs(_: Path) -> Callable[[str], str]:
 def _schemas(_: Path) -> Callable[[str], None]:
     from fds_mlflow.data.schema import Schema, validated
     from fds_mlflow.errors import ConfigError
-    from fds_mlflow.features.spec import default_spec
+    from fds_mlflow.features.defaults import default_spec
 
     def take(text: str) -> None:
         found = _read(text, ConfigError)
@@ -113,10 +127,20 @@ def _schemas(_: Path) -> Callable[[str], None]:
 def _features(_: Path) -> Callable[[str], None]:
     from fds_mlflow.data.schema import validated
     from fds_mlflow.errors import ConfigError
+    from fds_mlflow.features.conflicts import conflicts
+    from fds_mlflow.features.declaration import to_yaml
+    from fds_mlflow.features.explanation import sentences
+    from fds_mlflow.features.expressions import extended
     from fds_mlflow.features.spec import FeatureSpec
 
     def take(text: str) -> None:
         spec = validated(FeatureSpec, _read(text, ConfigError), where="the features")
+        again = validated(FeatureSpec, _read(to_yaml(spec), ConfigError), where="the features")
+        assert again == spec
+        assert conflicts(spec, again) == []
+        assert list(sentences(spec)) == spec.computed
+        row = {name: np.ones(1) for name in (*spec.computed, *spec.inputs) if name not in spec.nodes}
+        extended(row, spec.nodes)
         spec.check(dict.fromkeys(spec.numeric, "numeric"), where="it")
 
     return take

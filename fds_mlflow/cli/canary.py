@@ -80,8 +80,9 @@ def canary_start(
     if plan_file is not None and steps is not None:
         raise click.UsageError("--plan and --steps exclude each other: write the steps into the plan")
     plan = load_plan(plan_file) if plan_file is not None else Plan(STEPS if steps is None else _percentages(steps))
-    canary = settings.model(model).canary
-    show_result(as_json, canary.start(version, plan=plan, reason=reason, **admission_of(admission)))
+    managed = settings.model(model)
+    given = admission_of(managed, version, admission)
+    show_result(as_json, managed.canary.start(version, plan=plan, reason=reason, **given))
 
 
 def _percentages(steps: str) -> list[float]:

@@ -13,6 +13,7 @@ from fds_mlflow.cli.adoption import adopt
 from fds_mlflow.cli.canary import canary
 from fds_mlflow.cli.data import data
 from fds_mlflow.cli.errors import Edge
+from fds_mlflow.cli.features import features
 from fds_mlflow.cli.history import doctor, history, settle
 from fds_mlflow.cli.notify import notify
 from fds_mlflow.cli.options import (
@@ -53,7 +54,7 @@ for verb in (
     *(adopt, stage, promote, retire, aliases, list_models, show, route),
     *(history, doctor, settle),
     *(canary, plan, rollback),
-    *(schema, data, simulate, train, compare, retrain),
+    *(schema, data, features, simulate, train, compare, retrain),
     *(label, outcomes, notify, serve),
 ):
     main.add_command(verb)

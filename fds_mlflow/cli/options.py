@@ -260,6 +260,16 @@ def data_options(
     return decorate
 
 
+def features_option(default: str) -> Callable[[F], F]:
+    """`--features`: which features; the command gets None where they are not given."""
+
+    def given(_ctx: click.Context, _param: click.Parameter, value: str) -> str | None:
+        return value or None  # an empty text is how `mlflow run` says "not given"
+
+    told = f"Features: a YAML file, or handbook, or default for those the data allow; by default {default}."
+    return click.option("--features", default="", callback=given, help=told)
+
+
 def split_options(command: F) -> F:
     """Options that say how the data are cut; the command gets them as `split` and `gap`, None where not given."""
 
@@ -302,11 +312,13 @@ def admission_options(command: F) -> F:
     return command
 
 
-def admission_of(given: dict[str, Any]) -> dict[str, Any]:
+def admission_of(model: ManagedModel, version: int, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `promote` and `canary.start` that the options of `admission_options` stand for."""
     source: Source | None = given.pop("source")
     if source is None:
         return given
-    from fds_mlflow.workflows.preparation import prepare
+    from fds_mlflow.workflows.preparation import prepare_for
 
-    return {**given, "data": prepare(source, every_feature=True).test}
+    champion = model.overview().champion
+    versions = [version] if champion is None else [version, champion]
+    return {**given, "data": prepare_for(model, versions, source).test}

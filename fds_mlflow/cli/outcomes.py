@@ -34,6 +34,46 @@ def stats(settings: Settings, as_json: bool) -> None:
 
 
 @outcomes.command()
+@click.argument("transaction")
+@click.option("--model", help="Of one model.  [default: of all]")
+@as_json_option
+@click.pass_obj
+def show(settings: Settings, transaction: str, model: str | None, as_json: bool) -> None:
+    """Show how TRANSACTION was scored, and what is known about it.
+
+    The threshold is the one that the version has today. The features and the reasons of a score are not stored: ask
+    the server for them with the request (`/score?reasons=3&features=true`).
+    """
+    from fds_mlflow.cli.output import outcome_views
+    from fds_mlflow.errors import NotFoundError
+
+    with _store(settings) as store:
+        found = store.of_transaction(transaction, model=model)
+        case = store.cases([transaction]).get(transaction)
+    if not found and case is None:
+        of = "" if model is None else f" of {model!r}"
+        raise NotFoundError(
+            f"nothing{of} is stored about the transaction {transaction!r}",
+            fix="look at its id; outcomes that are not recorded (--no-record) or are pruned are gone",
+        )
+    thresholds = {(one.model, one.version): _threshold(settings, one.model, one.version) for one in found}
+    told = [outcome_views.told(one, thresholds[one.model, one.version]) for one in found]
+    value = {"transaction_id": transaction, "outcomes": told, "label": case}
+    show_value(as_json, value, lambda: outcome_views.transaction(transaction, told, case))
+
+
+def _threshold(settings: Settings, model: str, version: int) -> float | None:
+    """The threshold of a version today; None where nobody can say."""
+    from fds_mlflow.errors import FdsError
+    from fds_mlflow.scoring.scorer import threshold_of
+
+    try:
+        return threshold_of(model, settings.model(model).session.store.version(model, version))
+    except FdsError:
+        return None
+
+
+@outcomes.command()
 @model_argument
 @click.option("--older-than", required=True, help="Age beyond which outcomes go, such as 90d or 12h.")
 @click.option("--uncounted", is_flag=True, help="Also rollouts that nobody ever asked for evidence about.")

@@ -161,9 +161,8 @@ def _scored(
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
     """The history with both versions' scores, and their thresholds."""
     from fds_mlflow.errors import ConfigError, RefusedError
-    from fds_mlflow.features.spec import default_spec
-    from fds_mlflow.features.table import compute
     from fds_mlflow.scoring.earlier import score_table
+    from fds_mlflow.workflows.preparation import featurised_for
     from fds_mlflow.workflows.source import Source
 
     model = settings.model(name)
@@ -176,7 +175,7 @@ def _scored(
             f"{data} has no time, and a rehearsal plays transactions in their order",
             fix="name the column under 'time' in the schema",
         )
-    frame = compute(transactions, default_spec(transactions.schema)).frame
+    frame = featurised_for(model, [champion, versions[1]], transactions).frame
     frame = frame.sort_values("time", kind="stable", ignore_index=True)
     scorers = model.scorer(champion), model.scorer(versions[1])
     scored = {f"{role}_score": score_table(s, frame) for role, s in zip(("champion", "canary"), scorers, strict=True)}

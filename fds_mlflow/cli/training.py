@@ -17,6 +17,7 @@ from fds_mlflow.cli.options import (
     algorithm_option,
     as_json_option,
     data_options,
+    features_option,
     model_argument,
     seed_option,
     show_value,
@@ -66,6 +67,7 @@ def _parameters(_ctx: click.Context, _param: click.Parameter, given: tuple[str, 
     help="With labels to learn from, by what stands apart, or a function of your own.",
 )
 @data_options()
+@features_option("all that the data allow")
 @split_options
 @_target_fpr
 @seed_option
@@ -83,6 +85,7 @@ def train(
     model: str,
     algorithm: str,
     source: Source,
+    features: str | None,
     split: str | None,
     gap: timedelta | None,
     target_fpr: float,
@@ -98,7 +101,7 @@ def train(
 
     settings.model(model)  # opens the registry: an address that cannot work is said before the data are read
     check_algorithm(algorithm)
-    parts = prepare(source, split=split, seed=seed, gap=gap)
+    parts = prepare(source, features=features, split=split, seed=seed, gap=gap)
     with warnings_told():
         trained = train(parts, model, algorithm=algorithm, params=params, target_fpr=target_fpr, seed=seed)
     title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"
@@ -138,10 +141,10 @@ def compare(
 ) -> None:
     """Score both versions on the same rows (the test part of the data) and compare them."""
     from fds_mlflow.cli.output import tables
-    from fds_mlflow.workflows.preparation import prepare
+    from fds_mlflow.workflows.preparation import prepare_for
 
     managed = settings.model(model)
-    parts = prepare(source, split=split, seed=seed, gap=gap, every_feature=True)
+    parts = prepare_for(managed, [baseline, candidate], source, split=split, seed=seed, gap=gap)
     made = managed.compare(baseline, candidate, data=parts.test, n_boot=n_boot, seed=seed)
     show_value(as_json, made, lambda: tables.comparison(made, f"version {baseline}", f"version {candidate}"))
 
@@ -150,6 +153,7 @@ def compare(
 @model_argument
 @algorithm_option("algorithms", multiple=True, help="Train by this; repeatable. By default by both of ours.")
 @data_options()
+@features_option("those of the champion, else all that the data allow")
 @split_options
 @_target_fpr
 @seed_option
@@ -160,6 +164,7 @@ def retrain(
     model: str,
     algorithms: tuple[str, ...],
     source: Source,
+    features: str | None,
     split: str | None,
     gap: timedelta | None,
     target_fpr: float,
@@ -173,6 +178,13 @@ def retrain(
     managed = settings.model(model)
     with warnings_told():
         made = retrain(
-            managed, source, algorithms=algorithms or None, split=split, gap=gap, target_fpr=target_fpr, seed=seed
+            managed,
+            source,
+            algorithms=algorithms or None,
+            features=features,
+            split=split,
+            gap=gap,
+            target_fpr=target_fpr,
+            seed=seed,
         )
     show_value(as_json, made, lambda: retraining(made))

@@ -48,7 +48,8 @@ def promote(settings: Settings, /, model: str, version: int, reason: str, as_jso
 
     Where labelled rows are at hand, the two are compared offline first.
     """
-    show_result(as_json, settings.model(model).promote(version, reason=reason, **admission_of(admission)))
+    managed = settings.model(model)
+    show_result(as_json, managed.promote(version, reason=reason, **admission_of(managed, version, admission)))
 
 
 @click.command()

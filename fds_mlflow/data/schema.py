@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data.origin import origin
+from fds_mlflow.display.characters import acting
 from fds_mlflow.errors import ConfigError
 from fds_mlflow.runtime import yaml_file
 
@@ -186,6 +187,25 @@ class LabelValues(Declaration):
         return self
 
 
+def _shown(value: str) -> str:
+    sign = acting(value)
+    if sign is not None:
+        raise ValueError(f"it has the control character {sign}: leave it out")
+    return value
+
+
+class ReasonCode(Declaration):
+    """What a feature is called where it is a reason of a score.
+
+    Attributes:
+        code: What machines and letters go by; several features may share one.
+        text: A sentence for people; the feature's own name when not given.
+    """
+
+    code: Annotated[str, AfterValidator(_shown)] = Field(min_length=1, max_length=64)
+    text: Annotated[str, AfterValidator(_shown)] | None = Field(default=None, min_length=1, max_length=500)
+
+
 class Schema(Declaration):
     """Which column of a source plays which role; everything downstream knows the roles only.
 
@@ -222,6 +242,7 @@ class Schema(Declaration):
         separator: Sign between the fields of a text file; a comma, or a tabulator in ``.tsv``, when not given.
         encoding: Encoding of a text file; by its byte order mark, else UTF-8, when not given.
         sheet: Sheet of a workbook; its first when not given.
+        reasons: Feature, or a pattern with ``*``, -> what it is called where it is a reason of a score.
     """
 
     transaction_id: str | None
@@ -248,6 +269,7 @@ class Schema(Declaration):
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     encoding: Encoding | None = None
     sheet: str | None = None
+    reasons: dict[str, ReasonCode] = {}
 
     @classmethod
     def load(cls, source: str | Path) -> Self:

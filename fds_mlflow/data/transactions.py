@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
+from fds_mlflow.data.coded import Coded, Codes, Hashes
 from fds_mlflow.data.problems import Problem
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError
 
 __all__ = ["Digest", "Schema", "Transactions", "as_schema", "digest", "load"]
-
-Hashes = npt.NDArray[np.uint64]
 
 _STRETCH = 500_000
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -54,9 +52,16 @@ class Transactions:
     digest: str
     period: tuple[datetime, datetime] | None
     notes: tuple[str, ...] = ()
+    _coded: dict[str, Coded] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def codes(self, role: str) -> Codes:
+        """An entity role's column in numbers from 0, -1 where there is none: those that the digest was made with."""
+        if role not in self._coded:
+            self._coded[role] = Coded.of(self.frame[role])
+        return self._coded[role].codes
 
 
 def load(
@@ -103,7 +108,10 @@ def load(
             frames.clear()
     notes = reading.finish(_repeated(ids, found))
     whole = _whole(frames)
-    return Transactions(whole, found, name, digest(whole), period(whole["time"]), notes)
+    coded = {role: Coded.of(whole[role]) for role in found.entities}
+    made = Transactions(whole, found, name, digest(whole, coded), period(whole["time"]), notes)
+    made._coded.update(coded)
+    return made
 
 
 def as_schema(schema: Schema | str | Path | Mapping[str, Any] | None, roles: Mapping[str, Any] | None = None) -> Schema:
@@ -168,11 +176,12 @@ class Digest:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def digest(frame: pd.DataFrame) -> str:
-    """The digest of one canonical frame; see `Digest`."""
+def digest(frame: pd.DataFrame, coded: Mapping[str, Coded] | None = None) -> str:
+    """The digest of one canonical frame, of which some columns may be coded already; see `Digest`."""
     result = Digest()
     for start in range(0, max(1, len(frame)), _STRETCH):  # hashing makes Python's objects of all texts at hand
-        result.update(frame.iloc[start : start + _STRETCH])
+        rows = slice(start, start + _STRETCH)
+        result.update(frame.iloc[rows], {name: one.hashed(rows) for name, one in (coded or {}).items()})
     return result.hex()
 
 
@@ -184,7 +193,10 @@ def column_hash(column: pd.Series[Any]) -> Hashes:
         column = column.astype("datetime64[us]").astype("int64")
     elif column.dtype.kind == "f":
         column = column + 0.0
-    return pd.util.hash_pandas_object(column, index=False).to_numpy().astype(np.uint64)
+    # Numbering texts of which nearly every row has its own costs more than it spares.
+    number = column.name != "transaction_id" or column.hasnans
+    hashes: Hashes = pd.util.hash_pandas_object(column, index=False, categorize=number).to_numpy().astype(np.uint64)
+    return hashes
 
 
 def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:

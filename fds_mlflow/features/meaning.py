@@ -88,7 +88,8 @@ def since(time: Ints, window: str) -> Ints:
     first, length = int(time[0]), micros(window)
     if length > int(time[-1]) - first:
         return np.full(len(time), first - 1)
-    return np.maximum(time, first + length - 1) - length
+    found: Ints = np.maximum(time, first + length - 1) - length
+    return found
 
 
 def moments(time: Ints, known: Ints, delay: str | None) -> Ints:
@@ -99,8 +100,9 @@ def moments(time: Ints, known: Ints, delay: str | None) -> Ints:
         known: When their labels became known, microseconds; `NEVER` where they did not.
         delay: The specification's `label_delay`.
     """
-    least = min(micros(delay), NEVER) if delay is not None else 0
-    return np.maximum(known, np.minimum(time, NEVER - least) + least)
+    least = micros(delay) if delay is not None else 0
+    found: Ints = np.maximum(known, np.minimum(time, NEVER - least) + least)
+    return found
 
 
 def first_place(time: Ints, moment: Ints, place: Ints) -> Ints:
@@ -121,6 +123,6 @@ def mean(total: Floats, number: Any) -> Floats:
     return total / np.where(number == 0, np.nan, number)
 
 
-def risk(frauds: Ints, known: Ints) -> Floats:
+def risk(frauds: Floats, known: Floats) -> Floats:
     """The share of frauds among known labels; 0 over nothing."""
     return frauds / np.maximum(known, 1)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fds_mlflow.core.text.duration import parse_duration
-from fds_mlflow.data.schema import FEATURES_SUFFIX, Declaration, Duration, Schema, Zone, read_yaml, validated
+from fds_mlflow.data.schema import FEATURES_SUFFIX, Declaration, Duration, Zone, read_yaml, validated
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.features.expressions import Node, names_in, parse, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from fds_mlflow.data.transactions import Transactions
 
 Aggregate = Literal["count", "sum", "mean", "max", "min", "std", "distinct", "known", "frauds", "risk"]
 LABEL_AGGREGATES = frozenset({"known", "frauds", "risk"})
@@ -111,6 +112,43 @@ class Window(Declaration):
         return f"{self.entity}_{self.aggregate}{of}_{window}"
 
 
+class Expression(Declaration):
+    """A number computed from others of the same transaction; `fds_mlflow.features.expressions` says what it means.
+
+    Attributes:
+        name: Name of the feature.
+        of: The expression, such as ``amount / customer_mean_amount_30d``.
+    """
+
+    name: str = Field(min_length=1)
+    of: str
+
+    @field_validator("of")
+    @classmethod
+    def _is_read(cls, value: str) -> str:
+        parse(value)
+        return value
+
+    @property
+    def node(self) -> Node:
+        """What was read."""
+        return parse(self.of)
+
+
+class Need(NamedTuple):
+    """A column that a feature reads.
+
+    Attributes:
+        column: The canonical column.
+        kinds: What it may be: ``numeric``, ``categorical`` or ``entity``.
+        feature: The feature; the first of a window's.
+    """
+
+    column: str
+    kinds: tuple[str, ...]
+    feature: str
+
+
 class FeatureSpec(Declaration):
     """All features of a model, in the order in which it takes them.
 
@@ -119,7 +157,9 @@ class FeatureSpec(Declaration):
         flags: Calendar flags.
         windows: Aggregates over entities' pasts.
         gaps: Times since entities' previous transactions.
+        expressions: Numbers computed from numeric columns, from the above, and from earlier expressions.
         categorical: Categorical columns taken as they are.
+        hidden: Names of flags, windows, gaps and expressions that are computed for expressions and are no features.
         label_delay: The least age at which a label may be used, besides its own known time. Needed where the
             transactions carry a label but not the time it became known.
         time_zone: IANA zone in which weekend and night are meant; UTC when not given.
@@ -129,7 +169,9 @@ class FeatureSpec(Declaration):
     flags: tuple[Flag, ...] = ()
     windows: tuple[Window, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    expressions: tuple[Expression, ...] = ()
     categorical: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     label_delay: Duration | None = None
     time_zone: Zone | None = None
 
@@ -145,8 +187,8 @@ class FeatureSpec(Declaration):
 
     @model_validator(mode="after")
     def _has_distinct_names(self) -> Self:
-        names = self.names
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        computed = self.computed
+        repeated = sorted(name for name, count in Counter(computed).items() if count > 1)
         if repeated:
             raise ValueError(
                 f"several features are named {', '.join(repeated)}: give a window or flag another 'name', or leave out"
@@ -154,21 +196,79 @@ class FeatureSpec(Declaration):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reads_what_comes_before(self) -> Self:
+        before = dict.fromkeys(item.name for item in self.expressions)
+        for item in self.expressions:
+            for found in names_in(item.node):
+                if found.name in before:
+                    which = "itself" if found.name == item.name else "a later one: write that one first"
+                    raise ValueError(f"the expression {item.name!r} reads {found.name!r}, {which}")
+                if found.name in self.categorical:
+                    raise ValueError(f"the expression {item.name!r} reads {found.name!r}, which is a category")
+            del before[item.name]
+        return self
+
+    @model_validator(mode="after")
+    def _hides_what_is_read(self) -> Self:
+        read = {found.name for item in self.expressions for found in names_in(item.node)}
+        derived = [name for name in self.computed if name not in (*self.numeric, *self.categorical)]
+        for name in self.hidden:
+            if name not in derived:
+                near = difflib.get_close_matches(name, derived, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "only flags, windows, gaps and expressions can be"
+                raise ValueError(f"{name!r} cannot be hidden: {hint}")
+            if name not in read:
+                raise ValueError(f"{name!r} is hidden, and no expression reads it: leave it out")
+        return self
+
     @property
-    def names(self) -> list[str]:
-        """Every feature's name, in order."""
+    def computed(self) -> list[str]:
+        """The name of everything that is computed, in order: the features, and what is hidden."""
         return [
             *self.numeric,
             *(flag.feature for flag in self.flags),
             *(item.feature(window) for item in self.windows for window in item.windows),
             *(gap.feature for gap in self.gaps),
+            *(item.name for item in self.expressions),
             *self.categorical,
         ]
+
+    @property
+    def names(self) -> list[str]:
+        """Every feature's name, in order."""
+        return [name for name in self.computed if name not in self.hidden]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The numeric columns that expressions read and that are no features, in order."""
+        read = (found.name for item in self.expressions for found in names_in(item.node))
+        computed = set(self.computed)
+        return [name for name in dict.fromkeys(read) if name not in computed]
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The expressions by name, in order: each reads what comes before it."""
+        return {item.name: item.node for item in self.expressions}
 
     @property
     def uses_labels(self) -> bool:
         """Whether any feature looks at labels."""
         return any(item.aggregate in LABEL_AGGREGATES for item in self.windows)
+
+    @property
+    def needs(self) -> list[Need]:
+        """The columns that the features read, those of expressions and labels apart."""
+        numeric, entity = ("numeric",), ("entity",)
+        found = [Need(name, numeric, name) for name in self.numeric]
+        found += [Need(name, ("categorical", "entity"), name) for name in self.categorical]
+        found += [Need(gap.entity, entity, gap.feature) for gap in self.gaps]
+        for item in self.windows:
+            first = item.feature(item.windows[0])
+            found.append(Need(item.entity, entity, first))
+            if item.aggregate in AMOUNT_AGGREGATES | {"distinct"}:
+                found.append(Need(item.column, entity if item.aggregate == "distinct" else numeric, first))
+        return found
 
     def check(self, columns: dict[str, str], *, where: str) -> None:
         """Check the specification against the columns at hand.
@@ -181,35 +281,39 @@ class FeatureSpec(Declaration):
         Raises:
             ConfigError: A feature needs a column that is not there, or has the name of a key column.
         """
-
-        def need(name: str, kinds: tuple[str, ...], user: str) -> None:
-            if columns.get(name) not in kinds:
-                there = ", ".join(sorted(c for c, k in columns.items() if k in kinds)) or "none"
+        for need in self.needs:
+            if columns.get(need.column) not in need.kinds:
+                there = ", ".join(sorted(c for c, k in columns.items() if k in need.kinds)) or "none"
                 raise ConfigError(
-                    f"{user} needs the {kinds[0]} column {name!r}, which {where} does not have (it has: {there})",
+                    f"feature {need.feature!r} needs the {need.kinds[0]} column {need.column!r}, which {where} does not"
+                    f" have (it has: {there})",
                     fix="change the feature specification, or give the column a role in the schema",
                 )
-
-        for name in self.numeric:
-            need(name, ("numeric",), f"feature {name!r}")
-        for name in self.categorical:
-            need(name, ("categorical", "entity"), f"feature {name!r}")
-        for gap in self.gaps:
-            need(gap.entity, ("entity",), f"feature {gap.feature!r}")
-        for item in self.windows:
-            user = f"feature {item.feature(item.windows[0])!r}"
-            need(item.entity, ("entity",), user)
-            if item.aggregate == "distinct":
-                need(item.column, ("entity",), user)
-            elif item.aggregate in AMOUNT_AGGREGATES:
-                need(item.column, ("numeric",), user)
+        self._check_expressions(columns, where)
         if self.uses_labels:
             self._check_labels(columns, where)
-        clash = [n for n in self.names if columns.get(n) in _KEYS and n not in self.categorical]
+        clash = [n for n in self.computed if columns.get(n) in _KEYS and n not in self.categorical]
         if clash:
             raise ConfigError(
                 f"features {', '.join(clash)} have the names of key columns", fix="give these features another name"
             )
+
+    def _check_expressions(self, columns: dict[str, str], where: str) -> None:
+        """Each name of an expression stands for one number."""
+        derived = [name for name in self.computed if name not in (*self.numeric, *self.categorical)]
+        there = [name for name, kind in columns.items() if kind == "numeric"]
+        for item in self.expressions:
+            for found in names_in(item.node):
+                if found.name not in (*derived, *there):
+                    raise ConfigError(
+                        f"the expression {item.name!r} over {where}: {unknown(found, [*derived, *there])}",
+                        fix="correct the name, declare the window, or give the column a role in the schema",
+                    )
+                if found.name in derived and found.name in there:
+                    raise ConfigError(
+                        f"the expression {item.name!r} reads {found.name!r}: a feature, and a column of {where}",
+                        fix="give the feature another name",
+                    )
 
     def _check_labels(self, columns: dict[str, str], where: str) -> None:
         if "label" not in columns:
@@ -236,7 +340,8 @@ class FeatureSpec(Declaration):
             ConfigError: Windows, gaps or flags over rows without a time; ``known`` or ``risk`` over labels that become
                 known for frauds only: each known label then is a fraud, and a risk is 0 or 1.
         """
-        needing = [name for name in self.names if name not in (*self.numeric, *self.categorical)]
+        timeless = {*self.numeric, *self.categorical, *(item.name for item in self.expressions)}
+        needing = [name for name in self.computed if name not in timeless]
         if not timed and needing:
             raise ConfigError(
                 f"feature {needing[0]!r} needs the time of the transactions, and {where} has none",
@@ -255,92 +360,6 @@ class FeatureSpec(Declaration):
 _KEYS = ("key", "entity", "label")
 
 
-def default_spec(source: Schema | Transactions) -> FeatureSpec:
-    """A sensible set of features for any schema; `default_features` says what it leaves out."""
-    return default_features(source)[0]
-
-
-def default_features(source: Schema | Transactions) -> tuple[FeatureSpec, tuple[str, ...]]:
-    """A sensible set of features for any schema, and what had to be left out of it.
-
-    The amount, weekend and night; per entity the number of transactions and their mean amount over 1, 7 and 30 days
-    and the number within 1 hour; for entities other than the customer the fraud risk and the number of known labels
-    over 1, 7 and 30 days (where the schema says when labels become known) and the distinct customers over 7 days
-    (where there is a customer); the schema's extras. Without a time there are no windows and no flags, without an
-    amount no means. A window or flag gives way to a column of the same name.
-
-    Args:
-        source: The schema, or the transactions: these also show entities that are empty in every row, and labels that
-            become known for frauds only, over which there are no windows and no risks.
-
-    Returns:
-        The specification, and sentences on what is not in it and why.
-    """
-    schema = source if isinstance(source, Schema) else source.schema
-    frame = None if isinstance(source, Schema) else source.frame
-    notes: list[str] = []
-    roles = _roles(schema, frame, notes)
-    others = [role for role in roles if role != "customer"]
-    risky = bool(others) and _labels_serve(schema, frame, notes)
-    if schema.amount is None and roles:
-        notes.append("the schema names no amount: no means of amounts over the windows")
-    empty = [name for name in (*schema.numeric, *schema.categorical) if frame is not None and frame[name].isna().all()]
-    notes += [f"the column {name!r} is empty in every row: as a feature it says nothing" for name in empty]
-    days = ("1d", "7d", "30d")
-    windows: list[Window] = []
-    for role in roles:
-        windows.append(Window(entity=role, aggregate="count", windows=("1h", *days)))
-        if schema.amount is not None:
-            windows.append(Window(entity=role, aggregate="mean", windows=days))
-        if role in others and "customer" in roles:
-            windows.append(Window(entity=role, aggregate="distinct", of="customer", windows=("7d",)))
-        if role in others and risky:
-            windows += [Window(entity=role, aggregate=kind, windows=days) for kind in ("known", "risk")]
-    flags = (Flag(flag="weekend"), Flag(flag="night")) if schema.time is not None else ()
-    taken = {*schema.numeric, *schema.categorical, *schema.entities}
-    spec = FeatureSpec(
-        numeric=(*(("amount",) if schema.amount is not None else ()), *schema.numeric),
-        flags=tuple(flag for flag in flags if _is_free(flag.feature, taken, notes)),
-        windows=tuple(kept for item in windows if (kept := _without(item, taken, notes)) is not None),
-        categorical=tuple(schema.categorical),
-        time_zone=schema.time_zone,
-    )
-    return spec, tuple(notes)
-
-
-def _roles(schema: Schema, frame: pd.DataFrame | None, notes: list[str]) -> list[str]:
-    """The entities that windows can be over; says which cannot."""
-    if schema.time is None:
-        notes.append("the schema names no time: no windows over the past of an entity, no weekend and no night")
-        return []
-    if not schema.entities:
-        notes.append("the schema names no entities: no windows over the past of a customer or device")
-    empty = [] if frame is None else [role for role in schema.entities if frame[role].isna().all()]
-    notes += [f"the entity {role!r} is empty in every row: no windows over its past" for role in empty]
-    return [role for role in schema.entities if role not in empty]
-
-
-def _labels_serve(schema: Schema, frame: pd.DataFrame | None, notes: list[str]) -> bool:
-    """Whether the past can be asked for its frauds; says why not."""
-    without = "no fraud risks and known labels over the windows"
-    if schema.label is None:
-        notes.append(f"the schema names no label: {without}")
-        return False
-    if schema.label_known_at is None and schema.label_delay is None:
-        notes.append(f"the schema does not say when labels become known (label_known_at or label_delay): {without}")
-        return False
-    if frame is None:
-        return True
-    genuine, known = genuine_labels(frame)
-    if genuine and not known:
-        notes.append(
-            f"the labels of all {genuine:,} genuine rows never become known (label_known_at is empty; labels_mature "
-            f"would say when silence counts as genuine): {without}"
-        )
-        return False
-    return True
-
-
 def genuine_labels(frame: pd.DataFrame) -> tuple[int, int]:
     """The genuine rows of a canonical frame, and those of them whose label ever becomes known."""
     if "label" not in frame.columns:
@@ -349,18 +368,6 @@ def genuine_labels(frame: pd.DataFrame) -> tuple[int, int]:
     if "label_known_at" not in frame.columns:
         return int(genuine.sum()), int(genuine.sum())
     return int(genuine.sum()), int((genuine & frame["label_known_at"].notna().to_numpy()).sum())
-
-
-def _is_free(name: str, taken: set[str], notes: list[str]) -> bool:
-    if name in taken:
-        notes.append(f"the feature {name!r} gives way to the schema's own column of that name")
-    return name not in taken
-
-
-def _without(item: Window, taken: set[str], notes: list[str]) -> Window | None:
-    """The window without the spans whose feature has the name of a column; None where nothing is left."""
-    kept = tuple(span for span in item.windows if _is_free(item.feature(span), taken, notes))
-    return item.model_copy(update={"windows": kept}) if kept else None
 
 
 def handbook_spec() -> FeatureSpec:

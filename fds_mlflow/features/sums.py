@@ -62,7 +62,8 @@ class Values:
         spread = _rounded(_passed([term for x, y in pairs for term in _product(x, y)], 4))
         spread[self._equal_since[end] <= start] = 0.0
         found = np.sqrt(np.maximum(spread, 0.0)) / np.where(number == 0, np.nan, number)
-        return self._scaled(found) + 0 * self._infinities(start, end)  # of infinities there is none
+        with np.errstate(invalid="ignore"):
+            return self._scaled(found) + 0 * self._infinities(start, end)  # of infinities there is none
 
     def _scaled(self, values: Floats) -> Floats:
         with np.errstate(over="ignore"):

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fds_mlflow.data.transactions import Transactions, digest, period
+from fds_mlflow.data.transactions import Schema, Transactions, digest, period
 from fds_mlflow.errors import DataError
+from fds_mlflow.features import meaning
+from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.engines.file import FeatureFile, compute_file
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
-from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, default_spec, genuine_labels, handbook_spec
+from fds_mlflow.features.expressions import extended
+from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, genuine_labels, handbook_spec
 
 __all__ = [
     "FeatureFile",
@@ -48,6 +51,7 @@ class FeatureTable:
         source: Where the transactions came from, for people.
         period: First and last time of the transactions (UTC, aware); None without a time.
         notes: What was left out, a sentence each.
+        schema: The transactions' schema; None where they were a bare frame.
     """
 
     frame: pd.DataFrame
@@ -58,6 +62,7 @@ class FeatureTable:
     source: str
     period: tuple[datetime, datetime] | None
     notes: tuple[str, ...] = ()
+    schema: Schema | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -129,14 +134,15 @@ def compute(
     # A bare frame may be a few rows to score, whose labels say nothing yet.
     genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
     spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
-    values = windows(past(frame, spec), spec, threads)
+    codes = known.codes if known is not None else None
+    found = windows(past(frame, spec, codes), spec, threads) if meaning.roles(spec) else {}
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
-    plain = plain_features(frame, spec)
-    columns |= {name: plain[name] if name in plain else values[name] for name in spec.names}
+    values = extended({**found, **plain_features(frame, spec)}, spec.nodes)
+    columns |= {name: values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
-    notes = known.notes if known is not None else ()
-    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes)
+    notes, schema = (known.notes, known.schema) if known is not None else ((), None)
+    made = FeatureTable(table, spec.names, list(spec.categorical), spec, mark, source, span, notes, schema)
     if "label" not in table or not table["label"].isna().any():
         return made
     made = made.where(table["label"].notna())  # they were the past of others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,8 +63,10 @@ def compare(
             there is one: else every row has a label.
 
     Raises:
-        DataError: A column is missing, a label is not 0 or 1, or one class is missing.
+        DataError: A column is missing, a label is not 0 or 1, or one class is missing; or the versions mean different
+            things by one column.
     """
+    require_one_meaning(baseline, candidate)
     frame = _frame(data)
     labels = _labels(frame, label)
     propensity = propensity or (CHANCE if CHANCE in frame.columns else None)
@@ -77,6 +80,28 @@ def compare(
         n_boot=n_boot,
         weights=None if propensity is None else 1 / _chances(frame, propensity),
     )
+
+
+def require_one_meaning(baseline: Scorer, candidate: Scorer) -> None:
+    """Refuse to score two versions on the same rows where they declare different things by one name.
+
+    Raises:
+        ConfigError: A declaration is broken.
+        DataError: They do.
+    """
+    from fds_mlflow.features import declaration
+    from fds_mlflow.features.conflicts import conflicts
+
+    folders = [Path(scorer.folder) for scorer in (baseline, candidate) if scorer.folder]
+    declared = [declaration.read(folder) for folder in folders if (folder / "MLmodel").is_file()]
+    specs = [found.spec for found in declared if found is not None]
+    different = conflicts(*specs) if len(specs) == 2 else []
+    if different:
+        raise DataError(
+            f"versions {baseline.version} and {candidate.version} mean different things by the feature"
+            f" {different[0]!r}, so no row fits both",
+            fix="give the feature of one of them another name",
+        )
 
 
 def _untold(frame: pd.DataFrame, *truth: str | None) -> pd.DataFrame:
@@ -199,6 +224,7 @@ class Admission:
         self._session.scorer(version).score(_untold(frame).head(1))  # what it needs is asked of the rows first
         try:
             baseline = self._session.scorer(champion)
+            require_one_meaning(baseline, self._session.scorer(version))
             known = score_table(baseline, _untold(frame))
         except FdsError as error:
             return None, f"champion {champion} cannot score these rows ({error.what})"

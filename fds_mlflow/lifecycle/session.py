@@ -29,6 +29,7 @@ from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.identity import new_id
 
 if TYPE_CHECKING:
+    from fds_mlflow.features.declaration import Declared
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.scoring.fetched import Fetched
     from fds_mlflow.scoring.scorer import Scorer
@@ -240,6 +241,21 @@ class Session:
 
         with fetching(keep=False) as folder:
             return self.fetched(self.name, view, folder, held=held)
+
+    def declared(self, version: int) -> Declared | None:
+        """What a version declares of its inputs; None where it declares nothing.
+
+        Raises:
+            ConfigError: Its declaration is broken.
+            NotFoundError: It does not exist.
+            RefusedError: Its files are not those that were recorded, or cannot be fetched.
+        """
+        from fds_mlflow.features import declaration
+        from fds_mlflow.scoring.fetched import fetching
+
+        with fetching(keep=False) as folder:
+            self.fetched(self.name, self.version(version), folder)
+            return declaration.read(folder)
 
     def fetched(self, model: str, view: VersionView, folder: str, *, held: bool = True) -> Fetched:
         """The files of a version of this model, or of another one of the same registry, in an empty folder.

@@ -131,6 +131,13 @@ class AsyncOutcomeStore:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""
         return await self._read(statements.recent, model, rollout, limit)
 
+    async def of_transaction(self, transaction_id: str, *, model: str | None = None) -> list[OutcomeRecord]:
+        """The outcomes of a transaction, the newest first; of one model where it is given.
+
+        No index finds those outside a rollout: of many millions it takes seconds.
+        """
+        return await self._read(statements.of_transaction, transaction_id, model)
+
     async def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""
         return await self._read(statements.explored, model, since)

@@ -203,6 +203,14 @@ def recent(session: Session, model: str, rollout: str | None, limit: int) -> lis
     return [_outcome(row) for row in session.scalars(query)]
 
 
+def of_transaction(session: Session, transaction_id: str, model: str | None) -> list[OutcomeRecord]:
+    """The outcomes of a transaction, the newest first; of one model where it is given."""
+    query = select(Outcome).where(Outcome.transaction_id == joined(transaction_id))
+    if model is not None:
+        query = query.where(Outcome.model == model)
+    return [_outcome(row) for row in session.scalars(query.order_by(Outcome.time.desc(), Outcome.id.desc()))]
+
+
 def explored(session: Session, model: str, since: datetime) -> int:
     """How many outcomes of a model have been explored since a time."""
     check_zone(since)

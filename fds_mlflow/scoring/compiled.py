@@ -191,12 +191,43 @@ class CompiledModel:
         Args:
             columns: One array a column, in order; numbers as float64 with NaN for missing ones, categories as objects.
         """
+        sums = self._trees.matrix(self._features(columns))
+        return sums if self._forest is None else self._forest(sums)
+
+    def contributions(self, columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        """What each input column adds to the raw score of rows: shape (rows, columns + 1), float64.
+
+        Last is the base, which is the same for all rows; a row adds up to its raw score. The features that one column
+        becomes are one contribution: their sum. The raw score of LightGBM's trees is what its objective then
+        transforms, the log-odds of a binary one. An Isolation Forest's is log2 s(x) = -E(h(x)) / c(n), the logarithm of
+        its anomaly score (Liu, Ting, Zhou, ICDM 2008, equation 2), to which each tree's path length is a term.
+
+        Args:
+            columns: As for `matrix`.
+
+        Raises:
+            DataError: There are none: the trees' leaves are linear, or it is a forest that an earlier release trained,
+                which does not say how many rows came to each node.
+        """
+        features = self._trees.contributions(self._features(columns))
+        answer = np.zeros((len(features), len(self.columns) + 1))
+        answer[:, -1] = features[:, -1]
+        place = 0
+        for position in self._order:
+            width = self.columns[position].width
+            answer[:, position] = features[:, place : place + width].sum(axis=1)
+            place += width
+        if self._forest is None:
+            return answer
+        if not np.isfinite(answer).all():
+            raise DataError("its trees do not say how many rows came to each node", fix="train the version again")
+        return -answer / self._forest.divisor
+
+    def _features(self, columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        """The trees' rows: shape (rows, features)."""
         parts = [_encode_all(self.columns[position], columns[position]) for position in self._order]
         encoded = np.concatenate(parts, axis=1) if parts else np.empty((0, 0))
-        if self._single:
-            encoded = encoded.astype(np.float32).astype(np.float64)
-        sums = self._trees.matrix(encoded)
-        return sums if self._forest is None else self._forest(sums)
+        return encoded.astype(np.float32).astype(np.float64) if self._single else encoded
 
     def save(self, folder: Path) -> None:
         """Write it into a folder."""

@@ -294,5 +294,6 @@ def _tree(number: int, tree: Any, features: npt.NDArray[np.intp]) -> str:
     ]
     if len(inner):
         zeros = listed(np.zeros(len(inner), dtype=int))
-        lines += [f"internal_value={zeros}", f"internal_weight={zeros}", f"internal_count={zeros}"]
+        lines += [f"internal_value={zeros}", f"internal_weight={zeros}"]
+        lines.append(f"internal_count={listed(tree.n_node_samples[inner])}")  # of which contributions are made
     return "\n".join([*lines, "is_linear=0", "shrinkage=1", "", "", ""])

@@ -6,6 +6,8 @@ import contextlib
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,11 +16,12 @@ import numpy.typing as npt
 
 from fds_mlflow.data.codes import code
 from fds_mlflow.data.frames import code_column
-from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.errors import DataError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.scoring.arrays import ArrayModel
 from fds_mlflow.scoring.columns import PLAIN, check, column, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
+from fds_mlflow.scoring.reasons import Explanation, Most, Wordings, explain, require_reasons, wordings
 from fds_mlflow.scoring.requests.framing import framed
 from fds_mlflow.scoring.requests.rows import Piece, RequestError, Row
 from fds_mlflow.scoring.served import Prepared
@@ -39,6 +42,7 @@ class Loaded:
         model: MLflow's pyfunc, for one that has no compiled scorer.
         arrays: Whether that is a scikit-learn model that takes arrays instead of frames.
         identity: Tells it from another version that once had the same number.
+        folder: Of the logged model.
         warm: Score a row of gaps first, so that the first request does not pay for what is made on first use.
 
     Attributes:
@@ -58,10 +62,12 @@ class Loaded:
         model: Any = None,
         arrays: bool = False,
         identity: str = "",
+        folder: Path = Path(),
         warm: bool = True,
     ) -> None:
         self.version = version
         self.identity = identity
+        self._folder = folder
         self.threshold = threshold
         self.inputs = dict(inputs)
         self.names = tuple(self.inputs)
@@ -115,6 +121,7 @@ class Loaded:
                 model=model,
                 arrays=prepared.arrays,
                 identity=prepared.identity,
+                folder=prepared.model,
             )
         except (Exception, SystemExit) as error:  # the server's process is not the model's to end
             raise DataError(
@@ -163,6 +170,45 @@ class Loaded:
             raise self._failed(error, rows) from error
         return checked(self.version, answer, len(rows))
 
+    def reasons(self, rows: Sequence[Row], most: Most) -> list[Explanation]:
+        """Why each of these rows has its score.
+
+        Args:
+            rows: Which it has scored, each in the order of `names`.
+            most: How many of each row.
+
+        Raises:
+            RefusedError: The version gives no reasons.
+            DataError: Its trees give none.
+            ConfigError: The texts that were logged with it cannot be read.
+        """
+        compiled = require_reasons(self.version, self.compiled)
+        values = [self.values(row) for row in rows]
+        return explain(compiled, _filled(self._columns(values), rows), values, self._wordings, most)
+
+    @cached_property
+    def _wordings(self) -> Wordings:
+        return wordings(self._folder, self.names)
+
+    def values(self, row: Row) -> list[Any]:
+        """What the version scores of a row: its codes as it was trained on them, UNSET for a column left out.
+
+        Raises:
+            RefusedError: MLflow reads its requests, whatever they may hold.
+        """
+        if self.loose or isinstance(row, (Piece, dict)):
+            raise RefusedError(
+                f"version {self.version} has columns that are not all numbers, booleans and texts",
+                fix="look at the request itself: it is scored as it is",
+            )
+        return self._spelled(row)
+
+    def _columns(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """Rows by column, as arrays; None where no row has it."""
+        return {
+            name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
+        }
+
     def _ask(self, rows: Sequence[Any]) -> Any:
         if isinstance(rows[0], Piece):
             assert self._pyfunc is not None
@@ -176,11 +222,9 @@ class Loaded:
             return self._pyfunc(framed(named, self.schema), self._seconds)
         if self._codes:
             rows = [self._spelled(row) for row in rows]
-        columns = {
-            name: self._column([row[i] for row in rows], kind) for i, (name, kind) in enumerate(self.inputs.items())
-        }
+        columns = self._columns(rows)
         if self._pyfunc is None or not self._framed:
-            arrays = [_gaps(rows) if one is None else one for one in columns.values()]
+            arrays = _filled(columns, rows)
             if self._pyfunc is not None:
                 return self._pyfunc(arrays, self._seconds)
             assert self.compiled is not None
@@ -240,6 +284,6 @@ def _values(row: Any) -> list[Any]:
     return list(row.values() if isinstance(row, dict) else row)
 
 
-def _gaps(rows: Sequence[Row]) -> npt.NDArray[Any]:
-    """A column that is missing in all rows; as objects NumPy takes it for numbers and texts alike."""
-    return np.full(len(rows), None, dtype=object)
+def _filled(columns: Mapping[str, Any], rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
+    """All columns of rows; one that no row has is all gaps: as objects NumPy takes them for numbers and texts alike."""
+    return [np.full(len(rows), None, dtype=object) if one is None else one for one in columns.values()]

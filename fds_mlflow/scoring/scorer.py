@@ -20,11 +20,12 @@ from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.runtime.text_column import is_text
 from fds_mlflow.scoring import apart, beside, requirements
 from fds_mlflow.scoring.arrays import ArrayModel
-from fds_mlflow.scoring.columns import DTYPES, check, exact, labels
+from fds_mlflow.scoring.columns import DTYPES, check, column, exact, labels
 from fds_mlflow.scoring.compiled import CompiledModel
 from fds_mlflow.scoring.contract import checked, checked_one
 from fds_mlflow.scoring.fetched import Fetched, fetched, fetching
 from fds_mlflow.scoring.output import scoring
+from fds_mlflow.scoring.reasons import Explanation, Most, explain, require_reasons, wordings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,13 +94,7 @@ class Scorer:
         Raises:
             DataError: The frame does not fit the signature, or the model raises.
         """
-        if self.inputs and not all(isinstance(name, str) for name in frame.columns):
-            frame = frame.rename(columns=str)  # a signature's names are kept as text
-        there = [name for name in self.inputs if name in frame.columns]
-        self._require(there, f"the {len(frame):,} rows do")
-        rows = frame[there] if self.inputs else frame
-        if self.codes:
-            rows = rows.assign(**{name: code_column(rows[name]) for name in there if name in self.codes})
+        rows = self._rows(frame)
         # Columns that are not exactly of the signature's types are left to MLflow, to convert or to refuse.
         plain = None if self.compiled is None else _plain(rows, self.inputs)
         try:
@@ -112,6 +107,42 @@ class Scorer:
                     "look at what the message names; `mlflow.pyfunc.load_model(...).predict` shows the whole trace",
                 ),
             ) from error
+
+    def reasons(self, frame: pd.DataFrame, most: Most = 3) -> list[Explanation]:
+        """Why each row has its score: the features that add the most to it, the strongest first.
+
+        Args:
+            frame: Rows of features, as `score` takes them.
+            most: So many of each row at most, of those that speak for fraud; `all` for every feature.
+
+        Raises:
+            RefusedError: The version gives no reasons.
+            DataError: The frame does not fit the signature, or the version's trees give none.
+            ConfigError: So many cannot be asked for, or the texts that were logged with it cannot be read.
+        """
+        compiled = require_reasons(self.version, (self if self.compiled else accelerated(self)).compiled)
+        rows = self._rows(frame)
+        values = [rows[name].tolist() if name in rows else [None] * len(rows) for name in self.inputs]
+        try:
+            arrays = [column(one, kind) for one, kind in zip(values, self.inputs.values(), strict=True)]
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"version {self.version} cannot explain {len(frame):,} rows: {error}",
+                fix="give numbers for the columns that the signature calls numbers",
+            ) from None
+        worded = wordings(Path(self.folder), list(self.inputs))
+        return explain(compiled, arrays, list(zip(*values, strict=True)), worded, most)
+
+    def _rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The columns of the signature, codes spelled; all of the frame where there is none."""
+        if self.inputs and not all(isinstance(name, str) for name in frame.columns):
+            frame = frame.rename(columns=str)  # a signature's names are kept as text
+        there = [name for name in self.inputs if name in frame.columns]
+        self._require(there, f"the {len(frame):,} rows do")
+        rows = frame[there] if self.inputs else frame
+        if self.codes:
+            rows = rows.assign(**{name: code_column(rows[name]) for name in there if name in self.codes})
+        return rows
 
     def row(self, transaction: Mapping[str, Any]) -> float:
         """Score one transaction, in [0, 1].

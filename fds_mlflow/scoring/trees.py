@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from fds_mlflow.errors import ConfigError, DataError
 
-_NORMAL, _RAW = 0, 1  # C_API_PREDICT_NORMAL, C_API_PREDICT_RAW_SCORE
+_NORMAL, _RAW, _CONTRIBUTIONS = 0, 1, 3  # C_API_PREDICT_NORMAL, C_API_PREDICT_RAW_SCORE, C_API_PREDICT_CONTRIB
 _FLOAT64 = 1  # C_API_DTYPE_FLOAT64
 _ROW_MAJOR = 1
 # The number of threads is one setting of the whole process, and LightGBM reads it twice in a call: where another call
@@ -86,6 +86,8 @@ class Trees:
                 f"the model gives {outputs.value} values per row, not one", fix="register a model with one output"
             )
         self.columns = features.value
+        # A random forest's score is the mean of its trees; LightGBM adds their contributions up all the same.
+        self._averaged = rounds.value if "\naverage_output\n" in text.partition("\nTree=")[0] else 1
         _checked(
             library.LGBM_BoosterPredictForMatSingleRowFastInit(
                 self._booster,
@@ -138,6 +140,45 @@ class Trees:
                     ctypes.memmove(self._row, values.ctypes.data + place * values.strides[0], ctypes.sizeof(self._row))
                     answer[place] = self._asked()
             return answer
+        self._predict(values, self._kind, answer)
+        return answer
+
+    def contributions(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What each column adds to the sum of the leaves: shape (rows, columns) to shape (rows, columns + 1), float64.
+
+        Last is what there is before any: the mean over the rows that the trees were grown on. A row of the answer adds
+        up to the sum of its leaves. Exact TreeSHAP, path-dependent, by LightGBM itself. Source: Lundberg et al., *From
+        local explanations to global understanding with explainable AI for trees*, Nature Machine Intelligence 2, 2020.
+
+        Raises:
+            DataError: LightGBM has none of such trees: their leaves are linear.
+        """
+        values = np.ascontiguousarray(values, dtype=np.float64)
+        answer = np.empty((len(values), self.columns + 1), dtype=np.float64)
+        if len(values) > _FEW:
+            self._predict(values, _CONTRIBUTIONS, answer)
+        else:
+            length = ctypes.c_int64(0)
+            for row, place in zip(values, answer, strict=True):
+                _checked(
+                    _library().LGBM_BoosterPredictForMatSingleRow(
+                        self._booster,
+                        row.ctypes.data_as(ctypes.c_void_p),
+                        ctypes.c_int(_FLOAT64),
+                        ctypes.c_int(self.columns),
+                        ctypes.c_int(_ROW_MAJOR),
+                        ctypes.c_int(_CONTRIBUTIONS),
+                        ctypes.c_int(0),
+                        ctypes.c_int(-1),
+                        ctypes.c_char_p(_PARAMETERS),
+                        ctypes.byref(length),
+                        place.ctypes.data_as(ctypes.c_void_p),
+                    )
+                )
+        return answer / self._averaged
+
+    def _predict(self, values: npt.NDArray[np.float64], kind: int, answer: npt.NDArray[np.float64]) -> None:
+        """Have an answer filled in for rows."""
         length = ctypes.c_int64(0)
         _checked(
             _library().LGBM_BoosterPredictForMat(
@@ -147,7 +188,7 @@ class Trees:
                 ctypes.c_int32(values.shape[0]),
                 ctypes.c_int32(values.shape[1]),
                 ctypes.c_int(_ROW_MAJOR),
-                ctypes.c_int(self._kind),
+                ctypes.c_int(kind),
                 ctypes.c_int(0),
                 ctypes.c_int(-1),
                 ctypes.c_char_p(_PARAMETERS),
@@ -155,7 +196,6 @@ class Trees:
                 answer.ctypes.data_as(ctypes.c_void_p),
             )
         )
-        return answer
 
     def _asked(self) -> float:
         """The prediction for the row in the buffer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ def _load_pyfunc(path: str) -> Wrapped:
     return Wrapped(beside.load(folder / MODEL) or mlflow.pyfunc.load_model(str(folder / MODEL)), output)
 
 
-def log(folder: str, output: Output, *, signature: Any, example: Any, tags: dict[str, str]) -> Any:
+def log(
+    folder: str, output: Output, *, signature: Any, example: Any, tags: dict[str, str], metadata: dict[str, str]
+) -> Any:
     """Log a model that wraps a copy of another one.
 
     Args:
@@ -41,6 +43,7 @@ def log(folder: str, output: Output, *, signature: Any, example: Any, tags: dict
         signature: Of the new model: the columns that it takes.
         example: Its input example.
         tags: Tags of the logged model.
+        metadata: Its metadata.
 
     Returns:
         MLflow's ``ModelInfo``.
@@ -59,6 +62,7 @@ def log(folder: str, output: Output, *, signature: Any, example: Any, tags: dict
             data_path=str(data),
             signature=signature,
             input_example=example,
-            pip_requirements=[*packages, f"fds-mlflow=={metadata.version('fds-mlflow')}"],
+            pip_requirements=[*packages, f"fds-mlflow=={version('fds-mlflow')}"],
             tags=tags,
+            metadata=metadata,
         )

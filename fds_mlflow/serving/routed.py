@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,12 +12,53 @@ import numpy.typing as npt
 
 from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import RoutingTable, Variant
+from fds_mlflow.errors import FdsError
 from fds_mlflow.outcomes.records import OutcomeRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fds_mlflow.scoring.reasons import Explanation, Most
     from fds_mlflow.scoring.requests.names import RequestNames
+    from fds_mlflow.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answer to one transaction.
+
+    Attributes:
+        score: In [0, 1], higher = more likely fraud.
+        flagged: Whether the score reaches the threshold of the version that answered, and it is not explored.
+        variant: Who answered.
+        version: The version that answered.
+        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows.
+        explanation: Its reasons; None where none were asked for, or the version gives none.
+        reasons_refused: Why it gives none, and what to do.
+    """
+
+    score: float
+    flagged: bool
+    variant: Variant
+    version: int
+    explored: bool = False
+    explanation: Explanation | None = None
+    reasons_refused: str | None = None
+
+    def explained(self, transaction: Mapping[str, Any], scorer: Scorer, most: Most) -> Self:
+        """The same with its reasons; a version that gives none costs nobody an answer.
+
+        Args:
+            transaction: Which it is about.
+            scorer: Of the version that answered.
+            most: How many reasons.
+        """
+        import pandas as pd
+
+        try:
+            return replace(self, explanation=scorer.reasons(pd.DataFrame([dict(transaction)]), most)[0])
+        except FdsError as error:
+            return replace(self, reasons_refused=_refused(error))
 
 
 @dataclass(frozen=True)
@@ -94,6 +135,59 @@ class Beside:
     def told(self, answer: pd.DataFrame) -> pd.DataFrame:
         """Answers, with what is let pass."""
         return answer.assign(flagged=answer["flagged"].to_numpy() & ~self.explored, explored=self.explored)
+
+
+def together(index: pd.Index[Any], parts: Sequence[Part]) -> pd.DataFrame:
+    """The answers to all rows, each in its place.
+
+    Args:
+        index: Of the rows.
+        parts: What scoring them gave, one of them at least.
+    """
+    import pandas as pd
+
+    answer = pd.DataFrame(
+        {"score": 0.0, "flagged": False, "variant": parts[0].served.value, "version": parts[0].version}, index=index
+    )
+    for part in parts:
+        answer.iloc[part.rows, 0] = part.scores
+        answer.iloc[part.rows, 1] = part.flagged
+        answer.iloc[part.rows, 2] = part.served.value
+        answer.iloc[part.rows, 3] = part.version
+    return answer
+
+
+def explained(
+    answer: pd.DataFrame, frame: pd.DataFrame, parts: Sequence[Part], scorer: Callable[[int], Scorer], most: Most
+) -> pd.DataFrame:
+    """Answers with the reasons of each; a version that gives none costs nobody an answer.
+
+    Args:
+        answer: Of a router.
+        frame: The rows that it is about.
+        parts: What scoring them gave.
+        scorer: Loads a version.
+        most: How many reasons.
+    """
+    import pandas as pd
+
+    reasons, refused = (np.full(len(frame), None, dtype=object) for _ in range(2))
+    bases = np.full(len(frame), np.nan)
+    for part in parts:
+        try:
+            found = scorer(part.version).reasons(frame.iloc[part.rows], most)
+        except FdsError as error:
+            refused[part.rows] = _refused(error)
+            continue
+        for row, one in zip(part.rows, found, strict=True):
+            reasons[row], bases[row] = one.reasons, one.base
+    told = {"reasons": reasons, "base": bases, "reasons_refused": refused}
+    # pandas 3 would make texts of the last one, and NaN of its gaps.
+    return answer.assign(**{name: pd.Series(one, answer.index, one.dtype) for name, one in told.items()})
+
+
+def _refused(error: FdsError) -> str:
+    return f"{error.what}; {error.fix}"
 
 
 def outcomes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -27,35 +27,17 @@ from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
 from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
-from fds_mlflow.serving.routed import Beside, Part, outcomes
+from fds_mlflow.serving.routed import Beside, Part, Scored, explained, outcomes, together
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fds_mlflow.scoring.reasons import Most
     from fds_mlflow.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
 TRANSACTION = "transaction_id"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The answer to one transaction.
-
-    Attributes:
-        score: In [0, 1], higher = more likely fraud.
-        flagged: Whether the score reaches the threshold of the version that answered, and it is not explored.
-        variant: Who answered.
-        version: The version that answered.
-        explored: Whether it is let pass although the score reaches the threshold, so that its truth shows.
-    """
-
-    score: float
-    flagged: bool
-    variant: Variant
-    version: int
-    explored: bool = False
 
 
 class Router:
@@ -195,7 +177,12 @@ class Router:
         return self.table.route(key)
 
     def predict(
-        self, frame: pd.DataFrame, key: str = "transaction_id", *, request_id: str | None = None
+        self,
+        frame: pd.DataFrame,
+        key: str = "transaction_id",
+        *,
+        request_id: str | None = None,
+        reasons: Most | None = None,
     ) -> pd.DataFrame:
         """Score rows, each by the version its key is routed to, and record the outcomes.
 
@@ -208,20 +195,23 @@ class Router:
             request_id: Name of a column that identifies each request, so that a retry is recorded once; None where
                 every row is a request of its own. Labels are joined by the column `transaction_id` where there is
                 one, else by the routing key.
+            reasons: Tell why each row has its score: so many reasons at most, of those that speak for fraud, or `all`.
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
             (the one that answered: champion or canary) and `version` (int64); where something is explored, also
-            `explored` (bool): let pass and not flagged, although the score reaches the threshold.
+            `explored` (bool): let pass and not flagged, although the score reaches the threshold. Where reasons are
+            asked for, also `reasons` (each a list of `Reason`, the strongest first; None where the version gives none),
+            `base` (float64, what they add up from) and `reasons_refused` (why there are none, else None).
 
         Raises:
+            ConfigError: So many reasons cannot be asked for.
             DataError: The key column is missing or has gaps, or the champion cannot score the rows.
             UnavailableError: There has never been a champion to read.
         """
-        import pandas as pd
-
         from fds_mlflow.scoring.requests.names import RequestNames
 
+        _check(reasons)
         table = self.table
         keys = keys_of(frame, key, table.spelling)
         named = names_of(frame, TRANSACTION) if TRANSACTION in frame.columns else None
@@ -238,18 +228,18 @@ class Router:
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
             self._record(self._recorder, outcomes(self.model, table, names, parts, beside, now=self._clock.now()))
-        answer = pd.DataFrame(
-            {"score": 0.0, "flagged": False, "variant": Variant.CHAMPION.value, "version": table.champion},
-            index=frame.index,
-        )
-        for part in parts:
-            answer.iloc[part.rows, 0] = part.scores
-            answer.iloc[part.rows, 1] = part.flagged
-            answer.iloc[part.rows, 2] = part.served.value
-            answer.iloc[part.rows, 3] = part.version
-        return answer if self._explore is None else beside.told(answer)
+        answer = together(frame.index, parts)
+        answer = answer if self._explore is None else beside.told(answer)
+        return answer if reasons is None else explained(answer, frame, parts, self._scorer, reasons)
 
-    def score(self, transaction: Mapping[str, Any], key: str = TRANSACTION, *, request_id: str | None = None) -> Scored:
+    def score(
+        self,
+        transaction: Mapping[str, Any],
+        key: str = TRANSACTION,
+        *,
+        request_id: str | None = None,
+        reasons: Most | None = None,
+    ) -> Scored:
         """Score one transaction by the version its key is routed to, and record the outcome.
 
         As `predict` does for a frame, at a small part of its cost for one row.
@@ -258,13 +248,16 @@ class Router:
             transaction: Features by column, with the routing key among them.
             key: Name of the routing key's column.
             request_id: Identifies the request, so that a retry is recorded once; None for a request of its own.
+            reasons: As for `predict`.
 
         Raises:
+            ConfigError: So many reasons cannot be asked for.
             DataError: The key is missing, or the champion cannot score the transaction.
             UnavailableError: There has never been a champion to read.
         """
         from fds_mlflow.scoring.requests.names import RequestNames
 
+        _check(reasons)
         table = self.table
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
@@ -287,7 +280,8 @@ class Router:
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
             self._record(self._recorder, outcomes(self.model, table, [names], [part], beside, now=self._clock.now()))
-        return Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
+        answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
+        return answer if reasons is None else answer.explained(transaction, scorer, reasons)
 
     @property
     def _stopped(self) -> bool:
@@ -348,6 +342,14 @@ class Router:
 
 
 _FIRST = np.zeros(1, dtype=np.intp)
+
+
+def _check(reasons: Most | None) -> None:
+    """Refuse what is no number of reasons, before anything is scored."""
+    if reasons is not None:
+        from fds_mlflow.scoring.reasons import require_most
+
+        require_most(reasons)
 
 
 def _served(by_canary: bool) -> Variant:

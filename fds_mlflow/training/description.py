@@ -1,4 +1,4 @@
-"""What a version says of itself: its tags, the declaration of its features, its description."""
+"""What a version says of itself: its tags, the list of its features, its description."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fds_mlflow.data.transactions import period
 from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import DataError
+from fds_mlflow.training.fitted import declared_by
 
 if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
@@ -30,7 +31,8 @@ def facts_of(split: Split, algorithm: str) -> dict[str, str]:
         "fds.algorithm": algorithm,
         "fds.digest": table.digest,
         "fds.source": table.source[:500],
-        "fds.schema": hashlib.sha256(declaration(table).encode()).hexdigest()[:16],
+        "fds.schema": hashlib.sha256(feature_list(table).encode()).hexdigest()[:16],
+        **declared_by(table),
     }
     if table.period is None:
         return facts
@@ -38,7 +40,7 @@ def facts_of(split: Split, algorithm: str) -> dict[str, str]:
     return {**facts, "fds.period": f"{first:%Y-%m-%dT%H:%M:%S}/{last:%Y-%m-%dT%H:%M:%S}"}
 
 
-def declaration(table: FeatureTable) -> str:
+def feature_list(table: FeatureTable) -> str:
     """The features, in order, and how they are computed: what a scoring service has to deliver."""
     return json.dumps(
         {

@@ -16,8 +16,9 @@ import numpy as np
 
 from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.features import declaration
 from fds_mlflow.registry.tags import CODES
-from fds_mlflow.training import pipeline_flavor
+from fds_mlflow.training import pipeline_flavor, reason_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,11 +159,12 @@ def check_features(table: FeatureTable, part: str) -> None:
 
 
 def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
-    """Log the model to the active run with signature, input example and pinned requirements.
+    """Log the model to the active run with signature, input example, pinned requirements and its reasons' codes.
 
     Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed, and beside it lies its
-    compiled scorer, which is all that this package reads of it. The signature is the declaration, doubles and strings:
-    inferred from a few rows it would depend on whether one holds a NaN.
+    compiled scorer, which is all that this package reads of it. The features and the schema, where that is known, are
+    files beside it. The signature is the declaration, doubles and strings: inferred from a few rows it would depend on
+    whether one holds a NaN.
 
     Args:
         scorer: The fitted model.
@@ -172,6 +174,14 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
     Returns:
         MLflow's ``ModelInfo``.
     """
+    info = _logged(scorer, table, tags)
+    reason_texts.log(info.model_id, table)
+    if table.schema is not None:
+        declaration.log(info.model_id, table.spec, table.schema)
+    return info
+
+
+def _logged(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
     import mlflow
 
     options: dict[str, Any] = {
@@ -200,6 +210,23 @@ def save_options(scorer: FittedScorer, table: FeatureTable) -> dict[str, Any]:
         ),
         "input_example": table.x.head(_EXAMPLE_ROWS).reset_index(drop=True),
         "pip_requirements": requirements(scorer.packages),
-        "metadata": {CODES: FORM},
         **scorer.options,
+        "metadata": {**(scorer.options.get("metadata") or {}), CODES: FORM, **declared_by(table)},
     }
+
+
+def declared_by(table: FeatureTable) -> dict[str, str]:
+    """The digest of what a version will declare that learns from this table, by its key; empty without a schema."""
+    if table.schema is None:
+        return {}
+    return {declaration.KEY: declaration.digest(table.spec, table.schema)}
+
+
+def undeclared(table: FeatureTable) -> tuple[str, ...]:
+    """That a version will declare nothing, where that is so."""
+    if table.schema is not None:
+        return ()
+    return (
+        "the features come from a frame without a schema, so the version declares none: nobody can compute what it"
+        " takes from raw transactions",
+    )

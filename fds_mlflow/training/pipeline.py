@@ -22,10 +22,10 @@ from fds_mlflow.registry.registration import register
 from fds_mlflow.registry.tags import CODES, FILES, SCORE
 from fds_mlflow.runtime import model_files
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
-from fds_mlflow.training import evaluation
+from fds_mlflow.training import evaluation, reason_texts
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
-from fds_mlflow.training.description import declaration, describe, facts_of, named, when
-from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer
+from fds_mlflow.training.description import describe, facts_of, feature_list, named, when
+from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer, undeclared
 from fds_mlflow.training.reproducibility import code_tags, run_facts
 from fds_mlflow.training.summary import PartCounts, counted, notes_of, stood_for, warnings_of
 
@@ -86,13 +86,13 @@ def train(
 ) -> Trained:
     """Train one model in one MLflow run.
 
-    Logged are parameters, the three parts as datasets with digest, source and period, test metrics under
-    their plain names (``average_precision``) and validation metrics with the prefix ``val_``, curves
-    (``curve_…``, one step per tree or iteration), feature importance, plots, the features' declaration, the
-    labelled test rows (features and label, at most 25,000), what each part holds and what was left out
-    (``summary.json``), and the model with signature and input example. Warnings are logged before the version is
-    registered, and stay with run and version in the tag ``fds.warnings``. An active run becomes the parent; a run
-    handed over by ``mlflow run`` is filled. On any failure the run is marked FAILED and none is left active.
+    Logged are parameters, the three parts as datasets with digest, source and period, test metrics under their plain
+    names (``average_precision``) and validation metrics with the prefix ``val_``, curves (``curve_…``, one step a tree
+    or iteration), feature importance, plots, the features (``features.json``), the labelled test rows (at most 25,000),
+    what each part holds and what was left out (``summary.json``), and the model with signature, input example, and its
+    declaration of features and schema (:mod:`fds_mlflow.features.declaration`). Warnings are logged before the version
+    is registered, and stay with run and version in ``fds.warnings``. An active run becomes the parent; a run that
+    ``mlflow run`` hands over is filled. On any failure the run is marked FAILED and none is left active.
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
@@ -212,6 +212,8 @@ def _logged(
     for warning in warnings:
         log.warning("%s: %s", scorer.algorithm, warning)
     notes = (*split.notes, *scorer.notes, *stood_for(split), *notes_of(parts, metrics, target_fpr))
+    notes += reason_texts.unused(split.train)
+    notes += undeclared(split.train)
     marks = {"fds.threshold": repr(threshold), "fds.target_fpr": repr(target_fpr), CODES: FORM, **tags}
     if warnings:
         marks[doubts.TRAINING] = doubts.written(warnings)
@@ -340,7 +342,7 @@ def _log_artifacts(split: Split, scorer: FittedScorer, score: NDArray[np.float64
 
     from fds_mlflow.training import plots
 
-    mlflow.log_text(declaration(split.train), "features.json")
+    mlflow.log_text(feature_list(split.train), "features.json")
     ranked = dict(sorted(scorer.importance.items(), key=lambda item: item[1], reverse=True))
     mlflow.log_dict({"unit": scorer.importance_unit, "importance": ranked}, "importance.json")
     title = f"{named(scorer)}{when(split.test, ' · ')}"

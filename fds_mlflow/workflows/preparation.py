@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
 
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.features.spec import default_features
+from fds_mlflow.features.conflicts import conflicts
+from fds_mlflow.features.defaults import default_features
+from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import FeatureTable, compute
+from fds_mlflow.model import ManagedModel
 from fds_mlflow.training.split import Split, at_random, by_time, has_time, stratified
 from fds_mlflow.workflows.source import Source
+
+DEFAULT = "default"
+"""What names the default features of a schema, where others would be taken."""
+
+Features = FeatureSpec | str | Path
+"""A specification, its YAML file, the name of a shipped one, or `default`."""
 
 
 def prepare(
     source: Source,
     *,
+    features: Features | None = None,
     split: str | None = None,
     seed: int = 42,
     gap: timedelta | None = None,
@@ -25,6 +38,8 @@ def prepare(
 
     Args:
         source: Where the transactions come from.
+        features: The features: a specification, its YAML file, or the name of a shipped one; by default, and as
+            `default`, those that the schema allows.
         split: How to cut, as `cut` takes it.
         seed: Seed of everything random.
         gap: As `cut` takes it.
@@ -34,26 +49,101 @@ def prepare(
         The parts; their notes say what was left out on the way.
 
     Raises:
-        ConfigError: The split is unknown, or cannot be made of these data.
+        ConfigError: The specification or the split is unknown, or cannot be made of these data.
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
-    return cut(featurised(source.read(seed=seed), every_feature=every_feature), split=split, seed=seed, gap=gap)
+    spec = specification(features)  # before the data are read
+    table = featurised(source.read(seed=seed), spec, every_feature=every_feature)
+    return cut(table, split=split, seed=seed, gap=gap)
 
 
-def featurised(transactions: Transactions, *, every_feature: bool = False) -> FeatureTable:
-    """The default features of transactions; the table's notes say which there could not be.
+def prepare_for(
+    model: ManagedModel,
+    versions: Sequence[int],
+    source: Source,
+    *,
+    split: str | None = None,
+    seed: int = 42,
+    gap: timedelta | None = None,
+) -> Split:
+    """The parts of a source with what each of some versions takes, to compare them on; arguments as for `prepare`.
+
+    Raises:
+        ConfigError: As for `featurised_for`, or the split cannot be made of these data.
+        DataError: The data do not fit the schema, or leave a part without fraud.
+    """
+    return cut(featurised_for(model, versions, source.read(seed=seed)), split=split, seed=seed, gap=gap)
+
+
+def specification(features: Features | None) -> FeatureSpec | None:
+    """The specification that is meant; None for the default features.
+
+    Raises:
+        ConfigError: There is none of that name, or it is not valid.
+    """
+    if features is None or features == DEFAULT:
+        return None
+    return features if isinstance(features, FeatureSpec) else FeatureSpec.load(features)
+
+
+def featurised(
+    transactions: Transactions, spec: FeatureSpec | None = None, *, every_feature: bool = False
+) -> FeatureTable:
+    """The features of transactions, by default those that the schema allows; notes say which are none.
 
     Args:
         transactions: The transactions.
-        every_feature: Take all that the schema allows, also over what is empty in these rows: versions that were
-            trained on other rows may need them.
+        spec: The features; None for the default ones.
+        every_feature: Of the default ones take all that the schema allows, also over what is empty in these rows:
+            versions that were trained on other rows may need them.
 
     Raises:
-        ConfigError: Every feature is taken, and the labels of these rows serve none of those over labels.
+        ConfigError: The features need what the schema or these rows do not have.
     """
+    if spec is not None:
+        table = compute(transactions, spec)
+        empty = [name for name in table.features if table.frame[name].isna().all()]
+        says = tuple(f"the feature {name!r} is missing in every row: it says nothing" for name in empty)
+        return replace(table, notes=(*table.notes, *says))
     spec, notes = default_features(transactions.schema if every_feature else transactions)
     table = compute(transactions, spec)
     return replace(table, notes=(*table.notes, *notes))
+
+
+def featurised_for(model: ManagedModel, versions: Sequence[int], transactions: Transactions) -> FeatureTable:
+    """The features that versions take, as each declares them; the default ones for those that declare nothing.
+
+    Args:
+        model: The model.
+        versions: Which of its versions.
+        transactions: The transactions.
+
+    Raises:
+        ConfigError: A version needs what the schema or these rows do not have, its declaration is broken, or two mean
+            different things by one name.
+        RefusedError: A version's files cannot be fetched.
+    """
+    declared = [model.declared(version) for version in versions]
+    specs = dict.fromkeys(None if found is None else found.spec for found in declared)
+    return widened(*(featurised(transactions, spec, every_feature=True) for spec in specs))
+
+
+def widened(*tables: FeatureTable) -> FeatureTable:
+    """The first of several tables of the same transactions, with the others' columns; its features stay its own.
+
+    Raises:
+        ConfigError: Two have a feature of one name that means different things.
+    """
+    for one, two in combinations(tables, 2):
+        different = conflicts(one.spec, two.spec)
+        if different:
+            raise ConfigError(
+                f"the versions mean different things by the feature {different[0]!r}, so no table has both",
+                fix="give the feature of one of them another name",
+            )
+    first = tables[0]
+    more = {name: table.frame[name] for table in tables for name in table.features if name not in first.frame.columns}
+    return replace(first, frame=first.frame.assign(**more))
 
 
 def cut(table: FeatureTable, *, split: str | None = None, seed: int = 42, gap: timedelta | None = None) -> Split:

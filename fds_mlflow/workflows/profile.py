@@ -17,7 +17,7 @@ from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.inference.sketch import Sketch, all_different, hashes_of
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import as_schema
-from fds_mlflow.features.spec import default_features
+from fds_mlflow.features.defaults import default_features
 from fds_mlflow.workflows.source import Source, recognise
 
 _SPANS = ("hour", "day", "week", "month", "quarter", "year")

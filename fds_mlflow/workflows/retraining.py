@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from fds_mlflow.core.comparison import Advice, Comparison
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError
+from fds_mlflow.features.table import FeatureTable
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.training import pipeline
 from fds_mlflow.training.split import Split
-from fds_mlflow.workflows.preparation import prepare
+from fds_mlflow.workflows.preparation import DEFAULT, Features, cut, featurised, specification, widened
 from fds_mlflow.workflows.source import Source
 
 
@@ -54,6 +55,7 @@ def retrain(
     source: Source,
     *,
     algorithms: Sequence[str] | None = None,
+    features: Features | None = None,
     split: str | None = None,
     gap: timedelta | None = None,
     target_fpr: float = 0.02,
@@ -66,18 +68,25 @@ def retrain(
 
     Args:
         model: The model to train versions of.
-        source: Where the transactions come from.
+        source: Where the transactions come from; without a schema of its own, read by the one that the champion
+            declares.
         algorithms: As `train` takes them; None for both of ours.
+        features: As `prepare` takes them; None for those that the champion declares, and where there is no champion or
+            it declares nothing, the default ones.
         split: `time` or `stratified`; by default by time where there is one.
         gap: Time left out before validation and test; by default the label delay of the data.
         target_fpr: The threshold flags at most this share of the genuine validation rows.
         seed: Seed of everything random.
+
+    Raises:
+        ConfigError: The features cannot be computed from these data, or another argument is not valid.
+        DataError: The data do not fit the schema, or leave a part without fraud.
     """
     import mlflow
 
     for name in algorithms or ():
         pipeline.check_algorithm(name)  # before the data are read
-    parts = prepare(source, split=split, seed=seed, gap=gap)
+    parts = cut(_featurised(model, source, features, seed), split=split, seed=seed, gap=gap)
     run = mlflow.active_run()
     with (
         mlflow_client.tracking(f"retraining of {model.name!r}"),
@@ -96,6 +105,35 @@ def retrain(
         if retrained.comparison is not None:
             mlflow.log_metrics({f"difference_{d.metric}": d.difference for d in retrained.comparison.deltas})
     return retrained
+
+
+def _featurised(model: ManagedModel, source: Source, features: Features | None, seed: int) -> FeatureTable:
+    """The features of a retraining; those that the champion takes are columns too, so that it can be compared."""
+    spec = specification(features)
+    try:
+        champion = model.overview().champion
+    except NotFoundError:  # this is its first training
+        champion = None
+    declared = None if champion is None else model.declared(champion)
+    if declared is None:
+        return featurised(source.read(seed=seed), spec)
+    source = source.read_by(declared.schema)
+    transactions = source.read(seed=seed)
+    table = None if features is None else featurised(transactions, spec)
+    try:
+        theirs = featurised(transactions, declared.spec)
+    except ConfigError as error:
+        if table is not None:
+            note = f"champion {champion} cannot be compared on these rows: {error.what}"
+            return replace(table, notes=(*table.notes, note))
+        raise ConfigError(
+            f"the features that champion {champion} declares cannot be computed: {error.what}",
+            fix=f"{error.fix}; or train on others: --features FILE, or --features {DEFAULT} for those the data allow",
+        ) from None
+    if table is not None:
+        return widened(table, theirs)
+    what = "the schema and the features" if source.schema is declared.schema else "the features"
+    return replace(theirs, notes=(*theirs.notes, f"{what} are those that champion {champion} declares"))
 
 
 def _put_forward(model: ManagedModel, parts: Split, made: Mapping[str, pipeline.Trained], seed: int) -> Retrained:

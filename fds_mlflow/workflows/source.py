@@ -55,6 +55,15 @@ class Source:
         schema = self.schema or recognise(self.data)
         return load(self.data, schema, table=self.table, query=self.query, progress=self.progress)
 
+    def read_by(self, schema: Schema) -> Source:
+        """The same source, read by this schema where it has none and none is recognised."""
+        if self.schema is not None or self.data.startswith("simulator:"):
+            return self
+        try:
+            return replace(self, schema=recognise(self.data))
+        except ConfigError:
+            return replace(self, schema=schema)
+
     def simulated(self, *, seed: int = 42) -> pd.DataFrame | None:
         """The rows that the simulator makes; None where the source is another one.
 

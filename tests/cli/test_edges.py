@@ -69,7 +69,15 @@ def values(tmp_path: Path) -> dict[str, str]:
     files = {"plan_file": "plan.yaml", "file": "labels.csv", "source": "history.jsonl", "data": "data.csv"}
     return {
         **{name: str(tmp_path / file) for name, file in files.items()},
-        **{"model": "fraud", "version": "1", "baseline": "1", "candidate": "2", "keys": "TX1", "since": "1"},
+        **{
+            "model": "fraud",
+            "transaction": "TX1",
+            "version": "1",
+            "baseline": "1",
+            "candidate": "2",
+            "keys": "TX1",
+            "since": "1",
+        },
         **{"reason": "because", "older_than": "90d", "output": str(tmp_path / "out.parquet")},
     }
 

@@ -23,7 +23,7 @@ from fds_mlflow.registry.store import SetAlias, SetModelTag
 from tests.registry.test_tags import EVENT, FOUND, ULID
 from tests.support import tiny_models
 
-HEAVY = ("mlflow", "pandas", "sqlalchemy", "duckdb", "sklearn", "lightgbm", "matplotlib", "pyarrow", "scipy", "numpy")
+HEAVY = ("mlflow", "pandas", "sqlalchemy", "sklearn", "lightgbm", "matplotlib", "pyarrow", "scipy", "numpy")
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -80,6 +80,7 @@ def demo(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> D
         _write_files(files, fds)
         for algorithm in ("isolation_forest", "lightgbm", "lightgbm", "lightgbm"):
             fds("train", "fraud", "--algorithm", algorithm, "--data", str(files / "transactions.parquet"))
+        fds("label", "import", str(files / "labels.csv"))
         fds("promote", "fraud", "1", "--reason", "first model")
         _keep(made, folder / "trained")
         fds("canary", "start", "fraud", "2", "--plan", str(files / "plan.yaml"), "--reason", "weekly retrain")

@@ -12,7 +12,8 @@ import pytest
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import Transactions, load
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.features.spec import FeatureSpec, Gap, Window, default_features, default_spec
+from fds_mlflow.features.defaults import default_features, default_spec
+from fds_mlflow.features.spec import FeatureSpec, Gap, Window
 from fds_mlflow.features.table import compute, compute_file
 from fds_mlflow.runtime.text_column import text_column
 

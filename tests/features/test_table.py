@@ -1,11 +1,8 @@
-"""Point-in-time features: the window engine against a naive reference, and what it must never see."""
+"""The tables and files that features come in, and the specifications that are refused."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,224 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data import delimited, parquet_file
-from fds_mlflow.data.transactions import Schema, load
+from fds_mlflow.data.transactions import Schema, column_hash, load
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.engines import file as file_engine
+from fds_mlflow.features.engines import repeated
 from fds_mlflow.features.table import FeatureSpec, Flag, Gap, Window, compute, compute_file, default_spec, handbook_spec
-from fds_mlflow.runtime.text_column import is_text, text_column
+from fds_mlflow.runtime.text_column import is_text
 from fds_mlflow.simulator import simulate
-from tests.support.effort import at_most
-
-WINDOWS = ("1s", "3s", "1m")
-EPOCH = pd.Timestamp("2026-01-01")
-
-
-def everything(delay: str | None = None) -> FeatureSpec:
-    """Every aggregate over every window, and the time since the previous transaction."""
-    plain = tuple(
-        Window(entity="customer", aggregate=aggregate, windows=WINDOWS, of=of)
-        for aggregate, of in (
-            ("count", None),
-            ("sum", None),
-            ("mean", "extra"),
-            ("max", None),
-            ("min", "extra"),
-            ("std", None),
-            ("distinct", "device"),
-        )
-    )
-    late = tuple(Window(entity="device", aggregate=a, windows=WINDOWS) for a in ("known", "frauds", "risk"))
-    return FeatureSpec(windows=plain + late, gaps=(Gap(entity="customer"),), label_delay=delay)
-
-
-@st.composite
-def frames(draw: st.DrawFn) -> pd.DataFrame:
-    """Small canonical frames in any order, full of ties in time, missing entities and values, and label delays."""
-    n = draw(st.integers(1, 14))
-    rows = st.lists(
-        st.tuples(
-            st.integers(0, 6),  # seconds
-            st.sampled_from([0, 1, 999_999]),  # microseconds
-            st.sampled_from(["a", "b", None]),
-            st.sampled_from(["x", "y", None]),
-            st.sampled_from([0.0, 0.1, 2.5, 1e6, -3.0]),
-            st.sampled_from([1.0, 7.25, None]),
-            st.booleans(),
-            st.sampled_from([None, 0, 1, 1_000_000, 3_000_000, 2_000_001]),  # microseconds until the label is known
-        ),
-        min_size=n,
-        max_size=n,
-    )
-    drawn = draw(rows)
-    time = np.array([s * 1_000_000 + us for s, us, *_ in drawn], dtype="timedelta64[us]") + EPOCH.to_datetime64()
-    time = time.astype("datetime64[us]")
-    known = [
-        np.datetime64("NaT") if d is None else t + np.timedelta64(d, "us")
-        for t, (*_, d) in zip(time, drawn, strict=True)
-    ]
-    return pd.DataFrame(
-        {
-            "transaction_id": [str(i) for i in range(n)],
-            "time": time,
-            "amount": np.array([r[4] for r in drawn], dtype=np.float64),
-            "customer": text_column([r[2] for r in drawn]),
-            "device": text_column([r[3] for r in drawn]),
-            "label": np.array([r[6] for r in drawn], dtype=np.int8),
-            "label_known_at": np.array(known, dtype="datetime64[us]"),
-            "extra": np.array([np.nan if r[5] is None else r[5] for r in drawn], dtype=np.float64),
-        }
-    )
-
-
-def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
-    """The same features by plain loops, written from the definition alone."""
-    rows = frame.to_dict("records")
-    delay = pd.Timedelta(parse_duration(spec.label_delay or "0s"))
-    for i, row in enumerate(rows):
-        row["order"] = (row["time"], i)
-        row["usable"] = max(row["label_known_at"], row["time"] + delay) if pd.notna(row["label_known_at"]) else None
-
-    def past(i: int, entity: str, window: str) -> list[dict[str, Any]]:
-        now = rows[i]
-        since = now["time"] - parse_duration(window)
-        return [r for r in rows if same(r, now, entity) and r["time"] > since and r["order"] <= now["order"]]
-
-    def labels(i: int, entity: str, window: str) -> list[int]:
-        now = rows[i]
-        since = now["time"] - parse_duration(window)
-        found = []
-        for r in rows:
-            if not same(r, now, entity) or r["usable"] is None or not since < r["usable"] <= now["time"]:
-                continue
-            if r["usable"] == r["time"] == now["time"] and r["order"] >= now["order"]:
-                continue  # known in its own moment: only later rows of that moment may know
-            found.append(r["label"])
-        return found
-
-    out: dict[str, list[float]] = {}
-    for item in spec.windows:
-        for window in item.windows:
-            if item.aggregate in ("known", "frauds", "risk"):
-                out[item.feature(window)] = [
-                    RULES[item.aggregate](labels(i, item.entity, window)) for i in range(len(rows))
-                ]
-                continue
-            out[item.feature(window)] = [
-                RULES[item.aggregate](
-                    [r[item.column] for r in past(i, item.entity, window) if pd.notna(r[item.column])]
-                )
-                if item.aggregate != "count"
-                else float(len(past(i, item.entity, window)))
-                for i in range(len(rows))
-            ]
-    for gap in spec.gaps:
-        earlier = [[r for r in rows if same(r, now, gap.entity) and r["order"] < now["order"]] for now in rows]
-        out[gap.feature] = [
-            (now["time"] - max(r["time"] for r in before)).total_seconds() if before else math.nan
-            for now, before in zip(rows, earlier, strict=True)
-        ]
-    return out
-
-
-def same(row: dict[str, Any], now: dict[str, Any], entity: str) -> bool:
-    """Whether two rows share an entity; nobody shares a missing one."""
-    return pd.notna(now[entity]) and row[entity] == now[entity]
-
-
-RULES: dict[str, Callable[[list[Any]], float]] = {
-    "sum": math.fsum,
-    "mean": lambda v: math.fsum(v) / len(v) if v else math.nan,
-    "max": lambda v: max(v) if v else math.nan,
-    "min": lambda v: min(v) if v else math.nan,
-    "std": lambda v: float(np.std(v)) if v else math.nan,
-    "distinct": lambda v: float(len(set(v))),
-    "known": lambda v: float(len(v)),
-    "frauds": lambda v: float(sum(v)),
-    "risk": lambda v: sum(v) / len(v) if v else 0.0,
-}
-
-
-class TestAgainstTheReference:
-    @at_most(60)
-    @given(frames(), st.sampled_from([None, "1s", "2s"]))
-    @pytest.mark.slow
-    def test_every_aggregate_equals_the_naive_loop(self, frame: pd.DataFrame, delay: str | None) -> None:
-        """Ties, missing entities and values, unsorted rows and label delays included, all aggregates are exact."""
-        spec = everything(delay)
-        found = compute(frame, spec).frame
-        for name, expected in reference(frame, spec).items():
-            np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-12, atol=1e-7, err_msg=name)
-
-    def test_the_lower_end_is_exclusive_and_the_transaction_itself_counts(self) -> None:
-        """A window of a day holds the transaction itself, what is less than a day old, and nothing exactly so old."""
-        frame = plain(["2026-01-01T00:00:00", "2026-01-01T00:00:00.000001", "2026-01-02T00:00:00"])
-        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1d",)),))
-        assert list(compute(frame, spec).frame["customer_count_1d"]) == [1, 2, 2]
-
-    def test_ties_are_decided_by_the_input_order(self) -> None:
-        """Of three transactions in one microsecond, the first sees one, the second two, the third three."""
-        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1s",)),))
-        assert list(compute(plain(["2026-01-01"] * 3), spec).frame["customer_count_1s"]) == [1, 2, 3]
-
-    def test_many_ties_and_distant_times_stay_exact(self) -> None:
-        """Thousands of transactions in one microsecond, a century apart from others, do not overflow the key."""
-        frame = plain(["1900-01-01"] * 2 + ["2026-01-01"] * 5000 + ["2199-12-31"])
-        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1s", "52w")),))
-        found = compute(frame, spec).frame
-        assert list(found["customer_count_1s"]) == [1, 2, *range(1, 5001), 1]
-
-    def test_columns_may_have_any_name(self) -> None:
-        """Names of the engine's own columns, names that differ in case only and quotes do not disturb it."""
-        names = ["row", "ts", "KEY", "key", 'a "b"', "tie"]
-        frame = plain(["2026-01-01"] * 2).assign(**{name: [1.0, 3.0] for name in names})
-        spec = FeatureSpec(
-            windows=tuple(Window(entity="customer", aggregate="sum", of=n, windows=("1d",)) for n in names)
-        )
-        assert (compute(frame, spec).x.iloc[1] == 4.0).all()
-
-
-class TestNothingUnknownIsUsed:
-    @at_most(20)
-    @given(frames(), st.data())
-    @pytest.mark.slow
-    @pytest.mark.campaign
-    def test_what_was_unknown_cannot_matter(self, frame: pd.DataFrame, data: st.DataObject) -> None:
-        """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""
-        spec = everything()
-        order = frame["time"].argsort(kind="stable").to_numpy()
-        place = np.empty(len(frame), dtype=int)
-        place[order] = np.arange(len(frame))
-        cut = data.draw(st.integers(0, len(frame) - 1))
-        now = frame["time"][order[cut]]
-        later = place > cut
-        unknown = (frame["label_known_at"] > now).to_numpy() | (place >= cut)
-        changed = frame.copy()
-        changed.loc[later, "amount"] += 1000.0
-        changed.loc[later, "customer"] = "a"
-        changed.loc[later, "device"] = "x"
-        changed["label"] = np.where(unknown, 1 - frame["label"], frame["label"]).astype(np.int8)
-        stays = ~later
-        before, after = compute(frame, spec).x[stays], compute(changed, spec).x[stays]
-        pd.testing.assert_frame_equal(before, after, rtol=1e-12, atol=1e-9)
-        # And the later ones might as well not exist.
-        alone = compute(frame[stays].reset_index(drop=True), spec).x
-        pd.testing.assert_frame_equal(before.reset_index(drop=True), alone, rtol=1e-12, atol=1e-9)
-
-    def test_a_label_known_at_once_is_not_its_own_evidence(self) -> None:
-        """Even where labels have no delay, a transaction does not see its own label, and the next one does."""
-        frame = plain(["2026-01-01"] * 2, label=[1, 0], known=["2026-01-01"] * 2)
-        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="frauds", windows=("1d",)),))
-        assert list(compute(frame, spec).frame["customer_frauds_1d"]) == [0, 1]
-
-    def test_a_label_known_at_exactly_t_counts(self) -> None:
-        """With a delay of 7 days, the label of a transaction 7 days ago is known, and one microsecond later is not."""
-        times = ["2026-01-01T00:00:00", "2026-01-01T00:00:00.000001", "2026-01-08T00:00:00"]
-        frame = plain(times, label=[1, 1, 0])
-        frame["label_known_at"] = frame["time"] + pd.Timedelta(days=7)
-        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="known", windows=("1d",)),))
-        assert list(compute(frame, spec).frame["customer_known_1d"]) == [0, 0, 1]
+from tests.support.windows import plain
 
 
 class TestTable:
@@ -338,6 +126,42 @@ class TestFile:
             compute_file(bad, "simulator", spec, tmp_path / "none" / "out.parquet")
         assert {p.name for p in tmp_path.iterdir()} == {"twice.parquet", "bad.csv"}
 
+    @pytest.mark.slow
+    def test_an_entity_larger_than_memory_is_computed_a_time_at_a_time(self, tmp_path: Path) -> None:
+        """A merchant with nearly all transactions, of which a fifth fits: every number is the one from memory."""
+        source = simulate.transactions(6_000, seed=9, fraud_rate=0.05).sample(frac=1, random_state=3)
+        source.loc[source.index[100:], "merchant_id"] = "M1"
+        source.to_parquet(tmp_path / "in.parquet")
+        spec = default_spec(Schema.load("simulator"))
+        short = {"windows": tuple(item.model_copy(update={"windows": ("1h", "2d")}) for item in spec.windows)}
+        spec = spec.model_copy(update=short)
+        expected = compute(load(source, "simulator"), spec).frame
+        compute_file(
+            tmp_path / "in.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="1MB", threads=1
+        )
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), expected, check_exact=True)
+
+    def test_what_does_not_fit_into_memory_is_told(self, tmp_path: Path) -> None:
+        """Where one window of one entity needs more than the limit, the message names the entity and the fix."""
+        simulate.transactions(3_000).assign(merchant_id="M1").to_parquet(tmp_path / "in.parquet")
+        spec = FeatureSpec(windows=(Window(entity="merchant", aggregate="count", windows=("365d",)),))
+        with pytest.raises(DataError, match=r"same merchant.* MiB, and the limit is 1 MiB(?s:.*)raise memory_limit"):
+            compute_file(tmp_path / "in.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="1MB")
+        assert {p.name for p in tmp_path.iterdir()} == {"in.parquet"}
+
+    def test_repeated_ids_are_found_in_bounded_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However few hashes are sorted at a time, every repeated id is counted; equal hashes alone are no repeat."""
+        monkeypatch.setattr(repeated, "_AT_ONCE", 7)
+        source = simulate.transactions(100)
+        spec = FeatureSpec(numeric=("amount",))
+        pd.concat([source, source.tail(3)]).to_parquet(tmp_path / "twice.parquet")
+        with pytest.raises(DataError, match="repeats 3 ids in 103 rows"):
+            compute_file(tmp_path / "twice.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="0MB")
+        source.to_parquet(tmp_path / "once.parquet")
+        monkeypatch.setattr(file_engine, "column_hash", lambda column: column_hash(column) % np.uint64(3))
+        compute_file(tmp_path / "once.parquet", "simulator", spec, tmp_path / "out.parquet", memory_limit="0MB")
+        assert len(pd.read_parquet(tmp_path / "out.parquet")) == 100
+
 
 class TestSpecification:
     def test_the_default_has_what_the_schema_allows(self) -> None:
@@ -427,20 +251,3 @@ class TestSpecification:
             compute(pd.DataFrame({"id": [1]}), FeatureSpec())
         with pytest.raises(DataError, match="no rows"):
             compute(plain([]), FeatureSpec())
-
-
-def plain(times: list[str], *, label: list[int] | None = None, known: list[str] | None = None) -> pd.DataFrame:
-    """A canonical frame of one customer's transactions of amount 1."""
-    frame = pd.DataFrame(
-        {
-            "transaction_id": [str(i) for i in range(len(times))],
-            "time": np.array(times, dtype="datetime64[us]"),
-            "amount": np.ones(len(times)),
-            "customer": text_column(["a"] * len(times)),
-        }
-    )
-    if label is not None:
-        frame["label"] = np.array(label, dtype=np.int8)
-    if known is not None:
-        frame["label_known_at"] = np.array(known, dtype="datetime64[us]")
-    return frame

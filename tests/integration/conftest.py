@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from fds_mlflow import ManagedModel, OutcomeStore
 from fds_mlflow.data.transactions import load
-from fds_mlflow.features.spec import default_spec
+from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.outcomes.aio import AsyncOutcomeStore
 from fds_mlflow.simulator import simulate

@@ -19,7 +19,7 @@ import pytest
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.data.codes import FORM
 from fds_mlflow.data.transactions import load
-from fds_mlflow.features.spec import default_spec
+from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.table import compute
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry.mlflow_store import MlflowStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from mlflow import MlflowClient
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli import main
 from fds_mlflow.core.lifecycle.events import Kind
+from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError, DataError, FdsError, NotFoundError, RefusedError
+from fds_mlflow.features import declaration
+from fds_mlflow.features.spec import handbook_spec
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.doubts import ADOPTION, TRAINING, warnings_of
 from fds_mlflow.scoring.loaded import Loaded
@@ -388,3 +392,20 @@ def test_warnings_are_read_whoever_wrote_them() -> None:
     assert warnings_of({}) == ()
     assert warnings_of({TRAINING: '["a"]', ADOPTION: '["b"]'}) == ("a", "b")
     assert warnings_of({ADOPTION: "nonsense"}) == ("nonsense",)
+
+
+@pytest.mark.parametrize(("name", "wraps"), [("bare", True), ("scorer", False)])
+def test_what_is_adopted_declares_what_it_declared(
+    model: ManagedModel, saved: dict[str, Path], tmp_path: Path, name: str, wraps: bool
+) -> None:
+    """Features and schema among the original's files are the adopted version's too, wrapped or not."""
+    folder = tmp_path / "declared"
+    shutil.copytree(saved[name], folder)
+    digest = declaration.write(folder, handbook_spec(), Schema.load("handbook"))
+    described = mlflow.models.Model.load(str(folder))
+    described.metadata = {declaration.KEY: digest}
+    described.save(str(folder / "MLmodel"))
+    made = adopt(model, str(folder), data=rows(seed=1))
+    assert made.wrapped == wraps
+    assert model.declared(made.version) == (handbook_spec(), Schema.load("handbook"), digest)
+    assert model.session.version(made.version).tags[declaration.KEY] == digest

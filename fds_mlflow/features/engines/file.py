@@ -33,11 +33,16 @@ from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.repeated import Ids
 from fds_mlflow.features.engines.spill import Spill
-from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
+from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features, row_times
+from fds_mlflow.features.expressions import extended, names_in
 from fds_mlflow.features.kernel import Kernel
+from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
 
 _STRETCH = 200_000  # rows kept, joined and written at a time
+_PART = 100_000  # rows that are computed at a time: more fit into memory, but not into a processor's cache
+_PARTS = 100  # unless the memory asks for more: each stretch is dealt into all of them
+_MOST_PARTS = 500  # each is an open file
 _MEMORY = re.compile(r"^(\d+(?:\.\d+)?) ?(MB|GB|TB|MiB|GiB|TiB)$")
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _ROW = "row"
@@ -97,7 +102,7 @@ def compute_file(
 
     Raises:
         ConfigError: The schema, the specification or the memory limit is not valid.
-        DataError: The data does not fit the schema, or a single entity's transactions do not fit into the memory.
+        DataError: The data does not fit the schema, or what a window reaches back to does not fit into memory.
     """
     size = _MEMORY.match(memory_limit)
     if size is None:
@@ -107,7 +112,7 @@ def compute_file(
         raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
     memory = int(float(size[1]) * _UNITS[size[2]])
     with tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
-        work = _Work(Path(folder), str(path_in), found, spec, memory, threads or os.cpu_count() or 1)
+        work = _Work(Path(folder), str(path_in), found, spec, memory=memory, threads=threads or os.cpu_count() or 1)
         result = work.run(Path(folder) / "features.parquet", progress)
         (Path(folder) / "features.parquet").replace(target)
     return FeatureFile(path=target, **result)
@@ -115,16 +120,27 @@ def compute_file(
 
 @dataclass(frozen=True)
 class _Found:
-    """Features of some rows: their names, and in numbered columns their values, after where the rows are in a stretch."""
+    """Features of some rows: names, and columns of their values, after one of the rows' numbers in their stretch."""
 
     names: list[str]
     rows: Spill
 
 
+@dataclass(frozen=True)
+class _Span:
+    """Times of which the features are asked, [first, end), and since when rows or labels are in their windows."""
+
+    first: int = -meaning.NEVER - 1
+    end: int = meaning.NEVER
+    since: int = -meaning.NEVER - 1
+
+
 class _Work:
     """One computation: its folder, and what it learns on the way."""
 
-    def __init__(self, folder: Path, source: str, schema: Schema, spec: FeatureSpec, memory: int, threads: int) -> None:
+    def __init__(
+        self, folder: Path, source: str, schema: Schema, spec: FeatureSpec, *, memory: int, threads: int
+    ) -> None:
         self.folder = folder
         self.source = source
         self.schema = schema
@@ -154,7 +170,8 @@ class _Work:
     def _read(self, ids: Ids, progress: Callable[[float], None] | None) -> dict[str, Any]:
         """Keep the rows; returns their digest, period and notes."""
         mark, reading = Digest(), Canonical(self.schema, self.source)
-        spans, genuine, genuine_known = [], 0, 0
+        genuine, genuine_known = 0, 0
+        spans: list[pd.Series[Any]] = []
         for table in readers.chunks(self.source, self.schema, progress=progress):
             frame = reading.frame(table)
             if frame is None or reading.problems:
@@ -192,22 +209,14 @@ class _Work:
             self.rows.append(stretch)
 
     def _features(self, role: str) -> list[_Found]:
-        """Compute the features of one role, several parts at once as long as they fit."""
+        """Compute the features of one role, a part in each thread."""
         spec = meaning.of_role(self.spec, role)
-        most = self.memory // _row_size(spec)
-        share = most // self.threads
-        parts = self._deal(role, spec, max(1, -(-2 * len(self.rows) // max(1, share))))
-        largest = max(map(len, parts), default=0)
-        if largest > most:
-            size = largest * _row_size(spec)
-            raise DataError(
-                f"{largest:,} transactions of {self.source} have the same {role}, or one of a few; their windows need "
-                f"{size / 2**20:,.0f} MiB at once, and the limit is {self.memory / 2**20:,.0f} MiB",
-                fix=f"raise memory_limit to {-(-size // 2**20)}MiB; if the most frequent {role} stands for none, say so "
-                "under 'missing' in the schema",
-            )
-        with ThreadPoolExecutor(self.threads if largest <= share else 1) as pool:
-            return list(pool.map(lambda part: self._compute(part, spec, role), parts))
+        most = max(1, self.memory // self.threads // _row_size(spec))
+        rows = len(self.rows)
+        parts = self._deal(role, spec, min(max(min(rows // _PART, _PARTS), 2 * rows // most, 1), _MOST_PARTS))
+        tasks = [(part, span) for part in parts for span in self._spans(part, spec, most)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda task: self._compute(role, spec, *task, most=most), tasks))
 
     def _columns(self, spec: FeatureSpec) -> dict[str, str]:
         """The columns that the kernel looks at, each with its own in `rows`."""
@@ -223,9 +232,9 @@ class _Work:
         parts = [self._spill() for _ in range(number)]
         for stretch in self.rows.stretches([_ROW, *self._columns(spec).values()]):
             entity = stretch.column(self.given[role]).to_pandas()
-            part = (column_hash(entity) % np.uint64(number)).astype(np.int64)
+            part = (column_hash(entity) % np.uint64(number)).astype(np.uint16)
             part[entity.isna().to_numpy()] = number
-            order = np.argsort(part, kind="stable")
+            order = np.argsort(part, kind="stable")  # of 16 bits, which NumPy sorts by counting
             dealt, ends = stretch.take(pa.array(order)), np.searchsorted(part[order], np.arange(number + 1))
             for i, kept in enumerate(parts):
                 kept.append(dealt.slice(ends[i], ends[i + 1] - ends[i]))
@@ -233,15 +242,27 @@ class _Work:
             kept.close()
         return [kept for kept in parts if len(kept)]
 
-    def _compute(self, part: Spill, spec: FeatureSpec, role: str) -> _Found:
-        """Run the kernel over a part, and keep what it finds by the stretches of the rows."""
-        columns = self._columns(spec)
-        table = part.table([_ROW, *columns.values()])
-        row = table.column(_ROW).to_numpy()
-        frame = table.select(list(columns.values())).rename_columns(list(columns)).to_pandas()
-        found = dict(Kernel(past(frame, spec), spec).features(role))
-        del table, frame
-        kept = self._spill()
+    def _spans(self, part: Spill, spec: FeatureSpec, most: int) -> list[_Span]:
+        """All time at once; or, where one entity's rows are too many, times of about a quarter of what fits."""
+        if len(part) <= most:
+            return [_Span()]
+        time = np.sort(part.table([self.given["time"]]).column(0).to_numpy().astype(np.int64))
+        edges = [int(edge) for edge in np.unique(time[:: max(1, most // 4)])]
+        longest = max((meaning.micros(window) for item in spec.windows for window in item.windows), default=0)
+        ever = bool(spec.gaps)  # the transaction before may be any time ago
+        return [
+            _Span(first, end, _Span.since if ever else first - longest)
+            for first, end in zip(edges, [*edges[1:], meaning.NEVER], strict=True)
+        ]
+
+    def _compute(self, role: str, spec: FeatureSpec, part: Spill, span: _Span, *, most: int) -> _Found:
+        """Run the kernel over a part, or a time of it, and keep what it finds by the stretches of the rows."""
+        row, frame = self._within(role, spec, part, span, most)
+        given = past(frame, spec)
+        del frame
+        asked = (given.time >= span.first) & (given.time < span.end)
+        found = {name: values[asked] for name, values in Kernel(given, spec).features(role)}
+        row, kept = row[asked], self._spill()
         firsts = np.cumsum([0, *self.rows.sizes])
         ends = np.searchsorted(row, firsts)
         for first, start, end in zip(firsts, ends, ends[1:], strict=False):
@@ -249,6 +270,39 @@ class _Work:
             kept.append(pa.record_batch([pa.array(one) for one in values], [str(i) for i in range(len(values))]))
         kept.close()
         return _Found(list(found), kept)
+
+    def _within(self, role: str, spec: FeatureSpec, part: Spill, span: _Span, most: int) -> tuple[Ints, pd.DataFrame]:
+        """The rows of a span, and those before that its windows look at: their numbers, and what the kernel needs."""
+        columns = self._columns(spec)
+        stretches, rows = [], 0
+        for stretch in part.stretches([_ROW, *columns.values()]):
+            table = stretch
+            if span != _Span():
+                dated = {name: one for name, one in columns.items() if name in ("time", "label", "label_known_at")}
+                time, latest = row_times(_frame(stretch, dated), spec)
+                table = stretch.filter(pa.array((time < span.end) & (latest > span.since)))
+            stretches.append(table)
+            rows += table.num_rows
+            if rows > most:
+                self._refuse(role, rows, rows * _row_size(spec) * self.threads)
+        whole = pa.Table.from_batches(stretches)
+        return whole.column(_ROW).to_numpy(), _frame(whole, columns)
+
+    def _refuse(self, role: str, rows: int, size: int) -> None:
+        raise DataError(
+            f"{rows:,} or more transactions of {self.source} with the same {role}, or one of a few, are in a window's "
+            f"reach; they need {size / 2**20:,.0f} MiB, and the limit is {self.memory / 2**20:,.0f} MiB",
+            fix="raise memory_limit, or lower threads: each needs its share; if the most frequent "
+            f"{role} stands for none, name it under 'missing' in the schema",
+        )
+
+    def _expressions(self, values: Mapping[str, Floats], stretch: pa.RecordBatch) -> dict[str, Floats]:
+        """The values of the expressions in a stretch, of its windows and of what is kept of it."""
+        nodes = self.spec.nodes
+        read = {found.name for node in nodes.values() for found in names_in(node)} - {*values, *nodes}
+        kept = {name: stretch.column(self.kept[name]).to_numpy(zero_copy_only=False) for name in read}
+        made = extended({**values, **kept}, nodes)
+        return {name: made[name] for name in nodes}
 
     def _spill(self) -> Spill:
         return Spill(self.folder / f"spill-{next(self._numbers)}")
@@ -259,14 +313,17 @@ class _Work:
 
         nothing = meaning.over_nothing(self.spec)
         names = list(dict.fromkeys([*self.keys, *self.spec.names]))  # an entity may be a category too
+        readers = [found.rows.open() if len(features) <= _MOST_PARTS else None for found in features]
         writer, written = None, 0
         try:
             for number, stretch in enumerate(self.rows.stretches([*self.kept.values()])):
                 values = {name: np.full(stretch.num_rows, value) for name, value in nothing.items()}
-                for found in features:
-                    place, *columns = (one.to_numpy() for one in found.rows.read(number).columns)
+                for found, reader in zip(features, readers, strict=True):
+                    batch = (reader or found.rows.open()).get_batch(number)
+                    place, *columns = (one.to_numpy() for one in batch.columns)
                     for name, column in zip(found.names, columns, strict=True):
                         values[name][place] = column
+                values |= self._expressions(values, stretch)
                 table = pa.table(
                     [
                         pa.array(values[name], from_pandas=True) if name in values else stretch.column(self.kept[name])
@@ -276,7 +333,9 @@ class _Work:
                 )
                 if "label" in self.keys:
                     table = table.filter(pc.is_valid(table.column("label")))
-                writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
+                if writer is None:
+                    texts = [name for name in names if "string" in str(table.schema.field(name).type)]
+                    writer = parquet.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=texts)
                 writer.write_table(table)
                 written += len(table)
         finally:
@@ -285,8 +344,14 @@ class _Work:
         return written
 
 
+def _frame(rows: pa.RecordBatch | pa.Table, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Columns of `rows` under their canonical names."""
+    found: pd.DataFrame = rows.select(list(columns.values())).rename_columns(list(columns)).to_pandas()
+    return found
+
+
 def _row_size(spec: FeatureSpec) -> int:
     """Bytes of memory that a row takes in the kernel, about."""
     windows = {(window, item.aggregate in LABEL_AGGREGATES) for item in spec.windows for window in item.windows}
-    arrays = 16 + 2 * len(windows) + 5 * len(meaning.aggregated(spec)) + 4 * len(meaning.counted(spec))
+    arrays = 36 + 2 * len(windows) + 5 * len(meaning.aggregated(spec)) + 4 * len(meaning.counted(spec))
     return 8 * (arrays + len(meaning.over_nothing(spec)))

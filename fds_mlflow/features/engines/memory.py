@@ -18,9 +18,7 @@ def windows(past: Past, spec: FeatureSpec, threads: int | None = None) -> dict[s
         spec: The features.
         threads: So many roles are computed at once; as many as there are cores by default.
     """
-    roles = meaning.roles(spec)
-    if not roles:
-        return {}
     kernel = Kernel(past, spec)
     with ThreadPoolExecutor(threads) as pool:
-        return dict(item for found in pool.map(lambda role: list(kernel.features(role)), roles) for item in found)
+        found = pool.map(lambda role: list(kernel.features(role)), meaning.roles(spec))
+        return dict(feature for features in found for feature in features)

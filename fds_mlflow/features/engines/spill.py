@@ -36,22 +36,19 @@ class Spill:
         if self._writer is not None:
             self._writer.close()
 
-    def read(self, number: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Read one stretch, all or some of its columns."""
-        return self._batch(columns, number)
+    def open(self) -> pa.ipc.RecordBatchFileReader:
+        """Open it, to read stretches in any order."""
+        return pa.ipc.open_file(pa.OSFile(self._path))
 
-    def stretches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Read every stretch, one after the other."""
-        return (self._batch(columns, number) for number in range(len(self.sizes)))
-
-    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read all of it."""
-        return pa.Table.from_batches(list(self.stretches(columns)))
-
-    def _batch(self, columns: Sequence[str] | None, number: int) -> pa.RecordBatch:
+    def stretches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read some columns of every stretch, one stretch after the other."""
         with pa.OSFile(self._path) as file:
-            if columns is None:
-                return pa.ipc.open_file(file).get_batch(number)
             names = pa.ipc.open_file(file).schema.names
             wanted = pa.ipc.IpcReadOptions(included_fields=sorted(names.index(name) for name in columns))
-            return pa.ipc.open_file(file, options=wanted).get_batch(number)
+            reader = pa.ipc.open_file(file, options=wanted)
+            for number in range(len(self.sizes)):
+                yield reader.get_batch(number)
+
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """Read some columns of all of it."""
+        return pa.Table.from_batches(list(self.stretches(columns)))

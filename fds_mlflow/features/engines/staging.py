@@ -6,17 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from fds_mlflow.data.coded import Codes
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.kernel import Past
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import FeatureSpec
-
-Codes = npt.NDArray[np.integer[Any]]
 
 
 def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) -> dict[str, str]:
@@ -55,11 +53,11 @@ def keys(kinds: dict[str, str]) -> list[str]:
 
 
 def plain_features(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, pd.Series[Any]]:
-    """The features that need no other row: numeric columns and flags (float64), categorical columns (str)."""
+    """What needs no other row: numeric columns, also of expressions, and flags (float64), categorical columns (str)."""
     local = frame["time"]
     if spec.time_zone is not None:
         local = local.dt.tz_localize("UTC").dt.tz_convert(spec.time_zone)
-    found: dict[str, pd.Series[Any]] = {name: frame[name].astype(np.float64) for name in spec.numeric}
+    found: dict[str, pd.Series[Any]] = {name: frame[name].astype(np.float64) for name in (*spec.numeric, *spec.inputs)}
     for flag in spec.flags:
         true = local.dt.day_of_week >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
         found[flag.feature] = true.astype(np.float64)
@@ -73,16 +71,31 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
         frame: The frame.
         spec: The features.
         codes: Gives the numbers of an entity role, where they are known; otherwise they are made here.
+
+    Raises:
+        DataError: Some transactions have no time.
     """
+    timeless = int(frame["time"].isna().sum())
+    if timeless:
+        raise DataError(
+            f"{timeless:,} of {len(frame):,} transactions have no time",
+            fix="fill in the times, or leave those rows out",
+        )
     roles = dict.fromkeys([*meaning.roles(spec), *meaning.counted(spec)])
     label, known = known_labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
     return Past(
         micros(frame["time"]),
-        {role: codes(role) if codes is not None else pd.factorize(frame[role])[0] for role in roles},
+        {role: codes(role) if codes is not None else _codes(frame[role]) for role in roles},
         {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in meaning.aggregated(spec)},
         label,
         known,
     )
+
+
+def _codes(column: pd.Series[Any]) -> Codes:
+    """Numbers that stand for the values of any kind of column, -1 where there is none."""
+    found: Codes = pd.factorize(column)[0]
+    return found
 
 
 def known_labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
@@ -91,6 +104,15 @@ def known_labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
     unknown = moment.isna().to_numpy() | frame["label"].isna().to_numpy()
     label = frame["label"].to_numpy(dtype=np.int64, na_value=0)
     return label, np.where(unknown, meaning.NEVER, micros(moment))
+
+
+def row_times(frame: pd.DataFrame, spec: FeatureSpec) -> tuple[Ints, Ints]:
+    """When each row takes place, and the last time that it enters a window: then, or when its label becomes usable."""
+    time = micros(frame["time"])
+    if not spec.uses_labels:
+        return time, time
+    known = known_labels(frame)[1]
+    return time, np.where(known == meaning.NEVER, time, meaning.moments(time, known, spec.label_delay))
 
 
 def micros(time: pd.Series[pd.Timestamp]) -> Ints:

@@ -32,6 +32,7 @@ from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Label, case_of
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.endpoints import PROBES, Endpoints, has_failed, refusal
+from fds_mlflow.serving.http.query import require_few, wanted
 from fds_mlflow.serving.http.request import (
     Head,
     Receive,
@@ -46,6 +47,7 @@ from fds_mlflow.serving.http.request import (
 )
 from fds_mlflow.serving.http.waiting import Batch, Turns
 from fds_mlflow.serving.worker.engine import Answer
+from fds_mlflow.serving.worker.explaining import explain
 from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 
@@ -86,7 +88,7 @@ class App(Endpoints):
 
     Attributes:
         plain: Itself, by the target of a plain request for a score.
-        crowded: Whether a request to a target would wait too long, by the target.
+        crowded: Whether a request to a target would wait too long, by the target; with a query, by what is before it.
         probes: Targets that are answered however much there is to do.
     """
 
@@ -98,7 +100,7 @@ class App(Endpoints):
         self.plain: Mapping[bytes, App] = {b"/score": self}
         self.crowded: Mapping[bytes, Callable[[], bool]] = {
             b"/score": self._score_is_crowded,
-            b"/invocations": self._turns.turns_away,
+            **dict.fromkeys((b"/score?", b"/invocations", b"/invocations?"), self._turns.turns_away),
         }
         self.probes = frozenset(path.encode() for path in PROBES)
         # Neighbours in the store's index are written one after the other, so identities count up.
@@ -129,11 +131,12 @@ class App(Endpoints):
     # --- scores --------------------------------------------------------------------------------------------
 
     async def _score(self, said: Head, receive: Receive) -> bytes:
+        said.wanted = wanted(said.query)
         sent = await body(said, receive, self.settings)
         require_json(said)
         state, formats = self._serving()
         began = time.perf_counter()
-        if state.inline and len(sent) <= _SHORT:
+        if state.inline and len(sent) <= _SHORT and said.wanted is None:
             return self._counted(began, self._one(state, formats, said, sent))
         return self._counted(began, await self._elsewhere(self._one, state, formats, said, sent))
 
@@ -142,12 +145,13 @@ class App(Endpoints):
         return self._answer(state, values, self._names(said, key, transaction, sent), said)
 
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
+        said.wanted = wanted(said.query)
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         read = _reader(formats, said)
         if state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
             requests = _read(read, sent)
-            few, of_rows = len(requests.rows) <= _INLINE, (state, requests, said, sent)
+            few, of_rows = len(requests.rows) <= _INLINE and said.wanted is None, (state, requests, said, sent)
             timed = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
         else:
             timed = await self._elsewhere(lambda: self._all(state, _read(read, sent), said, sent))
@@ -206,10 +210,14 @@ class App(Endpoints):
     def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
         answer = self.worker.engine.answer(state, values, names, variant=said.variant)
         answer.request_id = said.request_id or answer.request_id
+        if said.wanted is not None:
+            explain(state, [values], [answer], said.wanted)
         return answer
 
     def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[tuple[Answer, float]]:
         """Each answer, and the milliseconds it took."""
+        if said.wanted is not None:
+            require_few(said.wanted, len(requests.rows))
         contents = [b""] * len(requests.rows) if said.request_id is None else _contents(requests.rows, sent)
         known = zip(requests.keys, requests.transactions, contents, strict=True)
         names = _apart([self._names(said, *one) for one in known])
@@ -219,6 +227,8 @@ class App(Endpoints):
         if said.request_id is not None:
             for place, (answer, _) in enumerate(answers):
                 answer.request_id = f"{said.request_id}-{place}"
+        if said.wanted is not None:
+            explain(state, requests.rows, [answer for answer, _ in answers], said.wanted)
         return answers
 
     def _timed(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> tuple[Answer, float]:

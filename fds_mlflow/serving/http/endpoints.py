@@ -98,6 +98,7 @@ class Endpoints:
         path, status, failed = scope["path"], 200, False
         try:
             said = head(scope["headers"], self.settings)
+            said.query = scope["query_string"]
             if path not in PROBES and path != WEBHOOK:
                 self.check(said)
             if self._token is not None and path not in _OPEN:

@@ -26,19 +26,34 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "boolean": {"type": "boolean", "nullable": True},
 }
 
-_HEADERS: Sequence[tuple[str, dict[str, Any], str]] = [
+_PARAMETERS: Sequence[tuple[str, str, dict[str, Any], str]] = [
     (
+        "query",
+        "reasons",
+        {"pattern": "^([1-9][0-9]{0,8}|all)$"},
+        "How many reasons to tell of a score at most, of those that speak for fraud, the strongest first; or all.",
+    ),
+    (
+        "query",
+        "features",
+        {"enum": ["true", "false"]},
+        "Whether to tell the features that the version scored.",
+    ),
+    (
+        "header",
         "X-Request-ID",
         {},
         "Identity of the request: the same transaction that comes again under it is recorded once. All of it counts; "
         f"records show its first {SHOWN} characters.",
     ),
     (
+        "header",
         "X-Routing-Key",
         {"maxLength": LONGEST_KEY},
         "The routing key, where the body has none; made and returned where it is absent as well.",
     ),
     (
+        "header",
         "X-FDS-Variant",
         {"enum": ["champion", "canary"]},
         "Answer with this variant, for tests; only where the server allows it.",
@@ -189,7 +204,7 @@ def _model_paths(transaction_name: str) -> dict[str, Any]:
             "Say what is known about transactions",
             {"application/json": {"type": "array", "items": label}},
             {"type": "object", "properties": {"accepted": {"type": "integer"}}},
-            headers=[],
+            parameters=[],
         ),
     }
 
@@ -209,16 +224,15 @@ def _post(
     summary: str,
     bodies: Mapping[str, Any],
     answer: Any,
-    headers: Sequence[tuple[str, dict[str, Any], str]] = _HEADERS,
+    parameters: Sequence[tuple[str, str, dict[str, Any], str]] = _PARAMETERS,
 ) -> dict[str, Any]:
-    parameters = [
-        {"name": name, "in": "header", "schema": {"type": "string", **schema}, "description": told}
-        for name, schema, told in headers
-    ]
     return {
         "post": {
             "summary": summary,
-            "parameters": parameters,
+            "parameters": [
+                {"name": name, "in": place, "schema": {"type": "string", **schema}, "description": told}
+                for place, name, schema, told in parameters
+            ],
             "requestBody": {"required": True, "content": {kind: {"schema": body} for kind, body in bodies.items()}},
             "responses": {"200": _response("Done", answer)}
             | {status: _response(told, _reference("Refusal")) for status, told in _REFUSALS.items()},

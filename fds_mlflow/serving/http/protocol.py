@@ -139,7 +139,7 @@ class ScoreProtocol(HttpToolsProtocol):
             raise self._limits.too_large(self.url, len(self.headers))
         self._stalled = 0
         self._head, self.headers = self.headers, []  # what comes behind the body is no header
-        crowded = self._crowded.get(self.url)
+        crowded = self._crowded.get(self.url) or self._crowded.get(b"%b?" % self.url.partition(b"?")[0])
         busy = crowded is not None and self.parser.get_method() == b"POST" and crowded()
         if busy and self._may_be_shed():
             self._shed = True

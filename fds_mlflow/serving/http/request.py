@@ -16,6 +16,7 @@ from fds_mlflow.display.characters import acting, printable
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
 from fds_mlflow.serving.worker.access import Access
+from fds_mlflow.serving.worker.explaining import Wanted
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 Message = MutableMapping[str, Any]
@@ -100,6 +101,8 @@ class Head(msgspec.Struct):
         length: Bytes of the body.
         authorization: As it came.
         headers: All of them.
+        query: What stands behind the `?` of the address.
+        wanted: What that asks for beside a score; None for nothing.
     """
 
     request_id: str | None = None
@@ -112,6 +115,8 @@ class Head(msgspec.Struct):
     length: int = 0
     authorization: bytes = b""
     headers: Sequence[tuple[bytes, bytes]] = ()
+    query: bytes = b""
+    wanted: Wanted | None = None
 
 
 def head(headers: Sequence[tuple[bytes, bytes]], settings: ServerSettings) -> Head:

@@ -16,6 +16,7 @@ import msgspec
 from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.scoring.loaded import Loaded
+from fds_mlflow.scoring.reasons import Reason, Value
 from fds_mlflow.scoring.requests.names import RequestNames
 from fds_mlflow.scoring.requests.rows import Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
@@ -39,6 +40,12 @@ class Answer(msgspec.Struct, gc=False):
         version: The version that answered.
         explored: Whether it is let pass although the score reaches the threshold, so that its truth shows; not said
             where nothing is explored.
+        reasons: What adds the most to the score, the strongest first; None where the version gives none. Said only
+            where a request asks for them, as all that follows.
+        base: The raw score before any feature is looked at.
+        reasons_refused: Why there are no reasons, and what to do.
+        features: What the version scored, by column; None where that cannot be told.
+        features_refused: Why it cannot.
     """
 
     request_id: str
@@ -50,6 +57,11 @@ class Answer(msgspec.Struct, gc=False):
     variant: str
     version: int
     explored: bool | msgspec.UnsetType = msgspec.UNSET
+    reasons: list[Reason] | msgspec.UnsetType | None = msgspec.UNSET
+    base: float | msgspec.UnsetType = msgspec.UNSET
+    reasons_refused: str | msgspec.UnsetType = msgspec.UNSET
+    features: dict[str, Value] | msgspec.UnsetType | None = msgspec.UNSET
+    features_refused: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)

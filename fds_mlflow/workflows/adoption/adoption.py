@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.display.characters import markdown
 from fds_mlflow.errors import ConfigError, FdsError, RefusedError
+from fds_mlflow.features import declaration
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry import doubts, grammar, registration, tags, texts
 from fds_mlflow.registry.store import SetVersionTag, VersionView, Write
@@ -90,7 +91,8 @@ def adopt(
         reason: Why, for the history.
 
     Raises:
-        ConfigError: Arguments that do not go together, or are out of range; a reason that is too long.
+        ConfigError: Arguments that do not go together, or are out of range; a reason that is too long;
+            what it declares of its inputs is broken.
         DataError: The data do not fit the model.
         NotFoundError: There is no such version, run or model.
         RefusedError: It answers no scores, does not load, or takes part in a rollout.
@@ -161,7 +163,9 @@ def _mark(uri: str, finding: Finding, *, wraps: bool) -> tuple[str, str]:
 
 def _tags(made: Adopted, of: _Material) -> dict[str, str]:
     """The tags of an adopted version; how its answers become scores is written last."""
+    declared = declaration.read(of.found.folder)
     return {
+        **({} if declared is None else {declaration.KEY: declared.digest}),
         **dict([_mark(made.adopted, of.finding, wraps=of.wraps)]),
         doubts.ADOPTION: doubts.written(made.warnings),
         tags.TARGET_FPR: "" if of.chosen.target_fpr is None else repr(of.chosen.target_fpr),
@@ -243,6 +247,7 @@ def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
 
     output, found, frame = of.finding.output, of.found, of.rows.frame
     signature, example = found.loaded.metadata.signature, found.loaded.input_example
+    declared = declaration.read(found.folder)
     if frame is not None and of.rows.lacking:
         signature, example = signature_of(found.loaded, frame, output, of.finding.scores)
     with addressed(model.session):
@@ -250,7 +255,10 @@ def _wrap(model: ManagedModel, of: _Material, own: dict[str, str]) -> int:
         nested = mlflow.active_run() is not None
         with mlflow.start_run(experiment_id=experiment, run_name="adopt", nested=nested, tags=own) as run:
             mlflow.log_metrics(dict(of.chosen.metrics))
-            info = wrapped.log(found.folder, output, signature=signature, example=example, tags=own)
+            noted = {name: value for name, value in own.items() if name == declaration.KEY}
+            info = wrapped.log(found.folder, output, signature=signature, example=example, tags=own, metadata=noted)
+            if declared is not None:  # what it takes is computed as before
+                declaration.log(info.model_id, declared.spec, declared.schema)
             said = f"Wraps a copy of {markdown(found.called)}."
             run_id = run.info.run_id
             return registration.register(

@@ -1,0 +1,100 @@
+"""The verbs of features: template, check, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fds_mlflow.cli.options import as_json_option, show_value
+from fds_mlflow.cli.output import lines
+from fds_mlflow.errors import ConfigError, RefusedError
+from fds_mlflow.runtime import streams
+
+_schema_option = click.option(
+    "--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."
+)
+
+
+@click.group()
+def features() -> None:
+    """Features: a specification to begin with, whether one fits, and what it means."""
+
+
+@features.command()
+@_schema_option
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), default=None, help="A new file to write to."
+)
+@as_json_option
+def template(schema: str | None, output: Path | None, as_json: bool) -> None:
+    """Print a schema's default features (by default the simulator's) as YAML in which every key is explained."""
+    from fds_mlflow.data.schema import Schema
+    from fds_mlflow.features.defaults import default_features
+    from fds_mlflow.features.template import template
+
+    found = Schema.load(schema or "simulator")
+    if output is not None:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(template(found))
+        except FileExistsError:
+            raise RefusedError(f"{output} is there already", fix="name another file, or remove it") from None
+        lines.say(f"written to {output}")
+    elif as_json:
+        streams.say(default_features(found)[0].model_dump(mode="json", exclude_defaults=True))
+    else:
+        streams.say_text(template(found))
+
+
+@features.command()
+@click.argument("spec")
+@_schema_option
+@click.option("--data", default=None, help="File or folder of files: look also at what its rows hold.")
+@as_json_option
+@click.pass_context
+def check(ctx: click.Context, spec: str, schema: str | None, data: str | None, as_json: bool) -> None:
+    """Whether SPEC (a YAML file, or handbook) is valid, what it reads, and whether a schema and data have that.
+
+    The exit code is 1 where something is missing.
+    """
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.cli.output.progress import bar
+    from fds_mlflow.data.schema import Schema
+    from fds_mlflow.features.fit import misfits
+    from fds_mlflow.features.spec import FeatureSpec
+    from fds_mlflow.workflows.source import Source
+
+    found, problems, where = FeatureSpec.load(spec), None, None
+    if data is not None:
+        with bar("Reading") as progress:
+            transactions = Source(data, schema, progress=progress).read()
+        problems, where = misfits(found, transactions.schema, transactions), transactions.source
+    elif schema is not None:
+        problems, where = misfits(found, Schema.load(schema)), f"the schema {schema}"
+    value = feature_views.checked(found, problems)
+    show_value(as_json, value, lambda: feature_views.check(spec, value, where))
+    if problems:
+        ctx.exit(1)
+
+
+@features.command()
+@click.argument("spec")
+@click.argument("feature", required=False)
+@as_json_option
+def explain(spec: str, feature: str | None, as_json: bool) -> None:
+    """Say of each feature of SPEC (a YAML file, or handbook), or of FEATURE, what it is."""
+    from difflib import get_close_matches
+
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.features.spec import FeatureSpec
+
+    found = FeatureSpec.load(spec)
+    if feature is not None and feature not in found.computed:
+        near = get_close_matches(feature, found.computed, n=1)
+        raise ConfigError(
+            f"{spec} has no feature {feature!r}",
+            fix=f"did you mean {near[0]!r}?" if near else f"leave it out: `fds features explain {spec}` lists them",
+        )
+    value = feature_views.explained(found, feature)
+    show_value(as_json, value, lambda: feature_views.explanation(spec, value))

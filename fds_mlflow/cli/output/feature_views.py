@@ -1,0 +1,79 @@
+"""What people and machines read of a feature specification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fds_mlflow.cli.output.tables import table
+from fds_mlflow.core.text.duration import from_duration
+from fds_mlflow.features.explanation import columns, longest, sentences
+from fds_mlflow.features.expressions import names_in
+from fds_mlflow.features.spec import FeatureSpec
+
+_KINDS = ("numeric", "flags", "windows", "gaps", "expressions", "categorical")
+
+
+def checked(spec: FeatureSpec, problems: Sequence[str] | None) -> dict[str, Any]:
+    """What a check found; `fits` is None where there was nothing to hold it against."""
+    span = longest(spec)
+    return {
+        "features": len(spec.names),
+        "hidden": len(spec.hidden),
+        "kinds": {kind: _count(spec, kind) for kind in _KINDS if _count(spec, kind)},
+        "longest_window": None if span is None else from_duration(span),
+        "reads": columns(spec),
+        "fits": None if problems is None else not problems,
+        "problems": list(problems or ()),
+    }
+
+
+def check(name: str, value: dict[str, Any], where: str | None) -> RenderableType:
+    """The same for people."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in value["kinds"].items())
+    hidden = f" ({value['hidden']:,} of what is computed is hidden)" if value["hidden"] else ""
+    parts: list[RenderableType] = [
+        Text(f"{name} is valid: {value['features']:,} features{hidden}"),
+        Text(f"computed: {kinds or 'nothing'}"),
+        Text(f"longest window: {value['longest_window'] or 'none'}"),
+        table("What it reads", ("column", "as"), value["reads"].items()),
+    ]
+    if where is not None and value["fits"]:
+        parts.append(Text(f"{where} has all of it", style="green"))
+    parts += [Text(f"{where}: {problem}", style="red") for problem in value["problems"]]
+    return Group(*parts)
+
+
+def explained(spec: FeatureSpec, feature: str | None) -> list[dict[str, Any]]:
+    """Every feature with its sentence, or one, and what it is computed from."""
+    said = sentences(spec)
+    chosen = list(said) if feature is None else _parts(spec, feature)
+    return [{"name": name, "is": said[name], "hidden": name in spec.hidden} for name in chosen]
+
+
+def explanation(name: str, value: Sequence[dict[str, Any]]) -> RenderableType:
+    """The same for people."""
+    rows = [(item["name"] + (" (hidden)" if item["hidden"] else ""), item["is"]) for item in value]
+    return Group(
+        table(f"{name}: what each feature is", ("feature", "is"), rows),
+        Text("A window of a transaction whose entity is unknown is empty.", style="dim"),
+    )
+
+
+def _count(spec: FeatureSpec, kind: str) -> int:
+    if kind == "windows":
+        return sum(len(item.windows) for item in spec.windows)
+    return len(getattr(spec, kind))
+
+
+def _parts(spec: FeatureSpec, feature: str) -> list[str]:
+    """A feature, then what an expression is computed from, each once."""
+    found, computed = [feature], set(spec.computed)
+    for name in found:
+        node = spec.nodes.get(name)
+        read = [] if node is None else [one.name for one in names_in(node)]
+        found += [one for one in dict.fromkeys(read) if one in computed and one not in found]
+    return found

@@ -1,0 +1,179 @@
+"""`fds features`: a specification to begin with, whether one fits, and what it means."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from rich.console import Console, RenderableType
+
+from fds_mlflow.cli import main
+from fds_mlflow.cli.output import feature_views
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.features.defaults import default_spec
+from fds_mlflow.features.explanation import sentences
+from fds_mlflow.features.spec import FeatureSpec, handbook_spec
+from fds_mlflow.features.template import template
+from fds_mlflow.simulator import simulate
+
+SPEC = """\
+numeric: [amount]
+windows:
+  - {entity: card, aggregate: count, windows: [1d]}
+  - {entity: card, aggregate: mean, windows: [30d]}
+  - {entity: merchant, aggregate: risk, windows: [7d]}
+expressions:
+  - {name: amount_to_mean, of: amount / card_mean_amount_30d}
+  - {name: surprise, of: "log(amount_to_mean) - account_age_days"}
+hidden: [card_mean_amount_30d]
+label_delay: 2d
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A specification in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("spec.yaml").write_text(SPEC)
+    return "spec.yaml"
+
+
+def fds(*words: str, code: int = 0) -> Result:
+    """`fds features ...`, which ends with this code."""
+    made = CliRunner().invoke(main, ["features", *words])
+    assert made.exit_code == code, made.output
+    return made
+
+
+def widest(shown: RenderableType) -> int:
+    """The longest line on a terminal of 80 columns."""
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(shown)
+    return max(map(len, console.export_text().splitlines()))
+
+
+@pytest.mark.parametrize("schema", ["simulator", "sample", "handbook", "ulb"])
+def test_a_template_is_the_default_features(schema: str, tmp_path: Path) -> None:
+    """As it stands a template is what `fds train` computes by itself, whatever the schema; it fits 80 columns."""
+    path = tmp_path / "features.yaml"
+    path.write_text(fds("template", "--schema", schema).output)
+    expected = default_spec(Schema.load(schema))
+    assert FeatureSpec.load(path) == expected
+    assert FeatureSpec(**json.loads(fds("template", "--schema", schema, "--json").stdout)) == expected
+    assert max(map(len, path.read_text().splitlines())) <= 80
+    assert set(FeatureSpec.model_fields) <= {line.lstrip("# ").split(":")[0] for line in path.read_text().splitlines()}
+
+
+def test_a_template_of_odd_columns_is_read_again(tmp_path: Path) -> None:
+    """Columns that YAML would take for something else, no time, no amount: the template still reads."""
+    columns = {"numeric": ["null", "1e3", "a: b #c"], "categorical": ["{x}", "é\u2028"]}
+    odd = Schema(transaction_id=None, time=None, amount=None, **columns)
+    path = tmp_path / "features.yaml"
+    path.write_text(template(odd), encoding="utf-8")
+    assert FeatureSpec.load(path) == default_spec(odd)
+
+
+def test_the_examples_of_a_template_are_valid(tmp_path: Path) -> None:
+    """Whoever removes the signs before an example has a specification that fits the schema."""
+    text = fds("template").output.replace(" []\n#  - ", "\n  - ").replace("# label_delay", "label_delay")
+    path = tmp_path / "features.yaml"
+    path.write_text(text.replace("# time_zone", "time_zone"))
+    found = FeatureSpec.load(path)
+    assert (len(found.gaps), [item.name for item in found.expressions]) == (1, ["amount_to_mean"])
+    assert fds("check", str(path), "--schema", "simulator").exit_code == 0
+
+
+def test_a_template_replaces_no_file(spec: str) -> None:
+    """`--output` writes a new file, and refuses one that is there."""
+    assert "is there already" in fds("template", "-o", spec, code=1).output
+    fds("template", "-o", "new.yaml")
+    assert FeatureSpec.load("new.yaml") == default_spec(Schema.load("simulator"))
+
+
+def test_a_check_says_what_is_read_and_what_is_missing(spec: str) -> None:
+    """Features, longest window and columns are told; each column that a schema lacks is named, and the code is 1."""
+    value = json.loads(fds("check", spec, "--json").stdout)
+    assert value == {
+        "features": 5,
+        "hidden": 1,
+        "kinds": {"numeric": 1, "windows": 3, "expressions": 2},
+        "longest_window": "30d",
+        "reads": {
+            **{"card": "entity", "merchant": "entity", "label": "label"},
+            **{"account_age_days": "numeric", "amount": "numeric", "time": "time"},
+        },
+        "fits": None,
+        "problems": [],
+    }
+    assert json.loads(fds("check", spec, "--schema", "simulator", "--json").stdout)["fits"] is True
+    shown = fds("check", spec, "--schema", "handbook", code=1).output
+    assert "spec.yaml is valid: 5 features (1 of what is computed is hidden)" in shown
+    problems = json.loads(fds("check", spec, "--schema", "handbook", "--json", code=1).stdout)["problems"]
+    assert problems == [
+        "the entity column 'merchant' is missing (for merchant_risk_7d)",
+        "the entity column 'card' is missing (for card_count_1d)",
+    ]
+    assert widest(feature_views.check(spec, value, "the schema")) <= 80
+
+
+def test_a_check_looks_at_the_rows_where_there_are_any(spec: str) -> None:
+    """Data that fit pass; labels that only frauds ever get make a risk impossible, which only the rows can tell."""
+    frame = simulate.transactions(500)
+    frame.to_csv("orders.csv", index=False)
+    plain: dict[str, Any] = Schema.load("simulator").model_dump(exclude_defaults=True)
+    Path("shop.yaml").write_text(yaml.safe_dump(plain))
+    assert "orders.csv has all of it" in fds("check", spec, "--data", "orders.csv", "--schema", "shop.yaml").output
+    frame.loc[frame["is_fraud"] == 0, "label_known_at"] = None
+    frame.to_csv("orders.csv", index=False)
+    told = json.loads(fds("check", spec, "--data", "orders.csv", "--schema", "shop.yaml", "--json", code=1).stdout)
+    assert "compares frauds with all known labels" in told["problems"][0]
+    assert "labels_mature" in told["problems"][0]
+
+
+def test_a_specification_that_is_none_is_refused(spec: str) -> None:
+    """A wrong name, a wrong key and a wrong expression are errors with a way out, on standard error or as JSON."""
+    assert "there is no shipped feature specification 'spec'" in fds("check", "spec", code=1).output
+    Path(spec).write_text(SPEC.replace("log(", "lg("))
+    told = fds("check", spec, "--json", code=1)
+    assert "did you mean 'log'?" in told.output
+
+
+def test_each_feature_is_explained_in_a_sentence(spec: str) -> None:
+    """One line a feature; of one feature alone also what it is computed from."""
+    told = json.loads(fds("explain", spec, "--json").stdout)
+    assert [item["name"] for item in told] == FeatureSpec.load(spec).computed
+    said = {item["name"]: item["is"] for item in told}
+    assert said["card_count_1d"] == ("number of the card's transactions in the 24 h up to and including this one")
+    assert said["card_mean_amount_30d"] == (
+        "mean of amount over the card's transactions in the 30 d up to and including this one; missing where there is"
+        " none"
+    )
+    assert said["merchant_risk_7d"] == (
+        "share of frauds among the merchant's transactions whose label became known in the 7 d up to this one, 2 d"
+        " after its transaction at the earliest; 0 where there is none"
+    )
+    assert said["surprise"].startswith("log(amount_to_mean) - account_age_days; missing where")
+    one = json.loads(fds("explain", spec, "surprise", "--json").stdout)
+    assert [item["name"] for item in one] == ["surprise", "amount_to_mean", "amount", "card_mean_amount_30d"]
+    assert [item["hidden"] for item in one] == [False, False, False, True]
+    assert "did you mean 'surprise'?" in fds("explain", spec, "suprise", code=1).output
+    shown = fds("explain", "handbook").output
+    assert all(sentence in " ".join(shown.split()) for sentence in list(sentences(handbook_spec()).values())[:6])
+    assert widest(feature_views.explanation("handbook", feature_views.explained(handbook_spec(), None))) <= 80
+
+
+def test_every_kind_of_feature_has_its_sentence() -> None:
+    """Every aggregate, flag, gap and category is explained, each otherwise than the others."""
+    aggregates = ["count", "sum", "mean", "max", "min", "std", "known", "frauds", "risk"]
+    windows = [{"entity": "card", "aggregate": each, "windows": ["1h"]} for each in aggregates]
+    windows.append({"entity": "card", "aggregate": "distinct", "of": "shop", "windows": ["1h"]})
+    flags = [{"flag": "weekend"}, {"flag": "night"}]
+    made = FeatureSpec(windows=windows, flags=flags, gaps=[{"entity": "card"}], categorical=["country"])
+    said = sentences(made)
+    assert list(said) == made.computed
+    assert len(set(said.values())) == len(said) == 14

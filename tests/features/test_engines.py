@@ -1,0 +1,171 @@
+"""The contract of engines: each computes the features of the naive loop, and sees nothing that was unknown.
+
+Whoever adds an engine adds it to `ENGINES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fds_mlflow.data.transactions import Schema
+from fds_mlflow.features.engines import file as file_engine
+from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file
+from tests.support.effort import at_most
+from tests.support.windows import everything, frames, plain, reference
+
+Engine = Callable[[pd.DataFrame, FeatureSpec], pd.DataFrame]
+
+
+def in_memory(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """From frame to frame."""
+    return compute(frame, spec).frame
+
+
+def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """From file to file."""
+    kinds = frame.drop(columns=["transaction_id", "time", "amount", "label", "label_known_at"], errors="ignore")
+    numeric = list(kinds.select_dtypes("number"))
+    schema = Schema.of(
+        transaction_id="transaction_id",
+        time="time",
+        amount="amount",
+        entities={name: name for name in kinds if name not in numeric},
+        numeric=numeric,
+        **{name: name for name in ("label", "label_known_at") if name in frame},
+    )
+    # A file needs a genuine transaction whose label becomes known; this one is in nobody's past.
+    last = frame.iloc[[-1]].assign(
+        transaction_id="last", time=frame["time"].max(), **dict.fromkeys(schema.entities, "z")
+    )
+    last = last.assign(
+        **{name: 0 if name == "label" else last["time"] for name in ("label", "label_known_at") if name in frame}
+    )
+    pd.concat([frame, last.astype(frame.dtypes)]).to_parquet(folder / "in.parquet")
+    compute_file(folder / "in.parquet", schema, spec, folder / "out.parquet")
+    return pd.read_parquet(folder / "out.parquet").iloc[:-1]
+
+
+def from_file_in_parts(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """From file to file, with entities and rows in as many parts as there can be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_engine, "_PART", 1)
+        patch.setattr(file_engine, "_STRETCH", 3)
+        return from_file(folder, frame, spec)
+
+
+ENGINES = (in_memory, from_file, from_file_in_parts)
+
+
+@pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__, scope="module")
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """One engine after the other: features of a canonical frame's labelled rows, in input order."""
+    folder = tmp_path_factory.mktemp("engine")
+    return lambda frame, spec: request.param(folder, frame, spec)
+
+
+class TestAgainstTheReference:
+    @at_most(60)
+    @given(frames(), st.sampled_from([None, "1s", "2s"]))
+    @pytest.mark.slow
+    def test_every_aggregate_equals_the_naive_loop(
+        self, engine: Engine, frame: pd.DataFrame, delay: str | None
+    ) -> None:
+        """Ties, gaps in all columns, unsorted rows, delays and huge amounts included, all aggregates are exact."""
+        spec = everything(delay)
+        found = engine(frame, spec)
+        for name, expected in reference(frame, spec).items():
+            np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-15, atol=0, err_msg=name)
+
+    def test_the_lower_end_is_exclusive_and_the_transaction_itself_counts(self, engine: Engine) -> None:
+        """A window of a day holds the transaction itself, what is less than a day old, and nothing exactly so old."""
+        frame = plain(["2026-01-01T00:00:00", "2026-01-01T00:00:00.000001", "2026-01-02T00:00:00"])
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1d",)),))
+        assert list(engine(frame, spec)["customer_count_1d"]) == [1, 2, 2]
+
+    def test_ties_are_decided_by_the_input_order(self, engine: Engine) -> None:
+        """Of three transactions in one microsecond, the first sees one, the second two, the third three."""
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1s",)),))
+        assert list(engine(plain(["2026-01-01"] * 3), spec)["customer_count_1s"]) == [1, 2, 3]
+
+    def test_many_ties_and_distant_times_stay_exact(self, engine: Engine) -> None:
+        """Thousands of transactions in one microsecond, a century apart from others, do not overflow the key."""
+        frame = plain(["1900-01-01"] * 2 + ["2026-01-01"] * 500 + ["2199-12-31"])
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1s", "52w")),))
+        assert list(engine(frame, spec)["customer_count_1s"]) == [1, 2, *range(1, 501), 1]
+
+    def test_columns_may_have_any_name(self, engine: Engine) -> None:
+        """Names of an engine's own columns, names that differ in case only and quotes do not disturb it."""
+        names = ["row", "ts", "KEY", "key", 'a "b"', "tie", "k0", "g0"]
+        frame = plain(["2026-01-01"] * 2).assign(**{name: [1.0, 3.0] for name in names})
+        spec = FeatureSpec(
+            windows=tuple(Window(entity="customer", aggregate="sum", of=n, windows=("1d",)) for n in names)
+        )
+        assert (engine(frame, spec)[spec.names].iloc[1] == 4.0).all()
+
+    def test_a_large_amount_leaves_no_trace(self, engine: Engine) -> None:
+        """After amounts of 1e12 small ones have their own mean, and equal ones a deviation of exactly 0."""
+        frame = plain([f"2026-01-{day:02}" for day in range(1, 21)])
+        frame["amount"] = [1e12, 3e11, 7e12, 0.1, -1e12] * 3 + [0.1, 0.2, 0.3, 0.1, 0.1]
+        windows = tuple(Window(entity="customer", aggregate=a, windows=("2d", "3d")) for a in ("mean", "std"))
+        found = engine(frame, FeatureSpec(windows=windows)).iloc[-3:]
+        assert found["customer_mean_amount_3d"].iloc[0] == pytest.approx(0.2, rel=1e-15)
+        assert found["customer_std_amount_3d"].iloc[0] == pytest.approx(0.1 * (2 / 3) ** 0.5, rel=1e-15)
+        assert found["customer_std_amount_2d"].iloc[2] == 0.0
+
+
+class TestNothingUnknownIsUsed:
+    @at_most(20)
+    @given(frames(), st.data())
+    @pytest.mark.slow
+    @pytest.mark.campaign
+    def test_what_was_unknown_cannot_matter(self, engine: Engine, frame: pd.DataFrame, data: st.DataObject) -> None:
+        """Change every later transaction and every label unknown at a moment: the features up to it stay the same."""
+        spec = everything()
+        frame["label"] = frame["label"].fillna(0).astype(np.int8)
+        order = frame["time"].argsort(kind="stable").to_numpy()
+        place = np.empty(len(frame), dtype=int)
+        place[order] = np.arange(len(frame))
+        cut = data.draw(st.integers(0, len(frame) - 1))
+        now = frame["time"][order[cut]]
+        later = place > cut
+        unknown = (frame["label_known_at"] > now).to_numpy() | (place >= cut)
+        changed = frame.copy()
+        changed.loc[later, "amount"] += 1000.0
+        changed.loc[later, "customer"] = "a"
+        changed.loc[later, "device"] = "x"
+        changed["label"] = np.where(unknown, 1 - frame["label"], frame["label"]).astype(np.int8)
+        stays = ~later
+        before, after = (engine(one, spec)[spec.names][stays] for one in (frame, changed))
+        pd.testing.assert_frame_equal(before, after, check_exact=True)
+        # And the later ones might as well not exist.
+        alone = engine(frame[stays].reset_index(drop=True), spec)[spec.names]
+        pd.testing.assert_frame_equal(before.reset_index(drop=True), alone, check_exact=True)
+
+    def test_a_label_known_at_once_is_not_its_own_evidence(self, engine: Engine) -> None:
+        """Even where labels have no delay, a transaction does not see its own label, and the next one does."""
+        frame = plain(["2026-01-01"] * 2, label=[1, 0], known=["2026-01-01"] * 2)
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="frauds", windows=("1d",)),))
+        assert list(engine(frame, spec)["customer_frauds_1d"]) == [0, 1]
+
+    def test_a_label_known_at_exactly_t_counts(self, engine: Engine) -> None:
+        """With a delay of 7 days, the label of a transaction 7 days ago is known, and one microsecond later is not."""
+        times = ["2026-01-01T00:00:00", "2026-01-01T00:00:00.000001", "2026-01-08T00:00:00"]
+        frame = plain(times, label=[1, 1, 0])
+        frame["label_known_at"] = frame["time"] + pd.Timedelta(days=7)
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="known", windows=("1d",)),))
+        assert list(engine(frame, spec)["customer_known_1d"]) == [0, 0, 1]
+
+    def test_a_missing_label_is_never_known(self, engine: Engine) -> None:
+        """Where a delay alone says when labels become known, a transaction without one adds none."""
+        frame = plain(["2026-01-01", "2026-01-02", "2026-01-03"]).assign(label=pd.array([1, None, 0], dtype="Int8"))
+        windows = tuple(Window(entity="customer", aggregate=a, windows=("7d",)) for a in ("known", "risk"))
+        found = engine(frame, FeatureSpec(windows=windows, label_delay="1d"))
+        assert found["customer_known_7d"].tolist() == [0, 1]
+        assert found["customer_risk_7d"].tolist() == [0, 1]
