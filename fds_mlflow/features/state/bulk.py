@@ -19,8 +19,9 @@ from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
+from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, occurred_key, transaction_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
-from fds_mlflow.features.state.state import State, entity_key, occurred_key, transaction_key
+from fds_mlflow.features.state.state import State
 
 _AT_ONCE = 100_000
 """Values that are written in one transaction of the store."""
@@ -137,17 +138,20 @@ class _History:
     def _transactions(self) -> Iterator[Item]:
         """Each by its id. What it was is not kept: one that is sent again is known by its id and time."""
         keys = [np.array([*self._keys[role], b""], dtype=object)[self._codes[role]] for role in self._layout.roles]
-        moments = np.where(self._labels, self._moment, 0).tolist()
-        columns = (
-            self._ids,
-            self._number.tolist(),
-            self._time.tolist(),
-            moments,
-            self._labels.tolist(),
-            self._fraud.tolist(),
-        )
-        for row, (ident, *rest) in enumerate(zip(*columns, strict=True)):
-            yield transaction_key(ident), b"", State.remembered(*rest, [one[row] for one in keys if one[row]])
+        moments, there = np.where(self._labels, self._moment, 0).tolist(), self._labels.tolist()
+        times = self._time.tolist()
+        frauds = (self._fraud * self._labels).tolist()
+        for row, ident in enumerate(self._ids):
+            of = Remembered(
+                row + 1,
+                times[row],
+                UNKNOWN,
+                [one[row] for one in keys if one[row]],
+                moments[row],
+                there[row],
+                frauds[row] == 1,
+            )
+            yield transaction_key(ident), b"", of.written()
 
 
 def _stretches(codes: npt.NDArray[np.integer[Any]]) -> Iterable[tuple[int, int, int]]:

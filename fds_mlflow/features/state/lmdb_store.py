@@ -14,6 +14,9 @@ from typing import Any
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.features.state.store import Value
 
+FILE = "data.mdb"
+"""What LMDB calls the file."""
+
 LIMIT = 2**36
 """Bytes to which the file may grow; reserved in the address space, not on the disk."""
 

@@ -50,7 +50,7 @@ def form(kind: bytes, fields: int) -> struct.Struct:
     return struct.Struct("<qq" + "d" * fields if kind == RECORDS else "<qqqq")
 
 
-def opened(data: bytes, packed: struct.Struct) -> Rows:
+def opened(data: bytes | memoryview, packed: struct.Struct) -> Rows:
     """The rows of an open run, sorted by moment, those of one moment by arrival."""
     rows = list(packed.iter_unpack(data))
     times = [row[0] for row in rows]
@@ -91,11 +91,12 @@ class Run:
         return _HEAD.pack(self.columns.shape[1], len(self.columns)) + self.columns.tobytes() + self.derived.tobytes()
 
     def __len__(self) -> int:
-        return self.columns.shape[1]
+        return len(self.columns[0])
 
     def places(self, moments: Sequence[int]) -> Ints:
         """How many rows there are up to each moment."""
-        return self.columns[0].searchsorted(moments, side="right")
+        found: Ints = self.columns[0].searchsorted(moments, side="right")
+        return found
 
     def upto(self, places: Ints) -> Words:
         """The derived running values of so many rows, shape (derived columns, places); 0 of none."""
@@ -116,7 +117,7 @@ def merged(kind: bytes, parts: Sequence[Words]) -> Run:
     return Run.of(kind, np.concatenate(wide, axis=1))
 
 
-def words(data: bytes, width: int) -> Words:
+def words(data: bytes | memoryview, width: int) -> Words:
     """The rows of an open run, shape (words, rows)."""
     return np.frombuffer(data, dtype="<i8").reshape(-1, width).T
 

@@ -14,16 +14,20 @@ import numpy as np
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state.layout import Layout, entity
 from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
+from fds_mlflow.features.state.remembered import (
+    ENTITY,
+    OCCURRED,
+    TRANSACTION,
+    Remembered,
+    entity_key,
+    hashed,
+    occurred_key,
+    transaction_key,
+)
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
-from fds_mlflow.features.state.store import Store, Value, Values
-
-_ENTITY, _OCCURRED, _TRANSACTION = b"e", b"o", b"t"
-"""Kinds of keys: an entity's logs, when the values occurred that are counted over it, and transactions by their ids."""
+from fds_mlflow.features.state.store import Store, Values
 
 _LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
-_HEADER = struct.Struct("<qqqbb")
-_UNKNOWN = bytes(16)
-"""The digest of what was loaded from history."""
 _ROW = struct.Struct("<qqqq")
 
 Found = TypeVar("Found")
@@ -95,33 +99,6 @@ class Size:
 
 
 @dataclass
-class _Remembered:
-    """A transaction by its id: what a label, or the same request again, needs of it."""
-
-    number: int
-    time: int
-    digest: bytes
-    entities: Sequence[bytes]
-    moment: int = 0
-    labelled: bool = False
-    fraud: bool = False
-
-    @classmethod
-    def read(cls, data: Value) -> _Remembered:
-        number, time, moment, labelled, fraud = _HEADER.unpack_from(data)
-        rest = bytes(data[_HEADER.size :])
-        keys = [rest[at : at + 16] for at in range(16, len(rest), 16)]
-        return cls(number, time, rest[:16], keys, moment, bool(labelled), bool(fraud))
-
-    def is_that(self, arriving: Arriving, digest: bytes) -> bool:
-        return self.time == arriving.time and self.digest in (digest, _UNKNOWN)
-
-    def written(self) -> bytes:
-        head = _HEADER.pack(self.number, self.time, self.moment, self.labelled, self.fraud)
-        return b"".join([head, self.digest, *self.entities])
-
-
-@dataclass
 class State:
     """What a store remembers.
 
@@ -157,12 +134,10 @@ class State:
         with self.store.writing() as values:
             values.put(*_NUMBER, number.to_bytes(8, "big"))
 
-    @staticmethod
-    def remembered(  # noqa: PLR0917 - one a word
-        number: int, time: int, moment: int, labelled: bool, fraud: int, entities: Sequence[bytes]
-    ) -> bytes:
-        """What is kept of a transaction by its id, of whose other values nothing is known."""
-        return _Remembered(number, time, _UNKNOWN, entities, moment, labelled, bool(fraud)).written()
+    def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
+        """Compute something of one entity's past; what it is told is valid until it returns."""
+        with self.store.reading() as values:
+            return compute(self._of(values, role, entity(role, value)))
 
     # --- arriving ------------------------------------------------------------------------------------------
 
@@ -179,8 +154,8 @@ class State:
         digest, key = _digest(arriving), transaction_key(arriving.id)
         with self.store.writing() as values:
             kept = values.get(key, b"")
-            known = None if kept is None else _Remembered.read(kept)
-            if known is not None and not known.is_that(arriving, digest):
+            known = None if kept is None else Remembered.read(kept)
+            if known is not None and not known.is_that(arriving.time, digest):
                 raise DataError(
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
@@ -195,7 +170,7 @@ class State:
     def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
         number = _next(values)
         entities = self._entities(arriving)
-        remembered = _Remembered(number, arriving.time, digest, list(entities.values()))
+        remembered = Remembered(number, arriving.time, digest, list(entities.values()))
         values.put(transaction_key(arriving.id), b"", remembered.written())
         record = self._record(arriving, number)
         for role, own in entities.items():
@@ -242,15 +217,15 @@ class State:
         return self._form.pack(arriving.time, number, *numbers)
 
     def _told(self, values: Values, arriving: Arriving) -> dict[str, Told]:
-        found = {}
-        for role, own in self._entities(arriving).items():
-            known = logs(values, entity_key(own), len(self.layout.numbers))
-            found[role] = Told(
-                known.get(name(RECORDS), NOTHING),
-                known.get(name(LABELS), NOTHING),
-                {other: known.get(name(PAIRS, at), NOTHING) for at, other in self._roles[role]},
-            )
-        return found
+        return {role: self._of(values, role, own) for role, own in self._entities(arriving).items()}
+
+    def _of(self, values: Values, role: str, own: bytes) -> Told:
+        known = logs(values, entity_key(own), len(self.layout.numbers))
+        return Told(
+            known.get(name(RECORDS), NOTHING),
+            known.get(name(LABELS), NOTHING),
+            {other: known.get(name(PAIRS, at), NOTHING) for at, other in self._roles.get(role, ())},
+        )
 
     # --- labels --------------------------------------------------------------------------------------------
 
@@ -270,7 +245,7 @@ class State:
             kept = values.get(key, b"")
             if kept is None:
                 return False
-            of = _Remembered.read(kept)
+            of = Remembered.read(kept)
             moment = max(known, of.time + self.layout.label_delay)
             if of.labelled and (of.fraud, of.moment) == (fraud, moment):
                 return True
@@ -294,15 +269,15 @@ class State:
         own = entity(role, value)
         with self.store.writing() as values:
             gone = removed(values, entity_key(own))
-            for part, _ in values.parts(_OCCURRED + own):
-                values.delete(_OCCURRED + own, part)
-        for key in self.store.keys(_TRANSACTION):
+            for part, _ in values.parts(OCCURRED + own):
+                values.delete(OCCURRED + own, part)
+        for key in self.store.keys(TRANSACTION):
             with self.store.writing() as values:
                 kept = values.get(key, b"")
-                if kept is not None and own in _Remembered.read(kept).entities:
+                if kept is not None and own in Remembered.read(kept).entities:
                     values.delete(key, b"")
         parts = [bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
-        for key in self.store.keys(_OCCURRED) if parts else ():
+        for key in self.store.keys(OCCURRED) if parts else ():
             with self.store.writing() as values:
                 for part in parts:
                     if values.get(key, part) is not None:
@@ -321,49 +296,29 @@ class State:
         """
         since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
         gone = 0
-        for key in self.store.keys(_ENTITY):
+        for key in self.store.keys(ENTITY):
             with self.store.writing() as values:
                 gone += thinned(values, key, since, gaps=self.layout.gaps)
-        for key in self.store.keys(_OCCURRED):
+        for key in self.store.keys(OCCURRED):
             with self.store.writing() as values:
                 for part, value in values.parts(key):
                     if np.frombuffer(value, dtype="<i8")[-1] <= since[PAIRS]:
                         values.delete(key, part)
-        for key in self.store.keys(_TRANSACTION):
+        for key in self.store.keys(TRANSACTION):
             with self.store.writing() as values:
                 kept = values.get(key, b"")
-                if kept is not None and _Remembered.read(kept).time < labelled:
+                if kept is not None and Remembered.read(kept).time < labelled:
                     values.delete(key, b"")
         return gone
 
     def size(self) -> Size:
         """What it holds."""
-        entities, transactions = (sum(1 for _ in self.store.keys(kind)) for kind in (_ENTITY, _TRANSACTION))
+        entities, transactions = (sum(1 for _ in self.store.keys(kind)) for kind in (ENTITY, TRANSACTION))
         return Size(entities, transactions, self.store.bytes())
 
     def close(self) -> None:
         """Let go of the store."""
         self.store.close()
-
-
-def entity_key(own: bytes) -> bytes:
-    """The key of an entity's logs."""
-    return _ENTITY + own
-
-
-def occurred_key(own: bytes, at: int, value: bytes) -> tuple[bytes, bytes]:
-    """The key of when a hashed value occurred with an entity, in one of the layout's pairs."""
-    return _OCCURRED + own, bytes([at]) + value
-
-
-def transaction_key(id: str) -> bytes:  # noqa: A002 - as everywhere
-    """The key of a transaction."""
-    return _TRANSACTION + entity("", id)
-
-
-def hashed(value: str) -> bytes:
-    """A value that is counted."""
-    return entity("", value)[:8]
 
 
 def _times(values: Values, own: bytes, at: int, value: str) -> list[int]:

@@ -14,8 +14,8 @@ from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.online import Online
-from fds_mlflow.features.engines.staging import known_labels, micros, past
-from fds_mlflow.features.spec import AMOUNT_AGGREGATES, FeatureSpec
+from fds_mlflow.features.engines.staging import column_kinds, known_labels, micros, past
+from fds_mlflow.features.spec import AMOUNT_AGGREGATES, FeatureSpec, genuine_labels
 from fds_mlflow.features.state.state import Arriving, State
 
 TOLERANCE = 1e-9
@@ -40,6 +40,18 @@ class Verified:
     mismatched: int
     features: tuple[str, ...]
     max_rel_diff: float
+
+
+def check(transactions: Transactions, spec: FeatureSpec) -> None:
+    """See to it that transactions have what features need.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    spec.check(column_kinds(transactions.frame, transactions.schema, spec), where=transactions.source)
+    genuine, genuine_known = genuine_labels(transactions.frame)
+    timed = transactions.period is not None
+    spec.check_rows(timed=timed, genuine=genuine, genuine_known=genuine_known, where=transactions.source)
 
 
 def verify(
