@@ -1,15 +1,19 @@
-"""The verbs of features: template, check, explain."""
+"""The verbs of features: of specifications, and of the state that they are computed from as transactions arrive."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import as_json_option, show_value
+from fds_mlflow.cli.options import as_json_option, data_options, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.runtime import streams
+
+if TYPE_CHECKING:
+    from fds_mlflow.workflows.source import Source
 
 _schema_option = click.option(
     "--schema", default=None, help="Schema: a YAML file, or simulator, sample, handbook or ulb."
@@ -18,7 +22,7 @@ _schema_option = click.option(
 
 @click.group()
 def features() -> None:
-    """Features: a specification to begin with, whether one fits, and what it means."""
+    """Features: a specification to begin with, whether one fits, what it means; and the state that serving needs."""
 
 
 @features.command()
@@ -98,3 +102,91 @@ def explain(spec: str, feature: str | None, as_json: bool) -> None:
         )
     value = feature_views.explained(found, feature)
     show_value(as_json, value, lambda: feature_views.explanation(spec, value))
+
+
+_state_option = click.option(
+    "--state",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the state that features are computed from as transactions arrive.",
+)
+
+
+@features.command()
+@click.argument("specs", metavar="[SPEC]...", nargs=-1)
+@click.option("--model", default=None, help="Take the features that its champion and canary declare.")
+@data_options("", "The history.")
+@_state_option
+@as_json_option
+def load(specs: tuple[str, ...], model: str | None, source: Source | None, folder: Path, as_json: bool) -> None:
+    """Fill an empty state from history, for the features of each SPEC (a YAML file, or handbook), or of a model."""
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.features.spec import FeatureSpec
+    from fds_mlflow.workflows import feature_state
+
+    if (model is None) == (not specs):
+        raise click.UsageError("give either SPEC or --model")
+    if source is None:
+        raise click.UsageError("give the history: --data FILE")
+    found = [FeatureSpec.load(spec) for spec in specs] if model is None else feature_state.declared(model)
+    rows, size = feature_state.load(folder, found, source)
+    value = feature_views.loaded(rows, size)
+    show_value(as_json, value, lambda: feature_views.load(value))
+
+
+@features.command()
+@click.argument("spec")
+@click.option(
+    "--data", required=True, help="The history: a file or folder of files, SQLAlchemy URL, or simulator:ROWS."
+)
+@_schema_option
+@as_json_option
+@click.pass_context
+def verify(ctx: click.Context, spec: str, data: str, schema: str | None, as_json: bool) -> None:
+    """Replay a history, transaction by transaction, and compare what each gets with the batch.
+
+    SPEC is a YAML file, or handbook. The exit code is 1 where anything differs.
+    """
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.cli.output.progress import bar
+    from fds_mlflow.features.spec import FeatureSpec
+    from fds_mlflow.workflows import feature_state
+    from fds_mlflow.workflows.source import Source
+
+    wanted = FeatureSpec.load(spec)
+    with bar("Reading") as progress:
+        transactions = Source(data, schema, progress=progress).read()
+    with bar("Replaying") as progress:
+        found = feature_state.verify(wanted, transactions, progress)
+    value = feature_views.verified(found)
+    show_value(as_json, value, lambda: feature_views.verification(value))
+    if found.mismatched:
+        ctx.exit(1)
+
+
+@features.command()
+@click.argument("role")
+@click.argument("value")
+@_state_option
+@as_json_option
+def show(role: str, value: str, folder: Path, as_json: bool) -> None:
+    """What a state keeps of an entity: ROLE is one of the schema's entities, VALUE its code."""
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.workflows import feature_state
+
+    said = feature_views.shown(feature_state.show(folder, role, value))
+    show_value(as_json, said, lambda: feature_views.entity(role, value, said))
+
+
+@features.command()
+@click.argument("role")
+@click.argument("value")
+@_state_option
+@as_json_option
+def forget(role: str, value: str, folder: Path, as_json: bool) -> None:
+    """Remove all that a state keeps of an entity, and tell how much that was."""
+    from fds_mlflow.workflows import feature_state
+
+    gone = feature_state.forget(folder, role, value)
+    show_value(as_json, {"removed": gone}, lambda: f"{gone:,} records and labels of the {role} {value} removed")

@@ -131,3 +131,9 @@ def _expansion(terms: list[Floats]) -> tuple[Floats, Floats, Floats]:
     """A sum as three floats, the largest first."""
     *rest, second, first = _passed(terms, 4)
     return first, second, _rounded([*rest, np.zeros_like(first)])
+
+
+def running(values: Floats) -> list[Floats]:
+    """Running totals in limbs, shape (n,) each, the value itself included; always as many."""
+    limbs = _running(values)
+    return [limb[1:] for limb in limbs] + [np.zeros(len(values))] * (_LIMBS - len(limbs))

@@ -20,6 +20,7 @@ from fds_mlflow.features.explanation import sentences
 from fds_mlflow.features.spec import FeatureSpec, handbook_spec
 from fds_mlflow.features.template import template
 from fds_mlflow.simulator import simulate
+from fds_mlflow.workflows.source import Source
 
 SPEC = """\
 numeric: [amount]
@@ -177,3 +178,38 @@ def test_every_kind_of_feature_has_its_sentence() -> None:
     said = sentences(made)
     assert list(said) == made.computed
     assert len(set(said.values())) == len(said) == 14
+
+
+def run(*words: str) -> Result:
+    """`fds features ...`, whatever it ends with."""
+    return CliRunner().invoke(main, ["features", *words])
+
+
+def test_a_state_is_loaded_shown_and_forgotten(tmp_path: Path) -> None:
+    """From a history to a state: what it keeps of an entity is shown, and goes when it is to be forgotten."""
+    spec, state, data = tmp_path / "spec.yaml", tmp_path / "state", "simulator:800"
+    assert run("template", "-o", str(spec)).exit_code == 0
+    loaded = json.loads(run("load", str(spec), "--data", data, "--state", str(state), "--json").stdout)
+    assert (loaded["transactions"], loaded["entities"] > 100) == (800, True)
+    again = run("load", str(spec), "--data", data, "--state", str(state))
+    assert (again.exit_code, "loaded into an empty one" in again.stderr) == (1, True)
+    merchant = Source(data).read().frame["merchant"].mode()[0]
+    shown = json.loads(run("show", "merchant", merchant, "--state", str(state), "--json").stdout)
+    assert shown["transactions"] == shown["within"]["30d"] > shown["within"]["1h"] > 0
+    assert f"merchant {merchant}: " in run("show", "merchant", merchant, "--state", str(state)).stdout
+    gone = json.loads(run("forget", "merchant", merchant, "--state", str(state), "--json").stdout)
+    assert gone["removed"] == shown["transactions"] + shown["labels"]
+    assert "keeps nothing of" in run("show", "merchant", merchant, "--state", str(state)).stdout
+    for role, folder, said in (("shoe", state, "keeps no 'shoe'"), ("merchant", tmp_path, "there is no state in")):
+        refused = run("show", role, merchant, "--state", str(folder))
+        assert (refused.exit_code, said in refused.stderr) == (1, True)
+
+
+def test_a_replay_that_equals_the_batch_says_so(tmp_path: Path) -> None:
+    """`verify` ends with 0 where no row differs, and tells how many were replayed."""
+    spec = tmp_path / "spec.yaml"
+    run("template", "-o", str(spec))
+    found = run("verify", str(spec), "--data", "simulator:300", "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout) == {"rows": 300, "mismatched_rows": 0, "features": [], "max_rel_diff": 0.0}
+    assert "300 transactions replayed" in run("verify", str(spec), "--data", "simulator:300").stdout

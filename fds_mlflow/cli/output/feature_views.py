@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fds_mlflow.cli.output.tables import table
 from fds_mlflow.core.text.duration import from_duration
+from fds_mlflow.core.text.numbers import UNKNOWN
 from fds_mlflow.features.explanation import columns, longest, sentences
 from fds_mlflow.features.expressions import names_in
 from fds_mlflow.features.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from fds_mlflow.features.state.state import Size
+    from fds_mlflow.features.state.verification import Verified
+    from fds_mlflow.workflows.feature_state import Shown
 
 _KINDS = ("numeric", "flags", "windows", "gaps", "expressions", "categorical")
 
@@ -61,6 +68,73 @@ def explanation(name: str, value: Sequence[dict[str, Any]]) -> RenderableType:
         table(f"{name}: what each feature is", ("feature", "is"), rows),
         Text("A window of a transaction whose entity is unknown is empty.", style="dim"),
     )
+
+
+def loaded(rows: int, size: Size) -> dict[str, Any]:
+    """What was loaded, and what the state then holds."""
+    return {"transactions": rows, "entities": size.entities, "bytes": size.bytes}
+
+
+def load(value: Mapping[str, Any]) -> RenderableType:
+    """The same for people."""
+    return Text(
+        f"{value['transactions']:,} transactions loaded: the state keeps {value['entities']:,} entities in "
+        f"{value['bytes'] / 2**20:,.1f} MiB"
+    )
+
+
+def verified(found: Verified) -> dict[str, Any]:
+    """What a replay found."""
+    return {
+        "rows": found.rows,
+        "mismatched_rows": found.mismatched,
+        "features": list(found.features),
+        "max_rel_diff": found.max_rel_diff,
+    }
+
+
+def verification(value: Mapping[str, Any]) -> RenderableType:
+    """The same for people."""
+    if not value["mismatched_rows"]:
+        said = f"{value['rows']:,} transactions replayed: every feature is what the batch computes"
+        return Text(f"{said} (largest relative difference {value['max_rel_diff']:.1e})", style="green")
+    return Text(
+        f"{value['mismatched_rows']:,} of {value['rows']:,} transactions differ from the batch, in "
+        f"{', '.join(value['features'])} (largest relative difference {value['max_rel_diff']:.1e})",
+        style="red",
+    )
+
+
+def shown(found: Shown) -> dict[str, Any]:
+    """What a state keeps of an entity."""
+    return {
+        "transactions": found.transactions,
+        "first": found.first,
+        "last": found.last,
+        "within": {from_duration(span): count for span, count in found.within.items()},
+        "labels": found.labels,
+        "frauds": found.frauds,
+        "latest": [{"time": time, **values} for time, values in found.latest],
+    }
+
+
+def entity(role: str, value: str, said: Mapping[str, Any]) -> RenderableType:
+    """The same for people."""
+    if not said["transactions"] and not said["labels"]:
+        return Text(f"the state keeps nothing of the {role} {value}")
+    within = ", ".join(f"{count:,} in {span}" for span, count in said["within"].items())
+    columns = list(said["latest"][0]) if said["latest"] else []
+    rows = [[one[name] for name in columns] for one in said["latest"]]
+    return Group(
+        Text(f"{role} {value}: {said['transactions']:,} transactions, {_when(said['first'])} to {_when(said['last'])}"),
+        Text(f"up to the latest: {within}"),
+        Text(f"labels that are known: {said['labels']:,}, of frauds {said['frauds']:,}"),
+        table("The latest", columns, rows),
+    )
+
+
+def _when(time: datetime | None) -> str:
+    return UNKNOWN if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _count(spec: FeatureSpec, kind: str) -> int:

@@ -82,7 +82,7 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
             fix="fill in the times, or leave those rows out",
         )
     roles = dict.fromkeys([*meaning.roles(spec), *meaning.counted(spec)])
-    label, known = _labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
+    label, known = known_labels(frame) if spec.uses_labels else (np.empty(0, np.int64), np.empty(0, np.int64))
     return Past(
         micros(frame["time"]),
         {role: codes(role) if codes is not None else _codes(frame[role]) for role in roles},
@@ -98,7 +98,7 @@ def _codes(column: pd.Series[Any]) -> Codes:
     return found
 
 
-def _labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
+def known_labels(frame: pd.DataFrame) -> tuple[Ints, Ints]:
     """Labels, and when they became known: with their transactions where the frame does not say."""
     moment = frame["label_known_at"] if "label_known_at" in frame else frame["time"]
     unknown = moment.isna().to_numpy() | frame["label"].isna().to_numpy()
@@ -111,7 +111,7 @@ def row_times(frame: pd.DataFrame, spec: FeatureSpec) -> tuple[Ints, Ints]:
     time = micros(frame["time"])
     if not spec.uses_labels:
         return time, time
-    known = _labels(frame)[1]
+    known = known_labels(frame)[1]
     return time, np.where(known == meaning.NEVER, time, meaning.moments(time, known, spec.label_delay))
 
 

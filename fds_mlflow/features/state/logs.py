@@ -1,0 +1,170 @@
+"""An entity's logs in a store: rows are added to the open run, and told as runs.
+
+The parts of an entity's key begin with the kind of rows and the number of their field. Neighbours in the store, all of
+them are read in one go.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
+from fds_mlflow.features.state.store import Value, Values
+
+_OPEN = b"\xff"
+_NAN = struct.pack("<d", np.nan)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Rows of one kind.
+
+    Attributes:
+        runs: Sealed ones.
+        rows: The open one, sorted.
+    """
+
+    runs: Sequence[Run] = ()
+    rows: Sequence[tuple[Any, ...]] = ()
+
+    def until(self, number: int, kind: bytes) -> Log:
+        """What of it had arrived before a number."""
+        runs = []
+        for run in self.runs:
+            early = run.columns[1] < number
+            if early.all():
+                runs.append(run)
+            elif early.any():
+                runs.append(Run.of(kind, run.columns[:, early]))
+        return Log(runs, [row for row in self.rows if row[1] < number])
+
+    def having(self, rows: Iterable[tuple[Any, ...]]) -> Log:
+        """The same with more rows."""
+        return Log(self.runs, sorted([*self.rows, *rows], key=lambda row: (row[0], row[1])))
+
+
+NOTHING = Log()
+
+
+def name(kind: bytes, field: int = 0) -> bytes:
+    """How the parts of a log begin."""
+    return kind + bytes([field])
+
+
+def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> None:
+    """Add rows of one arrival to a log."""
+    data = values.get(key, log + _OPEN)
+    width = len(rows[0]) // 8
+    if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
+        _seal(values, key, log, words(data[8:], data[0]))
+        data = None
+    head = bytes([width]).ljust(8, b"\0") if data is None else bytes(data)
+    values.put(key, log + _OPEN, b"".join([head, *rows]))
+
+
+def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
+    """Add a run, merged with those of its level where there are enough of them."""
+    level, parts = 0, [columns]
+    there = [(part, value) for part, value in values.parts(key) if part[:2] == log and part[2:] != _OPEN]
+    latest = max((int.from_bytes(part[3:], "big") for part, _ in there), default=0)
+    gone = []
+    while len(same := [(part, value) for part, value in there if part[2] == level]) + 1 >= FANOUT:
+        parts += [Run.read(value).columns for _, value in same]
+        gone += [part for part, _ in same]
+        level += 1
+    sealed = merged(log[:1], parts).sealed()
+    for part in gone:
+        values.delete(key, part)
+    values.put(key, log + bytes([level]) + (latest + 1).to_bytes(8, "big"), sealed)
+
+
+def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
+    """The parts of a log that holds some rows, sorted by moment, shape (rows, words)."""
+    if len(rows) <= OPEN:
+        return [(_OPEN, bytes([rows.shape[1]]).ljust(8, b"\0") + rows.tobytes())]
+    level = 0
+    while OPEN * FANOUT ** (level + 1) <= len(rows):
+        level += 1
+    return [(bytes([level]) + (1).to_bytes(8, "big"), Run.of(kind, rows.T).sealed())]
+
+
+def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:
+    """All logs of an entity, by name.
+
+    Args:
+        values: Of the store; what is told holds on to them.
+        key: Of the entity.
+        numbers: Numeric fields of a record.
+    """
+    runs: dict[bytes, list[Run]] = {}
+    rows: dict[bytes, Rows] = {}
+    for part, value in values.parts(key):
+        if part[2:] == _OPEN:
+            rows[part[:2]] = _opened(part[:1], value, numbers)
+        else:
+            runs.setdefault(part[:2], []).append(Run.read(value))
+    return {log: Log(runs.get(log, ()), rows.get(log, ())) for log in {*runs, *rows}}
+
+
+def _opened(kind: bytes, value: Value, numbers: int) -> Rows:
+    packed = _form(kind, numbers)
+    lacking = packed.size // 8 - value[0]  # words of fields that came later
+    data: Value = value[8:]
+    if lacking:
+        size = value[0] * 8
+        data = b"".join(bytes(data[at : at + size]) + _NAN * lacking for at in range(0, len(data), size))
+    return opened(data, packed)
+
+
+@lru_cache
+def _form(kind: bytes, numbers: int) -> struct.Struct:
+    return form(kind, numbers)
+
+
+def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) -> int:
+    """Remove an entity's rows that are not later than a moment.
+
+    Args:
+        values: Of the store.
+        key: Of the entity.
+        since: By kind of rows.
+        gaps: The last record stays.
+
+    Returns:
+        How many records and labels went.
+    """
+    parts = [
+        (part, words(value[8:], value[0]) if part[2:] == _OPEN else Run.read(value).columns)
+        for part, value in values.parts(key)
+    ]
+    if gaps:
+        latest = max((int(columns[0].max()) for part, columns in parts if part[:1] == RECORDS), default=0)
+        since = {**since, RECORDS: min(since[RECORDS], latest - 1)}
+    gone = 0
+    for part, columns in parts:
+        kept = columns[0] > since[part[:1]]
+        if kept.all():
+            continue
+        gone += 0 if part[:1] == PAIRS else len(kept) - int(kept.sum())
+        left = np.array(columns[:, kept])
+        values.delete(key, part)
+        if left.size:
+            head = bytes([len(left)]).ljust(8, b"\0")
+            values.put(key, part, head + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed())
+    return gone
+
+
+def removed(values: Values, key: bytes) -> int:
+    """Remove all of an entity; returns how many records and labels it had."""
+    gone = 0
+    for part, value in values.parts(key):
+        rows = (len(value) - 8) // (8 * value[0]) if part[2:] == _OPEN else len(Run.read(value))
+        gone += 0 if part[:1] == PAIRS else rows
+        values.delete(key, part)
+    return gone

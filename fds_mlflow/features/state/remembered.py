@@ -1,0 +1,78 @@
+"""What is kept by keys beside the logs: transactions by their ids, and how all keys are made."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fds_mlflow.features.state.layout import entity
+from fds_mlflow.features.state.store import Value
+
+ENTITY, OCCURRED, TRANSACTION = b"e", b"o", b"t"
+"""Kinds of keys: an entity's logs, when the values occurred that are counted over it, and transactions by their ids."""
+
+UNKNOWN = bytes(16)
+"""The digest of what was loaded from history: it is known by its id and time."""
+
+_HEADER = struct.Struct("<qqqbb")
+
+
+@dataclass
+class Remembered:
+    """A transaction by its id: what a label, or the same request again, needs of it.
+
+    Attributes:
+        number: Its arrival.
+        time: Microseconds.
+        digest: Of its values; `UNKNOWN` of what was loaded from history.
+        entities: Keys of its entities.
+        moment: From when on its label may be used, microseconds; 0 while it has none.
+        labelled: Whether it has one.
+        fraud: What it says.
+    """
+
+    number: int
+    time: int
+    digest: bytes
+    entities: Sequence[bytes]
+    moment: int = 0
+    labelled: bool = False
+    fraud: bool = False
+
+    @classmethod
+    def read(cls, data: Value) -> Remembered:
+        """As it was written."""
+        number, time, moment, labelled, fraud = _HEADER.unpack_from(data)
+        rest = bytes(data[_HEADER.size :])
+        keys = [rest[at : at + 16] for at in range(16, len(rest), 16)]
+        return cls(number, time, rest[:16], keys, moment, bool(labelled), bool(fraud))
+
+    def is_that(self, time: int, digest: bytes) -> bool:
+        """Whether it is the transaction that arrives."""
+        return self.time == time and self.digest in (digest, UNKNOWN)
+
+    def written(self) -> bytes:
+        """As it is kept."""
+        head = _HEADER.pack(self.number, self.time, self.moment, self.labelled, self.fraud)
+        return b"".join([head, self.digest, *self.entities])
+
+
+def entity_key(own: bytes) -> bytes:
+    """The key of an entity's logs."""
+    return ENTITY + own
+
+
+def occurred_key(own: bytes, at: int, value: bytes) -> tuple[bytes, bytes]:
+    """The key of when a hashed value occurred with an entity, in one of the layout's pairs."""
+    return OCCURRED + own, bytes([at]) + value
+
+
+def transaction_key(id: str) -> bytes:  # noqa: A002 - as everywhere
+    """The key of a transaction."""
+    return TRANSACTION + entity("", id)
+
+
+def hashed(value: str) -> bytes:
+    """A value that is counted."""
+    return entity("", value)[:8]

@@ -1,0 +1,185 @@
+"""The state that features of raw transactions are computed from: filled from history, verified, shown, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from fds_mlflow.data.transactions import Transactions
+from fds_mlflow.errors import ConfigError, NotFoundError, RefusedError
+from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.state import bulk, verification
+from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.lmdb_store import FILE, LmdbStore
+from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.state import Size, State, Told
+from fds_mlflow.features.state.verification import Verified
+from fds_mlflow.model import ManagedModel
+from fds_mlflow.workflows.source import Source
+
+SPANS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a state keeps of an entity.
+
+    Attributes:
+        transactions: How many.
+        first: The time of the earliest; None without any.
+        last: The time of the latest.
+        within: By length, the transactions so long before the latest, that one included.
+        labels: Known labels of its transactions.
+        frauds: Frauds among them.
+        latest: Time and numeric columns of the latest, the latest first.
+    """
+
+    transactions: int
+    first: datetime | None
+    last: datetime | None
+    within: dict[timedelta, int]
+    labels: int
+    frauds: int
+    latest: list[tuple[datetime, dict[str, float]]]
+
+
+def load(folder: Path, specs: Sequence[FeatureSpec], source: Source) -> tuple[int, Size]:
+    """Fill an empty state in a folder from history.
+
+    Args:
+        folder: Created where it is missing.
+        specs: The features that are to be computed from it.
+        source: The history.
+
+    Returns:
+        How many transactions were loaded, and what the state then holds.
+
+    Raises:
+        ConfigError: Nothing says what is to be kept, or the features need what the schema does not have.
+        RefusedError: The state is not empty.
+        UnavailableError: The folder cannot be written.
+    """
+    layout = Layout.of(specs)
+    if not layout.roles:
+        raise ConfigError("these features look at no past, so there is no state to load", fix="nothing has to be done")
+    transactions = source.read()
+    for spec in specs:
+        verification.check(transactions, spec)
+    state = State(LmdbStore(folder), layout)
+    try:
+        return bulk.load(state, transactions.frame), state.size()
+    finally:
+        state.close()
+
+
+def verify(spec: FeatureSpec, transactions: Transactions, progress: Callable[[float], None] | None = None) -> Verified:
+    """Replay a history through the online engine and compare with the batch, in memory.
+
+    Raises:
+        ConfigError: The features need what the schema or these rows do not have.
+    """
+    verification.check(transactions, spec)
+    return verification.verify(State(MemoryStore(), Layout.of([spec])), transactions, spec, progress)
+
+
+def declared(name: str) -> list[FeatureSpec]:
+    """The features that a model's champion and canary declare.
+
+    Raises:
+        NotFoundError: It has no champion.
+        RefusedError: One of them declares nothing.
+    """
+    model = ManagedModel(name)
+    look = model.session.look()
+    versions = [one for alias, one in look.model.aliases.items() if alias in ("champion", "canary")]
+    if not versions:
+        raise NotFoundError(f"{name} has no champion", fix="promote a version, or name a specification")
+    found = []
+    for version in versions:
+        said = model.declared(version)
+        if said is None:
+            raise RefusedError(
+                f"version {version} of {name} declares no features", fix="train it again, or name a specification"
+            )
+        found.append(said.spec)
+    return found
+
+
+def opened(folder: Path) -> State:
+    """The state in a folder.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if not (folder / FILE).is_file():
+        raise NotFoundError(f"there is no state in {folder}", fix="name the folder of --state, or load one first")
+    return State(LmdbStore(folder), Layout())
+
+
+def show(folder: Path, role: str, value: str, *, latest: int = 10) -> Shown:
+    """What a state keeps of an entity.
+
+    Raises:
+        NotFoundError: There is no state in the folder.
+        ConfigError: It keeps no such role.
+    """
+    state = opened(folder)
+    try:
+        _require(state, role)
+        return state.of(role, value, lambda told: _shown(told, state.layout.numbers, latest))
+    finally:
+        state.close()
+
+
+def forget(folder: Path, role: str, value: str) -> int:
+    """Remove all that a state keeps of an entity; returns the number of its records and labels.
+
+    Raises:
+        NotFoundError: There is no state in the folder.
+        ConfigError: It keeps no such role.
+    """
+    state = opened(folder)
+    try:
+        _require(state, role)
+        return state.forget(role, value)
+    finally:
+        state.close()
+
+
+def _require(state: State, role: str) -> None:
+    if role not in state.layout.roles:
+        raise ConfigError(f"the state keeps no {role!r}", fix=f"it keeps {', '.join(state.layout.roles)}")
+
+
+def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
+    log = told.records
+    times = sorted([*(row[0] for row in log.rows), *(time for run in log.runs for time in run.columns[0].tolist())])
+    rows = [(row[0], dict(zip(names, row[2:], strict=True))) for row in log.rows]
+    for run in log.runs:
+        end = len(run)
+        numbers = [run.values(2 + at, max(0, end - latest), end).tolist() for at in range(len(names))]
+        for place, time in enumerate(run.columns[0, max(0, end - latest) :].tolist()):
+            rows.append((time, {name: values[place] for name, values in zip(names, numbers, strict=True)}))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    labels = [(row[2], row[3]) for row in told.labels.rows]
+    labels += [(int(run.columns[2].sum()), int(run.columns[3].sum())) for run in told.labels.runs]
+    since = {
+        span: np.searchsorted(times, times[-1] - span // timedelta(microseconds=1), "right") for span in SPANS if times
+    }
+    return Shown(
+        len(times),
+        _moment(times[0]) if times else None,
+        _moment(times[-1]) if times else None,
+        {span: len(times) - int(place) for span, place in since.items()},
+        sum(adds for adds, _ in labels),
+        sum(frauds for _, frauds in labels),
+        [(_moment(time), values) for time, values in rows[:latest]],
+    )
+
+
+def _moment(time: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)

@@ -1,0 +1,294 @@
+"""Every store and the online engine against the batch: the value at arrival is that over what had arrived by then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.features import kernel, meaning
+from fds_mlflow.features.engines.memory import windows
+from fds_mlflow.features.engines.online import Online
+from fds_mlflow.features.spec import FeatureSpec, Gap, Window
+from fds_mlflow.features.state.bulk import load
+from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.state import Arrival, Arriving, State
+from fds_mlflow.runtime.text_column import text_column
+
+WINDOWS = ("1s", "3s", "1m")
+EPOCH = 1_767_225_600_000_000
+SECOND = 1_000_000
+
+
+def everything(delay: str | None = None) -> FeatureSpec:
+    """Every aggregate over every window, over two roles, and the time since the previous transaction."""
+    kinds = (("count", None), ("sum", None), ("mean", "extra"), ("max", None), ("min", "extra"), ("std", None))
+    own = [Window(entity="customer", aggregate=kind, windows=WINDOWS, of=of) for kind, of in kinds]  # type: ignore[arg-type]
+    own.append(Window(entity="customer", aggregate="distinct", windows=WINDOWS, of="device"))
+    late = [
+        Window(entity=r, aggregate=a, windows=WINDOWS)
+        for r in ("device", "customer")
+        for a in ("known", "frauds", "risk")
+    ]  # type: ignore[arg-type]
+    return FeatureSpec(windows=(*own, *late), gaps=(Gap(entity="customer"), Gap(entity="device")), label_delay=delay)
+
+
+@dataclass
+class Row:
+    """A transaction as it arrived, and its label as far as that has."""
+
+    transaction: Arriving
+    fraud: bool | None = None
+    known: int = 0
+
+
+def batch(rows: list[Row], spec: FeatureSpec) -> dict[str, float]:
+    """What the batch engine gives for the last of some rows, in the order of arrival."""
+    given = [row.transaction for row in rows]
+    past = kernel.Past(
+        time=np.array([one.time for one in given]),
+        codes={
+            role: np.array([-1 if (value := one.entities[role]) is None else ord(value) for one in given])
+            for role in ("customer", "device")
+        },
+        columns={name: np.array([one.numbers[name] for one in given]) for name in ("amount", "extra")},
+        label=np.array([int(bool(row.fraud)) for row in rows]),
+        known=np.array([meaning.NEVER if row.fraud is None else row.known for row in rows]),
+    )
+    return {name: float(values[-1]) for name, values in windows(past, spec).items()}
+
+
+def alike(found: dict[str, float], wanted: dict[str, float]) -> None:
+    """Counts and risks are equal, sums and means within 1e-9 of themselves."""
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
+
+
+def repeated(arrival: Arrival) -> bool:
+    """Whether a transaction had arrived before."""
+    return arrival.again
+
+
+@contextmanager
+def memory(layout: Layout, folder: Path) -> Iterator[State]:
+    """The store in memory."""
+    yield State(MemoryStore(), layout)
+
+
+@contextmanager
+def lmdb(layout: Layout, folder: Path) -> Iterator[State]:
+    """The store in a folder."""
+    past = State(LmdbStore(folder, limit=2**28), layout)
+    yield past
+    past.close()
+
+
+STORES = {"memory": memory, "lmdb": lmdb}
+
+
+pytestmark = pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+
+
+TRANSACTIONS = st.tuples(
+    st.integers(0, 6),  # seconds
+    st.sampled_from([0, 1, 999_999]),  # microseconds
+    st.sampled_from(["a", "b", None]),
+    st.sampled_from(["x", "y", None]),
+    st.sampled_from([0.0, 0.1, 2.5, 1e12, -3.0, math.nan]),
+    st.sampled_from([1.0, 7.25, math.nan]),
+)
+STEPS = st.lists(
+    TRANSACTIONS
+    | st.tuples(st.integers(0, 20), st.booleans(), st.sampled_from([0, 1, SECOND, 2 * SECOND + 1]))
+    | st.integers(0, 20),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(steps=STEPS, delay=st.sampled_from([None, "1s", "2s"]), rows_open=st.sampled_from([1, 2, 64]))
+@settings(deadline=None)
+def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
+    store: Any, tmp_path_factory: pytest.TempPathFactory, steps: list[Any], delay: str | None, rows_open: int
+) -> None:
+    """Out of order, in ties, sent again, labelled and relabelled: each gets what a batch at its arrival gives."""
+    spec = everything(delay)
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    rows: list[Row] = []
+    told: list[dict[str, float]] = []
+    few = pytest.MonkeyPatch.context()
+    with few as patched, store(layout, tmp_path_factory.mktemp("state")) as state:
+        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
+        for step in steps:
+            if isinstance(step, tuple) and len(step) == 6:
+                second, micro, customer, device, amount, extra = step
+                made = Arriving(
+                    f"T{len(rows)}",
+                    EPOCH + second * SECOND + micro,
+                    {"customer": customer, "device": device},
+                    {"amount": amount, "extra": extra},
+                )
+                rows.append(Row(made))
+                seen = state.look(made, partial(engine.features, made.time))
+                told.append(state.arrive(made, partial(engine.features, made.time)))
+                alike(told[-1], batch(rows, spec))
+                alike(seen, told[-1])
+            elif rows and isinstance(step, tuple):
+                number, fraud, after = step
+                row = rows[number % len(rows)]
+                row.fraud, row.known = fraud, row.transaction.time + after
+                assert state.label(row.transaction.id, fraud=fraud, known=row.known)
+            elif rows:
+                number = step % len(rows)
+                again = rows[number].transaction
+                alike(state.arrive(again, partial(engine.features, again.time)), told[number])
+                assert state.arrive(again, repeated)
+
+
+def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path: Path) -> None:
+    """The same id with another amount, time or customer is no retry: it is refused, and nothing is recorded."""
+    layout = Layout.of([everything()])
+    first = Arriving("T", EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0})
+    others = (
+        replace(first, time=EPOCH + 1),
+        replace(first, entities={"customer": "b", "device": "x"}),
+        replace(first, numbers={"amount": 2.0, "extra": 2.0}),
+    )
+    with store(layout, tmp_path) as state:
+        state.arrive(first, repeated)
+        before = state.size()
+        for other in others:
+            with pytest.raises(DataError, match="has arrived before"):
+                state.arrive(other, repeated)
+        assert state.size() == before
+        assert state.arrive(first, repeated)
+
+
+def test_a_label_of_what_never_arrived_is_not_taken(store: Any, tmp_path: Path) -> None:
+    """Who labels a transaction that is not remembered is told so."""
+    with store(Layout.of([everything()]), tmp_path) as state:
+        assert not state.label("T", fraud=True, known=EPOCH)
+
+
+def test_a_person_is_forgotten(store: Any, tmp_path: Path) -> None:
+    """All records and labels of an entity go and are counted; others keep theirs, and a retry is still one."""
+    spec = everything()
+    layout = Layout.of([spec])
+    rows = [
+        Arriving(f"T{n}", EPOCH + n, {"customer": "ab"[n % 2], "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        for n in range(6)
+    ]
+    with store(layout, tmp_path) as state:
+        for row in rows:
+            state.arrive(row, repeated)
+        state.label("T0", fraud=True, known=EPOCH)
+        assert state.forget("customer", "a") == 3 + 1
+        assert state.forget("customer", "a") == 0
+        assert state.arrive(rows[1], repeated)
+        assert not state.label("T2", fraud=True, known=EPOCH)
+        later = Arriving("N", EPOCH + 10, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        found = state.arrive(later, partial(Online(spec, layout).features, later.time))
+        assert (found["customer_count_1m"], found["customer_known_1m"], found["device_known_1m"]) == (1, 0, 1)
+
+
+def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
+    """Entities go with their longest window, but for the last transaction where a gap may still ask for it."""
+    spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("1m",)),))
+    gap = FeatureSpec(windows=spec.windows, gaps=(Gap(entity="customer"),))
+    for specs, left in (([spec], 0), ([spec, gap], 1)):
+        layout = Layout.of(specs)
+        with store(layout, tmp_path / str(left)) as state:
+            for n in range(200):
+                state.arrive(Arriving(f"T{n}", EPOCH + n * SECOND, {"customer": "a"}, {}), repeated)
+            assert state.expire(EPOCH + 199 * SECOND, EPOCH + 199 * SECOND) >= 140 - 64
+            assert state.size().transactions == 1
+            state.expire(EPOCH + 900 * SECOND, EPOCH + 900 * SECOND)
+            assert state.size().entities == left
+
+
+@given(
+    steps=st.lists(TRANSACTIONS, min_size=2, max_size=30),
+    split=st.integers(1, 29),
+    rows_open=st.sampled_from([1, 2, 64]),
+)
+@settings(deadline=None)
+def test_a_history_that_is_loaded_is_the_past_of_what_follows(
+    store: Any, tmp_path_factory: pytest.TempPathFactory, steps: list[Any], split: int, rows_open: int
+) -> None:
+    """After a part of the transactions was loaded at once, the rest gets what it gets where all came one by one."""
+    spec = everything()
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    made = [
+        Arriving(f"T{number}", EPOCH + s * SECOND + us, {"customer": c, "device": d}, {"amount": a, "extra": e})
+        for number, (s, us, c, d, a, e) in enumerate(sorted(steps, key=lambda step: step[:2]))
+    ]
+    few = pytest.MonkeyPatch.context()
+    with (
+        few as patched,
+        store(layout, tmp_path_factory.mktemp("all")) as one_by_one,
+        store(layout, tmp_path_factory.mktemp("loaded")) as loaded,
+    ):
+        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
+        history, rest = made[:split], made[split:]
+        known = [(row.id, number % 3 == 0, row.time + number % 5) for number, row in enumerate(history) if number % 2]
+        for row in history:
+            one_by_one.arrive(row, repeated)
+        for name, fraud, moment in known:
+            one_by_one.label(name, fraud=fraud, known=moment)
+        labels = {name: (fraud, moment) for name, fraud, moment in known}
+        assert load(loaded, frame_of(history, labels)) == len(history)
+        assert loaded.size().entities == one_by_one.size().entities
+        assert all(loaded.look(row, repeated) is False for row in rest)
+        for row in rest:
+            both = (state.arrive(row, partial(engine.features, row.time)) for state in (loaded, one_by_one))
+            alike(*both)
+        for name, fraud, moment in known:  # corrections of what was loaded
+            for state in (loaded, one_by_one):
+                assert state.label(name, fraud=not fraud, known=moment + 1)
+        last = Arriving("last", EPOCH + 7 * SECOND, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 1.0})
+        alike(*(state.arrive(last, partial(engine.features, last.time)) for state in (loaded, one_by_one)))
+        assert loaded.arrive(history[0], repeated)
+
+
+def frame_of(rows: list[Arriving], labels: dict[str, tuple[bool, int]]) -> pd.DataFrame:
+    """Transactions in canonical columns."""
+    known = [np.datetime64(labels[row.id][1], "us") if row.id in labels else np.datetime64("NaT") for row in rows]
+    return pd.DataFrame(
+        {
+            "transaction_id": [row.id for row in rows],
+            "time": np.array([row.time for row in rows], dtype="datetime64[us]"),
+            "amount": [row.numbers["amount"] for row in rows],
+            "customer": text_column([row.entities["customer"] for row in rows]),
+            "device": text_column([row.entities["device"] for row in rows]),
+            "label": np.array([row.id in labels and labels[row.id][0] for row in rows], dtype=np.int8),
+            "label_known_at": np.array(known, dtype="datetime64[us]"),
+            "extra": [row.numbers["extra"] for row in rows],
+        }
+    )
+
+
+def test_a_history_is_loaded_into_an_empty_state_only(store: Any, tmp_path: Path) -> None:
+    """What has arrived already is not mixed with a history: loading says so, and changes nothing."""
+    row = Arriving("T", EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0})
+    with store(Layout.of([everything()]), tmp_path) as state:
+        state.arrive(row, repeated)
+        before = state.size()
+        with pytest.raises(RefusedError, match="holds 1 arrivals already"):
+            load(state, frame_of([replace(row, id="U")], {}))
+        assert state.size() == before
