@@ -17,9 +17,7 @@ _WIDTH = 80
 def template(schema: Schema) -> str:
     """A specification in YAML with every key explained; as it stands it is `default_spec(schema)`."""
     spec, notes = default_features(schema)
-    lines = [
-        *_comment("The features that `fds train` computes by itself from this schema. Change what you like, then:")
-    ]
+    lines = [*_comment("The features that a training computes by itself from this schema. Change what you like, then:")]
     lines += ["#   fds features check FILE --schema SCHEMA", "#   fds train MODEL --data DATA --features FILE"]
     for note in notes:
         lines += _comment(f"- not in it: {note}")

@@ -29,8 +29,12 @@ def log(model_id: str, table: FeatureTable) -> None:
     """
     import mlflow
 
-    plain = sentences(table.spec)
-    said: dict[str, dict[str, str]] = {name: {"text": plain[name]} for name in table.features if name in plain}
+    own = {*table.spec.numeric, *table.spec.categorical}  # a column says by its name what it is
+    said: dict[str, dict[str, str]] = {
+        name: {"text": text}
+        for name, text in sentences(table.spec).items()
+        if name in table.features and name not in own
+    }
     for name, code in ({} if table.schema is None else coded(table.schema.reasons, table.features)).items():
         said[name] = {**said.get(name, {}), **code.model_dump(exclude_none=True)}
     with tempfile.TemporaryDirectory(prefix="fds-reasons-") as folder:
