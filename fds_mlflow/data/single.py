@@ -142,7 +142,8 @@ class Single:
         frame = reading.frame(pa.table(given))
         reading.finish()
         assert frame is not None
-        found: dict[str, Any] = {name: None if pd.isna(value) else value for name, value in frame.iloc[0].items()}
+        first = frame.iloc[0].items()
+        found: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in first}
         for name in ("amount", *self._schema.numeric):
             if name in found:
                 found[name] = nan if found[name] is None else float(found[name])
