@@ -44,8 +44,8 @@ class Arriving:
 
     id: str
     time: int
-    entities: Mapping[str, str | None]
-    numbers: Mapping[str, float]
+    entities: dict[str, str | None]
+    numbers: dict[str, float]
 
 
 @dataclass(frozen=True)
