@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,22 @@ from typing import Any, NamedTuple
 from fds_mlflow.data.single import Single
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.features.declaration import Declared
+from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.state import Arrival, State
 from fds_mlflow.features.vector import Vector, arriving
 
 Row = Mapping[str, Any]
+
+TIDY_SECONDS = 3_600
+"""How often what is too old is removed."""
+
+_DAY = 86_400_000_000
+_LATE = _DAY
+"""How late a transaction may arrive and still see all of its windows, microseconds."""
+_LABELLED = 180 * _DAY
+"""How old a transaction may be and still get a label, or be known when it is sent again."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,9 @@ class Raw:
     """
 
     def __init__(self, folder: Path, declared: Callable[[int], Declared | None]) -> None:
-        self._state = State(LmdbStore(folder), Layout())
+        self._store = LmdbStore(folder)
+        self._state = State(self._store, Layout())
+        self._tidied, self._synced = time.monotonic(), 0
         self._declared = declared
         self._versions: dict[int, _Version] = {}
         self._lock = threading.Lock()
@@ -107,6 +120,10 @@ class Raw:
         state = self._state
         return Featured({**(state.arrive if record else state.look)(given, compute), **failed})
 
+    def spec(self, version: int) -> FeatureSpec:
+        """The features of a version whose rows were computed."""
+        return self._versions[version].declared.spec
+
     def label(self, transaction: str, *, fraud: bool, known: int) -> bool:
         """Take a label, or its correction, into the state; whether the transaction is remembered there.
 
@@ -116,6 +133,20 @@ class Raw:
             known: When it became known, microseconds since 1970 (UTC).
         """
         return self._state.label(transaction, fraud=fraud, known=known)
+
+    def tidy(self) -> None:
+        """Have what was recorded on the disk, and from time to time remove what no window can reach any more.
+
+        Time goes by the transactions, as far as they are not ahead of the clock.
+        """
+        number = self._state.number
+        if number != self._synced:
+            self._store.sync()
+            self._synced = number
+        if time.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            now = min(self._state.latest, int(time.time() * 1e6))
+            self._state.expire(now - _LATE, now - _LABELLED)
 
     def close(self) -> None:
         """Let go of the state."""
@@ -130,7 +161,7 @@ class Raw:
                         f"version {version} declares no features, so raw transactions cannot be scored",
                         fix="train it again, or send all columns that it takes",
                     )
-                self._state = State(self._state.store, Layout.of([declared.spec]))
+                self._state = State(self._store, Layout.of([declared.spec]))
                 vector = Vector(declared.spec, self._state.layout)
                 self._versions[version] = _Version(declared, Single(declared.schema), vector)
             return self._versions[version]

@@ -25,6 +25,7 @@ from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
+from tests.support.served import Served
 
 FIRST = FeatureSpec(
     numeric=("amount",),
@@ -186,3 +187,95 @@ def test_a_version_that_declares_nothing_takes_no_raw_transactions(world: World,
     with pytest.raises(RefusedError, match="version 3 declares no features") as told:
         router.score(world.row(50))
     assert "send all columns" in told.value.fix
+
+
+@pytest.fixture
+def served(world: World, mlflow_uri: str, tmp_path: Path) -> Iterator[Served]:
+    """A server with two workers and the state, which is let go of before."""
+    options = ("--workers", "2", "--state", str(world.state))
+    made = Served(tmp_path / "server", mlflow_uri, tmp_path / "cache", *options, model="fraud")
+    yield made.ready()
+    made.kill()
+
+
+def test_a_server_takes_raw_transactions_beside_computed_ones(world: World, served: Served) -> None:
+    """Raw over HTTP is scored as the row that training computes, by either worker; sent again it is the same."""
+    for number in range(12):
+        said = served.client.post("/score", json=world.row(number), headers={"Connection": "close"}).json()
+        again = served.client.post("/score", json=world.row(number), headers={"Connection": "close"}).json()
+        features = {**world.features(1, number), "transaction_id": "K"}
+        computed = served.client.post("/score", json=features).json()
+        assert (said["score"], said["flagged"]) == (computed["score"], computed["flagged"]), said
+        assert again["score"] == said["score"]
+        assert said["key"] == world.row(number)["transaction_id"]
+
+
+def test_rows_are_remembered_by_score_alone_unless_told(world: World, served: Served) -> None:
+    """`/score` takes a transaction into the state unless `record=false`; `/invocations` only where `record=true`."""
+
+    def seen(name: str) -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**world.row(0), "transaction_id": name})
+        found: float = asked.json()["features"]["card_count_1h"]
+        return found
+
+    before = seen("a")
+    assert seen("b") == before
+    batch = {"dataframe_records": [{**world.row(0), "transaction_id": "c"}]}
+    assert served.client.post("/invocations", json=batch).status_code == 200
+    assert seen("d") == before
+    assert served.client.post("/invocations?record=true", json=batch).status_code == 200
+    assert seen("e") == before + 1
+    assert served.client.post("/score", json={**world.row(0), "transaction_id": "f"}).status_code == 200
+    assert seen("g") == before + 2
+    assert served.client.post("/score?record=maybe", json=world.row(1)).status_code == 400
+
+
+def test_labels_sent_to_a_server_reach_its_features(world: World, served: Served) -> None:
+    """A fraud that is told at /labels raises its merchant's risk for what comes later; a suspicion does not."""
+    first = world.row(0)
+    served.client.post("/score", json=first)
+
+    def risk() -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**first, "transaction_id": "later"})
+        found: float = asked.json()["features"]["merchant_risk_7d"]
+        return found
+
+    before = risk()
+    label = {"transaction_id": first["transaction_id"], "status": "suspected", "known_at": first["time"]}
+    assert served.client.post("/labels", json=[label]).status_code == 200
+    assert risk() == before
+    assert served.client.post("/labels", json=[{**label, "status": "confirmed"}]).status_code == 200
+    assert risk() > before
+
+
+def test_a_server_refuses_what_is_neither_raw_nor_computed(world: World, served: Served) -> None:
+    """400 with what lacks of both; a value that does not fit, and an id used twice, are the caller's as well."""
+    row = world.row(0)
+    for sent, words in (
+        ({name: value for name, value in row.items() if name != "merchant_id"}, "it lacks merchant_id"),
+        ({**row, "amount": "much"}, "amount"),
+        ({**row, "time": "soon"}, "time"),
+        ({"transaction_id": "K"}, "neither raw"),
+    ):
+        said = served.client.post("/score", json=sent)
+        assert (said.status_code, words in said.json()["message"]) == (400, True), said.text
+    assert served.client.post("/score", json=row).status_code == 200
+    assert served.client.post("/score", json={**row, "amount": 1.0}).status_code == 400
+    assert served.client.get("/health").json()["status"] == "ok"
+
+
+def test_a_state_outlives_a_server_that_is_killed(
+    world: World, served: Served, mlflow_uri: str, tmp_path: Path
+) -> None:
+    """What was acknowledged before `kill -9` is in the features of what the next server scores."""
+    for number in range(3):
+        sent = {**world.row(0), "transaction_id": f"K{number}"}
+        assert served.client.post("/score", json=sent).status_code == 200
+    served.kill()
+    options = ("--state", str(world.state))
+    after = Served(tmp_path / "after", mlflow_uri, tmp_path / "cache2", *options, model="fraud")
+    try:
+        said = after.ready().client.post("/score?features=true", json=world.row(0)).json()
+        assert said["features"]["card_count_1h"] == world.features(1, 0)["card_count_1h"] + 3
+    finally:
+        after.kill()

@@ -27,6 +27,7 @@ from fds_mlflow.features.state.store import MANY, Store, Value, Values
 
 _LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
 _ROW = struct.Struct("<qqqq")
+_COUNT = struct.Struct("<qq")
 
 Found = TypeVar("Found")
 
@@ -127,10 +128,16 @@ class State:
         with self.store.reading() as values:
             return _number(values)
 
-    def begin(self, number: int) -> None:
-        """Count on from a number, after a history was loaded."""
+    @property
+    def latest(self) -> int:
+        """The latest time of any transaction, microseconds; 0 of none."""
+        with self.store.reading() as values:
+            return _latest(values)
+
+    def begin(self, number: int, latest: int) -> None:
+        """Go on from a number of arrivals and a latest time, after a history was loaded."""
         with self.store.writing() as values:
-            values.put(*_NUMBER, number.to_bytes(8, "big"))
+            values.put(*_NUMBER, _COUNT.pack(number, latest))
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
@@ -166,7 +173,7 @@ class State:
             return compute(Arrival(known is not None, told))
 
     def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
-        number = _next(values)
+        number = _next(values, arriving.time)
         entities = self._entities(arriving)
         remembered = Remembered(number, arriving.time, digest, list(entities.values()))
         values.put(transaction_key(arriving.id), b"", remembered.written())
@@ -326,12 +333,18 @@ def _times(kept: Value | None) -> list[int]:
 
 
 def _number(values: Values) -> int:
-    return int.from_bytes(values.get(*_NUMBER) or b"", "big")
+    kept = values.get(*_NUMBER)
+    return 0 if kept is None else int(_COUNT.unpack(kept)[0])
 
 
-def _next(values: Values) -> int:
+def _latest(values: Values) -> int:
+    kept = values.get(*_NUMBER)
+    return 0 if kept is None else int(_COUNT.unpack(kept)[1])
+
+
+def _next(values: Values, time: int = 0) -> int:
     number = _number(values) + 1
-    values.put(*_NUMBER, number.to_bytes(8, "big"))
+    values.put(*_NUMBER, _COUNT.pack(number, max(time, _latest(values))))
     return number
 
 
