@@ -141,11 +141,21 @@ def work(
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # libuv takes one connection a round from each: where rounds are long, new clients would wait for seconds.
-        runner.run(server.serve(sockets=[listening, *(listening.dup() for _ in range(_ACCEPTS - 1))]))
+        runner.run(server.serve(sockets=accepting(listening)))
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)
+
+
+def accepting(listening: socket.socket) -> list[socket.socket]:
+    """The sockets by which a worker accepts connections: libuv takes one a round from each, and rounds may be long.
+
+    All workers share one socket in the system, and with it whether accepting waits. A duplicate that were made of one
+    that waits, as Python takes it for, would have every worker wait that is late for a connection: its loop would stand
+    still until the next one comes.
+    """
+    listening.setblocking(False)
+    return [listening, *(listening.dup() for _ in range(_ACCEPTS - 1))]
 
 
 def _connections(models: Sequence[ServerSettings], options: Options) -> Connections:
@@ -321,6 +331,7 @@ def _listen(options: Options) -> socket.socket:
     try:
         listening.bind((options.host, options.port))
         listening.listen(2_048)
+        listening.setblocking(False)
     except OSError as error:
         listening.close()
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fds_mlflow.serving.host.server import Options, Server
+from fds_mlflow.serving.host.server import Options, Server, accepting
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 OPTIONS = Options(port=0, workers=0, drain_seconds=60.0)
@@ -105,3 +106,17 @@ def test_models_end_side_by_side() -> None:
     run(fraud, returns)
     assert fraud.finished.is_set()
     assert returns.finished.is_set()
+
+
+def test_no_worker_waits_for_a_connection_that_another_one_took() -> None:
+    """However workers start beside each other, accepting never waits: a loop that did would answer nobody meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        first, second = (
+            socket.socket(fileno=os.dup(listening.fileno())) for _ in range(2)
+        )  # as a process is handed it
+        sockets = accepting(first)
+        assert not any(os.get_blocking(one.fileno()) for one in sockets)
+        sockets += accepting(second)  # a worker that starts later, or again
+        assert not any(os.get_blocking(one.fileno()) for one in sockets)
+        for one in sockets:
+            one.close()
