@@ -122,6 +122,7 @@ def test_champion_and_canary_take_features_of_their_own_from_one_state(world: Wo
     assert seen == {Variant.CHAMPION, Variant.CANARY}
 
 
+@pytest.mark.campaign
 def test_what_is_not_to_be_remembered_is_scored_all_the_same(world: World, router: Router) -> None:
     """A transaction that is only looked at has its score, and the next one does not see it."""
     before = router.score(world.row(0), remember=False)
@@ -133,6 +134,7 @@ def test_what_is_not_to_be_remembered_is_scored_all_the_same(world: World, route
     assert count == world.features(1, 0)["card_count_1h"] + 1
 
 
+@pytest.mark.campaign
 def test_labels_reach_the_features_of_what_comes_later(world: World, router: Router) -> None:
     """A fraud that becomes known raises its merchant's risk from then on."""
     first = world.row(0)
@@ -170,6 +172,7 @@ def test_what_is_neither_raw_nor_computed_is_refused_with_what_it_lacks(world: W
     assert router.score(computed).score == world.model.scorer(1).row(computed)
 
 
+@pytest.mark.campaign
 def test_a_version_that_declares_nothing_takes_no_raw_transactions(world: World, router: Router) -> None:
     """A champion of another pipeline is refused raw rows with the fix; a canary that is costs nobody an answer."""
     bare = compute(load(simulate.transactions(2_000, seed=4, fraud_rate=0.1), "simulator").frame, FIRST)
@@ -210,6 +213,7 @@ def test_a_server_takes_raw_transactions_beside_computed_ones(world: World, serv
         assert said["key"] == world.row(number)["transaction_id"]
 
 
+@pytest.mark.campaign
 def test_rows_are_remembered_by_score_alone_unless_told(world: World, served: Served) -> None:
     """`/score` takes a transaction into the state unless `record=false`; `/invocations` only where `record=true`."""
 
@@ -248,6 +252,7 @@ def test_labels_sent_to_a_server_reach_its_features(world: World, served: Served
     assert risk() > before
 
 
+@pytest.mark.campaign
 def test_a_server_refuses_what_is_neither_raw_nor_computed(world: World, served: Served) -> None:
     """400 with what lacks of both; a value that does not fit, and an id used twice, are the caller's as well."""
     row = world.row(0)
