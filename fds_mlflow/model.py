@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
@@ -348,6 +349,7 @@ class ManagedModel:
         explore_cap: float | None = None,
         explore_column: str | None = None,
         explore_per_day: int | None = None,
+        state: str | Path | None = None,
     ) -> Router:
         """A router that follows the aliases, for those who score in their own process.
 
@@ -362,12 +364,14 @@ class ManagedModel:
             explore_column: Column of the amount; None for `amount`.
             explore_per_day: How many a day, from midnight UTC on, for all replicas together; None for any number. The
                 outcome store is asked at each poll.
+            state: Folder of the past that features of raw transactions are computed from; None to take features alone.
 
         Raises:
             ConfigError: What is explored is out of range, bounded though nothing is, or recorded nowhere.
         """
         from fds_mlflow.core.routing.exploration import Exploration
         from fds_mlflow.serving.buffer import Buffer
+        from fds_mlflow.serving.raw import Raw
         from fds_mlflow.serving.router import Router
 
         def load(version: int) -> Scorer:
@@ -390,4 +394,5 @@ class ManagedModel:
             recorder=recorder,
             explore=exploration,
             count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
+            raw=None if state is None else Raw(Path(state), self.declared),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, NumberRange, Settings, models_argument
 from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
+from fds_mlflow.errors import ConfigError
 from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
@@ -172,6 +174,12 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     show_default=True,
     help="Folder for versions, the table and outcomes on their way; one server's own.",
 )
+@click.option(
+    "--state",
+    type=Text(),
+    default=None,
+    help="Folder of the state that features of raw transactions are computed from.  [default: none]",
+)
 @click.option("--trust", is_flag=True, help=TRUSTED)
 @click.pass_obj
 def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
@@ -238,5 +246,19 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         explore=Exploration.of(model, given["explore"][model], **bounds, recorded=not given["no_record"]),
         record=not given["no_record"],
         trust=given["trust"],
+        state=_state(model, given["state"] or {}),
         **{name: given[name][model] for name in _AS_THEY_ARE},
     )
+
+
+def _state(model: str, given: Mapping[str, str | None]) -> Path | None:
+    """The folder of a model's state, which can be opened."""
+    folder = given.get(model)
+    if folder is None:
+        return None
+    from fds_mlflow.features.state.lmdb_store import LmdbStore
+
+    if sum(other == folder for other in given.values()) > 1:
+        raise ConfigError(f"two models have one --state {folder}", fix="give each a folder of its own")
+    LmdbStore(Path(folder)).close()  # what is wrong with it is said now, not by workers
+    return Path(folder)

@@ -67,7 +67,7 @@ class Loaded:
     ) -> None:
         self.version = version
         self.identity = identity
-        self._folder = folder
+        self.folder = folder
         self.threshold = threshold
         self.inputs = dict(inputs)
         self.names = tuple(self.inputs)
@@ -188,7 +188,7 @@ class Loaded:
 
     @cached_property
     def _wordings(self) -> Wordings:
-        return wordings(self._folder, self.names)
+        return wordings(self.folder, self.names)
 
     def values(self, row: Row) -> list[Any]:
         """What the version scores of a row: its codes as it was trained on them, UNSET for a column left out.

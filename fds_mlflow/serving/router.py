@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from fds_mlflow.scoring.reasons import Most
     from fds_mlflow.scoring.scorer import Scorer
+    from fds_mlflow.serving.raw import Featured, Raw
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Router:
         recorder: Where outcomes go; None to record none.
         explore: Which of the flagged transactions are let pass; None for none.
         count: How many the outcome store has that were explored since a time; needed where a day has a bound.
+        raw: Computes the features of raw transactions; None where all are computed already.
 
     Raises:
         ConfigError: What is explored is recorded nowhere, or bounded by the day and not counted.
@@ -75,6 +77,7 @@ class Router:
         recorder: OutcomeSink | None = None,
         explore: Exploration | None = None,
         count: Callable[[datetime], int] | None = None,
+        raw: Raw | None = None,
     ) -> None:
         self.model = model
         self.degraded: str | None = None
@@ -85,6 +88,7 @@ class Router:
         self._poll_seconds = poll_seconds
         self._recorder = recorder
         self._explore = explore
+        self._raw = raw
         self._allowance: Allowance | None = None
         if explore is not None and (recorder is None or (explore.per_day is not None and count is None)):
             raise ConfigError(
@@ -162,9 +166,11 @@ class Router:
         return view.identity, scorer
 
     def close(self) -> None:
-        """Store the outcomes that wait, where they are buffered."""
+        """Store the outcomes that wait, where they are buffered, and let go of the state."""
         if isinstance(self._recorder, Buffer):
             self._recorder.close()
+        if self._raw is not None:
+            self._raw.close()
 
     def __enter__(self) -> Self:
         return self
@@ -239,20 +245,24 @@ class Router:
         *,
         request_id: str | None = None,
         reasons: Most | None = None,
+        remember: bool = True,
     ) -> Scored:
         """Score one transaction by the version its key is routed to, and record the outcome.
 
         As `predict` does for a frame, at a small part of its cost for one row.
 
         Args:
-            transaction: Features by column, with the routing key among them.
+            transaction: Features by column, with the routing key among them. Where there is a state also a raw one: all
+                columns of the schema that the champion declares.
             key: Name of the routing key's column.
             request_id: Identifies the request, so that a retry is recorded once; None for a request of its own.
             reasons: As for `predict`.
+            remember: Take a raw transaction into the state, once however often it is sent.
 
         Raises:
             ConfigError: So many reasons cannot be asked for.
             DataError: The key is missing, or the champion cannot score the transaction.
+            RefusedError: The transaction is raw, and the champion declares no features.
             UnavailableError: There has never been a champion to read.
         """
         from fds_mlflow.scoring.requests.names import RequestNames
@@ -261,12 +271,13 @@ class Router:
         table = self.table
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
-        took = Stopwatch()
+        took, raw = Stopwatch(), self._raw
+        featured = None if raw is None else raw.featured(transaction, table.champion, [route.version], record=remember)
         (scorer, score), by_canary, failed = answered(
             route.variant is Variant.CANARY,
             partial(self._row, route.version, took),
             partial(self._row, table.champion, took),
-            transaction,
+            featured or transaction,
         )
         served, error = _served(by_canary), _noted(failed, 1)
         one, flags = np.array([score]), np.array([score >= scorer.threshold])
@@ -281,17 +292,35 @@ class Router:
             names = RequestNames(identified, named, known or named)
             self._record(self._recorder, outcomes(self.model, table, [names], [part], beside, now=self._clock.now()))
         answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
-        return answer if reasons is None else answer.explained(transaction, scorer, reasons)
+        return (
+            answer if reasons is None else answer.explained(_row_of(featured or transaction, scorer), scorer, reasons)
+        )
+
+    def label(self, transaction: str, *, fraud: bool, known: datetime) -> bool:
+        """Take a label, or its correction, into the state that features are computed from.
+
+        Args:
+            transaction: Its id.
+            fraud: What it says.
+            known: When it became known.
+
+        Returns:
+            Whether the transaction is remembered there; False of a router without a state.
+        """
+        if self._raw is None:
+            return False
+        return self._raw.label(transaction, fraud=fraud, known=(known - _EPOCH) // timedelta(microseconds=1))
 
     @property
     def _stopped(self) -> bool:
         """Whether nothing may be explored just now."""
         return self._allowance is not None and not self._allowance.allows(self._clock.now())
 
-    def _row(self, version: int, took: Stopwatch, transaction: Mapping[str, Any]) -> tuple[Scorer, float]:
+    def _row(self, version: int, took: Stopwatch, asked: Featured | Mapping[str, Any]) -> tuple[Scorer, float]:
         scorer = self._scorer(version)
+        row = _row_of(asked, scorer)
         with took:
-            return scorer, scorer.row(transaction)
+            return scorer, scorer.row(row)
 
     def _record(self, recorder: OutcomeSink, outcomes: list[OutcomeRecord]) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
@@ -342,6 +371,12 @@ class Router:
 
 
 _FIRST = np.zeros(1, dtype=np.intp)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _row_of(asked: Featured | Mapping[str, Any], scorer: Scorer) -> Mapping[str, Any]:
+    """A transaction as a version takes it."""
+    return asked if isinstance(asked, Mapping) else asked.of(scorer.version)
 
 
 def _check(reasons: Most | None) -> None:

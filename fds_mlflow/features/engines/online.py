@@ -65,7 +65,7 @@ class _Role:
         self._spans: list[int] = []
         self._label_spans: list[int] = []
         self._counts: list[tuple[str, int]] = []
-        self._amounts: dict[tuple[int, int], list[tuple[str, str]]] = {}
+        self._amounts: dict[int, dict[int, list[tuple[str, Callable[[_Amounts], float]]]]] = {}
         self._labels: list[tuple[str, str, int]] = []
         self._distinct: dict[str, list[tuple[str, int]]] = {}
         for item in spec.windows:
@@ -78,8 +78,9 @@ class _Role:
                 elif item.aggregate == "distinct":
                     self._distinct.setdefault(item.column, []).append((name, span))
                 else:
-                    at = layout.numbers.index(item.column), _place(self._spans, span)
-                    self._amounts.setdefault(at, []).append((name, item.aggregate))
+                    of_window = self._amounts.setdefault(layout.numbers.index(item.column), {})
+                    wanted = of_window.setdefault(_place(self._spans, span), [])
+                    wanted.append((name, _AGGREGATES[item.aggregate]))
 
     def of_records(self, found: dict[str, float], log: Log, time: int) -> None:
         """Counts, amounts and gaps."""
@@ -89,17 +90,17 @@ class _Role:
         edges = [*(time - span for span in self._spans), time]
         parts = [_Part(run, edges) for run in log.runs]
         for name, window in self._counts:
-            found[name] = float(end - starts[window] + sum(part.count(window) for part in parts))
-        fields: dict[int, list[float]] = {}
-        for (field, window), wanted in self._amounts.items():
-            if field not in fields:
-                fields[field] = [row[2 + field] for row in rows]
-            few = fields[field][starts[window] : end]
-            if any(map(isnan, few)):
-                few = [value for value in few if not isnan(value)]
-            amounts = _Amounts(field, window, few, parts)
-            for name, aggregate in wanted:
-                found[name] = _AGGREGATES[aggregate](amounts)
+            found[name] = float(end - starts[window] + sum([part.count(window) for part in parts]))
+        for field, of_window in self._amounts.items():
+            values = [row[2 + field] for row in rows]
+            gaps = any(map(isnan, values))
+            for window, wanted in of_window.items():
+                few = values[starts[window] : end]
+                if gaps:
+                    few = [value for value in few if not isnan(value)]
+                amounts = _Amounts(field, window, few, parts)
+                for name, aggregate in wanted:
+                    found[name] = aggregate(amounts)
         if self._gaps:
             latest = times[max(0, end - 2) : end]
             for part in parts:
@@ -113,7 +114,7 @@ class _Role:
         for name, span in self._distinct.get(other, ()):
             since = time - span
             count = sum([sign for at, _, last, sign in log.rows if last <= since < at <= time])
-            found[name] = float(count + sum(_first_occurrences(run, since, time) for run in log.runs))
+            found[name] = float(count + sum([_first_occurrences(run, since, time) for run in log.runs]))
 
     def of_labels(self, found: dict[str, float], log: Log, time: int) -> None:
         """Known labels, frauds and risks."""
@@ -196,7 +197,7 @@ class _Amounts:
         self._window = window
         self._few = few
         self._parts = parts
-        self._number = len(few) + sum(part.there(field, window) for part in parts)
+        self._number = len(few) + sum([part.there(field, window) for part in parts])
 
     def sum(self) -> float:
         """Of the exact values."""

@@ -53,7 +53,7 @@ def load(state: State, frame: pd.DataFrame) -> int:
         with state.store.writing() as values:
             for key, part, value in sorted(some):
                 values.put(key, part, value)
-    state.begin(len(frame) + history.labelled)
+    state.begin(len(frame) + history.labelled, history.latest)
     return len(frame)
 
 
@@ -66,6 +66,7 @@ class _History:
         order = time.argsort(kind="stable")
         self._layout = layout
         self._time = time[order]
+        self.latest = int(self._time[-1])
         self._ids = frame["transaction_id"].to_numpy()[order]
         self._number = np.arange(1, len(frame) + 1)
         numbers = [frame[column].to_numpy(dtype=np.float64, na_value=np.nan)[order] for column in layout.numbers]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
-from fds_mlflow.features.state.store import Value
+from fds_mlflow.features.state.store import KEY, MANY, Value
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
@@ -37,15 +37,16 @@ class _Values:
     def delete(self, key: bytes, part: bytes) -> None:
         self._found.delete(key + part)
 
-    def parts(self, key: bytes) -> Sequence[tuple[bytes, Value]]:
+    def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
         found = []
         with self._found.cursor() as cursor:
-            there = cursor.set_range(key)
+            there = cursor.set_range(key + MANY if many else key)
             while there:
                 name, value = cursor.item()
-                if name[: len(key)] != key:
+                part = bytes(name[KEY:])
+                if name[:KEY] != key or (not many and part[:1] == MANY):
                     break
-                found.append((bytes(name[len(key) :]), value))
+                found.append((part, value))
                 there = cursor.next()
         return found
 
@@ -112,9 +113,9 @@ class LmdbStore:
             with self._told(), self._file.begin() as found, found.cursor() as cursor:
                 if not cursor.set_range(after) or cursor.key()[:1] != kind:
                     return
-                key = cursor.key()[:17]
+                key = cursor.key()[:KEY]
             yield key
-            after = key + b"\xff" * 16
+            after = key + MANY * 32
 
     def bytes(self) -> int:
         """See `Store`."""

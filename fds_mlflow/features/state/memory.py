@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from fds_mlflow.features.state.store import KEY, MANY
+
 
 class MemoryStore:
     """Values in dictionaries. What raises in the middle of a transaction is a defect, and nothing is taken back."""
@@ -24,29 +26,30 @@ class MemoryStore:
 
     def get(self, key: bytes, part: bytes) -> bytes | None:
         """See `Values`."""
-        found = self._values.get(key)
+        found = self._values.get(_place(key, part))
         return None if found is None else found.get(part)
 
     def put(self, key: bytes, part: bytes, value: bytes) -> None:
         """See `Values`."""
-        self._values.setdefault(key, {})[part] = value
+        self._values.setdefault(_place(key, part), {})[part] = value
 
     def delete(self, key: bytes, part: bytes) -> None:
         """See `Values`."""
-        found = self._values.get(key, {})
+        place = _place(key, part)
+        found = self._values.get(place, {})
         found.pop(part, None)
         if not found:
-            self._values.pop(key, None)
+            self._values.pop(place, None)
 
-    def parts(self, key: bytes) -> Sequence[tuple[bytes, bytes]]:
+    def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, bytes]]:
         """See `Values`."""
-        found = self._values.get(key)
+        found = self._values.get(key + MANY if many else key)
         return sorted(found.items()) if found else ()
 
     def keys(self, kind: bytes) -> Iterator[bytes]:
         """See `Store`."""
         with self._lock:
-            found = [key for key in self._values if key[:1] == kind]
+            found = {key[:KEY] for key in self._values if key[:1] == kind}
         return iter(sorted(found))
 
     def bytes(self) -> int:
@@ -58,3 +61,8 @@ class MemoryStore:
 
     def close(self) -> None:
         """See `Store`."""
+
+
+def _place(key: bytes, part: bytes) -> bytes:
+    """Where a part is: the many of a key do not lie between the others."""
+    return key + MANY if part[:1] == MANY else key

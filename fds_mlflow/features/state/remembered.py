@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fds_mlflow.features.state.layout import entity
-from fds_mlflow.features.state.store import Value
+from fds_mlflow.features.state.store import MANY, Value
 
-ENTITY, OCCURRED, TRANSACTION = b"e", b"o", b"t"
-"""Kinds of keys: an entity's logs, when the values occurred that are counted over it, and transactions by their ids."""
+ENTITY, TRANSACTION = b"e", b"t"
+"""Kinds of keys: an entity, with its logs and when the values occurred that are counted over it; a transaction's id."""
 
 UNKNOWN = bytes(16)
 """The digest of what was loaded from history: it is known by its id and time."""
@@ -65,7 +65,7 @@ def entity_key(own: bytes) -> bytes:
 
 def occurred_key(own: bytes, at: int, value: bytes) -> tuple[bytes, bytes]:
     """The key of when a hashed value occurred with an entity, in one of the layout's pairs."""
-    return OCCURRED + own, bytes([at]) + value
+    return ENTITY + own, MANY + bytes([at]) + value
 
 
 def transaction_key(id: str) -> bytes:  # noqa: A002 - as everywhere

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import le
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ Rows = list[tuple[Any, ...]]
 
 OPEN = 64
 """Rows of an open run."""
-FANOUT = 4
+FANOUT = 2
 """Sealed runs of one level that are merged into one of the next."""
 FIRST = -(2**63)
 """The last occurrence of what occurs first."""
@@ -54,7 +55,7 @@ def opened(data: bytes | memoryview, packed: struct.Struct) -> Rows:
     """The rows of an open run, sorted by moment, those of one moment by arrival."""
     rows = list(packed.iter_unpack(data))
     times = [row[0] for row in rows]
-    return rows if times == sorted(times) else sorted(rows, key=lambda row: (row[0], row[1]))
+    return rows if all(map(le, times, times[1:])) else sorted(rows, key=lambda row: (row[0], row[1]))
 
 
 @dataclass(frozen=True)

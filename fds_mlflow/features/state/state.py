@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
-import numpy as np
-
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state.layout import Layout, entity
 from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
     ENTITY,
-    OCCURRED,
     TRANSACTION,
     Remembered,
     entity_key,
@@ -25,10 +23,11 @@ from fds_mlflow.features.state.remembered import (
     transaction_key,
 )
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
-from fds_mlflow.features.state.store import Store, Values
+from fds_mlflow.features.state.store import MANY, Store, Value, Values
 
 _LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
 _ROW = struct.Struct("<qqqq")
+_COUNT = struct.Struct("<qq")
 
 Found = TypeVar("Found")
 
@@ -46,8 +45,8 @@ class Arriving:
 
     id: str
     time: int
-    entities: Mapping[str, str | None]
-    numbers: Mapping[str, float]
+    entities: dict[str, str | None]
+    numbers: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -129,10 +128,16 @@ class State:
         with self.store.reading() as values:
             return _number(values)
 
-    def begin(self, number: int) -> None:
-        """Count on from a number, after a history was loaded."""
+    @property
+    def latest(self) -> int:
+        """The latest time of any transaction, microseconds; 0 of none."""
+        with self.store.reading() as values:
+            return _latest(values)
+
+    def begin(self, number: int, latest: int) -> None:
+        """Go on from a number of arrivals and a latest time, after a history was loaded."""
         with self.store.writing() as values:
-            values.put(*_NUMBER, number.to_bytes(8, "big"))
+            values.put(*_NUMBER, _COUNT.pack(number, latest))
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
@@ -168,7 +173,7 @@ class State:
             return compute(Arrival(known is not None, told))
 
     def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
-        number = _next(values)
+        number = _next(values, arriving.time)
         entities = self._entities(arriving)
         remembered = Remembered(number, arriving.time, digest, list(entities.values()))
         values.put(transaction_key(arriving.id), b"", remembered.written())
@@ -176,10 +181,12 @@ class State:
         for role, own in entities.items():
             append(values, entity_key(own), name(RECORDS), [record])
             for at, value in self._values(role, arriving):
-                times = _times(values, own, at, value)
+                key, part = occurred_key(own, at, hashed(value))
+                times = _times(values.get(key, part))
                 append(values, entity_key(own), name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
-                kept = sorted([*(one for one in times if one > arriving.time - 2 * self.layout.span), arriving.time])
-                values.put(*occurred_key(own, at, hashed(value)), np.array(kept, dtype="<i8").tobytes())
+                insort(times, arriving.time)
+                recent = times[bisect_right(times, arriving.time - 2 * self.layout.span) :]
+                values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
         return number
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
@@ -195,7 +202,8 @@ class State:
             for role, one in self._told(values, arriving).items():
                 own, pairs = self._entities(arriving)[role], dict(one.pairs)
                 for at, value in self._values(role, arriving):
-                    added = _occurrences(_times(values, own, at, value), arriving.time, number)
+                    times = _times(values.get(*occurred_key(own, at, hashed(value))))
+                    added = _occurrences(times, arriving.time, number)
                     other = self.layout.pairs[at][1]
                     pairs[other] = pairs[other].having(map(_ROW.unpack, added))
                 found[role] = Told(one.records.having([row]), one.labels, pairs)
@@ -269,15 +277,15 @@ class State:
         own = entity(role, value)
         with self.store.writing() as values:
             gone = removed(values, entity_key(own))
-            for part, _ in values.parts(OCCURRED + own):
-                values.delete(OCCURRED + own, part)
+            for part, _ in values.parts(entity_key(own), many=True):
+                values.delete(entity_key(own), part)
         for key in self.store.keys(TRANSACTION):
             with self.store.writing() as values:
                 kept = values.get(key, b"")
                 if kept is not None and own in Remembered.read(kept).entities:
                     values.delete(key, b"")
-        parts = [bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
-        for key in self.store.keys(OCCURRED) if parts else ():
+        parts = [MANY + bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
+        for key in self.store.keys(ENTITY) if parts else ():
             with self.store.writing() as values:
                 for part in parts:
                     if values.get(key, part) is not None:
@@ -299,10 +307,8 @@ class State:
         for key in self.store.keys(ENTITY):
             with self.store.writing() as values:
                 gone += thinned(values, key, since, gaps=self.layout.gaps)
-        for key in self.store.keys(OCCURRED):
-            with self.store.writing() as values:
-                for part, value in values.parts(key):
-                    if np.frombuffer(value, dtype="<i8")[-1] <= since[PAIRS]:
+                for part, value in values.parts(key, many=True):
+                    if _times(value)[-1] <= since[PAIRS]:
                         values.delete(key, part)
         for key in self.store.keys(TRANSACTION):
             with self.store.writing() as values:
@@ -321,19 +327,24 @@ class State:
         self.store.close()
 
 
-def _times(values: Values, own: bytes, at: int, value: str) -> list[int]:
+def _times(kept: Value | None) -> list[int]:
     """When a value occurred with an entity, in order."""
-    kept = values.get(*occurred_key(own, at, hashed(value)))
-    return [] if kept is None else np.frombuffer(kept, dtype="<i8").tolist()
+    return [] if kept is None else list(struct.unpack(f"<{len(kept) // 8}q", kept))
 
 
 def _number(values: Values) -> int:
-    return int.from_bytes(values.get(*_NUMBER) or b"", "big")
+    kept = values.get(*_NUMBER)
+    return 0 if kept is None else int(_COUNT.unpack(kept)[0])
 
 
-def _next(values: Values) -> int:
+def _latest(values: Values) -> int:
+    kept = values.get(*_NUMBER)
+    return 0 if kept is None else int(_COUNT.unpack(kept)[1])
+
+
+def _next(values: Values, time: int = 0) -> int:
     number = _number(values) + 1
-    values.put(*_NUMBER, number.to_bytes(8, "big"))
+    values.put(*_NUMBER, _COUNT.pack(number, max(time, _latest(values))))
     return number
 
 
@@ -356,7 +367,7 @@ def _digest(arriving: Arriving) -> bytes:
 
 def _occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes]:
     """The pairs that an occurrence adds, and takes back, among earlier ones of the same value, sorted."""
-    place = int(np.searchsorted(times, time, side="right")) if times else 0
+    place = bisect_right(times, time)
     last = times[place - 1] if place else FIRST
     if place < len(times):  # it came late
         yield _ROW.pack(times[place], number, last, -1)

@@ -8,9 +8,15 @@ from typing import Protocol
 
 Value = bytes | memoryview
 
+KEY = 17
+"""Bytes of a key."""
+
+MANY = b"\xff"
+"""How parts begin of which a key may have any number, and which are mostly looked for one by one."""
+
 
 class Values(Protocol):
-    """Values within one transaction of a store, valid until it ends. A key has 17 bytes, its parts have any."""
+    """Values within one transaction of a store, valid until it ends. A key has `KEY` bytes, its parts have any."""
 
     def get(self, key: bytes, part: bytes) -> Value | None:
         """A value; None where there is none."""
@@ -24,8 +30,8 @@ class Values(Protocol):
         """Remove one."""
         ...
 
-    def parts(self, key: bytes) -> Sequence[tuple[bytes, Value]]:
-        """The parts of a key, sorted, with their values."""
+    def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
+        """The parts of a key, sorted, with their values: those that begin with `MANY`, or all others."""
         ...
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -27,6 +27,14 @@ _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the quick way says of a request that is to be read value by value."""
+
+
+class Featured(Protocol):
+    """Gives raw rows their features."""
+
+    def __call__(self, state: ServingState, row: Mapping[str, Any], *, remember: bool) -> Mapping[str, Any]:
+        """A row with what the versions of a state take; as it is where it has that."""
+        ...
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,10 +60,12 @@ class Formats:
     Args:
         state: It says which columns there are.
         limit: Rows one call may have.
+        featured: Gives a raw row its features, and may remember it; None where all rows have them.
     """
 
-    def __init__(self, state: ServingState, *, limit: int = 10_000) -> None:
+    def __init__(self, state: ServingState, *, limit: int = 10_000, featured: Featured | None = None) -> None:
         self._state = state
+        self._featured = featured
         self._limit = limit
         self._records = msgspec.json.Decoder(list[state.row_type]).decode  # type: ignore[name-defined]
         self._by_columns: dict[tuple[str, ...], Callable[[Any], Requests]] = {}
@@ -66,21 +76,29 @@ class Formats:
         self._width = state.width
         self._optional = [place for place, name in enumerate(state.champion.names) if name not in state.required]
 
-    def one(self, body: bytes) -> tuple[Row, str | None, str | None]:
+    def plain(self, body: bytes) -> tuple[Row, str | None, str | None]:
+        """As `one`, where all is plainly typed.
+
+        Raises:
+            Exception: It is not.
+        """
+        row = msgspec.structs.astuple(self._state.decode(body))
+        key = self._names.key(row[self._key])
+        return row[: self._width], key, key if self._names.same else self._names.transaction(row[self._transaction])
+
+    def one(self, body: bytes, *, remember: bool = False) -> tuple[Row, str | None, str | None]:
         """One transaction as a JSON object: its values, its key, and what labels are joined on.
 
         Raises:
             DataError: It is no object, lacks a column, or a value does not fit.
         """
         try:
-            row = msgspec.structs.astuple(self._state.decode(body))
+            return self.plain(body)
         except _NOT_PLAIN:
-            requests = self._cells([_parsed(body)], alone=True)
+            requests = self._cells([_parsed(body)], alone=True, remember=remember)
             return requests.rows[0], requests.keys[0], requests.transactions[0]
-        key = self._names.key(row[self._key])
-        return row[: self._width], key, key if self._names.same else self._names.transaction(row[self._transaction])
 
-    def invocation(self, body: bytes) -> Requests:
+    def invocation(self, body: bytes, *, remember: bool = False) -> Requests:
         """A call in one of MLflow's JSON formats.
 
         Raises:
@@ -99,7 +117,7 @@ class Formats:
         if not isinstance(sent, dict):
             raise DataError("the request is no JSON object", fix=f"send one with {' or '.join(_FORMATS)}")
         given = _the_format([name for name in _FORMATS if name in sent], sent.get("params"))
-        return self._cells(self._loose(sent[given], given))
+        return self._cells(self._loose(sent[given], given), remember=remember)
 
     def text(self, body: bytes) -> Requests:
         """Rows of comma-separated values under a line of column names; a field that pandas takes for missing is so.
@@ -154,7 +172,7 @@ class Formats:
             )
         return [dict(zip(names, row, strict=True)) for row in value]
 
-    def _cells(self, rows: Iterable[Any], *, alone: bool = False) -> Requests:
+    def _cells(self, rows: Iterable[Any], *, alone: bool = False, remember: bool = False) -> Requests:
         """Every value of rows by column looked at on its own."""
         requests, state = Requests(), self._state
         for place, row in enumerate(rows):
@@ -162,6 +180,8 @@ class Formats:
             if not isinstance(row, dict):
                 raise DataError(f"{where or 'the request, '}{str(row)[:50]!r} is no object", fix="send column: value")
             self._check(place + 1)
+            if self._featured is not None:
+                row = self._featured(state, row, remember=remember)  # noqa: PLW2901 - the same with more
             values = []
             for name, kind in state.read_as.items():
                 if name not in row:
@@ -261,9 +281,11 @@ class Formats:
         return read
 
 
-def formats(state: ServingState, *, limit: int) -> Formats | LooseFormats:
+def formats(state: ServingState, *, limit: int, featured: Featured | None = None) -> Formats | LooseFormats:
     """What reads requests for a state."""
-    return LooseFormats(state, NameReader(state), limit=limit) if state.loose else Formats(state, limit=limit)
+    if state.loose:
+        return LooseFormats(state, NameReader(state), limit=limit)
+    return Formats(state, limit=limit, featured=featured)
 
 
 _FIX = "the signature of the model is at /openapi.json"

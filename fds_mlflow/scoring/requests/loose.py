@@ -50,6 +50,8 @@ class LooseFormats:
             raise DataError("the request is not one JSON object", fix="send one transaction, or ask /invocations")
         return found.rows[0], found.keys[0], found.transactions[0]
 
+    plain = one
+
     def invocation(self, body: bytes) -> Requests:
         """A call in one of MLflow's JSON formats.
 

@@ -136,12 +136,14 @@ class App(Endpoints):
         require_json(said)
         state, formats = self._serving()
         began = time.perf_counter()
-        if state.inline and len(sent) <= _SHORT and said.wanted is None:
+        if state.inline and len(sent) <= _SHORT and said.wanted is None and self.worker.featuring is None:
             return self._counted(began, self._one(state, formats, said, sent))
         return self._counted(began, await self._elsewhere(self._one, state, formats, said, sent))
 
     def _one(self, state: ServingState, formats: Formats | LooseFormats, said: Head, sent: bytes) -> Answer:
-        values, key, transaction = _read(formats.one, sent)
+        remember = said.wanted is None or said.wanted.record is not False
+        read = partial(formats.one, remember=remember) if isinstance(formats, Formats) else formats.one
+        values, key, transaction = _read(read, sent)
         return self._answer(state, values, self._names(said, key, transaction, sent), said)
 
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
@@ -149,7 +151,8 @@ class App(Endpoints):
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         read = _reader(formats, said)
-        if state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
+        computed = self.worker.featuring is None
+        if computed and state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
             requests = _read(read, sent)
             few, of_rows = len(requests.rows) <= _INLINE and said.wanted is None, (state, requests, said, sent)
             timed = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
@@ -183,7 +186,8 @@ class App(Endpoints):
             check_page(said, self.settings.access)
             if self._token is not None:
                 authorize(said, self._token)
-            values, key, transaction = formats.one(sent)
+            read = formats.one if self.worker.featuring is None else formats.plain  # the past is not looked at here
+            values, key, transaction = read(sent)
         except Exception:  # whatever it is, the usual way says it
             return False
         names = self._names(said, key, transaction, sent)
@@ -301,11 +305,19 @@ class App(Endpoints):
             raise RefusedError(400, error.what, error.fix) from None
         try:
             taken = not labels or await self._elsewhere(self.worker.keep, labels)
+            if taken and self.worker.featuring is not None:
+                await self._elsewhere(self._remember, labels)
         except OSError as error:
             raise RefusedError(503, f"the labels could not be kept: {error.strerror}", "send them later") from None
         if not taken:
             raise RefusedError(503, "too much waits for the store already", "send them later")
         return _encode({"accepted": len(labels)})
+
+    def _remember(self, labels: Sequence[Label]) -> None:
+        """Take labels into the state, which a transaction that comes later looks at."""
+        assert self.worker.featuring is not None
+        for label in labels:
+            self.worker.featuring.label(case_of(label))
 
     # --- questions ---------------------------------------------------------------------------------------
 
@@ -333,6 +345,10 @@ class App(Endpoints):
 
 def _reader(formats: Formats | LooseFormats, said: Head) -> Callable[[bytes], Requests]:
     kind = media_type(said)
+    if said.wanted is not None and said.wanted.record and isinstance(formats, Formats):
+        if kind != b"application/json":
+            raise RefusedError(400, "record is true of rows that are no JSON", "send JSON, or leave it out")
+        return partial(formats.invocation, remember=True)
     if kind == b"application/json":
         return formats.invocation
     if kind == b"text/csv":

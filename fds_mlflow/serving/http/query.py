@@ -9,7 +9,7 @@ from fds_mlflow.scoring.reasons import MOST_ROWS, Most
 from fds_mlflow.serving.http.request import RefusedError
 from fds_mlflow.serving.worker.explaining import Wanted
 
-_KNOWN = frozenset({"reasons", "features"})
+_KNOWN = frozenset({"reasons", "features", "record"})
 
 
 def wanted(query: bytes) -> Wanted | None:
@@ -39,7 +39,11 @@ def wanted(query: bytes) -> Wanted | None:
     if features not in ("true", "false"):
         raise RefusedError(400, f"features is {features[:50]!r}", _FIX)
     most = _most(given["reasons"]) if "reasons" in given else None
-    return Wanted(most, features == "true") if most is not None or features == "true" else None
+    record = given.get("record")
+    if record not in (None, "true", "false"):
+        raise RefusedError(400, f"record is {record[:50]!r}", _FIX)
+    asked = Wanted(most, features == "true", None if record is None else record == "true")
+    return None if asked == Wanted() else asked
 
 
 def require_few(asked: Wanted, rows: int) -> None:

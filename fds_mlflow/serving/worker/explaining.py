@@ -27,10 +27,12 @@ class Wanted:
     Attributes:
         reasons: How many reasons; None for none.
         features: Whether it asks for the features.
+        record: Whether raw transactions are taken into the state; None where it does not say.
     """
 
     reasons: Most | None = None
     features: bool = False
+    record: bool | None = None
 
 
 def explain(state: ServingState, rows: Sequence[Row], answers: Sequence[Answer], wanted: Wanted) -> None:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 ROOM = 200_000
 """Outcomes that a worker keeps in memory while the disk takes none."""
 
+SYNC_SECONDS = 5.0
+"""How much of the state a crash of the machine, not of a process, may cost."""
+
 HAND_OVER_SECONDS = 0.1
 """How long an outcome stays in memory."""
 
@@ -41,6 +44,7 @@ class Worker:
             request is read by the columns of one state and scored by those of the next.
         metrics: Its counts.
         problem: Why the last table could not be taken over; None when all is well.
+        featuring: Gives raw transactions their features; None where all have them.
         stopped: Why nothing is explored just now, although it is asked for; None where it is.
     """
 
@@ -67,6 +71,11 @@ class Worker:
             explore=settings.explore,
         )
         self._ask_allowance()
+        self.featuring = None
+        if settings.state is not None:
+            from fds_mlflow.serving.worker.featuring import Featuring
+
+            self.featuring = Featuring(settings.state, lambda: self.engine.state)
 
     @property
     def reason(self) -> str:
@@ -78,7 +87,7 @@ class Worker:
     async def start(self) -> None:
         """Take over the table, and go on following it."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self.follow)
-        for task in (self._following(), self._handing_over()):
+        for task in (self._following(), self._handing_over(), self._tidying()):
             self._tasks.append(asyncio.create_task(task))
 
     def stop(self) -> None:
@@ -108,6 +117,15 @@ class Worker:
             except Exception:  # handing over must go on, whatever one round ran into
                 log.exception("outcomes of %s could not be handed over", self.settings.model)
 
+    async def _tidying(self) -> None:
+        """See to the state from time to time; it is on the disk after a crash of the machine, too, as far as this."""
+        while self.featuring is not None:
+            await asyncio.sleep(SYNC_SECONDS)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self.featuring.tidy)
+            except Exception:  # it must go on, whatever one round ran into
+                log.exception("the state of %s could not be seen to", self.settings.model)
+
     def _ask_allowance(self) -> None:
         """Learn until when may be explored, where a day has a bound."""
         if self.settings.explore is not None and self.settings.explore.per_day is not None:
@@ -128,7 +146,7 @@ class Worker:
     def _formats(self, state: ServingState) -> Formats | LooseFormats:
         if self.serving is not None and self.serving[0].row_type is state.row_type:
             return self.serving[1]
-        return formats(state, limit=self.settings.row_limit)
+        return formats(state, limit=self.settings.row_limit, featured=self.featuring)
 
     def hand_over(self) -> None:
         """Put outcomes, shadows and counts on disk; while it is full they wait in memory, as many as fit."""

@@ -1,0 +1,286 @@
+"""Raw transactions to a decision: a router computes what each version takes, from one state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fds_mlflow import ManagedModel, OutcomeStore, Plan
+from fds_mlflow.core.routing.routing import Variant
+from fds_mlflow.data.transactions import load
+from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.features.spec import Expression, FeatureSpec, Gap, Window
+from fds_mlflow.features.state import bulk
+from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.state import State
+from fds_mlflow.features.table import compute
+from fds_mlflow.serving.router import Router
+from fds_mlflow.simulator import simulate
+from fds_mlflow.training.pipeline import train
+from fds_mlflow.training.split import stratified
+from tests.support.served import Served
+
+FIRST = FeatureSpec(
+    numeric=("amount",),
+    windows=(
+        Window(entity="card", aggregate="count", windows=("1h", "7d")),
+        Window(entity="merchant", aggregate="risk", windows=("7d",)),
+    ),
+)
+SECOND = FeatureSpec(
+    numeric=("amount",),
+    windows=(Window(entity="card", aggregate="mean", windows=("7d",)),),
+    gaps=(Gap(entity="card"),),
+    expressions=(Expression(name="to_mean", of="amount / card_mean_amount_7d"),),
+)
+HISTORY = 1_800
+
+pytestmark = pytest.mark.slow  # MLflow gets runs and versions
+
+
+@dataclass
+class World:
+    """A model with two versions of different features, a state that knows its history, and what comes after that."""
+
+    model: ManagedModel
+    state: Path
+    raw: pd.DataFrame
+    tables: dict[int, pd.DataFrame]
+
+    def row(self, number: int) -> dict[str, Any]:
+        """A raw transaction after the history, as JSON would have it."""
+        row = self.raw.iloc[HISTORY + number].to_dict()
+        return {name: None if pd.isna(value) else value for name, value in row.items()}
+
+    def features(self, version: int, number: int) -> dict[str, Any]:
+        """What training computes of it, for a version."""
+        found: dict[str, Any] = self.tables[version].iloc[HISTORY + number].to_dict()
+        return found
+
+
+@pytest.fixture
+def world(mlflow_uri: str, tmp_path: Path) -> Iterator[World]:
+    """Two trained versions, the first of which is champion."""
+    made = simulate.transactions(2_000, seed=4, fraud_rate=0.1)
+    transactions = load(made, "simulator")
+    with OutcomeStore(f"sqlite:///{tmp_path}/outcomes.db") as outcomes:
+        model = ManagedModel("fraud", outcomes=outcomes)
+        tables = {}
+        for spec in (FIRST, SECOND):
+            table = compute(transactions, spec)
+            trained = train(stratified(table), params={"n_estimators": 10}, model_name="fraud")
+            assert trained.version is not None
+            tables[trained.version] = table.x
+        model.promote(1)
+        history = transactions.frame.iloc[:HISTORY]
+        begin = transactions.frame["time"].iloc[HISTORY]
+        known = history.assign(label_known_at=history["label_known_at"].where(history["label_known_at"] <= begin))
+        state = State(LmdbStore(tmp_path / "state"), Layout.of([FIRST, SECOND]))
+        bulk.load(state, known)
+        state.close()
+        raw = made.assign(time=made["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")).drop(
+            columns=["is_fraud", "label_known_at"]
+        )
+        yield World(model, tmp_path / "state", raw, tables)
+
+
+@pytest.fixture
+def router(world: World) -> Iterator[Router]:
+    """A router with the state."""
+    with world.model.router(state=world.state) as made:
+        yield made
+
+
+def test_a_raw_transaction_is_scored_as_its_computed_features(world: World, router: Router) -> None:
+    """Its score, decision and version are those of the row that training computes; sent again, they are the same."""
+    for number in range(20):
+        raw = router.score(world.row(number))
+        computed = world.model.router(record=False).score({**world.features(1, number), "transaction_id": "K"})
+        assert (raw.score, raw.flagged, raw.version) == (computed.score, computed.flagged, 1)
+    assert router.score(world.row(3)).score == router.score(world.row(3)).score
+    told = world.model.outcomes.recent("fraud", limit=1)[0]
+    assert told.transaction_id == world.row(3)["transaction_id"]
+
+
+def test_champion_and_canary_take_features_of_their_own_from_one_state(world: World, router: Router) -> None:
+    """Each key gets the score of the version that it is routed to, computed by what that version declares."""
+    world.model.canary.start(2, plan=Plan([50, 100]), allow_new_columns=True, force=True, reason="to see")
+    router.refresh()
+    seen = set()
+    for number in range(30):
+        scored = router.score(world.row(number))
+        scorer = world.model.scorer(scored.version)
+        assert scored.score == scorer.row(world.features(scored.version, number))
+        seen.add(scored.variant)
+    assert seen == {Variant.CHAMPION, Variant.CANARY}
+
+
+@pytest.mark.campaign
+def test_what_is_not_to_be_remembered_is_scored_all_the_same(world: World, router: Router) -> None:
+    """A transaction that is only looked at has its score, and the next one does not see it."""
+    before = router.score(world.row(0), remember=False)
+    again = {**world.row(0), "transaction_id": "other"}
+    assert router.score(again).score == before.score
+    found = router.score({**world.row(0), "transaction_id": "third"}, reasons="all")
+    assert found.explanation is not None
+    count = next(reason.value for reason in found.explanation.reasons if reason.feature == "card_count_1h")
+    assert count == world.features(1, 0)["card_count_1h"] + 1
+
+
+@pytest.mark.campaign
+def test_labels_reach_the_features_of_what_comes_later(world: World, router: Router) -> None:
+    """A fraud that becomes known raises its merchant's risk from then on."""
+    first = world.row(0)
+    router.score(first)
+    later = {**first, "transaction_id": "later"}
+
+    def risk(name: str) -> float:
+        found = router.score({**later, "transaction_id": name}, reasons="all", remember=False).explanation
+        assert found is not None
+        value = next(reason.value for reason in found.reasons if reason.feature == "merchant_risk_7d")
+        assert isinstance(value, float)
+        return value
+
+    before = risk("a")
+    known = datetime.fromisoformat(first["time"]).astimezone(UTC)
+    assert router.label(first["transaction_id"], fraud=True, known=known)
+    assert risk("b") > before
+    assert not router.label("nobody", fraud=True, known=known)
+    assert not world.model.router(record=False).label(first["transaction_id"], fraud=True, known=known)
+
+
+def test_what_is_neither_raw_nor_computed_is_refused_with_what_it_lacks(world: World, router: Router) -> None:
+    """A row that lacks columns of both kinds, a value that does not fit, an id used twice: told, and not recorded."""
+    row = world.row(0)
+    with pytest.raises(DataError, match=r"neither raw \(it lacks merchant_id\) nor computed \(it lacks card_count_1h"):
+        router.score({name: value for name, value in row.items() if name != "merchant_id"})
+    with pytest.raises(DataError, match="amount"):
+        router.score({**row, "amount": None})
+    with pytest.raises(DataError, match="'time'"):
+        router.score({**row, "time": "soon"})
+    router.score(row)
+    with pytest.raises(DataError, match="has arrived before, with another time, entity or amount"):
+        router.score({**row, "amount": 1.0})
+    computed = {**world.features(1, 0), "transaction_id": "K"}
+    assert router.score(computed).score == world.model.scorer(1).row(computed)
+
+
+@pytest.mark.campaign
+def test_a_version_that_declares_nothing_takes_no_raw_transactions(world: World, router: Router) -> None:
+    """A champion of another pipeline is refused raw rows with the fix; a canary that is costs nobody an answer."""
+    bare = compute(load(simulate.transactions(2_000, seed=4, fraud_rate=0.1), "simulator").frame, FIRST)
+    trained = train(stratified(bare), params={"n_estimators": 5}, model_name="fraud")
+    assert trained.version == 3
+    world.model.canary.start(3, plan=Plan([50, 100]), force=True, reason="to see")
+    router.refresh()
+    assert {router.score(world.row(number)).version for number in range(20)} == {1}
+    errors = [one.error for one in world.model.outcomes.recent("fraud", limit=20) if one.error]
+    assert errors
+    assert all("declares no features" in error for error in errors)
+    world.model.canary.abort(reason="it declares nothing")
+    world.model.promote(3, force=True, reason="to see")
+    router.refresh()
+    with pytest.raises(RefusedError, match="version 3 declares no features") as told:
+        router.score(world.row(50))
+    assert "send all columns" in told.value.fix
+
+
+@pytest.fixture
+def served(world: World, mlflow_uri: str, tmp_path: Path) -> Iterator[Served]:
+    """A server with two workers and the state, which is let go of before."""
+    options = ("--workers", "2", "--state", str(world.state))
+    made = Served(tmp_path / "server", mlflow_uri, tmp_path / "cache", *options, model="fraud")
+    yield made.ready()
+    made.kill()
+
+
+def test_a_server_takes_raw_transactions_beside_computed_ones(world: World, served: Served) -> None:
+    """Raw over HTTP is scored as the row that training computes, by either worker; sent again it is the same."""
+    for number in range(12):
+        said = served.client.post("/score", json=world.row(number), headers={"Connection": "close"}).json()
+        again = served.client.post("/score", json=world.row(number), headers={"Connection": "close"}).json()
+        features = {**world.features(1, number), "transaction_id": "K"}
+        computed = served.client.post("/score", json=features).json()
+        assert (said["score"], said["flagged"]) == (computed["score"], computed["flagged"]), said
+        assert again["score"] == said["score"]
+        assert said["key"] == world.row(number)["transaction_id"]
+
+
+@pytest.mark.campaign
+def test_rows_are_remembered_by_score_alone_unless_told(world: World, served: Served) -> None:
+    """`/score` takes a transaction into the state unless `record=false`; `/invocations` only where `record=true`."""
+
+    def seen(name: str) -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**world.row(0), "transaction_id": name})
+        found: float = asked.json()["features"]["card_count_1h"]
+        return found
+
+    before = seen("a")
+    assert seen("b") == before
+    batch = {"dataframe_records": [{**world.row(0), "transaction_id": "c"}]}
+    assert served.client.post("/invocations", json=batch).status_code == 200
+    assert seen("d") == before
+    assert served.client.post("/invocations?record=true", json=batch).status_code == 200
+    assert seen("e") == before + 1
+    assert served.client.post("/score", json={**world.row(0), "transaction_id": "f"}).status_code == 200
+    assert seen("g") == before + 2
+    assert served.client.post("/score?record=maybe", json=world.row(1)).status_code == 400
+
+
+def test_labels_sent_to_a_server_reach_its_features(world: World, served: Served) -> None:
+    """A fraud that is told at /labels raises its merchant's risk for what comes later; a suspicion does not."""
+    first = world.row(0)
+    served.client.post("/score", json=first)
+
+    def risk() -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**first, "transaction_id": "later"})
+        found: float = asked.json()["features"]["merchant_risk_7d"]
+        return found
+
+    before = risk()
+    label = {"transaction_id": first["transaction_id"], "status": "suspected", "known_at": first["time"]}
+    assert served.client.post("/labels", json=[label]).status_code == 200
+    assert risk() == before
+    assert served.client.post("/labels", json=[{**label, "status": "confirmed"}]).status_code == 200
+    assert risk() > before
+
+
+@pytest.mark.campaign
+def test_a_server_refuses_what_is_neither_raw_nor_computed(world: World, served: Served) -> None:
+    """400 with what lacks of both; a value that does not fit, and an id used twice, are the caller's as well."""
+    row = world.row(0)
+    for sent, words in (
+        ({name: value for name, value in row.items() if name != "merchant_id"}, "it lacks merchant_id"),
+        ({**row, "amount": "much"}, "amount"),
+        ({**row, "time": "soon"}, "time"),
+        ({"transaction_id": "K"}, "neither raw"),
+    ):
+        said = served.client.post("/score", json=sent)
+        assert (said.status_code, words in said.json()["message"]) == (400, True), said.text
+    assert served.client.post("/score", json=row).status_code == 200
+    assert served.client.post("/score", json={**row, "amount": 1.0}).status_code == 400
+    assert served.client.get("/health").json()["status"] == "ok"
+
+
+def test_a_state_outlives_a_server_that_is_killed(
+    world: World, served: Served, mlflow_uri: str, tmp_path: Path
+) -> None:
+    """What was acknowledged before `kill -9` is in the features of what the next server scores."""
+    for number in range(3):
+        sent = {**world.row(0), "transaction_id": f"K{number}"}
+        assert served.client.post("/score", json=sent).status_code == 200
+    served.kill()
+    options = ("--state", str(world.state))
+    after = Served(tmp_path / "after", mlflow_uri, tmp_path / "cache2", *options, model="fraud")
+    try:
+        said = after.ready().client.post("/score?features=true", json=world.row(0)).json()
+        assert said["features"]["card_count_1h"] == world.features(1, 0)["card_count_1h"] + 3
+    finally:
+        after.kill()
