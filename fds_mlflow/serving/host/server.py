@@ -148,11 +148,9 @@ def work(
 
 
 def accepting(listening: socket.socket) -> list[socket.socket]:
-    """The sockets by which a worker accepts connections: libuv takes one a round from each, and rounds may be long.
+    """The sockets by which a worker accepts: libuv takes one connection a round from each, and rounds may be long.
 
-    All workers share one socket in the system, and with it whether accepting waits. A duplicate that were made of one
-    that waits, as Python takes it for, would have every worker wait that is late for a connection: its loop would stand
-    still until the next one comes.
+    None waits; all workers share that. One that was late for a connection would stand still until the next one comes.
     """
     listening.setblocking(False)
     return [listening, *(listening.dup() for _ in range(_ACCEPTS - 1))]
@@ -331,7 +329,6 @@ def _listen(options: Options) -> socket.socket:
     try:
         listening.bind((options.host, options.port))
         listening.listen(2_048)
-        listening.setblocking(False)
     except OSError as error:
         listening.close()
         raise ConfigError(
