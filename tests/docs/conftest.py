@@ -135,6 +135,7 @@ def _write_files(files: Path, fds: Callable[..., str]) -> None:
     scored.to_parquet(files / "history.parquet")
     for name in ("my-shop.yaml", "orders.schema.yaml"):
         (files / name).write_text(SHOP)
+    fds("features", "template", "--schema", str(files / "my-shop.yaml"), "-o", str(files / "shop-features.yaml"))
     shutil.copy(ROOT / "fds_mlflow" / "data" / "schemas" / "simulator.yaml", files / "schema.yaml")
     known = "2026-03-20T09:00:00+00:00"
     (files / "labels.csv").write_text(f"transaction_id,status,known_at\nTX1,confirmed,{known}\n")

@@ -67,8 +67,11 @@ ELSEWHERE = {
 }
 """Commands that do not run here, and where what they promise is shown."""
 
-ENDS = {"canary run": {0, 3, 130}, "canary tick": {0, 3, 4}, "doctor": {0, 1}, "rollback validate": {0, 1}}
-"""Exit codes that say something about the model and not about the command; 0 for all others."""
+ENDS = {
+    **{"canary run": {0, 3, 130}, "canary tick": {0, 3, 4}, "doctor": {0, 1}, "rollback validate": {0, 1}},
+    **{"features show": {0, 1}, "features forget": {0, 1}},
+}
+"""Exit codes that say something about the model, or that there is no state yet; 0 for all other commands."""
 
 
 @dataclass(frozen=True)
