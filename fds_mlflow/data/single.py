@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isfinite, nan
 from typing import Any
 
 from fds_mlflow.data.codes import code
+from fds_mlflow.data.moments import micros_of
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import DataError
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _YEARS = range(1900, 2200)
 _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?", re.ASCII).fullmatch
 _EXACT = 2**53
@@ -126,7 +125,7 @@ class Single:
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         if found.year not in _YEARS:
             raise _NotPlainError
-        return (found - _EPOCH) // _MICROSECOND
+        return micros_of(found)
 
     # --- as every source -----------------------------------------------------------------------------------
 

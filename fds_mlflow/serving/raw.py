@@ -98,7 +98,7 @@ class Raw:
             UnavailableError: The state cannot be read or written.
         """
         first = self._version(champion)
-        if all(name in row for name in first.declared.spec.names):
+        if all(name in row for name in first.vector.names):
             return None
         values, failed = {champion: self._read(first, row)}, dict[int, Row | FdsError]()
         for version in others:
@@ -108,9 +108,8 @@ class Raw:
                 except FdsError as error:
                     failed[version] = error
         versions = {version: self._versions[version] for version in values}
-        given = arriving(first.declared.schema, values[champion])
-        for version, known in versions.items():
-            other = arriving(known.declared.schema, values[version])
+        given, *others_given = (arriving(known.declared.schema, values[version]) for version, known in versions.items())
+        for other in others_given:
             given.entities.update(other.entities)
             given.numbers.update(other.numbers)
 
@@ -170,7 +169,7 @@ class Raw:
     def _read(known: _Version, row: Row) -> dict[str, Any]:
         lacking = [name for name in known.reader.columns if name not in row]
         if lacking:
-            features = [name for name in known.declared.spec.names if name not in row]
+            features = [name for name in known.vector.names if name not in row]
             raise DataError(
                 f"the transaction is neither raw (it lacks {', '.join(lacking)}) nor computed (it lacks"
                 f" {', '.join(features[:5])}{', ...' if len(features) > 5 else ''})",

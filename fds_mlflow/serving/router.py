@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
+from fds_mlflow.data.moments import micros_of
 from fds_mlflow.errors import ConfigError, FdsError, UnavailableError
 from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
@@ -309,7 +310,7 @@ class Router:
         """
         if self._raw is None:
             return False
-        return self._raw.label(transaction, fraud=fraud, known=(known - _EPOCH) // timedelta(microseconds=1))
+        return self._raw.label(transaction, fraud=fraud, known=micros_of(known))
 
     @property
     def _stopped(self) -> bool:
@@ -371,7 +372,6 @@ class Router:
 
 
 _FIRST = np.zeros(1, dtype=np.intp)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _row_of(asked: Featured | Mapping[str, Any], scorer: Scorer) -> Mapping[str, Any]:

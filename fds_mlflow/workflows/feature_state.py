@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from fds_mlflow.data.moments import moment_of
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError, NotFoundError, RefusedError
 from fds_mlflow.features.spec import FeatureSpec
@@ -69,11 +71,8 @@ def load(folder: Path, specs: Sequence[FeatureSpec], source: Source) -> tuple[in
     transactions = source.read()
     for spec in specs:
         verification.check(transactions, spec)
-    state = State(LmdbStore(folder), layout)
-    try:
+    with closing(State(LmdbStore(folder), layout)) as state:
         return bulk.load(state, transactions.frame), state.size()
-    finally:
-        state.close()
 
 
 def verify(spec: FeatureSpec, transactions: Transactions, progress: Callable[[float], None] | None = None) -> Verified:
@@ -109,15 +108,15 @@ def declared(name: str) -> list[FeatureSpec]:
     return found
 
 
-def opened(folder: Path) -> State:
-    """The state in a folder.
-
-    Raises:
-        NotFoundError: There is none.
-    """
+@contextmanager
+def _opened(folder: Path, role: str) -> Iterator[State]:
+    """The state in a folder, which has to keep a role; let go of in the end."""
     if not (folder / FILE).is_file():
         raise NotFoundError(f"there is no state in {folder}", fix="name the folder of --state, or load one first")
-    return State(LmdbStore(folder), Layout())
+    with closing(State(LmdbStore(folder), Layout())) as state:
+        if role not in state.layout.roles:
+            raise ConfigError(f"the state keeps no {role!r}", fix=f"it keeps {', '.join(state.layout.roles)}")
+        yield state
 
 
 def show(folder: Path, role: str, value: str, *, latest: int = 10) -> Shown:
@@ -127,12 +126,8 @@ def show(folder: Path, role: str, value: str, *, latest: int = 10) -> Shown:
         NotFoundError: There is no state in the folder.
         ConfigError: It keeps no such role.
     """
-    state = opened(folder)
-    try:
-        _require(state, role)
+    with _opened(folder, role) as state:
         return state.of(role, value, lambda told: _shown(told, state.layout.numbers, latest))
-    finally:
-        state.close()
 
 
 def forget(folder: Path, role: str, value: str) -> int:
@@ -142,17 +137,8 @@ def forget(folder: Path, role: str, value: str) -> int:
         NotFoundError: There is no state in the folder.
         ConfigError: It keeps no such role.
     """
-    state = opened(folder)
-    try:
-        _require(state, role)
+    with _opened(folder, role) as state:
         return state.forget(role, value)
-    finally:
-        state.close()
-
-
-def _require(state: State, role: str) -> None:
-    if role not in state.layout.roles:
-        raise ConfigError(f"the state keeps no {role!r}", fix=f"it keeps {', '.join(state.layout.roles)}")
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
@@ -172,14 +158,10 @@ def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
     }
     return Shown(
         len(times),
-        _moment(times[0]) if times else None,
-        _moment(times[-1]) if times else None,
+        moment_of(times[0]) if times else None,
+        moment_of(times[-1]) if times else None,
         {span: len(times) - int(place) for span, place in since.items()},
         sum(adds for adds, _ in labels),
         sum(frauds for _, frauds in labels),
-        [(_moment(time), values) for time, values in rows[:latest]],
+        [(moment_of(time), values) for time, values in rows[:latest]],
     )
-
-
-def _moment(time: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)

@@ -19,7 +19,7 @@ from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
-from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, occurred_key, transaction_key
+from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, occurred_key, transaction_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
 from fds_mlflow.features.state.state import State
 
@@ -131,7 +131,7 @@ class _History:
         kept = places[self._time[places] > self._time[-1] - 2 * self._layout.span]
         pair = own[kept] * np.intp(len(self._values[other])) + counted[kept]
         times, keys = self._time[kept], self._keys[role]
-        hashes = [entity("", value)[:8] for value in self._values[other]]
+        hashes = list(map(hashed, self._values[other]))
         for code, start, end in _stretches(pair):
             key, value = divmod(code, len(hashes))
             yield (*occurred_key(keys[key], at, hashes[value]), times[start:end].tobytes())

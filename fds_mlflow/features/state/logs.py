@@ -64,8 +64,18 @@ def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> Non
     if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
         _seal(values, key, log, words(data[8:], data[0]))
         data = None
-    head = bytes([width]).ljust(8, b"\0") if data is None else bytes(data)
+    head = _head(width) if data is None else bytes(data)
     values.put(key, log + _OPEN, b"".join([head, *rows]))
+
+
+def _head(width: int) -> bytes:
+    """What an open run begins with: the words of its rows."""
+    return bytes([width]).ljust(8, b"\0")
+
+
+def _columns(part: bytes, value: Value) -> Words:
+    """The words of a part's rows, shape (words, rows)."""
+    return words(value[8:], value[0]) if part[2:] == _OPEN else Run.read(value).columns
 
 
 def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
@@ -87,7 +97,7 @@ def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
 def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
     """The parts of a log that holds some rows, sorted by moment, shape (rows, words)."""
     if len(rows) <= OPEN:
-        return [(_OPEN, bytes([rows.shape[1]]).ljust(8, b"\0") + rows.tobytes())]
+        return [(_OPEN, _head(rows.shape[1]) + rows.tobytes())]
     level = 0
     while OPEN * FANOUT ** (level + 1) <= len(rows):
         level += 1
@@ -139,10 +149,7 @@ def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) 
     Returns:
         How many records and labels went.
     """
-    parts = [
-        (part, words(value[8:], value[0]) if part[2:] == _OPEN else Run.read(value).columns)
-        for part, value in values.parts(key)
-    ]
+    parts = [(part, _columns(part, value)) for part, value in values.parts(key)]
     if gaps:
         latest = max((int(columns[0].max()) for part, columns in parts if part[:1] == RECORDS), default=0)
         since = {**since, RECORDS: min(since[RECORDS], latest - 1)}
@@ -155,8 +162,8 @@ def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) 
         left = np.array(columns[:, kept])
         values.delete(key, part)
         if left.size:
-            head = bytes([len(left)]).ljust(8, b"\0")
-            values.put(key, part, head + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed())
+            whole = _head(len(left)) + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed()
+            values.put(key, part, whole)
     return gone
 
 
@@ -164,7 +171,6 @@ def removed(values: Values, key: bytes) -> int:
     """Remove all of an entity; returns how many records and labels it had."""
     gone = 0
     for part, value in values.parts(key):
-        rows = (len(value) - 8) // (8 * value[0]) if part[2:] == _OPEN else len(Run.read(value))
-        gone += 0 if part[:1] == PAIRS else rows
+        gone += 0 if part[:1] == PAIRS else len(_columns(part, value)[0])
         values.delete(key, part)
     return gone

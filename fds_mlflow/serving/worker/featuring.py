@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fds_mlflow.data.moments import micros_of
 from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.features import declaration
 from fds_mlflow.features.conflicts import conflicts
@@ -15,8 +15,6 @@ from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.raw import Raw
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Featuring:
@@ -33,6 +31,7 @@ class Featuring:
 
     def __init__(self, folder: Path, serving: Callable[[], ServingState | None]) -> None:
         self._serving = serving
+        self._conflicting: dict[tuple[int, int], bool] = {}
         self._raw = Raw(folder, self._declared)
 
     def __call__(self, state: ServingState, row: Mapping[str, Any], *, remember: bool) -> Mapping[str, Any]:
@@ -68,8 +67,8 @@ class Featuring:
     def label(self, case: CaseRecord) -> None:
         """Take a label into the state, if it says what a transaction was and that is remembered."""
         if case.status != CaseStatus.SUSPECTED:
-            known = (case.known_at - _EPOCH) // timedelta(microseconds=1)
-            self._raw.label(case.transaction_id, fraud=case.status == CaseStatus.CONFIRMED, known=known)
+            fraud, known = case.status == CaseStatus.CONFIRMED, micros_of(case.known_at)
+            self._raw.label(case.transaction_id, fraud=fraud, known=known)
 
     def tidy(self) -> None:
         """As `Raw.tidy`."""
@@ -84,5 +83,7 @@ class Featuring:
 
     def _differ(self, champion: Loaded, canary: Loaded) -> bool:
         """Whether they mean different things by one name: a row has one value for each."""
-        specs = [self._raw.spec(version) for version in (champion.version, canary.version)]
-        return bool(conflicts(*specs))
+        both = champion.version, canary.version
+        if both not in self._conflicting:  # it takes a digest of every feature
+            self._conflicting[both] = bool(conflicts(*map(self._raw.spec, both)))
+        return self._conflicting[both]

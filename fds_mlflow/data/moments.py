@@ -1,0 +1,18 @@
+"""Moments as microseconds since 1970 (UTC), and back; whole numbers, so that nothing is rounded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros_of(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(micros: int) -> datetime:
+    """The aware datetime, in UTC, of microseconds since 1970."""
+    return _EPOCH + micros * _MICROSECOND
