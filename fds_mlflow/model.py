@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from fds_mlflow.registry.doctor import Finding
     from fds_mlflow.rollouts.canary import Canary
     from fds_mlflow.scoring.scorer import Scorer
-    from fds_mlflow.serving.buffer import Buffer
     from fds_mlflow.serving.router import Router
 
 
@@ -371,7 +370,6 @@ class ManagedModel:
         """
         from fds_mlflow.core.routing.exploration import Exploration
         from fds_mlflow.serving.buffer import Buffer
-        from fds_mlflow.serving.raw import Raw
         from fds_mlflow.serving.router import Router
 
         def load(version: int) -> Scorer:
@@ -382,17 +380,19 @@ class ManagedModel:
         exploration = Exploration.of(
             self.name, explore, cap=explore_cap, column=explore_column, per_day=explore_per_day, recorded=record
         )
-        recorder: Buffer | OutcomeStore | None = self.outcomes if record else None
-        if buffered and record:
-            recorder = Buffer(self.outcomes)
+        raw = None
+        if state is not None:
+            from fds_mlflow.serving.raw import Raw  # with pyarrow, which routing does without
+
+            raw = Raw(Path(state), self.declared)
         return Router(
             self.name,
             self.session.store,
             load,
             clock=self.session.clock,
             poll_seconds=poll_seconds,
-            recorder=recorder,
+            recorder=(Buffer(self.outcomes) if buffered else self.outcomes) if record else None,
             explore=exploration,
             count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
-            raw=None if state is None else Raw(Path(state), self.declared),
+            raw=raw,
         )
