@@ -46,7 +46,7 @@ class Canonical:
         self.source = source
         self.problems = Problems(source)
         self._rows = self._empty = self.unlabelled = 0
-        self._aware: dict[str, set[bool]] = {"time": set(), "label_known_at": set()}
+        self._aware: dict[str, set[bool]] = {role: set() for role in ("time", "arrived_at", "label_known_at")}
 
     def frame(self, table: pa.Table) -> pd.DataFrame | None:
         """Turn one stretch of rows into the canonical frame.
@@ -56,11 +56,11 @@ class Canonical:
 
         Returns:
             One row per row that is not empty, in the same order: ``transaction_id`` (str), ``time`` (datetime64[us],
-            UTC, naive; NaT where the schema has none), ``amount`` (float64) where the schema has it, one str column per
-            entity role, ``label`` (int8, or Int8 where some have none) and ``label_known_at`` (datetime64[us], NaT =
-            never) where the schema has them, ``label_propensity`` (float64, above 0 where there is a label) likewise,
-            numeric extras (float64), categorical extras (str). None where there is no such row, or something does not
-            fit.
+            UTC, naive; NaT where the schema has none), ``arrived_at`` (datetime64[us]) and ``amount`` (float64) where
+            the schema has them, one str column per entity role, ``label`` (int8, or Int8 where some have none) and
+            ``label_known_at`` (datetime64[us], NaT = never) where the schema has them, ``label_propensity`` (float64,
+            above 0 where there is a label) likewise, numeric extras (float64), categorical extras (str). None where
+            there is no such row, or something does not fit.
         """
         rows = np.arange(self._rows, self._rows + table.num_rows)
         self._rows += table.num_rows
@@ -87,6 +87,7 @@ class Canonical:
         steps: dict[str, Callable[[Column], Any]] = {
             "transaction_id": _ids,
             "time": partial(_required_times, aware=self._aware["time"]),
+            "arrived_at": partial(times, aware=self._aware["arrived_at"]),
             "amount": partial(numbers, required=True),
             **dict.fromkeys(schema.entities, _codes),
             "label": labels,
@@ -108,7 +109,8 @@ class Canonical:
                 misfit = True
         if misfit or ("label" in out and not (self._date_labels(out, rows, data) and self._weighable(out, rows, data))):
             return None
-        first = ("transaction_id", "time", "amount", *schema.entities, "label", "label_known_at", "label_propensity")
+        first = ("transaction_id", "time", "arrived_at", "amount", *schema.entities)
+        first += ("label", "label_known_at", "label_propensity")
         return pd.DataFrame({name: out[name] for name in dict.fromkeys((*first, *out)) if name in out})
 
     def _date_labels(self, out: dict[str, Any], rows: npt.NDArray[np.int64], data: dict[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from fds_mlflow.runtime import yaml_file
 
 SHIPPED = Path(__file__).parent / "schemas"
 FEATURES_SUFFIX = ".features.yaml"
-RESERVED = ("transaction_id", "time", "amount", "label", "label_known_at", "label_propensity")
+RESERVED = ("transaction_id", "time", "arrived_at", "amount", "label", "label_known_at", "label_propensity")
 _ROLE = re.compile(r"^[a-z][a-z0-9_]*$")
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -220,6 +220,8 @@ class Schema(Declaration):
         time_origin: ISO 8601 moment that a numeric time counts from; 1970-01-01 UTC when not given.
         time_zone: IANA zone of times that carry no offset (and of `time_origin`); UTC when not given.
             Of the two readings of an hour that occurs twice in autumn, the first is taken.
+        arrived_at: Column of the moment when the transaction arrived, written as `time` is; missing = when it took
+            place. Where it is given, features are as of arrival: each transaction sees what had arrived by then.
         amount: Column of the amount, in the currency's main unit. The key must be given; ``None`` where there is none.
         entities: Role -> column: ``{"customer": "CUST_NO", "device": "dev"}``.
         label: Column of the label, 1 = fraud. ``None`` when there is none.
@@ -251,6 +253,7 @@ class Schema(Declaration):
     time_unit: TimeUnit | None = None
     time_origin: str | None = None
     time_zone: Zone | None = None
+    arrived_at: str | None = None
     amount: str | None
     entities: dict[str, str] = {}
     label: str | None = None
@@ -311,7 +314,8 @@ class Schema(Declaration):
         if isinstance(self.time, tuple) and (self.time_unit is not None or not self.time):
             raise ValueError("several columns of 'time' are joined as text: give one at least, and 'time_format'")
         if self.time is None:
-            given = [k for k in ("time_format", "time_unit", "label_known_at", "label_delay") if getattr(self, k)]
+            timed = ("time_format", "time_unit", "arrived_at", "label_known_at", "label_delay")
+            given = [key for key in timed if getattr(self, key)]
             if given:
                 raise ValueError(f"{' and '.join(map(repr, given))} need 'time'")
         return self
@@ -348,13 +352,14 @@ class Schema(Declaration):
     def _leaks_nothing(self) -> Self:
         """No role but its own may read what tells the label, or what is known later only."""
         own_roles = ("label", "label_known_at", "label_propensity")
+        late = ("label_known_at", "label_propensity", "arrived_at")
         closed = {getattr(self, role): role for role in own_roles} | dict.fromkeys(self.known_later, "known_later")
         closed.pop(None, None)
         roles = self.roles()
         for role, columns in roles.items():
             for column in columns:
                 own = closed.get(column)
-                if own not in (None, role) and (own != "known_later" or role not in own_roles[1:]):
+                if own not in (None, role) and (own != "known_later" or role not in late):
                     raise ValueError(
                         f"column {column!r} is {own!r}, so {role!r} may not read it: it would tell the label before it "
                         "is known"
@@ -370,7 +375,8 @@ class Schema(Declaration):
     def roles(self) -> dict[str, tuple[str, ...]]:
         """Map each canonical column to the source columns that it is read from, in canonical order."""
         time = (self.time,) if isinstance(self.time, str) else self.time or ()
-        single = {"transaction_id": self.transaction_id, "amount": self.amount, **self.entities}
+        single = {"transaction_id": self.transaction_id, "arrived_at": self.arrived_at, "amount": self.amount}
+        single |= self.entities
         single |= {role: getattr(self, role) for role in ("label", "label_known_at", "label_propensity")}
         single |= {name: name for name in (*self.numeric, *self.categorical)}
         found = {"transaction_id": (), "time": time} | {r: (c,) for r, c in single.items() if c is not None}

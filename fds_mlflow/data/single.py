@@ -22,6 +22,7 @@ _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\
 _EXACT = 2**53
 
 LABELS = ("label", "label_values", "label_known_at", "label_delay", "labels_mature", "label_propensity")
+LATER = (*LABELS, "arrived_at")
 """Keys of a schema about what is not known when a transaction takes place."""
 
 
@@ -33,14 +34,14 @@ class Single:
     """Reads single transactions by a schema.
 
     Args:
-        schema: Of the transactions; what it says of labels is left out.
+        schema: Of the transactions; what it says of labels and of arrivals is left out.
 
     Attributes:
         columns: The columns that a transaction has to have.
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = Schema.of(**{name: value for name, value in _values(schema).items() if name not in LABELS})
+        self._schema = Schema.of(**{name: value for name, value in _values(schema).items() if name not in LATER})
         self.columns = tuple(self._schema.columns())
         reading: dict[str, Callable[[Any], Any]] = {
             "transaction_id": self._id,

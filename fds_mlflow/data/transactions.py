@@ -34,11 +34,12 @@ class Transactions:
 
     Attributes:
         frame: One row per transaction, in the source's order (which decides ties in time). Columns:
-            ``transaction_id`` (str), ``time`` (datetime64[us], UTC, naive), ``amount`` (float64, currency units),
-            one str column per entity role, ``label`` (int8, 1 = fraud; pandas' Int8 where some rows have none) and
-            ``label_known_at`` (datetime64[us], NaT = never) where the schema gives them, ``label_propensity`` (float64,
-            1 where nothing is said) likewise, numeric extras (float64),
-            categorical extras (str). Without a time in the schema `time` is NaT; without an amount there is none.
+            ``transaction_id`` (str), ``time`` (datetime64[us], UTC, naive), ``arrived_at`` (the same; NaT = then) where
+            the schema gives it, ``amount`` (float64, currency units), one str column per entity role, ``label`` (int8,
+            1 = fraud; pandas' Int8 where some rows have none) and ``label_known_at`` (datetime64[us], NaT = never)
+            where the schema gives them, ``label_propensity`` (float64, 1 where nothing is said) likewise, numeric
+            extras (float64), categorical extras (str). Without a time in the schema `time` is NaT; without an amount
+            there is none.
         schema: The schema it was read with.
         source: Where it came from, for people; without password.
         digest: 32 hex digits that stand for the content, whatever the row order or file format.

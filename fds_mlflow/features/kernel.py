@@ -45,6 +45,7 @@ class Past:
         label: 1 = fraud, int64, shape (n,); empty where no feature looks at labels.
         known: When each label became known, microseconds, int64; `meaning.NEVER` where it did not. Of
             `label`'s shape.
+        arrived: When each arrived, microseconds, int64, shape (n,); None where that was when it took place.
     """
 
     time: Ints
@@ -52,6 +53,23 @@ class Past:
     columns: Mapping[str, Floats] = field(default_factory=dict)
     label: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     known: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    arrived: Ints | None = None
+
+    @property
+    def arrival(self) -> Ints:
+        """When each arrived."""
+        return self.time if self.arrived is None else self.arrived
+
+    def taken(self, rows: Ints) -> Past:
+        """Some of the transactions, in this order."""
+        return Past(
+            self.time[rows],
+            {role: codes[rows] for role, codes in self.codes.items()},
+            {name: values[rows] for name, values in self.columns.items()},
+            self.label[rows] if len(self.label) else self.label,
+            self.known[rows] if len(self.known) else self.known,
+            self.arrival[rows],
+        )
 
 
 @dataclass(frozen=True)

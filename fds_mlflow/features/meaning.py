@@ -3,6 +3,10 @@
 Order
     Transactions are ordered by time, those of equal time as in the input; a transaction's *place* is its number in this
     order. A transaction at t sees itself and what has a smaller place, and nothing else.
+Arrival
+    Where it is known when transactions arrived, one that arrived later than t itself is not seen at t either, whatever
+    its own time: a value is what it was on arrival, and late transactions change none that was there before. Those of
+    equal time are ordered as they arrived, those that arrived in the same moment as in the input.
 Windows
     A window w at t is (t - w, t]: half open, in whole microseconds. A transaction exactly w old is out.
 Labels

@@ -42,8 +42,9 @@ class FeatureTable:
     """Features of transactions, one row each, in input order.
 
     Attributes:
-        frame: Key columns (``transaction_id``, ``time``, the entity roles, ``label``, ``label_known_at`` and
-            ``label_propensity`` where there are any), then the features: float64, or str for the categorical ones.
+        frame: Key columns (``transaction_id``, ``time``, ``arrived_at`` where it is known, the entity roles,
+            ``label``, ``label_known_at`` and ``label_propensity`` where there are any), then the features: float64, or
+            str for the categorical ones.
         features: Names of the features, in the order in which a model takes them.
         categorical: Those of them that are categorical.
         spec: What they were computed from.

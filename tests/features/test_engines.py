@@ -18,7 +18,7 @@ from fds_mlflow.data.transactions import Schema
 from fds_mlflow.features.engines import file as file_engine
 from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file
 from tests.support.effort import at_most
-from tests.support.windows import everything, frames, plain, reference
+from tests.support.windows import arriving, everything, frames, plain, reference
 
 Engine = Callable[[pd.DataFrame, FeatureSpec], pd.DataFrame]
 
@@ -30,7 +30,9 @@ def in_memory(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFr
 
 def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
     """From file to file."""
-    kinds = frame.drop(columns=["transaction_id", "time", "amount", "label", "label_known_at"], errors="ignore")
+    kinds = frame.drop(
+        columns=["transaction_id", "time", "arrived_at", "amount", "label", "label_known_at"], errors="ignore"
+    )
     numeric = list(kinds.select_dtypes("number"))
     schema = Schema.of(
         transaction_id="transaction_id",
@@ -38,7 +40,7 @@ def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFr
         amount="amount",
         entities={name: name for name in kinds if name not in numeric},
         numeric=numeric,
-        **{name: name for name in ("label", "label_known_at") if name in frame},
+        **{name: name for name in ("arrived_at", "label", "label_known_at") if name in frame},
     )
     # A file needs a genuine transaction whose label becomes known; this one is in nobody's past.
     last = frame.iloc[[-1]].assign(
@@ -118,6 +120,35 @@ class TestAgainstTheReference:
         assert found["customer_mean_amount_3d"].iloc[0] == pytest.approx(0.2, rel=1e-15)
         assert found["customer_std_amount_3d"].iloc[0] == pytest.approx(0.1 * (2 / 3) ** 0.5, rel=1e-15)
         assert found["customer_std_amount_2d"].iloc[2] == 0.0
+
+
+class TestAsOfArrival:
+    @at_most(60)
+    @given(frames(), st.data(), st.sampled_from([None, "1s", "2s"]))
+    @pytest.mark.slow
+    def test_what_had_not_arrived_is_not_seen(
+        self, engine: Engine, frame: pd.DataFrame, data: st.DataObject, delay: str | None
+    ) -> None:
+        """Late rows, rows that arrived before their time and rows of one moment: each sees what was there by then."""
+        late = st.lists(st.sampled_from([None, 0, 0, 1, -1_000_000, 2_000_000, 6_000_001]), min_size=len(frame))
+        frame, spec = arriving(frame, data.draw(late)[: len(frame)]), everything(delay)
+        found = engine(frame, spec)
+        for name, expected in reference(frame, spec).items():
+            np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-12, atol=0, err_msg=name)
+
+    def test_a_late_transaction_changes_nothing_that_was_there_before(self, engine: Engine) -> None:
+        """One that took place first and arrived last sees itself, and the others do not see it."""
+        frame = arriving(plain(["2026-01-01", "2026-01-02", "2026-01-03"]), [3 * 86_400_000_000, 0, None])
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("7d",)),))
+        assert list(engine(frame, spec)["customer_count_7d"]) == [1, 1, 2]
+
+    @given(frames())
+    @pytest.mark.slow
+    def test_where_all_arrive_in_time_it_is_what_it_was(self, engine: Engine, frame: pd.DataFrame) -> None:
+        """Arrivals in the moment of the transactions give every feature bit by bit."""
+        spec = everything()
+        found = engine(arriving(frame, [0] * len(frame)), spec)[spec.names]
+        pd.testing.assert_frame_equal(found, engine(frame, spec)[spec.names], check_exact=True)
 
 
 class TestNothingUnknownIsUsed:

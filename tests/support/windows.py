@@ -39,6 +39,12 @@ def everything(delay: str | None = None) -> FeatureSpec:
     return FeatureSpec(windows=plain + late, gaps=(Gap(entity="customer"),), label_delay=delay)
 
 
+def arriving(frame: pd.DataFrame, delays: list[int | None]) -> pd.DataFrame:
+    """A frame whose rows arrived so many microseconds after they took place; None where nobody says."""
+    moment = frame["time"] + pd.to_timedelta(pd.Series([delay or 0 for delay in delays]), unit="us")
+    return frame.assign(arrived_at=moment.mask([delay is None for delay in delays]).astype("datetime64[us]"))
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> pd.DataFrame:
     """Small canonical frames in any order, full of ties in time, missing entities, values and labels, and delays."""
@@ -84,14 +90,16 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
     rows = frame.to_dict("records")
     delay = pd.Timedelta(parse_duration(spec.label_delay or "0s"))
     for i, row in enumerate(rows):
-        row["order"] = (row["time"], i)
+        arrived = row.get("arrived_at", pd.NaT)
+        row["arrived"] = (row["time"] if pd.isna(arrived) else arrived, i)
+        row["order"] = (row["time"], row["arrived"])
         row["usable"] = max(row["label_known_at"], row["time"] + delay) if pd.notna(row["label_known_at"]) else None
 
     def past(now: dict[str, Any], entity: str, window: str) -> list[dict[str, Any]]:
         age = parse_duration(window)
-        return [
-            r for r in rows if same(r, now, entity) and now["time"] - r["time"] < age and r["order"] <= now["order"]
-        ]
+        return [r for r in rows if same(r, now, entity) and now["time"] - r["time"] < age and before(r, now)] + [
+            now
+        ] * pd.notna(now[entity])
 
     def labels(now: dict[str, Any], entity: str, window: str) -> list[int]:
         found = []
@@ -100,8 +108,8 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
                 continue
             if not (r["usable"] <= now["time"] and now["time"] - r["usable"] < parse_duration(window)):
                 continue
-            if r["usable"] == r["time"] == now["time"] and r["order"] >= now["order"]:
-                continue  # known in its own moment: only later rows of that moment may know
+            if not before(r, now) or max(r["label_known_at"], r["arrived"][0]) > now["arrived"][0]:
+                continue  # not yet told: of the rows of its own moment, only those that arrive later may know it
             found.append(int(r["label"]))
         return found
 
@@ -120,12 +128,17 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
                 ]
             out[item.feature(window)] = values
     for gap in spec.gaps:
-        earlier = [[r for r in rows if same(r, now, gap.entity) and r["order"] < now["order"]] for now in asked]
+        earlier = [[r for r in rows if same(r, now, gap.entity) and before(r, now)] for now in asked]
         out[gap.feature] = [
-            (now["time"] - max(r["time"] for r in before)).total_seconds() if before else math.nan
-            for now, before in zip(asked, earlier, strict=True)
+            (now["time"] - max(r["time"] for r in those)).total_seconds() if those else math.nan
+            for now, those in zip(asked, earlier, strict=True)
         ]
     return out
+
+
+def before(row: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a row took place before another one, and had arrived."""
+    return bool(row["order"] < now["order"] and row["arrived"] < now["arrived"])
 
 
 def same(row: dict[str, Any], now: dict[str, Any], entity: str) -> bool:

@@ -15,7 +15,7 @@ from fds_mlflow.data.inference.sketch import all_different, hashes_of
 from fds_mlflow.data.schema import RESERVED, Schema
 from fds_mlflow.errors import DataError
 
-_NEEDED_BY_TIME = ("time_format", "time_unit", "time_origin", "label_known_at", "labels_mature")
+_NEEDED_BY_TIME = ("time_format", "time_unit", "time_origin", "arrived_at", "label_known_at", "labels_mature")
 
 
 def verified(
@@ -76,6 +76,7 @@ def _without_misfits(schema: Schema, stretch: pa.Table, name: str) -> tuple[Sche
 def _alone(schema: Schema, role: str) -> Schema:
     """The schema with one role, and what it stands on."""
     keep = {role, "time", "label"} if role in ("label_known_at", "label_propensity") else {role}
+    keep |= {"time"} if role == "arrived_at" else set()
     for other in schema.roles():
         if other not in keep:
             schema = _without(schema, other, alone=True)

@@ -31,11 +31,11 @@ from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.transactions import Digest, Schema, as_schema, column_hash, period
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
+from fds_mlflow.features.engines.arrival import computing
 from fds_mlflow.features.engines.repeated import Ids
 from fds_mlflow.features.engines.spill import Spill
 from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features, row_times
 from fds_mlflow.features.expressions import extended, names_in
-from fds_mlflow.features.kernel import Kernel
 from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
 
@@ -221,8 +221,8 @@ class _Work:
     def _columns(self, spec: FeatureSpec) -> dict[str, str]:
         """The columns that the kernel looks at, each with its own in `rows`."""
         names = ["time", *meaning.roles(spec), *meaning.counted(spec), *meaning.aggregated(spec)]
-        if spec.uses_labels:
-            names += [name for name in ("label", "label_known_at") if name in self.given]
+        beside = ("arrived_at", "label", "label_known_at") if spec.uses_labels else ("arrived_at",)
+        names += [name for name in beside if name in self.given]
         return {name: self.given[name] for name in names}
 
     def _deal(self, role: str, spec: FeatureSpec, number: int) -> list[Spill]:
@@ -261,7 +261,7 @@ class _Work:
         given = past(frame, spec)
         del frame
         asked = (given.time >= span.first) & (given.time < span.end)
-        found = {name: values[asked] for name, values in Kernel(given, spec).features(role)}
+        found = {name: values[asked] for name, values in computing(given, spec).features(role)}
         row, kept = row[asked], self._spill()
         firsts = np.cumsum([0, *self.rows.sizes])
         ends = np.searchsorted(row, firsts)

@@ -33,7 +33,7 @@ def column_kinds(frame: pd.DataFrame, schema: Schema | None, spec: FeatureSpec) 
         )
     kinds = {}
     for name in frame.columns:
-        if name in ("transaction_id", "time"):
+        if name in ("transaction_id", "time", "arrived_at"):
             kinds[name] = "key"
         elif name in ("label", "label_known_at", "label_propensity"):
             kinds[name] = "label"
@@ -89,6 +89,7 @@ def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] |
         {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in meaning.aggregated(spec)},
         label,
         known,
+        micros(frame["arrived_at"].fillna(frame["time"])) if "arrived_at" in frame else None,
     )
 
 

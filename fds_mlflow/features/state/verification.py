@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.online import Online
-from fds_mlflow.features.engines.staging import column_kinds, known_labels, micros, past
+from fds_mlflow.features.engines.replay import replayed
+from fds_mlflow.features.engines.staging import column_kinds, past
 from fds_mlflow.features.spec import AMOUNT_AGGREGATES, FeatureSpec, genuine_labels
-from fds_mlflow.features.state.state import Arriving, State
+from fds_mlflow.features.state.state import State
 
 TOLERANCE = 1e-9
 """How far sums, means and deviations may be from the batch's, as a share of them."""
@@ -57,7 +56,7 @@ def check(transactions: Transactions, spec: FeatureSpec) -> None:
 def verify(
     state: State, transactions: Transactions, spec: FeatureSpec, progress: Callable[[float], None] | None = None
 ) -> Verified:
-    """Replay a history through the online engine, in the order of its times, and compare with the batch.
+    """Replay a history through the online engine, in the order of arrival, and compare with the batch.
 
     Labels come when they became known. What an empty state would be told it is told here: give one that holds nothing.
 
@@ -70,9 +69,9 @@ def verify(
     Raises:
         ConfigError: The state does not keep what the features need.
     """
-    frame = transactions.frame
-    order = micros(frame["time"]).argsort(kind="stable")
-    batch = windows(past(frame, spec), spec)
+    given = past(transactions.frame, spec)
+    order = given.arrival.argsort(kind="stable")
+    batch = windows(given, spec)
     names = list(batch)
     exact = {
         name
@@ -82,8 +81,8 @@ def verify(
     }
     engine = Online(spec, state.layout)
     worst, wrong, differing = 0.0, 0, set[str]()
-    replay = replayed(state, frame.iloc[order].reset_index(drop=True), spec, list(transactions.schema.entities))
-    for start in range(0, len(frame), _BLOCK):
+    replay = replayed(state, given.taken(order))
+    for start in range(0, len(order), _BLOCK):
         rows = order[start : start + _BLOCK]
         found = np.empty((len(rows), len(names)))
         for place in range(len(rows)):
@@ -97,46 +96,8 @@ def verify(
         worst = max(worst, float(apart.max(initial=0.0)))
         differing |= {names[column] for column in np.flatnonzero(bad.any(axis=0))}
         if progress is not None:
-            progress((start + len(rows)) / len(frame))
-    return Verified(len(frame), wrong, tuple(sorted(differing)), worst)
-
-
-def replayed(state: State, frame: pd.DataFrame, spec: FeatureSpec, roles: list[str]) -> Iterator[Arriving]:
-    """A history's transactions as they arrive; before each, the state is told the labels that have become known.
-
-    Args:
-        state: Is told the labels.
-        frame: Canonical columns, ordered by time.
-        spec: Says whether any feature looks at labels.
-        roles: The entity roles.
-    """
-    times, ids = micros(frame["time"]).tolist(), frame["transaction_id"].tolist()
-    entities: list[list[Any]] = [frame[role].astype(object).where(frame[role].notna(), None).tolist() for role in roles]
-    columns = [name for name in frame.columns if name != "label" and pd.api.types.is_float_dtype(frame[name].dtype)]
-    numbers = [frame[name].tolist() for name in columns]
-    labels = _labels(frame) if spec.uses_labels else []
-    told = 0
-    for row, (ident, time) in enumerate(zip(ids, times, strict=True)):
-        while told < len(labels) and labels[told][0] <= time:
-            known, of, fraud = labels[told]
-            if of >= row:  # known in the moment of its own transaction, which is still to come
-                break
-            state.label(ids[of], fraud=fraud, known=known)
-            told += 1
-        yield Arriving(
-            ident,
-            time,
-            {role: values[row] for role, values in zip(roles, entities, strict=True)},
-            {name: values[row] for name, values in zip(columns, numbers, strict=True)},
-        )
-
-
-def _labels(frame: pd.DataFrame) -> list[tuple[int, int, bool]]:
-    """When each label became known, its row, and what it says; in the order in which they come."""
-    label, known = known_labels(frame)
-    rows = np.flatnonzero(known != meaning.NEVER)
-    rows = rows[np.lexsort((rows, np.maximum(known[rows], micros(frame["time"])[rows])))]
-    return list(zip(known[rows].tolist(), rows.tolist(), (label[rows] == 1).tolist(), strict=True))
+            progress((start + len(rows)) / len(order))
+    return Verified(len(order), wrong, tuple(sorted(differing)), worst)
 
 
 def _apart(found: meaning.Floats, wanted: meaning.Floats) -> meaning.Floats:
