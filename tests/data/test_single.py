@@ -115,6 +115,8 @@ def test_a_transaction_needs_the_columns_of_its_schema_and_no_labels() -> None:
         "items": 3.0,
         "country": "NA",
     }
+    late = Schema.of(**{**SCHEMA.model_dump(), "arrived_at": "seen"})
+    assert Single(late).columns == Single(SCHEMA).columns
     with pytest.raises(DataError, match="lacks the column cust, dev") as told:
         Single(SCHEMA).read({name: value for name, value in ROW.items() if name not in ("cust", "dev")})
     assert "null" in told.value.fix

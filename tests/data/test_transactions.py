@@ -354,6 +354,7 @@ class TestSchema:
             ({"time_origin": "2026-01-01"}, "needs 'time_unit'"),
             ({"time_origin": "x", "time_unit": "s"}, "'time_origin'"),
             ({"label_delay": "7d"}, "need 'label'"),
+            ({"time": None, "arrived_at": "a"}, "'arrived_at' need 'time'"),
             ({"label_propensity": "p"}, "'label_propensity' needs 'label'"),
             ({"label": "y", "label_propensity": "p", "numeric": ["p"]}, "'p' is 'label_propensity', so 'p' may not"),
             ({"label": "y", "label_delay": "a week"}, "is not a duration"),
@@ -368,6 +369,15 @@ class TestSchema:
         """Unknown keys, wrong values and contradictions are refused when the schema is read, with the key's name."""
         with pytest.raises(ConfigError, match=message):
             Schema.of(**(ROLES | change))
+
+    def test_arrivals_are_read_as_times_are(self) -> None:
+        """In the time's format and zone, also where it may not be read for a feature; empty is empty."""
+        schema = {**LABELLED, "arrived_at": "a", "known_later": ["a"], "time_zone": "Europe/Berlin"}
+        arrived = load(frame(a=["2026-03-01 13:00", None, "2026-07-01 13:00", None]), schema).frame["arrived_at"]
+        assert arrived.isna().tolist() == [False, True, False, True]
+        assert [time.hour for time in arrived.dropna()] == [12, 11]
+        with pytest.raises(DataError, match=r"column 'a' \(arrived_at\).*row 2"):
+            load(frame(a=["2026-03-01 13:00", "soon", None, None]), schema)
 
     def test_chances_of_labels_come_with_them(self) -> None:
         """Each row has the chance of its label, 1 where nothing is said; what is none is refused by its row."""

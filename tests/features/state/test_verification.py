@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.oracle import RAW
+from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.transactions import load
 from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec
@@ -14,11 +17,11 @@ from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.state import State
 from fds_mlflow.features.state.verification import Verified, verify
-from fds_mlflow.features.table import default_spec
+from fds_mlflow.features.table import compute, default_spec
 from fds_mlflow.simulator import simulate
 
 
-def replay(source: Any, schema: str, spec: FeatureSpec | None = None) -> Verified:
+def replay(source: Any, schema: str | Schema, spec: FeatureSpec | None = None) -> Verified:
     """Replay a source."""
     transactions = load(source, schema)
     spec = spec or default_spec(transactions.schema)
@@ -33,12 +36,27 @@ def test_no_row_of_a_shop_differs_from_the_batch() -> None:
     assert found.max_rel_diff <= 1e-9
 
 
+@pytest.mark.slow
+def test_no_row_differs_where_some_come_late() -> None:
+    """With one transaction in a hundred late, each gets what the batch as of arrival computes, and others differ."""
+    frame = simulate.transactions(4_000, seed=5, fraud_rate=0.05)
+    late = np.where(np.arange(4_000) % 100 == 0, 6 * 3_600, 0)
+    schema = Schema.of(**{**Schema.load("simulator").model_dump(), "arrived_at": "seen"})
+    late_frame = frame.assign(seen=frame["time"] + pd.to_timedelta(late, unit="s"))
+    found = replay(late_frame, schema)
+    assert (found.rows, found.mismatched) == (4_000, 0)
+    spec = default_spec(schema)
+    as_of_arrival, complete = (
+        compute(load(rows, name), spec).frame[spec.names]
+        for rows, name in ((late_frame, schema), (frame, Schema.load("simulator")))
+    )
+    assert 20 < (as_of_arrival.fillna(-1) != complete.fillna(-1)).any(axis=1).sum() < 400
+
+
 @pytest.mark.campaign
 @pytest.mark.skipif(not RAW.exists(), reason="the handbook's transactions are not here")
 def test_no_row_of_the_handbook_differs_from_the_batch() -> None:
     """Each of the handbook's transactions gets at arrival what the batch gives it."""
-    import pandas as pd
-
     found = replay(pd.read_parquet(RAW).iloc[:60_000], "handbook", FeatureSpec.load("handbook"))
     assert (found.mismatched, found.features) == (0, ())
 
