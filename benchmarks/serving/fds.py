@@ -63,7 +63,13 @@ class Replica:
 
 
 def replica(
-    uri: str, folder: Path, name: str = "fds serve", *, outcomes: Path | None = None, workers: int = 1
+    uri: str,
+    folder: Path,
+    name: str = "fds serve",
+    *,
+    outcomes: Path | None = None,
+    workers: int = 1,
+    state: str | Path | None = None,
 ) -> Replica:
     """A server of the model; not started.
 
@@ -73,9 +79,11 @@ def replica(
         name: What it is called.
         outcomes: SQLite file of the outcome store; None for one of its own.
         workers: Processes that answer requests.
+        state: Of the features of raw transactions; None to take computed rows alone.
     """
     port = free_port()
     outcomes = outcomes or folder / "outcomes.db"
     command = [*FDS, "--tracking-uri", uri, "--registry-uri", uri, "--outcomes", f"sqlite:///{outcomes}"]
     command += ["serve", MODEL, "--port", str(port), "--cache", str(folder / "cache"), "--workers", str(workers)]
+    command += [] if state is None else ["--state", str(state)]
     return Replica(Server(name, command, port, folder), outcomes)

@@ -1,4 +1,4 @@
--- Sends the bodies of a file in turn; @KEY@ in a body becomes a key that no other request has.
+-- Sends the bodies of a file in turn; @KEY@ in a body becomes a key that no other request has, and @TIME@ after it now.
 -- Arguments: file of bodies, one a line; path; prefix of the keys, which has ten characters.
 
 local requests, count, turn, prefix = {}, 0, 0, ""
@@ -8,11 +8,14 @@ function init(arguments)
   prefix = arguments[3]
   for body in io.lines(arguments[1]) do
     local from, to = body:find("@KEY@", 1, true)
-    local length = #body + (from and (20 - 5) or 0) -- a key has twenty characters
+    local first, last = body:find("@TIME@", 1, true)
+    local length = #body + (from and (20 - 5) or 0) + (first and (20 - 6) or 0) -- a key has twenty characters, as a time
     local head = "POST " .. path .. " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
       .. length .. "\r\n\r\n"
     count = count + 1
-    if from then
+    if first then
+      requests[count] = { head .. body:sub(1, from - 1), body:sub(to + 1, first - 1), body:sub(last + 1) }
+    elseif from then
       requests[count] = { head .. body:sub(1, from - 1), body:sub(to + 1) }
     else
       requests[count] = { head .. body }
@@ -23,6 +26,10 @@ end
 function request()
   turn = turn + 1
   local parts = requests[turn % count + 1]
+  if parts[3] then
+    local now = os.date("!%Y-%m-%dT%H:%M:%SZ")
+    return parts[1] .. prefix .. string.format("%010d", turn) .. parts[2] .. now .. parts[3]
+  end
   if parts[2] then
     return parts[1] .. prefix .. string.format("%010d", turn) .. parts[2]
   end

@@ -1,0 +1,1 @@
+"""The online engine: what it gives beside the batch, what it costs, and what others give for the same windows."""
