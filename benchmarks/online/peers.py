@@ -4,7 +4,7 @@ Runs in an environment of its own, which has river, redis and Feast, on a file o
 computes of each; prints one JSON object: by peer, rows that differ, milliseconds a transaction and bytes an entity.
 
 - `sorted_set`: a sorted set of Redis for each entity, one pipeline a transaction, windows summed by the client.
-- `river`: `TimeRolling` of `Count` and `Sum`, one for each entity and window, in the process's memory.
+- `river`: `TimeRolling` of two sums, one for each entity and window, in the process's memory.
 - `feast`: the values are computed elsewhere; they are pushed to its online store (Redis) and read back.
 """
 
@@ -85,18 +85,20 @@ def river() -> tuple[Step, Callable[[], int]]:
             for window, length in WINDOWS.items() if row[role] is not None else ():
                 key = (role, row[role], window)
                 if key not in kept:
-                    kept[key] = (utils.TimeRolling(stats.Count(), length), utils.TimeRolling(stats.Sum(), length))
+                    kept[key] = (utils.TimeRolling(stats.Sum, length), utils.TimeRolling(stats.Sum, length))
                 count, total = kept[key]
-                count.update(row["amount"], t=at)
+                count.update(1.0, t=at)
                 total.update(row["amount"], t=at)
                 values = (float(count.get()), float(total.get()), total.get() / count.get())
-                found |= {named(role, aggregate, window): value for aggregate, value in zip(AGGREGATES, values, strict=True)}
+                found |= {
+                    named(role, aggregate, window): value for aggregate, value in zip(AGGREGATES, values, strict=True)
+                }
         return found
 
     return step, lambda: tracemalloc.get_traced_memory()[0]
 
 
-def feast(url: str, folder: Path, expected: Any) -> tuple[Step, Callable[[], int]]:
+def feast(url: str, folder: Path) -> tuple[Step, Callable[[], int]]:
     """Feast's online store; what a push of the computed values and reading them takes, and the bytes in use."""
     import pandas as pd
     import redis
@@ -122,7 +124,9 @@ def feast(url: str, folder: Path, expected: Any) -> tuple[Step, Callable[[], int
     for role in ROLES:
         path = folder / f"{role}.parquet"
         names = [named(role, aggregate, window) for window in WINDOWS for aggregate in AGGREGATES]
-        pd.DataFrame({role: ["-"], "time": [pd.Timestamp.now("UTC")], **{name: [0.0] for name in names}}).to_parquet(path)
+        pd.DataFrame({role: ["-"], "time": [pd.Timestamp.now("UTC")], **{name: [0.0] for name in names}}).to_parquet(
+            path
+        )
         source = PushSource(name=f"push_{role}", batch_source=FileSource(path=str(path), timestamp_field="time"))
         entity = Entity(name=role, join_keys=[role], value_type=ValueType.STRING)
         fields = [Field(name=name, dtype=Float64) for name in names]
@@ -172,7 +176,7 @@ def main() -> None:
     parser.add_argument("--redis", help="URL of a database that may be emptied")
     options = parser.parse_args()
     frame = pd.read_parquet(options.file)
-    rows: list[dict[str, Any]] = frame.astype({role: object for role in ROLES}).to_dict("records")
+    rows: list[dict[str, Any]] = frame.astype(dict.fromkeys(ROLES, object)).to_dict("records")
 
     def entities(some: Any) -> int:
         return sum(some[role].nunique() for role in ROLES)
@@ -182,12 +186,12 @@ def main() -> None:
         makers: dict[str, tuple[Callable[[], tuple[Step, Callable[[], int]]], int]] = {"river": (river, len(rows))}
         if options.redis:
             makers["sorted_set"] = (lambda: sorted_set(options.redis), len(rows))
-            makers["feast"] = (lambda: feast(options.redis, Path(name), frame), min(len(rows), 500))
+            makers["feast"] = (lambda: feast(options.redis, Path(name)), min(len(rows), 500))
         for peer, (make, some) in makers.items():
             try:
                 step, size = make()
                 found[peer] = measured(step, size, rows[:some], entities(frame.iloc[:some]))
-            except Exception as error:  # noqa: BLE001 - another's library: it is left out, and said why
+            except Exception as error:
                 print(f"{peer} is left out: {error!r}", file=sys.stderr)
     print(json.dumps(found))
 

@@ -76,7 +76,7 @@ def mlserver(folder: Path, model: Model, others: Path) -> Server:
     """
     # Its workers ask uvloop for a loop that newer releases no longer make.
     packages = ("mlserver", "mlserver-mlflow", "uvloop<0.22", *(f"{n}=={version(n)}" for n in ("mlflow", "lightgbm")))
-    binaries = _installed(others / "mlserver", packages, "mlserver")
+    binaries = installed(others / "mlserver", packages, "mlserver")
     port, grpc, metrics = free_port(), free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"debug": False, "host": "127.0.0.1", "http_port": port, "grpc_port": grpc, "metrics_port": metrics}
@@ -97,7 +97,7 @@ def bentoml(folder: Path, model: Model, others: Path) -> Server:
     Raises:
         NotInstalledError: It is not installed and cannot be.
     """
-    binaries = _installed(others / "bentoml", ("bentoml", f"lightgbm=={version('lightgbm')}"), "bentoml")
+    binaries = installed(others / "bentoml", ("bentoml", f"lightgbm=={version('lightgbm')}"), "bentoml")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "service.py").write_text(_SERVICE.format(path=str(model.booster)))
@@ -115,7 +115,7 @@ def bentoml(folder: Path, model: Model, others: Path) -> Server:
     return Server("BentoML", command, port, folder, ready="/readyz", environment=environment)
 
 
-def _installed(folder: Path, packages: Sequence[str], program: str) -> Path:
+def installed(folder: Path, packages: Sequence[str], program: str) -> Path:
     """The folder of an environment's programs; made on first use.
 
     Raises:

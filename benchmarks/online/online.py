@@ -1,0 +1,130 @@
+"""The online engine, beside the batch, beside computed rows over HTTP, and beside what others give for such windows.
+
+    python -m benchmarks.online --json                   # small: some minutes
+    python -m benchmarks.online --full --json            # the full figures: a million transactions a store, hours
+
+1. Simulated transactions are replayed one by one through each store (`redis` where a `redis-server` is installed), which
+   is closed and opened again in the middle: rows that differ from the batch, milliseconds a transaction (72 features
+   over five entities), bytes an entity. Once in order, and once with one in a hundred late, against the batch as of arrival.
+2. Three processes share a Redis, each gets the next transaction of an entity's past at random: rows that differ.
+3. `POST /score` on raw transactions beside computed rows, the same version, and `mlflow models serve` with a signature.
+4. Counts, sums and means over three windows: this engine, sorted sets of Redis by hand, river, and Feast, which only
+   keeps what others computed.
+
+`rows`, `mismatched_rows` and `max_rel_diff` are of all replays together; `p99_ms` is the engine's in memory, and
+`bytes_per_entity` LMDB's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.online import replay, served
+from benchmarks.online.peers import AGGREGATES, ROLES, WINDOWS
+from benchmarks.report import report
+from benchmarks.serving import wrk
+from benchmarks.serving.others import OTHERS, NotInstalledError, installed
+from benchmarks.serving.process import end_in_order
+from fds_mlflow.features.spec import FeatureSpec, Window
+from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.store import Store
+from fds_mlflow.features.table import compute, default_spec
+
+
+def common() -> FeatureSpec:
+    """The windows that all peers have."""
+    return FeatureSpec(
+        windows=tuple(
+            Window(entity=role, aggregate=aggregate, windows=tuple(WINDOWS))  # type: ignore[arg-type]
+            for role in ROLES
+            for aggregate in AGGREGATES
+        )
+    )
+
+
+def stores(folder: Path, redis: str | None) -> dict[str, Callable[[], Store]]:
+    """By name, how each store is opened: every call of one gives the same store."""
+    memory = MemoryStore()
+    return {"memory": lambda: memory, "lmdb": lambda: LmdbStore(folder)}
+
+
+def replays(folder: Path, redis: str | None, rows: int) -> dict[str, Any]:
+    """Every store, in order and with some late."""
+    found = {}
+    for late in (False, True):
+        transactions = replay.simulated(rows, late=late)
+        spec = default_spec(transactions.schema)
+        for name, store in stores(folder / str(late), redis).items():
+            said = name + (", late" if late else "")
+            found[said] = replay.replay(store, transactions, spec)
+            print(f"{said}: {found[said]}", file=sys.stderr, flush=True)
+    return found
+
+
+def peers(folder: Path, redis: str | None, rows: int, others: Path) -> dict[str, Any]:
+    """The windows that all have: this engine's and theirs."""
+    transactions, spec = replay.simulated(rows), common()
+    found: dict[str, Any] = {}
+    for name, store in stores(folder / "common", redis).items():
+        found[f"fds, {name}"] = replay.replay(store, transactions, spec)
+    frame = compute(transactions, spec).frame.assign(amount=transactions.frame["amount"])
+    frame.drop(columns=["label", "label_known_at"]).to_parquet(folder / "common.parquet")
+    try:
+        binaries = installed(others / "online", ("river", "redis", "feast[redis]", "pandas", "pyarrow"), "feast")
+    except NotInstalledError as error:
+        print(f"peers are left out: {error}", file=sys.stderr)
+        return found
+    command = [binaries / "python", Path(__file__).with_name("peers.py"), folder / "common.parquet"]
+    command += ["--redis", redis] if redis else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return {**found, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def run(*, full: bool, others: Path) -> dict[str, Any]:
+    """All of it; what is printed."""
+    with tempfile.TemporaryDirectory(prefix="fds-online-") as name, ExitStack() as stack:
+        folder = Path(name)
+        redis = None
+        replayed = replays(folder, redis, 1_000_000 if full else 20_000)
+        beside = peers(folder, redis, 100_000 if full else 5_000, others)
+        (folder / "served").mkdir()
+        rates = served.run(folder / "served", rounds=5 if full else 1, seconds=8.0 if full else 3.0, connections=16)
+    return {
+        "rows": sum(one["rows"] for one in replayed.values()),
+        "mismatched_rows": sum(one["mismatched_rows"] for one in replayed.values()),
+        "max_rel_diff": max(one["max_rel_diff"] for one in replayed.values()),
+        "p99_ms": replayed["memory"]["p99_ms"],
+        "bytes_per_entity": replayed["lmdb"]["bytes_per_entity"],
+        "ratio_to_computed": rates["ratio_to_computed"],
+        "ratio_to_mlflow_signature": rates["ratio_to_mlflow_signature"],
+        "replays": replayed,
+        "peers": beside,
+        "servers": rates["servers"],
+    }
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--full", action="store_true", help="the full figures")
+    parser.add_argument("--others", type=Path, default=OTHERS, help="folder of the environment of river and Feast")
+    options = parser.parse_args()
+    end_in_order()
+    if problem := wrk.missing():
+        sys.exit(problem)
+    result = run(full=options.full, others=options.others)
+    table: list[list[object]] = [["engine", "rows", "differ", "p50 ms", "p99 ms", "bytes an entity"]]
+    for name, found in {**result["replays"], **result["peers"]}.items():
+        values = (found[key] for key in ("rows", "mismatched_rows", "p50_ms", "p99_ms", "bytes_per_entity"))
+        table.append([name, *values])
+    report("Windows of each transaction, one by one", table, result, options.json)
