@@ -201,7 +201,7 @@ LATER = (
 
 
 @only(NEWEST)
-@pytest.mark.parametrize("version", ["0005", "1000", "0002b"])
+@pytest.mark.parametrize("version", ["0006", "1000", "0002b"])
 def test_a_database_of_a_later_release_is_refused_and_left_alone(left: Left, version: str) -> None:
     """Who opens it is told to upgrade, by either store; not a row and not a column is changed."""
     _, url = left
