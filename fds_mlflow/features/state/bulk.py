@@ -17,6 +17,8 @@ from fds_mlflow.errors import RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
+from fds_mlflow.features.state import head
+from fds_mlflow.features.state.coverage import BEGINNING, LABELLED, Coverage
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
 from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, occurred_key, transaction_key
@@ -29,12 +31,13 @@ _AT_ONCE = 100_000
 Item = tuple[bytes, bytes, bytes]
 
 
-def load(state: State, frame: pd.DataFrame) -> int:
+def load(state: State, frame: pd.DataFrame, *, complete: bool = False) -> int:
     """Fill an empty state from history.
 
     Args:
         state: It.
         frame: Transactions in canonical columns, in the order of arrival; labels that are known are taken in.
+        complete: There was nothing before them: windows that reach back further are whole.
 
     Returns:
         The number of transactions.
@@ -53,7 +56,9 @@ def load(state: State, frame: pd.DataFrame) -> int:
         with state.store.writing() as values:
             for key, part, value in sorted(some):
                 values.put(key, part, value)
-    state.begin(len(frame) + history.labelled, history.latest)
+    with state.store.writing() as values:
+        head.put_coverage(values, history.coverage(head.coverage(values), complete=complete))
+        head.put_count(values, len(frame) + history.labelled, history.latest)
     return len(frame)
 
 
@@ -90,6 +95,16 @@ class _History:
         self._label = np.column_stack(
             [self._moment, len(frame) + np.cumsum(self._labels), np.ones_like(self._number), self._fraud]
         )
+
+    def coverage(self, known: Coverage, *, complete: bool) -> Coverage:
+        """Since when everything is known: since the first transaction, as far as windows reach."""
+        first, layout, found = int(self._time[0]), self._layout, known.beginning(int(self._time[0]))
+        for name in known.since:
+            labels = name.endswith(LABELLED)
+            left = self.latest - (layout.label_span if labels else layout.span)
+            dropped = left >= first and (labels or not layout.gaps)
+            found = found.reaching([name], left if dropped else BEGINNING if complete else first - 1)
+        return found
 
     def items(self) -> Iterator[Item]:
         """Everything to write."""

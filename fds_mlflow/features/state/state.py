@@ -11,6 +11,8 @@ from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.features.state import head
+from fds_mlflow.features.state.coverage import LABELLED, Coverage
 from fds_mlflow.features.state.layout import Layout, entity
 from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
@@ -25,9 +27,7 @@ from fds_mlflow.features.state.remembered import (
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
 from fds_mlflow.features.state.store import MANY, Store, Value, Values
 
-_LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
 _ROW = struct.Struct("<qqqq")
-_COUNT = struct.Struct("<qq")
 
 Found = TypeVar("Found")
 
@@ -112,12 +112,19 @@ class State:
     store: Store
     layout: Layout
     _roles: dict[str, list[tuple[int, str]]] = field(init=False)
+    _said: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
         with self.store.writing() as values:
-            kept = values.get(*_LAYOUT)
-            self.layout = self.layout if kept is None else Layout.from_json(bytes(kept)).joined(self.layout)
-            values.put(*_LAYOUT, self.layout.to_json())
+            self._join(values)
+
+    def _follow(self, values: Values) -> None:
+        """Keep what others have added meanwhile, too."""
+        if head.layout(values) != self._said:
+            self._join(values)
+
+    def _join(self, values: Values) -> None:
+        self.layout, self._said = head.join(values, self.layout)
         self._form = form(RECORDS, len(self.layout.numbers))
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
@@ -126,18 +133,19 @@ class State:
     def number(self) -> int:
         """How many transactions and labels have arrived."""
         with self.store.reading() as values:
-            return _number(values)
+            return head.count(values).number
 
     @property
     def latest(self) -> int:
         """The latest time of any transaction, microseconds; 0 of none."""
         with self.store.reading() as values:
-            return _latest(values)
+            return head.count(values).latest
 
-    def begin(self, number: int, latest: int) -> None:
-        """Go on from a number of arrivals and a latest time, after a history was loaded."""
-        with self.store.writing() as values:
-            values.put(*_NUMBER, _COUNT.pack(number, latest))
+    @property
+    def coverage(self) -> Coverage:
+        """Since when everything is known."""
+        with self.store.reading() as values:
+            return head.coverage(values)
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
@@ -165,15 +173,16 @@ class State:
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
+            self._follow(values)
             number = self._recorded(values, arriving, digest) if known is None else known.number
         with self.store.reading() as values:  # others may write meanwhile: what comes later is left out
             told = self._told(values, arriving)
-            if _number(values) > number:
+            if head.count(values).number > number:
                 told = {role: one.until(number + 1) for role, one in told.items()}
             return compute(Arrival(known is not None, told))
 
     def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
-        number = _next(values, arriving.time)
+        number = head.counted(values, arriving.time)
         entities = self._entities(arriving)
         remembered = Remembered(number, arriving.time, digest, list(entities.values()))
         values.put(transaction_key(arriving.id), b"", remembered.written())
@@ -197,7 +206,7 @@ class State:
         """
         _digest(arriving)
         with self.store.reading() as values:
-            number, found = _number(values) + 1, {}
+            number, found = head.count(values).number + 1, {}
             row = self._form.unpack(self._record(arriving, number))
             for role, one in self._told(values, arriving).items():
                 own, pairs = self._entities(arriving)[role], dict(one.pairs)
@@ -250,6 +259,7 @@ class State:
         """
         key = transaction_key(id)
         with self.store.writing() as values:
+            self._follow(values)
             kept = values.get(key, b"")
             if kept is None:
                 return False
@@ -257,7 +267,7 @@ class State:
             moment = max(known, of.time + self.layout.label_delay)
             if of.labelled and (of.fraud, of.moment) == (fraud, moment):
                 return True
-            number = _next(values)
+            number = head.counted(values)
             rows = [_ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []
             rows.append(_ROW.pack(moment, number, 1, fraud))
             of.labelled, of.fraud, of.moment = True, fraud, moment
@@ -303,6 +313,11 @@ class State:
             The number of records and labels.
         """
         since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
+        with self.store.writing() as values:  # before it is gone: who is killed meanwhile has said less than he knew
+            known, number = head.coverage(values), head.count(values).number
+            for kept in known.since:
+                known = known.losing(kept, since[LABELS if kept.endswith(LABELLED) else RECORDS], number)
+            head.put_coverage(values, known)
         gone = 0
         for key in self.store.keys(ENTITY):
             with self.store.writing() as values:
@@ -330,22 +345,6 @@ class State:
 def _times(kept: Value | None) -> list[int]:
     """When a value occurred with an entity, in order."""
     return [] if kept is None else list(struct.unpack(f"<{len(kept) // 8}q", kept))
-
-
-def _number(values: Values) -> int:
-    kept = values.get(*_NUMBER)
-    return 0 if kept is None else int(_COUNT.unpack(kept)[0])
-
-
-def _latest(values: Values) -> int:
-    kept = values.get(*_NUMBER)
-    return 0 if kept is None else int(_COUNT.unpack(kept)[1])
-
-
-def _next(values: Values, time: int = 0) -> int:
-    number = _number(values) + 1
-    values.put(*_NUMBER, _COUNT.pack(number, max(time, _latest(values))))
-    return number
 
 
 def _digest(arriving: Arriving) -> bytes:
