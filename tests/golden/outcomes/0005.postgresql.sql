@@ -147,7 +147,7 @@ CREATE TABLE fds_vectors (
     transaction_id character varying(255) NOT NULL,
     version integer NOT NULL,
     "time" timestamp with time zone NOT NULL,
-    spec character varying(64),
+    spec character varying(80),
     features text NOT NULL,
     raw text
 );

@@ -242,7 +242,7 @@ CREATE TABLE fds_vectors (
 	transaction_id VARCHAR(255) NOT NULL, 
 	version INTEGER NOT NULL, 
 	time DATETIME NOT NULL, 
-	spec VARCHAR(64), 
+	spec VARCHAR(80), 
 	features TEXT NOT NULL, 
 	raw TEXT, 
 	CONSTRAINT pk_fds_vectors PRIMARY KEY (id), 
