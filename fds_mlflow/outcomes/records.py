@@ -310,7 +310,7 @@ def _vector_row(record: OutcomeRecord) -> dict[str, Any]:
         "transaction_id": joined(record.transaction_id or record.key),
         "version": record.version,
         "time": checks.moment("time", record.time),
-        "spec": None if vector.spec is None else checks.text("spec", vector.spec, 64),
+        "spec": None if vector.spec is None else checks.text("spec", vector.spec, 80),
         "features": _json("features", vector.features),
         "raw": None if vector.raw is None else _json("raw", vector.raw),
     }

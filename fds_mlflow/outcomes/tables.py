@@ -208,7 +208,7 @@ class RecordedVector(Base):
     transaction_id: Mapped[str] = mapped_column(String(255))
     version: Mapped[int]
     time: Mapped[datetime]
-    spec: Mapped[str | None] = mapped_column(String(64))
+    spec: Mapped[str | None] = mapped_column(String(80))
     features: Mapped[str] = mapped_column(Text())
     raw: Mapped[str | None] = mapped_column(Text())
 

@@ -69,6 +69,7 @@ class Worker:
             champion_timeout=settings.champion_timeout,
             shadow=settings.shadow,
             explore=settings.explore,
+            sample=settings.sample,
         )
         self._ask_allowance()
         self.featuring = None

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("transaction_id", sa.String(255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("time", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("spec", sa.String(64), nullable=True),
+        sa.Column("spec", sa.String(80), nullable=True),
         sa.Column("features", sa.Text(), nullable=False),
         sa.Column("raw", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fds_vectors")),
