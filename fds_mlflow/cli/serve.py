@@ -188,6 +188,20 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     default=None,
     help="Folder of the state that features of raw transactions are computed from.  [default: none]",
 )
+@click.option(
+    "--state-timeout",
+    type=MODEL_SECONDS,
+    default=0.25,
+    show_default=True,
+    help="Seconds a raw transaction waits for the state.",
+)
+@click.option(
+    "--state-failure",
+    type=click.Choice(["degrade", "refuse"]),
+    default="degrade",
+    show_default=True,
+    help="While the state does not answer: score as if each entity were new, marked as degraded; or answer 503.",
+)
 @click.option("--trust", is_flag=True, help=TRUSTED)
 @click.pass_obj
 def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
@@ -231,7 +245,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
 
 _AS_THEY_ARE = (
     *("key", "transaction", "canary_timeout", "champion_timeout", "body_limit", "body_seconds", "row_limit"),
-    *("connections", "queue_seconds", "spool_limit", "prepare_seconds"),
+    *("connections", "queue_seconds", "spool_limit", "prepare_seconds", "state_timeout"),
 )
 """Options for each model that a worker's settings have under the same name."""
 
@@ -256,6 +270,7 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         record=not given["no_record"],
         trust=given["trust"],
         state=_state(model, given["state"] or {}),
+        state_failure=given["state_failure"],
         **{name: given[name][model] for name in _AS_THEY_ARE},
     )
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,10 +21,12 @@ from fds_mlflow.serving.inputs import Origin, digest, row_taken, rows_taken, vec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fds_mlflow.features.declaration import Declared
+    from fds_mlflow.runtime.clock import Clock
     from fds_mlflow.scoring.reasons import Explanation, Most, Reason
     from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
-    from fds_mlflow.serving.raw import Featured
+    from fds_mlflow.serving.raw import Featured, OnFailure, Raw
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ class Scored:
         explored: Whether it is let pass although the score reaches the threshold, so that its truth shows.
         explanation: Its reasons; None where none were asked for, or the version gives none.
         reasons_refused: Why it gives none, and what to do.
+        degraded: Why its features are not what they would be: the state was `down`, `slow` or `behind`, or it is
+            `cold`; None where they are.
     """
 
     score: float
@@ -49,6 +54,7 @@ class Scored:
     explored: bool = False
     explanation: Explanation | None = None
     reasons_refused: str | None = None
+    degraded: str | None = None
 
     def explained(self, transaction: Mapping[str, Any], scorer: Scorer, most: Most) -> Self:
         """The same with its reasons; a version that gives none costs nobody an answer.
@@ -150,11 +156,13 @@ class Given:
         digests: Of what was scored; None where the version's signature names no columns.
         vectors: Of a sample, what was scored.
         reasons: As JSON, where they were asked for.
+        degraded: Whether the outcome is no evidence, since the state lacked something.
     """
 
     digests: list[str | None]
     vectors: list[Vector | None]
     reasons: list[str | None]
+    degraded: list[bool]
 
     @classmethod
     def of_frame(
@@ -174,7 +182,8 @@ class Given:
             transactions: Of each row, by which the sample is drawn.
             sample: Which transactions have their vectors kept.
         """
-        found = cls(*([None] * len(frame) for _ in range(3)))  # type: ignore[arg-type] # three lists
+        nothing: list[Any] = [None] * len(frame)
+        found = cls([*nothing], [*nothing], [*nothing], [False] * len(frame))
         for part in parts:
             by = scorer(part.version)
             for row, values in zip(part.rows.tolist(), rows_taken(by, frame.iloc[part.rows]), strict=bool(by.inputs)):
@@ -192,6 +201,7 @@ class Given:
         source: Origin | None,
         *,
         sampled: bool,
+        degraded: bool = False,
     ) -> Self:
         """Of one transaction.
 
@@ -201,12 +211,14 @@ class Given:
             transaction: As it came.
             source: Where its features come from; None where they came computed.
             sampled: Its vector is kept.
+            degraded: Its outcome is no evidence.
         """
         values, raw = row_taken(scorer, row), None if source is None else transaction
         return cls(
             [digest(values, raw) if scorer.inputs else None],
             [vector(tuple(scorer.inputs), values, raw, source) if sampled and scorer.inputs else None],
             [None],
+            [degraded],
         )
 
     def explain(self, reasons: Iterable[list[Reason] | None] | None) -> None:
@@ -320,6 +332,7 @@ def outcomes(
             inputs_digest=given.digests[row],
             reasons=given.reasons[row],
             vector=given.vectors[row],
+            degraded=given.degraded[row],
         )
         for part in parts
         for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
@@ -328,6 +341,29 @@ def outcomes(
 
 FIRST = np.zeros(1, dtype=np.intp)
 """The place of the only row."""
+
+
+def opened(
+    folder: str | Path | None,
+    declared: Callable[[int], Declared | None],
+    timeout: float,
+    on_failure: OnFailure,
+    clock: Clock,
+) -> Raw | None:
+    """What computes the features of raw transactions, as `Raw`; None without a folder."""
+    if folder is None:
+        return None
+    from fds_mlflow.serving.raw import Raw  # with pyarrow, which routing does without
+
+    return Raw(Path(folder), declared, timeout=timeout, on_failure=on_failure, clock=clock)
+
+
+def featured_of(
+    raw: Raw, transaction: Mapping[str, Any], table: RoutingTable, version: int, *, record: bool
+) -> Featured | None:
+    """The features of a transaction for the champion and the version that it is routed to, as `Raw.featured`."""
+    trial = [] if table.rollout is None else [table.rollout.canary]
+    return raw.featured(transaction, table.champion, trial, record=record, wanted=[version])
 
 
 def row_of(asked: Featured | Mapping[str, Any], scorer: Scorer) -> Mapping[str, Any]:

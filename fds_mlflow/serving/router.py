@@ -37,6 +37,7 @@ from fds_mlflow.serving.routed import (
     Scored,
     check_reasons,
     explained,
+    featured_of,
     noted,
     outcomes,
     row_of,
@@ -140,10 +141,7 @@ class Router:
             finally:
                 self._reading.release()
         if self._table is None:
-            raise UnavailableError(
-                f"model {self.model!r} cannot be served: {self.degraded}",
-                fix=self._fix,
-            )
+            raise UnavailableError(f"model {self.model!r} cannot be served: {self.degraded}", fix=self._fix)
         return self._table
 
     def refresh(self) -> RoutingTable:
@@ -295,7 +293,7 @@ class Router:
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
         took, raw = Stopwatch(), self._raw
-        featured = None if raw is None else raw.featured(transaction, table.champion, [route.version], record=remember)
+        featured = None if raw is None else featured_of(raw, transaction, table, route.version, record=remember)
         (scorer, score), by_canary, failed = answered(
             route.variant is Variant.CANARY,
             partial(self._row, route.version, took),
@@ -308,7 +306,8 @@ class Router:
         column = partial(value_of, transaction)
         beside = Beside.of(table, self._explore, [named], column, [part], stopped=self._stopped)
         explored = bool(beside.explored[0])
-        answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
+        why = None if featured is None else featured.lacks(scorer.version)
+        answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored, degraded=why)
         row = row_of(featured or transaction, scorer)
         if reasons is not None:
             answer = answer.explained(row, scorer, reasons)
@@ -319,7 +318,8 @@ class Router:
             names = RequestNames(identified, named, known or named)
             source = None if raw is None or featured is None else raw.origin(scorer.version)
             sampled = self._sample is not None and self._sample.takes(names.transaction_id)
-            given = Given.of_row(scorer, row, transaction, source, sampled=sampled)
+            lacks = bool(featured and featured.degraded)
+            given = Given.of_row(scorer, row, transaction, source, sampled=sampled, degraded=lacks)
             given.explain(None if answer.explanation is None else [answer.explanation.reasons])
             self._record(table, [names], [part], beside, given)
         return answer

@@ -315,8 +315,8 @@ class State:
         since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
         with self.store.writing() as values:  # before it is gone: who is killed meanwhile has said less than he knew
             known, number = head.coverage(values), head.count(values).number
-            for kept in known.since:
-                known = known.losing(kept, since[LABELS if kept.endswith(LABELLED) else RECORDS], number)
+            for one in known.since:
+                known = known.losing(one, since[LABELS if one.endswith(LABELLED) else RECORDS], number)
             head.put_coverage(values, known)
         gone = 0
         for key in self.store.keys(ENTITY):

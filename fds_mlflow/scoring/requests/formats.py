@@ -20,7 +20,7 @@ from fds_mlflow.scoring.columns import cell, from_text
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import NameReader
 from fds_mlflow.scoring.requests.parquet import parquet_rows
-from fds_mlflow.scoring.requests.rows import FeaturedRow, Requests, Row
+from fds_mlflow.scoring.requests.rows import FeaturedRow, Lack, Requests, Row
 from fds_mlflow.scoring.state import ServingState
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -32,8 +32,10 @@ _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Featured(Protocol):
     """Gives raw rows their features."""
 
-    def __call__(self, state: ServingState, row: Mapping[str, Any], *, remember: bool) -> Mapping[str, Any]:
-        """A row with what the versions of a state take; as it is where it has that."""
+    def __call__(
+        self, state: ServingState, row: Mapping[str, Any], *, remember: bool
+    ) -> tuple[Mapping[str, Any], Lack]:
+        """A row with what the versions of a state take, as it is where it has that; and what is amiss with it."""
         ...
 
 
@@ -183,8 +185,8 @@ class Formats:
             values: list[Any] = []
             if self._featured is not None:
                 raw = row
-                row = self._featured(state, raw, remember=remember)  # noqa: PLW2901 - the same with more
-                values = values if row is raw else FeaturedRow(raw)
+                row, lack = self._featured(state, raw, remember=remember)  # noqa: PLW2901 - the same with more
+                values = values if row is raw else FeaturedRow(raw, lack)
             for name, kind in state.read_as.items():
                 if name not in row:
                     if name in state.required:

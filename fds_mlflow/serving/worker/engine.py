@@ -42,6 +42,8 @@ class Answer(msgspec.Struct, gc=False):
         version: The version that answered.
         explored: Whether it is let pass although the score reaches the threshold, so that its truth shows; not said
             where nothing is explored.
+        degraded: Whether its features are not what they would be; said only where it is so.
+        degraded_reason: Why: the state was `down`, `slow` or `behind`, or `cold`: it lacks a window.
         reasons: What adds the most to the score, the strongest first; None where the version gives none. Said only
             where a request asks for them, as all that follows.
         base: The raw score before any feature is looked at.
@@ -59,6 +61,8 @@ class Answer(msgspec.Struct, gc=False):
     variant: str
     version: int
     explored: bool | msgspec.UnsetType = msgspec.UNSET
+    degraded: bool | msgspec.UnsetType = msgspec.UNSET
+    degraded_reason: str | msgspec.UnsetType = msgspec.UNSET
     reasons: list[Reason] | msgspec.UnsetType | None = msgspec.UNSET
     base: float | msgspec.UnsetType = msgspec.UNSET
     reasons_refused: str | msgspec.UnsetType = msgspec.UNSET
@@ -295,7 +299,10 @@ class Engine:
             explored = kept[-1].explored
         if score is None:
             raise error or AssertionError("no score and no error")
-        risk = risk_of(score, loaded.threshold)
+        risk, by_canary = risk_of(score, loaded.threshold), loaded is state.canary
+        why = None
+        if isinstance(values, FeaturedRow):
+            why = values.lack.canary if by_canary else values.lack.champion
         return Answer(
             names.request_id,
             names.key,
@@ -303,9 +310,11 @@ class Engine:
             score >= loaded.threshold and not explored,
             round(risk, 2),
             "approve" if explored else self.bands(risk),
-            CANARY if loaded is state.canary else CHAMPION,
+            CANARY if by_canary else CHAMPION,
             loaded.version,
             msgspec.UNSET if state.explore is None else explored,
+            msgspec.UNSET if why is None else True,
+            msgspec.UNSET if why is None else why,
         )
 
     def _outcome(self, state: ServingState, values: Row, names: RequestNames, result: Result) -> SpooledOutcome:
@@ -322,7 +331,7 @@ class Engine:
         given = taken(loaded, own)
         raw, degraded, vector = None, False, None
         if isinstance(values, FeaturedRow):
-            raw, degraded = values.raw, values.degraded
+            raw, degraded = values.raw, values.lack.degraded is not None
         if self.sample is not None and given is not None and score is not None and not loaded.loose:
             vector = kept_vector(loaded, given, raw) if self.sample.takes(names.transaction_id) else None
         return SpooledOutcome(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Split
@@ -47,6 +48,8 @@ class ServerSettings:
             more; None for none.
         trust: Code that versions bring may run, whatever the history says.
         state: Folder of the past that features of raw transactions are computed from; None to take features alone.
+        state_timeout: Seconds that a transaction waits for it.
+        state_failure: Whether one gets the features over nothing while it does not answer, or is refused.
     """
 
     model: str
@@ -76,6 +79,8 @@ class ServerSettings:
     token_digest: bytes | None = None
     trust: bool = False
     state: Path | None = None
+    state_timeout: float = 0.25
+    state_failure: Literal["degrade", "refuse"] = "degrade"
 
     def __post_init__(self) -> None:
         if self.token is not None:
