@@ -211,7 +211,7 @@ class Raw:
                 self.guard.later(lambda: self._joined(known, champion).arrive(given, _nothing))
             return Featured({**nothing, **failed}, found)
         cold = {version for version, one in known.items() if self._is_cold(one, given.time)}
-        barred = {version: self._cold(version, known[version]) for version in cold & {*others} - {champion}}
+        barred = {version: _lacking(version) for version in cold - {champion}}
         return Featured({**found, **failed, **barred}, None, cold)
 
     def spec(self, version: int) -> FeatureSpec:
@@ -247,7 +247,7 @@ class Raw:
         known = self._versions.get(version)
         if known is None or self.guard.problem is not None or not self._is_cold(known, micros_of(self._clock.now())):
             return None
-        return self._cold(version, known)
+        return _lacking(version)
 
     def label(self, transaction: str, *, fraud: bool, known: int) -> bool:
         """Take a label, or its correction, into the state; whether the transaction is remembered there.
@@ -364,13 +364,6 @@ class Raw:
         whole = self._coverage.whole_from(known.needs)
         return whole is None or time < whole
 
-    @staticmethod
-    def _cold(version: int, known: _Version) -> FdsError:
-        return RefusedError(
-            f"the state does not reach back as far as the windows of version {version}",
-            fix="load them from history: fds features load --model MODEL --data HISTORY --state FOLDER",
-        )
-
     def _require_past(self, given: Arriving) -> None:
         """Refuse what lies ahead: it would be in no window of what comes, and push out what is.
 
@@ -406,3 +399,11 @@ class Raw:
 
 def _nothing(arrival: Arrival) -> None:
     """Nothing is computed of a transaction that was answered before."""
+
+
+def _lacking(version: int) -> FdsError:
+    """What to do where the state lacks a window of a version."""
+    return RefusedError(
+        f"the state does not reach back as far as the windows of version {version}",
+        fix="load them from history: fds features load --model MODEL --data HISTORY --state FOLDER",
+    )

@@ -99,11 +99,11 @@ class _History:
     def coverage(self, known: Coverage, *, complete: bool) -> Coverage:
         """Since when everything is known: since the first transaction, as far as windows reach."""
         first, layout, found = int(self._time[0]), self._layout, known.beginning(int(self._time[0]))
-        for name in known.since:
-            labels = name.endswith(LABELLED)
+        for kept in known.since:
+            labels = kept.endswith(LABELLED)
             left = self.latest - (layout.label_span if labels else layout.span)
             dropped = left >= first and (labels or not layout.gaps)
-            found = found.reaching([name], left if dropped else BEGINNING if complete else first - 1)
+            found = found.reaching([kept], left if dropped else BEGINNING if complete else first - 1)
         return found
 
     def items(self) -> Iterator[Item]:

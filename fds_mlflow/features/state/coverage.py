@@ -1,7 +1,7 @@
 """Since when a state knows what it keeps: a window that reaches back further is too small, and nobody could tell.
 
-What is kept has a name: a role's records, its labels, a numeric column, a pair that ``distinct`` counts. Of each is known
-what was there when it was first kept. Time goes by the transactions.
+What is kept has a name: a role's records, its labels, a numeric column, a pair that ``distinct`` counts. Of each is
+known what was there when it was first kept. Time goes by the transactions.
 """
 
 from __future__ import annotations

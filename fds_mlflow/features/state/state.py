@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state import head
-from fds_mlflow.features.state.coverage import LABELLED, Coverage
+from fds_mlflow.features.state.coverage import BEGINNING, LABELLED, Coverage
 from fds_mlflow.features.state.layout import Layout, entity
 from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
@@ -146,6 +146,12 @@ class State:
         """Since when everything is known."""
         with self.store.reading() as values:
             return head.coverage(values)
+
+    def accept(self) -> None:
+        """Say that nothing came before what is here: whatever window reaches back further is whole."""
+        with self.store.writing() as values:
+            known = head.coverage(values)
+            head.put_coverage(values, known.reaching(known.since, BEGINNING))
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
