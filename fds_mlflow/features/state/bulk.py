@@ -18,7 +18,7 @@ from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.state import head
-from fds_mlflow.features.state.coverage import BEGINNING, LABELLED, Coverage
+from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
 from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, occurred_key, transaction_key
@@ -102,7 +102,7 @@ class _History:
         for kept in known.since:
             labels = kept.endswith(LABELLED)
             left = self.latest - (layout.label_span if labels else layout.span)
-            dropped = left >= first and (labels or not layout.gaps)
+            dropped = left >= first and (labels or not (layout.gaps or kept == IDS))
             found = found.reaching([kept], left if dropped else BEGINNING if complete else first - 1)
         return found
 

@@ -18,6 +18,9 @@ from fds_mlflow.features.state.layout import Layout
 LABELLED = "/labels"
 """How the names of labels end."""
 
+IDS = "*"
+"""The name of the transactions' ids."""
+
 BEGINNING = -(2**63)
 """Since ever: whatever came before is said to be nothing."""
 
@@ -143,8 +146,9 @@ def number_of(column: str) -> str:
 
 def names(layout: Layout) -> Iterator[str]:
     """Everything that a layout keeps."""
+    yield IDS
     yield from layout.roles
-    yield from map(labels_of, layout.roles if layout.label_span else ())
+    yield from map(labels_of, layout.roles)
     yield from map(number_of, layout.numbers)
     yield from (pair_of(*pair) for pair in layout.pairs)
 

@@ -93,3 +93,8 @@ def note(values: Values, name: bytes) -> bytes | None:
 def put_note(values: Values, name: bytes, said: bytes) -> None:
     """Note something."""
     values.put(_KEY, name, said)
+
+
+def drop_note(values: Values, name: bytes) -> None:
+    """Forget a note."""
+    values.delete(_KEY, name)

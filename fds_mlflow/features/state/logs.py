@@ -7,14 +7,28 @@ them are read in one go.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
+from fds_mlflow.features.state.rows import (
+    FANOUT,
+    NAN,
+    OPEN,
+    PAIRS,
+    RECORDS,
+    Rows,
+    Run,
+    Words,
+    form,
+    merged,
+    opened,
+    words,
+)
 from fds_mlflow.features.state.store import Value, Values
 
 _OPEN = b"\xff"
@@ -162,9 +176,40 @@ def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) 
         left = np.array(columns[:, kept])
         values.delete(key, part)
         if left.size:
-            whole = _head(len(left)) + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed()
-            values.put(key, part, whole)
+            values.put(key, part, _whole(part, left))
     return gone
+
+
+def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt.NDArray[np.float64]]) -> None:
+    """Give an entity's records fields that they lack.
+
+    Args:
+        values: Of the store.
+        key: Of the entity.
+        numbers: Arrivals of records, ascending.
+        fields: By number of the field, what each of these records has in it.
+    """
+    width = 3 + max(fields)
+    for part, value in values.parts(key):
+        if part[:1] != RECORDS:
+            continue
+        columns = _columns(part, value)
+        places = np.minimum(numbers.searchsorted(columns[1]), len(numbers) - 1)
+        there = numbers[places] == columns[1]
+        if not there.any():
+            continue
+        lacking = np.full((max(0, width - len(columns)), columns.shape[1]), NAN)
+        wide = np.ascontiguousarray(np.vstack([columns, lacking]))
+        for field, given in fields.items():
+            own = wide[2 + field].view(np.float64)
+            chosen = there & np.isnan(own)
+            own[chosen] = given[places[chosen]]
+        values.put(key, part, _whole(part, wide))
+
+
+def _whole(part: bytes, columns: Words) -> bytes:
+    """A part of these rows."""
+    return _head(len(columns)) + columns.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], columns).sealed()
 
 
 def removed(values: Values, key: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import isinf, isnan, nan
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state import head
-from fds_mlflow.features.state.coverage import BEGINNING, LABELLED, Coverage
+from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
 from fds_mlflow.features.state.layout import Layout, entity
 from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
@@ -192,17 +192,34 @@ class State:
         entities = self._entities(arriving)
         remembered = Remembered(number, arriving.time, digest, list(entities.values()))
         values.put(transaction_key(arriving.id), b"", remembered.written())
+        self.add(values, arriving, number, entities, range(len(self.layout.pairs)))
+        return number
+
+    def add(
+        self, values: Values, arriving: Arriving, number: int, roles: Collection[str], pairs: Collection[int]
+    ) -> None:
+        """Add a transaction to some logs of its entities.
+
+        Args:
+            values: Of the store.
+            arriving: The transaction.
+            number: Its arrival.
+            roles: Those to whose records it is added.
+            pairs: The numbers of the layout's pairs in which its values are counted.
+        """
         record = self._record(arriving, number)
-        for role, own in entities.items():
-            append(values, entity_key(own), name(RECORDS), [record])
+        for role, own in self._entities(arriving).items():
+            if role in roles:
+                append(values, entity_key(own), name(RECORDS), [record])
             for at, value in self._values(role, arriving):
+                if at not in pairs:
+                    continue
                 key, part = occurred_key(own, at, hashed(value))
                 times = _times(values.get(key, part))
                 append(values, entity_key(own), name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
                 insort(times, arriving.time)
                 recent = times[bisect_right(times, arriving.time - 2 * self.layout.span) :]
                 values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
-        return number
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
@@ -278,7 +295,7 @@ class State:
             rows.append(_ROW.pack(moment, number, 1, fraud))
             of.labelled, of.fraud, of.moment = True, fraud, moment
             values.put(key, b"", of.written())
-            for own in of.entities if self.layout.label_span else ():
+            for own in of.entities:
                 append(values, entity_key(own), name(LABELS), rows)
             return True
 
@@ -322,7 +339,8 @@ class State:
         with self.store.writing() as values:  # before it is gone: who is killed meanwhile has said less than he knew
             known, number = head.coverage(values), head.count(values).number
             for one in known.since:
-                known = known.losing(one, since[LABELS if one.endswith(LABELLED) else RECORDS], number)
+                until = since[LABELS if one.endswith(LABELLED) else RECORDS]
+                known = known.losing(one, labelled if one == IDS else until, number)
             head.put_coverage(values, known)
         gone = 0
         for key in self.store.keys(ENTITY):

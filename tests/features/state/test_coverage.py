@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.features.engines.online import Online
@@ -54,7 +54,6 @@ def alike(left: dict[str, float], right: dict[str, float]) -> bool:
     empty=st.booleans(),
     expired=st.integers(0, 25),
 )
-@settings(deadline=None)
 def test_what_is_said_to_be_whole_is_what_a_state_that_saw_everything_gives(
     steps: list[int], gained: int, *, empty: bool, expired: int
 ) -> None:
