@@ -365,7 +365,7 @@ class ManagedModel:
             explore_cap: Amount up to which; None for any.
             explore_column: Column of the amount; None for `amount`.
             explore_per_day: How many a day (UTC), of all replicas together, by the outcome store; None for any number.
-            state: Folder of the past that features of raw transactions are computed from; None to take features alone.
+            state: Folder or URL of the past that features of raw transactions need; None to take features alone.
             state_timeout: Seconds that a raw transaction waits for it.
             state_failure: While it does not answer: `degrade` for the features over nothing, marked; or `refuse`.
             vector_sample: Percentage of the transactions whose features are kept with their outcomes.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fds_mlflow.data.moments import micros_of, moment_of
@@ -17,9 +16,10 @@ from fds_mlflow.features.declaration import Declared
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.coverage import Coverage, needed
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Arrival, Arriving, State
+from fds_mlflow.features.state.store import Store
 from fds_mlflow.features.vector import Vector, arriving
 from fds_mlflow.outcomes.records import AHEAD
 from fds_mlflow.runtime.clock import Clock, SystemClock
@@ -101,7 +101,7 @@ class Raw:
     """Computes the features of raw transactions.
 
     Args:
-        folder: Of the state; created where it is missing.
+        address: Of the state; begun where there is none.
         declared: Tells what a version declares.
         timeout: Seconds that a transaction waits for the state.
         on_failure: Whether transactions get the features over nothing while the state does not answer, or are refused.
@@ -109,7 +109,7 @@ class Raw:
 
     Raises:
         ConfigError: The package that keeps the state is not installed, or an argument is none.
-        UnavailableError: The folder cannot be read or written, and transactions are to be refused then.
+        UnavailableError: The state cannot be read or written, and transactions are to be refused then.
 
     Attributes:
         guard: Stands before the state.
@@ -117,7 +117,7 @@ class Raw:
 
     def __init__(
         self,
-        folder: Path,
+        address: Address,
         declared: Callable[[int], Declared | None],
         *,
         timeout: float = TIMEOUT,
@@ -129,8 +129,8 @@ class Raw:
                 f"a state cannot be waited for {timeout!r} s and then {on_failure!r}",
                 fix="give seconds above 0, and degrade or refuse",
             )
-        self._open = partial(LmdbStore, folder, timeout=timeout)
-        self._store: LmdbStore | None = None
+        self._open = partial(opened, address, timeout=timeout)
+        self._store: Store | None = None
         self._state: State | None = None
         self._degrades = on_failure == "degrade"
         self._clock = clock or SystemClock()
@@ -334,7 +334,8 @@ class Raw:
         if self._clock.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = self._clock.monotonic()
             now = min(state.latest, micros_of(self._clock.now()))
-            state.expire(now - _LATE, now - _LABELLED)
+            if state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
+                state.expire(now - _LATE, now - _LABELLED)
 
     def _refused(self) -> UnavailableError:
         return UnavailableError(

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fds_mlflow.features.declaration import Declared
+    from fds_mlflow.features.state.opening import Address
     from fds_mlflow.runtime.clock import Clock
     from fds_mlflow.scoring.reasons import Explanation, Most, Reason
     from fds_mlflow.scoring.requests.names import RequestNames
@@ -344,18 +344,18 @@ FIRST = np.zeros(1, dtype=np.intp)
 
 
 def opened(
-    folder: str | Path | None,
+    address: Address | None,
     declared: Callable[[int], Declared | None],
     timeout: float,
     on_failure: OnFailure,
     clock: Clock,
 ) -> Raw | None:
-    """What computes the features of raw transactions, as `Raw`; None without a folder."""
-    if folder is None:
+    """What computes the features of raw transactions, as `Raw`; None without an address."""
+    if address is None:
         return None
     from fds_mlflow.serving.raw import Raw  # with pyarrow, which routing does without
 
-    return Raw(Path(folder), declared, timeout=timeout, on_failure=on_failure, clock=clock)
+    return Raw(address, declared, timeout=timeout, on_failure=on_failure, clock=clock)
 
 
 def featured_of(

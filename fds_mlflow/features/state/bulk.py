@@ -17,7 +17,6 @@ from fds_mlflow.errors import RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
-from fds_mlflow.features.state import head
 from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
@@ -56,9 +55,8 @@ def load(state: State, frame: pd.DataFrame, *, complete: bool = False) -> int:
         with state.store.writing() as values:
             for key, part, value in sorted(some):
                 values.put(key, part, value)
-    with state.store.writing() as values:
-        head.put_coverage(values, history.coverage(head.coverage(values), complete=complete))
-        head.put_count(values, len(frame) + history.labelled, history.latest)
+    known = history.coverage(state.coverage, complete=complete)
+    state.begin(len(frame) + history.labelled, history.latest, known)
     return len(frame)
 
 

@@ -21,14 +21,16 @@ import xxhash
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
+from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.state import head
 from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Since, labels_of, number_of, pair_of
+from fds_mlflow.features.state.entry import add_occurrence, add_record, latest_of
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import append, name, patched
 from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, transaction_key
 from fds_mlflow.features.state.rows import LABELS
 from fds_mlflow.features.state.state import Arriving, State
-from fds_mlflow.features.state.store import Values
+from fds_mlflow.features.state.store import Values, write
 
 BATCH = 100
 """Transactions that are added at once: others who write wait so long."""
@@ -120,32 +122,37 @@ class _Filling:
 
     def begun(self) -> Progress:
         """Where it stands; noted where it begins."""
-        with self._store.writing() as values:
-            said = _noted(values)
-            if said is None:
-                lowest = int.from_bytes(head.note(values, _LOWEST) or b"", "big", signed=True) - self.rows
-                head.put_note(values, _LOWEST, lowest.to_bytes(8, "big", signed=True))
-                known, latest = head.coverage(values), head.count(values).latest
-                said = Progress(self._digest, 0, lowest - 1, latest, 0, {one: known.of(one) for one in known.since})
-                _note(values, said)
-            elif said.digest != self._digest:
-                raise RefusedError(
-                    "another history is half taken into the state", fix="load that one again first: it goes on"
-                )
+        said = write(self._store, self._begun)
         if not self._layout.gaps:
             late = (self._moments != meaning.NEVER) & (self._moments > said.latest - self._layout.label_span)
             self._take(self._frame[(self._times > said.latest - self._layout.span) | late].reset_index(drop=True))
         return said
 
+    def _begun(self, values: Values) -> Progress:
+        said = _noted(values)
+        if said is None:
+            lowest = int.from_bytes(head.note(values, _LOWEST) or b"", "big", signed=True) - self.rows
+            head.put_note(values, _LOWEST, lowest.to_bytes(8, "big", signed=True))
+            known, latest = head.begun(values), latest_of(values)
+            said = Progress(self._digest, 0, lowest - 1, latest, 0, {one: known.of(one) for one in known.since})
+            _note(values, said)
+        elif said.digest != self._digest:
+            raise RefusedError(
+                "another history is half taken into the state", fix="load that one again first: it goes on"
+            )
+        return said
+
     def batch(self, before: Progress) -> Progress:
         """Take in the next rows, all or none of them."""
+        return write(self._store, partial(self._batch, before))
+
+    def _batch(self, before: Progress, values: Values) -> Progress:
+        if _noted(values) != before:
+            raise RefusedError("another process loads this history into the state", fix="let that one finish")
         end = min(before.place + BATCH, self.rows)
-        with self._store.writing() as values:
-            if _noted(values) != before:
-                raise RefusedError("another process loads this history into the state", fix="let that one finish")
-            added = sum(self._row(values, place, before) for place in range(before.place, end))
-            after = replace(before, place=end, added=before.added + added)
-            _note(values, after)
+        added = sum(self._row(values, place, before) for place in range(before.place, end))
+        after = replace(before, place=end, added=before.added + added)
+        _note(values, after)
         return after
 
     def _row(self, values: Values, place: int, said: Progress) -> bool:
@@ -172,7 +179,13 @@ class _Filling:
         if not (roles or pairs or labelled or fresh):
             return False
         numbers = {one: float(column[place]) for one, column in self._numbers.items()}
-        self._state.add(values, Arriving(ident, time, given, numbers), of.number, roles, pairs)
+        entry = self._state.entry(Arriving(ident, time, given, numbers))
+        for key, counted in zip(entry.remembered.entities, entry.counted, strict=True):
+            if key in (own[role] for role in roles):
+                add_record(values, key, entry.record, of.number)
+            for one in counted:
+                if one.at in pairs:
+                    add_occurrence(values, key, one, entry, of.number)
         of.entities = list(dict.fromkeys((*of.entities, *(own[role] for role in (*roles, *labelled)))))
         for role in labelled:
             row = np.array([of.moment, own_number, 1, of.fraud], dtype="<i8").tobytes()
@@ -199,25 +212,31 @@ class _Filling:
             starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
             for places in np.split(order, starts[1:]) if len(order) else ():
                 key = entity_key(entity(role, found[codes[places[0]]]))
-                with self._store.writing() as values:
-                    patched(values, key, arrivals[places], dict(zip(wanted, columns[places].T, strict=True)))
+                given = dict(zip(wanted, columns[places].T, strict=True))
+                write(self._store, partial(_patched, key, arrivals[places], given))
 
     def end(self, said: Progress, *, complete: bool) -> None:
         """Say since when all of it is known by now, and forget how far it has come."""
+        write(self._store, partial(self._end, said, complete))
+
+    def _end(self, said: Progress, complete: bool, values: Values) -> None:
         layout = self._layout
-        with self._store.writing() as values:
-            known, latest = head.coverage(values), head.count(values).latest
-            for one, before in said.since.items():
-                span = layout.label_span if one.endswith(LABELLED) else layout.span
-                time = BEGINNING if complete else self._first - 1
-                if self._first <= said.latest - span and (one.endswith(LABELLED) or not layout.gaps):
-                    time = max(time, said.latest - span)  # what is older was left out
-                if known.of(one) != before:
-                    time = max(time, latest - span)  # something was removed meanwhile
-                if _reaches(known.of(one), time):
-                    known = known.reaching([one], time)
-            head.put_coverage(values, known)
-            head.drop_note(values, _NOTE)
+        known, latest = head.coverage(values), latest_of(values)
+        for one, before in said.since.items():
+            span = layout.label_span if one.endswith(LABELLED) else layout.span
+            time = BEGINNING if complete else self._first - 1
+            if self._first <= said.latest - span and (one.endswith(LABELLED) or not layout.gaps):
+                time = max(time, said.latest - span)  # what is older was left out
+            if known.of(one) != before:
+                time = max(time, latest - span)  # something was removed meanwhile
+            if _reaches(known.of(one), time):
+                known = known.reaching([one], time)
+        head.put_coverage(values, known)
+        head.drop_note(values, _NOTE)
+
+
+def _patched(key: bytes, arrivals: Ints, given: dict[int, Floats], values: Values) -> None:
+    patched(values, key, arrivals, given)
 
 
 def _missing(said: Progress, time: int, number: int | None, what: str) -> bool:

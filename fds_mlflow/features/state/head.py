@@ -1,100 +1,77 @@
-"""What a store keeps once: the layout, how much has arrived, and since when it knows what it keeps."""
+"""What a store keeps once, beside the number of arrivals: the layout, since when it knows what it keeps, and notes."""
 
 from __future__ import annotations
 
-import struct
-from typing import NamedTuple
-
-from fds_mlflow.features.state.coverage import Coverage
+from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
+from fds_mlflow.features.state.entry import LAYOUT, META, NUMBER, latest_of, number_of
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.store import KEY, Values
+from fds_mlflow.features.state.store import Values
 
-_KEY = b"m".ljust(KEY, b"\0")
-_LAYOUT, _NUMBER, _COVERAGE = b"layout", b"number", b"coverage"
-_COUNT = struct.Struct("<qq")
-
-
-class Count(NamedTuple):
-    """How much has arrived.
-
-    Attributes:
-        number: Transactions and labels.
-        latest: The latest time of any transaction, microseconds; 0 of none.
-    """
-
-    number: int
-    latest: int
+_COVERAGE = (META, b"coverage")
+PARTS = [LAYOUT, NUMBER, _COVERAGE]
+"""What is looked at together."""
 
 
-def count(values: Values) -> Count:
-    """How much has arrived."""
-    kept = values.get(_KEY, _NUMBER)
-    return Count(0, 0) if kept is None else Count(*_COUNT.unpack(kept))
-
-
-def put_count(values: Values, number: int, latest: int) -> None:
-    """Say how much has arrived."""
-    values.put(_KEY, _NUMBER, _COUNT.pack(number, latest))
-
-
-def counted(values: Values, time: int | None = None) -> int:
-    """Count one more arrival; its number.
-
-    Args:
-        values: Of the store.
-        time: Of a transaction, microseconds; None for a label.
-    """
-    number, latest = count(values)
-    if number == 0 and time is not None:
-        put_coverage(values, coverage(values).beginning(time))
-    put_count(values, number + 1, latest if time is None else max(time, latest))
-    return number + 1
-
-
-def layout(values: Values) -> bytes | None:
-    """The layout as it is kept; None before there is one."""
-    kept = values.get(_KEY, _LAYOUT)
-    return None if kept is None else bytes(kept)
-
-
-def join(values: Values, other: Layout) -> tuple[Layout, bytes]:
+def join(other: Layout, values: Values) -> tuple[Layout, bytes]:
     """Have what another layout needs kept from now on; the layout of both, and as it is kept.
 
     Raises:
         ConfigError: They do not go together.
     """
-    kept = layout(values)
-    joined = other if kept is None else Layout.from_json(kept).joined(other)
+    kept = values.get(*LAYOUT)
+    joined = other if kept is None else Layout.from_json(bytes(kept)).joined(other)
     said = joined.to_json()
-    if said != kept:
-        number, latest = count(values)
-        put_coverage(values, coverage(values).gaining(joined, latest, number))
-        values.put(_KEY, _LAYOUT, said)
+    if kept is None or said != bytes(kept):
+        put_coverage(values, coverage(values).gaining(joined, latest_of(values), number_of(values)))
+        values.put(*LAYOUT, said)
     return joined, said
 
 
 def coverage(values: Values) -> Coverage:
     """Since when everything is known."""
-    kept = values.get(_KEY, _COVERAGE)
+    kept = values.get(*_COVERAGE)
     return Coverage() if kept is None else Coverage.from_json(bytes(kept))
 
 
 def put_coverage(values: Values, known: Coverage) -> None:
     """Say since when."""
-    values.put(_KEY, _COVERAGE, known.to_json())
+    values.put(*_COVERAGE, known.to_json())
+
+
+def begun(values: Values) -> Coverage:
+    """Note when the first transaction arrived, where one has: no later than the latest one did by now."""
+    known = coverage(values)
+    if known.begin is None and number_of(values):
+        known = known.beginning(latest_of(values))
+        put_coverage(values, known)
+    return known
+
+
+def accept(values: Values) -> None:
+    """Say that nothing came before what is here."""
+    known = coverage(values)
+    put_coverage(values, known.reaching(known.since, BEGINNING))
+
+
+def lose(records: int, labels: int, ids: int, values: Values) -> None:
+    """Say what is no longer known, once what is not later than some times is removed, microseconds."""
+    known, number = begun(values), number_of(values)
+    for one in known.since:
+        known = known.losing(one, ids if one == IDS else labels if one.endswith(LABELLED) else records, number)
+    put_coverage(values, known)
 
 
 def note(values: Values, name: bytes) -> bytes | None:
     """What was noted under a name."""
-    kept = values.get(_KEY, name)
+    kept = values.get(META, name)
     return None if kept is None else bytes(kept)
 
 
 def put_note(values: Values, name: bytes, said: bytes) -> None:
     """Note something."""
-    values.put(_KEY, name, said)
+    values.put(META, name, said)
 
 
 def drop_note(values: Values, name: bytes) -> None:
     """Forget a note."""
-    values.delete(_KEY, name)
+    values.delete(META, name)

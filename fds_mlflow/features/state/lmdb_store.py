@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
-from fds_mlflow.features.state.store import KEY, MANY, Value
+from fds_mlflow.features.state.entry import InTransactions
+from fds_mlflow.features.state.store import KEY, MANY, Part, Value
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
@@ -64,7 +65,7 @@ _NAP, _LONGEST_NAP = 2e-5, 5e-4
 """Seconds between two looks whether another process has done writing."""
 
 
-class LmdbStore:
+class LmdbStore(InTransactions):
     """Values in a folder.
 
     Args:
@@ -113,13 +114,13 @@ class LmdbStore:
             ) from error
 
     @contextmanager
-    def reading(self) -> Iterator[_Values]:
+    def reading(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
         with self._told(), self._file.begin(buffers=True) as found:
             yield _Values(found)
 
     @contextmanager
-    def writing(self) -> Iterator[_Values]:
+    def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
         with self._told(), self._alone(), self._file.begin(write=True, buffers=True) as found:
             yield _Values(found)
@@ -161,7 +162,7 @@ class LmdbStore:
             fix="look for a process that was stopped while it used the folder, and end it or let it go on",
         )
 
-    def keys(self, kind: bytes) -> Iterator[bytes]:
+    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`; no reading lasts long, which would keep the file from using its pages again."""
         after = kind
         while True:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from fds_mlflow.features.state.rows import (
     FANOUT,
@@ -29,7 +30,7 @@ from fds_mlflow.features.state.rows import (
     opened,
     words,
 )
-from fds_mlflow.features.state.store import Value, Values
+from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
 _NAN = struct.pack("<d", np.nan)
@@ -75,8 +76,11 @@ def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> Non
     """Add rows of one arrival to a log."""
     data = values.get(key, log + _OPEN)
     width = len(rows[0]) // 8
+    if data is not None and data[0] > width:  # somebody knows more fields already
+        rows = [row + _NAN * (data[0] - width) for row in rows]
+        width = data[0]
     if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
-        _seal(values, key, log, words(data[8:], data[0]))
+        _seal(values, key, log, open_columns(data))
         data = None
     head = _head(width) if data is None else bytes(data)
     values.put(key, log + _OPEN, b"".join([head, *rows]))
@@ -89,23 +93,52 @@ def _head(width: int) -> bytes:
 
 def _columns(part: bytes, value: Value) -> Words:
     """The words of a part's rows, shape (words, rows)."""
-    return words(value[8:], value[0]) if part[2:] == _OPEN else Run.read(value).columns
+    return Run.read(value).columns if is_sealed(part) else open_columns(value)
 
 
-def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
+def _seal(values: Values, key: bytes, log: bytes, columns: Words) -> None:
     """Add a run, merged with those of its level where there are enough of them."""
-    level, parts = 0, [columns]
-    there = [(part, value) for part, value in values.parts(key) if part[:2] == log and part[2:] != _OPEN]
-    latest = max((int.from_bytes(part[3:], "big") for part, _ in there), default=0)
-    gone = []
-    while len(same := [(part, value) for part, value in there if part[2] == level]) + 1 >= FANOUT:
+    gone, part, sealed = sealing(log, columns, values.parts(key))
+    for old in gone:
+        values.delete(key, old)
+    values.put(key, part, sealed)
+
+
+def sealing(log: bytes, columns: Words, there: Iterable[tuple[bytes, Value]]) -> tuple[list[bytes], bytes, bytes]:
+    """What an open run becomes when it is sealed.
+
+    Args:
+        log: Its name.
+        columns: Its words, shape (words, rows).
+        there: The entity's parts.
+
+    Returns:
+        The parts that go, since they are merged with it, the part that comes, and its value. No part ever has the name
+        of another one before it: the last arrival of an open run is in it.
+    """
+    level, parts, gone = 0, [columns], list[bytes]()
+    runs = [(part, value) for part, value in there if part[:2] == log and is_sealed(part)]
+    while len(same := [(part, value) for part, value in runs if part[2] == level]) + 1 >= FANOUT:
         parts += [Run.read(value).columns for _, value in same]
         gone += [part for part, _ in same]
         level += 1
-    sealed = merged(log[:1], parts).sealed()
-    for part in gone:
-        values.delete(key, part)
-    values.put(key, log + bytes([level]) + (latest + 1).to_bytes(8, "big"), sealed)
+    last = int(columns[1].max())
+    return gone, log + bytes([level]) + last.to_bytes(8, "big", signed=True), merged(log[:1], parts).sealed()
+
+
+def is_sealed(part: bytes) -> bool:
+    """Whether a part of an entity is a sealed run: what it holds does not change, but for what `thinned` removes."""
+    return part[:1] != MANY and part[2:] != _OPEN
+
+
+def open_part(log: bytes) -> bytes:
+    """The part of a log's open run."""
+    return log + _OPEN
+
+
+def open_columns(value: Value) -> Words:
+    """The words of an open run's rows, shape (words, rows)."""
+    return words(value[8:], value[0])
 
 
 def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
@@ -137,7 +170,7 @@ def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:
 
 
 def _opened(kind: bytes, value: Value, numbers: int) -> Rows:
-    packed = _form(kind, numbers)
+    packed = _form(kind, max(numbers, value[0] - 2))
     lacking = packed.size // 8 - value[0]  # words of fields that came later
     data: Value = value[8:]
     if lacking:
@@ -196,15 +229,20 @@ def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt
         columns = _columns(part, value)
         places = np.minimum(numbers.searchsorted(columns[1]), len(numbers) - 1)
         there = numbers[places] == columns[1]
-        if not there.any():
-            continue
         lacking = np.full((max(0, width - len(columns)), columns.shape[1]), NAN)
         wide = np.ascontiguousarray(np.vstack([columns, lacking]))
+        found = False
         for field, given in fields.items():
             own = wide[2 + field].view(np.float64)
-            chosen = there & np.isnan(own)
+            chosen = there & np.isnan(own) & ~np.isnan(given[places])
             own[chosen] = given[places[chosen]]
-        values.put(key, part, _whole(part, wide))
+            found = found or bool(chosen.any())
+        if found:
+            whole = _whole(part, wide)
+            if is_sealed(part):  # clients keep what a name stands for
+                values.delete(key, part)
+                part = part[:3] + xxhash.xxh3_64_digest(whole)  # noqa: PLW2901 - a part of another name
+            values.put(key, part, whole)
 
 
 def _whole(part: bytes, columns: Words) -> bytes:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right, insort
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state import head
-from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
+from fds_mlflow.features.state.coverage import Coverage
+from fds_mlflow.features.state.entry import (
+    COUNT,
+    META,
+    NUMBER,
+    ROW,
+    Counted,
+    Entry,
+    Label,
+    latest_of,
+    number_of,
+    occurrences,
+    times_of,
+)
 from fds_mlflow.features.state.layout import Layout, entity
-from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
+from fds_mlflow.features.state.logs import NOTHING, Log, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
     ENTITY,
     TRANSACTION,
@@ -24,12 +37,13 @@ from fds_mlflow.features.state.remembered import (
     occurred_key,
     transaction_key,
 )
-from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
-from fds_mlflow.features.state.store import MANY, Store, Value, Values
-
-_ROW = struct.Struct("<qqqq")
+from fds_mlflow.features.state.rows import LABELS, PAIRS, RECORDS, form
+from fds_mlflow.features.state.store import MANY, ChangedError, Store, Value, Values, write
 
 Found = TypeVar("Found")
+
+_AT_ONCE = 500
+"""Keys that are looked at together, where all are gone through."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +129,11 @@ class State:
     _said: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        with self.store.writing() as values:
-            self._join(values)
+        self._join()
 
-    def _follow(self, values: Values) -> None:
-        """Keep what others have added meanwhile, too."""
-        if head.layout(values) != self._said:
-            self._join(values)
-
-    def _join(self, values: Values) -> None:
-        self.layout, self._said = head.join(values, self.layout)
+    def _join(self) -> None:
+        """Keep what is to be remembered by now, by whomever."""
+        self.layout, self._said = write(self.store, partial(head.join, self.layout))
         self._form = form(RECORDS, len(self.layout.numbers))
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
@@ -133,30 +142,36 @@ class State:
     def number(self) -> int:
         """How many transactions and labels have arrived."""
         with self.store.reading() as values:
-            return head.count(values).number
+            return number_of(values)
 
     @property
     def latest(self) -> int:
         """The latest time of any transaction, microseconds; 0 of none."""
         with self.store.reading() as values:
-            return head.count(values).latest
+            return latest_of(values)
 
     @property
     def coverage(self) -> Coverage:
-        """Since when everything is known."""
-        with self.store.reading() as values:
-            return head.coverage(values)
+        """Since when everything is known; who asks first after the first arrival has that noted."""
+        with self.store.reading(parts=head.PARTS) as values:
+            known, number = head.coverage(values), number_of(values)
+        return known if known.begin is not None or not number else write(self.store, head.begun, parts=head.PARTS)
 
     def accept(self) -> None:
         """Say that nothing came before what is here: whatever window reaches back further is whole."""
+        write(self.store, head.accept, parts=head.PARTS)
+
+    def begin(self, number: int, latest: int, known: Coverage) -> None:
+        """Go on from a number of arrivals, a latest time, and what is known, after a history was loaded."""
         with self.store.writing() as values:
-            known = head.coverage(values)
-            head.put_coverage(values, known.reaching(known.since, BEGINNING))
+            values.put(*NUMBER, COUNT.pack(number, latest))
+            head.put_coverage(values, known)
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
-        with self.store.reading() as values:
-            return compute(self._of(values, role, entity(role, value)))
+        own = entity(role, value)
+        with self.store.reading([entity_key(own)]) as values:
+            return compute(self._of(values, role, own))
 
     # --- arriving ------------------------------------------------------------------------------------------
 
@@ -170,56 +185,41 @@ class State:
         Raises:
             DataError: Its id has arrived with other values, or an amount is infinite.
         """
-        digest, key = _digest(arriving), transaction_key(arriving.id)
-        with self.store.writing() as values:
-            kept = values.get(key, b"")
-            known = None if kept is None else Remembered.read(kept)
-            if known is not None and not known.is_that(arriving.time, digest):
+        try:
+            return self._arrived(self.entry(arriving), arriving, compute)
+        except ChangedError:  # others have added to what is to be remembered
+            self._join()
+            return self._arrived(self.entry(arriving), arriving, compute)
+
+    def _arrived(self, entry: Entry, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
+        of = entry.remembered
+        with self.store.adding(entry) as (kept, number, last, values):
+            if kept is not None and not kept.is_that(of.time, of.digest):
                 raise DataError(
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
-            self._follow(values)
-            number = self._recorded(values, arriving, digest) if known is None else known.number
-        with self.store.reading() as values:  # others may write meanwhile: what comes later is left out
             told = self._told(values, arriving)
-            if head.count(values).number > number:
+            if last > number:  # what came later is left out
                 told = {role: one.until(number + 1) for role, one in told.items()}
-            return compute(Arrival(known is not None, told))
+            return compute(Arrival(kept is not None, told))
 
-    def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
-        number = head.counted(values, arriving.time)
-        entities = self._entities(arriving)
-        remembered = Remembered(number, arriving.time, digest, list(entities.values()))
-        values.put(transaction_key(arriving.id), b"", remembered.written())
-        self.add(values, arriving, number, entities, range(len(self.layout.pairs)))
-        return number
+    def entry(self, arriving: Arriving) -> Entry:
+        """What a transaction adds.
 
-    def add(
-        self, values: Values, arriving: Arriving, number: int, roles: Collection[str], pairs: Collection[int]
-    ) -> None:
-        """Add a transaction to some logs of its entities.
-
-        Args:
-            values: Of the store.
-            arriving: The transaction.
-            number: Its arrival.
-            roles: Those to whose records it is added.
-            pairs: The numbers of the layout's pairs in which its values are counted.
+        Raises:
+            DataError: An amount is infinite.
         """
-        record = self._record(arriving, number)
-        for role, own in self._entities(arriving).items():
-            if role in roles:
-                append(values, entity_key(own), name(RECORDS), [record])
-            for at, value in self._values(role, arriving):
-                if at not in pairs:
-                    continue
-                key, part = occurred_key(own, at, hashed(value))
-                times = _times(values.get(key, part))
-                append(values, entity_key(own), name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
-                insort(times, arriving.time)
-                recent = times[bisect_right(times, arriving.time - 2 * self.layout.span) :]
-                values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
+        digest = _digest(arriving)
+        entities = self._entities(arriving)
+        return Entry(
+            transaction_key(arriving.id),
+            Remembered(0, arriving.time, digest, list(entities.values())),
+            self._record(arriving, 0),
+            [list(self._values(role, arriving)) for role in entities],
+            arriving.time - 2 * self.layout.span,
+            self._said,
+        )
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
@@ -227,17 +227,18 @@ class State:
         Raises:
             DataError: An amount is infinite.
         """
-        _digest(arriving)
-        with self.store.reading() as values:
-            number, found = head.count(values).number + 1, {}
+        entry = self.entry(arriving)
+        entities = self._entities(arriving)
+        with self.store.reading(*entry.looked_at) as values:
+            number, found = number_of(values) + 1, {}
             row = self._form.unpack(self._record(arriving, number))
-            for role, one in self._told(values, arriving).items():
-                own, pairs = self._entities(arriving)[role], dict(one.pairs)
-                for at, value in self._values(role, arriving):
-                    times = _times(values.get(*occurred_key(own, at, hashed(value))))
-                    added = _occurrences(times, arriving.time, number)
+            for (role, own), counted in zip(entities.items(), entry.counted, strict=True):
+                one = self._of(values, role, own)
+                pairs = dict(one.pairs)
+                for at, value in counted:
+                    times = times_of(values.get(*occurred_key(own, at, value)))
                     other = self.layout.pairs[at][1]
-                    pairs[other] = pairs[other].having(map(_ROW.unpack, added))
+                    pairs[other] = pairs[other].having(map(ROW.unpack, occurrences(times, arriving.time, number)))
                 found[role] = Told(one.records.having([row]), one.labels, pairs)
             return compute(Arrival(False, found))
 
@@ -245,12 +246,12 @@ class State:
         given = arriving.entities
         return {role: entity(role, value) for role in self._roles if (value := given.get(role)) is not None}
 
-    def _values(self, role: str, arriving: Arriving) -> Iterator[tuple[int, str]]:
-        """The values that are counted over an entity, each with the number of its field."""
+    def _values(self, role: str, arriving: Arriving) -> Iterator[Counted]:
+        """The values that are counted over an entity."""
         for at, other in self._roles[role]:
             value = arriving.entities.get(other)
             if value is not None:
-                yield at, value
+                yield Counted(at, hashed(value))
 
     def _record(self, arriving: Arriving, number: int) -> bytes:
         numbers = [arriving.numbers.get(name, nan) for name in self.layout.numbers]
@@ -280,24 +281,8 @@ class State:
         Returns:
             Whether the transaction is remembered.
         """
-        key = transaction_key(id)
-        with self.store.writing() as values:
-            self._follow(values)
-            kept = values.get(key, b"")
-            if kept is None:
-                return False
-            of = Remembered.read(kept)
-            moment = max(known, of.time + self.layout.label_delay)
-            if of.labelled and (of.fraud, of.moment) == (fraud, moment):
-                return True
-            number = head.counted(values)
-            rows = [_ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []
-            rows.append(_ROW.pack(moment, number, 1, fraud))
-            of.labelled, of.fraud, of.moment = True, fraud, moment
-            values.put(key, b"", of.written())
-            for own in of.entities:
-                append(values, entity_key(own), name(LABELS), rows)
-            return True
+        # They are kept although nothing looks at them: what joins later may.
+        return self.store.label(Label(transaction_key(id), fraud, known, self.layout.label_delay, logged=True))
 
     # --- what goes -----------------------------------------------------------------------------------------
 
@@ -308,53 +293,66 @@ class State:
             The number of its records and labels.
         """
         own = entity(role, value)
-        with self.store.writing() as values:
-            gone = removed(values, entity_key(own))
-            for part, _ in values.parts(entity_key(own), many=True):
-                values.delete(entity_key(own), part)
-        for key in self.store.keys(TRANSACTION):
-            with self.store.writing() as values:
-                kept = values.get(key, b"")
-                if kept is not None and own in Remembered.read(kept).entities:
-                    values.delete(key, b"")
-        parts = [MANY + bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
-        for key in self.store.keys(ENTITY) if parts else ():
-            with self.store.writing() as values:
-                for part in parts:
-                    if values.get(key, part) is not None:
-                        values.delete(key, part)
+        gone = write(self.store, partial(_without, entity_key(own)))
+        self._purge(TRANSACTION, [b""], lambda kept: own in Remembered.read(kept).entities)
+        hashes = [MANY + bytes([at]) + hashed(value) for at, (_, of) in enumerate(self.layout.pairs) if of == role]
+        if hashes:
+            self._purge(ENTITY, hashes, lambda _: True)
         return gone
 
-    def expire(self, time: int, labelled: int) -> int:
+    def expire(self, before: int, labelled: int) -> int:
         """Remove what no window can reach any more.
 
         Args:
-            time: Microseconds; no transaction older than this will arrive any more.
+            before: Microseconds; no transaction older than this will arrive any more.
             labelled: No transaction older than this will get a label, or be sent again.
 
         Returns:
             The number of records and labels.
         """
-        since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
-        with self.store.writing() as values:  # before it is gone: who is killed meanwhile has said less than he knew
-            known, number = head.coverage(values), head.count(values).number
-            for one in known.since:
-                until = since[LABELS if one.endswith(LABELLED) else RECORDS]
-                known = known.losing(one, labelled if one == IDS else until, number)
-            head.put_coverage(values, known)
+        since = dict.fromkeys((RECORDS, PAIRS), before - self.layout.span) | {LABELS: before - self.layout.label_span}
+        # Before it is gone: who is killed meanwhile has said less than he knew.
+        write(self.store, partial(head.lose, since[RECORDS], since[LABELS], labelled), parts=head.PARTS)
         gone = 0
-        for key in self.store.keys(ENTITY):
-            with self.store.writing() as values:
-                gone += thinned(values, key, since, gaps=self.layout.gaps)
-                for part, value in values.parts(key, many=True):
-                    if _times(value)[-1] <= since[PAIRS]:
-                        values.delete(key, part)
-        for key in self.store.keys(TRANSACTION):
-            with self.store.writing() as values:
-                kept = values.get(key, b"")
-                if kept is not None and Remembered.read(kept).time < labelled:
-                    values.delete(key, b"")
+        for key in self.store.keys(ENTITY, until=max(since.values())):
+            gone += write(self.store, partial(self._thin, key, since))
+        self._purge(TRANSACTION, [b""], lambda kept: Remembered.read(kept).time < labelled)
         return gone
+
+    def turn(self, name: str, seconds: float) -> bool:
+        """Whether it is this process's turn to do something that all who share the state do once in a while.
+
+        Args:
+            name: Of what.
+            seconds: How often.
+        """
+        now, part = time.time_ns(), (META, name.encode())
+
+        def take(values: Values) -> bool:
+            kept = values.get(*part)
+            if kept is not None and abs(now - int.from_bytes(kept, "big")) < seconds * 1e9:
+                return False
+            values.put(*part, now.to_bytes(8, "big"))
+            return True
+
+        return write(self.store, take)
+
+    def _thin(self, key: bytes, since: dict[bytes, int], values: Values) -> int:
+        gone = thinned(values, key, since, gaps=self.layout.gaps)
+        for part, value in values.parts(key, many=True):
+            if times_of(value)[-1] <= since[PAIRS]:
+                values.delete(key, part)
+        return gone
+
+    def _purge(self, kind: bytes, parts: Sequence[bytes], gone: Callable[[Value], bool]) -> None:
+        """Remove some parts of all keys of a kind, as far as what they hold is to go."""
+        keys = self.store.keys(kind)
+        while some := list(islice(keys, _AT_ONCE)):
+            asked = [(key, part) for key in some for part in parts]
+            with self.store.reading(parts=asked) as values:
+                found = [of for of in asked if (kept := values.get(*of)) is not None and gone(kept)]
+            if found:
+                write(self.store, partial(_without_those, found, gone), parts=found)
 
     def size(self) -> Size:
         """What it holds."""
@@ -366,9 +364,20 @@ class State:
         self.store.close()
 
 
-def _times(kept: Value | None) -> list[int]:
-    """When a value occurred with an entity, in order."""
-    return [] if kept is None else list(struct.unpack(f"<{len(kept) // 8}q", kept))
+def _without(key: bytes, values: Values) -> int:
+    """Remove all of an entity; returns how many records and labels it had."""
+    gone = removed(values, key)
+    for part, _ in values.parts(key, many=True):
+        values.delete(key, part)
+    return gone
+
+
+def _without_those(those: Sequence[tuple[bytes, bytes]], gone: Callable[[Value], bool], values: Values) -> None:
+    """Remove values, as far as they are still to go."""
+    for key, part in those:
+        kept = values.get(key, part)
+        if kept is not None and gone(kept):
+            values.delete(key, part)
 
 
 def _digest(arriving: Arriving) -> bytes:
@@ -386,13 +395,3 @@ def _digest(arriving: Arriving) -> bytes:
     given: Any = chain(arriving.entities.items(), numbers.items())
     said = sorted((column, repr(value)) for column, value in given if value is not None)
     return entity("\0", repr((arriving.time, said)))
-
-
-def _occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes]:
-    """The pairs that an occurrence adds, and takes back, among earlier ones of the same value, sorted."""
-    place = bisect_right(times, time)
-    last = times[place - 1] if place else FIRST
-    if place < len(times):  # it came late
-        yield _ROW.pack(times[place], number, last, -1)
-        yield _ROW.pack(times[place], number, time, 1)
-    yield _ROW.pack(time, number, last, 1)

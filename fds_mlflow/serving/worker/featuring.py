@@ -30,7 +30,7 @@ class Featuring:
 
     Raises:
         ConfigError: The package that keeps the state is not installed.
-        UnavailableError: The folder cannot be read or written, and transactions are to be refused then.
+        UnavailableError: The state cannot be read or written, and transactions are to be refused then.
     """
 
     def __init__(

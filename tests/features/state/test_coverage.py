@@ -93,8 +93,9 @@ def test_windows_become_whole_after_their_own_length() -> None:
 def test_what_joins_later_is_whole_later_and_what_was_there_stays_so() -> None:
     """A new window counts from the moment that the state gained it: the older versions' stay whole."""
     state = State(MemoryStore(), Layout.of([NARROW]))
-    for place, time in enumerate((0, 10)):
-        features(state, NARROW, made(place, time))
+    features(state, NARROW, made(0, 0))
+    assert state.coverage.begin == EPOCH
+    features(state, NARROW, made(1, 10))
     state = State(state.store, Layout.of([WIDE]))
     assert state.coverage.whole_from(needed(NARROW)) == EPOCH + 2 * SECOND - 1
     assert state.coverage.whole_from(needed(WIDE)) == EPOCH + 14 * SECOND
