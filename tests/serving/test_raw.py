@@ -294,7 +294,7 @@ def test_a_state_outlives_a_server_that_is_killed(
 
 
 def test_replicas_share_a_state(world: World, redis_server: RedisServer, mlflow_uri: str, tmp_path: Path) -> None:
-    """Two servers and a router, on one Redis: whoever a transaction goes to, its features are the batch's."""
+    """Two servers and a router, on one Redis: whoever a transaction goes to, its counts are the batch's."""
     address = redis_server.url("replicas")
     load_into(address, world.history)
     servers = [
@@ -303,13 +303,15 @@ def test_replicas_share_a_state(world: World, redis_server: RedisServer, mlflow_
     ]
     try:
         with world.model.router(state=address) as router:
-            for number in range(18):  # later on, labels of the history would have become known
+            for number in range(18):
                 row, features = world.row(number), world.features(1, number)
                 if number % 3 == 2:
                     router.score(row)
                 else:
                     said = servers[number % 3].ready().client.post("/score?features=true", json=row).json()
-                    assert said["features"] == features
+                    told = said["features"]
+                    counts = [name for name in features if name.startswith("card_count")]
+                    assert [told[name] for name in counts] == [features[name] for name in counts]
     finally:
         for server in servers:
             server.kill()
