@@ -30,11 +30,15 @@ class Since(NamedTuple):
 
     Attributes:
         time: All that is later, microseconds; None for the first arrival of all, which is still to come.
-        number: And all that arrived after so many others, however late it was.
+        number: And all that arrived after so many others, however late it was;
+        removed: but what is not later than this was removed, microseconds,
+        removed_number: as far as it was among the first so many to arrive.
     """
 
-    time: int | None
-    number: int
+    time: int | None = None
+    number: int = 0
+    removed: int = BEGINNING
+    removed_number: int = 0
 
     def has(self, time: int, number: int | None) -> bool:
         """Whether a transaction is known there.
@@ -43,7 +47,8 @@ class Since(NamedTuple):
             time: Its time, microseconds.
             number: Its arrival; None where it never arrived.
         """
-        return (self.time is not None and time > self.time) or (number is not None and number > self.number)
+        came = (self.time is not None and time > self.time) or (number is not None and number > self.number)
+        return came and (time > self.removed or (number is not None and number > self.removed_number))
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,8 @@ class Coverage:
         """What is known of one thing; nothing where it is not kept."""
         found = self.since.get(name)
         if found is None:
-            return Since(None, 0)
-        if found.time is None and self.begin is not None:
-            return Since(self.begin - 1, found.number)
-        return found
+            return Since()
+        return found if found.time is not None or self.begin is None else found._replace(time=self.begin - 1)
 
     def whole_from(self, needs: Mapping[str, int]) -> int | None:
         """From which time on, in microseconds, all windows are whole; None where that cannot be told yet.
@@ -75,9 +78,10 @@ class Coverage:
         """
         latest = BEGINNING
         for name, span in needs.items():
-            time = self.of(name).time
-            if time is None:
+            since = self.of(name)
+            if since.time is None:
                 return None
+            time = max(since.time, since.removed)
             latest = max(latest, time if time == BEGINNING else time + span)
         return latest
 
@@ -97,13 +101,15 @@ class Coverage:
             latest: The latest time so far, microseconds.
             number: How many have arrived.
         """
-        now = Since(latest, number) if number else Since(None, 0)
+        now = Since(latest, number) if number else Since()
         fresh = {name: now for name in names(layout) if name not in self.since}
         return replace(self, since={**self.since, **fresh}) if fresh else self
 
     def reaching(self, names: Iterable[str], time: int) -> Self:
         """The same where some things are known since an earlier time than they were."""
-        return replace(self, since={**self.since, **{one: Since(time, self.of(one).number) for one in names}})
+        earlier = {one: self.of(one) for one in names}
+        earlier = {one: of._replace(time=time, removed=min(of.removed, time)) for one, of in earlier.items()}
+        return replace(self, since={**self.since, **earlier})
 
     def losing(self, name: str, time: int, number: int) -> Self:
         """The same where what is not later than a time was removed.
@@ -113,10 +119,10 @@ class Coverage:
             time: Microseconds.
             number: How many have arrived.
         """
-        known = self.of(name)
-        if known.time is None or known.time >= time:
+        known = self.since.get(name, Since())
+        if known.removed > time:
             return self
-        return replace(self, since={**self.since, name: Since(time, number)})
+        return replace(self, since={**self.since, name: known._replace(removed=time, removed_number=number)})
 
     def to_json(self) -> bytes:
         """As it is kept with the past."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from fds_mlflow.features.state.logs import append, name
+import numpy as np
+
+from fds_mlflow.features.state.logs import append, name, parted, renamed, written
 from fds_mlflow.features.state.remembered import Remembered, entity_key, occurred_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
 from fds_mlflow.features.state.store import ChangedError, Value, Values
@@ -121,8 +124,13 @@ def add(values: Values, entry: Entry) -> tuple[Remembered | None, int]:
     values.put(entry.key, b"", written + of.written()[8:])
     for own, counted in zip(of.entities, entry.counted, strict=True):
         add_record(values, own, entry.record, number)
-        for one in counted:
-            add_occurrence(values, own, one, entry, number)
+        for at, value in counted:
+            key, part = occurred_key(own, at, value)
+            times = times_of(values.get(key, part))
+            append(values, entity_key(own), name(PAIRS, at), list(occurrences(times, of.time, number)))
+            insort(times, of.time)
+            recent = times[bisect_right(times, entry.since) :]
+            values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
     return None, number
 
 
@@ -143,22 +151,39 @@ def add_record(values: Values, own: bytes, record: bytes, number: int) -> None:
     append(values, entity_key(own), name(RECORDS), [record[:8] + _AT.pack(number) + record[16:]])
 
 
-def add_occurrence(values: Values, own: bytes, one: Counted, entry: Entry, number: int) -> None:
-    """Add an occurrence to what is counted over an entity.
+def recounted(values: Values, own: bytes, at: int, seen: Iterable[tuple[bytes, int, int]], since: int) -> None:
+    """Count anew what is counted over an entity: what is known of it, and what a history tells beside.
+
+    Two occurrences of one value in one moment are one: no window parts them.
 
     Args:
         values: Of the store.
         own: The entity.
-        one: What occurred.
-        entry: In which transaction.
-        number: Of its arrival.
+        at: The number of the field.
+        seen: Hashed values, when they occurred, and the numbers of the arrivals.
+        since: Occurrences that are not later are not kept by themselves, microseconds.
     """
-    key, part = occurred_key(own, one.at, one.value)
-    time, times = entry.remembered.time, times_of(values.get(key, part))
-    append(values, entity_key(own), name(PAIRS, one.at), list(occurrences(times, time, number)))
-    insort(times, time)
-    recent = times[bisect_right(times, entry.since) :]
-    values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
+    key, log = entity_key(own), name(PAIRS, at)
+    numbers: dict[int, int] = {}
+    for part, columns in parted(values, key, log):
+        numbers |= dict(zip(columns[0].tolist(), columns[1].tolist(), strict=True))
+        values.delete(key, part)
+    times: dict[bytes, set[int]] = {}
+    for part, kept in values.parts(key, many=True):
+        if part[1] == at:
+            times[part[2:]] = set(times_of(kept))
+    for value, time, number in seen:
+        times.setdefault(value, set()).add(time)
+        numbers.setdefault(time, number)
+    rows = []
+    for value, every in times.items():
+        ordered = sorted(every)
+        rows += [(now, numbers.get(now, 0), last, 1) for last, now in pairwise([FIRST, *ordered])]
+        recent = ordered[bisect_right(ordered, since) :]
+        if recent:
+            values.put(*occurred_key(own, at, value), struct.pack(f"<{len(recent)}q", *recent))
+    for part, kept in written(PAIRS, np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)) if rows else ():
+        values.put(key, log + renamed(part, kept), kept)
 
 
 def add_label(values: Values, label: Label) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,13 +21,12 @@ import xxhash
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
-from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.state import head
 from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Since, labels_of, number_of, pair_of
-from fds_mlflow.features.state.entry import add_occurrence, add_record, latest_of
+from fds_mlflow.features.state.entry import add_record, latest_of, recounted
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import append, name, patched
-from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, transaction_key
+from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, transaction_key
 from fds_mlflow.features.state.rows import LABELS
 from fds_mlflow.features.state.state import Arriving, State
 from fds_mlflow.features.state.store import Values, write
@@ -88,7 +87,7 @@ def fill(
         clock.sleep(PAUSE)
         if progress is not None:
             progress(said.place / filling.rows)
-    filling.patch(said)
+    filling.mend(said)
     filling.end(said, complete=complete)
     return said.added
 
@@ -180,12 +179,8 @@ class _Filling:
             return False
         numbers = {one: float(column[place]) for one, column in self._numbers.items()}
         entry = self._state.entry(Arriving(ident, time, given, numbers))
-        for key, counted in zip(entry.remembered.entities, entry.counted, strict=True):
-            if key in (own[role] for role in roles):
-                add_record(values, key, entry.record, of.number)
-            for one in counted:
-                if one.at in pairs:
-                    add_occurrence(values, key, one, entry, of.number)
+        for role in roles:
+            add_record(values, own[role], entry.record, of.number)
         of.entities = list(dict.fromkeys((*of.entities, *(own[role] for role in (*roles, *labelled)))))
         for role in labelled:
             row = np.array([of.moment, own_number, 1, of.fraud], dtype="<i8").tobytes()
@@ -193,27 +188,48 @@ class _Filling:
         values.put(transaction_key(ident), b"", of.written())
         return True
 
-    def patch(self, said: Progress) -> None:
-        """Give the records that were there the numeric columns that they lack; harmless if done twice."""
-        wanted = [
-            at
-            for at, one in enumerate(self._layout.numbers)
-            if _reaches(said.since.get(number_of(one)), self._first - 1)
-        ]
-        if not (wanted and self.rows):
+    def mend(self, said: Progress) -> None:
+        """Write into the logs that were there what they lack, entity by entity; harmless if done twice.
+
+        Records get their numeric columns, and what is counted is counted anew: of a value that occurs again nothing
+        says when it did before, once that was removed.
+        """
+        reaching = partial(_reaches, time=self._first - 1)
+        columns = [at for at, one in enumerate(self._layout.numbers) if reaching(said.since.get(number_of(one)))]
+        if not self.rows:
             return
         with self._store.reading() as values:
             arrivals = np.array([_number(values, ident) for ident in self._ids], dtype=np.int64)
-        columns = np.column_stack([self._numbers[self._layout.numbers[at]] for at in wanted])
         for role in self._layout.roles:
+            pairs = [
+                at
+                for at, pair in enumerate(self._layout.pairs)
+                if pair[0] == role and (said.added or reaching(said.since.get(pair_of(*pair))))
+            ]
             codes, found = pd.factorize(np.array(self._entities[role], dtype=object))
             order = np.lexsort((arrivals, codes))
             order = order[(codes[order] >= 0) & (arrivals[order] != 0)]
             starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-            for places in np.split(order, starts[1:]) if len(order) else ():
-                key = entity_key(entity(role, found[codes[places[0]]]))
-                given = dict(zip(wanted, columns[places].T, strict=True))
-                write(self._store, partial(_patched, key, arrivals[places], given))
+            for places in np.split(order, starts[1:]) if len(order) and (columns or pairs) else ():
+                own = entity(role, found[codes[places[0]]])
+                numbers = arrivals[places]
+                given = {at: self._numbers[self._layout.numbers[at]][places] for at in columns}
+                seen = {at: self._seen(at, places.tolist(), numbers.tolist()) for at in pairs}
+                since = said.latest - 2 * self._layout.span
+
+                def mended(values: Values) -> None:
+                    if given:  # noqa: B023 - called before the next one
+                        patched(values, entity_key(own), numbers, given)  # noqa: B023
+                    for at, occurred in seen.items():  # noqa: B023
+                        recounted(values, own, at, occurred, since)  # noqa: B023
+
+                write(self._store, mended)
+
+    def _seen(self, at: int, places: Sequence[int], numbers: Sequence[int]) -> list[tuple[bytes, int, int]]:
+        """What occurred in some rows: the hashed values of a pair, when, and the numbers of the arrivals."""
+        other = self._entities[self._layout.pairs[at][1]]
+        rows = zip(places, numbers, strict=True)
+        return [(hashed(other[row]), int(self._times[row]), number) for row, number in rows if other[row] is not None]
 
     def end(self, said: Progress, *, complete: bool) -> None:
         """Say since when all of it is known by now, and forget how far it has come."""
@@ -235,10 +251,6 @@ class _Filling:
         head.drop_note(values, _NOTE)
 
 
-def _patched(key: bytes, arrivals: Ints, given: dict[int, Floats], values: Values) -> None:
-    patched(values, key, arrivals, given)
-
-
 def _missing(said: Progress, time: int, number: int | None, what: str) -> bool:
     """Whether a transaction is not known in one of the things that are kept.
 
@@ -248,10 +260,10 @@ def _missing(said: Progress, time: int, number: int | None, what: str) -> bool:
         number: Its arrival; None of one whose id is not remembered: where ids are, it never arrived.
         what: Name of the thing.
     """
-    ids = said.since.get(IDS, Since(None, 0)).time
-    if number is None and ids is not None and time > ids:
+    ids = said.since.get(IDS, Since())
+    if number is None and ids.time is not None and time > max(ids.time, ids.removed):
         return True
-    return not said.since.get(what, Since(None, 0)).has(time, number)
+    return not said.since.get(what, Since()).has(time, number)
 
 
 def _none(what: str) -> bool:  # noqa: ARG001 - as `_missing`
@@ -261,13 +273,13 @@ def _none(what: str) -> bool:  # noqa: ARG001 - as `_missing`
 
 def _gone(said: Progress, role: str, of: Remembered) -> bool:
     """Whether a label that was there was removed as too old."""
-    since = said.since.get(labels_of(role), Since(None, 0))
-    return since.time is not None and of.moment <= since.time and 0 < of.number <= since.number
+    since = said.since.get(labels_of(role), Since())
+    return of.moment <= since.removed and 0 < of.number <= since.removed_number
 
 
 def _reaches(since: Since | None, time: int) -> bool:
     """Whether something that begins at a time reaches back further than what is known."""
-    return since is None or since.time is None or time < since.time
+    return since is None or since.time is None or time < max(since.time, since.removed)
 
 
 def _number(values: Values, ident: str) -> int:

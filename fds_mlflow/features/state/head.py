@@ -22,7 +22,7 @@ def join(other: Layout, values: Values) -> tuple[Layout, bytes]:
     joined = other if kept is None else Layout.from_json(bytes(kept)).joined(other)
     said = joined.to_json()
     if kept is None or said != bytes(kept):
-        put_coverage(values, coverage(values).gaining(joined, latest_of(values), number_of(values)))
+        put_coverage(values, begun(values).gaining(joined, latest_of(values), number_of(values)))
         values.put(*LAYOUT, said)
     return joined, said
 

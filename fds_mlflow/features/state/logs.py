@@ -223,10 +223,7 @@ def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt
         fields: By number of the field, what each of these records has in it.
     """
     width = 3 + max(fields)
-    for part, value in values.parts(key):
-        if part[:1] != RECORDS:
-            continue
-        columns = _columns(part, value)
+    for part, columns in parted(values, key, name(RECORDS)):
         places = np.minimum(numbers.searchsorted(columns[1]), len(numbers) - 1)
         there = numbers[places] == columns[1]
         lacking = np.full((max(0, width - len(columns)), columns.shape[1]), NAN)
@@ -239,10 +236,18 @@ def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt
             found = found or bool(chosen.any())
         if found:
             whole = _whole(part, wide)
-            if is_sealed(part):  # clients keep what a name stands for
-                values.delete(key, part)
-                part = part[:3] + xxhash.xxh3_64_digest(whole)  # noqa: PLW2901 - a part of another name
-            values.put(key, part, whole)
+            values.delete(key, part)
+            values.put(key, part[:2] + renamed(part[2:], whole), whole)
+
+
+def renamed(part: bytes, value: bytes) -> bytes:
+    """The name, without its log's, of a part that was written anew: clients keep sealed runs by name."""
+    return part if part == _OPEN else part[:1] + xxhash.xxh3_64_digest(value)
+
+
+def parted(values: Values, key: bytes, log: bytes) -> list[tuple[bytes, Words]]:
+    """The parts of a log, with the words of each, shape (words, rows)."""
+    return [(part, np.array(_columns(part, value))) for part, value in values.parts(key) if part[:2] == log]
 
 
 def _whole(part: bytes, columns: Words) -> bytes:
