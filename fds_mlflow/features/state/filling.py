@@ -129,6 +129,10 @@ class _Filling:
 
     def _begun(self, values: Values) -> Progress:
         said = _noted(values)
+        if head.note(values, head.LOADING) is not None:
+            raise RefusedError(
+                "the state was used before a history was whole in it", fix="load the history into an empty state"
+            )
         if said is None:
             lowest = int.from_bytes(head.note(values, _LOWEST) or b"", "big", signed=True) - self.rows
             head.put_note(values, _LOWEST, lowest.to_bytes(8, "big", signed=True))

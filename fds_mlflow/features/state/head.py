@@ -8,6 +8,9 @@ from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.store import Values
 
 _COVERAGE = (META, b"coverage")
+LOADING = b"loading"
+"""The note about a history that is being loaded into an empty store."""
+
 PARTS = [LAYOUT, NUMBER, _COVERAGE]
 """What is looked at together."""
 

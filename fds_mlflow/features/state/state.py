@@ -166,6 +166,7 @@ class State:
         with self.store.writing() as values:
             values.put(*NUMBER, COUNT.pack(number, latest))
             head.put_coverage(values, known)
+            head.drop_note(values, head.LOADING)
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""

@@ -171,7 +171,7 @@ def test_a_history_that_is_half_there_is_finished_before_another_one() -> None:
     state = State(MemoryStore(), Layout.of([NEXT]))
     features(state, NEXT, made(99, 20, rows[0]))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(filling._Filling, "patch", stopped)
+        patched.setattr(filling._Filling, "mend", stopped)
         with pytest.raises(KeyboardInterrupt):
             fill(state, frame(rows, [time + 15 for time in times]))
     with pytest.raises(RefusedError, match="another history is half taken into the state"):
