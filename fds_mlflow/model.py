@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
 from fds_mlflow.core.lifecycle.events import AliasNames, Event, Kind
@@ -349,6 +349,9 @@ class ManagedModel:
         explore_column: str | None = None,
         explore_per_day: int | None = None,
         state: str | Path | None = None,
+        state_timeout: float = 0.25,
+        state_failure: Literal["degrade", "refuse"] = "degrade",
+        vector_sample: float = 0.0,
     ) -> Router:
         """A router that follows the aliases, for those who score in their own process.
 
@@ -361,15 +364,18 @@ class ManagedModel:
             explore: Percentage of what is flagged that is let pass, so that its truth shows; 0 for none.
             explore_cap: Amount up to which; None for any.
             explore_column: Column of the amount; None for `amount`.
-            explore_per_day: How many a day, from midnight UTC on, for all replicas together; None for any number. The
-                outcome store is asked at each poll.
+            explore_per_day: How many a day (UTC), of all replicas together, by the outcome store; None for any number.
             state: Folder or URL of the past that features of raw transactions need; None to take features alone.
+            state_timeout: Seconds that a raw transaction waits for it.
+            state_failure: While it does not answer: `degrade` for the features over nothing, marked; or `refuse`.
+            vector_sample: Percentage of the transactions whose features are kept with their outcomes.
 
         Raises:
             ConfigError: What is explored is out of range, bounded though nothing is, or recorded nowhere.
         """
         from fds_mlflow.core.routing.exploration import Exploration
         from fds_mlflow.serving.buffer import Buffer
+        from fds_mlflow.serving.routed import opened
         from fds_mlflow.serving.router import Router
 
         def load(version: int) -> Scorer:
@@ -380,11 +386,6 @@ class ManagedModel:
         exploration = Exploration.of(
             self.name, explore, cap=explore_cap, column=explore_column, per_day=explore_per_day, recorded=record
         )
-        raw = None
-        if state is not None:
-            from fds_mlflow.serving.raw import Raw  # with pyarrow, which routing does without
-
-            raw = Raw(state, self.declared)
         return Router(
             self.name,
             self.session.store,
@@ -394,5 +395,6 @@ class ManagedModel:
             recorder=(Buffer(self.outcomes) if buffered else self.outcomes) if record else None,
             explore=exploration,
             count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
-            raw=raw,
+            raw=opened(state, self.declared, state_timeout, state_failure, self.session.clock),
+            vector_sample=vector_sample,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,11 @@ from fds_mlflow.cli.options import (
     version_argument,
 )
 from fds_mlflow.cli.output import lines
+from fds_mlflow.errors import FdsError
+from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
+    from fds_mlflow.model import ManagedModel
     from fds_mlflow.rollouts.tick import Tick
 
 FAILED = 3
@@ -55,6 +59,12 @@ def canary() -> None:
 )
 @click.option("--steps", default=None, help="Weights in percent, strictly rising, instead of the default plan's.")
 @reason_option(required=False)
+@click.option(
+    "--state",
+    envvar=environment.STATE,
+    default=None,
+    help="State of the servers that take raw transactions: tell whether it has what VERSION looks at.",
+)
 @admission_options
 @trust_option
 @as_json_option
@@ -67,12 +77,14 @@ def canary_start(
     plan_file: Path | None,
     steps: str | None,
     reason: str,
+    state: str | None,
     as_json: bool,
     **admission: Any,
 ) -> None:
     """Start a rollout of VERSION against the champion.
 
-    Where labelled rows are at hand, the two are compared offline first.
+    Where labelled rows are at hand, the two are compared offline first. Where servers compute its features from raw
+    transactions, it gets none while their state lacks its windows: what is to be done is told.
     """
     from fds_mlflow.core.plan.plan import STEPS, Plan
     from fds_mlflow.rollouts.plan.file import load_plan
@@ -82,7 +94,19 @@ def canary_start(
     plan = load_plan(plan_file) if plan_file is not None else Plan(STEPS if steps is None else _percentages(steps))
     managed = settings.model(model)
     given = admission_of(managed, version, admission)
-    show_result(as_json, managed.canary.start(version, plan=plan, reason=reason, **given))
+    result = managed.canary.start(version, plan=plan, reason=reason, **given)
+    told = _lacking(managed, version, state)
+    show_result(as_json, replace(result, warnings=(*result.warnings, told)) if told else result)
+
+
+def _lacking(model: ManagedModel, version: int, state: str | None) -> str | None:
+    """What the state lacks; the rollout has begun, so what cannot be told stops nothing."""
+    from fds_mlflow.workflows import feature_state
+
+    try:
+        return feature_state.lacking(model, version, state)
+    except FdsError as error:
+        return f"whether the state has what version {version} looks at is not known: {error.what}"
 
 
 def _percentages(steps: str) -> list[float]:

@@ -118,20 +118,29 @@ _state_option = click.option(
 @click.option("--model", default=None, help="Take the features that its champion and canary declare.")
 @data_options("", "The history.")
 @_state_option
+@click.option("--accept-cold", is_flag=True, help="Nothing came before it: windows that reach back further are whole.")
 @as_json_option
-def load(specs: tuple[str, ...], model: str | None, source: Source | None, address: str, as_json: bool) -> None:
-    """Fill an empty state from history, for the features of each SPEC (a YAML file, or handbook), or of a model."""
+def load(
+    specs: tuple[str, ...], model: str | None, source: Source | None, address: str, accept_cold: bool, as_json: bool
+) -> None:
+    """Fill a state from history, for the features of each SPEC (a YAML file, or handbook), or of a model.
+
+    An empty state takes all of it, one in use what it lacks, while its servers go on. Killed, it goes on when it is
+    started again. Without --data nothing is loaded, and --accept-cold says that the state knows all there was.
+    """
     from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.cli.output.progress import bar
     from fds_mlflow.features.spec import FeatureSpec
     from fds_mlflow.workflows import feature_state
 
     if (model is None) == (not specs):
         raise click.UsageError("give either SPEC or --model")
-    if source is None:
-        raise click.UsageError("give the history: --data FILE")
+    if source is None and not accept_cold:
+        raise click.UsageError("give the history: --data FILE, or say with --accept-cold that there is none")
     found = [FeatureSpec.load(spec) for spec in specs] if model is None else feature_state.declared(model)
-    rows, size = feature_state.load(address, found, source)
-    value = feature_views.loaded(rows, size)
+    with bar("Loading") as progress:
+        done = feature_state.load(address, found, source, complete=accept_cold, progress=progress)
+    value = feature_views.loaded(done)
     show_value(as_json, value, lambda: feature_views.load(value))
 
 

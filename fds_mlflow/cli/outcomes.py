@@ -28,9 +28,9 @@ def stats(settings: Settings, as_json: bool) -> None:
 
     with _store(settings) as store:
         found = store.stats()
-    columns = ("model", "outcomes", "shadows", "rollouts", "counted", "oldest", "newest")
+    columns = ("model", "outcomes", "shadows", "vectors", "rollouts", "counted", "oldest", "newest")
     rows = [tuple(getattr(entry, name) for name in columns) for entry in found]
-    show_value(as_json, found, lambda: tables.table(f"Outcomes in {store.url}", columns, rows, right=columns[1:5]))
+    show_value(as_json, found, lambda: tables.table(f"Outcomes in {store.url}", columns, rows, right=columns[1:6]))
 
 
 @outcomes.command()

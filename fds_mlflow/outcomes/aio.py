@@ -33,6 +33,7 @@ from fds_mlflow.outcomes.records import (
     case_rows,
     outcome_rows,
     shadow_rows,
+    vector_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
@@ -76,7 +77,7 @@ class AsyncOutcomeStore:
 
     async def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
         """Store a batch of outcomes, all of them or none; returns how many were new."""
-        return await self._write(statements.record, outcome_rows(outcomes))
+        return await self._write(statements.record, outcome_rows(outcomes), vector_rows(outcomes))
 
     async def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; returns how many were new."""

@@ -33,6 +33,7 @@ from fds_mlflow.outcomes.records import (
     case_rows,
     outcome_rows,
     shadow_rows,
+    vector_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
@@ -90,7 +91,7 @@ class OutcomeStore:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The database is locked, full or gone.
         """
-        return self._write(statements.record, outcome_rows(outcomes))
+        return self._write(statements.record, outcome_rows(outcomes), vector_rows(outcomes))
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; a request that has one is skipped.

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
+from fds_mlflow.data.moments import micros_of, moment_of
 from fds_mlflow.data.single import Single
-from fds_mlflow.errors import DataError, FdsError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.features.spec import FeatureSpec
+from fds_mlflow.features.state.coverage import Coverage, needed
 from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import Address, opened
-from fds_mlflow.features.state.state import Arrival, State
+from fds_mlflow.features.state.state import Arrival, Arriving, State
+from fds_mlflow.features.state.store import Store
 from fds_mlflow.features.vector import Vector, arriving
+from fds_mlflow.outcomes.records import AHEAD
+from fds_mlflow.runtime.clock import Clock, SystemClock
+from fds_mlflow.serving.guard import Guard, Why
+from fds_mlflow.serving.inputs import Origin
 
 Row = Mapping[str, Any]
+
+OnFailure = Literal["degrade", "refuse"]
+"""What becomes of a raw transaction while the state does not answer."""
+
+TIMEOUT = 0.25
+"""Seconds that a transaction waits for the state."""
 
 TIDY_SECONDS = 3_600
 """How often what is too old is removed."""
 
+LOOK_SECONDS = 2.0
+"""How often is looked at since when the state knows what it keeps."""
+
+_MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000
 _LATE = _DAY
 """How late a transaction may arrive and still see all of its windows, microseconds."""
@@ -35,9 +54,13 @@ class Featured:
 
     Attributes:
         rows: By version, its features; or why it has none.
+        why: Why the state did not answer: the features are those over nothing. None where it did.
+        cold: Versions of which the state lacks a window.
     """
 
     rows: Mapping[int, Row | FdsError]
+    why: Why | None = None
+    cold: Collection[int] = ()
 
     def of(self, version: int) -> Row:
         """The features that a version takes.
@@ -50,13 +73,28 @@ class Featured:
             raise found
         return found
 
+    @property
+    def degraded(self) -> Why | None:
+        """Why its outcome is no evidence: whichever version lacks something, it is none of either."""
+        return self.why or (Why.COLD if self.cold else None)
+
+    def lacks(self, version: int) -> Why | None:
+        """Why the features of a version are not what they would be."""
+        return self.why or (Why.COLD if version in self.cold else None)
+
 
 class _Version(NamedTuple):
-    """What is known of a version: how its transactions are read, and its features computed."""
+    """What is known of a version: how its transactions are read, and what they are over nothing."""
 
     declared: Declared
     reader: Single
-    vector: Vector
+    needs: Mapping[str, int]
+    nothing: State
+    over_nothing: Vector
+
+    def nothing_of(self, values: dict[str, Any], given: Arriving) -> Row:
+        """The features of a transaction that is the first of each of its entities."""
+        return self.nothing.look(given, partial(self.over_nothing.features, values))
 
 
 class Raw:
@@ -65,39 +103,77 @@ class Raw:
     Args:
         address: Of the state; begun where there is none.
         declared: Tells what a version declares.
+        timeout: Seconds that a transaction waits for the state.
+        on_failure: Whether transactions get the features over nothing while the state does not answer, or are refused.
+        clock: Time.
 
     Raises:
-        ConfigError: The package that keeps the state is not installed.
-        UnavailableError: The state cannot be read or written.
+        ConfigError: The package that keeps the state is not installed, or an argument is none.
+        UnavailableError: The state cannot be read or written, and transactions are to be refused then.
+
+    Attributes:
+        guard: Stands before the state.
     """
 
-    def __init__(self, address: Address, declared: Callable[[int], Declared | None]) -> None:
-        self._store = opened(address)
-        self._state = State(self._store, Layout())
-        self._tidied, self._synced = time.monotonic(), 0
+    def __init__(
+        self,
+        address: Address,
+        declared: Callable[[int], Declared | None],
+        *,
+        timeout: float = TIMEOUT,
+        on_failure: OnFailure = "degrade",
+        clock: Clock | None = None,
+    ) -> None:
+        if timeout <= 0 or on_failure not in ("degrade", "refuse"):
+            raise ConfigError(
+                f"a state cannot be waited for {timeout!r} s and then {on_failure!r}",
+                fix="give seconds above 0, and degrade or refuse",
+            )
+        self._open = partial(opened, address, timeout=timeout)
+        self._store: Store | None = None
+        self._state: State | None = None
+        self._degrades = on_failure == "degrade"
+        self._clock = clock or SystemClock()
         self._declared = declared
         self._versions: dict[int, _Version] = {}
-        self._lock = threading.Lock()
+        self._vectors: dict[int, Vector | FdsError] = {}
+        self._coverage = Coverage()
+        self._looked, self._tidied, self._synced = float("-inf"), self._clock.monotonic(), 0
+        self._lock, self._joining = threading.Lock(), threading.Lock()
+        self.guard = Guard(lambda: self._opened().coverage, timeout)
+        if isinstance(self.guard.ask(self._look), Why) and not self._degrades:
+            raise self._refused()
 
-    def featured(self, row: Row, champion: int, others: Iterable[int] = (), *, record: bool = True) -> Featured | None:
+    def featured(
+        self,
+        row: Row,
+        champion: int,
+        others: Iterable[int] = (),
+        *,
+        record: bool = True,
+        wanted: Collection[int] | None = None,
+    ) -> Featured | None:
         """What versions take of a transaction.
 
         Args:
             row: Either all columns that the champion takes, or all of the schema that it declares.
             champion: Its version.
-            others: Further versions. What is wrong with one of them is told when its row is asked for.
+            others: Further versions on trial. What is wrong with one of them is told when its row is asked for; one of
+                which the state lacks a window gets no row.
             record: Take the transaction into the state, once whatever how often it is sent.
+            wanted: The versions whose features are computed; None for all. The state remembers for all of them.
 
         Returns:
             None where the row has all columns that the champion takes: they are computed already.
 
         Raises:
             RefusedError: The champion declares nothing.
-            DataError: The row has neither, a value does not fit, or the id stands for another transaction.
-            UnavailableError: The state cannot be read or written.
+            DataError: The row has neither, a value does not fit, the time is more than a day ahead, or the id stands
+                for another transaction.
+            UnavailableError: The state cannot be read or written in time, and transactions are to be refused then.
         """
         first = self._version(champion)
-        if all(name in row for name in first.vector.names):
+        if all(name in row for name in first.over_nothing.names):
             return None
         values, failed = {champion: self._read(first, row)}, dict[int, Row | FdsError]()
         for version in others:
@@ -106,50 +182,168 @@ class Raw:
                     values[version] = self._read(self._version(version), row)
                 except FdsError as error:
                     failed[version] = error
-        versions = {version: self._versions[version] for version in values}
-        given, *others_given = (arriving(known.declared.schema, values[version]) for version, known in versions.items())
+        known = {version: self._versions[version] for version in values}
+        given, *others_given = (arriving(one.declared.schema, values[version]) for version, one in known.items())
         for other in others_given:
             given.entities.update(other.entities)
             given.numbers.update(other.numbers)
+        self._require_past(given)
+        asked = [version for version in values if wanted is None or version in {*wanted, champion}]
 
-        def compute(arrival: Arrival) -> dict[int, Row | FdsError]:
-            return {version: known.vector.features(values[version], arrival) for version, known in versions.items()}
+        def question() -> dict[int, Row | FdsError]:
+            state = self._joined(known, champion)
+            vectors = {version: self._vectors[version] for version in asked}
 
-        state = self._state
-        return Featured({**(state.arrive if record else state.look)(given, compute), **failed})
+            def compute(arrival: Arrival) -> dict[int, Row | FdsError]:
+                return {
+                    version: vector if isinstance(vector, FdsError) else vector.features(values[version], arrival)
+                    for version, vector in vectors.items()
+                }
+
+            return (state.arrive if record else state.look)(given, compute)
+
+        found = self.guard.ask(question)
+        if isinstance(found, Why):
+            if not self._degrades:
+                raise self._refused()
+            nothing = {version: known[version].nothing_of(values[version], given) for version in asked}
+            if record:
+                self.guard.later(lambda: self._joined(known, champion).arrive(given, _nothing))
+            return Featured({**nothing, **failed}, found)
+        cold = {version for version, one in known.items() if self._is_cold(one, given.time)}
+        barred = {version: _lacking(version) for version in cold - {champion}}
+        return Featured({**found, **failed, **barred}, None, cold)
 
     def spec(self, version: int) -> FeatureSpec:
         """The features of a version whose rows were computed."""
         return self._versions[version].declared.spec
 
+    def origin(self, version: int) -> Origin:
+        """Where the features of a version whose rows were computed come from."""
+        known = self._versions[version]
+        return Origin(known.reader.columns, known.declared.digest)
+
+    def expect(self, champion: int, others: Iterable[int] = ()) -> None:
+        """Have the state keep what versions need, before the first transaction comes.
+
+        Args:
+            champion: Its version.
+            others: Further versions on trial.
+        """
+        known = {}
+        for version in (champion, *others):
+            try:
+                known[version] = self._version(version)
+            except FdsError:
+                continue  # told where a row of it is asked for
+        self.guard.ask(lambda: self._joined(known, champion))
+
+    def cold(self, version: int) -> FdsError | None:
+        """What to do where the state lacks a window of a version just now; None where it does not, as far as is known.
+
+        Args:
+            version: One that was expected, or whose features were computed.
+        """
+        known = self._versions.get(version)
+        if known is None or self.guard.problem is not None or not self._is_cold(known, micros_of(self._clock.now())):
+            return None
+        return _lacking(version)
+
     def label(self, transaction: str, *, fraud: bool, known: int) -> bool:
         """Take a label, or its correction, into the state; whether the transaction is remembered there.
+
+        Where the state does not answer it is told later, and this is False.
 
         Args:
             transaction: Its id.
             fraud: What it says.
             known: When it became known, microseconds since 1970 (UTC).
+
+        Raises:
+            UnavailableError: The state does not answer, and transactions are to be refused then.
         """
-        return self._state.label(transaction, fraud=fraud, known=known)
+
+        def tell() -> bool:
+            return self._opened().label(transaction, fraud=fraud, known=known)
+
+        found = self.guard.ask(tell)
+        if isinstance(found, bool):
+            return found
+        if not self._degrades:
+            raise self._refused()
+        self.guard.later(tell)
+        return False
 
     def tidy(self) -> None:
         """Have what was recorded on the disk, and from time to time remove what no window can reach any more.
 
         Time goes by the transactions, as far as they are not ahead of the clock.
         """
-        number = self._state.number
-        if number != self._synced:
-            self._store.sync()
-            self._synced = number
-        if time.monotonic() - self._tidied >= TIDY_SECONDS:
-            self._tidied = time.monotonic()
-            now = min(self._state.latest, int(time.time() * 1e6))
-            if self._state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
-                self._state.expire(now - _LATE, now - _LABELLED)
+        self.guard.ask(self._tidy)
 
     def close(self) -> None:
-        """Let go of the state."""
-        self._state.close()
+        """Let go of the state, which is told before what it missed."""
+        self.guard.close()
+        if self._store is not None:
+            self._store.close()
+
+    # --- the state -----------------------------------------------------------------------------------------
+
+    def _opened(self) -> State:
+        """The state, whatever it keeps; opened where that has not been possible so far."""
+        with self._joining:
+            if self._state is None:
+                if self._store is None:
+                    self._store = self._open()
+                self._state = State(self._store, Layout())
+            return self._state
+
+    def _joined(self, known: Mapping[int, _Version], champion: int) -> State:
+        """The state, which keeps what versions need.
+
+        Raises:
+            ConfigError: It cannot keep what the champion needs.
+        """
+        state = self._opened()
+        for version in known.keys() - self._vectors.keys():
+            spec = known[version].declared.spec
+            with self._joining:
+                try:
+                    state = self._state = State(state.store, Layout.of([spec]))
+                    self._vectors[version] = Vector(spec, state.layout)
+                except ConfigError as error:
+                    if version == champion:
+                        raise
+                    self._vectors[version] = error
+                self._looked = float("-inf")
+        self._look()
+        return state
+
+    def _look(self) -> None:
+        """Learn from time to time since when it knows what it keeps."""
+        if self._clock.monotonic() - self._looked >= LOOK_SECONDS:
+            self._coverage = self._opened().coverage
+            self._looked = self._clock.monotonic()
+
+    def _tidy(self) -> None:
+        state = self._opened()
+        number = state.number
+        if number != self._synced and self._store is not None:
+            self._store.sync()
+            self._synced = number
+        if self._clock.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = self._clock.monotonic()
+            now = min(state.latest, micros_of(self._clock.now()))
+            if state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
+                state.expire(now - _LATE, now - _LABELLED)
+
+    def _refused(self) -> UnavailableError:
+        return UnavailableError(
+            f"the state of raw transactions does not answer: {self.guard.problem}",
+            fix="send the features computed, or try again; its log says more",
+        )
+
+    # --- a version, a transaction --------------------------------------------------------------------------
 
     def _version(self, version: int) -> _Version:
         with self._lock:
@@ -160,16 +354,36 @@ class Raw:
                         f"version {version} declares no features, so raw transactions cannot be scored",
                         fix="train it again, or send all columns that it takes",
                     )
-                self._state = State(self._store, Layout.of([declared.spec]))
-                vector = Vector(declared.spec, self._state.layout)
-                self._versions[version] = _Version(declared, Single(declared.schema), vector)
+                spec = declared.spec
+                nothing = State(MemoryStore(), Layout.of([spec]))
+                self._versions[version] = _Version(
+                    declared, Single(declared.schema), needed(spec), nothing, Vector(spec, nothing.layout)
+                )
             return self._versions[version]
+
+    def _is_cold(self, known: _Version, time: int) -> bool:
+        whole = self._coverage.whole_from(known.needs)
+        return whole is None or time < whole
+
+    def _require_past(self, given: Arriving) -> None:
+        """Refuse what lies ahead: it would be in no window of what comes, and push out what is.
+
+        Raises:
+            DataError: Its time lies more than `AHEAD` after now.
+        """
+        now = self._clock.now()
+        if given.time > micros_of(now) + AHEAD // _MICROSECOND:
+            raise DataError(
+                f"time is {moment_of(given.time).isoformat()}, more than a day after now,"
+                f" {now.isoformat(timespec='seconds')}",
+                fix="check the year and the time zone of the transaction, and this machine's clock",
+            )
 
     @staticmethod
     def _read(known: _Version, row: Row) -> dict[str, Any]:
         lacking = [name for name in known.reader.columns if name not in row]
         if lacking:
-            features = [name for name in known.vector.names if name not in row]
+            features = [name for name in known.over_nothing.names if name not in row]
             raise DataError(
                 f"the transaction is neither raw (it lacks {', '.join(lacking)}) nor computed (it lacks"
                 f" {', '.join(features[:5])}{', ...' if len(features) > 5 else ''})",
@@ -182,3 +396,15 @@ class Raw:
                 fix="train with a schema that names the column under 'transaction_id'",
             )
         return values
+
+
+def _nothing(arrival: Arrival) -> None:
+    """Nothing is computed of a transaction that was answered before."""
+
+
+def _lacking(version: int) -> FdsError:
+    """What to do where the state lacks a window of a version."""
+    return RefusedError(
+        f"the state does not reach back as far as the windows of version {version}",
+        fix="load them from history: fds features load --model MODEL --data HISTORY --state FOLDER",
+    )

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from fds_mlflow.data.moments import moment_of
+from fds_mlflow.data.moments import micros_of, moment_of
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError, NotFoundError, RefusedError
 from fds_mlflow.features.spec import FeatureSpec
-from fds_mlflow.features.state import bulk, verification
+from fds_mlflow.features.state import bulk, filling, verification
+from fds_mlflow.features.state.coverage import BEGINNING, needed
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import Address, opened
@@ -48,30 +49,63 @@ class Shown:
     latest: list[tuple[datetime, dict[str, float]]]
 
 
-def load(address: Address, specs: Sequence[FeatureSpec], source: Source) -> tuple[int, Size]:
-    """Fill an empty state from history.
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a history.
+
+    Attributes:
+        transactions: How many were taken in; of a state that held something those of which it lacked anything.
+        size: What the state holds.
+        whole_from: The first moment from which on all windows are whole; None for always, or while that is not known.
+    """
+
+    transactions: int
+    size: Size
+    whole_from: datetime | None
+
+
+def load(
+    address: Address,
+    specs: Sequence[FeatureSpec],
+    source: Source | None,
+    *,
+    complete: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Loaded:
+    """Fill a state from history: an empty one with all of it, another one with what it lacks.
 
     Args:
         address: Of the state; begun where there is none.
         specs: The features that are to be computed from it.
-        source: The history.
-
-    Returns:
-        How many transactions were loaded, and what the state then holds.
+        source: The history; None for none, where what is there is all there was.
+        complete: There was nothing before it, and before what the state holds: windows that reach back further are
+            whole.
+        progress: Is told the share of the history that was looked at, from 0 to 1.
 
     Raises:
         ConfigError: Nothing says what is to be kept, or the features need what the schema does not have.
-        RefusedError: The state is not empty.
+        RefusedError: Another history is half taken in.
         UnavailableError: The state cannot be written.
     """
     layout = Layout.of(specs)
     if not layout.roles:
         raise ConfigError("these features look at no past, so there is no state to load", fix="nothing has to be done")
-    transactions = source.read()
+    transactions = None if source is None else source.read()
     for spec in specs:
-        verification.check(transactions, spec)
+        if transactions is not None:
+            verification.check(transactions, spec)
     with closing(State(opened(address), layout)) as state:
-        return bulk.load(state, transactions.frame), state.size()
+        rows = 0
+        if transactions is not None and state.number:
+            rows = filling.fill(state, transactions.frame, complete=complete, progress=progress)
+        elif transactions is not None:
+            rows = bulk.load(state, transactions.frame, complete=complete)
+        if complete:
+            state.accept()
+        known = state.coverage
+        whole = [known.whole_from(needed(spec)) for spec in specs]
+        latest = max((one for one in whole if one is not None), default=BEGINNING)
+        return Loaded(rows, state.size(), None if None in whole or latest == BEGINNING else moment_of(latest))
 
 
 def verify(spec: FeatureSpec, transactions: Transactions, progress: Callable[[float], None] | None = None) -> Verified:
@@ -105,6 +139,36 @@ def declared(name: str) -> list[FeatureSpec]:
             )
         found.append(said.spec)
     return found
+
+
+def lacking(model: ManagedModel, version: int, address: Address | None) -> str | None:
+    """What a canary's windows lack, and the command that loads it; None where they lack nothing.
+
+    Args:
+        model: The model.
+        version: The canary.
+        address: Of the servers' state; None where that is not known: then whatever the champion does not look at.
+    """
+    said = model.declared(version)
+    needs = {} if said is None else needed(said.spec)
+    if not needs:
+        return None
+    what = f"version {version} gets no raw transactions while their state lacks its windows"
+    run = f"fds features load --model {model.name} --data HISTORY --state {'STATE' if address is None else address}"
+    if address is None:
+        champion = model.session.look().champion_alias
+        there = None if champion is None else model.declared(champion)
+        known = {} if there is None else needed(there.spec)
+        if all(span <= known.get(name, -1) for name, span in needs.items()):
+            return None
+        return f"{what}, and it looks at more than the champion: {run} (or name the servers' --state here)"
+    with closing(State(opened(address, begin=False), Layout())) as state:
+        whole = state.coverage.whole_from(needs)
+    now = micros_of(model.session.now())
+    if whole is not None and whole <= now:
+        return None
+    until = "" if whole is None else f", which is so until {moment_of(whole):%Y-%m-%d %H:%M} UTC"
+    return f"{what}{until}: {run}"
 
 
 @contextmanager

@@ -69,6 +69,7 @@ def _outcomes(draw: st.DrawFn) -> tuple[Written, Written | None]:
         propensity=propensity,
         explored=bool(flagged and propensity and draw(st.booleans())),
         segment=draw(st.sampled_from([None, "KR", "other"])),
+        degraded=draw(st.sampled_from([False, False, False, True])),
         latency_ms=draw(_bins),
         version=draw(st.sampled_from([1, 1, 1, 2])),
         time=NOON + time * HOUR,

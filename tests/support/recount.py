@@ -283,6 +283,7 @@ def recount(
         as_of: The time now.
     """
     board = Board(terms)
+    outcomes = [outcome for outcome in outcomes if not outcome.degraded]
     for outcome in outcomes:
         board.request(outcome)
     paired = {shadow.request_id: shadow for shadow in reversed(shadows)}

@@ -17,9 +17,8 @@ from fds_mlflow.features.expressions import names_in
 from fds_mlflow.features.spec import FeatureSpec
 
 if TYPE_CHECKING:
-    from fds_mlflow.features.state.state import Size
     from fds_mlflow.features.state.verification import Verified
-    from fds_mlflow.workflows.feature_state import Shown
+    from fds_mlflow.workflows.feature_state import Loaded, Shown
 
 _KINDS = ("numeric", "flags", "windows", "gaps", "expressions", "categorical")
 
@@ -70,9 +69,15 @@ def explanation(name: str, value: Sequence[dict[str, Any]]) -> RenderableType:
     )
 
 
-def loaded(rows: int, size: Size) -> dict[str, Any]:
-    """What was loaded, and what the state then holds."""
-    return {"transactions": rows, "entities": size.entities, "bytes": size.bytes}
+def loaded(done: Loaded) -> dict[str, Any]:
+    """What was loaded, what the state then holds, and from when on all windows are whole."""
+    size = done.size
+    return {
+        "transactions": done.transactions,
+        "entities": size.entities,
+        "bytes": size.bytes,
+        "whole_from": done.whole_from,
+    }
 
 
 def load(value: Mapping[str, Any]) -> RenderableType:
@@ -80,6 +85,7 @@ def load(value: Mapping[str, Any]) -> RenderableType:
     return Text(
         f"{value['transactions']:,} transactions loaded: the state keeps {value['entities']:,} entities in "
         f"{value['bytes'] / 2**20:,.1f} MiB"
+        + (f"; all windows are whole from {_when(value['whole_from'])} on" if value["whole_from"] else "")
     )
 
 

@@ -6,6 +6,7 @@ Each role's rows are sorted by entity once; what an entity keeps is a stretch of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from fds_mlflow.errors import RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.staging import known_labels, micros
 from fds_mlflow.features.meaning import Ints
+from fds_mlflow.features.state import head
+from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Coverage
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.logs import name, written
 from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, occurred_key, transaction_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
 from fds_mlflow.features.state.state import State
+from fds_mlflow.features.state.store import Values, write
 
 _AT_ONCE, _BYTES = 2_000, 2**20
 """Values that are written in one transaction of the store, and the bytes from which on there are fewer: a store that
@@ -30,12 +34,13 @@ others use is not to keep them waiting.
 Item = tuple[bytes, bytes, bytes]
 
 
-def load(state: State, frame: pd.DataFrame) -> int:
+def load(state: State, frame: pd.DataFrame, *, complete: bool = False) -> int:
     """Fill an empty state from history.
 
     Args:
         state: It.
         frame: Transactions in canonical columns, in the order of arrival; labels that are known are taken in.
+        complete: There was nothing before them: windows that reach back further are whole.
 
     Returns:
         The number of transactions.
@@ -49,12 +54,23 @@ def load(state: State, frame: pd.DataFrame) -> int:
             fix="load it into a folder of its own, and let the server use that",
         )
     history = _History(state, frame)
+    write(state.store, partial(_begun, f"{len(frame)} {history.latest}".encode()))
     for some in _portions(history.items()):
         with state.store.writing() as values:
             for key, part, value in sorted(some):
                 values.put(key, part, value)
-    state.begin(len(frame) + history.labelled, history.latest)
+    known = history.coverage(state.coverage, complete=complete)
+    state.begin(len(frame) + history.labelled, history.latest, known)
     return len(frame)
+
+
+def _begun(said: bytes, values: Values) -> None:
+    """Note which history is being loaded: what is left of another one would stay between."""
+    if head.note(values, head.LOADING) not in (None, said):
+        raise RefusedError(
+            "another history is half loaded into the state", fix="load that one again, or begin with an empty state"
+        )
+    head.put_note(values, head.LOADING, said)
 
 
 class _History:
@@ -90,6 +106,16 @@ class _History:
         self._label = np.column_stack(
             [self._moment, len(frame) + np.cumsum(self._labels), np.ones_like(self._number), self._fraud]
         )
+
+    def coverage(self, known: Coverage, *, complete: bool) -> Coverage:
+        """Since when everything is known: since the first transaction, as far as windows reach."""
+        first, layout, found = int(self._time[0]), self._layout, known.beginning(int(self._time[0]))
+        for kept in known.since:
+            labels = kept.endswith(LABELLED)
+            left = self.latest - (layout.label_span if labels else layout.span)
+            dropped = left >= first and (labels or not (layout.gaps or kept == IDS))
+            found = found.reaching([kept], left if dropped else BEGINNING if complete else first - 1)
+        return found
 
     def items(self) -> Iterator[Item]:
         """Everything to write."""

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from fds_mlflow.features.state.logs import append, name
+import numpy as np
+
+from fds_mlflow.features.state.logs import append, name, parted, renamed, written
 from fds_mlflow.features.state.remembered import Remembered, entity_key, occurred_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
-from fds_mlflow.features.state.store import Value, Values
+from fds_mlflow.features.state.store import ChangedError, Value, Values
 
 META = b"m".ljust(17, b"\0")
 """The key of what is kept once."""
@@ -45,6 +48,7 @@ class Entry:
         record: Its row.
         counted: For each of its entities, in their order, the values that are counted over it.
         since: Occurrences that are not later are not kept, microseconds.
+        layout: By which it was made: a store that has another one by now takes nothing.
     """
 
     key: bytes
@@ -52,6 +56,7 @@ class Entry:
     record: bytes
     counted: Sequence[Sequence[Counted]]
     since: int
+    layout: bytes
 
     @property
     def looked_at(self) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
@@ -59,7 +64,7 @@ class Entry:
         both = list(zip(self.remembered.entities, self.counted, strict=True))
         return (
             [entity_key(own) for own, _ in both],
-            [NUMBER, *(occurred_key(own, at, value) for own, counted in both for at, value in counted)],
+            [NUMBER, LAYOUT, *(occurred_key(own, at, value) for own, counted in both for at, value in counted)],
         )
 
 
@@ -103,7 +108,12 @@ def add(values: Values, entry: Entry) -> tuple[Remembered | None, int]:
 
     Returns:
         What is there under its id already, and the number of its arrival.
+
+    Raises:
+        ChangedError: The store has another layout by now, and the entry would lack what is to be remembered.
     """
+    if values.get(*LAYOUT) != entry.layout:
+        raise changed()
     found = values.get(entry.key, b"")
     if found is not None:
         kept = Remembered.read(found)
@@ -112,9 +122,8 @@ def add(values: Values, entry: Entry) -> tuple[Remembered | None, int]:
     number = following(values, of.time)
     written = _AT.pack(number)
     values.put(entry.key, b"", written + of.written()[8:])
-    record = entry.record[:8] + written + entry.record[16:]
     for own, counted in zip(of.entities, entry.counted, strict=True):
-        append(values, entity_key(own), name(RECORDS), [record])
+        add_record(values, own, entry.record, number)
         for at, value in counted:
             key, part = occurred_key(own, at, value)
             times = times_of(values.get(key, part))
@@ -123,6 +132,58 @@ def add(values: Values, entry: Entry) -> tuple[Remembered | None, int]:
             recent = times[bisect_right(times, entry.since) :]
             values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
     return None, number
+
+
+def changed() -> ChangedError:
+    """Others have added to what is to be remembered."""
+    return ChangedError("the state remembers more than this process knew of", fix="do the same again")
+
+
+def add_record(values: Values, own: bytes, record: bytes, number: int) -> None:
+    """Add a row to an entity's records.
+
+    Args:
+        values: Of the store.
+        own: The entity.
+        record: The row; its number is left open.
+        number: Of its arrival.
+    """
+    append(values, entity_key(own), name(RECORDS), [record[:8] + _AT.pack(number) + record[16:]])
+
+
+def recounted(values: Values, own: bytes, at: int, seen: Iterable[tuple[bytes, int, int]], since: int) -> None:
+    """Count anew what is counted over an entity: what is known of it, and what a history tells beside.
+
+    Two occurrences of one value in one moment are one: no window parts them.
+
+    Args:
+        values: Of the store.
+        own: The entity.
+        at: The number of the field.
+        seen: Hashed values, when they occurred, and the numbers of the arrivals.
+        since: Occurrences that are not later are not kept by themselves, microseconds.
+    """
+    key, log = entity_key(own), name(PAIRS, at)
+    numbers: dict[int, int] = {}
+    for part, columns in parted(values, key, log):
+        numbers |= dict(zip(columns[0].tolist(), columns[1].tolist(), strict=True))
+        values.delete(key, part)
+    times: dict[bytes, set[int]] = {}
+    for part, kept in values.parts(key, many=True):
+        if part[1] == at:
+            times[part[2:]] = set(times_of(kept))
+    for value, time, number in seen:
+        times.setdefault(value, set()).add(time)
+        numbers.setdefault(time, number)
+    rows = []
+    for value, every in times.items():
+        ordered = sorted(every)
+        rows += [(now, numbers.get(now, 0), last, 1) for last, now in pairwise([FIRST, *ordered])]
+        recent = ordered[bisect_right(ordered, since) :]
+        if recent:
+            values.put(*occurred_key(own, at, value), struct.pack(f"<{len(recent)}q", *recent))
+    for part, kept in written(PAIRS, np.array(sorted(rows), dtype=np.int64).reshape(-1, 4)) if rows else ():
+        values.put(key, log + renamed(part, kept), kept)
 
 
 def add_label(values: Values, label: Label) -> bool:

@@ -6,6 +6,10 @@ machine's disk has it too is up to `sync`, which whoever owns the store calls fr
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +21,8 @@ from fds_mlflow.features.state.store import KEY, MANY, Part, Value
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
+
+_LOCK = "writing.lock"
 
 LIMIT = 2**36
 """Bytes to which the file may grow; reserved in the address space, not on the disk."""
@@ -52,19 +58,28 @@ class _Values:
         return found
 
 
+TIMEOUT = 20.0
+"""Seconds to wait for another writer."""
+
+_NAP, _LONGEST_NAP = 2e-5, 5e-4
+"""Seconds between two looks whether another process has done writing."""
+
+
 class LmdbStore(InTransactions):
     """Values in a folder.
 
     Args:
         folder: Of the file; created where it is missing.
         limit: Bytes to which it may grow.
+        timeout: Seconds to wait for another writer, who may have been stopped in the middle of his work: LMDB's own
+            lock waits for ever, so nobody takes it before he has a lock that can be waited for.
 
     Raises:
         ConfigError: The package is not installed.
         UnavailableError: The file cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, *, limit: int = LIMIT, timeout: float = TIMEOUT) -> None:
         try:
             import lmdb
         except ImportError:
@@ -75,8 +90,11 @@ class LmdbStore(InTransactions):
         self._lmdb = lmdb
         self._folder = folder
         self._limit = limit
+        self._timeout = timeout
+        self._within = threading.Lock()  # the other one belongs to the whole process
         with self._told():
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # Processes of this machine share the file's pages; only a crash of the machine needs them on its disk.
             self._file = lmdb.open(str(folder), map_size=limit, sync=False, metasync=False, max_spare_txns=8)
 
@@ -104,8 +122,45 @@ class LmdbStore(InTransactions):
     @contextmanager
     def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
-        with self._told(), self._file.begin(write=True, buffers=True) as found:
+        with self._told(), self._alone(), self._file.begin(write=True, buffers=True) as found:
             yield _Values(found)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one who writes.
+
+        Raises:
+            UnavailableError: Another one has written for too long.
+        """
+        until = time.monotonic() + self._timeout
+        if not self._within.acquire(timeout=self._timeout):
+            raise self._busy()
+        try:
+            nap = _NAP
+            while not self._locked():
+                if time.monotonic() >= until:
+                    raise self._busy()
+                time.sleep(nap)
+                nap = min(2 * nap, _LONGEST_NAP)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        finally:
+            self._within.release()
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _busy(self) -> UnavailableError:
+        return UnavailableError(
+            f"the state in {self._folder} is being written by another one since {self._timeout:g} s",
+            fix="look for a process that was stopped while it used the folder, and end it or let it go on",
+        )
 
     def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`; no reading lasts long, which would keep the file from using its pages again."""
@@ -134,3 +189,4 @@ class LmdbStore(InTransactions):
         """See `Store`."""
         self.sync()
         self._file.close()
+        os.close(self._lock)

@@ -7,14 +7,29 @@ them are read in one go.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import xxhash
 
-from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
+from fds_mlflow.features.state.rows import (
+    FANOUT,
+    NAN,
+    OPEN,
+    PAIRS,
+    RECORDS,
+    Rows,
+    Run,
+    Words,
+    form,
+    merged,
+    opened,
+    words,
+)
 from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
@@ -108,7 +123,7 @@ def sealing(log: bytes, columns: Words, there: Iterable[tuple[bytes, Value]]) ->
         gone += [part for part, _ in same]
         level += 1
     last = int(columns[1].max())
-    return gone, log + bytes([level]) + last.to_bytes(8, "big"), merged(log[:1], parts).sealed()
+    return gone, log + bytes([level]) + last.to_bytes(8, "big", signed=True), merged(log[:1], parts).sealed()
 
 
 def is_sealed(part: bytes) -> bool:
@@ -194,9 +209,50 @@ def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) 
         left = np.array(columns[:, kept])
         values.delete(key, part)
         if left.size:
-            whole = _head(len(left)) + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed()
-            values.put(key, part, whole)
+            values.put(key, part, _whole(part, left))
     return gone
+
+
+def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt.NDArray[np.float64]]) -> None:
+    """Give an entity's records fields that they lack.
+
+    Args:
+        values: Of the store.
+        key: Of the entity.
+        numbers: Arrivals of records, ascending.
+        fields: By number of the field, what each of these records has in it.
+    """
+    width = 3 + max(fields)
+    for part, columns in parted(values, key, name(RECORDS)):
+        places = np.minimum(numbers.searchsorted(columns[1]), len(numbers) - 1)
+        there = numbers[places] == columns[1]
+        lacking = np.full((max(0, width - len(columns)), columns.shape[1]), NAN)
+        wide = np.ascontiguousarray(np.vstack([columns, lacking]))
+        found = False
+        for field, given in fields.items():
+            own = wide[2 + field].view(np.float64)
+            chosen = there & np.isnan(own) & ~np.isnan(given[places])
+            own[chosen] = given[places[chosen]]
+            found = found or bool(chosen.any())
+        if found:
+            whole = _whole(part, wide)
+            values.delete(key, part)
+            values.put(key, part[:2] + renamed(part[2:], whole), whole)
+
+
+def renamed(part: bytes, value: bytes) -> bytes:
+    """The name, without its log's, of a part that was written anew: clients keep sealed runs by name."""
+    return part if part == _OPEN else part[:1] + xxhash.xxh3_64_digest(value)
+
+
+def parted(values: Values, key: bytes, log: bytes) -> list[tuple[bytes, Words]]:
+    """The parts of a log, with the words of each, shape (words, rows)."""
+    return [(part, np.array(_columns(part, value))) for part, value in values.parts(key) if part[:2] == log]
+
+
+def _whole(part: bytes, columns: Words) -> bytes:
+    """A part of these rows."""
+    return _head(len(columns)) + columns.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], columns).sealed()
 
 
 def removed(values: Values, key: bytes) -> int:

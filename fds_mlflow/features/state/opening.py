@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 from fds_mlflow.errors import ConfigError, NotFoundError
 from fds_mlflow.features.state.store import Store
@@ -12,12 +13,13 @@ Address = str | PathLike[str]
 """A folder, which the processes of one machine share, or the URL of a Redis, a Valkey or a PostgreSQL."""
 
 
-def opened(address: Address, *, begin: bool = True) -> Store:
+def opened(address: Address, *, begin: bool = True, timeout: float | None = None) -> Store:
     """The store at an address.
 
     Args:
         address: The address.
         begin: Whether one is made where there is none.
+        timeout: Seconds to wait for it; None for what is usual there.
 
     Raises:
         ConfigError: It is no such address, or the package that it needs is not installed.
@@ -25,21 +27,22 @@ def opened(address: Address, *, begin: bool = True) -> Store:
         UnavailableError: It cannot be read or written.
     """
     text = fspath(address)
+    limits: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     scheme, mark, _ = text.partition("://")
     if not mark:
         from fds_mlflow.features.state.lmdb_store import FILE, LmdbStore
 
         if not begin and not (Path(text) / FILE).is_file():
             raise NotFoundError(f"there is no state in {text}", fix="name what --state names, or load one first")
-        return LmdbStore(Path(text))
+        return LmdbStore(Path(text), **limits)
     from fds_mlflow.features.state import redis_store
 
     if scheme in redis_store.SCHEMES:
-        return redis_store.RedisStore(text, begin=begin)
+        return redis_store.RedisStore(text, begin=begin, **limits)
     from fds_mlflow.features.state import sql_store
 
     if scheme.partition("+")[0] == "postgresql":
-        return sql_store.SqlStore(text, begin=begin)
+        return sql_store.SqlStore(text, begin=begin, **limits)
     raise ConfigError(
         f"a state cannot be kept in {scheme}://", fix=f"name a folder, {redis_store.EXAMPLE} or {sql_store.EXAMPLE}"
     )

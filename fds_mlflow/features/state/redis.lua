@@ -154,7 +154,11 @@ end
 local acts = {}
 
 function acts.add()
-  local key, body, record, width, since = following(), following(), following(), number(), number()
+  local layout, key, body = following(), following(), following()
+  local record, width, since = following(), number(), number()
+  if call('HGET', META, 'layout') ~= layout then -- others have added to what is to be remembered
+    return false
+  end
   local time8 = record:sub(1, 8)
   local kept = call('GET', prefix .. key)
   local number8

@@ -22,7 +22,7 @@ from typing import Any
 from fds_mlflow.display.redaction import redacted, remember_address
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, UnavailableError
 from fds_mlflow.features.state import logs
-from fds_mlflow.features.state.entry import COUNT, META, NUMBER, Added, Entry, Label
+from fds_mlflow.features.state.entry import COUNT, META, NUMBER, Added, Entry, Label, changed
 from fds_mlflow.features.state.fetched import RUNS, Fetched, Place, Runs, parted, place_of
 from fds_mlflow.features.state.remembered import ENTITY, Remembered
 from fds_mlflow.features.state.rows import OPEN
@@ -197,10 +197,14 @@ class RedisStore:
         if not -_EXACT < of.time < _EXACT:
             raise DataError("a time lies beyond the year 2255, up to which Redis counts exactly", fix="correct it")
         places, _ = entry.looked_at
-        given: list[Any] = [entry.key, of.written(), entry.record, len(entry.record) // 8, entry.since, len(places)]
+        given: list[Any] = [entry.layout, entry.key, of.written(), entry.record, len(entry.record) // 8, entry.since]
+        given.append(len(places))
         for place, counted in zip(places, entry.counted, strict=True):
             given += [place, len(counted), *(one for at, value in counted for one in (bytes([at]), value))]
-        told, last, wholes, full = self._run("add", *given)
+        added = self._run("add", *given)
+        if added is None:
+            raise changed()
+        told, last, wholes, full = added
         kept = None if told is None else Remembered.read(told)
         number, found = last if kept is None else kept.number, Fetched(self._whole, self._one)
         if not self._hold(found, places, wholes):  # a run was merged meanwhile

@@ -43,7 +43,8 @@ FIRST = -(2**63)
 RECORDS, PAIRS, LABELS = b"r", b"d", b"y"
 
 _HEAD = struct.Struct("<qq")  # rows; words of each, what is derived left out
-_NAN = int(np.array(np.nan).view(np.int64))
+NAN = int(np.array(np.nan).view(np.int64))
+"""The word of a missing number."""
 
 
 def form(kind: bytes, fields: int) -> struct.Struct:
@@ -114,7 +115,7 @@ class Run:
 def merged(kind: bytes, parts: Sequence[Words]) -> Run:
     """One run of several, each of shape (words, rows); fields that older rows lack are missing there."""
     width = max(map(len, parts))
-    wide = [np.vstack([part, np.full((width - len(part), part.shape[1]), _NAN)]) for part in parts]
+    wide = [np.vstack([part, np.full((width - len(part), part.shape[1]), NAN)]) for part in parts]
     return Run.of(kind, np.concatenate(wide, axis=1))
 
 

@@ -11,9 +11,10 @@ from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.features.state import head
+from fds_mlflow.features.state.coverage import Coverage
 from fds_mlflow.features.state.entry import (
     COUNT,
-    LAYOUT,
     META,
     NUMBER,
     ROW,
@@ -37,7 +38,7 @@ from fds_mlflow.features.state.remembered import (
     transaction_key,
 )
 from fds_mlflow.features.state.rows import LABELS, PAIRS, RECORDS, form
-from fds_mlflow.features.state.store import MANY, Store, Value, Values, write
+from fds_mlflow.features.state.store import MANY, ChangedError, Store, Value, Values, write
 
 Found = TypeVar("Found")
 
@@ -125,19 +126,17 @@ class State:
     store: Store
     layout: Layout
     _roles: dict[str, list[tuple[int, str]]] = field(init=False)
+    _said: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        self.layout = write(self.store, self._joined)
+        self._join()
+
+    def _join(self) -> None:
+        """Keep what is to be remembered by now, by whomever."""
+        self.layout, self._said = write(self.store, partial(head.join, self.layout))
         self._form = form(RECORDS, len(self.layout.numbers))
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
-
-    def _joined(self, values: Values) -> Layout:
-        kept = values.get(*LAYOUT)
-        layout = self.layout if kept is None else Layout.from_json(bytes(kept)).joined(self.layout)
-        if kept is None or layout.to_json() != bytes(kept):
-            values.put(*LAYOUT, layout.to_json())
-        return layout
 
     @property
     def number(self) -> int:
@@ -151,10 +150,23 @@ class State:
         with self.store.reading() as values:
             return latest_of(values)
 
-    def begin(self, number: int, latest: int) -> None:
-        """Go on from a number of arrivals and a latest time, after a history was loaded."""
+    @property
+    def coverage(self) -> Coverage:
+        """Since when everything is known; who asks first after the first arrival has that noted."""
+        with self.store.reading(parts=head.PARTS) as values:
+            known, number = head.coverage(values), number_of(values)
+        return known if known.begin is not None or not number else write(self.store, head.begun, parts=head.PARTS)
+
+    def accept(self) -> None:
+        """Say that nothing came before what is here: whatever window reaches back further is whole."""
+        write(self.store, head.accept, parts=head.PARTS)
+
+    def begin(self, number: int, latest: int, known: Coverage) -> None:
+        """Go on from a number of arrivals, a latest time, and what is known, after a history was loaded."""
         with self.store.writing() as values:
             values.put(*NUMBER, COUNT.pack(number, latest))
+            head.put_coverage(values, known)
+            head.drop_note(values, head.LOADING)
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
@@ -174,7 +186,13 @@ class State:
         Raises:
             DataError: Its id has arrived with other values, or an amount is infinite.
         """
-        entry = self._entry(arriving, _digest(arriving))
+        try:
+            return self._arrived(self.entry(arriving), arriving, compute)
+        except ChangedError:  # others have added to what is to be remembered
+            self._join()
+            return self._arrived(self.entry(arriving), arriving, compute)
+
+    def _arrived(self, entry: Entry, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         of = entry.remembered
         with self.store.adding(entry) as (kept, number, last, values):
             if kept is not None and not kept.is_that(of.time, of.digest):
@@ -187,7 +205,13 @@ class State:
                 told = {role: one.until(number + 1) for role, one in told.items()}
             return compute(Arrival(kept is not None, told))
 
-    def _entry(self, arriving: Arriving, digest: bytes) -> Entry:
+    def entry(self, arriving: Arriving) -> Entry:
+        """What a transaction adds.
+
+        Raises:
+            DataError: An amount is infinite.
+        """
+        digest = _digest(arriving)
         entities = self._entities(arriving)
         return Entry(
             transaction_key(arriving.id),
@@ -195,6 +219,7 @@ class State:
             self._record(arriving, 0),
             [list(self._values(role, arriving)) for role in entities],
             arriving.time - 2 * self.layout.span,
+            self._said,
         )
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
@@ -203,7 +228,7 @@ class State:
         Raises:
             DataError: An amount is infinite.
         """
-        entry = self._entry(arriving, _digest(arriving))
+        entry = self.entry(arriving)
         entities = self._entities(arriving)
         with self.store.reading(*entry.looked_at) as values:
             number, found = number_of(values) + 1, {}
@@ -257,8 +282,8 @@ class State:
         Returns:
             Whether the transaction is remembered.
         """
-        delay, logged = self.layout.label_delay, self.layout.label_span > 0
-        return self.store.label(Label(transaction_key(id), fraud, known, delay, logged))
+        # They are kept although nothing looks at them: what joins later may.
+        return self.store.label(Label(transaction_key(id), fraud, known, self.layout.label_delay, logged=True))
 
     # --- what goes -----------------------------------------------------------------------------------------
 
@@ -287,6 +312,8 @@ class State:
             The number of records and labels.
         """
         since = dict.fromkeys((RECORDS, PAIRS), before - self.layout.span) | {LABELS: before - self.layout.label_span}
+        # Before it is gone: who is killed meanwhile has said less than he knew.
+        write(self.store, partial(head.lose, since[RECORDS], since[LABELS], labelled), parts=head.PARTS)
         gone = 0
         for key in self.store.keys(ENTITY, until=max(since.values())):
             gone += write(self.store, partial(self._thin, key, since))

@@ -32,6 +32,12 @@ def of_rollout(entity: Any, model: str, rollout_id: str) -> Conditions:
     return [entity.model == model, entity.rollout_id == rollout_id]
 
 
+def whole(outcome: Any) -> ColumnElement[bool]:
+    """Whether an outcome is evidence: what was scored without the state says nothing of either version."""
+    found: ColumnElement[bool] = outcome.degraded.is_(False)
+    return found
+
+
 class Where:
     """Which outcomes are meant, and what is true of each.
 
@@ -54,6 +60,7 @@ class Where:
     def masked(self) -> Conditions:
         """Of this rollout, in words that no index is made for: what is new is found by its place at the end."""
         return [
+            whole(Outcome),
             func.coalesce(Outcome.model, "") == self._count.model,
             func.coalesce(Outcome.rollout_id, "") == self._count.rollout_id,
         ]
@@ -65,9 +72,9 @@ class Where:
         return [outcome.id <= self._count.outcome_id, *mature]
 
     def is_first(self, *also: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
-        """Whether no earlier outcome of the rollout has this key (and is like `also`)."""
+        """Whether no earlier outcome that counts has this key (and is like `also`)."""
         other = aliased(Outcome)
-        same = [*of_rollout(other, self._count.model, self._count.rollout_id), other.key == Outcome.key]
+        same = [*of_rollout(other, self._count.model, self._count.rollout_id), other.key == Outcome.key, whole(other)]
         return ~exists().where(*same, other.id < Outcome.id, *(like(other) for like in also))
 
     def happened_first(self, kind: str) -> ColumnElement[bool]:
@@ -128,7 +135,8 @@ class Where:
             outcome.model == func.coalesce(literal(self._count.model), new.transaction_id),
             outcome.rollout_id == func.coalesce(literal(self._count.rollout_id), new.transaction_id),
         ]
-        late = select(outcome.id).where(*truth, *mine, *self.looked_at(outcome), new.known_at <= matures, ~counted)
+        seen = [*self.looked_at(outcome), whole(outcome)]
+        late = select(outcome.id).where(*truth, *mine, *seen, new.known_at <= matures, ~counted)
         by_key = late.where(outcome.key == new.transaction_id, outcome.transaction_id == outcome.key)
         own = [outcome.transaction_id != outcome.key, outcome.rollout_id.is_not(None)]  # the words of its index
         return by_key.union(late.where(outcome.transaction_id == new.transaction_id, *own))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import DataError, FdsError
 
 
 class RequestError(DataError):
@@ -64,6 +64,43 @@ class Piece:
 
     batch: Batch
     place: int
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What is amiss with the features that were computed of a row.
+
+    Attributes:
+        degraded: Why its outcome is no evidence of any version; None where it is.
+        champion: Why the champion's features are not what they would be; None where they are.
+        canary: The same of the canary's.
+        barred: Why the canary cannot have the row; None where it can.
+    """
+
+    degraded: str | None = None
+    champion: str | None = None
+    canary: str | None = None
+    barred: FdsError | None = None
+
+
+WHOLE = Lack()
+"""Nothing is amiss."""
+
+
+class FeaturedRow(list[Any]):
+    """Values in the order of columns, some of which were computed here.
+
+    Attributes:
+        raw: The transaction that they were computed from, by column.
+        lack: What is amiss with them.
+    """
+
+    __slots__ = ("lack", "raw")
+
+    def __init__(self, raw: Mapping[str, Any], lack: Lack = WHOLE) -> None:
+        super().__init__()
+        self.raw = raw
+        self.lack = lack
 
 
 Row = Sequence[Any] | Piece | dict[str, Any]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.runtime.clock import Stopwatch
 from fds_mlflow.scoring.loaded import Loaded
-from fds_mlflow.scoring.requests.rows import RequestError, Row
+from fds_mlflow.scoring.requests.rows import FeaturedRow, RequestError, Row
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.fallback import answered, each_answered
 
@@ -38,11 +39,18 @@ def scored(state: ServingState, values: Row, assigned: str, variant: str) -> Res
     began = time.perf_counter()
     score: float | None = None
     try:
-        score, by_canary, error = answered(variant == CANARY, state.canary_score, state.champion_score, values)
+        score, by_canary, error = answered(variant == CANARY, partial(_by_canary, state), state.champion_score, values)
     except FdsError as failed:
         by_canary, error = False, failed
     took = 1_000.0 * (time.perf_counter() - began)
     return assigned, (state.canary if by_canary else None) or state.champion, score, error, took
+
+
+def _by_canary(state: ServingState, values: Row) -> float:
+    """The canary's score of a row that it can have."""
+    if isinstance(values, FeaturedRow) and values.lack.barred is not None:
+        raise values.lack.barred
+    return state.canary_score(values)
 
 
 def all_scored(state: ServingState, rows: Sequence[Row], keys: Sequence[str]) -> list[Result]:
@@ -100,6 +108,8 @@ def _of_canary(state: ServingState, rows: Sequence[Row]) -> list[float | FdsErro
     for place, row in enumerate(rows):
         said.append(math.nan)
         try:
+            if isinstance(row, FeaturedRow) and row.lack.barred is not None:
+                raise row.lack.barred
             state.require_canary()
             chosen[place] = state.for_canary(row)
         except FdsError as failed:

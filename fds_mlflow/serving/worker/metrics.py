@@ -40,6 +40,8 @@ class Metrics:
         dropped: Outcomes, shadows among them, for which there was no room.
         shadows: Champion requests that the canary scored as well.
         explored: Flagged requests that were let pass.
+        degraded: Raw transactions whose features were not what they would be, by why.
+        missed: Transactions and labels that the state will never be told.
         lately: By ten seconds since 1970: requests for scores, and those of them that the server failed at.
     """
 
@@ -49,6 +51,8 @@ class Metrics:
     dropped: int = 0
     shadows: int = 0
     explored: int = 0
+    degraded: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
     lately: dict[int, list[int]] = field(default_factory=dict)
     _laid: str = field(default="", init=False, repr=False)
     _flushing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
@@ -109,6 +113,8 @@ class Metrics:
             "dropped": self.dropped,
             "shadows": self.shadows,
             "explored": self.explored,
+            "degraded": [*dict(self.degraded).items()],
+            "missed": self.missed,
             "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
         }
 
@@ -138,6 +144,9 @@ def added_up(folder: Path, own: Metrics | None = None) -> Metrics:
         total.dropped += values["dropped"]
         total.shadows += values["shadows"]
         total.explored += values["explored"]
+        total.missed += values["missed"]
+        for why, count in values["degraded"]:
+            total.degraded[why] = total.degraded.get(why, 0) + count
         for moment, asked, failed in values["lately"]:
             total._count(moment, asked, failed)
     return total
@@ -189,8 +198,15 @@ class _Collector:
                 latency.add_metric([printable(one.model), variant, str(version)], buckets, row[-1])
             for (path, status), count in one.total.responses.items():
                 responses.add_metric([printable(one.model), path, str(status)], count)
+        degraded = CounterMetricFamily(
+            "fds_state_degraded", "Raw transactions whose features lacked the state", labels=["model", "reason"]
+        )
+        for one in self.series:
+            for why, count in one.total.degraded.items():
+                degraded.add_metric([printable(one.model), why], count)
         yield latency
         yield responses
+        yield degraded
         for name, told, counts in (
             (
                 "canary_fallbacks",
@@ -200,6 +216,7 @@ class _Collector:
             ("outcomes_dropped", "Outcomes for which there was no room", [o.total.dropped for o in self.series]),
             ("shadows", "Champion requests that the canary scored as well", [o.total.shadows for o in self.series]),
             ("explored", "Flagged requests that were let pass", [o.total.explored for o in self.series]),
+            ("state_missed", "What the state will never be told", [o.total.missed for o in self.series]),
         ):
             counter = CounterMetricFamily(f"fds_{name}", told, labels=["model"])
             for one, count in zip(self.series, counts, strict=True):

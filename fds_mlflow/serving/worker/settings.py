@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fds_mlflow.core.routing.exploration import Exploration
+from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.serving.disk.spool import Spool
 from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.worker.access import Access
@@ -37,6 +39,7 @@ class ServerSettings:
         variant_override: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         explore: Which of the flagged requests are let pass; None for none.
+        sample: Which transactions have their vectors kept; None for none.
         record: Whether outcomes are kept.
         follow_seconds: How often the version cache is looked at.
         spool_limit: Bytes of outcomes that may wait on disk.
@@ -45,6 +48,8 @@ class ServerSettings:
             more; None for none.
         trust: Code that versions bring may run, whatever the history says.
         state: Folder or URL of the state that raw transactions need; None to take features alone.
+        state_timeout: Seconds that a transaction waits for it.
+        state_failure: Whether one gets the features over nothing while it does not answer, or is refused.
     """
 
     model: str
@@ -66,6 +71,7 @@ class ServerSettings:
     variant_override: bool = False
     shadow: float = 0.0
     explore: Exploration | None = None
+    sample: Split | None = None
     record: bool = True
     follow_seconds: float = 0.1
     spool_limit: int = 2**30
@@ -73,6 +79,8 @@ class ServerSettings:
     token_digest: bytes | None = None
     trust: bool = False
     state: str | None = None
+    state_timeout: float = 0.25
+    state_failure: Literal["degrade", "refuse"] = "degrade"
 
     def __post_init__(self) -> None:
         if self.token is not None:

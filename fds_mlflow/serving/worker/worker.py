@@ -69,13 +69,14 @@ class Worker:
             champion_timeout=settings.champion_timeout,
             shadow=settings.shadow,
             explore=settings.explore,
+            sample=settings.sample,
         )
         self._ask_allowance()
         self.featuring = None
         if settings.state is not None:
             from fds_mlflow.serving.worker.featuring import Featuring
 
-            self.featuring = Featuring(settings.state, lambda: self.engine.state)
+            self.featuring = Featuring(settings, lambda: self.engine.state, self.metrics.degraded)
 
     @property
     def reason(self) -> str:
@@ -98,6 +99,8 @@ class Worker:
         if self._unsent:
             lost = sum(map(len, self._unsent))
             log.error("%s outcomes of %s are lost: the disk takes none", lost, self.settings.model)
+        if self.featuring is not None:
+            self.featuring.close()
         self.flush()
 
     async def _following(self) -> None:
@@ -120,11 +123,11 @@ class Worker:
     async def _tidying(self) -> None:
         """See to the state from time to time; it is on the disk after a crash of the machine, too, as far as this."""
         while self.featuring is not None:
-            await asyncio.sleep(SYNC_SECONDS)
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, self.featuring.tidy)
             except Exception:  # it must go on, whatever one round ran into
                 log.exception("the state of %s could not be seen to", self.settings.model)
+            await asyncio.sleep(SYNC_SECONDS)
 
     def _ask_allowance(self) -> None:
         """Learn until when may be explored, where a day has a bound."""
@@ -184,6 +187,8 @@ class Worker:
 
     def flush(self) -> None:
         """Write the counts where the other workers find them."""
+        if self.featuring is not None:
+            self.metrics.missed = self.featuring.missed
         try:
             self.metrics.flush(self._cache.folder / "metrics")
         except OSError as error:
@@ -202,7 +207,8 @@ class Worker:
         """What serves, how old that knowledge is, and what is wrong."""
         state = self.engine.state
         total = added_up(self._cache.folder / "metrics", self.metrics)
-        problem = self.problem or (state.table.problem if state else self.reason) or total.failing(time.time())
+        problem = self.problem or (state.table.problem if state else self.reason)
+        problem = problem or (self.featuring and self.featuring.problem) or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
         fine = problem is None and not total.dropped
@@ -240,6 +246,9 @@ class Worker:
             "outcomes_buffered": ("Outcomes in this worker's memory", float(said["outcomes"]["buffered"])),
             "outcomes_spooled_bytes": ("Outcomes on disk", float(said["outcomes"]["spooled_bytes"])),
         }
+        if self.featuring is not None:
+            gauges["state_answers"] = ("Whether the state of raw transactions answers", float(self.featuring.answers))
+            gauges["state_waiting"] = ("What this worker has yet to tell the state", float(self.featuring.waiting))
         if "exploration" in said:
             gauges["exploring"] = ("Whether flagged requests are let pass", float(not said["exploration"]["stopped"]))
         return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from fds_mlflow.features.state.state import State
 
 SHARED = ("lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgresql")))
 """Those that several processes share."""
+
+
+_NUMBERS = count()
+"""Of namespaces: the kinds share a server."""
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Kind:
         """Where the state of a folder is."""
         if self.name == "lmdb":
             return str(folder)
-        namespace = self._namespaces.setdefault(folder, f"s{len(self._namespaces)}")
+        namespace = self._namespaces.setdefault(folder, f"s{next(_NUMBERS)}")
         if self.name == "redis":
             return str(self.server.url(namespace))
         return f"{self.server.url}&namespace={namespace}"
