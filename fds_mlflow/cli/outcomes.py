@@ -41,8 +41,8 @@ def stats(settings: Settings, as_json: bool) -> None:
 def show(settings: Settings, transaction: str, model: str | None, as_json: bool) -> None:
     """Show how TRANSACTION was scored, and what is known about it.
 
-    The threshold is the one that the version has today. The features and the reasons of a score are not stored: ask
-    the server for them with the request (`/score?reasons=3&features=true`).
+    The threshold is the one that the version has today. Two outcomes with one inputs digest were scored on the same
+    values. Reasons are there where the request asked for them (`/score?reasons=3`).
     """
     from fds_mlflow.cli.output import outcome_views
     from fds_mlflow.errors import NotFoundError

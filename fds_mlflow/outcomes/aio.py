@@ -38,6 +38,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -138,6 +139,12 @@ class AsyncOutcomeStore:
         No index finds those outside a rollout: of many millions it takes seconds.
         """
         return await self._read(statements.of_transaction, transaction_id, model)
+
+    async def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first; arguments as for the other store."""
+        return await self._read(vectors, model, version, since, limit)
 
     async def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""

@@ -38,6 +38,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -218,6 +219,19 @@ class OutcomeStore:
         No index finds those outside a rollout: of many millions it takes seconds.
         """
         return self._read(statements.of_transaction, transaction_id, model)
+
+    def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first.
+
+        Args:
+            model: The registered model.
+            version: Of one version; None for all.
+            since: Scored from then on, timezone-aware; None for ever.
+            limit: The newest, so many at most; None for all.
+        """
+        return self._read(vectors, model, version, since, limit)
 
     def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""

@@ -215,7 +215,7 @@ class Given:
         Args:
             reasons: Of each row; None where none were asked for.
         """
-        for row, given in enumerate(reasons or ()):
+        for row, given in enumerate(() if reasons is None else reasons):
             if given is not None:
                 from fds_mlflow.scoring.reasons import written
 
