@@ -38,7 +38,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
-from fds_mlflow.outcomes.vectors import KeptVector, vectors
+from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -145,6 +145,10 @@ class AsyncOutcomeStore:
     ) -> list[KeptVector]:
         """What was kept of a model's scored transactions, the oldest first; arguments as for the other store."""
         return await self._read(vectors, model, version, since, limit)
+
+    async def scored(self, model: str) -> dict[str, datetime]:
+        """When each transaction of a model was first scored, UTC."""
+        return await self._read(scored, model)
 
     async def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""

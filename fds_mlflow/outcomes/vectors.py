@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fds_mlflow.outcomes.records import Value, Vector
@@ -60,6 +60,13 @@ def vectors(
         query = query.where(RecordedVector.time >= since)
     query = query.order_by(RecordedVector.time.desc(), RecordedVector.id.desc()).limit(limit)
     return list(_kept(session.execute(query)))[::-1]
+
+
+def scored(session: Session, model: str) -> dict[str, datetime]:
+    """When each transaction of a model was first scored."""
+    query = select(Outcome.transaction_id, func.min(Outcome.time).label("first")).where(Outcome.model == model)
+    rows = session.execute(query.group_by(Outcome.transaction_id))
+    return {row.transaction_id: row.first for row in rows}
 
 
 def _kept(rows: Any) -> Iterator[KeptVector]:

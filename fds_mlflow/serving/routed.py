@@ -188,21 +188,21 @@ class Given:
         cls,
         scorer: Scorer,
         row: Mapping[str, Any],
-        transaction: Mapping[str, Any],
-        source: Origin | None,
-        *,
-        sampled: bool,
+        came: tuple[Mapping[str, Any], Origin] | None,
+        names: RequestNames,
+        sample: Split | None,
     ) -> Self:
         """Of one transaction.
 
         Args:
             scorer: Of the version that answered.
             row: What it took.
-            transaction: As it came.
-            source: Where its features come from; None where they came computed.
-            sampled: Its vector is kept.
+            came: The transaction as it came, and where its features come from; None where they came computed.
+            names: Of the request.
+            sample: Which transactions have their vectors kept.
         """
-        values, raw = row_taken(scorer, row), None if source is None else transaction
+        values, (raw, source) = row_taken(scorer, row), came or (None, None)
+        sampled = sample is not None and sample.takes(names.transaction_id)
         return cls(
             [digest(values, raw) if scorer.inputs else None],
             [vector(tuple(scorer.inputs), values, raw, source) if sampled and scorer.inputs else None],
