@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, forgotten, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -26,6 +26,7 @@ from fds_mlflow.outcomes.database import (
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -124,6 +125,12 @@ class AsyncOutcomeStore:
         """Delete what is old and counted; returns how many rows."""
         statements.check_zone(older_than)
         return await self._follow(pruned(model, older_than, uncounted=uncounted))
+
+    async def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
+        """Remove what is stored of a person; what was removed, or would be."""
+        if dry_run:
+            return await self._read(forget, by, values, dry=True)
+        return await self._follow(forgotten(by, values, SystemClock().now()))
 
     async def stats(self) -> list[ModelStats]:
         """How much is stored, per model, by name."""

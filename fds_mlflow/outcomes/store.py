@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, forgotten, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -26,6 +26,7 @@ from fds_mlflow.outcomes.database import (
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -204,6 +205,25 @@ class OutcomeStore:
         """
         statements.check_zone(older_than)
         return self._follow(pruned(model, older_than, uncounted=uncounted))
+
+    def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
+        """Remove what is stored of a person: outcomes of every model, their shadows, vectors and labels.
+
+        What was counted stays, and has no person in it; what is not counted yet is counted first, where somebody has
+        asked for a rollout's evidence. Labels that come later find no outcome.
+
+        Args:
+            by: `key` for the routing key, `transaction`, or a column of the raw transactions that were recorded.
+            values: What the person has there.
+            dry_run: Only count what would be removed.
+
+        Raises:
+            DataError: No value is given, or an empty one.
+            UnavailableError: The database is locked or gone; nothing is removed then.
+        """
+        if dry_run:
+            return self._read(forget, by, values, dry=True)
+        return self._follow(forgotten(by, values, SystemClock().now()))
 
     def stats(self) -> list[ModelStats]:
         """How much is stored, per model, by name."""

@@ -69,3 +69,15 @@ def test_a_transaction_of_which_nothing_is_stored_is_an_error(url: str) -> None:
     result = CliRunner().invoke(main, ["--outcomes", url, "outcomes", "show", "TX3"])
     assert result.exit_code == 1
     assert "'TX3'" in result.output
+
+
+def test_a_person_is_forgotten(url: str) -> None:
+    """The dry run tells what would go and leaves it, the verb removes as much, and then there is nothing to show."""
+    words = ["--outcomes", url, "outcomes", "forget", "key", "C1"]
+    dry = CliRunner().invoke(main, [*words, "--dry-run", "--json"], catch_exceptions=False)
+    assert json.loads(dry.stdout)["outcomes"] == 2
+    assert len(json.loads(_asked(url, "TX1", "--json"))["outcomes"]) == 2
+    gone = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert "2 outcomes" in gone.output
+    assert "1 labels" in gone.output
+    assert CliRunner().invoke(main, ["--outcomes", url, "outcomes", "show", "TX1"]).exit_code == 1
