@@ -165,6 +165,10 @@ class AsyncOutcomeStore:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return await self._read(statements.cases, transaction_ids, as_of)
 
+    async def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
+        return await self._read(statements.all_cases, as_of)
+
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A plain SQLAlchemy session: committed at the end, rolled back on an exception."""

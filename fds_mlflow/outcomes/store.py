@@ -265,6 +265,10 @@ class OutcomeStore:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return self._read(statements.cases, transaction_ids, as_of)
 
+    def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
+        return self._read(statements.all_cases, as_of)
+
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """A plain SQLAlchemy session: committed at the end, rolled back on an exception.

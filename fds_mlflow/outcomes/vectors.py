@@ -28,6 +28,9 @@ class KeptVector:
         version: The version that answered.
         time: When it was scored, UTC.
         degraded: Whether its features were computed without the state that they rest on.
+        flagged: Whether the answer said fraud.
+        explored: Whether it was let pass all the same.
+        propensity: Chance that it would be; None where nothing is explored.
         vector: What the version took.
     """
 
@@ -36,6 +39,9 @@ class KeptVector:
     version: int
     time: datetime
     degraded: bool
+    flagged: bool
+    explored: bool
+    propensity: float | None
     vector: Vector
 
 
@@ -53,7 +59,8 @@ def vectors(
     """
     check_zone(since)
     its = (Outcome.model == RecordedVector.model) & (Outcome.request_id == RecordedVector.request_id)
-    query = select(RecordedVector, Outcome.degraded).outerjoin(Outcome, its).where(RecordedVector.model == model)
+    also = (Outcome.degraded, Outcome.flagged, Outcome.explored, Outcome.propensity)
+    query = select(RecordedVector, *also).join(Outcome, its).where(RecordedVector.model == model)
     if version is not None:
         query = query.where(RecordedVector.version == version)
     if since is not None:
@@ -70,13 +77,16 @@ def scored(session: Session, model: str) -> dict[str, datetime]:
 
 
 def _kept(rows: Any) -> Iterator[KeptVector]:
-    for row, degraded in rows:
+    for row, degraded, flagged, explored, propensity in rows:
         raw = None if row.raw is None else _decode(row.raw)
         yield KeptVector(
             request_id=row.request_id,
             transaction_id=row.transaction_id,
             version=row.version,
             time=row.time,
-            degraded=bool(degraded),
+            degraded=degraded,
+            flagged=flagged,
+            explored=explored,
+            propensity=propensity,
             vector=Vector(_decode(row.features), raw, row.spec),
         )
