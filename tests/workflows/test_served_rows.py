@@ -101,11 +101,9 @@ def served(model: Model, number: int, kind: str) -> tuple[OutcomeRecord | None, 
     return record, status
 
 
-KINDS = ("used", "explored", "silent", "young and silent", "suspected", "unscored", "immature", "unrecorded", "degraded",
-         "other", "blocked")  # fmt: skip
-LEFT = dict(
-    zip(("suspected", "unscored", "immature", "unrecorded", "degraded", "other", "blocked"), REASONS, strict=True)
-)
+OUT = ("suspected", "unscored", "immature", "unrecorded", "degraded", "other", "blocked")
+KINDS = ("used", "explored", "silent", "young and silent", *OUT)
+LEFT = dict(zip(OUT, REASONS, strict=True))
 
 
 @at_most(40)
@@ -135,9 +133,8 @@ def test_the_account_adds_up(kinds: list[str]) -> None:
     told = dict(zip(table.frame["transaction_id"], table.y.tolist(), strict=True))
     assert told == {f"T{n}": int(n in used and n % 3 == 0) for n in [*used, *silent]}
     assert table.frame["amount"].tolist() == [float(name[1:]) for name in table.frame["transaction_id"]]
-    weights = dict(
-        zip(table.frame["transaction_id"], table.weight if table.weight is not None else [1.0] * 99, strict=False)
-    )
+    each = np.ones(len(table)) if table.weight is None else table.weight
+    weights = dict(zip(table.frame["transaction_id"], each, strict=True))
     assert weights == {f"T{n}": 4.0 if kinds[n] == "explored" else 1.0 for n in [*used, *silent]}
     assert account.sentences[0] in table.notes
 
@@ -183,7 +180,7 @@ def world(mlflow_uri: str, tmp_path: Path) -> Iterator[tuple[ManagedModel, str]]
 
 @pytest.mark.slow
 def test_a_version_learns_from_what_was_served_and_is_compared_on_it(world: tuple[ManagedModel, str]) -> None:
-    """`--data outcomes:fraud` trains, retrains and compares; the version declares what it took and tells the account."""
+    """`--data outcomes:fraud` trains, retrains and compares; a version declares what it took, and tells it."""
     model, uri = world
     table = as_served(Source("outcomes:fraud", model=model))
     declared = model.declared(1)
