@@ -117,6 +117,13 @@ def read(folder: str | Path) -> Profile | None:
         ) from None
 
 
+def drift_of(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """As `drift`, of rows by feature."""
+    return drift(
+        profile, {name: [row.get(name) for row in rows] for name in {name: None for row in rows for name in row}}
+    )
+
+
 def drift(profile: Profile, served: Mapping[str, Sequence[Any]]) -> dict[str, float]:
     """How far served features are from those of the training, by feature: from 0 to 1.
 

@@ -14,7 +14,7 @@ from fds_mlflow.data.schema import Schema
 from fds_mlflow.data.single import LABELS
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import NotFoundError, RefusedError
-from fds_mlflow.features.profile import Profile, drift
+from fds_mlflow.features.profile import drift_of
 from fds_mlflow.features.skew import Apart, compared
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.verification import check
@@ -136,20 +136,9 @@ def _of(
         kept[0].time,
         kept[-1].time,
         None if profile is None else profile.rows,
-        {} if profile is None else _drift(profile, sound),
+        {} if profile is None else drift_of(profile, [one.vector.features for one in sound]),
         BEFORE_PROFILES if profile is None else "",
         beside,
-    )
-
-
-def _drift(profile: Profile, kept: Sequence[KeptVector]) -> dict[str, float]:
-    return drift(
-        profile,
-        {
-            name: [one.vector.features.get(name) for one in kept]
-            for name in (*profile.numbers, *profile.categories)
-            if any(name in one.vector.features for one in kept)
-        },
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fds_mlflow import ManagedModel, OutcomeStore
+from fds_mlflow import ManagedModel, OutcomeStore, Plan
 from fds_mlflow.cli.main import main
 from fds_mlflow.data.transactions import load
 from fds_mlflow.errors import NotFoundError
@@ -20,6 +20,8 @@ from fds_mlflow.features import profile
 from fds_mlflow.features.spec import Expression, FeatureSpec, Gap, Window
 from fds_mlflow.features.table import compute
 from fds_mlflow.outcomes.records import Vector
+from fds_mlflow.rollouts.record.recorder import RolloutRecorder
+from fds_mlflow.rollouts.report.report import render
 from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
@@ -154,3 +156,17 @@ def test_a_version_from_before_profiles_says_so(world: World, monkeypatch: pytes
     (found,) = skew(world.model)
     assert (found.trained_on, found.drift) == (None, {})
     assert "before profiles" in found.note
+
+
+def test_the_report_of_a_rollout_knows_how_far_features_drifted(world: World) -> None:
+    """What was recorded since the rollout began is held against the training of both versions."""
+    world.serve(list(range(20)))
+    train(stratified(compute(load(world.raw, "simulator"), SPEC)), params={"n_estimators": 3}, model_name="fraud")
+    world.model.canary.start(2, plan=Plan([50, 100]), force=True, reason="to see")
+    story = RolloutRecorder(world.model.session).story
+    assert story().drift == {}
+    world.serve(list(range(20, 120)))
+    told = story()
+    assert told.drift.keys() == {1, 2}
+    assert all(drift.keys() == set(SPEC.names) for drift in told.drift.values())
+    assert 'id="drift"' in render(told)

@@ -33,6 +33,5 @@ def look(cache: VersionCache, recorder: OutcomeRecorder) -> dict[int, dict[str, 
         prepared = cache.prepared(version, serving[version])
         known = None if prepared is None else profile.read(prepared.model)
         if known is not None and len(kept) >= LEAST:
-            rows = list(kept)
-            found[version] = profile.drift(known, {name: [row.get(name) for row in rows] for name in rows[0]})
+            found[version] = profile.drift_of(known, list(kept))
     return found
