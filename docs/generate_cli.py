@@ -32,6 +32,7 @@ EXAMPLES = {
     "features load": "fds features load shop-features.yaml --data orders.csv --schema my-shop.yaml --state state",
     "features verify": "fds features verify shop-features.yaml --data orders.csv --schema my-shop.yaml",
     "features show": "fds features show customer C42 --state state",
+    "features skew": "fds features skew fraud --since 7d --data transactions.parquet",
     "features forget": "fds features forget customer C42 --state state",
     "features template": "fds features template --schema schema.yaml",
     "history export": "fds history export fraud history.jsonl",

@@ -349,6 +349,7 @@ class ManagedModel:
         explore_column: str | None = None,
         explore_per_day: int | None = None,
         state: str | Path | None = None,
+        vector_sample: float = 0.0,
     ) -> Router:
         """A router that follows the aliases, for those who score in their own process.
 
@@ -361,9 +362,9 @@ class ManagedModel:
             explore: Percentage of what is flagged that is let pass, so that its truth shows; 0 for none.
             explore_cap: Amount up to which; None for any.
             explore_column: Column of the amount; None for `amount`.
-            explore_per_day: How many a day, from midnight UTC on, for all replicas together; None for any number. The
-                outcome store is asked at each poll.
+            explore_per_day: How many a day (UTC), of all replicas together, by the outcome store; None for any number.
             state: Folder of the past that features of raw transactions are computed from; None to take features alone.
+            vector_sample: Percentage of the transactions whose features are kept with their outcomes.
 
         Raises:
             ConfigError: What is explored is out of range, bounded though nothing is, or recorded nowhere.
@@ -395,4 +396,5 @@ class ManagedModel:
             explore=exploration,
             count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
             raw=raw,
+            vector_sample=vector_sample,
         )

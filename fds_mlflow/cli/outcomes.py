@@ -28,9 +28,9 @@ def stats(settings: Settings, as_json: bool) -> None:
 
     with _store(settings) as store:
         found = store.stats()
-    columns = ("model", "outcomes", "shadows", "rollouts", "counted", "oldest", "newest")
+    columns = ("model", "outcomes", "shadows", "vectors", "rollouts", "counted", "oldest", "newest")
     rows = [tuple(getattr(entry, name) for name in columns) for entry in found]
-    show_value(as_json, found, lambda: tables.table(f"Outcomes in {store.url}", columns, rows, right=columns[1:5]))
+    show_value(as_json, found, lambda: tables.table(f"Outcomes in {store.url}", columns, rows, right=columns[1:6]))
 
 
 @outcomes.command()
@@ -41,8 +41,8 @@ def stats(settings: Settings, as_json: bool) -> None:
 def show(settings: Settings, transaction: str, model: str | None, as_json: bool) -> None:
     """Show how TRANSACTION was scored, and what is known about it.
 
-    The threshold is the one that the version has today. The features and the reasons of a score are not stored: ask
-    the server for them with the request (`/score?reasons=3&features=true`).
+    The threshold is the one that the version has today. Two outcomes with one inputs digest were scored on the same
+    values. Reasons are there where the request asked for them (`/score?reasons=3`).
     """
     from fds_mlflow.cli.output import outcome_views
     from fds_mlflow.errors import NotFoundError

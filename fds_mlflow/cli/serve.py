@@ -16,6 +16,7 @@ from fds_mlflow.errors import ConfigError
 from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
+    from fds_mlflow.core.routing.routing import Split
     from fds_mlflow.serving.worker.settings import ServerSettings
 
 CACHE = Path("~/.cache/fds-mlflow")
@@ -51,6 +52,13 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     default=0.0,
     show_default=True,
     help="Percent of the champion's requests the canary scores.",
+)
+@click.option(
+    "--vector-sample",
+    type=Range(0, 100),
+    default=0.0,
+    show_default=True,
+    help="Percent of the transactions whose features are kept with their outcomes.",
 )
 @click.option(
     "--explore",
@@ -244,11 +252,23 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         variant_override=given["allow_variant_override"],
         shadow=given["shadow"][model] / 100,
         explore=Exploration.of(model, given["explore"][model], **bounds, recorded=not given["no_record"]),
+        sample=_sample(given["vector_sample"][model], recorded=not given["no_record"]),
         record=not given["no_record"],
         trust=given["trust"],
         state=_state(model, given["state"] or {}),
         **{name: given[name][model] for name in _AS_THEY_ARE},
     )
+
+
+def _sample(percent: float, *, recorded: bool) -> Split | None:
+    """Which transactions have their features kept."""
+    from fds_mlflow.serving.inputs import sample
+
+    if percent and not recorded:
+        raise ConfigError(
+            "--vector-sample keeps features with outcomes, and --no-record keeps none", fix="leave one out"
+        )
+    return sample(percent)
 
 
 def _state(model: str, given: Mapping[str, str | None]) -> Path | None:

@@ -33,10 +33,12 @@ from fds_mlflow.outcomes.records import (
     case_rows,
     outcome_rows,
     shadow_rows,
+    vector_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -76,7 +78,7 @@ class AsyncOutcomeStore:
 
     async def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
         """Store a batch of outcomes, all of them or none; returns how many were new."""
-        return await self._write(statements.record, outcome_rows(outcomes))
+        return await self._write(statements.record, outcome_rows(outcomes), vector_rows(outcomes))
 
     async def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; returns how many were new."""
@@ -137,6 +139,16 @@ class AsyncOutcomeStore:
         No index finds those outside a rollout: of many millions it takes seconds.
         """
         return await self._read(statements.of_transaction, transaction_id, model)
+
+    async def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first; arguments as for the other store."""
+        return await self._read(vectors, model, version, since, limit)
+
+    async def scored(self, model: str) -> dict[str, datetime]:
+        """When each transaction of a model was first scored, UTC."""
+        return await self._read(scored, model)
 
     async def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""

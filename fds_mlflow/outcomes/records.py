@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
+import msgspec
 import xxhash
 from ulid import ULID
 
 from fds_mlflow.core.evidence.evidence import kept_chance
 from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing.routing import Variant
-from fds_mlflow.display.characters import acting, printable
+from fds_mlflow.display.characters import printable
 from fds_mlflow.errors import DataError
+from fds_mlflow.outcomes import checks
 
 ERROR_LENGTH = 1000
 """Characters kept of an error text: a stack trace must not cost the batch it arrives in."""
@@ -24,7 +26,11 @@ ERROR_LENGTH = 1000
 AHEAD = timedelta(days=1)
 """How far a label's times may lie ahead of the clock that takes it in: clocks differ, and zones are mistaken."""
 
-_INTEGER_MAX = 2**31 - 1
+REASONS_LENGTH = 8_000
+"""Characters that the reasons of an outcome may have."""
+
+VECTOR_LENGTH = 100_000
+"""Characters that recorded features, or a recorded transaction, may have as JSON."""
 
 SHOWN = 200
 """Characters of a client's id that are kept for people; all of them are in the digest behind it."""
@@ -37,6 +43,10 @@ class CaseStatus(StrEnum):
     CONFIRMED = "confirmed"
     FALSE_POSITIVE = "false_positive"
     GENUINE = "genuine"
+
+
+Value = bool | int | float | str | None
+"""What a request has in a column."""
 
 
 def new_request() -> str:
@@ -53,6 +63,20 @@ def identity(request_id: str, content: bytes) -> str:
     """
     digest = xxhash.xxh3_128_hexdigest(request_id.encode("utf-8", "surrogatepass") + b"\0" + content)
     return f"{request_id[:SHOWN]}-{digest}"
+
+
+class Vector(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a version scored, kept with the outcome of some requests.
+
+    Attributes:
+        features: What the version took, by column; None for a gap.
+        raw: The transaction as it came, by column, where the features were computed from it; else None.
+        spec: Digest of the specification that they were computed by; None where the caller computed them.
+    """
+
+    features: dict[str, Value]
+    raw: dict[str, Value] | None = None
+    spec: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +104,10 @@ class OutcomeRecord:
             none was drawn.
         explored: Whether it was let pass although it is flagged, so that its truth shows.
         segment: The segment it belongs to, at most 64 characters; None where the rollout's plan names none.
+        degraded: Whether its features were computed without the state that they rest on.
+        inputs_digest: Digest of what was scored, at most 32 characters; None where nobody took it.
+        reasons: Its reasons as JSON, at most 8,000 characters; None where nobody asked for them.
+        vector: What was scored, where it is kept. It is in a table of its own: what reads outcomes leaves it None.
     """
 
     model: str
@@ -100,6 +128,10 @@ class OutcomeRecord:
     propensity: float | None = None
     explored: bool = False
     segment: str | None = None
+    degraded: bool = False
+    inputs_digest: str | None = None
+    reasons: str | None = None
+    vector: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +188,6 @@ class CaseRecord:
 
 
 Record = TypeVar("Record")
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-class _RefusedError(Exception):
-    """One value of one record is not valid; carries what is wrong and the fix."""
 
 
 def outcome_rows(records: Sequence[OutcomeRecord]) -> list[dict[str, Any]]:
@@ -170,6 +197,15 @@ def outcome_rows(records: Sequence[OutcomeRecord]) -> list[dict[str, Any]]:
         DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
     """
     return _rows(records, OutcomeRecord, _outcome_row)
+
+
+def vector_rows(records: Sequence[OutcomeRecord]) -> list[dict[str, Any]]:
+    """The vectors of the records that have one, as rows of `tables.RecordedVector`.
+
+    Raises:
+        DataError: A value is not valid; names the record, the value and the fix. No row is returned then.
+    """
+    return _rows([record for record in records if record.vector is not None], OutcomeRecord, _vector_row)
 
 
 def shadow_rows(records: Sequence[ShadowRecord]) -> list[dict[str, Any]]:
@@ -223,7 +259,7 @@ def _rows(
             )
         try:
             rows.append(convert(record))
-        except _RefusedError as refused:
+        except checks.RefusedValueError as refused:
             what, fix = refused.args
             raise DataError(
                 f"{kind.__name__} {position} of {len(records)}: {what}",
@@ -233,162 +269,111 @@ def _rows(
 
 
 def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
-    assigned = _choice("assigned", record.assigned, Variant)
-    rollout_id = None if record.rollout_id is None else _text("rollout_id", record.rollout_id, 64)
+    assigned = checks.choice("assigned", record.assigned, Variant)
+    rollout_id = None if record.rollout_id is None else checks.text("rollout_id", record.rollout_id, 64)
     if rollout_id is None and assigned is not Variant.CHAMPION:
-        raise _RefusedError(
+        raise checks.RefusedValueError(
             "assigned to the canary without a rollout_id", "record the rollout the request was routed by"
         )
-    key = _text("key", record.key, 255)
-    explored = _boolean("explored", record.explored)
-    propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
-    if explored and not (propensity and _boolean("flagged", record.flagged)):
-        raise _RefusedError(
+    key = checks.text("key", record.key, 255)
+    explored = checks.boolean("explored", record.explored)
+    propensity = None if record.propensity is None else checks.number("propensity", record.propensity, 0.0, 1.0)
+    if explored and not (propensity and checks.boolean("flagged", record.flagged)):
+        raise checks.RefusedValueError(
             f"explored with the propensity {propensity} and flagged {record.flagged}",
             "what is explored is flagged, and has the propensity above 0 with which it was let pass",
         )
     return _answer(record) | {
         "key": key,
-        "transaction_id": joined(_text("transaction_id", record.transaction_id or key, 255)),
+        "transaction_id": joined(checks.text("transaction_id", record.transaction_id or key, 255)),
         "rollout_id": rollout_id,
-        "step": _integer("step", record.step, 0, _INTEGER_MAX),
-        "weight": _integer("weight", record.weight, 0, 10_000),
+        "step": checks.integer("step", record.step, 0, checks.INTEGER_MAX),
+        "weight": checks.integer("weight", record.weight, 0, 10_000),
         "assigned": assigned.value,
-        "served": assigned.value if record.served is None else _choice("served", record.served, Variant).value,
+        "served": assigned.value if record.served is None else checks.choice("served", record.served, Variant).value,
         "propensity": propensity,
         "explored": explored,
-        "segment": None if record.segment is None else _text("segment", record.segment, 64),
+        "segment": None if record.segment is None else checks.text("segment", record.segment, 64),
+        "degraded": checks.boolean("degraded", record.degraded),
+        "inputs_digest": None if record.inputs_digest is None else checks.text("digest", record.inputs_digest, 32),
+        "reasons": None if record.reasons is None else checks.text("reasons", record.reasons, REASONS_LENGTH),
     }
+
+
+def _vector_row(record: OutcomeRecord) -> dict[str, Any]:
+    vector = record.vector
+    if not isinstance(vector, Vector):
+        raise checks.RefusedValueError(f"vector is a {type(vector).__name__}", "give a Vector")
+    return {
+        "model": record.model,
+        "request_id": record.request_id,
+        "transaction_id": joined(record.transaction_id or record.key),
+        "version": record.version,
+        "time": checks.moment("time", record.time),
+        "spec": None if vector.spec is None else checks.text("spec", vector.spec, 80),
+        "features": _json("features", vector.features),
+        "raw": None if vector.raw is None else _json("raw", vector.raw),
+    }
+
+
+def _json(name: str, values: Mapping[str, Value]) -> str:
+    try:
+        written = msgspec.json.encode(values).decode()  # a number that is none is null
+    except (TypeError, ValueError, OverflowError) as error:
+        raise checks.RefusedValueError(f"{name} cannot be written as JSON: {error}", "give plain values") from None
+    if len(written) > VECTOR_LENGTH:
+        raise checks.RefusedValueError(f"{name} has {len(written):,} characters > {VECTOR_LENGTH:,}", "keep none of it")
+    return written
 
 
 def _answer(record: OutcomeRecord | ShadowRecord) -> dict[str, Any]:
     """What a version answered, and to which request."""
     if record.error is not None and not (isinstance(record.error, str) and record.error):
-        raise _RefusedError(f"error is {record.error!r}", "use None where nothing went wrong")
+        raise checks.RefusedValueError(f"error is {record.error!r}", "use None where nothing went wrong")
     if record.score is None and record.error is None:
-        raise _RefusedError("there is neither a score nor an error", "give the score, or the error that prevented it")
+        raise checks.RefusedValueError(
+            "there is neither a score nor an error", "give the score, or the error that prevented it"
+        )
     error = (
         None
         if record.error is None
-        else _text("error", printable(record.error[:ERROR_LENGTH], keep="\n\t")[:ERROR_LENGTH], ERROR_LENGTH)
+        else checks.text("error", printable(record.error[:ERROR_LENGTH], keep="\n\t")[:ERROR_LENGTH], ERROR_LENGTH)
     )
     return {
-        "model": _text("model", record.model, 256),
-        "request_id": _text("request_id", record.request_id, 255),
-        "version": _integer("version", record.version, 1, _INTEGER_MAX),
-        "score": None if record.score is None else _number("score", record.score, 0.0, 1.0),
-        "flagged": _boolean("flagged", record.flagged),
-        "latency_ms": _number("latency_ms", record.latency_ms, 0.0, math.inf),
+        "model": checks.text("model", record.model, 256),
+        "request_id": checks.text("request_id", record.request_id, 255),
+        "version": checks.integer("version", record.version, 1, checks.INTEGER_MAX),
+        "score": None if record.score is None else checks.number("score", record.score, 0.0, 1.0),
+        "flagged": checks.boolean("flagged", record.flagged),
+        "latency_ms": checks.number("latency_ms", record.latency_ms, 0.0, math.inf),
         "error": error,
-        "time": _moment("time", record.time),
+        "time": checks.moment("time", record.time),
     }
 
 
 def _case_row(record: CaseRecord) -> dict[str, Any]:
     moments = {
-        name: None if (value := getattr(record, name)) is None else _moment(name, value)
+        name: None if (value := getattr(record, name)) is None else checks.moment(name, value)
         for name in ("occurred_at", "reported_at", "resolved_at")
     }
-    known_at = _moment("known_at", record.known_at)
+    known_at = checks.moment("known_at", record.known_at)
     if moments["occurred_at"] is not None and moments["occurred_at"] > known_at:
-        raise _RefusedError(
+        raise checks.RefusedValueError(
             f"known_at {known_at.isoformat()} is before occurred_at {moments['occurred_at'].isoformat()}",
             "a label cannot be known before its transaction: check whether the two columns are swapped",
         )
     loss = record.loss_amount
-    propensity = None if record.propensity is None else _number("propensity", record.propensity, 0.0, 1.0)
+    propensity = None if record.propensity is None else checks.number("propensity", record.propensity, 0.0, 1.0)
     if propensity is not None:
         propensity = kept_chance(propensity)
     if propensity == 0:
-        raise _RefusedError("propensity is 0", "what is labelled was labelled with a chance above 0")
+        raise checks.RefusedValueError("propensity is 0", "what is labelled was labelled with a chance above 0")
     return {
-        "transaction_id": joined(_text("transaction_id", record.transaction_id, 255)),
-        "status": _choice("status", record.status, CaseStatus).value,
-        "fraud_type": None if record.fraud_type is None else _text("fraud_type", record.fraud_type, 64),
-        "loss_amount": None if loss is None else _number("loss_amount", loss, 0.0, math.inf),
+        "transaction_id": joined(checks.text("transaction_id", record.transaction_id, 255)),
+        "status": checks.choice("status", record.status, CaseStatus).value,
+        "fraud_type": None if record.fraud_type is None else checks.text("fraud_type", record.fraud_type, 64),
+        "loss_amount": None if loss is None else checks.number("loss_amount", loss, 0.0, math.inf),
         **moments,
         "known_at": known_at,
         "propensity": propensity,
     }
-
-
-# Each check lets the usual value pass at once: a server stores thousands of records a second.
-
-
-_OF_OTHERS = ("model", "rollout_id", "error", "segment")
-"""Texts that the registry or a model chose: an outcome is not lost because of them."""
-
-
-def _text(name: str, value: Any, longest: int) -> str:
-    if type(value) is str and 0 < len(value) <= longest and value.isascii() and value.isprintable():
-        return value
-    if not isinstance(value, str) or not value:
-        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a text that is not empty")
-    if len(value) > longest:
-        raise _RefusedError(f"{name} has {len(value):,} characters > {longest}", f"shorten {name}")
-    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise _RefusedError(f"{name} holds a character no database stores: {value!r}", "remove NUL and lone surrogates")
-    sign = None if name in _OF_OTHERS else acting(value)
-    if sign is not None:  # it would act on whoever lists it: a terminal, a report, a log
-        raise _RefusedError(f"{name} holds the control character {sign}: {value!r}", f"remove it from {name}")
-    return str(value)
-
-
-def _choice(name: str, value: Any, allowed: type[Choice]) -> Choice:
-    try:
-        return allowed(value)
-    except ValueError:
-        raise _RefusedError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}") from None
-
-
-def _integer(name: str, value: Any, least: int, most: int) -> int:
-    if type(value) is int and least <= value <= most:
-        return value
-    try:
-        number = value.__index__()
-    except AttributeError:
-        number = None
-    if number is None or isinstance(value, bool) or not least <= number <= most:
-        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a whole number from {least} to {most}")
-    return int(number)
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    if type(value) is float and least <= value <= most and value != math.inf:
-        return value
-    try:
-        number = float(value) if not isinstance(value, (str, bool)) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not (math.isfinite(number) and least <= number <= most):
-        bounds = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of at least {least:g}"
-        raise _RefusedError(f"{name} is {value!r}", f"give {name} as a finite number {bounds}")
-    return number
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if value is True or value is False:
-        return value
-    if isinstance(value, str) or value not in (0, 1):
-        raise _RefusedError(f"{name} is {value!r}", f"give {name} as True or False")
-    return bool(value)
-
-
-def _moment(name: str, value: Any) -> datetime:
-    if type(value) is datetime and value.tzinfo is UTC:
-        return value
-    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
-        raise _RefusedError(
-            f"{name} is {value!r}, which has no time zone",
-            "attach one: datetime.now(timezone.utc), or .replace(tzinfo=timezone.utc) if the time is in UTC",
-        )
-    try:
-        utc = value.astimezone(UTC)
-    except (OverflowError, ValueError):  # the first or last hours of the calendar, elsewhere
-        raise _RefusedError(
-            f"{name} is {value!r}, which is no time in UTC", "give a time of the years 1 to 9999"
-        ) from None
-    if type(utc) is datetime:
-        return utc
-    # A pandas Timestamp is a datetime too, with nanoseconds that no driver stores: keep the microseconds.
-    return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=UTC)

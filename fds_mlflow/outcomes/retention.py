@@ -16,13 +16,17 @@ from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Terms
 from fds_mlflow.outcomes.counting.question import terms_from
-from fds_mlflow.outcomes.statements import KEEP_COUNT, changed
-from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, Shadow
+from fds_mlflow.outcomes.inserts import KEEP_COUNT, changed
+from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, RecordedVector, Shadow
 
 CHUNK = 10_000
 """Rows deleted in one transaction."""
 
-Table = type[Outcome] | type[Shadow] | type[FraudCase]
+Table = type[Outcome] | type[Shadow] | type[RecordedVector] | type[FraudCase]
+
+
+_BESIDE: tuple[type[Shadow], type[RecordedVector]] = (Shadow, RecordedVector)
+"""What goes with an outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class ModelStats:
         model: The registered model.
         outcomes: Its outcomes.
         shadows: Its shadows.
+        vectors: Its recorded vectors.
         rollouts: Rollouts that have outcomes.
         counted: Rollouts that somebody asked for evidence about, deleted outcomes included.
         oldest: Time of the oldest outcome, UTC.
@@ -42,6 +47,7 @@ class ModelStats:
     model: str
     outcomes: int
     shadows: int
+    vectors: int
     rollouts: int
     counted: int
     oldest: datetime
@@ -55,13 +61,17 @@ def stats(session: Session) -> list[ModelStats]:
         mine = Outcome.model == model
         query = select(func.count(), func.min(Outcome.time), func.max(Outcome.time)).where(mine)
         outcomes, oldest, newest = session.execute(query).one()
-        shadows = session.scalar(select(func.count()).select_from(Shadow).where(Shadow.model == model))
+        shadows, vectors = (
+            session.scalar(select(func.count()).select_from(beside).where(beside.model == model)) or 0
+            for beside in _BESIDE
+        )
         counted = session.scalar(select(func.count(Count.rollout_id.distinct())).where(Count.model == model))
         found.append(
             ModelStats(
                 model=model,
                 outcomes=outcomes,
-                shadows=shadows or 0,
+                shadows=shadows,
+                vectors=vectors,
                 rollouts=len(rollouts(session, model)),
                 counted=counted or 0,
                 oldest=oldest,
@@ -149,10 +159,11 @@ def _delete_outcomes(session: Session, conditions: Sequence[ColumnElement[bool]]
     deleted = _delete(session, Outcome, [row.id for row in found])
     for start in range(0, len(found), _LIST):
         some = found[start : start + _LIST]
-        shadows = select(Shadow.id).where(
-            Shadow.model == some[0].model, Shadow.request_id.in_([row.request_id for row in some])
-        )
-        deleted += _delete(session, Shadow, session.scalars(shadows).all())
+        for beside in _BESIDE:
+            its = select(beside.id).where(
+                beside.model == some[0].model, beside.request_id.in_([row.request_id for row in some])
+            )
+            deleted += _delete(session, beside, session.scalars(its).all())
     return deleted
 
 
@@ -160,8 +171,8 @@ _LIST = 500  # ids in one IN list: far below any database's limit of bound param
 
 
 def _delete(session: Session, entity: Table, ids: Sequence[int]) -> int:
-    """Delete rows, save the newest one: SQLite would give its number to the next row, which nobody would count."""
-    newest = session.scalar(select(func.max(entity.id)))
+    """Delete rows, save the newest of what is counted: SQLite gives its number to the next row."""
+    newest = None if entity is RecordedVector else session.scalar(select(func.max(entity.id)))
     going = [number for number in ids if number != newest]
     deleted = 0
     for start in range(0, len(going), _LIST):

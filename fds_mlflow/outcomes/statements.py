@@ -5,55 +5,44 @@ Each takes a session inside a transaction and commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
-    CursorResult,
     Integer,
     Label,
-    Result,
     Select,
     String,
     Table,
-    Text,
     and_,
     case,
     exists,
     func,
-    literal,
     or_,
     select,
     type_coerce,
 )
 from sqlalchemy import cast as cast_to
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from fds_mlflow.core.keys import joined
 from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.errors import DataError
+from fds_mlflow.outcomes.inserts import each, insert_for, kept
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus, OutcomeRecord
 from fds_mlflow.outcomes.summary import VariantCounts
-from fds_mlflow.outcomes.tables import FraudCase, Outcome, Shadow, UtcDateTime
+from fds_mlflow.outcomes.tables import FraudCase, Outcome, RecordedVector, Shadow, UtcDateTime
 
 By = Literal["assigned", "served"]
 
 _OUTCOMES = cast(Table, Outcome.__table__)
+_VECTORS = cast(Table, RecordedVector.__table__)
 _SHADOWS = cast(Table, Shadow.__table__)
 _CASES = cast(Table, FraudCase.__table__)
 _CASE_FIELDS = ("status", "fraud_type", "loss_amount", "occurred_at", "reported_at", "resolved_at", "propensity")
-KEEP_COUNT = {"preserve_rowcount": True}
-"""Execution options without which SQLAlchemy forgets the driver's count of rows for inserts."""
-
-_MANY = 100
-"""Rows from which it pays to compile an insert anew and to convert its values by column."""
-
 _LOOKUP = 500  # ids in one IN list: far below any database's limit of bound parameters
 
 
@@ -106,9 +95,14 @@ class Scope:
         ]
 
 
-def record(session: Session, rows: Sequence[dict[str, Any]]) -> int:
-    """Insert outcomes; those whose request is stored already are skipped. Returns how many were new."""
-    return _kept(session, _OUTCOMES, rows)
+def record(session: Session, rows: Sequence[dict[str, Any]], vectors: Sequence[dict[str, Any]] = ()) -> int:
+    """Insert outcomes, and what some of them rest on; a request that is stored already is skipped.
+
+    Returns:
+        How many outcomes were new.
+    """
+    kept(session, _VECTORS, vectors)
+    return kept(session, _OUTCOMES, rows)
 
 
 def label(session: Session, rows: Sequence[dict[str, Any]]) -> int:
@@ -126,7 +120,7 @@ def label(session: Session, rows: Sequence[dict[str, Any]]) -> int:
         "withdrawn": or_(_CASES.c.withdrawn, and_(was_truth, ~is_truth)),
     }
     upsert = statement.on_conflict_do_update(index_elements=identity, set_=given | counted, where=changed)
-    return _each(session, upsert, rows, identity)
+    return each(session, upsert, rows, identity)
 
 
 def _next_case(session: Session) -> ColumnElement[int]:
@@ -138,58 +132,7 @@ def _next_case(session: Session) -> ColumnElement[int]:
 
 def record_shadows(session: Session, rows: Sequence[dict[str, Any]]) -> int:
     """Insert shadows; those whose request has one already are skipped. Returns how many were new."""
-    return _kept(session, _SHADOWS, rows)
-
-
-def _kept(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> int:
-    """Insert what happened to requests, once each; returns how many were new.
-
-    Many rows go to SQLite's driver in one call, their values converted column by column: row by row SQLAlchemy takes
-    longer than SQLite takes to store them.
-    """
-    identity = ("model", "request_id")
-    statement = insert_for(session)(table).on_conflict_do_nothing(index_elements=identity)
-    dialect = session.get_bind().dialect
-    if dialect.name == "postgresql" or len(rows) < _MANY:
-        return _each(session, statement, rows, identity)
-    compiled = statement.compile(dialect=dialect, column_keys=list(rows[0]))
-    ordered = sorted(rows, key=itemgetter(*identity))
-    columns: list[Iterable[Any]] = []
-    for name in compiled.positiontup or ():
-        convert = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-        values = [row[name] for row in ordered]
-        columns.append(values if convert is None else map(convert, values))
-    given = list(zip(*columns, strict=True))
-    return changed(session.connection().exec_driver_sql(str(compiled), given, execution_options=KEEP_COUNT))
-
-
-def _each(session: Session, statement: Any, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
-    """Execute an insert for all rows, as the database does it best; returns how many rows it changed.
-
-    Sorted, because two transactions that write the same rows in different orders wait for each other for ever.
-    PostgreSQL gets one statement with an array per column: row by row, also in psycopg's pipeline, took two to
-    three times as long.
-    """
-    if not rows:
-        return 0
-    ordered = sorted(rows, key=itemgetter(*identity))
-    if session.get_bind().dialect.name != "postgresql":
-        return changed(session.execute(statement, ordered, execution_options=KEEP_COUNT))
-    columns = [statement.table.c[name] for name in ordered[0]]
-    arrays = [literal([row[column.name] for row in ordered], _array(column)) for column in columns]
-    given = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
-    statement = statement.from_select([column.name for column in columns], select(*given.c))
-    return changed(session.execute(statement, execution_options=KEEP_COUNT))
-
-
-def _array(column: Column[Any]) -> postgresql.ARRAY[Any]:
-    """The type of many values of a column; a cast to a text of limited length would cut them without a word."""
-    return postgresql.ARRAY(Text() if isinstance(column.type, String) else column.type)
-
-
-def changed(result: Result[Any]) -> int:
-    """How many rows a statement executed with `KEEP_COUNT` changed."""
-    return cast("CursorResult[Any]", result).rowcount
+    return kept(session, _SHADOWS, rows)
 
 
 def recent(session: Session, model: str, rollout: str | None, limit: int) -> list[OutcomeRecord]:
@@ -377,6 +320,9 @@ def _outcome(row: Outcome) -> OutcomeRecord:
         propensity=row.propensity,
         explored=row.explored,
         segment=row.segment,
+        degraded=row.degraded,
+        inputs_digest=row.inputs_digest,
+        reasons=row.reasons,
     )
 
 
@@ -387,8 +333,3 @@ def _case(row: FraudCase) -> CaseRecord:
         status=CaseStatus(row.status),
         **{name: getattr(row, name) for name in _CASE_FIELDS[1:]},
     )
-
-
-def insert_for(session: Session) -> Callable[[Any], Any]:
-    """The database's own INSERT, which knows ON CONFLICT."""
-    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

@@ -33,10 +33,12 @@ from fds_mlflow.outcomes.records import (
     case_rows,
     outcome_rows,
     shadow_rows,
+    vector_rows,
 )
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -90,7 +92,7 @@ class OutcomeStore:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The database is locked, full or gone.
         """
-        return self._write(statements.record, outcome_rows(outcomes))
+        return self._write(statements.record, outcome_rows(outcomes), vector_rows(outcomes))
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Store a batch of what the other version answered, all or none; a request that has one is skipped.
@@ -217,6 +219,23 @@ class OutcomeStore:
         No index finds those outside a rollout: of many millions it takes seconds.
         """
         return self._read(statements.of_transaction, transaction_id, model)
+
+    def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first.
+
+        Args:
+            model: The registered model.
+            version: Of one version; None for all.
+            since: Scored from then on, timezone-aware; None for ever.
+            limit: The newest, so many at most; None for all.
+        """
+        return self._read(vectors, model, version, since, limit)
+
+    def scored(self, model: str) -> dict[str, datetime]:
+        """When each transaction of a model was first scored, UTC."""
+        return self._read(scored, model)
 
     def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The newest migration's revision. Revisions are zero-padded ordinals: "newer" compares texts."""
 
 VERSION_TABLE = "fds_outcomes_version"
@@ -123,6 +123,9 @@ class Outcome(Base):
         propensity: Chance that it would be let pass if it were flagged, in [0, 1]; null where none was drawn.
         explored: Whether it was let pass although it is flagged, so that its truth shows.
         segment: The segment it belongs to; null where the rollout's plan names none.
+        degraded: Whether its features were computed without the state that they rest on.
+        inputs_digest: Digest of what was scored; null where nobody took it.
+        reasons: Its reasons as JSON; null where nobody asked for them.
     """
 
     __tablename__ = "fds_outcomes"
@@ -173,6 +176,41 @@ class Outcome(Base):
     propensity: Mapped[float | None]
     explored: Mapped[bool] = mapped_column(default=False, server_default=false())
     segment: Mapped[str | None] = mapped_column(String(64))
+    degraded: Mapped[bool] = mapped_column(default=False, server_default=false())
+    inputs_digest: Mapped[str | None] = mapped_column(String(32))
+    reasons: Mapped[str | None] = mapped_column(Text())
+
+
+class RecordedVector(Base):
+    """What a version scored, kept with the outcome of some requests: it comes and goes with it.
+
+    Attributes:
+        id: Row number, in the order of writing.
+        model: The registered model.
+        request_id: The request, as in `Outcome.request_id`.
+        transaction_id: The transaction, as in `Outcome.transaction_id`.
+        version: The version that answered.
+        time: When it was scored, UTC.
+        spec: Digest of the specification that the features were computed by; null where the caller computed them.
+        features: What the version took, a JSON object by column.
+        raw: The transaction as it came, a JSON object by column; null where the caller computed the features.
+    """
+
+    __tablename__ = "fds_vectors"
+    __table_args__ = (
+        UniqueConstraint("model", "request_id"),
+        Index("ix_fds_vectors_recent", "model", "time"),
+    )
+
+    id: Mapped[int] = mapped_column(SERIAL, Identity(), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256))
+    request_id: Mapped[str] = mapped_column(String(255))
+    transaction_id: Mapped[str] = mapped_column(String(255))
+    version: Mapped[int]
+    time: Mapped[datetime]
+    spec: Mapped[str | None] = mapped_column(String(80))
+    features: Mapped[str] = mapped_column(Text())
+    raw: Mapped[str | None] = mapped_column(Text())
 
 
 class FraudCase(Base):

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.errors import ConfigError, RefusedError
+from fds_mlflow.outcomes.records import REASONS_LENGTH
 from fds_mlflow.runtime.yaml_file import read_yaml
 from fds_mlflow.scoring.compiled import CompiledModel
 
@@ -153,6 +154,17 @@ def explain(
         ]
         explanations.append(Explanation(float(row[-1]), reasons))
     return explanations
+
+
+def written(reasons: Sequence[Reason]) -> str | None:
+    """Reasons as JSON, as many of the strongest as an outcome may keep; None where they cannot be written."""
+    try:
+        parts = [msgspec.json.encode(reason).decode() for reason in reasons]
+    except (ValueError, OverflowError):  # lone surrogates, numbers of more than 64 bits
+        return None
+    while sum(map(len, parts)) + len(parts) + 1 > REASONS_LENGTH:
+        parts.pop()
+    return f"[{','.join(parts)}]"
 
 
 def _shown(value: Any) -> Value:

@@ -121,8 +121,7 @@ class Scorer:
             ConfigError: So many cannot be asked for, or the texts that were logged with it cannot be read.
         """
         compiled = require_reasons(self.version, (self if self.compiled else accelerated(self)).compiled)
-        rows = self._rows(frame)
-        values = [rows[name].tolist() if name in rows else [None] * len(rows) for name in self.inputs]
+        values = self.values(frame)
         try:
             arrays = [column(one, kind) for one, kind in zip(values, self.inputs.values(), strict=True)]
         except (TypeError, ValueError) as error:
@@ -132,6 +131,15 @@ class Scorer:
             ) from None
         worded = wordings(Path(self.folder), list(self.inputs))
         return explain(compiled, arrays, list(zip(*values, strict=True)), worded, most)
+
+    def values(self, frame: pd.DataFrame) -> list[list[Any]]:
+        """What the version scores of rows, by column of its signature: codes spelled, None where there is no column.
+
+        Raises:
+            DataError: The frame does not fit the signature.
+        """
+        rows = self._rows(frame)
+        return [rows[name].tolist() if name in rows else [None] * len(rows) for name in self.inputs]
 
     def _rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The columns of the signature, codes spelled; all of the frame where there is none."""

@@ -17,6 +17,7 @@ from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.state import Arrival, State
 from fds_mlflow.features.vector import Vector, arriving
+from fds_mlflow.serving.inputs import Origin
 
 Row = Mapping[str, Any]
 
@@ -122,6 +123,11 @@ class Raw:
     def spec(self, version: int) -> FeatureSpec:
         """The features of a version whose rows were computed."""
         return self._versions[version].declared.spec
+
+    def origin(self, version: int) -> Origin:
+        """Where the features of a version whose rows were computed come from."""
+        known = self._versions[version]
+        return Origin(known.reader.columns, known.declared.digest)
 
     def label(self, transaction: str, *, fraud: bool, known: int) -> bool:
         """Take a label, or its correction, into the state; whether the transaction is remembered there.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -11,16 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.routing.exploration import Exploration
-from fds_mlflow.core.routing.routing import RoutingTable, Variant
+from fds_mlflow.core.routing.routing import RoutingTable, Split, Variant
 from fds_mlflow.errors import FdsError
-from fds_mlflow.outcomes.records import OutcomeRecord
+from fds_mlflow.outcomes.records import OutcomeRecord, Vector
+from fds_mlflow.serving.inputs import Origin, digest, row_taken, rows_taken, vector
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fds_mlflow.scoring.reasons import Explanation, Most
+    from fds_mlflow.scoring.reasons import Explanation, Most, Reason
     from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
+    from fds_mlflow.serving.raw import Featured
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,86 @@ class Beside:
         return answer.assign(flagged=answer["flagged"].to_numpy() & ~self.explored, explored=self.explored)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the versions were given of each row, and the reasons of its score.
+
+    Attributes:
+        digests: Of what was scored; None where the version's signature names no columns.
+        vectors: Of a sample, what was scored.
+        reasons: As JSON, where they were asked for.
+    """
+
+    digests: list[str | None]
+    vectors: list[Vector | None]
+    reasons: list[str | None]
+
+    @classmethod
+    def of_frame(
+        cls,
+        frame: pd.DataFrame,
+        parts: Sequence[Part],
+        scorer: Callable[[int], Scorer],
+        transactions: Sequence[str],
+        sample: Split | None,
+    ) -> Self:
+        """Of a frame whose features are computed.
+
+        Args:
+            frame: The rows.
+            parts: What scoring them gave.
+            scorer: Loads a version.
+            transactions: Of each row, by which the sample is drawn.
+            sample: Which transactions have their vectors kept.
+        """
+        found = cls(*([None] * len(frame) for _ in range(3)))  # type: ignore[arg-type] # three lists
+        for part in parts:
+            by = scorer(part.version)
+            for row, values in zip(part.rows.tolist(), rows_taken(by, frame.iloc[part.rows]), strict=bool(by.inputs)):
+                found.digests[row] = digest(values)
+                if sample is not None and sample.takes(transactions[row]):
+                    found.vectors[row] = vector(tuple(by.inputs), values)
+        return found
+
+    @classmethod
+    def of_row(
+        cls,
+        scorer: Scorer,
+        row: Mapping[str, Any],
+        came: tuple[Mapping[str, Any], Origin] | None,
+        names: RequestNames,
+        sample: Split | None,
+    ) -> Self:
+        """Of one transaction.
+
+        Args:
+            scorer: Of the version that answered.
+            row: What it took.
+            came: The transaction as it came, and where its features come from; None where they came computed.
+            names: Of the request.
+            sample: Which transactions have their vectors kept.
+        """
+        values, (raw, source) = row_taken(scorer, row), came or (None, None)
+        sampled = sample is not None and sample.takes(names.transaction_id)
+        return cls(
+            [digest(values, raw) if scorer.inputs else None],
+            [vector(tuple(scorer.inputs), values, raw, source) if sampled and scorer.inputs else None],
+            [None],
+        )
+
+    def explain(self, reasons: Iterable[list[Reason] | None] | None) -> None:
+        """Keep reasons too.
+
+        Args:
+            reasons: Of each row; None where none were asked for.
+        """
+        for row, given in enumerate(() if reasons is None else reasons):
+            if given is not None:
+                from fds_mlflow.scoring.reasons import written
+
+                self.reasons[row] = written(given)
+
+
 def together(index: pd.Index[Any], parts: Sequence[Part]) -> pd.DataFrame:
     """The answers to all rows, each in its place.
 
@@ -197,6 +282,7 @@ def outcomes(
     parts: Sequence[Part],
     beside: Beside,
     *,
+    given: Given,
     now: datetime,
 ) -> list[OutcomeRecord]:
     """One outcome a row; what was waited for a version's call was waited for by each of its rows.
@@ -207,6 +293,7 @@ def outcomes(
         names: Of each row.
         parts: What scoring them gave.
         beside: What is recorded beside it.
+        given: What the versions were given, and what for.
         now: The time, UTC.
     """
     rollout = table.rollout
@@ -230,7 +317,40 @@ def outcomes(
             propensity=beside.propensities[row],
             explored=bool(beside.explored[row]),
             segment=beside.segments[row],
+            inputs_digest=given.digests[row],
+            reasons=given.reasons[row],
+            vector=given.vectors[row],
         )
         for part in parts
         for row, score, flagged in zip(part.rows, part.scores, part.flagged, strict=True)
     ]
+
+
+FIRST = np.zeros(1, dtype=np.intp)
+"""The place of the only row."""
+
+
+def row_of(asked: Featured | Mapping[str, Any], scorer: Scorer) -> Mapping[str, Any]:
+    """A transaction as a version takes it."""
+    return asked if isinstance(asked, Mapping) else asked.of(scorer.version)
+
+
+def check_reasons(reasons: Most | None) -> None:
+    """Refuse what is no number of reasons, before anything is scored."""
+    if reasons is not None:
+        from fds_mlflow.scoring.reasons import require_most
+
+        require_most(reasons)
+
+
+def served_by(by_canary: bool) -> Variant:
+    """Who answered."""
+    return Variant.CANARY if by_canary else Variant.CHAMPION
+
+
+def noted(failed: FdsError | None, rows: int) -> str | None:
+    """What the outcome says of a canary that failed; the log says it as well."""
+    if failed is None:
+        return None
+    _log.warning("the champion answers %s rows of the canary: %s", rows, failed.what)
+    return failed.what

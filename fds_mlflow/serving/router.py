@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import Route, RoutingTable, Variant
 from fds_mlflow.data.moments import micros_of
 from fds_mlflow.errors import ConfigError, FdsError, UnavailableError
-from fds_mlflow.outcomes.records import OutcomeRecord, identity, new_request
+from fds_mlflow.outcomes.records import identity, new_request
 from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.aliases import AliasReader
@@ -28,12 +28,27 @@ from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
 from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
-from fds_mlflow.serving.routed import Beside, Part, Scored, explained, outcomes, together
+from fds_mlflow.serving.inputs import sample
+from fds_mlflow.serving.routed import (
+    FIRST,
+    Beside,
+    Given,
+    Part,
+    Scored,
+    check_reasons,
+    explained,
+    noted,
+    outcomes,
+    row_of,
+    served_by,
+    together,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fds_mlflow.scoring.reasons import Most
+    from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
     from fds_mlflow.serving.raw import Featured, Raw
 
@@ -58,9 +73,10 @@ class Router:
         explore: Which of the flagged transactions are let pass; None for none.
         count: How many the outcome store has that were explored since a time; needed where a day has a bound.
         raw: Computes the features of raw transactions; None where all are computed already.
+        vector_sample: Percentage of the transactions whose features are kept with their outcomes.
 
     Raises:
-        ConfigError: What is explored is recorded nowhere, or bounded by the day and not counted.
+        ConfigError: What is explored is recorded nowhere, or bounded by the day and not counted; a percentage is none.
 
     Attributes:
         degraded: What is wrong just now, though requests are answered; None when all is well.
@@ -79,6 +95,7 @@ class Router:
         explore: Exploration | None = None,
         count: Callable[[datetime], int] | None = None,
         raw: Raw | None = None,
+        vector_sample: float = 0.0,
     ) -> None:
         self.model = model
         self.degraded: str | None = None
@@ -90,6 +107,7 @@ class Router:
         self._recorder = recorder
         self._explore = explore
         self._raw = raw
+        self._sample = sample(vector_sample)
         self._allowance: Allowance | None = None
         if explore is not None and (recorder is None or (explore.per_day is not None and count is None)):
             raise ConfigError(
@@ -218,7 +236,7 @@ class Router:
         """
         from fds_mlflow.scoring.requests.names import RequestNames
 
-        _check(reasons)
+        check_reasons(reasons)
         table = self.table
         keys = keys_of(frame, key, table.spelling)
         named = names_of(frame, TRANSACTION) if TRANSACTION in frame.columns else None
@@ -230,14 +248,18 @@ class Router:
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
         beside = Beside.of(table, self._explore, keys, partial(values_of, frame), parts, stopped=self._stopped)
+        answer = together(frame.index, parts)
+        answer = answer if self._explore is None else beside.told(answer)
+        if reasons is not None:
+            answer = explained(answer, frame, parts, self._scorer, reasons)
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
-            self._record(self._recorder, outcomes(self.model, table, names, parts, beside, now=self._clock.now()))
-        answer = together(frame.index, parts)
-        answer = answer if self._explore is None else beside.told(answer)
-        return answer if reasons is None else explained(answer, frame, parts, self._scorer, reasons)
+            given = Given.of_frame(frame, parts, self._scorer, labelled_by, self._sample)
+            given.explain(None if reasons is None else answer["reasons"])
+            self._record(table, names, parts, beside, given)
+        return answer
 
     def score(
         self,
@@ -248,9 +270,7 @@ class Router:
         reasons: Most | None = None,
         remember: bool = True,
     ) -> Scored:
-        """Score one transaction by the version its key is routed to, and record the outcome.
-
-        As `predict` does for a frame, at a small part of its cost for one row.
+        """Score one transaction and record the outcome, as `predict` does, at a small part of its cost for one row.
 
         Args:
             transaction: Features by column, with the routing key among them. Where there is a state also a raw one: all
@@ -268,7 +288,7 @@ class Router:
         """
         from fds_mlflow.scoring.requests.names import RequestNames
 
-        _check(reasons)
+        check_reasons(reasons)
         table = self.table
         named = key_of(transaction, key, table.spelling)
         route = table.route(named)
@@ -280,22 +300,26 @@ class Router:
             partial(self._row, table.champion, took),
             featured or transaction,
         )
-        served, error = _served(by_canary), _noted(failed, 1)
+        served, error = served_by(by_canary), noted(failed, 1)
         one, flags = np.array([score]), np.array([score >= scorer.threshold])
-        part = Part(_FIRST, route.variant, served, scorer.version, one, flags, took.milliseconds, error)
+        part = Part(FIRST, route.variant, served, scorer.version, one, flags, took.milliseconds, error)
         column = partial(value_of, transaction)
         beside = Beside.of(table, self._explore, [named], column, [part], stopped=self._stopped)
         explored = bool(beside.explored[0])
+        answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
+        row = row_of(featured or transaction, scorer)
+        if reasons is not None:
+            answer = answer.explained(row, scorer, reasons)
         if self._recorder is not None:
             known = spelled(transaction.get(TRANSACTION))
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
-            self._record(self._recorder, outcomes(self.model, table, [names], [part], beside, now=self._clock.now()))
-        answer = Scored(score, bool(flags[0]) and not explored, served, scorer.version, explored)
-        return (
-            answer if reasons is None else answer.explained(_row_of(featured or transaction, scorer), scorer, reasons)
-        )
+            source = None if raw is None or featured is None else raw.origin(scorer.version)
+            given = Given.of_row(scorer, row, None if source is None else (transaction, source), names, self._sample)
+            given.explain(None if answer.explanation is None else [answer.explanation.reasons])
+            self._record(table, [names], [part], beside, given)
+        return answer
 
     def label(self, transaction: str, *, fraud: bool, known: datetime) -> bool:
         """Take a label, or its correction, into the state that features are computed from.
@@ -319,23 +343,25 @@ class Router:
 
     def _row(self, version: int, took: Stopwatch, asked: Featured | Mapping[str, Any]) -> tuple[Scorer, float]:
         scorer = self._scorer(version)
-        row = _row_of(asked, scorer)
+        row = row_of(asked, scorer)
         with took:
             return scorer, scorer.row(row)
 
-    def _record(self, recorder: OutcomeSink, outcomes: list[OutcomeRecord]) -> None:
+    def _record(
+        self, table: RoutingTable, names: Sequence[RequestNames], parts: Sequence[Part], beside: Beside, given: Given
+    ) -> None:
         """Write outcomes; a store that is down costs nobody an answer, and what it missed is counted."""
+        assert self._recorder is not None
+        found = outcomes(self.model, table, names, parts, beside, given=given, now=self._clock.now())
         try:
-            refused = stored(recorder.record, outcomes)
+            refused = stored(self._recorder.record, found)
             if refused:
                 self.unrecorded += refused
-                self.degraded = (
-                    f"{refused:,} of {len(outcomes):,} outcomes were not recorded: no store takes their keys"
-                )
+                self.degraded = f"{refused:,} of {len(found):,} outcomes were not recorded: no store takes their keys"
         except FdsError as error:
-            self.unrecorded += len(outcomes)
+            self.unrecorded += len(found)
             self.degraded = error.what
-            log.exception("%s outcomes of %s were not recorded", len(outcomes), self.model)
+            log.exception("%s outcomes of %s were not recorded", len(found), self.model)
 
     def _part(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None) -> Part:
         """The rows that are assigned to the canary, or to the champion where `canary` is None, scored together."""
@@ -346,10 +372,8 @@ class Router:
             partial(self._score, frame, table.champion, took),
             rows,
         )
-        error = _noted(failed, len(rows))
-        return Part(
-            rows, _served(canary is not None), _served(by_canary), version, scores, flagged, took.milliseconds, error
-        )
+        assigned, error = served_by(canary is not None), noted(failed, len(rows))
+        return Part(rows, assigned, served_by(by_canary), version, scores, flagged, took.milliseconds, error)
 
     def _score(
         self, frame: pd.DataFrame, version: int, took: Stopwatch, rows: npt.NDArray[np.intp]
@@ -369,31 +393,3 @@ class Router:
             with self._lock:
                 self._scorers[version] = (identity, known)
         return known
-
-
-_FIRST = np.zeros(1, dtype=np.intp)
-
-
-def _row_of(asked: Featured | Mapping[str, Any], scorer: Scorer) -> Mapping[str, Any]:
-    """A transaction as a version takes it."""
-    return asked if isinstance(asked, Mapping) else asked.of(scorer.version)
-
-
-def _check(reasons: Most | None) -> None:
-    """Refuse what is no number of reasons, before anything is scored."""
-    if reasons is not None:
-        from fds_mlflow.scoring.reasons import require_most
-
-        require_most(reasons)
-
-
-def _served(by_canary: bool) -> Variant:
-    return Variant.CANARY if by_canary else Variant.CHAMPION
-
-
-def _noted(failed: FdsError | None, rows: int) -> str | None:
-    """What the outcome says of a canary that failed; the log says it as well."""
-    if failed is None:
-        return None
-    log.warning("the champion answers %s rows of the canary: %s", rows, failed.what)
-    return failed.what

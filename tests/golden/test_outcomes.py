@@ -201,7 +201,7 @@ LATER = (
 
 
 @only(NEWEST)
-@pytest.mark.parametrize("version", ["0005", "1000", "0002b"])
+@pytest.mark.parametrize("version", ["0006", "1000", "0002b"])
 def test_a_database_of_a_later_release_is_refused_and_left_alone(left: Left, version: str) -> None:
     """Who opens it is told to upgrade, by either store; not a row and not a column is changed."""
     _, url = left
@@ -248,3 +248,13 @@ def test_today_writes_the_newest_of_these_schemas(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "new.db") as connection:
         found = connection.execute("SELECT version_num FROM fds_outcomes_version").fetchone()
     assert found == (SCHEMAS[-1],)
+
+
+@only(NEWEST)
+def test_what_an_outcome_was_scored_on_reads_back(left: Left) -> None:
+    """The digest and the reasons of an outcome, and the features that were kept with it, are as they were written."""
+    with OutcomeStore(left[1]) as store:
+        (one,) = [record for record in store.recent(MODEL, limit=100) if record.inputs_digest]
+        assert (one.request_id, one.inputs_digest, one.degraded) == ("R002", "0123456789abcdef", False)
+        assert json.loads(one.reasons or "") == [{"code": "V01", "value": 3, "contribution": 0.5}]
+        assert [entry.vectors for entry in store.stats() if entry.model == MODEL] == [1]

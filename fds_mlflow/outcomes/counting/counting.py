@@ -34,8 +34,8 @@ from fds_mlflow.outcomes.counting.rows import Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.counting.where import Where, of_rollout
+from fds_mlflow.outcomes.inserts import KEEP_COUNT, changed, insert_for
 from fds_mlflow.outcomes.records import CaseStatus
-from fds_mlflow.outcomes.statements import KEEP_COUNT, changed, insert_for
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
 
 CHUNK = 50_000

@@ -20,7 +20,7 @@ from fds_mlflow.scoring.columns import cell, from_text
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.requests.names import NameReader
 from fds_mlflow.scoring.requests.parquet import parquet_rows
-from fds_mlflow.scoring.requests.rows import Requests, Row
+from fds_mlflow.scoring.requests.rows import FeaturedRow, Requests, Row
 from fds_mlflow.scoring.state import ServingState
 
 _FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -180,9 +180,11 @@ class Formats:
             if not isinstance(row, dict):
                 raise DataError(f"{where or 'the request, '}{str(row)[:50]!r} is no object", fix="send column: value")
             self._check(place + 1)
+            values: list[Any] = []
             if self._featured is not None:
-                row = self._featured(state, row, remember=remember)  # noqa: PLW2901 - the same with more
-            values = []
+                raw = row
+                row = self._featured(state, raw, remember=remember)  # noqa: PLW2901 - the same with more
+                values = values if row is raw else FeaturedRow(raw)
             for name, kind in state.read_as.items():
                 if name not in row:
                     if name in state.required:
@@ -225,7 +227,9 @@ class Formats:
             except ValueError as error:
                 raise DataError(f"row {lacking[0]}, column `{name}`: {error}", fix=_FIX) from None
             for number in lacking:
-                row = requests.rows[number] = list(requests.rows[number])
+                if isinstance(requests.rows[number], tuple):
+                    requests.rows[number] = list(requests.rows[number])
+                row = requests.rows[number]
                 row[place] = gap
         return requests
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,22 @@ class Piece:
 
     batch: Batch
     place: int
+
+
+class FeaturedRow(list[Any]):
+    """Values in the order of columns, some of which were computed here.
+
+    Attributes:
+        raw: The transaction that they were computed from, by column.
+        degraded: Whether that was done without the state that they rest on.
+    """
+
+    __slots__ = ("degraded", "raw")
+
+    def __init__(self, raw: Mapping[str, Any], *, degraded: bool = False) -> None:
+        super().__init__()
+        self.raw = raw
+        self.degraded = degraded
 
 
 Row = Sequence[Any] | Piece | dict[str, Any]

@@ -19,7 +19,7 @@ import msgspec
 
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError
-from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
+from fds_mlflow.outcomes.records import CaseRecord, CaseStatus, Vector
 from fds_mlflow.runtime import owned
 
 
@@ -43,6 +43,10 @@ class SpooledOutcome(msgspec.Struct, array_like=True, gc=False):
     propensity: float | None = None
     explored: bool = False
     segment: str | None = None
+    degraded: bool = False
+    inputs_digest: str | None = None
+    reasons: str | None = None
+    vector: Vector | None = None
 
 
 class SpooledShadow(msgspec.Struct, array_like=True, gc=False):

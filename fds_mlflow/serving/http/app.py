@@ -47,7 +47,7 @@ from fds_mlflow.serving.http.request import (
 )
 from fds_mlflow.serving.http.waiting import Batch, Turns
 from fds_mlflow.serving.worker.engine import Answer
-from fds_mlflow.serving.worker.explaining import explain
+from fds_mlflow.serving.worker.explaining import explaining
 from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 
@@ -212,10 +212,9 @@ class App(Endpoints):
         return _encode(answer)
 
     def _answer(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> Answer:
-        answer = self.worker.engine.answer(state, values, names, variant=said.variant)
+        asked = explaining(state, [values], said.wanted)
+        answer = self.worker.engine.answer(state, values, names, variant=said.variant, explain=asked)
         answer.request_id = said.request_id or answer.request_id
-        if said.wanted is not None:
-            explain(state, [values], [answer], said.wanted)
         return answer
 
     def _all(self, state: ServingState, requests: Requests, said: Head, sent: bytes) -> list[tuple[Answer, float]]:
@@ -227,12 +226,11 @@ class App(Endpoints):
         names = _apart([self._names(said, *one) for one in known])
         if len(names) == 1 or said.variant is not None:
             return [self._timed(state, row, name, said) for row, name in zip(requests.rows, names, strict=True)]
-        answers = self.worker.engine.timed(state, requests.rows, names)
+        asked = explaining(state, requests.rows, said.wanted)
+        answers = self.worker.engine.timed(state, requests.rows, names, asked)
         if said.request_id is not None:
             for place, (answer, _) in enumerate(answers):
                 answer.request_id = f"{said.request_id}-{place}"
-        if said.wanted is not None:
-            explain(state, requests.rows, [answer for answer, _ in answers], said.wanted)
         return answers
 
     def _timed(self, state: ServingState, values: Row, names: RequestNames, said: Head) -> tuple[Answer, float]:

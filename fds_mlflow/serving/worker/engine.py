@@ -8,21 +8,23 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from fds_mlflow.core.routing.exploration import Exploration
+from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.errors import FdsError, UnavailableError
 from fds_mlflow.scoring.loaded import Loaded
-from fds_mlflow.scoring.reasons import Reason, Value
+from fds_mlflow.scoring.reasons import Reason, Value, written
 from fds_mlflow.scoring.requests.names import RequestNames
-from fds_mlflow.scoring.requests.rows import Row, UnfitError
+from fds_mlflow.scoring.requests.rows import FeaturedRow, Row, UnfitError
 from fds_mlflow.scoring.served import Served, Table
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import SpooledOutcome, SpooledShadow
 from fds_mlflow.serving.disk.version_cache import VersionCache
+from fds_mlflow.serving.inputs import digest, kept_vector, taken
 from fds_mlflow.serving.worker.asking import CANARY, CHAMPION, Result, all_scored, refuse, scored
 
 
@@ -62,6 +64,20 @@ class Answer(msgspec.Struct, gc=False):
     reasons_refused: str | msgspec.UnsetType = msgspec.UNSET
     features: dict[str, Value] | msgspec.UnsetType | None = msgspec.UNSET
     features_refused: str | msgspec.UnsetType = msgspec.UNSET
+
+
+Explain = Callable[[Sequence[Answer]], None]
+"""Adds to answers what else was asked for."""
+
+
+def _explained(explain: Explain, answers: Sequence[Answer], kept: Sequence[SpooledOutcome]) -> None:
+    """Explain answers, and keep their reasons with their outcomes."""
+    explain(answers)
+    outcomes = {outcome.request_id: outcome for outcome in kept}
+    for answer in answers:
+        outcome = outcomes.get(answer.request_id)
+        if outcome is not None and isinstance(answer.reasons, list):
+            outcome.reasons = written(answer.reasons)
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,7 @@ class Engine:
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1]; at least that of the plan.
         explore: Which of the flagged requests are let pass; None for none.
         explore_until: Until when, seconds since 1970; for ever where a day has no bound.
+        sample: Which transactions have their vectors kept; None for none.
         state: What answers; None before the first table.
         outcomes: Of requests answered, until they are fetched; threads add and fetch at once.
         shadowed: Requests that the canary is still to score: identity, values, and the state that answered.
@@ -122,6 +139,7 @@ class Engine:
     shadow: float = 0.0
     explore: Exploration | None = None
     explore_until: float = math.inf
+    sample: Split | None = None
     state: ServingState | None = None
     outcomes: deque[SpooledOutcome] = field(default_factory=deque)
     shadowed: deque[tuple[str, Row, ServingState]] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -171,7 +189,15 @@ class Engine:
 
     # --- one request --------------------------------------------------------------------------------------
 
-    def answer(self, state: ServingState, values: Row, names: RequestNames, *, variant: str | None = None) -> Answer:
+    def answer(
+        self,
+        state: ServingState,
+        values: Row,
+        names: RequestNames,
+        *,
+        variant: str | None = None,
+        explain: Explain | None = None,
+    ) -> Answer:
         """Score one request and keep its outcome.
 
         Args:
@@ -179,6 +205,7 @@ class Engine:
             values: One per column of `state.names`.
             names: Of the request.
             variant: Which one is to answer whatever the key says, for tests; such a request leaves no outcome.
+            explain: Adds to the answer what else was asked for; its reasons go into the outcome.
 
         Raises:
             RequestError: The champion cannot score it, and the request may be why; it leaves no outcome.
@@ -187,14 +214,25 @@ class Engine:
         assigned = CANARY if state.to_canary(names.key) else CHAMPION
         result = scored(state, values, assigned, variant or assigned)
         refuse([result])
-        return self._told(state, values, names, result, record=variant is None)
+        kept: list[SpooledOutcome] = []
+        try:
+            answer = self._told(state, values, names, result, kept if variant is None else None)
+            if explain is not None:
+                _explained(explain, [answer], kept)
+        finally:  # only once all is said of it may it be fetched
+            self.outcomes.extend(kept)
+        return answer
 
     def answers(self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]) -> list[Answer]:
         """As `timed`, without the times."""
         return [answer for answer, _ in self.timed(state, rows, names)]
 
     def timed(
-        self, state: ServingState, rows: Sequence[Row], names: Sequence[RequestNames]
+        self,
+        state: ServingState,
+        rows: Sequence[Row],
+        names: Sequence[RequestNames],
+        explain: Explain | None = None,
     ) -> list[tuple[Answer, float]]:
         """Score many requests at once; as `answer`, all or none.
 
@@ -202,6 +240,7 @@ class Engine:
             state: The state in force.
             rows: Values, one per column of `state.names` each.
             names: Of each row.
+            explain: As for `answer`.
 
         Returns:
             Each answer, and the milliseconds that were waited for the versions that were asked for it.
@@ -214,17 +253,28 @@ class Engine:
         refuse(results)
         answers: list[tuple[Answer, float]] = []
         failed: FdsError | None = None
-        for values, name, result in zip(rows, names, results, strict=True):
-            try:
-                answers.append((self._told(state, values, name, result), result[4]))
-            except FdsError as error:  # the outcomes of the others are kept all the same
-                failed = failed or error
-        if failed is not None:
-            raise failed
+        kept: list[SpooledOutcome] = []
+        try:
+            for values, name, result in zip(rows, names, results, strict=True):
+                try:
+                    answers.append((self._told(state, values, name, result, kept), result[4]))
+                except FdsError as error:  # the outcomes of the others are kept all the same
+                    failed = failed or error
+            if failed is not None:
+                raise failed
+            if explain is not None:
+                _explained(explain, [answer for answer, _ in answers], kept)
+        finally:
+            self.outcomes.extend(kept)
         return answers
 
     def _told(
-        self, state: ServingState, values: Row, names: RequestNames, result: Result, *, record: bool = True
+        self,
+        state: ServingState,
+        values: Row,
+        names: RequestNames,
+        result: Result,
+        kept: list[SpooledOutcome] | None,
     ) -> Answer:
         """What a request is told. Its outcome is kept, and the request itself where the canary is to score it as well.
 
@@ -233,13 +283,16 @@ class Engine:
             values: Of the request.
             names: Of the request.
             result: Who answered, and how.
-            record: Whether its outcome is kept.
+            kept: Takes its outcome; None where it leaves none.
 
         Raises:
             DataError: There is no score.
         """
         _, loaded, score, error, _ = result
-        explored = record and not isinstance(error, UnfitError) and self._keep(state, values, names, result)
+        explored = False
+        if kept is not None and not isinstance(error, UnfitError):
+            kept.append(self._outcome(state, values, names, result))
+            explored = kept[-1].explored
         if score is None:
             raise error or AssertionError("no score and no error")
         risk = risk_of(score, loaded.threshold)
@@ -255,38 +308,46 @@ class Engine:
             msgspec.UNSET if state.explore is None else explored,
         )
 
-    def _keep(self, state: ServingState, values: Row, names: RequestNames, result: Result) -> bool:
-        """Keep an outcome, and the request where the canary is to score it too; whether it is let pass to explore."""
+    def _outcome(self, state: ServingState, values: Row, names: RequestNames, result: Result) -> SpooledOutcome:
+        """A request's outcome; the request is kept where the canary is to score it too."""
         assigned, loaded, score, error, milliseconds = result
         flagged, now = score is not None and score >= loaded.threshold, time.time()
         propensity, explored = None, False
         if state.explore is not None:  # where no outcome tells of it, nothing is let pass
             propensity = state.propensity(values) if now < self.explore_until else 0.0
             explored = flagged and state.explore.explores(names.key, propensity)
-        self.outcomes.append(
-            SpooledOutcome(
-                names.request_id,
-                names.key,
-                names.transaction_id,
-                state.rollout_id,
-                state.step,
-                state.weight,
-                assigned,
-                CANARY if loaded is state.canary else CHAMPION,
-                loaded.version,
-                score,
-                flagged,
-                milliseconds,
-                None if error is None else error.what,
-                now,
-                propensity,
-                explored,
-                None if state.segments is None else state.segment(values),
-            )
-        )
         if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
             self.shadowed.append((names.request_id, values, state))
-        return explored
+        own = state.for_canary(values) if loaded is state.canary else state.for_champion(values)
+        given = taken(loaded, own)
+        raw, degraded, vector = None, False, None
+        if isinstance(values, FeaturedRow):
+            raw, degraded = values.raw, values.degraded
+        if self.sample is not None and given is not None and score is not None and not loaded.loose:
+            vector = kept_vector(loaded, given, raw) if self.sample.takes(names.transaction_id) else None
+        return SpooledOutcome(
+            names.request_id,
+            names.key,
+            names.transaction_id,
+            state.rollout_id,
+            state.step,
+            state.weight,
+            assigned,
+            CANARY if loaded is state.canary else CHAMPION,
+            loaded.version,
+            score,
+            flagged,
+            milliseconds,
+            None if error is None else error.what,
+            now,
+            propensity,
+            explored,
+            None if state.segments is None else state.segment(values),
+            degraded,
+            None if given is None else digest(given, raw),
+            None,
+            vector,
+        )
 
     def fetched(self) -> list[SpooledOutcome]:
         """The outcomes so far, each given once; what another thread adds meanwhile is for the next time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from fds_mlflow.scoring.reasons import Most
 from fds_mlflow.scoring.requests.rows import Row
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.worker.asking import CANARY
-from fds_mlflow.serving.worker.engine import Answer
+from fds_mlflow.serving.worker.engine import Answer, Explain
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,11 @@ class Wanted:
     reasons: Most | None = None
     features: bool = False
     record: bool | None = None
+
+
+def explaining(state: ServingState, rows: Sequence[Row], wanted: Wanted | None) -> Explain | None:
+    """What adds to the answers of rows what is wanted; None where nothing is."""
+    return None if wanted is None else partial(explain, state, rows, wanted=wanted)
 
 
 def explain(state: ServingState, rows: Sequence[Row], answers: Sequence[Answer], wanted: Wanted) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fds_mlflow.core.routing.exploration import Exploration
+from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.serving.disk.spool import Spool
 from fds_mlflow.serving.disk.version_cache import VersionCache
 from fds_mlflow.serving.worker.access import Access
@@ -37,6 +38,7 @@ class ServerSettings:
         variant_override: Whether a header may choose the variant.
         shadow: Share of the champion's requests that the canary scores as well, in [0, 1].
         explore: Which of the flagged requests are let pass; None for none.
+        sample: Which transactions have their vectors kept; None for none.
         record: Whether outcomes are kept.
         follow_seconds: How often the version cache is looked at.
         spool_limit: Bytes of outcomes that may wait on disk.
@@ -66,6 +68,7 @@ class ServerSettings:
     variant_override: bool = False
     shadow: float = 0.0
     explore: Exploration | None = None
+    sample: Split | None = None
     record: bool = True
     follow_seconds: float = 0.1
     spool_limit: int = 2**30

@@ -69,6 +69,7 @@ class Worker:
             champion_timeout=settings.champion_timeout,
             shadow=settings.shadow,
             explore=settings.explore,
+            sample=settings.sample,
         )
         self._ask_allowance()
         self.featuring = None
@@ -242,7 +243,8 @@ class Worker:
         }
         if "exploration" in said:
             gauges["exploring"] = ("Whether flagged requests are let pass", float(not said["exploration"]["stopped"]))
-        return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges)
+        drift = {} if self.settings.sample is None else self._cache.drift
+        return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges, drift)
 
     def exposition(self) -> bytes:
         """The same in Prometheus' text format."""

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fds_mlflow.outcomes.records import Vector
 from fds_mlflow.serving.disk.spool import SIZE_SECONDS, Item, Label, Spool, SpooledOutcome, SpooledShadow
 from tests.conftest import FakeClock
 from tests.support.effort import at_most
 
 TEXT = st.text(max_size=20)
+VALUES = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(0, 1) | TEXT)
 OUTCOMES = st.builds(
     SpooledOutcome,
     *(TEXT, TEXT, TEXT, st.none() | TEXT, st.integers(0, 9), st.integers(0, 10_000), TEXT, TEXT, st.integers(1, 99)),
@@ -25,6 +27,10 @@ OUTCOMES = st.builds(
     st.floats(0, 1e6),
     st.none() | TEXT,
     st.floats(0, 2e9),
+    degraded=st.booleans(),
+    inputs_digest=st.none() | TEXT,
+    reasons=st.none() | TEXT,
+    vector=st.none() | st.builds(Vector, VALUES, st.none() | VALUES, st.none() | TEXT),
 )
 SHADOWS = st.builds(
     SpooledShadow,
