@@ -15,10 +15,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from fds_mlflow.cli import demo_serving
 from fds_mlflow.cli.output import tables
 from fds_mlflow.cli.output.live import LiveView, showing
 from fds_mlflow.cli.output.progress import bar
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
+from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
@@ -69,6 +71,8 @@ class _Story:
     clock: _DataClock
     split: Split
     live: pd.DataFrame
+    source: Source
+    transactions: Transactions
     seed: int
     took: list[tuple[str, float]] = field(default_factory=list)
     algorithm: str = "lightgbm"
@@ -119,16 +123,18 @@ def run(
         mlflow.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     took: list[tuple[str, float]] = []
     with _bar(console, "Transactions and features", took, total=3) as step:
-        split, live = _data(source, seed, step)
+        transactions = source.read(seed=seed)
+        split, live = _data(transactions, seed, step)
     outcomes = OutcomeStore(f"sqlite:///{folder / 'outcomes.db'}")
     clock = _DataClock(_start(live))
     model = ManagedModel(MODEL, tracking_uri=uri, registry_uri=uri, outcomes=outcomes, actor="demo", clock=clock)
-    story = _Story(folder, console, model, clock, split, live, seed, took, algorithm)
+    story = _Story(folder, console, model, clock, split, live, source, transactions, seed, took, algorithm)
     _show_data(story)
     _train_and_promote(story)
     _good_canary(story)
     _harmful_canary(story)
     _emergency(story)
+    _raw_transactions(story)
     _close(story, time.perf_counter() - began)
 
 
@@ -176,9 +182,8 @@ def _bar(console: Console, title: str, took: list[tuple[str, float]], *, total: 
     took.append((title, time.perf_counter() - began))
 
 
-def _data(source: Source, seed: int, step: Callable[[str], None]) -> tuple[Split, pd.DataFrame]:
+def _data(transactions: Transactions, seed: int, step: Callable[[str], None]) -> tuple[Split, pd.DataFrame]:
     """Train, validation and holdout from the past; the rest of the test part plays live traffic."""
-    transactions = source.read(seed=seed)
     if "label" not in transactions.frame.columns:
         raise ConfigError("the schema names no label", fix="name the label's column: the demo judges by the truth")
     step("features")
@@ -315,6 +320,25 @@ def _emergency(story: _Story) -> None:
         if found:
             story.model.rollback.emergency(reason="support reports a wave of blocked customers")
     story.console.print(tables.candidates(found))
+
+
+def _raw_transactions(story: _Story) -> None:
+    """The last transactions over HTTP as they come: the server computes features, and a canary takes its share."""
+    console, title = story.console, "Raw transactions over HTTP"
+    unable = demo_serving.unable(story.transactions)
+    if unable is not None:
+        console.print(f"{title}: left out, {unable}", markup=False, soft_wrap=True)
+        return
+    with _bar(console, title, story.took, total=2) as step:
+        made, source = story.source.simulated(seed=story.seed), story.source
+        if made is not None:
+            path = story.folder / "transactions.parquet"
+            made.to_parquet(path)
+            source = Source(str(path), "simulator")
+        step("serve")
+        outcomes = f"sqlite:///{story.folder / 'outcomes.db'}"
+        told = demo_serving.serve(story.model, source, story.transactions, story.folder, outcomes)
+    demo_serving.show(told, console)
 
 
 def _close(story: _Story, seconds: float) -> None:

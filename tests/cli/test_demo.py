@@ -9,12 +9,14 @@ import mlflow
 import pytest
 
 from fds_mlflow import ManagedModel
-from fds_mlflow.cli import demo
+from fds_mlflow.cli import demo, demo_serving
 from fds_mlflow.core.comparison import Advice
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.rollouts import canary
+from fds_mlflow.workflows.skew import skew
+from fds_mlflow.workflows.source import Source
 from tests.support.street_files import Written, bare, hours
 
 
@@ -22,7 +24,7 @@ from tests.support.street_files import Written, bare, hours
 @pytest.mark.slow
 def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The good canary is better than its champion by every metric, labels take part in its PASS, the bad one fails."""
-    ids = iter(("01JD0000000000000000000001", "01JD0000000000000000000002"))
+    ids = iter(("01JD0000000000000000000001", "01JD0000000000000000000002", "01JD0000000000000000000003"))
     monkeypatch.setattr(canary, "new_id", lambda: next(ids))  # the salt of the split, so that it is the same each time
     monkeypatch.chdir(tmp_path)
     demo.run(Path("demo"))
@@ -38,9 +40,11 @@ def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (Kind.START, 4),
         (Kind.ABORT, 4),
         (Kind.EMERGENCY, 2),
+        (Kind.START, 3),
+        (Kind.ABORT, 3),
     ]
     assert not any(event.forced for event in told)
-    assert {e.actor for e in told if e.kind in (Kind.COMPLETE, Kind.ABORT)} == {"autopilot of demo"}
+    assert {e.actor for e in told[:-1] if e.kind in (Kind.COMPLETE, Kind.ABORT)} == {"autopilot of demo"}
 
     rows = _test_set(model, 3)
     compared = model.compare(2, 3, data=rows, n_boot=100)
@@ -53,6 +57,10 @@ def test_the_demo_tells_a_true_story(tmp_path: Path, monkeypatch: pytest.MonkeyP
     evidence = model.outcomes.evidence("fraud", good.id, good.plan.terms)
     missed = next(v for v in judge(evidence, good).verdicts if v.check == "missed_fraud")
     assert (missed.status, missed.coverage) == (Status.PASS, 1.0)
+
+    served = {one.version: one.history for one in skew(model, source=Source("demo/transactions.parquet", "simulator"))}
+    assert {version: beside and beside.mismatched for version, beside in served.items()} == {2: 0, 3: 0}
+    assert sum(beside.compared for beside in served.values() if beside) == demo_serving.REQUESTS
     model.outcomes.close()
 
 
