@@ -172,8 +172,6 @@ class Given:
         scorer: Callable[[int], Scorer],
         transactions: Sequence[str],
         sample: Split | None,
-        *,
-        degraded: bool = False,
     ) -> Self:
         """Of a frame whose features are computed.
 
@@ -183,7 +181,6 @@ class Given:
             scorer: Loads a version.
             transactions: Of each row, by which the sample is drawn.
             sample: Which transactions have their vectors kept.
-            degraded: Its outcome is no evidence.
         """
         nothing: list[Any] = [None] * len(frame)
         found = cls([*nothing], [*nothing], [*nothing], [False] * len(frame))
@@ -203,6 +200,8 @@ class Given:
         came: tuple[Mapping[str, Any], Origin] | None,
         names: RequestNames,
         sample: Split | None,
+        *,
+        degraded: bool = False,
     ) -> Self:
         """Of one transaction.
 
@@ -212,6 +211,7 @@ class Given:
             came: The transaction as it came, and where its features come from; None where they came computed.
             names: Of the request.
             sample: Which transactions have their vectors kept.
+            degraded: Its outcome is no evidence.
         """
         values, (raw, source) = row_taken(scorer, row), came or (None, None)
         sampled = sample is not None and sample.takes(names.transaction_id)
