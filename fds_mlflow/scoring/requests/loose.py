@@ -38,7 +38,7 @@ class LooseFormats:
         self._names = names
         self._limit = limit
 
-    def one(self, body: bytes) -> tuple[Any, str | None, str | None]:
+    def one(self, body: bytes, *, remember: bool = False) -> tuple[Any, str | None, str | None]:  # noqa: ARG002
         """One transaction as a JSON object.
 
         Raises:

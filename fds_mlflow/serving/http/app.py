@@ -136,14 +136,13 @@ class App(Endpoints):
         require_json(said)
         state, formats = self._serving()
         began = time.perf_counter()
-        if state.inline and len(sent) <= _SHORT and said.wanted is None and self.worker.featuring is None:
+        if state.inline and len(sent) <= _SHORT and said.wanted is None and self.worker.at_hand:
             return self._counted(began, self._one(state, formats, said, sent))
         return self._counted(began, await self._elsewhere(self._one, state, formats, said, sent))
 
     def _one(self, state: ServingState, formats: Formats | LooseFormats, said: Head, sent: bytes) -> Answer:
         remember = said.wanted is None or said.wanted.record is not False
-        read = partial(formats.one, remember=remember) if isinstance(formats, Formats) else formats.one
-        values, key, transaction = _read(read, sent)
+        values, key, transaction = _read(partial(formats.one, remember=remember), sent)
         return self._answer(state, values, self._names(said, key, transaction, sent), said)
 
     async def _invocations(self, said: Head, receive: Receive) -> bytes:
@@ -151,8 +150,7 @@ class App(Endpoints):
         sent = await body(said, receive, self.settings)
         state, formats = self._serving()
         read = _reader(formats, said)
-        computed = self.worker.featuring is None
-        if computed and state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
+        if self.worker.at_hand and state.inline and len(sent) <= _UNREAD and read in (formats.invocation, formats.text):
             requests = _read(read, sent)
             few, of_rows = len(requests.rows) <= _INLINE and said.wanted is None, (state, requests, said, sent)
             timed = self._all(*of_rows) if few else await self._elsewhere(self._all, *of_rows)
@@ -186,7 +184,7 @@ class App(Endpoints):
             check_page(said, self.settings.access)
             if self._token is not None:
                 authorize(said, self._token)
-            read = formats.one if self.worker.featuring is None else formats.plain  # the past is not looked at here
+            read = partial(formats.one, remember=True) if self.worker.at_hand else formats.plain
             values, key, transaction = read(sent)
         except Exception:  # whatever it is, the usual way says it
             return False

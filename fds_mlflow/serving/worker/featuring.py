@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.data.moments import micros_of
@@ -31,12 +32,16 @@ class Featuring:
     Raises:
         ConfigError: The package that keeps the state is not installed.
         UnavailableError: The state cannot be read or written, and transactions are to be refused then.
+
+    Attributes:
+        at_hand: Whether the state is on this machine.
     """
 
     def __init__(
         self, settings: ServerSettings, serving: Callable[[], ServingState | None], counted: dict[str, int]
     ) -> None:
         assert settings.state is not None
+        self.at_hand = "://" not in fspath(settings.state)
         self._serving = serving
         self._counted = counted
         self._conflicting: dict[tuple[int, int], bool] = {}

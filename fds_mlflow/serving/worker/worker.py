@@ -45,6 +45,7 @@ class Worker:
         metrics: Its counts.
         problem: Why the last table could not be taken over; None when all is well.
         featuring: Gives raw transactions their features; None where all have them.
+        at_hand: Whether the features are given without waiting for another machine: the loop may ask for them itself.
         stopped: Why nothing is explored just now, although it is asked for; None where it is.
     """
 
@@ -77,6 +78,7 @@ class Worker:
             from fds_mlflow.serving.worker.featuring import Featuring
 
             self.featuring = Featuring(settings, lambda: self.engine.state, self.metrics.degraded)
+        self.at_hand = self.featuring is None or self.featuring.at_hand
 
     @property
     def reason(self) -> str:
