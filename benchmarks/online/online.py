@@ -3,11 +3,11 @@
     python -m benchmarks.online --json                   # small: some minutes
     python -m benchmarks.online --full --json            # the full figures: a million transactions a store, hours
 
-1. Simulated transactions are replayed one by one through each store (`redis` where a `redis-server` is installed), which
+1. Simulated transactions are replayed one by one through each store (Redis where a `redis-server` is installed), which
    is closed and opened again in the middle: rows that differ from the batch, milliseconds a transaction (72 features
-   over five entities), bytes an entity. Once in order, and once with one in a hundred late, against the batch as of arrival.
-2. Three processes share a Redis, each gets the next transaction of an entity's past at random: rows that differ.
-3. `POST /score` on raw transactions beside computed rows, the same version, and `mlflow models serve` with a signature.
+   over five entities), bytes an entity. Once in order, once with one in a hundred late against the batch as of arrival.
+2. Three replicas share a Redis, and each transaction and label goes to any of them: rows that differ.
+3. `POST /score` on raw transactions beside computed rows of the same version, and `mlflow models serve`, signed.
 4. Counts, sums and means over three windows: this engine, sorted sets of Redis by hand, river, and Feast, which only
    keeps what others computed.
 
@@ -36,8 +36,10 @@ from benchmarks.serving.process import end_in_order
 from fds_mlflow.features.spec import FeatureSpec, Window
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.redis_store import RedisStore
 from fds_mlflow.features.state.store import Store
 from fds_mlflow.features.table import compute, default_spec
+from tests.support.redis_server import no_redis, running_redis
 
 
 def common() -> FeatureSpec:
@@ -54,7 +56,10 @@ def common() -> FeatureSpec:
 def stores(folder: Path, redis: str | None) -> dict[str, Callable[[], Store]]:
     """By name, how each store is opened: every call of one gives the same store."""
     memory = MemoryStore()
-    return {"memory": lambda: memory, "lmdb": lambda: LmdbStore(folder)}
+    found: dict[str, Callable[[], Store]] = {"memory": lambda: memory, "lmdb": lambda: LmdbStore(folder)}
+    if redis is not None:
+        found["redis"] = lambda: RedisStore(f"{redis}?namespace={folder.name}")
+    return found
 
 
 def replays(folder: Path, redis: str | None, rows: int) -> dict[str, Any]:
@@ -93,8 +98,13 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
     """All of it; what is printed."""
     with tempfile.TemporaryDirectory(prefix="fds-online-") as name, ExitStack() as stack:
         folder = Path(name)
-        redis = None
+        redis = stack.enter_context(running_redis()).url().partition("?")[0] if no_redis() is None else None
         replayed = replays(folder, redis, 1_000_000 if full else 20_000)
+        differ = None
+        if redis is not None:
+            transactions = replay.simulated(100_000 if full else 5_000)
+            store = stores(folder / "shared", redis)["redis"]
+            differ = replay.shared(store, transactions, default_spec(transactions.schema))
         beside = peers(folder, redis, 100_000 if full else 5_000, others)
         (folder / "served").mkdir()
         rates = served.run(folder / "served", rounds=5 if full else 1, seconds=8.0 if full else 3.0, connections=16)
@@ -104,6 +114,9 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
         "max_rel_diff": max(one["max_rel_diff"] for one in replayed.values()),
         "p99_ms": replayed["memory"]["p99_ms"],
         "bytes_per_entity": replayed["lmdb"]["bytes_per_entity"],
+        "redis_p50_ms": replayed["redis"]["p50_ms"] if redis else None,
+        "redis_p99_ms": replayed["redis"]["p99_ms"] if redis else None,
+        "replicas_mismatched_rows": differ,
         "ratio_to_computed": rates["ratio_to_computed"],
         "ratio_to_mlflow_signature": rates["ratio_to_mlflow_signature"],
         "replays": replayed,

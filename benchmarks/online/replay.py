@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,34 @@ class Timed(State):
         self.cpu.append(time.thread_time() - cpu)
         self.wall.append(time.perf_counter() - wall)
         return found
+
+
+@dataclass
+class Turns(State):
+    """Replicas of one state, each with a client of its own: every transaction and label goes to any of them.
+
+    Attributes:
+        replicas: All of them.
+        random: Chooses.
+    """
+
+    replicas: Sequence[State] = ()
+    random: Random = field(default_factory=lambda: Random(7))
+
+    def arrive(self, arriving: Arriving, compute: Any) -> Any:
+        """See `State`."""
+        return self.random.choice(self.replicas).arrive(arriving, compute)
+
+    def label(self, *arguments: Any, **labels: Any) -> bool:
+        """See `State`."""
+        return self.random.choice(self.replicas).label(*arguments, **labels)
+
+
+def shared(store: Callable[[], Store], transactions: Transactions, spec: FeatureSpec) -> int:
+    """Replay through three replicas of one state; rows that differ from the batch."""
+    layout = Layout.of([spec])
+    with closing(Turns(store(), layout, replicas=[State(store(), layout) for _ in range(3)])) as state:
+        return verify(state, transactions, spec).mismatched
 
 
 def simulated(rows: int, *, late: bool = False) -> Transactions:
