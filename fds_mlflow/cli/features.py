@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import as_json_option, data_options, show_value
+from fds_mlflow.cli.options import Settings, as_json_option, data_options, model_argument, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.runtime import environment, streams
@@ -171,6 +171,35 @@ def verify(ctx: click.Context, spec: str, data: str, schema: str | None, as_json
     value = feature_views.verified(found)
     show_value(as_json, value, lambda: feature_views.verification(value))
     if found.mismatched:
+        ctx.exit(1)
+
+
+@features.command()
+@model_argument
+@click.option("--version", type=click.IntRange(min=1), default=None, help="One version.  [default: all]")
+@click.option("--since", default=None, help="Scored within such an age, such as 7d.  [default: ever]")
+@data_options("", "The history that holds the transactions and their past, to compare with the batch.")
+@as_json_option
+@click.pass_context
+def skew(
+    ctx: click.Context, model: str, version: int | None, since: str | None, source: Source | None, as_json: bool
+) -> None:
+    """Compare the features that MODEL was served with the batch's, and with those of its training.
+
+    Looks at what `fds serve --vector-sample` recorded. With --data every feature is compared with what the batch
+    computes for the same transactions: the exit code is 1 where any differs. Drift is from 0 to 1: the
+    Kolmogorov-Smirnov statistic of numbers, the Jensen-Shannon distance of categories.
+    """
+    from fds_mlflow.cli.output import skew_views
+    from fds_mlflow.core.text.duration import to_duration
+    from fds_mlflow.runtime.clock import SystemClock
+    from fds_mlflow.workflows import skew as workflow
+
+    settings: Settings = ctx.obj
+    begin = None if since is None else SystemClock().now() - to_duration("--since", since)
+    found = workflow.skew(settings.model(model), version=version, since=begin, source=source)
+    show_value(as_json, [skew_views.plain(one) for one in found], lambda: skew_views.shown(found))
+    if any(one.differs for one in found):
         ctx.exit(1)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -226,7 +227,8 @@ version_argument = click.argument("version", type=VERSION)
 
 
 def data_options(
-    default: str = "simulator:50000", what: str = "File or folder of files, SQLAlchemy URL, or simulator:ROWS."
+    default: str = "simulator:50000",
+    what: str = "File or folder of files, SQLAlchemy URL, simulator:ROWS, or outcomes:MODEL (as it was served).",
 ) -> Callable[[F], F]:
     """Options that say where transactions come from; the command gets them as one `source`, None without --data."""
 
@@ -245,6 +247,9 @@ def data_options(
                 raise click.UsageError("--schema, --table and --query describe --data, which is missing")
             with bar("Reading") as progress:
                 source = Source(data, schema or None, table or None, query or None, progress) if data else None
+                if source is not None and source.served:
+                    settings = click.get_current_context().find_object(Settings)
+                    source = replace(source, model=None if settings is None else settings.model(source.served))
                 return command(*args, source=source, **options)
 
         made = with_source

@@ -41,8 +41,8 @@ def stats(settings: Settings, as_json: bool) -> None:
 def show(settings: Settings, transaction: str, model: str | None, as_json: bool) -> None:
     """Show how TRANSACTION was scored, and what is known about it.
 
-    The threshold is the one that the version has today. The features and the reasons of a score are not stored: ask
-    the server for them with the request (`/score?reasons=3&features=true`).
+    The threshold is the one that the version has today. Two outcomes with one inputs digest were scored on the same
+    values. Reasons are there where the request asked for them (`/score?reasons=3`).
     """
     from fds_mlflow.cli.output import outcome_views
     from fds_mlflow.errors import NotFoundError
@@ -93,6 +93,29 @@ def prune(settings: Settings, model: str, older_than: str, uncounted: bool, as_j
         rows = store.prune(model, older_than=before, uncounted=uncounted)
     value = {"deleted": rows, "before": before}
     show_value(as_json, value, lambda: f"{rows:,} rows from before {before:%Y-%m-%d %H:%M} UTC deleted")
+
+
+@outcomes.command()
+@click.argument("by")
+@click.argument("values", metavar="VALUE...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
+@as_json_option
+@click.pass_obj
+def forget(settings: Settings, by: str, values: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Remove all that is stored of a person, and tell how much that was.
+
+    BY is key for the routing key, transaction, or a column of the raw transactions that --vector-sample recorded, such
+    as customer_id; each VALUE is what the person has there. With the transactions go their outcomes of every model,
+    their shadows, vectors and labels, in one transaction. What was counted stays: no person is in it.
+    """
+    from dataclasses import asdict
+
+    with _store(settings) as store:
+        found = store.forget(by, values, dry_run=dry_run)
+    told = {name: value for name, value in asdict(found).items() if name != "rollouts"}
+    parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in told.items())
+    value = {"dry_run": dry_run, **told, "rollouts": [{"model": one, "rollout": id_} for one, id_ in found.rollouts]}
+    show_value(as_json, value, lambda: f"{parts} {'would be' if dry_run else 'are'} removed; counts stay as they are")
 
 
 @click.group()

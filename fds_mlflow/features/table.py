@@ -6,6 +6,7 @@ and labels that had become known by then. `fds_mlflow.features.meaning` says it 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fds_mlflow.data.coded import Codes
 from fds_mlflow.data.transactions import Schema, Transactions, digest, period
 from fds_mlflow.errors import DataError
 from fds_mlflow.features import meaning
@@ -135,10 +137,9 @@ def compute(
     genuine, genuine_known = genuine_labels(frame) if known is not None else (0, 0)
     spec.check_rows(timed=span is not None, genuine=genuine, genuine_known=genuine_known, where=source)
     codes = known.codes if known is not None else None
-    found = windows(past(frame, spec, codes), spec, threads) if meaning.roles(spec) else {}
+    values = computed(frame, spec, codes, threads)
     frame = frame.reset_index(drop=True)
     columns: dict[str, Any] = {name: frame[name] for name in keys(kinds)}
-    values = extended({**found, **plain_features(frame, spec)}, spec.nodes)
     columns |= {name: values[name] for name in spec.names}
     table = pd.DataFrame(columns, copy=False)  # a copy of a million rows' features would be half a gigabyte
     notes, schema = (known.notes, known.schema) if known is not None else ((), None)
@@ -147,3 +148,21 @@ def compute(
         return made
     made = made.where(table["label"].notna())  # they were the past of others
     return replace(made, frame=made.frame.assign(label=made.frame["label"].astype(np.int8)))
+
+
+def computed(
+    frame: pd.DataFrame,
+    spec: FeatureSpec,
+    codes: Callable[[str], Codes] | None = None,
+    threads: int | None = None,
+) -> Mapping[str, Any]:
+    """The features of every row of a canonical frame that fits the specification, by name; others may be among them.
+
+    Args:
+        frame: Canonical columns.
+        spec: The features.
+        codes: Gives the numbers of an entity role, where they are known.
+        threads: As for `compute`.
+    """
+    found = windows(past(frame, spec, codes), spec, threads) if meaning.roles(spec) else {}
+    return extended({**found, **plain_features(frame.reset_index(drop=True), spec)}, spec.nodes)

@@ -30,6 +30,8 @@ from fds_mlflow.runtime.identity import new_id
 
 if TYPE_CHECKING:
     from fds_mlflow.features.declaration import Declared
+    from fds_mlflow.features.profile import Profile
+    from fds_mlflow.outcomes.records import Value
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.scoring.fetched import Fetched
     from fds_mlflow.scoring.scorer import Scorer
@@ -256,6 +258,20 @@ class Session:
         with fetching(keep=False) as folder:
             self.fetched(self.name, self.version(version), folder)
             return declaration.read(folder)
+
+    def described(self, version: int) -> tuple[Declared | None, Profile | None]:
+        """What a version declares, and how the features of its training are distributed; errors as for `declared`."""
+        from fds_mlflow.features import declaration, profile
+        from fds_mlflow.scoring.fetched import fetching
+
+        with fetching(keep=False) as folder:
+            self.fetched(self.name, self.version(version), folder)
+            return declaration.read(folder), profile.read(folder)
+
+    def served_features(self, version: int, since: datetime) -> list[dict[str, Value]]:
+        """The features of a version's last 1,000 recorded transactions since a time, the oldest first."""
+        kept = self.outcomes.vectors(self.name, version=version, since=since, limit=1_000)
+        return [one.vector.features for one in kept if not one.degraded]
 
     def fetched(self, model: str, view: VersionView, folder: str, *, held: bool = True) -> Fetched:
         """The files of a version of this model, or of another one of the same registry, in an empty folder.

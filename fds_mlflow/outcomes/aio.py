@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, forgotten, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -26,6 +26,7 @@ from fds_mlflow.outcomes.database import (
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -38,6 +39,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -124,6 +126,12 @@ class AsyncOutcomeStore:
         statements.check_zone(older_than)
         return await self._follow(pruned(model, older_than, uncounted=uncounted))
 
+    async def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
+        """Remove what is stored of a person; what was removed, or would be."""
+        if dry_run:
+            return await self._read(forget, by, values, dry=True)
+        return await self._follow(forgotten(by, values, SystemClock().now()))
+
     async def stats(self) -> list[ModelStats]:
         """How much is stored, per model, by name."""
         return await self._read(retention.stats)
@@ -139,6 +147,16 @@ class AsyncOutcomeStore:
         """
         return await self._read(statements.of_transaction, transaction_id, model)
 
+    async def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first; arguments as for the other store."""
+        return await self._read(vectors, model, version, since, limit)
+
+    async def scored(self, model: str) -> dict[str, datetime]:
+        """When each transaction of a model was first scored, UTC."""
+        return await self._read(scored, model)
+
     async def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""
         return await self._read(statements.explored, model, since)
@@ -146,6 +164,10 @@ class AsyncOutcomeStore:
     async def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return await self._read(statements.cases, transaction_ids, as_of)
+
+    async def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
+        return await self._read(statements.all_cases, as_of)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:

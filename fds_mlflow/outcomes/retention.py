@@ -88,11 +88,16 @@ def rollouts(session: Session, model: str) -> list[str]:
 
 def due(session: Session, model: str, rollout_id: str, older_than: datetime) -> list[Terms] | None:
     """On which terms a rollout is counted whose outcomes are all old, and their labels too; None if any is not."""
-    mine = (Count.model == model, Count.rollout_id == rollout_id)
-    terms = [terms_from(written) for written in session.scalars(select(Count.terms).where(*mine))]
+    terms = known_terms(session, model, rollout_id)
     age = max((each.maturity for each in terms if each.maturity is not None), default=timedelta(0))
     young = select(Outcome.id).where(*_of(model, rollout_id), Outcome.time > older_than - age).limit(1)
     return None if session.scalar(young) is not None else terms
+
+
+def known_terms(session: Session, model: str, rollout_id: str) -> list[Terms]:
+    """The terms on which somebody asked for a rollout's evidence."""
+    mine = (Count.model == model, Count.rollout_id == rollout_id)
+    return [terms_from(written) for written in session.scalars(select(Count.terms).where(*mine))]
 
 
 def delete_rollout(session: Session, model: str, rollout_id: str) -> int:

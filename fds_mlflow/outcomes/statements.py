@@ -178,6 +178,15 @@ def cases(session: Session, transaction_ids: Sequence[str], as_of: datetime | No
     return {name: found[joined(name)] for name in transaction_ids if joined(name) in found}
 
 
+def all_cases(session: Session, as_of: datetime | None) -> dict[str, CaseRecord]:
+    """The latest state of every case, by transaction id."""
+    check_zone(as_of)
+    query = select(FraudCase).order_by(FraudCase.known_at)
+    if as_of is not None:
+        query = query.where(FraudCase.known_at <= as_of)
+    return {row.transaction_id: _case(row) for row in session.scalars(query)}
+
+
 def counts(session: Session, scope: Scope) -> list[VariantCounts]:
     """One entry per variant, champion first, zeros where nothing happened."""
     query = _counted(session, [scope.variant], scope)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.question import Question
-from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, pruned
+from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, forgotten, pruned
 from fds_mlflow.outcomes.database import (
     DEFAULT_URL,
     EXCLUSIVE,
@@ -26,6 +26,7 @@ from fds_mlflow.outcomes.database import (
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
     OutcomeRecord,
@@ -38,6 +39,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
 
@@ -204,6 +206,25 @@ class OutcomeStore:
         statements.check_zone(older_than)
         return self._follow(pruned(model, older_than, uncounted=uncounted))
 
+    def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
+        """Remove what is stored of a person: outcomes of every model, their shadows, vectors and labels.
+
+        What was counted stays, and has no person in it; what is not counted yet is counted first, where somebody has
+        asked for a rollout's evidence. Labels that come later find no outcome.
+
+        Args:
+            by: `key` for the routing key, `transaction`, or a column of the raw transactions that were recorded.
+            values: What the person has there.
+            dry_run: Only count what would be removed.
+
+        Raises:
+            DataError: No value is given, or an empty one.
+            UnavailableError: The database is locked or gone; nothing is removed then.
+        """
+        if dry_run:
+            return self._read(forget, by, values, dry=True)
+        return self._follow(forgotten(by, values, SystemClock().now()))
+
     def stats(self) -> list[ModelStats]:
         """How much is stored, per model, by name."""
         return self._read(retention.stats)
@@ -219,6 +240,23 @@ class OutcomeStore:
         """
         return self._read(statements.of_transaction, transaction_id, model)
 
+    def vectors(
+        self, model: str, *, version: int | None = None, since: datetime | None = None, limit: int | None = None
+    ) -> list[KeptVector]:
+        """What was kept of a model's scored transactions, the oldest first.
+
+        Args:
+            model: The registered model.
+            version: Of one version; None for all.
+            since: Scored from then on, timezone-aware; None for ever.
+            limit: The newest, so many at most; None for all.
+        """
+        return self._read(vectors, model, version, since, limit)
+
+    def scored(self, model: str) -> dict[str, datetime]:
+        """When each transaction of a model was first scored, UTC."""
+        return self._read(scored, model)
+
     def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time, timezone-aware."""
         return self._read(statements.explored, model, since)
@@ -226,6 +264,10 @@ class OutcomeStore:
     def cases(self, transaction_ids: Sequence[str], *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about these transactions (or was known at `as_of`), by id, where anything is."""
         return self._read(statements.cases, transaction_ids, as_of)
+
+    def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
+        """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
+        return self._read(statements.all_cases, as_of)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:

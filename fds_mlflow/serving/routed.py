@@ -197,10 +197,10 @@ class Given:
         cls,
         scorer: Scorer,
         row: Mapping[str, Any],
-        transaction: Mapping[str, Any],
-        source: Origin | None,
+        came: tuple[Mapping[str, Any], Origin] | None,
+        names: RequestNames,
+        sample: Split | None,
         *,
-        sampled: bool,
         degraded: bool = False,
     ) -> Self:
         """Of one transaction.
@@ -208,12 +208,13 @@ class Given:
         Args:
             scorer: Of the version that answered.
             row: What it took.
-            transaction: As it came.
-            source: Where its features come from; None where they came computed.
-            sampled: Its vector is kept.
+            came: The transaction as it came, and where its features come from; None where they came computed.
+            names: Of the request.
+            sample: Which transactions have their vectors kept.
             degraded: Its outcome is no evidence.
         """
-        values, raw = row_taken(scorer, row), None if source is None else transaction
+        values, (raw, source) = row_taken(scorer, row), came or (None, None)
+        sampled = sample is not None and sample.takes(names.transaction_id)
         return cls(
             [digest(values, raw) if scorer.inputs else None],
             [vector(tuple(scorer.inputs), values, raw, source) if sampled and scorer.inputs else None],
@@ -227,7 +228,7 @@ class Given:
         Args:
             reasons: Of each row; None where none were asked for.
         """
-        for row, given in enumerate(reasons or ()):
+        for row, given in enumerate(() if reasons is None else reasons):
             if given is not None:
                 from fds_mlflow.scoring.reasons import written
 

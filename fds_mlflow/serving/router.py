@@ -268,9 +268,7 @@ class Router:
         reasons: Most | None = None,
         remember: bool = True,
     ) -> Scored:
-        """Score one transaction by the version its key is routed to, and record the outcome.
-
-        As `predict` does for a frame, at a small part of its cost for one row.
+        """Score one transaction and record the outcome, as `predict` does, at a small part of its cost for one row.
 
         Args:
             transaction: Features by column, with the routing key among them. Where there is a state also a raw one: all
@@ -317,9 +315,9 @@ class Router:
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
             source = None if raw is None or featured is None else raw.origin(scorer.version)
-            sampled = self._sample is not None and self._sample.takes(names.transaction_id)
+            came = None if source is None else (transaction, source)
             lacks = bool(featured and featured.degraded)
-            given = Given.of_row(scorer, row, transaction, source, sampled=sampled, degraded=lacks)
+            given = Given.of_row(scorer, row, came, names, self._sample, degraded=lacks)
             given.explain(None if answer.explanation is None else [answer.explanation.reasons])
             self._record(table, [names], [part], beside, given)
         return answer

@@ -16,7 +16,7 @@ import numpy as np
 
 from fds_mlflow.data.codes import FORM
 from fds_mlflow.errors import ConfigError, DataError
-from fds_mlflow.features import declaration
+from fds_mlflow.features import declaration, profile
 from fds_mlflow.registry.tags import CODES
 from fds_mlflow.training import pipeline_flavor, reason_texts
 
@@ -162,9 +162,9 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
     """Log the model to the active run with signature, input example, pinned requirements and its reasons' codes.
 
     Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed, and beside it lies its
-    compiled scorer, which is all that this package reads of it. The features and the schema, where that is known, are
-    files beside it. The signature is the declaration, doubles and strings: inferred from a few rows it would depend on
-    whether one holds a NaN.
+    compiled scorer, which is all that this package reads of it. The features and the schema, where that is known, and
+    the profile of the training rows are files beside it. The signature is the declaration, doubles and strings:
+    inferred from a few rows it would depend on whether one holds a NaN.
 
     Args:
         scorer: The fitted model.
@@ -176,6 +176,7 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
     """
     info = _logged(scorer, table, tags)
     reason_texts.log(info.model_id, table)
+    profile.log(info.model_id, table)
     if table.schema is not None:
         declaration.log(info.model_id, table.spec, table.schema)
     return info

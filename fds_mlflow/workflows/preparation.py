@@ -9,13 +9,15 @@ from itertools import combinations
 from pathlib import Path
 
 from fds_mlflow.data.transactions import Transactions
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.defaults import default_features
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.model import ManagedModel
+from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.training.split import Split, at_random, by_time, has_time, stratified
+from fds_mlflow.workflows import served_rows
 from fds_mlflow.workflows.source import Source
 
 DEFAULT = "default"
@@ -52,6 +54,8 @@ def prepare(
         ConfigError: The specification or the split is unknown, or cannot be made of these data.
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
+    if source.served is not None:
+        return cut(as_served(source, features), split=split, seed=seed, gap=gap)
     spec = specification(features)  # before the data are read
     table = featurised(source.read(seed=seed), spec, every_feature=every_feature)
     return cut(table, split=split, seed=seed, gap=gap)
@@ -72,7 +76,52 @@ def prepare_for(
         ConfigError: As for `featurised_for`, or the split cannot be made of these data.
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
+    if source.served is not None:
+        return cut(as_served_for(model, versions, source), split=split, seed=seed, gap=gap)
     return cut(featurised_for(model, versions, source.read(seed=seed)), split=split, seed=seed, gap=gap)
+
+
+def as_served(source: Source, features: Features | None = None) -> FeatureTable:
+    """The rows of `outcomes:MODEL`: features as they were served, with labels; notes account for every label.
+
+    Raises:
+        ConfigError: Other features are asked for, or no model is named.
+        RefusedError: The model has no champion, or that declares no features.
+        DataError: No label has recorded features.
+    """
+    if features is not None:
+        raise ConfigError(
+            f"{source.data} has the features that were served, and no others can be computed from it",
+            fix="leave --features out, or give a file or a database",
+        )
+    if not source.served or source.schema or source.table or source.query:
+        raise ConfigError(
+            f"{source.data} names no model, or a schema, table or query is given beside it",
+            fix="write outcomes:MODEL alone",
+        )
+    model = source.model or ManagedModel(source.served)
+    return served_rows.rows(model, SystemClock().now())[0]
+
+
+def as_served_for(model: ManagedModel, versions: Sequence[int], source: Source) -> FeatureTable:
+    """The same for versions that take just those features.
+
+    Raises:
+        RefusedError: One of them declares others.
+    """
+    table = as_served(source)
+    for version in versions:
+        declared = model.declared(version)
+        if (
+            declared is None
+            or not set(declared.spec.names) <= set(table.features)
+            or conflicts(declared.spec, table.spec)
+        ):
+            raise RefusedError(
+                f"version {version} takes other features than those that were served",
+                fix="compare on a file or a database, from which they can be computed",
+            )
+    return table
 
 
 def specification(features: Features | None) -> FeatureSpec | None:

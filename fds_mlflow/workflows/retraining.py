@@ -14,7 +14,7 @@ from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime import mlflow_client
 from fds_mlflow.training import pipeline
 from fds_mlflow.training.split import Split
-from fds_mlflow.workflows.preparation import DEFAULT, Features, cut, featurised, specification, widened
+from fds_mlflow.workflows.preparation import DEFAULT, Features, as_served, cut, featurised, specification, widened
 from fds_mlflow.workflows.source import Source
 
 
@@ -109,6 +109,8 @@ def retrain(
 
 def _featurised(model: ManagedModel, source: Source, features: Features | None, seed: int) -> FeatureTable:
     """The features of a retraining; those that the champion takes are columns too, so that it can be compared."""
+    if source.served is not None:
+        return as_served(source, features)
     spec = specification(features)
     try:
         champion = model.overview().champion

@@ -21,6 +21,11 @@ from fds_mlflow.simulator import simulate
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fds_mlflow.model import ManagedModel
+
+OUTCOMES = "outcomes"
+"""What the name of a source begins with that is what was served."""
+
 SHIPPED = ("simulator", "sample", "handbook", "ulb")
 
 
@@ -29,11 +34,12 @@ class Source:
     """Where transactions come from.
 
     Attributes:
-        data: File or folder of files, SQLAlchemy URL, or `simulator:ROWS`.
+        data: File or folder of files, SQLAlchemy URL, `simulator:ROWS`, or `outcomes:MODEL` for what was served.
         schema: Schema file or shipped name; None to recognise a shipped one, or a file beside the data.
         table: Table, where `data` is a URL.
         query: Query, where `data` is a URL.
         progress: Is told the share that was read, from 0 to 1.
+        model: The model of `outcomes:MODEL`; None to open it where MLflow and the environment say.
     """
 
     data: str
@@ -41,23 +47,43 @@ class Source:
     table: str | None = None
     query: str | None = None
     progress: Callable[[float], None] | None = field(default=None, compare=False)
+    model: ManagedModel | None = field(default=None, compare=False)
 
     def read(self, *, seed: int = 42) -> Transactions:
         """Read the transactions.
 
         Raises:
             DataError: The data does not fit the schema.
-            ConfigError: The schema cannot be found or recognised.
+            ConfigError: The schema cannot be found or recognised, or the source is what was served.
         """
+        self._require_transactions()
         made = self.simulated(seed=seed)
         if made is not None:
             return replace(load(made, "simulator"), source=f"{self.data}, seed {seed}")
         schema = self.schema or recognise(self.data)
         return load(self.data, schema, table=self.table, query=self.query, progress=self.progress)
 
+    def _require_transactions(self) -> None:
+        """Refuse to take what was served for transactions.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if self.served is not None:
+            raise ConfigError(
+                f"{self.data} has features as they were served, and no transactions to compute any from",
+                fix="train, retrain or compare on it; here, give a file or a database",
+            )
+
+    @property
+    def served(self) -> str | None:
+        """The model whose recorded features are the source; None where it is another one."""
+        kind, _, name = self.data.partition(":")
+        return name if kind == OUTCOMES else None
+
     def read_by(self, schema: Schema) -> Source:
         """The same source, read by this schema where it has none and none is recognised."""
-        if self.schema is not None or self.data.startswith("simulator:"):
+        if self.schema is not None or self.served is not None or self.data.startswith("simulator:"):
             return self
         try:
             return replace(self, schema=recognise(self.data))
@@ -86,6 +112,7 @@ class Source:
             ConfigError: There is a schema, and a label beside it; or none is plausible, or several are.
             DataError: The source cannot be read, or its label is none.
         """
+        self._require_transactions()
         if self.schema is not None or self.data.startswith("simulator:"):
             if label is not None:
                 raise ConfigError("the label is named in the schema", fix="leave out one of the two")

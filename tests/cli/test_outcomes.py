@@ -21,7 +21,10 @@ def url(tmp_path: Path, mlflow_uri: str) -> str:
     tiny_models.register("fraud", tiny_models.save(tmp_path, "one", tiny_models.GOOD), threshold="0.75")
     with OutcomeStore(url) as store:
         rows = [
-            outcome(key="C1", transaction_id="TX1", version=1, score=0.875, flagged=True),
+            outcome(
+                **{"key": "C1", "transaction_id": "TX1", "version": 1, "score": 0.875, "flagged": True},
+                **{"inputs_digest": "0123456789abcdef", "degraded": True, "reasons": '[{"code":"V01","value":3}]'},
+            ),
             outcome(key="C1", transaction_id="TX1", version=7, score=0.25, time=NOON + DAY, model="returns"),
             outcome(key="C2", transaction_id="TX2"),
         ]
@@ -41,12 +44,17 @@ def test_a_transaction_is_shown_with_its_outcomes_and_its_label(url: str) -> Non
     told = json.loads(_asked(url, "TX1", "--json"))
     seen = [(one["model"], one["version"], one["score"], one["threshold"], one["flagged"]) for one in told["outcomes"]]
     assert seen == [("returns", 7, 0.25, None, False), ("fraud", 1, 0.875, 0.75, True)]
+    newest, oldest = told["outcomes"]
+    assert (newest["inputs_digest"], newest["degraded"], newest["reasons"]) == (None, False, None)
+    assert (oldest["inputs_digest"], oldest["degraded"]) == ("0123456789abcdef", True)
+    assert oldest["reasons"] == [{"code": "V01", "value": 3}]
     assert (told["label"]["status"], told["label"]["loss_amount"]) == ("confirmed", 20.5)
     assert [one["model"] for one in json.loads(_asked(url, "TX1", "--model", "fraud", "--json"))["outcomes"]] == [
         "fraud"
     ]
     shown = _asked(url, "TX1")
     assert "0.8750" in shown
+    assert "V01" in shown
     assert "confirmed" in shown
 
 
@@ -61,3 +69,15 @@ def test_a_transaction_of_which_nothing_is_stored_is_an_error(url: str) -> None:
     result = CliRunner().invoke(main, ["--outcomes", url, "outcomes", "show", "TX3"])
     assert result.exit_code == 1
     assert "'TX3'" in result.output
+
+
+def test_a_person_is_forgotten(url: str) -> None:
+    """The dry run tells what would go and leaves it, the verb removes as much, and then there is nothing to show."""
+    words = ["--outcomes", url, "outcomes", "forget", "key", "C1"]
+    dry = CliRunner().invoke(main, [*words, "--dry-run", "--json"], catch_exceptions=False)
+    assert json.loads(dry.stdout)["outcomes"] == 2
+    assert len(json.loads(_asked(url, "TX1", "--json"))["outcomes"]) == 2
+    gone = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert "2 outcomes" in gone.output
+    assert "1 labels" in gone.output
+    assert CliRunner().invoke(main, ["--outcomes", url, "outcomes", "show", "TX1"]).exit_code == 1

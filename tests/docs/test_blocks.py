@@ -35,6 +35,7 @@ _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 GIVEN = {
     "--label column": "--label is_fraud",
+    "--data outcomes:fraud": "--data transactions.parquet",
     "--rows 100000": "--rows 2000",
     "--rows 60000": "--rows 20000",
     "runs:/0f3c…/model": "models:/fraud/4",
@@ -69,7 +70,7 @@ ELSEWHERE = {
 
 ENDS = {
     **{"canary run": {0, 3, 130}, "canary tick": {0, 3, 4}, "doctor": {0, 1}, "rollback validate": {0, 1}},
-    **{"features show": {0, 1}, "features forget": {0, 1}},
+    **{"features show": {0, 1}, "features forget": {0, 1}, "features skew": {0, 1}},
 }
 """Exit codes that say something about the model, or that there is no state yet; 0 for all other commands."""
 

@@ -129,6 +129,26 @@ def test_champion_and_canary_take_features_of_their_own_from_one_state(world: Wo
     assert seen == {Variant.CHAMPION, Variant.CANARY}
 
 
+def test_a_vector_has_the_transaction_and_what_was_computed_of_it(world: World) -> None:
+    """What is kept is what training computes, with the columns of the schema and the digest of the declaration."""
+    with world.model.router(state=world.state, vector_sample=100) as sampling:
+        for number in range(5):
+            sampling.score({**world.row(number), "passed_over": "x"})
+    declared = world.model.declared(1)
+    assert declared is not None
+    kept = world.model.outcomes.vectors("fraud", version=1)
+    assert [one.transaction_id for one in kept] == [world.row(number)["transaction_id"] for number in range(5)]
+    for number, one in enumerate(kept):
+        served, expected = dict(one.vector.features), world.features(1, number)
+        if number:  # labels that became known since the history are told to nobody here
+            served.pop("merchant_risk_7d")
+            expected.pop("merchant_risk_7d")
+        assert served == pytest.approx(expected, rel=1e-9)
+        assert one.vector.raw == {name: world.row(number)[name] for name in one.vector.raw or {}}
+        assert set(declared.schema.columns()) - {"is_fraud", "label_known_at"} == set(one.vector.raw or {})
+        assert one.vector.spec == declared.digest
+
+
 @pytest.mark.campaign
 def test_what_is_not_to_be_remembered_is_scored_all_the_same(world: World, router: Router) -> None:
     """A transaction that is only looked at has its score, and the next one does not see it."""

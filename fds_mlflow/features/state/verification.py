@@ -54,6 +54,17 @@ def check(transactions: Transactions, spec: FeatureSpec) -> None:
     spec.check_rows(timed=timed, genuine=genuine, genuine_known=genuine_known, where=transactions.source)
 
 
+def exact(spec: FeatureSpec) -> set[str]:
+    """The features that are the same to the last digit by every engine: what is counted, and what is copied."""
+    counted = {
+        name
+        for item in spec.windows
+        if item.aggregate not in AMOUNT_AGGREGATES
+        for name in map(item.feature, item.windows)
+    }
+    return counted | set(spec.numeric) | {flag.feature for flag in spec.flags}
+
+
 def verify(
     state: State, transactions: Transactions, spec: FeatureSpec, progress: Callable[[float], None] | None = None
 ) -> Verified:
@@ -74,12 +85,7 @@ def verify(
     order = micros(frame["time"]).argsort(kind="stable")
     batch = windows(past(frame, spec), spec)
     names = list(batch)
-    exact = {
-        name
-        for item in spec.windows
-        if item.aggregate not in AMOUNT_AGGREGATES
-        for name in map(item.feature, item.windows)
-    }
+    equal = exact(spec)
     engine = Online(spec, state.layout)
     worst, wrong, differing = 0.0, 0, set[str]()
     replay = replayed(state, frame.iloc[order].reset_index(drop=True), spec, list(transactions.schema.entities))
@@ -91,10 +97,10 @@ def verify(
             values = state.arrive(arriving, partial(engine.features, arriving.time))
             found[place] = [values[name] for name in names]
         wanted = np.column_stack([batch[name][rows] for name in names]) if names else found
-        apart = _apart(found, wanted)
-        bad = apart > np.array([0.0 if name in exact else TOLERANCE for name in names])
+        differing_by = apart(found, wanted)
+        bad = differing_by > np.array([0.0 if name in equal else TOLERANCE for name in names])
         wrong += int(bad.any(axis=1).sum())
-        worst = max(worst, float(apart.max(initial=0.0)))
+        worst = max(worst, float(differing_by.max(initial=0.0)))
         differing |= {names[column] for column in np.flatnonzero(bad.any(axis=0))}
         if progress is not None:
             progress((start + len(rows)) / len(frame))
@@ -139,9 +145,9 @@ def _labels(frame: pd.DataFrame) -> list[tuple[int, int, bool]]:
     return list(zip(known[rows].tolist(), rows.tolist(), (label[rows] == 1).tolist(), strict=True))
 
 
-def _apart(found: meaning.Floats, wanted: meaning.Floats) -> meaning.Floats:
+def apart(found: meaning.Floats, wanted: meaning.Floats) -> meaning.Floats:
     """Relative differences; none between two missing values, infinite where one is missing."""
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = np.abs(found - wanted) / np.abs(wanted)
-    return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+        relative = np.abs(found - wanted) / np.abs(wanted)
+    return np.where(same, 0.0, np.where(np.isnan(relative), np.inf, relative))

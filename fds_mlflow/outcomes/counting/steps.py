@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from fds_mlflow.core.evidence.evidence import Evidence
@@ -11,6 +12,7 @@ from fds_mlflow.outcomes import retention
 from fds_mlflow.outcomes.counting.counting import advance
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.watermarks import watermarks
+from fds_mlflow.outcomes.forgetting import Forgotten, forget
 
 PAUSE = {"sqlite": 0.1}
 """Seconds to leave the database to others between two chunks: a writer that waits for SQLite's lock tries again at
@@ -55,6 +57,16 @@ def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[Un
     deleted += yield from _walked(retention.delete_shadows, model, older_than)
     deleted += yield from _walked(retention.delete_cases, older_than)
     return deleted
+
+
+def forgotten(by: str, values: Sequence[str], now: datetime) -> Generator[UnitOfWork, Any, Forgotten]:
+    """Count what is stored of a person where somebody counts, then remove it, in one transaction; what went."""
+    found: Forgotten = yield UnitOfWork(partial(forget, dry=True), (by, values))
+    for model, rollout in found.rollouts:
+        for terms in (yield UnitOfWork(retention.known_terms, (model, rollout))):
+            yield from counted(Question(model=model, rollout_id=rollout, terms=terms, as_of=now))
+    gone: Forgotten = yield UnitOfWork(forget, (by, values), writes=True)
+    return gone
 
 
 def _emptied(delete: Callable[..., int], *arguments: Any) -> Generator[UnitOfWork, Any, int]:

@@ -159,7 +159,8 @@ class RolloutRecorder:
         rollout = next(event.rollout for event in events if event.rollout is not None)
         facts = [self._facts(version) for version in (rollout.canary, rollout.champion)]
         now, truths = self._session.now(), self._truths(rollout)
-        return build(self._session.name, events, series, tags, now, versions=facts, truths=truths)
+        drift = self._drift(rollout)
+        return build(self._session.name, events, series, tags, now, versions=facts, truths=truths, drift=drift)
 
     def _facts(self, version: int) -> VersionFacts:
         from fds_mlflow.rollouts.report.summary import VersionFacts, version_facts
@@ -181,6 +182,23 @@ class RolloutRecorder:
             log.warning("a report of %r goes without what labels say by now: %s", self._session.name, error.what)
             return {}
         return {name: value for name, value in naming.truths(found).items() if value is not None}
+
+    def _drift(self, rollout: Rollout) -> dict[int, dict[str, float]]:
+        """How far the features that its versions were given since it began are from their training."""
+        found: dict[int, dict[str, float]] = {}
+        if not self._session.knows_outcomes:
+            return found
+        try:
+            for version in (rollout.canary, rollout.champion):
+                rows = self._session.served_features(version, rollout.since)
+                profile = self._session.described(version)[1] if rows else None
+                if profile is not None:
+                    from fds_mlflow.features.profile import drift_of
+
+                    found[version] = drift_of(profile, rows)
+        except FdsError as error:
+            log.warning("a report of %r goes without drift of features: %s", self._session.name, error.what)
+        return found
 
     def _open(self, rollout: Rollout) -> Run:
         """The run of a rollout, complete with its parameters."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -185,6 +185,40 @@ def evidence(name: str, fail: Series, passes: Series) -> str:
     _legend(axes)
     said = "; ".join(f"for {label} from {_ends(values, '{:.2f}'.format)}" for label, values, _, _ in lines)
     return _svg(figure, name, "Evidence", f"Relative to the threshold, {said}")
+
+
+def drift(name: str, versions: Sequence[tuple[str, Mapping[str, float]]]) -> str:
+    """How far features are from the training, those that have drifted most at the top.
+
+    Args:
+        name: Prefix of the ids in the SVG.
+        versions: What each version is called, and the drift of its features, from 0 to 1.
+    """
+    figure, axes = _canvas((10.0, 3.6))
+    most = {one: max(told.get(one, 0.0) for _, told in versions) for _, told in versions for one in told}
+    names = sorted(most, key=lambda one: (-most[one], one))[:_FEATURES][::-1]
+    height = 0.8 / len(versions)
+    for place, ((label, told), colour) in enumerate(zip(versions, (_CANARY, _CHAMPION), strict=False)):
+        at = [row - 0.4 + height * (place + 0.5) for row in range(len(names))]
+        axes.barh(at, [told.get(one, 0.0) for one in names], height, color=colour, label=label)
+    axes.xaxis.set_major_locator(_ticks())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(0, 1), xlabel="")
+    figure.subplots_adjust(left=0.25)
+    _legend(axes)
+    said = "; ".join(f"{one} {most[one]:.2f}" for one in names[::-1][:5])
+    return _svg(figure, name, "Drift of features from the training", f"The largest, from 0 to 1: {said}")
+
+
+_FEATURES = 12
+"""Features that are drawn: those that have drifted most."""
+
+
+def _ticks() -> Any:
+    from matplotlib.ticker import MultipleLocator
+
+    return MultipleLocator(0.2)
 
 
 def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:

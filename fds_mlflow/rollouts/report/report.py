@@ -196,6 +196,7 @@ def render(story: RolloutSummary) -> str:
         "steps": steps(story),
         "second": "control" if story.rollout.is_watch else "canary",
         "sections": sections(story),
+        "drift_plot": _drift(story),
         "weight_plot": plots.weight("weight", weights, marks),
         "traffic": _traffic(story),
         "parameters": _without(naming.parameters(story.model, story.rollout), "plan"),
@@ -224,6 +225,14 @@ def _versions(story: RolloutSummary) -> list[tuple[str, VersionFacts]]:
     rollout = story.rollout
     parts = (("control" if rollout.is_watch else "canary", rollout.canary), ("champion", rollout.champion))
     return [(part, story.versions.get(number, VersionFacts(number))) for part, number in parts]
+
+
+def _drift(story: RolloutSummary) -> str:
+    """The plot of the features' drift; empty where nothing was recorded."""
+    second = "control" if story.rollout.is_watch else "canary"
+    parts = ((second, story.rollout.canary), ("champion", story.rollout.champion))
+    known = [(f"{part} (version {number})", story.drift[number]) for part, number in parts if story.drift.get(number)]
+    return plots.drift("drift", known) if known else ""
 
 
 def _traffic(story: RolloutSummary) -> list[tuple[str, str, str]]:

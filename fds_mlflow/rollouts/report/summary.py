@@ -63,6 +63,7 @@ class RolloutSummary:
         made: When this was put together, UTC.
         versions: What both versions are, by number.
         truths: What labels say by now, by name of the metric (`rollout_metrics.truths`); empty where nobody could ask.
+        drift: By version, how far each feature it was given is from its training; empty where none were recorded.
     """
 
     model: str
@@ -73,6 +74,7 @@ class RolloutSummary:
     made: datetime
     versions: Mapping[int, VersionFacts] = field(default_factory=lambda: MappingProxyType({}))
     truths: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    drift: Mapping[int, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def first(self) -> Event:
@@ -128,6 +130,7 @@ def build(
     *,
     versions: Sequence[VersionFacts] = (),
     truths: Mapping[str, float] | None = None,
+    drift: Mapping[int, Mapping[str, float]] | None = None,
 ) -> RolloutSummary:
     """Put together what is known about a rollout.
 
@@ -139,10 +142,11 @@ def build(
         made: Now, UTC.
         versions: What its versions are.
         truths: What labels say by now.
+        drift: How far the features that its versions were given are from their training.
     """
     rollout = [e.rollout for e in events if e.outcome is Ending.DONE and e.rollout is not None][-1]
     known = {each.version: each for each in versions}
-    return RolloutSummary(model, rollout, tuple(events), series, tags, made, known, truths or {})
+    return RolloutSummary(model, rollout, tuple(events), series, tags, made, known, truths or {}, drift or {})
 
 
 def version_facts(found: VersionView, metrics: Mapping[str, float]) -> VersionFacts:

@@ -27,6 +27,7 @@ from fds_mlflow.scoring.served import DESCRIPTION, MODEL_FOLDER, Prepared, Serve
 log = logging.getLogger(__name__)
 
 _TABLE, _WAKE, _REASON, _EXPLORING = "table.json", "wake", "reason.json", "exploring.json"
+_DRIFT = "drift.json"
 
 
 class VersionCache:
@@ -117,6 +118,22 @@ class VersionCache:
             OSError: The disk takes none.
         """
         _replace(self.folder / _EXPLORING, {"until": until, "stopped": stopped})
+
+    @property
+    def drift(self) -> dict[int, dict[str, float]]:
+        """How far each feature of a version in service has drifted from its training; empty where nobody has looked."""
+        try:
+            return {int(version): dict(told) for version, told in (_read(self.folder / _DRIFT) or {}).items()}
+        except (TypeError, ValueError):
+            return {}
+
+    def write_drift(self, drift: Mapping[int, Mapping[str, float]]) -> None:
+        """Say how far features have drifted.
+
+        Raises:
+            OSError: The disk takes none.
+        """
+        _replace(self.folder / _DRIFT, {str(version): dict(told) for version, told in drift.items()})
 
     @property
     def woken(self) -> int:

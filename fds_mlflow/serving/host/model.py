@@ -11,6 +11,7 @@ import time
 
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.serving.allowance import Allowance
+from fds_mlflow.serving.host import drifting
 from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.worker.settings import ServerSettings
@@ -40,6 +41,7 @@ class HostedModel:
         self._follower = follower
         self._recorder = recorder
         self._explore = settings.explore
+        self._samples = settings.sample is not None
         self._poll_seconds = 0.0
         self._stopping = threading.Event()
         self._looked = threading.Event()
@@ -110,12 +112,23 @@ class HostedModel:
         if self._recorder is None:
             return
         wait, asked, allowance = 0.5, float("-inf"), self._allowance(self._recorder)
+        looked = time.monotonic()
         while not self._stopping.wait(wait):
             drained = self._drained(self._recorder)
             wait = 0.5 if drained else min(2 * wait, 30.0)
             if allowance is not None and time.monotonic() >= asked + self._poll_seconds:
                 asked = time.monotonic()
                 self._renew(allowance, drained=drained)
+            if self._samples and time.monotonic() >= looked + drifting.SECONDS:
+                looked = time.monotonic()
+                self._look(self._recorder)
+
+    def _look(self, recorder: OutcomeRecorder) -> None:
+        """Tell the workers how far features have drifted."""
+        try:
+            self._cache.write_drift(drifting.look(self._cache, recorder))
+        except Exception:  # it is looked at again
+            log.exception("how far the features of %s have drifted is not known", self.name)
 
     def _allowance(self, recorder: OutcomeRecorder) -> Allowance | None:
         """What says how much may be explored a day; None where nothing or any number may."""

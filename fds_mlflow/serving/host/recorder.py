@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fds_mlflow.errors import FdsError
-from fds_mlflow.outcomes.records import OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.records import OutcomeRecord, ShadowRecord, Value
 from fds_mlflow.outcomes.sink import Sink, stored
 from fds_mlflow.serving.disk.spool import Item, Label, Spool, SpooledOutcome, SpooledShadow, case_of
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 5_000
 """Items that go into the store at once."""
+
+LATELY = 1_000
+"""Vectors of a version that are kept at hand."""
 
 
 class OutcomeRecorder:
@@ -33,6 +37,7 @@ class OutcomeRecorder:
         recorded: How many the store has taken.
         refused: How many it has refused, each told in the log.
         problem: Why the last batch did not go through; None when all is well.
+        lately: By version, the features of the last `LATELY` transactions whose vectors were recorded.
     """
 
     def __init__(self, model: str, spool: Spool, open_store: Callable[[], Sink]) -> None:
@@ -40,6 +45,7 @@ class OutcomeRecorder:
         self.recorded = 0
         self.refused = 0
         self.problem: str | None = None
+        self.lately: dict[int, deque[Mapping[str, Value]]] = {}
         self._spool = spool
         self._open_store = open_store
         self._store: Sink | None = None
@@ -97,11 +103,18 @@ class OutcomeRecorder:
             return self._wait(error)
         match batch[0]:
             case SpooledOutcome():
-                return self._taken(store.record, self._outcome, batch)
+                return self._taken(store.record, self._outcome, batch) and self._remembered(batch)
             case SpooledShadow():
                 return self._taken(store.record_shadows, self._shadow, batch)
             case Label():
                 return self._taken(store.label, case_of, batch)
+
+    def _remembered(self, batch: list[Item]) -> bool:
+        """Keep the newest vectors at hand."""
+        for item in batch:
+            if isinstance(item, SpooledOutcome) and item.vector is not None and not item.degraded:
+                self.lately.setdefault(item.version, deque(maxlen=LATELY)).append(item.vector.features)
+        return True
 
     def _opened(self) -> Sink:
         if self._store is None:

@@ -160,11 +160,13 @@ class Series:
         model: Registered model; empty for what belongs to none.
         total: Counts of all workers.
         gauges: By name, without the prefix: what it is, and its value.
+        drift: By version and feature, how far what was served lately is from the training.
     """
 
     model: str
     total: Metrics
     gauges: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    drift: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 def exposition(series: Sequence[Series]) -> bytes:
@@ -228,3 +230,10 @@ class _Collector:
                 gauge = gauges.setdefault(name, GaugeMetricFamily(f"fds_{name}", told, labels=["model"]))
                 gauge.add_metric([printable(one.model)], value)
         yield from gauges.values()
+        told = "Drift of a feature that was served lately from the training, 0 to 1"
+        skew = GaugeMetricFamily("fds_feature_skew", told, labels=["model", "version", "feature"])
+        for one in self.series:
+            for version, features in one.drift.items():
+                for feature, value in features.items():
+                    skew.add_metric([printable(one.model), str(version), printable(feature)], value)
+        yield skew

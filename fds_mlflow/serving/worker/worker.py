@@ -251,7 +251,8 @@ class Worker:
             gauges["state_waiting"] = ("What this worker has yet to tell the state", float(self.featuring.waiting))
         if "exploration" in said:
             gauges["exploring"] = ("Whether flagged requests are let pass", float(not said["exploration"]["stopped"]))
-        return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges)
+        drift = {} if self.settings.sample is None else self._cache.drift
+        return Series(self.settings.model, added_up(self._cache.folder / "metrics"), gauges, drift)
 
     def exposition(self) -> bytes:
         """The same in Prometheus' text format."""

@@ -445,3 +445,18 @@ def test_every_metric_has_a_name_for_people() -> None:
         section = sections(again(Trial(plan), {}, {}))[0]
         assert section.title
         assert (section.status, section.champion, section.interval) == ("", "–", "–")  # noqa: RUF001
+
+
+def test_the_drift_of_features_is_drawn_where_any_was_recorded() -> None:
+    """Features that drifted most are shown for both versions, with words for who cannot see it; else nothing is."""
+    story = told(Trial(SMALL))
+    assert 'id="drift"' not in render(story)
+    names = [f"feature_{place}" for place in range(30)]
+    drift = {4: {name: place / 30 for place, name in enumerate(names)}, 3: {"feature_0": 0.99, "only": 0.5}}
+    page = Page(render(replace(story, drift=drift)))
+    assert [name for name, count in page.ids.items() if count > 1] == []
+    assert "The largest, from 0 to 1: feature_0 0.99; feature_29 0.97" in page.text
+    assert "canary (version 4)" in page.text
+    assert "champion (version 3)" in page.text
+    assert "feature_28" in page.text
+    assert "feature_1" not in page.text.split("Events")[0].split()
