@@ -119,6 +119,20 @@ def test_a_raw_transaction_is_scored_as_its_computed_features(world: World, rout
     assert told.transaction_id == world.row(3)["transaction_id"]
 
 
+def test_a_frame_of_raw_transactions_is_scored_in_its_order(world: World, router: Router) -> None:
+    """Each row finds those before it; scores are those of the rows that training computes, and nothing is degraded."""
+    frame = pd.DataFrame([world.row(number) for number in range(25)])
+    answer = router.predict(frame, reasons=2)
+    computed = pd.DataFrame([world.features(1, number) for number in range(25)])
+    wanted = world.model.router(record=False).predict(computed.assign(transaction_id=frame["transaction_id"]))
+    assert answer["score"].tolist() == wanted["score"].tolist()
+    assert answer["degraded"].isna().all()
+    assert answer["reasons"].notna().all()
+    assert "degraded" not in wanted
+    assert router.predict(frame)["score"].tolist() == wanted["score"].tolist(), "sent again they are the same"
+    assert len(world.model.outcomes.recent("fraud")) == 50
+
+
 def test_champion_and_canary_take_features_of_their_own_from_one_state(world: World, router: Router) -> None:
     """Each key gets the score of the version that it is routed to, computed by what that version declares."""
     world.model.canary.start(2, plan=Plan([50, 100]), allow_new_columns=True, force=True, reason="to see")
