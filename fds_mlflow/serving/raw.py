@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from fds_mlflow.data.moments import micros_of
 from fds_mlflow.data.single import Single
@@ -16,7 +16,7 @@ from fds_mlflow.features.state.coverage import Coverage, needed
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import Address, opened
-from fds_mlflow.features.state.state import Arrival, State
+from fds_mlflow.features.state.state import Arrival, Arriving, State
 from fds_mlflow.features.state.store import Store
 from fds_mlflow.features.vector import Vector, arriving
 from fds_mlflow.runtime.clock import Clock, SystemClock
@@ -104,10 +104,9 @@ class Raw:
         Args:
             row: Either all columns that the champion takes, or all of the schema that it declares.
             champion: Its version.
-            others: Further versions on trial. What is wrong with one of them is told when its row is asked for; one of
-                which the state lacks a window gets no row.
-            record: Take the transaction into the state, once whatever how often it is sent.
-            wanted: The versions whose features are computed; None for all. The state remembers for all of them.
+            others: Further versions on trial. What is wrong with one, or lacking, is told when its row is asked for.
+            record: Take the transaction into the state, once whatever how often it is sent; it remembers for all.
+            wanted: The versions whose features are computed; None for all.
 
         Returns:
             None where the row has all columns that the champion takes: they are computed already.
@@ -116,23 +115,19 @@ class Raw:
             RefusedError: The champion declares nothing.
             DataError: The row has neither, a value does not fit, the time is more than a day ahead, or the id stands
                 for another transaction.
-            UnavailableError: The state cannot be read or written in time, and transactions are to be refused then.
+            UnavailableError: The state does not answer, and transactions are to be refused then.
         """
         first = self._version(champion)
         if all(name in row for name in first.over_nothing.names):
             return None
         values, failed = {champion: first.read(row)}, dict[int, Row | FdsError]()
-        for version in others:
-            if version not in values:
-                try:
-                    values[version] = self._version(version).read(row)
-                except FdsError as error:
-                    failed[version] = error
+        for version in {*others} - {champion}:
+            try:
+                values[version] = self._version(version).read(row)
+            except FdsError as error:
+                failed[version] = error
         known = {version: self._versions[version] for version in values}
-        given, *others_given = (arriving(one.declared.schema, values[version]) for version, one in known.items())
-        for other in others_given:
-            given.entities.update(other.entities)
-            given.numbers.update(other.numbers)
+        given = _together([arriving(one.declared.schema, values[version]) for version, one in known.items()])
         require_past(given, self._clock.now())
         asked = [version for version in values if wanted is None or version in {*wanted, champion}]
 
@@ -141,17 +136,13 @@ class Raw:
             vectors = {version: self._vectors[version] for version in asked}
 
             def compute(arrival: Arrival) -> dict[int, Row | FdsError]:
-                return {
-                    version: vector if isinstance(vector, FdsError) else vector.features(values[version], arrival)
-                    for version, vector in vectors.items()
-                }
+                return {one: _features(vector, values[one], arrival) for one, vector in vectors.items()}
 
             return (state.arrive if record else state.look)(given, compute)
 
         found = self.guard.ask(question)
         if isinstance(found, Why):
-            if not self._degrades:
-                raise self._refused()
+            self._require_answer()
             nothing = {version: known[version].nothing_of(values[version], given) for version in asked}
             if record:
                 self.guard.later(lambda: self._joined(known, champion).arrive(given, _nothing))
@@ -223,8 +214,7 @@ class Raw:
         found = self.guard.ask(tell)
         if isinstance(found, bool):
             return found
-        if not self._degrades:
-            raise self._refused()
+        self._require_answer()
         self.guard.later(tell)
         return False
 
@@ -291,6 +281,15 @@ class Raw:
             if state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
                 state.expire(now - _LATE, now - _LABELLED)
 
+    def _require_answer(self) -> None:
+        """Refuse what the state did not answer, where that is wished.
+
+        Raises:
+            UnavailableError: It is.
+        """
+        if not self._degrades:
+            raise self._refused()
+
     def _refused(self) -> UnavailableError:
         return UnavailableError(
             f"the state of raw transactions does not answer: {self.guard.problem}",
@@ -322,3 +321,17 @@ class Raw:
 
 def _nothing(arrival: Arrival) -> None:
     """Nothing is computed of a transaction that was answered before."""
+
+
+def _together(given: Sequence[Arriving]) -> Arriving:
+    """One transaction as several versions read it: what any of them needs is remembered."""
+    first, *others = given
+    for other in others:
+        first.entities.update(other.entities)
+        first.numbers.update(other.numbers)
+    return first
+
+
+def _features(vector: Vector | FdsError, values: Mapping[str, Any], arrival: Arrival) -> Row | FdsError:
+    """The features of a version; why it has none."""
+    return vector if isinstance(vector, FdsError) else vector.features(values, arrival)

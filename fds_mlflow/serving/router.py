@@ -218,19 +218,17 @@ class Router:
         Args:
             frame: Feature rows, or raw transactions in order, shape (n, columns), with the routing key among them.
             key: Name of the routing key's column; text without missing values.
-            request_id: Name of a column that identifies each request, so that a retry is recorded once; None where
-                every row is a request of its own. Labels are joined by the column `transaction_id` where there is
-                one, else by the routing key.
+            request_id: Name of a column that identifies each request, so that a retry is recorded once; None for a
+                request each. Labels are joined by the column `transaction_id` where there is one, else by the key.
             reasons: Tell why each row has its score: so many reasons at most, of those that speak for fraud, or `all`.
             remember: Take raw transactions into the state, once however often they are sent.
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
-            (the one that answered: champion or canary) and `version` (int64); where something is explored, also
-            `explored` (bool): let pass and not flagged, although the score reaches the threshold. Where reasons are
-            asked for, also `reasons` (each a list of `Reason`, the strongest first; None where the version gives none),
-            `base` (float64, what they add up from) and `reasons_refused` (why there are none, else None). Of raw
-            transactions also `degraded`, as in `Scored`.
+            (who answered: champion or canary) and `version` (int64); of raw transactions also `degraded`, as in
+            `Scored`; where something is explored, `explored` (bool): let pass and not flagged, although the score
+            reaches the threshold. Where reasons are asked for, `reasons` (each a list of `Reason`, the strongest first;
+            None where there are none), `base` (float64, what they add up from) and `reasons_refused` (why, else None).
 
         Raises:
             ConfigError: So many reasons cannot be asked for.
@@ -246,7 +244,7 @@ class Router:
         requests = None if request_id is None else keys_of(frame, request_id)
         to_canary, frames = table.to_canary(keys), Frames.of(self._raw, frame, table, record=remember)
         parts = []
-        if not to_canary.all() or len(frame) == 0:
+        if not to_canary.all() or frame.empty:
             parts.append(self._part(frames, np.flatnonzero(~to_canary), table, None))
         if table.rollout is not None and to_canary.any():
             parts.append(self._part(frames, np.flatnonzero(to_canary), table, table.rollout.canary))
@@ -319,8 +317,7 @@ class Router:
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
-            source = None if raw is None or featured is None else raw.origin(scorer.version)
-            came = None if source is None else (transaction, source)
+            came = None if raw is None or featured is None else (transaction, raw.origin(scorer.version))
             given = Given.of_row(scorer, row, came, names, self._sample, degraded=bool(featured and featured.degraded))
             given.explain(None if answer.explanation is None else [answer.explanation.reasons])
             self._record(table, [names], [part], beside, given)
