@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.truths import Truth
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class Sink(OutcomeSink, Protocol):
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Store labels, all or none; how many were new or changed."""
+        ...
+
+    def truths(self, after: int, limit: int) -> tuple[int, list[Truth]]:
+        """What is known of the transactions about which something was written after a row of cases."""
         ...
 
     def explored(self, model: str, since: datetime) -> int:

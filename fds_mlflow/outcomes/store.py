@@ -39,6 +39,7 @@ from fds_mlflow.outcomes.records import (
 from fds_mlflow.outcomes.retention import ModelStats
 from fds_mlflow.outcomes.statements import By, Scope
 from fds_mlflow.outcomes.summary import VariantCounts
+from fds_mlflow.outcomes.truths import Truth, truths
 from fds_mlflow.outcomes.vectors import KeptVector, scored, vectors
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.clock import SystemClock
@@ -228,6 +229,15 @@ class OutcomeStore:
     def stats(self) -> list[ModelStats]:
         """How much is stored, per model, by name."""
         return self._read(retention.stats)
+
+    def truths(self, after: int, limit: int) -> tuple[int, list[Truth]]:
+        """What is known of the transactions about which something was written after a row of cases; its last row, too.
+
+        Args:
+            after: Number of the row; 0 for the beginning.
+            limit: Rows to look at, at most.
+        """
+        return self._read(truths, after, limit)
 
     def recent(self, model: str, *, rollout: str | None = None, limit: int = 100) -> list[OutcomeRecord]:
         """The newest outcomes first, at most `limit`; of one rollout where it is given."""

@@ -133,13 +133,13 @@ class Scorer:
         return explain(compiled, arrays, list(zip(*values, strict=True)), worded, most)
 
     def values(self, frame: pd.DataFrame) -> list[list[Any]]:
-        """What the version scores of rows, by column of its signature: codes spelled, None where there is no column.
+        """What the version scores of rows, by column of its signature: codes spelled, None for gaps.
 
         Raises:
             DataError: The frame does not fit the signature.
         """
         rows = self._rows(frame)
-        return [rows[name].tolist() if name in rows else [None] * len(rows) for name in self.inputs]
+        return [_listed(rows[name], kind) if name in rows else [None] * len(rows) for name, kind in self.inputs.items()]
 
     def _rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The columns of the signature, codes spelled; all of the frame where there is none."""
@@ -189,6 +189,13 @@ class Scorer:
                 f"version {self.version} needs columns that {whose} not have: {', '.join(missing)}",
                 fix="compute the features with the version's own feature specification",
             )
+
+
+def _listed(column: pd.Series[Any], kind: str) -> list[Any]:
+    """The values of a column of a type of MLflow's, None for gaps; numbers of a column of floats are floats."""
+    if kind in ("double", "float") and column.dtype.kind in "iu":
+        column = column.astype(np.float64)
+    return (column.astype(object).where(column.notna(), None) if column.hasnans else column).tolist()
 
 
 def _plain(rows: pd.DataFrame, inputs: Mapping[str, str]) -> list[npt.NDArray[Any]] | None:

@@ -56,18 +56,18 @@ def row_taken(scorer: Scorer, row: Mapping[str, Any]) -> list[Any]:
     """What a version scores of one row by column, in the order of its signature, as a server has it."""
     values = []
     for name, kind in scorer.inputs.items():
-        value = _code(row.get(name)) if name in scorer.codes else row.get(name)
-        values.append(float(value) if kind in _REAL and isinstance(value, int) else value)
+        value = row.get(name)
+        if name in scorer.codes:
+            value = _code(value)
+        elif kind in _REAL and isinstance(value, int | float):
+            value = None if value != value else float(value)  # noqa: PLR0124 - NaN alone
+        values.append(value)
     return values
 
 
 def rows_taken(scorer: Scorer, frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     """As `row_taken`, of each row of a frame."""
-    columns = []
-    for values, kind in zip(scorer.values(frame), scorer.inputs.values(), strict=True):
-        real = kind in _REAL and values and isinstance(values[0], int)
-        columns.append(list(map(float, values)) if real else values)
-    return list(zip(*columns, strict=True)) if columns else []
+    return list(zip(*scorer.values(frame), strict=True))
 
 
 _REAL = ("double", "float")
@@ -88,20 +88,20 @@ def _plain(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
 
 def digest(values: Sequence[Any], raw: Mapping[str, Any] | None = None) -> str:
     """The digest of what a version was given: 16 hexadecimal digits.
 
-    It is XXH3-64 of compact JSON: `[values, raw]`, where the values are in the order of the signature, and a number
-    that is none is null.
+    It is XXH3-64 of MessagePack: `[values, raw]`, where the values are in the order of the signature.
 
     Args:
-        values: Of the version's columns.
+        values: Of the version's columns, None for gaps.
         raw: The transaction that they were computed from, by column; None where they came computed.
     """
     try:
-        content = _encode((values, raw))
+        content = _pack((values, raw))
     except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, numbers of more than 64 bits
         content = repr((values, raw)).encode("utf-8", "backslashreplace")
     return xxhash.xxh3_64_hexdigest(content)

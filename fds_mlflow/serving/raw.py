@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from fds_mlflow.data.moments import micros_of, moment_of
+from fds_mlflow.data.moments import micros_of
 from fds_mlflow.data.single import Single
-from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnavailableError
+from fds_mlflow.errors import ConfigError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.coverage import Coverage, needed
@@ -21,12 +19,10 @@ from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Arrival, Arriving, State
 from fds_mlflow.features.state.store import Store
 from fds_mlflow.features.vector import Vector, arriving
-from fds_mlflow.outcomes.records import AHEAD
 from fds_mlflow.runtime.clock import Clock, SystemClock
+from fds_mlflow.serving.featured import Featured, Known, Row, lacking, require_past
 from fds_mlflow.serving.guard import Guard, Why
 from fds_mlflow.serving.inputs import Origin
-
-Row = Mapping[str, Any]
 
 OnFailure = Literal["degrade", "refuse"]
 """What becomes of a raw transaction while the state does not answer."""
@@ -40,61 +36,11 @@ TIDY_SECONDS = 3_600
 LOOK_SECONDS = 2.0
 """How often is looked at since when the state knows what it keeps."""
 
-_MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000
 _LATE = _DAY
 """How late a transaction may arrive and still see all of its windows, microseconds."""
 _LABELLED = 180 * _DAY
 """How old a transaction may be and still get a label, or be known when it is sent again."""
-
-
-@dataclass(frozen=True)
-class Featured:
-    """A transaction as each version takes it.
-
-    Attributes:
-        rows: By version, its features; or why it has none.
-        why: Why the state did not answer: the features are those over nothing. None where it did.
-        cold: Versions of which the state lacks a window.
-    """
-
-    rows: Mapping[int, Row | FdsError]
-    why: Why | None = None
-    cold: Collection[int] = ()
-
-    def of(self, version: int) -> Row:
-        """The features that a version takes.
-
-        Raises:
-            FdsError: They could not be computed.
-        """
-        found = self.rows[version]
-        if isinstance(found, FdsError):
-            raise found
-        return found
-
-    @property
-    def degraded(self) -> Why | None:
-        """Why its outcome is no evidence: whichever version lacks something, it is none of either."""
-        return self.why or (Why.COLD if self.cold else None)
-
-    def lacks(self, version: int) -> Why | None:
-        """Why the features of a version are not what they would be."""
-        return self.why or (Why.COLD if version in self.cold else None)
-
-
-class _Version(NamedTuple):
-    """What is known of a version: how its transactions are read, and what they are over nothing."""
-
-    declared: Declared
-    reader: Single
-    needs: Mapping[str, int]
-    nothing: State
-    over_nothing: Vector
-
-    def nothing_of(self, values: dict[str, Any], given: Arriving) -> Row:
-        """The features of a transaction that is the first of each of its entities."""
-        return self.nothing.look(given, partial(self.over_nothing.features, values))
 
 
 class Raw:
@@ -135,7 +81,7 @@ class Raw:
         self._degrades = on_failure == "degrade"
         self._clock = clock or SystemClock()
         self._declared = declared
-        self._versions: dict[int, _Version] = {}
+        self._versions: dict[int, Known] = {}
         self._vectors: dict[int, Vector | FdsError] = {}
         self._coverage = Coverage()
         self._looked, self._tidied, self._synced = float("-inf"), self._clock.monotonic(), 0
@@ -158,10 +104,9 @@ class Raw:
         Args:
             row: Either all columns that the champion takes, or all of the schema that it declares.
             champion: Its version.
-            others: Further versions on trial. What is wrong with one of them is told when its row is asked for; one of
-                which the state lacks a window gets no row.
-            record: Take the transaction into the state, once whatever how often it is sent.
-            wanted: The versions whose features are computed; None for all. The state remembers for all of them.
+            others: Further versions on trial. What is wrong with one, or lacking, is told when its row is asked for.
+            record: Take the transaction into the state, once whatever how often it is sent; it remembers for all.
+            wanted: The versions whose features are computed; None for all.
 
         Returns:
             None where the row has all columns that the champion takes: they are computed already.
@@ -170,24 +115,20 @@ class Raw:
             RefusedError: The champion declares nothing.
             DataError: The row has neither, a value does not fit, the time is more than a day ahead, or the id stands
                 for another transaction.
-            UnavailableError: The state cannot be read or written in time, and transactions are to be refused then.
+            UnavailableError: The state does not answer, and transactions are to be refused then.
         """
         first = self._version(champion)
         if all(name in row for name in first.over_nothing.names):
             return None
-        values, failed = {champion: self._read(first, row)}, dict[int, Row | FdsError]()
-        for version in others:
-            if version not in values:
-                try:
-                    values[version] = self._read(self._version(version), row)
-                except FdsError as error:
-                    failed[version] = error
+        values, failed = {champion: first.read(row)}, dict[int, Row | FdsError]()
+        for version in {*others} - {champion}:
+            try:
+                values[version] = self._version(version).read(row)
+            except FdsError as error:
+                failed[version] = error
         known = {version: self._versions[version] for version in values}
-        given, *others_given = (arriving(one.declared.schema, values[version]) for version, one in known.items())
-        for other in others_given:
-            given.entities.update(other.entities)
-            given.numbers.update(other.numbers)
-        self._require_past(given)
+        given = _together([arriving(one.declared.schema, values[version]) for version, one in known.items()])
+        require_past(given, self._clock.now())
         asked = [version for version in values if wanted is None or version in {*wanted, champion}]
 
         def question() -> dict[int, Row | FdsError]:
@@ -195,23 +136,19 @@ class Raw:
             vectors = {version: self._vectors[version] for version in asked}
 
             def compute(arrival: Arrival) -> dict[int, Row | FdsError]:
-                return {
-                    version: vector if isinstance(vector, FdsError) else vector.features(values[version], arrival)
-                    for version, vector in vectors.items()
-                }
+                return {one: _features(vector, values[one], arrival) for one, vector in vectors.items()}
 
             return (state.arrive if record else state.look)(given, compute)
 
         found = self.guard.ask(question)
         if isinstance(found, Why):
-            if not self._degrades:
-                raise self._refused()
+            self._require_answer()
             nothing = {version: known[version].nothing_of(values[version], given) for version in asked}
             if record:
                 self.guard.later(lambda: self._joined(known, champion).arrive(given, _nothing))
             return Featured({**nothing, **failed}, found)
         cold = {version for version, one in known.items() if self._is_cold(one, given.time)}
-        barred = {version: _lacking(version) for version in cold - {champion}}
+        barred = {version: lacking(version) for version in cold - {champion}}
         return Featured({**found, **failed, **barred}, None, cold)
 
     def spec(self, version: int) -> FeatureSpec:
@@ -222,6 +159,14 @@ class Raw:
         """Where the features of a version whose rows were computed come from."""
         known = self._versions[version]
         return Origin(known.reader.columns, known.declared.digest)
+
+    def computed(self, columns: Iterable[str], champion: int) -> bool:
+        """Whether rows of some columns have all that the champion takes; so they have where it declares nothing."""
+        try:
+            known = self._version(champion)
+        except RefusedError:
+            return True
+        return set(columns) >= {*known.over_nothing.names}
 
     def expect(self, champion: int, others: Iterable[int] = ()) -> None:
         """Have the state keep what versions need, before the first transaction comes.
@@ -247,7 +192,7 @@ class Raw:
         known = self._versions.get(version)
         if known is None or self.guard.problem is not None or not self._is_cold(known, micros_of(self._clock.now())):
             return None
-        return _lacking(version)
+        return lacking(version)
 
     def label(self, transaction: str, *, fraud: bool, known: int) -> bool:
         """Take a label, or its correction, into the state; whether the transaction is remembered there.
@@ -269,8 +214,7 @@ class Raw:
         found = self.guard.ask(tell)
         if isinstance(found, bool):
             return found
-        if not self._degrades:
-            raise self._refused()
+        self._require_answer()
         self.guard.later(tell)
         return False
 
@@ -298,7 +242,7 @@ class Raw:
                 self._state = State(self._store, Layout())
             return self._state
 
-    def _joined(self, known: Mapping[int, _Version], champion: int) -> State:
+    def _joined(self, known: Mapping[int, Known], champion: int) -> State:
         """The state, which keeps what versions need.
 
         Raises:
@@ -337,6 +281,15 @@ class Raw:
             if state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
                 state.expire(now - _LATE, now - _LABELLED)
 
+    def _require_answer(self) -> None:
+        """Refuse what the state did not answer, where that is wished.
+
+        Raises:
+            UnavailableError: It is.
+        """
+        if not self._degrades:
+            raise self._refused()
+
     def _refused(self) -> UnavailableError:
         return UnavailableError(
             f"the state of raw transactions does not answer: {self.guard.problem}",
@@ -345,7 +298,7 @@ class Raw:
 
     # --- a version, a transaction --------------------------------------------------------------------------
 
-    def _version(self, version: int) -> _Version:
+    def _version(self, version: int) -> Known:
         with self._lock:
             if version not in self._versions:
                 declared = self._declared(version)
@@ -356,55 +309,29 @@ class Raw:
                     )
                 spec = declared.spec
                 nothing = State(MemoryStore(), Layout.of([spec]))
-                self._versions[version] = _Version(
+                self._versions[version] = Known(
                     declared, Single(declared.schema), needed(spec), nothing, Vector(spec, nothing.layout)
                 )
             return self._versions[version]
 
-    def _is_cold(self, known: _Version, time: int) -> bool:
+    def _is_cold(self, known: Known, time: int) -> bool:
         whole = self._coverage.whole_from(known.needs)
         return whole is None or time < whole
-
-    def _require_past(self, given: Arriving) -> None:
-        """Refuse what lies ahead: it would be in no window of what comes, and push out what is.
-
-        Raises:
-            DataError: Its time lies more than `AHEAD` after now.
-        """
-        now = self._clock.now()
-        if given.time > micros_of(now) + AHEAD // _MICROSECOND:
-            raise DataError(
-                f"time is {moment_of(given.time).isoformat()}, more than a day after now,"
-                f" {now.isoformat(timespec='seconds')}",
-                fix="check the year and the time zone of the transaction, and this machine's clock",
-            )
-
-    @staticmethod
-    def _read(known: _Version, row: Row) -> dict[str, Any]:
-        lacking = [name for name in known.reader.columns if name not in row]
-        if lacking:
-            features = [name for name in known.over_nothing.names if name not in row]
-            raise DataError(
-                f"the transaction is neither raw (it lacks {', '.join(lacking)}) nor computed (it lacks"
-                f" {', '.join(features[:5])}{', ...' if len(features) > 5 else ''})",
-                fix="send every column of the schema, null where there is no value, or every feature",
-            )
-        values = known.reader.read(row)
-        if "transaction_id" not in values:
-            raise DataError(
-                "the schema numbers the rows, so a transaction on its own has no id",
-                fix="train with a schema that names the column under 'transaction_id'",
-            )
-        return values
 
 
 def _nothing(arrival: Arrival) -> None:
     """Nothing is computed of a transaction that was answered before."""
 
 
-def _lacking(version: int) -> FdsError:
-    """What to do where the state lacks a window of a version."""
-    return RefusedError(
-        f"the state does not reach back as far as the windows of version {version}",
-        fix="load them from history: fds features load --model MODEL --data HISTORY --state FOLDER",
-    )
+def _together(given: Sequence[Arriving]) -> Arriving:
+    """One transaction as several versions read it: what any of them needs is remembered."""
+    first, *others = given
+    for other in others:
+        first.entities.update(other.entities)
+        first.numbers.update(other.numbers)
+    return first
+
+
+def _features(vector: Vector | FdsError, values: Mapping[str, Any], arrival: Arrival) -> Row | FdsError:
+    """The features of a version; why it has none."""
+    return vector if isinstance(vector, FdsError) else vector.features(values, arrival)

@@ -15,6 +15,7 @@ from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import RoutingTable, Split, Variant
 from fds_mlflow.errors import FdsError
 from fds_mlflow.outcomes.records import OutcomeRecord, Vector
+from fds_mlflow.serving.frames import Frames
 from fds_mlflow.serving.inputs import Origin, digest, row_taken, rows_taken, vector
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from fds_mlflow.scoring.reasons import Explanation, Most, Reason
     from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
-    from fds_mlflow.serving.raw import Featured, OnFailure, Raw
+    from fds_mlflow.serving.featured import Featured
+    from fds_mlflow.serving.raw import OnFailure, Raw
 
 _log = logging.getLogger(__name__)
 
@@ -167,26 +169,28 @@ class Given:
     @classmethod
     def of_frame(
         cls,
-        frame: pd.DataFrame,
+        frames: Frames,
         parts: Sequence[Part],
         scorer: Callable[[int], Scorer],
         transactions: Sequence[str],
         sample: Split | None,
     ) -> Self:
-        """Of a frame whose features are computed.
+        """Of a frame.
 
         Args:
-            frame: The rows.
+            frames: The rows.
             parts: What scoring them gave.
             scorer: Loads a version.
             transactions: Of each row, by which the sample is drawn.
             sample: Which transactions have their vectors kept.
         """
-        nothing: list[Any] = [None] * len(frame)
-        found = cls([*nothing], [*nothing], [*nothing], [False] * len(frame))
+        nothing: list[Any] = [None] * len(frames.given)
+        found = cls([*nothing], [*nothing], [*nothing], frames.degraded())
         for part in parts:
             by = scorer(part.version)
-            for row, values in zip(part.rows.tolist(), rows_taken(by, frame.iloc[part.rows]), strict=bool(by.inputs)):
+            for row, values in zip(
+                part.rows.tolist(), rows_taken(by, frames.taken(part.version).iloc[part.rows]), strict=bool(by.inputs)
+            ):
                 found.digests[row] = digest(values)
                 if sample is not None and sample.takes(transactions[row]):
                     found.vectors[row] = vector(tuple(by.inputs), values)
@@ -256,24 +260,24 @@ def together(index: pd.Index[Any], parts: Sequence[Part]) -> pd.DataFrame:
 
 
 def explained(
-    answer: pd.DataFrame, frame: pd.DataFrame, parts: Sequence[Part], scorer: Callable[[int], Scorer], most: Most
+    answer: pd.DataFrame, frames: Frames, parts: Sequence[Part], scorer: Callable[[int], Scorer], most: Most
 ) -> pd.DataFrame:
     """Answers with the reasons of each; a version that gives none costs nobody an answer.
 
     Args:
         answer: Of a router.
-        frame: The rows that it is about.
+        frames: The rows that it is about.
         parts: What scoring them gave.
         scorer: Loads a version.
         most: How many reasons.
     """
     import pandas as pd
 
-    reasons, refused = (np.full(len(frame), None, dtype=object) for _ in range(2))
-    bases = np.full(len(frame), np.nan)
+    reasons, refused = (np.full(len(answer), None, dtype=object) for _ in range(2))
+    bases = np.full(len(answer), np.nan)
     for part in parts:
         try:
-            found = scorer(part.version).reasons(frame.iloc[part.rows], most)
+            found = scorer(part.version).reasons(frames.taken(part.version).iloc[part.rows], most)
         except FdsError as error:
             refused[part.rows] = _refused(error)
             continue

@@ -28,6 +28,7 @@ from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.buffer import Buffer
 from fds_mlflow.serving.fallback import answered
 from fds_mlflow.serving.frame_keys import as_bytes, identities, key_of, keys_of, names_of, value_of, values_of
+from fds_mlflow.serving.frames import Frames
 from fds_mlflow.serving.inputs import sample
 from fds_mlflow.serving.routed import (
     FIRST,
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     from fds_mlflow.scoring.reasons import Most
     from fds_mlflow.scoring.requests.names import RequestNames
     from fds_mlflow.scoring.scorer import Scorer
-    from fds_mlflow.serving.raw import Featured, Raw
+    from fds_mlflow.serving.featured import Featured
+    from fds_mlflow.serving.raw import Raw
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +208,7 @@ class Router:
         *,
         request_id: str | None = None,
         reasons: Most | None = None,
+        remember: bool = True,
     ) -> pd.DataFrame:
         """Score rows, each by the version its key is routed to, and record the outcomes.
 
@@ -213,19 +216,19 @@ class Router:
         and the outcome says so.
 
         Args:
-            frame: Feature rows, shape (n, columns), with the routing key among the columns.
+            frame: Feature rows, or raw transactions in order, shape (n, columns), with the routing key among them.
             key: Name of the routing key's column; text without missing values.
-            request_id: Name of a column that identifies each request, so that a retry is recorded once; None where
-                every row is a request of its own. Labels are joined by the column `transaction_id` where there is
-                one, else by the routing key.
+            request_id: Name of a column that identifies each request, so that a retry is recorded once; None for a
+                request each. Labels are joined by the column `transaction_id` where there is one, else by the key.
             reasons: Tell why each row has its score: so many reasons at most, of those that speak for fraud, or `all`.
+            remember: Take raw transactions into the state, once however often they are sent.
 
         Returns:
             Frame with the index of `frame` and the columns `score` (float64 in [0, 1]), `flagged` (bool), `variant`
-            (the one that answered: champion or canary) and `version` (int64); where something is explored, also
-            `explored` (bool): let pass and not flagged, although the score reaches the threshold. Where reasons are
-            asked for, also `reasons` (each a list of `Reason`, the strongest first; None where the version gives none),
-            `base` (float64, what they add up from) and `reasons_refused` (why there are none, else None).
+            (who answered: champion or canary) and `version` (int64); of raw transactions also `degraded`, as in
+            `Scored`; where something is explored, `explored` (bool): let pass and not flagged, although the score
+            reaches the threshold. Where reasons are asked for, `reasons` (each a list of `Reason`, the strongest first;
+            None where there are none), `base` (float64, what they add up from) and `reasons_refused` (why, else None).
 
         Raises:
             ConfigError: So many reasons cannot be asked for.
@@ -239,22 +242,22 @@ class Router:
         keys = keys_of(frame, key, table.spelling)
         named = names_of(frame, TRANSACTION) if TRANSACTION in frame.columns else None
         requests = None if request_id is None else keys_of(frame, request_id)
-        to_canary = table.to_canary(keys)
+        to_canary, frames = table.to_canary(keys), Frames.of(self._raw, frame, table, record=remember)
         parts = []
-        if not to_canary.all() or len(frame) == 0:
-            parts.append(self._part(frame, np.flatnonzero(~to_canary), table, None))
+        if not to_canary.all() or frame.empty:
+            parts.append(self._part(frames, np.flatnonzero(~to_canary), table, None))
         if table.rollout is not None and to_canary.any():
-            parts.append(self._part(frame, np.flatnonzero(to_canary), table, table.rollout.canary))
+            parts.append(self._part(frames, np.flatnonzero(to_canary), table, table.rollout.canary))
         beside = Beside.of(table, self._explore, keys, partial(values_of, frame), parts, stopped=self._stopped)
-        answer = together(frame.index, parts)
+        answer = frames.told(together(frame.index, parts))
         answer = answer if self._explore is None else beside.told(answer)
         if reasons is not None:
-            answer = explained(answer, frame, parts, self._scorer, reasons)
+            answer = explained(answer, frames, parts, self._scorer, reasons)
         if self._recorder is not None and len(frame):
             ids = [new_request() for _ in keys] if requests is None else identities(frame, requests, named)
             labelled_by = keys if named is None else [name or key for name, key in zip(named, keys, strict=True)]
             names = list(map(RequestNames, ids, keys, labelled_by))
-            given = Given.of_frame(frame, parts, self._scorer, labelled_by, self._sample)
+            given = Given.of_frame(frames, parts, self._scorer, labelled_by, self._sample)
             given.explain(None if reasons is None else answer["reasons"])
             self._record(table, names, parts, beside, given)
         return answer
@@ -314,10 +317,8 @@ class Router:
             content = repr(sorted(transaction.items(), key=str)) if known is None else known
             identified = new_request() if request_id is None else identity(str(request_id), as_bytes(content))
             names = RequestNames(identified, named, known or named)
-            source = None if raw is None or featured is None else raw.origin(scorer.version)
-            came = None if source is None else (transaction, source)
-            lacks = bool(featured and featured.degraded)
-            given = Given.of_row(scorer, row, came, names, self._sample, degraded=lacks)
+            came = None if raw is None or featured is None else (transaction, raw.origin(scorer.version))
+            given = Given.of_row(scorer, row, came, names, self._sample, degraded=bool(featured and featured.degraded))
             given.explain(None if answer.explanation is None else [answer.explanation.reasons])
             self._record(table, [names], [part], beside, given)
         return answer
@@ -364,25 +365,25 @@ class Router:
             self.degraded = error.what
             log.exception("%s outcomes of %s were not recorded", len(found), self.model)
 
-    def _part(self, frame: pd.DataFrame, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None) -> Part:
+    def _part(self, frames: Frames, rows: npt.NDArray[np.intp], table: RoutingTable, canary: int | None) -> Part:
         """The rows that are assigned to the canary, or to the champion where `canary` is None, scored together."""
         took = Stopwatch()
         (version, scores, flagged), by_canary, failed = answered(
             canary is not None,
-            partial(self._score, frame, table.champion if canary is None else canary, took),
-            partial(self._score, frame, table.champion, took),
+            partial(self._score, frames, table.champion if canary is None else canary, took),
+            partial(self._score, frames, table.champion, took),
             rows,
         )
         assigned, error = served_by(canary is not None), noted(failed, len(rows))
         return Part(rows, assigned, served_by(by_canary), version, scores, flagged, took.milliseconds, error)
 
     def _score(
-        self, frame: pd.DataFrame, version: int, took: Stopwatch, rows: npt.NDArray[np.intp]
+        self, frames: Frames, version: int, took: Stopwatch, rows: npt.NDArray[np.intp]
     ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """The version, the scores, and which of them are flagged; loading the version is no part of the time."""
-        scorer = self._scorer(version)
+        scorer, taken = self._scorer(version), frames.taken(version)
         with took:
-            scores = scorer.score(frame.iloc[rows])
+            scores = scorer.score(taken.iloc[rows])
         return version, scores, scores >= scorer.threshold
 
     def _scorer(self, version: int) -> Scorer:

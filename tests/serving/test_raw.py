@@ -22,12 +22,15 @@ from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import State
 from fds_mlflow.features.table import compute
+from fds_mlflow.outcomes.records import CaseRecord
+from fds_mlflow.serving.guard import Why
 from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
+from tests.support.holder import held
 from tests.support.redis_server import RedisServer
-from tests.support.served import Served
+from tests.support.served import Served, until
 
 FIRST = FeatureSpec(
     numeric=("amount",),
@@ -114,6 +117,20 @@ def test_a_raw_transaction_is_scored_as_its_computed_features(world: World, rout
     assert router.score(world.row(3)).score == router.score(world.row(3)).score
     told = world.model.outcomes.recent("fraud", limit=1)[0]
     assert told.transaction_id == world.row(3)["transaction_id"]
+
+
+def test_a_frame_of_raw_transactions_is_scored_in_its_order(world: World, router: Router) -> None:
+    """Each row finds those before it; scores are those of the rows that training computes, and nothing is degraded."""
+    frame = pd.DataFrame([world.row(number) for number in range(25)])
+    answer = router.predict(frame, reasons=2)
+    computed = pd.DataFrame([world.features(1, number) for number in range(25)])
+    wanted = world.model.router(record=False).predict(computed.assign(transaction_id=frame["transaction_id"]))
+    assert answer["score"].tolist() == wanted["score"].tolist()
+    assert answer["degraded"].isna().all()
+    assert answer["reasons"].notna().all()
+    assert "degraded" not in wanted
+    assert router.predict(frame)["score"].tolist() == wanted["score"].tolist(), "sent again they are the same"
+    assert len(world.model.outcomes.recent("fraud")) == 50
 
 
 def test_champion_and_canary_take_features_of_their_own_from_one_state(world: World, router: Router) -> None:
@@ -335,3 +352,71 @@ def test_replicas_share_a_state(world: World, redis_server: RedisServer, mlflow_
     finally:
         for server in servers:
             server.kill()
+
+
+def test_a_server_answers_while_its_state_does_not(world: World, served: Served) -> None:
+    """A process stopped while it writes: answers go on, marked, counted and no evidence; nothing is lost in the end."""
+    first = world.row(0)
+    assert "degraded" not in served.client.post("/score", json=first).json()
+    with held(world.state):
+        for number in range(4):
+            sent = {**first, "transaction_id": f"D{number}"}
+            said = served.client.post("/score?features=true", json=sent)
+            assert (said.status_code, said.json()["degraded"]) == (200, True)
+            assert said.json()["degraded_reason"] in {"slow", "behind"}
+            assert said.json()["features"]["card_count_1h"] == 1
+        until(lambda: "the state does not answer" in str(served.health()["problem"]), "a problem")
+        assert served.client.post("/score", json={**first, "amount": "much"}).status_code == 400
+        label = {"transaction_id": "D0", "status": "confirmed", "known_at": first["time"]}
+        assert served.client.post("/labels", json=[label]).status_code == 200
+    until(lambda: served.health()["status"] == "ok", "an answer of the state")
+
+    def count() -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**first, "transaction_id": "later"})
+        found: float = asked.json()["features"]["card_count_1h"]
+        return found
+
+    wanted = world.features(1, 0)["card_count_1h"] + 5
+    until(lambda: count() == wanted, "what the state missed")
+    until(
+        lambda: sum(served.metric(f'fds_state_degraded_total{{model="fraud",reason="{why}"}}') for why in Why), "counts"
+    )
+    with OutcomeStore(served.outcomes) as store:
+        until(lambda: "later" in {one.transaction_id for one in store.recent("fraud")}, "outcomes")
+        marked = {one.transaction_id: one.degraded for one in store.recent("fraud")}
+    assert marked == {first["transaction_id"]: False, **{f"D{number}": True for number in range(4)}, "later": False}
+
+
+@pytest.mark.campaign
+def test_labels_that_a_server_is_not_sent_reach_its_features(world: World, served: Served) -> None:
+    """A fraud that is loaded into the outcome store raises its merchant's risk for what comes later."""
+    first = world.row(0)
+    served.client.post("/score", json=first)
+
+    def risk() -> float:
+        asked = served.client.post("/score?features=true&record=false", json={**first, "transaction_id": "later"})
+        found: float = asked.json()["features"]["merchant_risk_7d"]
+        return found
+
+    before, known = risk(), datetime.fromisoformat(first["time"])
+    with OutcomeStore(served.outcomes) as store:
+        store.label([CaseRecord(transaction_id=first["transaction_id"], status="confirmed", known_at=known)])
+    until(lambda: risk() > before, "the label")
+
+
+@pytest.mark.campaign
+def test_a_server_may_require_its_state(world: World, mlflow_uri: str, tmp_path: Path) -> None:
+    """With `--state-failure refuse` a raw transaction is answered 503 while the state does not answer."""
+    options = ("--state", str(world.state), "--state-failure", "refuse", "--state-timeout", "0.1")
+    server = Served(tmp_path / "server", mlflow_uri, tmp_path / "cache", *options, model="fraud")
+    try:
+        server.ready()
+        assert server.client.post("/score", json=world.row(0)).status_code == 200
+        with held(world.state):
+            said = server.client.post("/score", json=world.row(1))
+            assert (said.status_code, "does not answer" in said.json()["message"]) == (503, True)
+            computed = {**world.features(1, 1), "transaction_id": "K"}
+            assert server.client.post("/score", json=computed).status_code == 200
+        until(lambda: server.client.post("/score", json=world.row(1)).status_code == 200, "an answer of the state")
+    finally:
+        server.kill()

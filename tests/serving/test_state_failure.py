@@ -19,8 +19,9 @@ from fds_mlflow.features.state.coverage import BEGINNING
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.state import State
+from fds_mlflow.serving.featured import Featured
 from fds_mlflow.serving.guard import Guard, Why
-from fds_mlflow.serving.raw import LOOK_SECONDS, Featured, Raw
+from fds_mlflow.serving.raw import LOOK_SECONDS, Raw
 from tests.support.holder import held
 from tests.support.served import until
 

@@ -91,6 +91,8 @@ def served(model: Model, number: int, kind: str) -> tuple[OutcomeRecord | None, 
         case "other":
             vector = Vector({"amount": 1.0}, None, None if number % 2 else "sha256:other")
             changes["version"] = 2
+        case "flagged and silent":
+            changes["flagged"] = True
         case "blocked":
             changes |= {"flagged": True, "propensity": 0.25}
         case "explored":
@@ -102,7 +104,7 @@ def served(model: Model, number: int, kind: str) -> tuple[OutcomeRecord | None, 
 
 
 OUT = ("suspected", "unscored", "immature", "unrecorded", "degraded", "other", "blocked")
-KINDS = ("used", "explored", "silent", "young and silent", *OUT)
+KINDS = ("used", "explored", "silent", "young and silent", "flagged and silent", *OUT)
 LEFT = dict(zip(OUT, REASONS, strict=True))
 
 

@@ -29,6 +29,7 @@ from fds_mlflow.training.split import stratified
 from fds_mlflow.workflows.skew import skew
 from fds_mlflow.workflows.source import Source
 from tests.support.samples import NOON, outcome
+from tests.support.served import Served, until
 
 SPEC = FeatureSpec(
     numeric=("amount",),
@@ -170,3 +171,31 @@ def test_the_report_of_a_rollout_knows_how_far_features_drifted(world: World) ->
     assert told.drift.keys() == {1, 2}
     assert all(drift.keys() == set(SPEC.names) for drift in told.drift.values())
     assert 'id="drift"' in render(told)
+
+
+@pytest.mark.campaign
+def test_what_a_server_was_sent_is_what_the_batch_gives(world: World) -> None:
+    """Over HTTP, raw: nothing differs from the batch, and every outcome has its vector, and the reasons it told."""
+    options = ("--state", str(world.folder / "state"), "--vector-sample", "100")
+    store = world.model.outcomes
+    server = Served(world.folder / "server", world.uri, world.folder / "cache", *options, outcomes=store.url)
+    try:
+        server.ready()
+        for place in range(60):
+            row = world.raw.iloc[place].drop(["is_fraud", "label_known_at"]).to_dict()
+            row = {name: None if pd.isna(value) else value for name, value in row.items()}
+            body = {**row, "time": row["time"].isoformat(), "not_of_the_schema": "x"}
+            answer = server.client.post("/score?reasons=2", json=body)
+            assert answer.status_code == 200, answer.text
+            again = server.client.post("/score", json=body)
+            assert again.json()["score"] == answer.json()["score"]
+        until(lambda: len(store.recent("fraud", limit=200)) == 120, "all outcomes are stored")
+    finally:
+        server.kill()
+    (found,) = skew(world.model, source=world.data)
+    assert found.history is not None
+    assert (found.vectors, found.history.compared, found.history.mismatched) == (120, 120, 0)
+    records = store.recent("fraud", limit=200)
+    assert sum(one.reasons is not None for one in records) == 60
+    assert len({(one.transaction_id, one.inputs_digest) for one in records}) == 60  # sent again, it is the same
+    assert all("not_of_the_schema" not in (one.vector.raw or {}) for one in store.vectors("fraud"))

@@ -122,7 +122,8 @@ class LmdbStore(InTransactions):
     @contextmanager
     def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
-        with self._told(), self._alone(), self._file.begin(write=True, buffers=True) as found:
+        # Copies: what is read in the file's own pages is valid only until the next write.
+        with self._told(), self._alone(), self._file.begin(write=True) as found:
             yield _Values(found)
 
     @contextmanager

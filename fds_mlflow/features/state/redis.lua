@@ -24,6 +24,11 @@ local function moment(text, at)
   return (struct.unpack('<i8', text, at))
 end
 
+-- What is kept of a place lies under this name; what a key has many of lies apart, so that a scan tells each key once.
+local function at(place)
+  return prefix .. (#place > 17 and 'o' or '') .. place
+end
+
 -- An open run is a string of its own, to which rows are appended; its part of the entity only says that it is there.
 local function opened(place, part)
   return #place == 17 and #part == 3 and place:sub(1, 1) == 'e' and prefix .. 'o' .. place .. part
@@ -34,41 +39,41 @@ end
 
 local function get(place, part)
   if place:sub(1, 1) == 't' then
-    return call('GET', prefix .. place)
+    return call('GET', at(place))
   end
   local open_run = opened(place, part)
-  return open_run and call('GET', open_run) or not open_run and call('HGET', prefix .. place, part)
+  return open_run and call('GET', open_run) or not open_run and call('HGET', at(place), part)
 end
 local function put(place, part, value)
   if place:sub(1, 1) == 't' then
-    call('SET', prefix .. place, value)
+    call('SET', at(place), value)
     return
   end
   local open_run = opened(place, part)
   if open_run then
     call('SET', open_run, value)
   end
-  call('HSET', prefix .. place, part, open_run and '' or value)
+  call('HSET', at(place), part, open_run and '' or value)
 end
 local function delete(place, part)
   if place:sub(1, 1) == 't' then
-    call('DEL', prefix .. place)
+    call('DEL', at(place))
     return
   end
   local open_run = opened(place, part)
   if open_run then
     call('DEL', open_run)
   end
-  call('HDEL', prefix .. place, part)
+  call('HDEL', at(place), part)
 end
 
 -- All parts of a place, by name; of sealed runs, which clients keep, the length instead of what they hold.
 local function whole(place)
   local found = {}
-  for _, part in ipairs(call('HKEYS', prefix .. place)) do
+  for _, part in ipairs(call('HKEYS', at(place))) do
     found[#found + 1] = part
     if sealed(place, part) then
-      found[#found + 1] = call('HSTRLEN', prefix .. place, part)
+      found[#found + 1] = call('HSTRLEN', at(place), part)
     else
       found[#found + 1] = get(place, part)
     end
@@ -92,8 +97,8 @@ end
 -- Rows of so many words as rows of more: fields that came later are missing.
 local function widened(rows, from, to)
   local found = {}
-  for at = 1, from < to and #rows or 0, from * 8 do
-    found[#found + 1] = rows:sub(at, at + from * 8 - 1) .. string.rep(MISSING, to - from)
+  for row = 1, from < to and #rows or 0, from * 8 do
+    found[#found + 1] = rows:sub(row, row + from * 8 - 1) .. string.rep(MISSING, to - from)
   end
   return from < to and table.concat(found) or rows
 end
@@ -139,16 +144,16 @@ end
 
 -- As `entry.occurrences`, and the times with the new one.
 local function occurred(place, part, time8, number8, since, log)
-  local times = call('HGET', prefix .. place .. MANY, part) or ''
-  local at = upto(times, moment(time8, 1))
-  local last, rows = at > 0 and one(times, at) or FIRST, ''
-  if at < #times / 8 then
-    local after = one(times, at + 1)
+  local times = call('HGET', at(place .. MANY), part) or ''
+  local before = upto(times, moment(time8, 1))
+  local last, rows = before > 0 and one(times, before) or FIRST, ''
+  if before < #times / 8 then
+    local after = one(times, before + 1)
     rows = after .. number8 .. last .. packed(-1) .. after .. number8 .. time8 .. packed(1)
   end
   append(place, log, 4, rows .. time8 .. number8 .. last .. packed(1))
-  times = times:sub(1, at * 8) .. time8 .. times:sub(at * 8 + 1)
-  call('HSET', prefix .. place .. MANY, part, times:sub(upto(times, since) * 8 + 1))
+  times = times:sub(1, before * 8) .. time8 .. times:sub(before * 8 + 1)
+  call('HSET', at(place .. MANY), part, times:sub(upto(times, since) * 8 + 1))
 end
 
 local acts = {}
@@ -173,9 +178,9 @@ function acts.add()
       append(place, 'r\0', width, time8 .. number8 .. record:sub(17))
     end
     for _ = 1, number() do
-      local at, value = following(), following()
+      local field, value = following(), following()
       if not kept then
-        occurred(place, MANY .. at .. value, time8, number8, since, 'd' .. at)
+        occurred(place, MANY .. field .. value, time8, number8, since, 'd' .. field)
       end
     end
     found[#found + 1] = whole(place)
@@ -200,8 +205,8 @@ function acts.label()
   end
   rows = rows .. packed(from) .. number8 .. packed(1) .. packed(fraud)
   call('SET', prefix .. key, kept:sub(1, 16) .. packed(from) .. '\1' .. string.char(fraud) .. kept:sub(27))
-  for at = 43, logged == 1 and #kept or 0, 16 do
-    append('e' .. kept:sub(at, at + 15), 'y\0', 4, rows)
+  for own = 43, logged == 1 and #kept or 0, 16 do
+    append('e' .. kept:sub(own, own + 15), 'y\0', 4, rows)
   end
   return { 1, full }
 end
@@ -224,7 +229,7 @@ function acts.seal()
   local data, gone = get(place, part), {}
   for _ = 1, number() do
     gone[#gone + 1] = following()
-    if call('HEXISTS', prefix .. place, gone[#gone]) == 0 then
+    if call('HEXISTS', at(place), gone[#gone]) == 0 then
       return 0
     end
   end
@@ -248,13 +253,13 @@ end
 function acts.write()
   for _ = 1, number() do
     local place, parts = following(), number()
-    if parts >= 0 and call('HLEN', prefix .. place) ~= parts then
+    if parts >= 0 and call('HLEN', at(place)) ~= parts then
       return 0
     end
     for _ = 1, number() do
       local part, seen = following(), following()
       if sealed(place, part) then
-        if call('HSTRLEN', prefix .. place, part) ~= tonumber(seen) then
+        if call('HSTRLEN', at(place), part) ~= tonumber(seen) then
           return 0
         end
       else
@@ -276,26 +281,19 @@ function acts.write()
   return 1
 end
 
--- Which entities have something that is not later than a moment.
+-- Which keys have something that is not later than a moment; of an open run its first row stands for all.
 function acts.stale()
-  local until_, found = number(), {}
+  local last, found = number(), {}
   local function old(place)
-    for _, part in ipairs(call('HKEYS', prefix .. place)) do
+    if place:sub(1, 1) == 't' then
+      local data = get(place)
+      return data and moment(data, 9) <= last
+    end
+    for _, part in ipairs(call('HKEYS', at(place))) do
       local data = get(place, part)
-      if #place > 17 then -- when a value occurred: what counts is the last time
-        if moment(data, #data - 7) <= until_ then
-          return true
-        end
-      elseif sealed(place, part) then -- its first moment is its earliest
-        if moment(data, 17) <= until_ then
-          return true
-        end
-      else
-        for at = 9, #data, data:byte(1) * 8 do
-          if moment(data, at) <= until_ then
-            return true
-          end
-        end
+      local first = #place > 17 and #data - 7 or sealed(place, part) and 17 or 9
+      if moment(data, first) <= last then
+        return true
       end
     end
     return false

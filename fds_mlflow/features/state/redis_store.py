@@ -242,13 +242,9 @@ class RedisStore:
             yield from self._run("stale", until, len(some), *some)
 
     def _keys(self, kind: bytes) -> Iterator[bytes]:
-        seen, start = set[bytes](), len(self._prefix)
         with self._told():
             for name in self._client.scan_iter(match=self._prefix + kind + b"*", count=1_000):
-                key = name[start : start + KEY]
-                if key not in seen:
-                    seen.add(key)
-                    yield key
+                yield name[len(self._prefix) :]
 
     def bytes(self) -> int:
         """See `Store`; as the server counts it."""

@@ -56,7 +56,12 @@ _DELETE = """
 DELETE FROM {table} USING unnest(%s::bytea[], %s::bytea[]) AS gone(key, part)
 WHERE {table}.key = gone.key AND {table}.part = gone.part
 """
-_KEYS = "SELECT DISTINCT key FROM {table} WHERE key > %s AND key < %s ORDER BY key LIMIT %s"
+_KEYS = "SELECT DISTINCT key FROM {table} WHERE key > %s AND key < %s {also} ORDER BY key LIMIT %s"
+_FIRST = """
+CASE WHEN part >= '\\xff' THEN length(value) - 8 WHEN length(part) > 3 THEN 16 ELSE 8 END
+"""
+"""Where the moment is that tells how old something is: the last that a value occurred, the first of a run's rows."""
+_STALE = "AND " + " + ".join(f"(get_byte(value, {_FIRST} + {at})::bigint << {8 * at})" for at in range(8)) + " <= %s"
 
 
 class SqlStore:
@@ -239,12 +244,20 @@ class SqlStore:
 
     # --- all of it -----------------------------------------------------------------------------------------
 
-    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
+    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:
         """See `Store`."""
-        after, end = kind, bytes([kind[0] + 1])
-        while some := self._run(lambda of: self._execute(of, _KEYS, after, end, _PAGE).fetchall()):  # noqa: B023
-            for (after,) in some:
-                yield after
+        after, also = kind, () if until is None else (until,)
+        statement = _KEYS.replace("{also}", _STALE if also else "")
+
+        def page(connection: Any) -> list[tuple[bytes]]:
+            given = (after, bytes([kind[0] + 1]), *also, _PAGE)
+            found: list[tuple[bytes]] = self._execute(connection, statement, *given).fetchall()
+            return found
+
+        while some := self._run(page):
+            for (key,) in some:
+                yield key
+            after = some[-1][0]
 
     def bytes(self) -> int:
         """See `Store`; with the table's index."""

@@ -317,7 +317,7 @@ class State:
         gone = 0
         for key in self.store.keys(ENTITY, until=max(since.values())):
             gone += write(self.store, partial(self._thin, key, since))
-        self._purge(TRANSACTION, [b""], lambda kept: Remembered.read(kept).time < labelled)
+        self._purge(TRANSACTION, [b""], lambda kept: Remembered.read(kept).time < labelled, until=labelled)
         return gone
 
     def turn(self, name: str, seconds: float) -> bool:
@@ -345,9 +345,11 @@ class State:
                 values.delete(key, part)
         return gone
 
-    def _purge(self, kind: bytes, parts: Sequence[bytes], gone: Callable[[Value], bool]) -> None:
-        """Remove some parts of all keys of a kind, as far as what they hold is to go."""
-        keys = self.store.keys(kind)
+    def _purge(
+        self, kind: bytes, parts: Sequence[bytes], gone: Callable[[Value], bool], *, until: int | None = None
+    ) -> None:
+        """Remove some parts of all keys of a kind, or of those of a time, as far as what they hold is to go."""
+        keys = self.store.keys(kind, until=until)
         while some := list(islice(keys, _AT_ONCE)):
             asked = [(key, part) for key in some for part in parts]
             with self.store.reading(parts=asked) as values:

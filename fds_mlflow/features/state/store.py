@@ -74,7 +74,9 @@ class Store(Protocol):
         ...
 
     def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:
-        """The keys that begin with a byte, each once, looked for while the ones before are dealt with.
+        """The keys that begin with a byte, looked for while the ones before are dealt with.
+
+        A key may come twice where others write meanwhile.
 
         Args:
             kind: The byte.

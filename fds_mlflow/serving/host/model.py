@@ -13,10 +13,14 @@ from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.serving.allowance import Allowance
 from fds_mlflow.serving.host import drifting
 from fds_mlflow.serving.host.follower import Follower
+from fds_mlflow.serving.host.labels import LabelFollower
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
+
+LABELS_SECONDS = 1.0
+"""How often the store is asked for labels that came by other ways than the server."""
 
 WAKE_SECONDS = 0.1
 """How soon a webhook of the registry is acted on, and so how often at most."""
@@ -29,17 +33,25 @@ class HostedModel:
         settings: Of the model.
         follower: Keeps its version cache up to date.
         recorder: Moves its outcomes; None to leave them on disk.
+        labels: Tells the state of raw transactions the labels of the store; None where there is none of either.
 
     Attributes:
         name: Registered model.
     """
 
-    def __init__(self, settings: ServerSettings, follower: Follower, recorder: OutcomeRecorder | None) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        follower: Follower,
+        recorder: OutcomeRecorder | None,
+        labels: LabelFollower | None = None,
+    ) -> None:
         self.name = settings.model
         self._cache = settings.version_cache()
         self._spool = settings.spool()
         self._follower = follower
         self._recorder = recorder
+        self._labels = labels
         self._explore = settings.explore
         self._samples = settings.sample is not None
         self._poll_seconds = 0.0
@@ -70,6 +82,9 @@ class HostedModel:
         following = threading.Thread(target=self._follow, args=(poll_seconds,), name=f"follow {self.name}", daemon=True)
         following.start()
         self._recording.start()
+        if self._labels is not None:
+            labels = threading.Thread(target=self._tell, args=(self._labels,), name=f"labels {self.name}", daemon=True)
+            labels.start()
 
     def finish(self, until: float) -> None:
         """Move what the workers have left behind.
@@ -130,6 +145,16 @@ class HostedModel:
         except Exception:  # it is looked at again
             log.exception("how far the features of %s have drifted is not known", self.name)
 
+    def _tell(self, labels: LabelFollower) -> None:
+        wait = 0.0
+        while not self._stopping.wait(wait):
+            try:
+                wait = LABELS_SECONDS if labels.follow() else 0.0
+            except Exception:  # it must go on, whatever one round ran into
+                log.exception("labels of %s could not be told to the state", self.name)
+                wait = LABELS_SECONDS
+        labels.close()
+
     def _allowance(self, recorder: OutcomeRecorder) -> Allowance | None:
         """What says how much may be explored a day; None where nothing or any number may."""
         if self._explore is None or self._explore.per_day is None:
@@ -153,3 +178,10 @@ class HostedModel:
         except Exception:  # outcomes stay on disk, and are tried again
             log.exception("outcomes of %s could not be moved into the store", self.name)
             return False
+
+
+def labels_of(settings: ServerSettings, recorder: OutcomeRecorder | None) -> LabelFollower | None:
+    """What tells a model's state the labels of the store; None where there is none of either."""
+    if settings.state is None or recorder is None:
+        return None
+    return LabelFollower(settings.state, lambda: recorder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import msgspec
 from fds_mlflow.errors import FdsError
 from fds_mlflow.outcomes.records import OutcomeRecord, ShadowRecord, Value
 from fds_mlflow.outcomes.sink import Sink, stored
+from fds_mlflow.outcomes.truths import Truth
 from fds_mlflow.serving.disk.spool import Item, Label, Spool, SpooledOutcome, SpooledShadow, case_of
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class OutcomeRecorder:
         self._spool = spool
         self._open_store = open_store
         self._store: Sink | None = None
+        self._opening = threading.Lock()
 
     def drain(self) -> bool:
         """Move what waits, one kind after the other; whether nothing waits any more."""
@@ -64,6 +67,14 @@ class OutcomeRecorder:
             FdsError: It cannot be asked.
         """
         return self._opened().explored(self.model, since)
+
+    def truths(self, after: int, limit: int) -> tuple[int, list[Truth]]:
+        """What the store knows of transactions; see `outcomes.truths`.
+
+        Raises:
+            FdsError: It cannot be asked.
+        """
+        return self._opened().truths(after, limit)
 
     def _drained(self, paths: list[Path]) -> bool:
         """Whether the store has taken these files, all of one kind."""
@@ -117,9 +128,10 @@ class OutcomeRecorder:
         return True
 
     def _opened(self) -> Sink:
-        if self._store is None:
-            self._store = self._open_store()
-        return self._store
+        with self._opening:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
 
     def _outcome(self, item: SpooledOutcome) -> OutcomeRecord:
         return OutcomeRecord(model=self.model, **_fields(item))

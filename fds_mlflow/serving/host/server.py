@@ -28,7 +28,7 @@ from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import environment
 from fds_mlflow.runtime.streams import errors
 from fds_mlflow.serving.host.follower import Follower
-from fds_mlflow.serving.host.model import HostedModel
+from fds_mlflow.serving.host.model import HostedModel, labels_of
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.http.models import together
@@ -396,5 +396,5 @@ def run(
             store = connect(tracking_uri, registry_uri)
             follower = Follower(one.model, store, one.version_cache(), preparation, SystemClock())
             recorder = None if outcomes is None else OutcomeRecorder(one.model, one.spool(), outcomes)
-            models.append(HostedModel(one, follower, recorder))
+            models.append(HostedModel(one, follower, recorder, labels_of(one, recorder)))
         Server(models, several, options, ownerships).run(ready)

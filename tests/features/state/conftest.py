@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,18 @@ SHARED = ("lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("red
 """Those that several processes share."""
 
 
-_NUMBERS = count()
-"""Of namespaces: the kinds share a server."""
-
-
 @dataclass
 class Kind:
     """A kind of store: a state for each folder of a test.
 
     Attributes:
         name: Of the kind.
+        part: How its namespaces begin.
         server: What it is kept in, where that is one.
     """
 
     name: str
+    part: str
     server: Any = None
     _namespaces: dict[Path, str] = field(default_factory=dict)
 
@@ -41,7 +38,7 @@ class Kind:
         """Where the state of a folder is."""
         if self.name == "lmdb":
             return str(folder)
-        namespace = self._namespaces.setdefault(folder, f"s{next(_NUMBERS)}")
+        namespace = self._namespaces.setdefault(folder, f"{self.part}{len(self._namespaces)}")
         if self.name == "redis":
             return str(self.server.url(namespace))
         return f"{self.server.url}&namespace={namespace}"
@@ -57,7 +54,8 @@ class Kind:
 def _kind(request: pytest.FixtureRequest) -> Kind:
     servers = {"redis": "redis_server", "postgresql": "postgresql_server"}
     name = request.param
-    return Kind(name, request.getfixturevalue(servers[name]) if name in servers else None)
+    server = request.getfixturevalue(servers[name]) if name in servers else None
+    return Kind(name, str(request.fixturename), server)
 
 
 @pytest.fixture(scope="session", params=("memory", *SHARED))

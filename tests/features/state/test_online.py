@@ -198,6 +198,37 @@ def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
             assert state.size().entities == left
 
 
+def test_every_store_keeps_the_same_of_what_is_thinned(store: Any, tmp_path: Path) -> None:
+    """Of many entities, runs and values what is too old goes and the rest stays, whatever goes beside it."""
+    spec = FeatureSpec(windows=everything().windows)
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    rows = [
+        Arriving(
+            f"T{n}",
+            EPOCH + n * SECOND // 4,
+            {"customer": f"c{n % 7 if n % 3 else 0}", "device": f"d{n % 41}"},
+            {"amount": float(n), "extra": 1.0},
+        )
+        for n in range(900)
+    ]
+    end = rows[-1].time
+    with store(layout, tmp_path) as state:
+        for row in rows:
+            state.arrive(row, repeated)
+            if int(row.id[1:]) % 2:
+                state.label(row.id, fraud=True, known=row.time)
+        before = [state.look(replace(row, id="N", time=end), partial(engine.features, end)) for row in rows[-60:]]
+        assert state.expire(end, end) > 1_000
+        for row, told in zip(rows[-60:], before, strict=True):
+            alike(state.look(replace(row, id="N", time=end), partial(engine.features, end)), told)
+        kept = [row for row in rows if row.time > end - 60 * SECOND]
+        entities = {(role, value) for row in kept for role, value in row.entities.items()}
+        assert (state.size().entities, state.size().transactions) == (len(entities), 1)
+        state.expire(end + 3_600 * SECOND, end + 3_600 * SECOND)
+        assert (state.size().entities, state.size().transactions) == (0, 0)
+
+
 @given(
     steps=st.lists(TRANSACTIONS, min_size=2, max_size=30),
     split=st.integers(1, 29),
