@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
-from fds_mlflow.features.state.store import KEY, MANY, Value
+from fds_mlflow.features.state.entry import InTransactions
+from fds_mlflow.features.state.store import KEY, MANY, Part, Value
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
@@ -51,7 +52,7 @@ class _Values:
         return found
 
 
-class LmdbStore:
+class LmdbStore(InTransactions):
     """Values in a folder.
 
     Args:
@@ -95,18 +96,18 @@ class LmdbStore:
             ) from error
 
     @contextmanager
-    def reading(self) -> Iterator[_Values]:
+    def reading(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
         with self._told(), self._file.begin(buffers=True) as found:
             yield _Values(found)
 
     @contextmanager
-    def writing(self) -> Iterator[_Values]:
+    def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[_Values]:  # noqa: ARG002
         """See `Store`."""
         with self._told(), self._file.begin(write=True, buffers=True) as found:
             yield _Values(found)
 
-    def keys(self, kind: bytes) -> Iterator[bytes]:
+    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`; no reading lasts long, which would keep the file from using its pages again."""
         after = kind
         while True:

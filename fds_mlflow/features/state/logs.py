@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
-from fds_mlflow.features.state.store import Value, Values
+from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
 _NAN = struct.pack("<d", np.nan)
@@ -62,7 +62,7 @@ def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> Non
     data = values.get(key, log + _OPEN)
     width = len(rows[0]) // 8
     if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
-        _seal(values, key, log, words(data[8:], data[0]))
+        _seal(values, key, log, open_columns(data))
         data = None
     head = _head(width) if data is None else bytes(data)
     values.put(key, log + _OPEN, b"".join([head, *rows]))
@@ -75,23 +75,52 @@ def _head(width: int) -> bytes:
 
 def _columns(part: bytes, value: Value) -> Words:
     """The words of a part's rows, shape (words, rows)."""
-    return words(value[8:], value[0]) if part[2:] == _OPEN else Run.read(value).columns
+    return Run.read(value).columns if is_sealed(part) else open_columns(value)
 
 
-def _seal(values: Values, key: bytes, log: bytes, columns: Any) -> None:
+def _seal(values: Values, key: bytes, log: bytes, columns: Words) -> None:
     """Add a run, merged with those of its level where there are enough of them."""
-    level, parts = 0, [columns]
-    there = [(part, value) for part, value in values.parts(key) if part[:2] == log and part[2:] != _OPEN]
-    latest = max((int.from_bytes(part[3:], "big") for part, _ in there), default=0)
-    gone = []
-    while len(same := [(part, value) for part, value in there if part[2] == level]) + 1 >= FANOUT:
+    gone, part, sealed = sealing(log, columns, values.parts(key))
+    for old in gone:
+        values.delete(key, old)
+    values.put(key, part, sealed)
+
+
+def sealing(log: bytes, columns: Words, there: Iterable[tuple[bytes, Value]]) -> tuple[list[bytes], bytes, bytes]:
+    """What an open run becomes when it is sealed.
+
+    Args:
+        log: Its name.
+        columns: Its words, shape (words, rows).
+        there: The entity's parts.
+
+    Returns:
+        The parts that go, since they are merged with it, the part that comes, and its value. No part ever has the name
+        of another one before it: the last arrival of an open run is in it.
+    """
+    level, parts, gone = 0, [columns], list[bytes]()
+    runs = [(part, value) for part, value in there if part[:2] == log and is_sealed(part)]
+    while len(same := [(part, value) for part, value in runs if part[2] == level]) + 1 >= FANOUT:
         parts += [Run.read(value).columns for _, value in same]
         gone += [part for part, _ in same]
         level += 1
-    sealed = merged(log[:1], parts).sealed()
-    for part in gone:
-        values.delete(key, part)
-    values.put(key, log + bytes([level]) + (latest + 1).to_bytes(8, "big"), sealed)
+    last = int(columns[1].max())
+    return gone, log + bytes([level]) + last.to_bytes(8, "big"), merged(log[:1], parts).sealed()
+
+
+def is_sealed(part: bytes) -> bool:
+    """Whether a part of an entity is a sealed run: what it holds does not change, but for what `thinned` removes."""
+    return part[:1] != MANY and part[2:] != _OPEN
+
+
+def open_part(log: bytes) -> bytes:
+    """The part of a log's open run."""
+    return log + _OPEN
+
+
+def open_columns(value: Value) -> Words:
+    """The words of an open run's rows, shape (words, rows)."""
+    return words(value[8:], value[0])
 
 
 def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fds_mlflow.features.state.store import KEY, MANY
+from fds_mlflow.features.state.entry import InTransactions
+from fds_mlflow.features.state.store import KEY, MANY, Part
 
 
-class MemoryStore:
+class MemoryStore(InTransactions):
     """Values in dictionaries. What raises in the middle of a transaction is a defect, and nothing is taken back."""
 
     def __init__(self) -> None:
@@ -17,7 +18,7 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     @contextmanager
-    def writing(self) -> Iterator[MemoryStore]:
+    def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> Iterator[MemoryStore]:  # noqa: ARG002
         """See `Store`."""
         with self._lock:
             yield self
@@ -46,7 +47,7 @@ class MemoryStore:
         found = self._values.get(key + MANY if many else key)
         return sorted(found.items()) if found else ()
 
-    def keys(self, kind: bytes) -> Iterator[bytes]:
+    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`."""
         with self._lock:
             found = {key[:KEY] for key in self._values if key[:1] == kind}
@@ -58,6 +59,9 @@ class MemoryStore:
             return sum(
                 len(key) + len(part) + len(value) for key, of in self._values.items() for part, value in of.items()
             )
+
+    def sync(self) -> None:
+        """See `Store`: there is no disk."""
 
     def close(self) -> None:
         """See `Store`."""

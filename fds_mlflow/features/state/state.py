@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from math import isinf, isnan, nan
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import DataError
+from fds_mlflow.features.state.entry import (
+    COUNT,
+    LAYOUT,
+    NUMBER,
+    ROW,
+    Counted,
+    Entry,
+    Label,
+    latest_of,
+    number_of,
+    occurrences,
+    times_of,
+)
 from fds_mlflow.features.state.layout import Layout, entity
-from fds_mlflow.features.state.logs import NOTHING, Log, append, logs, name, removed, thinned
+from fds_mlflow.features.state.logs import NOTHING, Log, logs, name, removed, thinned
 from fds_mlflow.features.state.remembered import (
     ENTITY,
     TRANSACTION,
@@ -22,14 +34,13 @@ from fds_mlflow.features.state.remembered import (
     occurred_key,
     transaction_key,
 )
-from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS, form
-from fds_mlflow.features.state.store import MANY, Store, Value, Values
-
-_LAYOUT, _NUMBER = (b"m".ljust(17, b"\0"), b"layout"), (b"m".ljust(17, b"\0"), b"number")
-_ROW = struct.Struct("<qqqq")
-_COUNT = struct.Struct("<qq")
+from fds_mlflow.features.state.rows import LABELS, PAIRS, RECORDS, form
+from fds_mlflow.features.state.store import MANY, Store, Value, Values, write
 
 Found = TypeVar("Found")
+
+_AT_ONCE = 500
+"""Keys that are looked at together, where all are gone through."""
 
 
 @dataclass(frozen=True)
@@ -114,35 +125,40 @@ class State:
     _roles: dict[str, list[tuple[int, str]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        with self.store.writing() as values:
-            kept = values.get(*_LAYOUT)
-            self.layout = self.layout if kept is None else Layout.from_json(bytes(kept)).joined(self.layout)
-            values.put(*_LAYOUT, self.layout.to_json())
+        self.layout = write(self.store, self._joined)
         self._form = form(RECORDS, len(self.layout.numbers))
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
+
+    def _joined(self, values: Values) -> Layout:
+        kept = values.get(*LAYOUT)
+        layout = self.layout if kept is None else Layout.from_json(bytes(kept)).joined(self.layout)
+        if kept is None or layout.to_json() != bytes(kept):
+            values.put(*LAYOUT, layout.to_json())
+        return layout
 
     @property
     def number(self) -> int:
         """How many transactions and labels have arrived."""
         with self.store.reading() as values:
-            return _number(values)
+            return number_of(values)
 
     @property
     def latest(self) -> int:
         """The latest time of any transaction, microseconds; 0 of none."""
         with self.store.reading() as values:
-            return _latest(values)
+            return latest_of(values)
 
     def begin(self, number: int, latest: int) -> None:
         """Go on from a number of arrivals and a latest time, after a history was loaded."""
         with self.store.writing() as values:
-            values.put(*_NUMBER, _COUNT.pack(number, latest))
+            values.put(*NUMBER, COUNT.pack(number, latest))
 
     def of(self, role: str, value: str, compute: Callable[[Told], Found]) -> Found:
         """Compute something of one entity's past; what it is told is valid until it returns."""
-        with self.store.reading() as values:
-            return compute(self._of(values, role, entity(role, value)))
+        own = entity(role, value)
+        with self.store.reading([entity_key(own)]) as values:
+            return compute(self._of(values, role, own))
 
     # --- arriving ------------------------------------------------------------------------------------------
 
@@ -156,38 +172,28 @@ class State:
         Raises:
             DataError: Its id has arrived with other values, or an amount is infinite.
         """
-        digest, key = _digest(arriving), transaction_key(arriving.id)
-        with self.store.writing() as values:
-            kept = values.get(key, b"")
-            known = None if kept is None else Remembered.read(kept)
-            if known is not None and not known.is_that(arriving.time, digest):
+        entry = self._entry(arriving, _digest(arriving))
+        of = entry.remembered
+        with self.store.adding(entry) as (kept, number, last, values):
+            if kept is not None and not kept.is_that(of.time, of.digest):
                 raise DataError(
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
-            number = self._recorded(values, arriving, digest) if known is None else known.number
-        with self.store.reading() as values:  # others may write meanwhile: what comes later is left out
             told = self._told(values, arriving)
-            if _number(values) > number:
+            if last > number:  # what came later is left out
                 told = {role: one.until(number + 1) for role, one in told.items()}
-            return compute(Arrival(known is not None, told))
+            return compute(Arrival(kept is not None, told))
 
-    def _recorded(self, values: Values, arriving: Arriving, digest: bytes) -> int:
-        number = _next(values, arriving.time)
+    def _entry(self, arriving: Arriving, digest: bytes) -> Entry:
         entities = self._entities(arriving)
-        remembered = Remembered(number, arriving.time, digest, list(entities.values()))
-        values.put(transaction_key(arriving.id), b"", remembered.written())
-        record = self._record(arriving, number)
-        for role, own in entities.items():
-            append(values, entity_key(own), name(RECORDS), [record])
-            for at, value in self._values(role, arriving):
-                key, part = occurred_key(own, at, hashed(value))
-                times = _times(values.get(key, part))
-                append(values, entity_key(own), name(PAIRS, at), list(_occurrences(times, arriving.time, number)))
-                insort(times, arriving.time)
-                recent = times[bisect_right(times, arriving.time - 2 * self.layout.span) :]
-                values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
-        return number
+        return Entry(
+            transaction_key(arriving.id),
+            Remembered(0, arriving.time, digest, list(entities.values())),
+            self._record(arriving, 0),
+            [list(self._values(role, arriving)) for role in entities],
+            arriving.time - 2 * self.layout.span,
+        )
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
@@ -195,17 +201,18 @@ class State:
         Raises:
             DataError: An amount is infinite.
         """
-        _digest(arriving)
-        with self.store.reading() as values:
-            number, found = _number(values) + 1, {}
+        entry = self._entry(arriving, _digest(arriving))
+        entities = self._entities(arriving)
+        with self.store.reading(*entry.looked_at) as values:
+            number, found = number_of(values) + 1, {}
             row = self._form.unpack(self._record(arriving, number))
-            for role, one in self._told(values, arriving).items():
-                own, pairs = self._entities(arriving)[role], dict(one.pairs)
-                for at, value in self._values(role, arriving):
-                    times = _times(values.get(*occurred_key(own, at, hashed(value))))
-                    added = _occurrences(times, arriving.time, number)
+            for (role, own), counted in zip(entities.items(), entry.counted, strict=True):
+                one = self._of(values, role, own)
+                pairs = dict(one.pairs)
+                for at, value in counted:
+                    times = times_of(values.get(*occurred_key(own, at, value)))
                     other = self.layout.pairs[at][1]
-                    pairs[other] = pairs[other].having(map(_ROW.unpack, added))
+                    pairs[other] = pairs[other].having(map(ROW.unpack, occurrences(times, arriving.time, number)))
                 found[role] = Told(one.records.having([row]), one.labels, pairs)
             return compute(Arrival(False, found))
 
@@ -213,12 +220,12 @@ class State:
         given = arriving.entities
         return {role: entity(role, value) for role in self._roles if (value := given.get(role)) is not None}
 
-    def _values(self, role: str, arriving: Arriving) -> Iterator[tuple[int, str]]:
-        """The values that are counted over an entity, each with the number of its field."""
+    def _values(self, role: str, arriving: Arriving) -> Iterator[Counted]:
+        """The values that are counted over an entity."""
         for at, other in self._roles[role]:
             value = arriving.entities.get(other)
             if value is not None:
-                yield at, value
+                yield Counted(at, hashed(value))
 
     def _record(self, arriving: Arriving, number: int) -> bytes:
         numbers = [arriving.numbers.get(name, nan) for name in self.layout.numbers]
@@ -248,23 +255,8 @@ class State:
         Returns:
             Whether the transaction is remembered.
         """
-        key = transaction_key(id)
-        with self.store.writing() as values:
-            kept = values.get(key, b"")
-            if kept is None:
-                return False
-            of = Remembered.read(kept)
-            moment = max(known, of.time + self.layout.label_delay)
-            if of.labelled and (of.fraud, of.moment) == (fraud, moment):
-                return True
-            number = _next(values)
-            rows = [_ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []
-            rows.append(_ROW.pack(moment, number, 1, fraud))
-            of.labelled, of.fraud, of.moment = True, fraud, moment
-            values.put(key, b"", of.written())
-            for own in of.entities if self.layout.label_span else ():
-                append(values, entity_key(own), name(LABELS), rows)
-            return True
+        delay, logged = self.layout.label_delay, self.layout.label_span > 0
+        return self.store.label(Label(transaction_key(id), fraud, known, delay, logged))
 
     # --- what goes -----------------------------------------------------------------------------------------
 
@@ -275,21 +267,11 @@ class State:
             The number of its records and labels.
         """
         own = entity(role, value)
-        with self.store.writing() as values:
-            gone = removed(values, entity_key(own))
-            for part, _ in values.parts(entity_key(own), many=True):
-                values.delete(entity_key(own), part)
-        for key in self.store.keys(TRANSACTION):
-            with self.store.writing() as values:
-                kept = values.get(key, b"")
-                if kept is not None and own in Remembered.read(kept).entities:
-                    values.delete(key, b"")
-        parts = [MANY + bytes([at]) + hashed(value) for at, (_, other) in enumerate(self.layout.pairs) if other == role]
-        for key in self.store.keys(ENTITY) if parts else ():
-            with self.store.writing() as values:
-                for part in parts:
-                    if values.get(key, part) is not None:
-                        values.delete(key, part)
+        gone = write(self.store, partial(_without, entity_key(own)))
+        self._purge(TRANSACTION, [b""], lambda kept: own in Remembered.read(kept).entities)
+        hashes = [MANY + bytes([at]) + hashed(value) for at, (_, of) in enumerate(self.layout.pairs) if of == role]
+        if hashes:
+            self._purge(ENTITY, hashes, lambda _: True)
         return gone
 
     def expire(self, time: int, labelled: int) -> int:
@@ -304,18 +286,27 @@ class State:
         """
         since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
         gone = 0
-        for key in self.store.keys(ENTITY):
-            with self.store.writing() as values:
-                gone += thinned(values, key, since, gaps=self.layout.gaps)
-                for part, value in values.parts(key, many=True):
-                    if _times(value)[-1] <= since[PAIRS]:
-                        values.delete(key, part)
-        for key in self.store.keys(TRANSACTION):
-            with self.store.writing() as values:
-                kept = values.get(key, b"")
-                if kept is not None and Remembered.read(kept).time < labelled:
-                    values.delete(key, b"")
+        for key in self.store.keys(ENTITY, until=max(since.values())):
+            gone += write(self.store, partial(self._thin, key, since))
+        self._purge(TRANSACTION, [b""], lambda kept: Remembered.read(kept).time < labelled)
         return gone
+
+    def _thin(self, key: bytes, since: dict[bytes, int], values: Values) -> int:
+        gone = thinned(values, key, since, gaps=self.layout.gaps)
+        for part, value in values.parts(key, many=True):
+            if times_of(value)[-1] <= since[PAIRS]:
+                values.delete(key, part)
+        return gone
+
+    def _purge(self, kind: bytes, parts: Sequence[bytes], gone: Callable[[Value], bool]) -> None:
+        """Remove some parts of all keys of a kind, as far as what they hold is to go."""
+        keys = self.store.keys(kind)
+        while some := list(islice(keys, _AT_ONCE)):
+            asked = [(key, part) for key in some for part in parts]
+            with self.store.reading(parts=asked) as values:
+                found = [of for of in asked if (kept := values.get(*of)) is not None and gone(kept)]
+            if found:
+                write(self.store, partial(_without_those, found, gone), parts=found)
 
     def size(self) -> Size:
         """What it holds."""
@@ -327,25 +318,20 @@ class State:
         self.store.close()
 
 
-def _times(kept: Value | None) -> list[int]:
-    """When a value occurred with an entity, in order."""
-    return [] if kept is None else list(struct.unpack(f"<{len(kept) // 8}q", kept))
+def _without(key: bytes, values: Values) -> int:
+    """Remove all of an entity; returns how many records and labels it had."""
+    gone = removed(values, key)
+    for part, _ in values.parts(key, many=True):
+        values.delete(key, part)
+    return gone
 
 
-def _number(values: Values) -> int:
-    kept = values.get(*_NUMBER)
-    return 0 if kept is None else int(_COUNT.unpack(kept)[0])
-
-
-def _latest(values: Values) -> int:
-    kept = values.get(*_NUMBER)
-    return 0 if kept is None else int(_COUNT.unpack(kept)[1])
-
-
-def _next(values: Values, time: int = 0) -> int:
-    number = _number(values) + 1
-    values.put(*_NUMBER, _COUNT.pack(number, max(time, _latest(values))))
-    return number
+def _without_those(those: Sequence[tuple[bytes, bytes]], gone: Callable[[Value], bool], values: Values) -> None:
+    """Remove values, as far as they are still to go."""
+    for key, part in those:
+        kept = values.get(key, part)
+        if kept is not None and gone(kept):
+            values.delete(key, part)
 
 
 def _digest(arriving: Arriving) -> bytes:
@@ -363,13 +349,3 @@ def _digest(arriving: Arriving) -> bytes:
     given: Any = chain(arriving.entities.items(), numbers.items())
     said = sorted((column, repr(value)) for column, value in given if value is not None)
     return entity("\0", repr((arriving.time, said)))
-
-
-def _occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes]:
-    """The pairs that an occurrence adds, and takes back, among earlier ones of the same value, sorted."""
-    place = bisect_right(times, time)
-    last = times[place - 1] if place else FIRST
-    if place < len(times):  # it came late
-        yield _ROW.pack(times[place], number, last, -1)
-        yield _ROW.pack(times[place], number, time, 1)
-    yield _ROW.pack(time, number, last, 1)

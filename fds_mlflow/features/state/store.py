@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from fds_mlflow.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from fds_mlflow.features.state.entry import Added, Entry, Label
 
 Value = bytes | memoryview
+Part = tuple[bytes, bytes]
+"""A key and the name of one of its parts."""
 
 KEY = 17
 """Bytes of a key."""
@@ -36,24 +43,86 @@ class Values(Protocol):
 
 
 class Store(Protocol):
-    """Where the values are. What is written within one transaction is there whole, or not at all."""
+    """Where the values are. What is written within one transaction is there whole, or not at all.
 
-    def reading(self) -> AbstractContextManager[Values]:
-        """To look at the values of one moment."""
+    Transactions are told what they will look at, as far as that is known: a store that is far away fetches it at once.
+    """
+
+    def reading(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> AbstractContextManager[Values]:
+        """To look at the values of one moment.
+
+        Args:
+            keys: Of which all parts will be asked for, but for the many.
+            parts: Which will be asked for one by one.
+        """
         ...
 
-    def writing(self) -> AbstractContextManager[Values]:
-        """To change them, and nobody else meanwhile."""
+    def writing(self, keys: Sequence[bytes] = (), parts: Sequence[Part] = ()) -> AbstractContextManager[Values]:
+        """To change them, and nobody else meanwhile; see `write`.
+
+        Raises:
+            ChangedError: In the end: somebody did, and nothing was written.
+        """
         ...
 
-    def keys(self, kind: bytes) -> Iterator[bytes]:
-        """The keys that begin with a byte, in order, each looked for when the one before has been dealt with."""
+    def adding(self, entry: Entry) -> AbstractContextManager[Added]:
+        """Take in a transaction as `entry.add` does, and look at the past that its features are computed from."""
+        ...
+
+    def label(self, label: Label) -> bool:
+        """Take in a label as `entry.add_label` does."""
+        ...
+
+    def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:
+        """The keys that begin with a byte, each once, looked for while the ones before are dealt with.
+
+        Args:
+            kind: The byte.
+            until: Those will do that have something with a moment not later than this, microseconds.
+        """
         ...
 
     def bytes(self) -> int:
         """What all of it takes."""
         ...
 
+    def sync(self) -> None:
+        """Have all that was told on the disk, as far as that is up to this process."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...
+
+
+class ChangedError(UnavailableError):
+    """Somebody else changed what a transaction had looked at, and nothing of it was written."""
+
+
+Found = TypeVar("Found")
+
+_TRIES = 20
+
+
+def write(
+    store: Store, body: Callable[[Values], Found], keys: Sequence[bytes] = (), parts: Sequence[Part] = ()
+) -> Found:
+    """Change a store's values, again from the start where somebody else did so meanwhile.
+
+    Args:
+        store: The store.
+        body: Does it; may be called several times.
+        keys: As of `Store.writing`.
+        parts: As of `Store.writing`.
+
+    Raises:
+        UnavailableError: The store cannot be written, or others were faster every time.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            with store.writing(keys, parts) as values:
+                return body(values)
+        except ChangedError:
+            continue
+    with store.writing(keys, parts) as values:
+        return body(values)

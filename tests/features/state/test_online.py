@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +21,7 @@ from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window
 from fds_mlflow.features.state.bulk import load
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import LmdbStore
-from fds_mlflow.features.state.memory import MemoryStore
-from fds_mlflow.features.state.state import Arrival, Arriving, State
+from fds_mlflow.features.state.state import Arrival, Arriving
 from fds_mlflow.runtime.text_column import text_column
 
 WINDOWS = ("1s", "3s", "1m")
@@ -83,26 +79,6 @@ def repeated(arrival: Arrival) -> bool:
     return arrival.again
 
 
-@contextmanager
-def memory(layout: Layout, folder: Path) -> Iterator[State]:
-    """The store in memory."""
-    yield State(MemoryStore(), layout)
-
-
-@contextmanager
-def lmdb(layout: Layout, folder: Path) -> Iterator[State]:
-    """The store in a folder."""
-    past = State(LmdbStore(folder, limit=2**28), layout)
-    yield past
-    past.close()
-
-
-STORES = {"memory": memory, "lmdb": lmdb}
-
-
-pytestmark = pytest.mark.parametrize("store", STORES.values(), ids=STORES)
-
-
 TRANSACTIONS = st.tuples(
     st.integers(0, 6),  # seconds
     st.sampled_from([0, 1, 999_999]),  # microseconds
@@ -133,7 +109,8 @@ def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
     told: list[dict[str, float]] = []
     few = pytest.MonkeyPatch.context()
     with few as patched, store(layout, tmp_path_factory.mktemp("state")) as state:
-        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
+        for module in ("logs", "redis_store"):
+            patched.setattr(f"fds_mlflow.features.state.{module}.OPEN", rows_open)
         for step in steps:
             if isinstance(step, tuple) and len(step) == 6:
                 second, micro, customer, device, amount, extra = step
@@ -244,7 +221,8 @@ def test_a_history_that_is_loaded_is_the_past_of_what_follows(
         store(layout, tmp_path_factory.mktemp("all")) as one_by_one,
         store(layout, tmp_path_factory.mktemp("loaded")) as loaded,
     ):
-        patched.setattr("fds_mlflow.features.state.logs.OPEN", rows_open)
+        for module in ("logs", "redis_store"):
+            patched.setattr(f"fds_mlflow.features.state.{module}.OPEN", rows_open)
         history, rest = made[:split], made[split:]
         known = [(row.id, number % 3 == 0, row.time + number % 5) for number, row in enumerate(history) if number % 2]
         for row in history:

@@ -1,0 +1,78 @@
+"""Every store that a state may be kept in: what is promised of the state is tried with each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.opening import opened
+from fds_mlflow.features.state.state import State
+from tests.support.redis_server import RedisServer, no_redis, redis_server
+
+SHARED = ("lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgresql")))
+"""Those that several processes share."""
+
+
+@dataclass
+class Kind:
+    """A kind of store: a state for each folder of a test.
+
+    Attributes:
+        name: Of the kind.
+        server: What it is kept in, where that is one.
+    """
+
+    name: str
+    server: Any = None
+    _namespaces: dict[Path, str] = field(default_factory=dict)
+
+    def address(self, folder: Path) -> str:
+        """Where the state of a folder is."""
+        if self.name == "lmdb":
+            return str(folder)
+        namespace = self._namespaces.setdefault(folder, f"s{len(self._namespaces)}")
+        if self.name == "redis":
+            return str(self.server.url(namespace))
+        return f"{self.server.url}&namespace={namespace}"
+
+    @contextmanager
+    def __call__(self, layout: Layout, folder: Path) -> Iterator[State]:
+        """A state, let go of in the end."""
+        store = MemoryStore() if self.name == "memory" else opened(self.address(folder))
+        with closing(State(store, layout)) as state:
+            yield state
+
+
+@pytest.fixture(scope="session")
+def redis_of_tests() -> Iterator[RedisServer]:
+    """A Redis, one for all tests of a process, or a skip with the reason."""
+    reason = no_redis()
+    if reason is not None:
+        pytest.skip(reason)
+    with redis_server() as server:
+        yield server
+
+
+def _kind(request: pytest.FixtureRequest) -> Kind:
+    servers = {"redis": "redis_of_tests", "postgresql": "postgresql_server"}
+    name = request.param
+    return Kind(name, request.getfixturevalue(servers[name]) if name in servers else None)
+
+
+@pytest.fixture(scope="session", params=("memory", *SHARED))
+def store(request: pytest.FixtureRequest) -> Kind:
+    """Each kind of store."""
+    return _kind(request)
+
+
+@pytest.fixture(scope="session", params=SHARED)
+def shared(request: pytest.FixtureRequest) -> Kind:
+    """Each kind of store that several processes share."""
+    return _kind(request)
