@@ -363,7 +363,7 @@ class ManagedModel:
             explore_column: Column of the amount; None for `amount`.
             explore_per_day: How many a day, from midnight UTC on, for all replicas together; None for any number. The
                 outcome store is asked at each poll.
-            state: Folder of the past that features of raw transactions are computed from; None to take features alone.
+            state: Folder or URL of the past that features of raw transactions need; None to take features alone.
 
         Raises:
             ConfigError: What is explored is out of range, bounded though nothing is, or recorded nowhere.
@@ -384,7 +384,7 @@ class ManagedModel:
         if state is not None:
             from fds_mlflow.serving.raw import Raw  # with pyarrow, which routing does without
 
-            raw = Raw(Path(state), self.declared)
+            raw = Raw(state, self.declared)
         return Router(
             self.name,
             self.session.store,

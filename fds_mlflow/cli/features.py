@@ -10,7 +10,7 @@ import click
 from fds_mlflow.cli.options import as_json_option, data_options, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError, RefusedError
-from fds_mlflow.runtime import streams
+from fds_mlflow.runtime import environment, streams
 
 if TYPE_CHECKING:
     from fds_mlflow.workflows.source import Source
@@ -106,10 +106,10 @@ def explain(spec: str, feature: str | None, as_json: bool) -> None:
 
 _state_option = click.option(
     "--state",
-    "folder",
+    "address",
+    envvar=environment.STATE,
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the state that features are computed from as transactions arrive.",
+    help="Folder or URL of the state that features are computed from as transactions arrive, as of `fds serve`.",
 )
 
 
@@ -119,7 +119,7 @@ _state_option = click.option(
 @data_options("", "The history.")
 @_state_option
 @as_json_option
-def load(specs: tuple[str, ...], model: str | None, source: Source | None, folder: Path, as_json: bool) -> None:
+def load(specs: tuple[str, ...], model: str | None, source: Source | None, address: str, as_json: bool) -> None:
     """Fill an empty state from history, for the features of each SPEC (a YAML file, or handbook), or of a model."""
     from fds_mlflow.cli.output import feature_views
     from fds_mlflow.features.spec import FeatureSpec
@@ -130,7 +130,7 @@ def load(specs: tuple[str, ...], model: str | None, source: Source | None, folde
     if source is None:
         raise click.UsageError("give the history: --data FILE")
     found = [FeatureSpec.load(spec) for spec in specs] if model is None else feature_state.declared(model)
-    rows, size = feature_state.load(folder, found, source)
+    rows, size = feature_state.load(address, found, source)
     value = feature_views.loaded(rows, size)
     show_value(as_json, value, lambda: feature_views.load(value))
 
@@ -170,12 +170,12 @@ def verify(ctx: click.Context, spec: str, data: str, schema: str | None, as_json
 @click.argument("value")
 @_state_option
 @as_json_option
-def show(role: str, value: str, folder: Path, as_json: bool) -> None:
+def show(role: str, value: str, address: str, as_json: bool) -> None:
     """What a state keeps of an entity: ROLE is one of the schema's entities, VALUE its code."""
     from fds_mlflow.cli.output import feature_views
     from fds_mlflow.workflows import feature_state
 
-    said = feature_views.shown(feature_state.show(folder, role, value))
+    said = feature_views.shown(feature_state.show(address, role, value))
     show_value(as_json, said, lambda: feature_views.entity(role, value, said))
 
 
@@ -184,9 +184,9 @@ def show(role: str, value: str, folder: Path, as_json: bool) -> None:
 @click.argument("value")
 @_state_option
 @as_json_option
-def forget(role: str, value: str, folder: Path, as_json: bool) -> None:
+def forget(role: str, value: str, address: str, as_json: bool) -> None:
     """Remove all that a state keeps of an entity, and tell how much that was."""
     from fds_mlflow.workflows import feature_state
 
-    gone = feature_state.forget(folder, role, value)
+    gone = feature_state.forget(address, role, value)
     show_value(as_json, {"removed": gone}, lambda: f"{gone:,} records and labels of the {role} {value} removed")

@@ -177,8 +177,10 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
 @click.option(
     "--state",
     type=Text(),
+    envvar=environment.STATE,
     default=None,
-    help="Folder of the state that features of raw transactions are computed from.  [default: none]",
+    help="Folder of the state that features of raw transactions are computed from; or redis://HOST/0,"
+    " postgresql://USER@HOST/DATABASE, which replicas share.  [default: none]",
 )
 @click.option("--trust", is_flag=True, help=TRUSTED)
 @click.pass_obj
@@ -251,14 +253,16 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
     )
 
 
-def _state(model: str, given: Mapping[str, str | None]) -> Path | None:
-    """The folder of a model's state, which can be opened."""
-    folder = given.get(model)
-    if folder is None:
+def _state(model: str, given: Mapping[str, str | None]) -> str | None:
+    """The address of a model's state, which can be opened."""
+    address = given.get(model)
+    if address is None:
         return None
-    from fds_mlflow.features.state.lmdb_store import LmdbStore
+    from fds_mlflow.features.state.opening import opened
 
-    if sum(other == folder for other in given.values()) > 1:
-        raise ConfigError(f"two models have one --state {folder}", fix="give each a folder of its own")
-    LmdbStore(Path(folder)).close()  # what is wrong with it is said now, not by workers
-    return Path(folder)
+    if sum(other == address for other in given.values()) > 1:
+        raise ConfigError(
+            f"two models have one --state {address}", fix="give each a folder, or a ?namespace=, of its own"
+        )
+    opened(address).close()  # what is wrong with it is said now, not by workers
+    return address

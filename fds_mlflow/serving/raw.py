@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fds_mlflow.data.single import Single
@@ -14,7 +13,7 @@ from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Arrival, State
 from fds_mlflow.features.vector import Vector, arriving
 
@@ -64,16 +63,16 @@ class Raw:
     """Computes the features of raw transactions.
 
     Args:
-        folder: Of the state; created where it is missing.
+        address: Of the state; begun where there is none.
         declared: Tells what a version declares.
 
     Raises:
         ConfigError: The package that keeps the state is not installed.
-        UnavailableError: The folder cannot be read or written.
+        UnavailableError: The state cannot be read or written.
     """
 
-    def __init__(self, folder: Path, declared: Callable[[int], Declared | None]) -> None:
-        self._store = LmdbStore(folder)
+    def __init__(self, address: Address, declared: Callable[[int], Declared | None]) -> None:
+        self._store = opened(address)
         self._state = State(self._store, Layout())
         self._tidied, self._synced = time.monotonic(), 0
         self._declared = declared
@@ -145,7 +144,8 @@ class Raw:
         if time.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = time.monotonic()
             now = min(self._state.latest, int(time.time() * 1e6))
-            self._state.expire(now - _LATE, now - _LABELLED)
+            if self._state.turn("expired", TIDY_SECONDS):  # of all that share it, one does so
+                self._state.expire(now - _LATE, now - _LABELLED)
 
     def close(self) -> None:
         """Let go of the state."""

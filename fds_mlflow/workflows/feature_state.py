@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +15,8 @@ from fds_mlflow.errors import ConfigError, NotFoundError, RefusedError
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state import bulk, verification
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import FILE, LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
+from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Size, State, Told
 from fds_mlflow.features.state.verification import Verified
 from fds_mlflow.model import ManagedModel
@@ -49,11 +48,11 @@ class Shown:
     latest: list[tuple[datetime, dict[str, float]]]
 
 
-def load(folder: Path, specs: Sequence[FeatureSpec], source: Source) -> tuple[int, Size]:
-    """Fill an empty state in a folder from history.
+def load(address: Address, specs: Sequence[FeatureSpec], source: Source) -> tuple[int, Size]:
+    """Fill an empty state from history.
 
     Args:
-        folder: Created where it is missing.
+        address: Of the state; begun where there is none.
         specs: The features that are to be computed from it.
         source: The history.
 
@@ -63,7 +62,7 @@ def load(folder: Path, specs: Sequence[FeatureSpec], source: Source) -> tuple[in
     Raises:
         ConfigError: Nothing says what is to be kept, or the features need what the schema does not have.
         RefusedError: The state is not empty.
-        UnavailableError: The folder cannot be written.
+        UnavailableError: The state cannot be written.
     """
     layout = Layout.of(specs)
     if not layout.roles:
@@ -71,7 +70,7 @@ def load(folder: Path, specs: Sequence[FeatureSpec], source: Source) -> tuple[in
     transactions = source.read()
     for spec in specs:
         verification.check(transactions, spec)
-    with closing(State(LmdbStore(folder), layout)) as state:
+    with closing(State(opened(address), layout)) as state:
         return bulk.load(state, transactions.frame), state.size()
 
 
@@ -109,35 +108,33 @@ def declared(name: str) -> list[FeatureSpec]:
 
 
 @contextmanager
-def _opened(folder: Path, role: str) -> Iterator[State]:
-    """The state in a folder, which has to keep a role; let go of in the end."""
-    if not (folder / FILE).is_file():
-        raise NotFoundError(f"there is no state in {folder}", fix="name the folder of --state, or load one first")
-    with closing(State(LmdbStore(folder), Layout())) as state:
+def _opened(address: Address, role: str) -> Iterator[State]:
+    """The state at an address, which has to keep a role; let go of in the end."""
+    with closing(State(opened(address, begin=False), Layout())) as state:
         if role not in state.layout.roles:
             raise ConfigError(f"the state keeps no {role!r}", fix=f"it keeps {', '.join(state.layout.roles)}")
         yield state
 
 
-def show(folder: Path, role: str, value: str, *, latest: int = 10) -> Shown:
+def show(address: Address, role: str, value: str, *, latest: int = 10) -> Shown:
     """What a state keeps of an entity.
 
     Raises:
-        NotFoundError: There is no state in the folder.
+        NotFoundError: There is no state.
         ConfigError: It keeps no such role.
     """
-    with _opened(folder, role) as state:
+    with _opened(address, role) as state:
         return state.of(role, value, lambda told: _shown(told, state.layout.numbers, latest))
 
 
-def forget(folder: Path, role: str, value: str) -> int:
+def forget(address: Address, role: str, value: str) -> int:
     """Remove all that a state keeps of an entity; returns the number of its records and labels.
 
     Raises:
-        NotFoundError: There is no state in the folder.
+        NotFoundError: There is no state.
         ConfigError: It keeps no such role.
     """
-    with _opened(folder, role) as state:
+    with _opened(address, role) as state:
         return state.forget(role, value)
 
 

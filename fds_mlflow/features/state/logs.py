@@ -61,6 +61,9 @@ def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> Non
     """Add rows of one arrival to a log."""
     data = values.get(key, log + _OPEN)
     width = len(rows[0]) // 8
+    if data is not None and data[0] > width:  # somebody knows more fields already
+        rows = [row + _NAN * (data[0] - width) for row in rows]
+        width = data[0]
     if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
         _seal(values, key, log, open_columns(data))
         data = None
@@ -152,7 +155,7 @@ def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:
 
 
 def _opened(kind: bytes, value: Value, numbers: int) -> Rows:
-    packed = _form(kind, numbers)
+    packed = _form(kind, max(numbers, value[0] - 2))
     lacking = packed.size // 8 - value[0]  # words of fields that came later
     data: Value = value[8:]
     if lacking:

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from fds_mlflow.display.redaction import redacted, remember_address
-from fds_mlflow.errors import ConfigError, DataError, UnavailableError
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError, UnavailableError
 from fds_mlflow.features.state import logs
 from fds_mlflow.features.state.entry import COUNT, META, NUMBER, Added, Entry, Label
 from fds_mlflow.features.state.fetched import RUNS, Fetched, Place, Runs, parted, place_of
@@ -52,13 +52,15 @@ class RedisStore:
             states that one database holds.
         timeout: Seconds to connect, and to be answered.
         cached: Bytes of sealed runs to keep in this process.
+        begin: Whether a state is made where there is none.
 
     Raises:
         ConfigError: The package is not installed, the address cannot be used, or the server may drop keys.
+        NotFoundError: There is no state.
         UnavailableError: It cannot be reached.
     """
 
-    def __init__(self, address: str, *, timeout: float = TIMEOUT, cached: int = RUNS) -> None:
+    def __init__(self, address: str, *, timeout: float = TIMEOUT, cached: int = RUNS, begin: bool = True) -> None:
         try:
             import redis
             from redis.backoff import NoBackoff
@@ -91,8 +93,12 @@ class RedisStore:
         with self._told():
             self._check(self._client.info("memory"), self._client.info("persistence"))
             meta = self._prefix + META
-            self._client.hsetnx(meta, _TOKEN, secrets.token_bytes(8))
-            self._token = self._client.hget(meta, _TOKEN)
+            if begin:
+                self._client.hsetnx(meta, _TOKEN, secrets.token_bytes(8))
+            token = self._client.hget(meta, _TOKEN)
+        if token is None:
+            raise NotFoundError(f"there is no state in {self._shown}", fix="name what --state names, or load one first")
+        self._token = token
 
     def _check(self, memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> None:
         policy = memory.get("maxmemory_policy", "noeviction")

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
 from typing import Any, TypeVar
 
-from fds_mlflow.errors import ConfigError, UnavailableError
+from fds_mlflow.errors import ConfigError, NotFoundError, UnavailableError
 from fds_mlflow.features.state.entry import COUNT, NUMBER, Added, Entry, Label, add, add_label, number_of
 from fds_mlflow.features.state.fetched import RUNS, Fetched, Place, Runs, parted
 from fds_mlflow.features.state.remembered import Remembered, entity_key
@@ -66,13 +66,15 @@ class SqlStore:
         address: As SQLAlchemy writes it, with psycopg for its driver; ``?namespace=`` parts the states of one database.
         timeout: Seconds to connect, and for each transaction.
         cached: Bytes of sealed runs to keep in this process.
+        begin: Whether a state is made where there is none.
 
     Raises:
         ConfigError: The address cannot be used, or the driver is not installed.
+        NotFoundError: There is no state.
         UnavailableError: The server cannot be reached, or its database not be written.
     """
 
-    def __init__(self, address: str, *, timeout: float = TIMEOUT, cached: int = RUNS) -> None:
+    def __init__(self, address: str, *, timeout: float = TIMEOUT, cached: int = RUNS, begin: bool = True) -> None:
         from sqlalchemy import create_engine
 
         rest, namespace = parted(address, EXAMPLE)
@@ -92,7 +94,10 @@ class SqlStore:
             self._engine = create_engine(url, hide_parameters=True, pool_timeout=timeout, connect_args=arguments)
         databases.strict(self._engine, url)
         self._table, self._error, self._watch = f"fds_state_{namespace}", psycopg.Error, _Watch(timeout + 0.5)
-        self._run(self._make)
+        if begin:
+            self._run(self._make)
+        elif not self._run(lambda of: self._execute(of, "SELECT to_regclass('{table}') IS NOT NULL").fetchone()[0]):
+            raise NotFoundError(f"there is no state in {self._shown}", fix="name what --state names, or load one first")
 
     def _make(self, connection: Any) -> None:
         # Two that make it at once would not see each other's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,7 @@ from fds_mlflow.errors import DataError
 from fds_mlflow.features.state.entry import (
     COUNT,
     LAYOUT,
+    META,
     NUMBER,
     ROW,
     Counted,
@@ -274,22 +276,40 @@ class State:
             self._purge(ENTITY, hashes, lambda _: True)
         return gone
 
-    def expire(self, time: int, labelled: int) -> int:
+    def expire(self, before: int, labelled: int) -> int:
         """Remove what no window can reach any more.
 
         Args:
-            time: Microseconds; no transaction older than this will arrive any more.
+            before: Microseconds; no transaction older than this will arrive any more.
             labelled: No transaction older than this will get a label, or be sent again.
 
         Returns:
             The number of records and labels.
         """
-        since = dict.fromkeys((RECORDS, PAIRS), time - self.layout.span) | {LABELS: time - self.layout.label_span}
+        since = dict.fromkeys((RECORDS, PAIRS), before - self.layout.span) | {LABELS: before - self.layout.label_span}
         gone = 0
         for key in self.store.keys(ENTITY, until=max(since.values())):
             gone += write(self.store, partial(self._thin, key, since))
         self._purge(TRANSACTION, [b""], lambda kept: Remembered.read(kept).time < labelled)
         return gone
+
+    def turn(self, name: str, seconds: float) -> bool:
+        """Whether it is this process's turn to do something that all who share the state do once in a while.
+
+        Args:
+            name: Of what.
+            seconds: How often.
+        """
+        now, part = time.time_ns(), (META, name.encode())
+
+        def take(values: Values) -> bool:
+            kept = values.get(*part)
+            if kept is not None and abs(now - int.from_bytes(kept, "big")) < seconds * 1e9:
+                return False
+            values.put(*part, now.to_bytes(8, "big"))
+            return True
+
+        return write(self.store, take)
 
     def _thin(self, key: bytes, since: dict[bytes, int], values: Values) -> int:
         gone = thinned(values, key, since, gaps=self.layout.gaps)

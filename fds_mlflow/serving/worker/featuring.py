@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from fds_mlflow.data.moments import micros_of
@@ -11,6 +10,7 @@ from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.features import declaration
 from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.declaration import Declared
+from fds_mlflow.features.state.opening import Address
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.scoring.loaded import Loaded
 from fds_mlflow.scoring.state import ServingState
@@ -21,18 +21,18 @@ class Featuring:
     """Gives raw transactions their features.
 
     Args:
-        folder: Of the state.
+        address: Of the state.
         serving: Tells what answers requests now.
 
     Raises:
         ConfigError: The package that keeps the state is not installed.
-        UnavailableError: The folder cannot be read or written.
+        UnavailableError: The state cannot be read or written.
     """
 
-    def __init__(self, folder: Path, serving: Callable[[], ServingState | None]) -> None:
+    def __init__(self, address: Address, serving: Callable[[], ServingState | None]) -> None:
         self._serving = serving
         self._conflicting: dict[tuple[int, int], bool] = {}
-        self._raw = Raw(folder, self._declared)
+        self._raw = Raw(address, self._declared)
 
     def __call__(self, state: ServingState, row: Mapping[str, Any], *, remember: bool) -> Mapping[str, Any]:
         """A row with what champion and canary take of it; as it is where it has all that the champion takes.

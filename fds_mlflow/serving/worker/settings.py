@@ -44,7 +44,7 @@ class ServerSettings:
         token_digest: SHA-256 of the header that shows the token: a worker, which may run the code of a model, has no
             more; None for none.
         trust: Code that versions bring may run, whatever the history says.
-        state: Folder of the past that features of raw transactions are computed from; None to take features alone.
+        state: Folder or URL of the state that raw transactions need; None to take features alone.
     """
 
     model: str
@@ -72,7 +72,7 @@ class ServerSettings:
     prepare_seconds: float = 600.0
     token_digest: bytes | None = None
     trust: bool = False
-    state: Path | None = None
+    state: str | None = None
 
     def __post_init__(self) -> None:
         if self.token is not None:

@@ -21,7 +21,7 @@ from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec, Gap, Window
 from fds_mlflow.features.state.bulk import load
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.state import Arrival, Arriving
+from fds_mlflow.features.state.state import Arrival, Arriving, State
 from fds_mlflow.runtime.text_column import text_column
 
 WINDOWS = ("1s", "3s", "1m")
@@ -270,3 +270,17 @@ def test_a_history_is_loaded_into_an_empty_state_only(store: Any, tmp_path: Path
         with pytest.raises(RefusedError, match="holds 1 arrivals already"):
             load(state, frame_of([replace(row, id="U")], {}))
         assert state.size() == before
+
+
+def test_who_knows_fewer_columns_shares_the_past_of_who_knows_more(store: Any, tmp_path: Path) -> None:
+    """While one replica has begun with a further version and another one has not, both record and both are told."""
+    few = FeatureSpec(windows=(Window(entity="customer", aggregate="sum", windows=("1m",)),))
+    more = FeatureSpec(windows=(*few.windows, Window(entity="customer", aggregate="max", of="extra", windows=("1m",))))
+    with store(Layout.of([few]), tmp_path) as older:
+        newer = State(older.store, Layout.of([more]))
+        for number in range(150):
+            row = Arriving(f"T{number}", EPOCH + number, {"customer": "a"}, {"amount": 1.0, "extra": float(number)})
+            for state, spec in ((older, few), (newer, more)) if number % 2 else ((newer, more), (older, few)):
+                seen = state.arrive(row, partial(Online(spec, state.layout).features, row.time))
+                assert seen["customer_sum_amount_1m"] == number + 1
+        assert seen["customer_max_extra_1m"] == 148
