@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
+from math import nan
 
 import numpy as np
 
@@ -139,17 +141,15 @@ def forget(address: Address, role: str, value: str) -> int:
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
-    log = told.records
-    times = sorted([*(row[0] for row in log.rows), *(time for run in log.runs for time in run.columns[0].tolist())])
-    rows = [(row[0], dict(zip(names, row[2:], strict=True))) for row in log.rows]
-    for run in log.runs:
-        end = len(run)
-        numbers = [run.values(2 + at, max(0, end - latest), end).tolist() for at in range(len(names))]
-        for place, time in enumerate(run.columns[0, max(0, end - latest) :].tolist()):
-            rows.append((time, {name: values[place] for name, values in zip(names, numbers, strict=True)}))
+    parts = told.records.columns()
+    times = np.sort(np.concatenate([columns[0] for columns in parts])).tolist()
+    rows = []
+    for columns in parts:
+        for place in columns[0].argsort()[-latest:].tolist():
+            numbers = columns[2:, place].copy().view(np.float64).tolist()
+            rows.append((int(columns[0, place]), dict(zip_longest(names, numbers[: len(names)], fillvalue=nan))))
     rows.sort(key=lambda row: row[0], reverse=True)
-    labels = [(row[2], row[3]) for row in told.labels.rows]
-    labels += [(int(run.columns[2].sum()), int(run.columns[3].sum())) for run in told.labels.runs]
+    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.labels.columns()]
     since = {
         span: np.searchsorted(times, times[-1] - span // timedelta(microseconds=1), "right") for span in SPANS if times
     }

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from math import fsum, isnan, nan
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.logs import Log
-from fds_mlflow.features.state.rows import PER_FIELD, Run
+from fds_mlflow.features.state.rows import PER_FIELD, Opened, Sealed
 from fds_mlflow.features.state.state import Arrival
+from fds_mlflow.features.state.store import Value
 from fds_mlflow.features.sums import Values
 
 
@@ -56,6 +56,16 @@ class Online:
         return found
 
 
+class _Amount(NamedTuple):
+    """What is wanted of one field over one window: the names of its features, by what each tells of the values."""
+
+    field: int
+    window: int
+    sums: list[str]
+    means: list[str]
+    others: list[tuple[str, Callable[[list[float], list[Floats]], float]]]
+
+
 class _Role:
     """The features over one role's past."""
 
@@ -65,9 +75,9 @@ class _Role:
         self._spans: list[int] = []
         self._label_spans: list[int] = []
         self._counts: list[tuple[str, int]] = []
-        self._amounts: dict[int, dict[int, list[tuple[str, Callable[[_Amounts], float]]]]] = {}
         self._labels: list[tuple[str, str, int]] = []
         self._distinct: dict[str, list[tuple[str, int]]] = {}
+        amounts: dict[tuple[int, int], _Amount] = {}
         for item in spec.windows:
             for window in item.windows if item.entity == role else ():
                 name, span = item.feature(window), meaning.micros(window)
@@ -78,29 +88,50 @@ class _Role:
                 elif item.aggregate == "distinct":
                     self._distinct.setdefault(item.column, []).append((name, span))
                 else:
-                    of_window = self._amounts.setdefault(layout.numbers.index(item.column), {})
-                    wanted = of_window.setdefault(_place(self._spans, span), [])
-                    wanted.append((name, _AGGREGATES[item.aggregate]))
+                    place = layout.numbers.index(item.column), _place(self._spans, span)
+                    wanted = amounts.setdefault(place, _Amount(*place, [], [], []))
+                    if item.aggregate in _OTHERS:
+                        wanted.others.append((name, _OTHERS[item.aggregate]))
+                    else:
+                        (wanted.sums if item.aggregate == "sum" else wanted.means).append(name)
+        self._amounts = sorted(amounts.values(), key=lambda wanted: wanted.field)
 
     def of_records(self, found: dict[str, float], log: Log, time: int) -> None:
         """Counts, amounts and gaps."""
-        rows, times = log.rows, [row[0] for row in log.rows]
-        starts = [bisect_right(times, time - span) for span in self._spans]
+        rows = Opened(log.rows)
+        times = rows.moments
         end = bisect_right(times, time)
-        edges = [*(time - span for span in self._spans), time]
-        parts = [_Part(run, edges) for run in log.runs]
+        since = [time - span for span in self._spans]
+        starts = [bisect_right(times, moment) for moment in since]
+        parts = [_Part(run, since, time) for run in log.runs]
         for name, window in self._counts:
-            found[name] = float(end - starts[window] + sum([part.count(window) for part in parts]))
-        for field, of_window in self._amounts.items():
-            values = [row[2 + field] for row in rows]
-            gaps = any(map(isnan, values))
-            for window, wanted in of_window.items():
-                few = values[starts[window] : end]
-                if gaps:
-                    few = [value for value in few if not isnan(value)]
-                amounts = _Amounts(field, window, few, parts)
-                for name, aggregate in wanted:
-                    found[name] = aggregate(amounts)
+            count = end - starts[window]
+            for part in parts:
+                count += part.end - part.starts[window]
+            found[name] = float(count)
+        field, values = -1, list[float]()
+        for wanted in self._amounts:
+            window = wanted.window
+            if field != wanted.field:
+                field = wanted.field
+                values = rows.floats(2 + field)
+            few = values[starts[window] : end]
+            total = fsum(few)
+            if isnan(total):
+                few = [value for value in few if not isnan(value)]
+                total = fsum(few)
+            if parts:
+                total = fsum([*few, *[term for part in parts for term in part.terms(field, window)]])
+            for name in wanted.sums:
+                found[name] = total
+            if wanted.means:
+                number = len(few) + sum([part.there(field, window) for part in parts])
+                for name in wanted.means:
+                    found[name] = total / number if number else nan
+            if wanted.others:
+                many = [part.values(field, window) for part in parts]
+                for name, aggregate in wanted.others:
+                    found[name] = aggregate(few, many)
         if self._gaps:
             latest = times[max(0, end - 2) : end]
             for part in parts:
@@ -111,27 +142,35 @@ class _Role:
 
     def of_pairs(self, found: dict[str, float], log: Log, other: str, time: int) -> None:
         """Distinct values."""
-        for name, span in self._distinct.get(other, ()):
+        wanted = self._distinct.get(other)
+        if not wanted:
+            return
+        rows = Opened(log.rows)
+        times, pairs = rows.moments, list(zip(rows.whole(2), rows.whole(3), strict=True))
+        end = bisect_right(times, time)
+        runs = [Sealed(run) for run in log.runs]
+        for name, span in wanted:
             since = time - span
-            count = sum([sign for at, _, last, sign in log.rows if last <= since < at <= time])
-            found[name] = float(count + sum([_first_occurrences(run, since, time) for run in log.runs]))
+            count = sum([sign for last, sign in pairs[bisect_right(times, since) : end] if last <= since])
+            for run in runs:
+                count += _first_occurrences(run, since, time)
+            found[name] = float(count)
 
     def of_labels(self, found: dict[str, float], log: Log, time: int) -> None:
         """Known labels, frauds and risks."""
-        if not self._labels or not (log.rows or log.runs):
+        if not self._labels:
             return
-        moments = [row[0] for row in log.rows]
+        rows = Opened(log.rows)
+        moments, adds, more = rows.moments, rows.whole(2), rows.whole(3)
         end = bisect_right(moments, time)
-        starts = [bisect_right(moments, time - span) for span in self._label_spans]
-        adds, more = ([0, *accumulate([row[column] for row in log.rows])] for column in (2, 3))
-        known = [adds[end] - adds[start] for start in starts]
-        frauds = [more[end] - more[start] for start in starts]
-        edges = [*(time - span for span in self._label_spans), time]
-        for run in log.runs:
-            upto = run.upto(run.places(edges))
-            for window, (some, bad) in enumerate((upto[:, -1:] - upto[:, :-1]).T.tolist()):
-                known[window] += some
-                frauds[window] += bad
+        since = [time - span for span in self._label_spans]
+        starts = [bisect_right(moments, moment) for moment in since]
+        known = [sum(adds[start:end]) for start in starts]
+        frauds = [sum(more[start:end]) for start in starts]
+        for part in [_Part(run, since, time) for run in log.runs]:
+            for window in range(len(since)):
+                known[window] += part.derived(0, window)
+                frauds[window] += part.derived(1, window)
         for name, aggregate, window in self._labels:
             if aggregate == "risk":
                 found[name] = frauds[window] / max(known[window], 1)
@@ -144,113 +183,75 @@ class _Part:
 
     Args:
         run: It.
-        edges: Where each window begins, and where all of them end.
+        since: After which moment each window begins.
+        time: At which all of them end.
+
+    Attributes:
+        starts: The place where each window begins.
+        end: The place where all of them end.
     """
 
-    def __init__(self, run: Run, edges: Sequence[int]) -> None:
-        self.run = run
-        places = run.places(edges)
-        self.places: list[int] = places.tolist()
-        self.upto = run.upto(places)
+    __slots__ = ("_run", "end", "starts")
 
-    def count(self, window: int) -> int:
-        """Rows in a window."""
-        return self.places[-1] - self.places[window]
+    def __init__(self, run: Value, since: Sequence[int], time: int) -> None:
+        self._run = Sealed(run)
+        self.end = self._run.place(time)
+        self.starts = [self._run.place(moment) for moment in since]
+
+    def derived(self, column: int, window: int) -> int:
+        """What a running number grows by over a window."""
+        return self._run.total(column, self.end) - self._run.total(column, self.starts[window])
 
     def there(self, field: int, window: int) -> int:
-        """Those of them that have a field."""
-        if PER_FIELD * field >= len(self.upto):  # they are older than it
-            return 0
-        column = self.upto[PER_FIELD * field]
-        return int(column[-1]) - int(column[window])
+        """Rows in a window that have a field."""
+        return self.derived(PER_FIELD * field, window)
 
     def terms(self, field: int, window: int) -> list[float]:
         """Numbers with the sum of a field over a window."""
-        start = PER_FIELD * field + 1
-        if start >= len(self.upto):
+        column = PER_FIELD * field + 1
+        start, end = self.starts[window], self.end
+        if start == end:
             return []
-        totals = self.upto[start : start + PER_FIELD - 1].view(np.float64)
-        return [*totals[:, -1].tolist(), *(-totals[:, window]).tolist()]
+        return [*self._run.limbs(column, end), *[-limb for limb in self._run.limbs(column, start)]]
 
     def values(self, field: int, window: int) -> Floats:
-        """The values in a window, those that are missing included."""
-        return self.run.values(2 + field, self.places[window], self.places[-1])
+        """The values in a window, those that are missing left out."""
+        found = self._run.floats(2 + field, self.starts[window], self.end)
+        return found[~np.isnan(found)]
 
     def latest(self) -> list[int]:
         """The two latest times before the end."""
-        found: list[int] = self.run.columns[0, max(0, self.places[-1] - 2) : self.places[-1]].tolist()
-        return found
+        return self._run.whole(0, max(0, self.end - 2), self.end)
 
 
-class _Amounts:
-    """The values of one field in one window.
-
-    Args:
-        field: Its number.
-        window: The window's.
-        few: Values of the open run, none missing.
-        parts: Of sealed runs.
-    """
-
-    def __init__(self, field: int, window: int, few: list[float], parts: Sequence[_Part]) -> None:
-        self._field = field
-        self._window = window
-        self._few = few
-        self._parts = parts
-        self._number = len(few) + sum([part.there(field, window) for part in parts])
-
-    def sum(self) -> float:
-        """Of the exact values."""
-        if not self._parts:
-            return fsum(self._few)
-        return fsum([*self._few, *(term for part in self._parts for term in part.terms(self._field, self._window))])
-
-    def mean(self) -> float:
-        """NaN of none."""
-        return self.sum() / self._number if self._number else nan
-
-    def std(self) -> float:
-        """The population's; 0 of equal values, NaN of none."""
-        if not self._number:
-            return nan
-        values = np.concatenate([self._few, *self._values()])
-        values = values[~np.isnan(values)]
-        found = Values(values).deviation(np.array([0]), np.array([len(values)]))
-        return float(found[0])
-
-    def least(self) -> float:
-        """NaN of none."""
-        return min([*self._few, *(float(np.nanmin(values)) for values in self._values())], default=nan)
-
-    def most(self) -> float:
-        """NaN of none."""
-        return max([*self._few, *(float(np.nanmax(values)) for values in self._values())], default=nan)
-
-    def _values(self) -> list[Floats]:
-        found = [part.values(self._field, self._window) for part in self._parts]
-        return [values for values in found if not np.isnan(values).all()]
+def _deviation(few: list[float], many: list[Floats]) -> float:
+    """The population's; 0 of equal values, NaN of none."""
+    values = np.concatenate([few, *many])
+    return float(Values(values).deviation(np.array([0]), np.array([len(values)]))[0])
 
 
-_AGGREGATES: dict[str, Callable[[_Amounts], float]] = {
-    "sum": _Amounts.sum,
-    "mean": _Amounts.mean,
-    "std": _Amounts.std,
-    "min": _Amounts.least,
-    "max": _Amounts.most,
-}
+def _least(few: list[float], many: list[Floats]) -> float:
+    """NaN of none."""
+    return min([*few, *(float(values.min()) for values in many if values.size)], default=nan)
 
 
-def _first_occurrences(run: Run, since: int, time: int) -> int:
+def _most(few: list[float], many: list[Floats]) -> float:
+    """NaN of none."""
+    return max([*few, *(float(values.max()) for values in many if values.size)], default=nan)
+
+
+_OTHERS = {"std": _deviation, "min": _least, "max": _most}
+
+
+def _first_occurrences(run: Sealed, since: int, time: int) -> int:
     """Distinct values in (since, time]: rows with ``last <= since``, less those that are not later themselves."""
-    early, until = run.places([since, time]).tolist()
+    early, until = run.place(since), run.place(time)
     if early == until:
         return 0
-    by_time, lasts, by_last = run.derived
-    place = int(lasts.searchsorted(since, side="right"))
-    count = int(by_last[place - 1] if place else 0) - int(by_time[early - 1] if early else 0)
+    count = run.total(2, run.derived_place(1, since)) - run.total(0, early)
     if until < len(run):
-        beyond: Any = run.columns[:, until:]
-        count -= int(beyond[3][beyond[2] <= since].sum())
+        beyond = zip(run.whole(2, until, len(run)), run.whole(3, until, len(run)), strict=True)
+        count -= sum([sign for last, sign in beyond if last <= since])
     return count
 
 

@@ -8,45 +8,50 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Rows, Run, Words, form, merged, opened, words
+from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Run, Words, merged, words
 from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
 _NAN = struct.pack("<d", np.nan)
 
 
-@dataclass(frozen=True)
-class Log:
-    """Rows of one kind.
+def _head(width: int) -> bytes:
+    """What an open run begins with: the words of its rows."""
+    return bytes([width]).ljust(8, b"\0")
+
+
+class Log(NamedTuple):
+    """Rows of one kind, as they lie in the store.
 
     Attributes:
         runs: Sealed ones.
-        rows: The open one, sorted.
+        rows: The open one.
     """
 
-    runs: Sequence[Run] = ()
-    rows: Sequence[tuple[Any, ...]] = ()
+    runs: Sequence[Value] = ()
+    rows: Value = _head(4)
+
+    def columns(self) -> list[Words]:
+        """The words of all rows, by runs, shape (words, rows) each."""
+        return [*(Run.read(run).columns for run in self.runs), open_columns(self.rows)]
 
     def until(self, number: int, kind: bytes) -> Log:
         """What of it had arrived before a number."""
-        runs = []
-        for run in self.runs:
-            early = run.columns[1] < number
-            if early.all():
-                runs.append(run)
-            elif early.any():
-                runs.append(Run.of(kind, run.columns[:, early]))
-        return Log(runs, [row for row in self.rows if row[1] < number])
+        *parts, rows = [columns[:, columns[1] < number] for columns in self.columns()]
+        runs = [Run.of(kind, columns).sealed() for columns in parts if columns.size]
+        return Log(runs, _head(len(rows)) + rows.T.tobytes())
 
-    def having(self, rows: Iterable[tuple[Any, ...]]) -> Log:
+    def having(self, rows: Sequence[bytes], kind: bytes) -> Log:
         """The same with more rows."""
-        return Log(self.runs, sorted([*self.rows, *rows], key=lambda row: (row[0], row[1])))
+        head = _head(len(rows[0]) // 8)
+        if self.rows[0] == head[0]:
+            return Log(self.runs, b"".join([self.rows, *rows]))
+        *_, columns = self.columns()
+        return Log([*self.runs, *([Run.of(kind, columns).sealed()] if columns.size else ())], b"".join([head, *rows]))
 
 
 NOTHING = Log()
@@ -69,11 +74,6 @@ def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> Non
         data = None
     head = _head(width) if data is None else bytes(data)
     values.put(key, log + _OPEN, b"".join([head, *rows]))
-
-
-def _head(width: int) -> bytes:
-    """What an open run begins with: the words of its rows."""
-    return bytes([width]).ljust(8, b"\0")
 
 
 def _columns(part: bytes, value: Value) -> Words:
@@ -136,37 +136,23 @@ def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
     return [(bytes([level]) + (1).to_bytes(8, "big"), Run.of(kind, rows.T).sealed())]
 
 
-def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:
+def logs(parts: Iterable[tuple[bytes, Value]]) -> dict[bytes, Log]:
     """All logs of an entity, by name.
 
     Args:
-        values: Of the store; what is told holds on to them.
-        key: Of the entity.
-        numbers: Numeric fields of a record.
+        parts: Its parts; what is told holds on to them.
     """
-    runs: dict[bytes, list[Run]] = {}
-    rows: dict[bytes, Rows] = {}
-    for part, value in values.parts(key):
+    runs: dict[bytes, list[Value]] = {}
+    rows: dict[bytes, Value] = {}
+    for part, value in parts:
+        log = part[:2]
         if part[2:] == _OPEN:
-            rows[part[:2]] = _opened(part[:1], value, numbers)
+            rows[log] = value
         else:
-            runs.setdefault(part[:2], []).append(Run.read(value))
-    return {log: Log(runs.get(log, ()), rows.get(log, ())) for log in {*runs, *rows}}
-
-
-def _opened(kind: bytes, value: Value, numbers: int) -> Rows:
-    packed = _form(kind, max(numbers, value[0] - 2))
-    lacking = packed.size // 8 - value[0]  # words of fields that came later
-    data: Value = value[8:]
-    if lacking:
-        size = value[0] * 8
-        data = b"".join(bytes(data[at : at + size]) + _NAN * lacking for at in range(0, len(data), size))
-    return opened(data, packed)
-
-
-@lru_cache
-def _form(kind: bytes, numbers: int) -> struct.Struct:
-    return form(kind, numbers)
+            runs.setdefault(log, []).append(value)
+    for log in runs.keys() - rows.keys():
+        rows[log] = NOTHING.rows
+    return {log: Log(runs.get(log, ()), value) for log, value in rows.items()}
 
 
 def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) -> int:

@@ -18,20 +18,19 @@ labels
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import le
+from math import nan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.features.meaning import Floats, Ints
+from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.sums import running
 
 Words = npt.NDArray[np.int64]
-Rows = list[tuple[Any, ...]]
-"""Rows of the open run, sorted: whole numbers, and floats for numeric fields."""
 
 OPEN = 64
 """Rows of an open run."""
@@ -51,11 +50,96 @@ def form(kind: bytes, fields: int) -> struct.Struct:
     return struct.Struct("<qq" + "d" * fields if kind == RECORDS else "<qqqq")
 
 
-def opened(data: bytes | memoryview, packed: struct.Struct) -> Rows:
-    """The rows of an open run, sorted by moment, those of one moment by arrival."""
-    rows = list(packed.iter_unpack(data))
-    times = [row[0] for row in rows]
-    return rows if all(map(le, times, times[1:])) else sorted(rows, key=lambda row: (row[0], row[1]))
+class Opened:
+    """An open run, sorted by moment, those of one moment by arrival: few rows, of which each column is a list.
+
+    Args:
+        data: Its bytes: a word that begins with the number of a row's words, and the rows.
+
+    Attributes:
+        moments: Of the rows.
+    """
+
+    __slots__ = ("_data", "_order", "_width", "moments")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._width = data[0]
+        self._data = memoryview(data)
+        self._order: Sequence[int] = ()
+        moments: list[int] = self._data.cast("q")[1 :: self._width].tolist()
+        self.moments = sorted(moments)
+        if moments != self.moments:
+            self._order = sorted(range(len(moments)), key=moments.__getitem__)
+
+    def whole(self, column: int) -> list[int]:
+        """A column of whole numbers."""
+        found: list[int] = self._data.cast("q")[1 + column :: self._width].tolist()
+        return [found[place] for place in self._order] if self._order else found
+
+    def floats(self, column: int) -> list[float]:
+        """A numeric field; missing where these rows are older than the field."""
+        if column >= self._width:
+            return [nan] * len(self.moments)
+        found: list[float] = self._data.cast("d")[1 + column :: self._width].tolist()
+        return [found[place] for place in self._order] if self._order else found
+
+
+class Sealed:
+    """A sealed run as it lies in the store, of which some places are looked at: numbers that a search finds at once.
+
+    Args:
+        data: Its bytes; see `Run`.
+    """
+
+    __slots__ = ("_floats", "_rows", "_width", "_words")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        whole = memoryview(data)
+        self._words, self._floats = whole.cast("q"), whole.cast("d")
+        self._rows, self._width = self._words[0], self._words[1]
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def place(self, moment: int) -> int:
+        """How many rows there are up to a moment."""
+        return self._upto(2, moment)
+
+    def derived_place(self, derived: int, moment: int) -> int:
+        """How many numbers of a sorted derived column there are up to a moment."""
+        return self._upto(self._at(self._width + derived), moment)
+
+    def _upto(self, first: int, moment: int) -> int:
+        words, last = self._words, first + self._rows - 1
+        if words[last] <= moment:
+            return self._rows
+        return bisect_right(words, moment, first, last) - first if words[first] <= moment else 0
+
+    def total(self, derived: int, place: int) -> int:
+        """A derived running number of so many rows; 0 where these rows are older than its field."""
+        at = self._at(self._width + derived) + place - 1
+        return self._words[at] if place and at < len(self._words) else 0
+
+    def limbs(self, derived: int, place: int) -> list[float]:
+        """Numbers whose sum is a running sum of so many rows."""
+        at, rows, floats = self._at(self._width + derived) + place - 1, self._rows, self._floats
+        return [floats[at], floats[at + rows], floats[at + 2 * rows]] if place and at < len(floats) else []
+
+    def whole(self, column: int, start: int, end: int) -> list[int]:
+        """A column of whole numbers between two places; derived ones follow the others."""
+        at = self._at(column)
+        found: list[int] = self._words[at + start : at + end].tolist()
+        return found
+
+    def floats(self, column: int, start: int, end: int) -> Floats:
+        """A numeric field between two places; missing where these rows are older than the field."""
+        if column >= self._width:
+            return np.full(end - start, nan)
+        at = self._at(column)
+        return np.frombuffer(self._floats[at + start : at + end])
+
+    def _at(self, column: int) -> int:
+        return 2 + column * self._rows
 
 
 @dataclass(frozen=True)
@@ -90,25 +174,6 @@ class Run:
     def sealed(self) -> bytes:
         """Its bytes."""
         return _HEAD.pack(self.columns.shape[1], len(self.columns)) + self.columns.tobytes() + self.derived.tobytes()
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def places(self, moments: Sequence[int]) -> Ints:
-        """How many rows there are up to each moment."""
-        found: Ints = self.columns[0].searchsorted(moments, side="right")
-        return found
-
-    def upto(self, places: Ints) -> Words:
-        """The derived running values of so many rows, shape (derived columns, places); 0 of none."""
-        found: Words = np.where(places > 0, self.derived[:, places - 1], 0)
-        return found
-
-    def values(self, column: int, start: int, end: int) -> Floats:
-        """A numeric field between two places; missing where these rows are older than the field."""
-        if column >= len(self.columns):
-            return np.full(end - start, np.nan)
-        return self.columns[column, start:end].view(np.float64)
 
 
 def merged(kind: bytes, parts: Sequence[Words]) -> Run:

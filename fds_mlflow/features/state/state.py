@@ -16,7 +16,6 @@ from fds_mlflow.features.state.entry import (
     LAYOUT,
     META,
     NUMBER,
-    ROW,
     Counted,
     Entry,
     Label,
@@ -207,15 +206,15 @@ class State:
         entities = self._entities(arriving)
         with self.store.reading(*entry.looked_at) as values:
             number, found = number_of(values) + 1, {}
-            row = self._form.unpack(self._record(arriving, number))
+            row = self._record(arriving, number)
             for (role, own), counted in zip(entities.items(), entry.counted, strict=True):
                 one = self._of(values, role, own)
                 pairs = dict(one.pairs)
                 for at, value in counted:
                     times = times_of(values.get(*occurred_key(own, at, value)))
                     other = self.layout.pairs[at][1]
-                    pairs[other] = pairs[other].having(map(ROW.unpack, occurrences(times, arriving.time, number)))
-                found[role] = Told(one.records.having([row]), one.labels, pairs)
+                    pairs[other] = pairs[other].having(list(occurrences(times, arriving.time, number)), PAIRS)
+                found[role] = Told(one.records.having([row], RECORDS), one.labels, pairs)
             return compute(Arrival(False, found))
 
     def _entities(self, arriving: Arriving) -> dict[str, bytes]:
@@ -237,7 +236,7 @@ class State:
         return {role: self._of(values, role, own) for role, own in self._entities(arriving).items()}
 
     def _of(self, values: Values, role: str, own: bytes) -> Told:
-        known = logs(values, entity_key(own), len(self.layout.numbers))
+        known = logs(values.parts(entity_key(own)))
         return Told(
             known.get(name(RECORDS), NOTHING),
             known.get(name(LABELS), NOTHING),
