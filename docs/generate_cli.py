@@ -81,8 +81,8 @@ HEAD = """\
   foresaw.
 - Secrets are hidden in whatever is shown: passwords, tokens, and every parameter of an address that is not known to be
   harmless. Give addresses that hold one, and tokens, by the environment (`MLFLOW_TRACKING_URI`, `FDS_OUTCOMES_URI`,
-  `FDS_STATE`, `FDS_SERVE_TOKEN`, PostgreSQL's `PGPASSWORD` or `~/.pgpass`): everybody on the machine may list arguments. In a
-  database address, write `%40` for an `@` and `%20` for a space in a password.
+  `FDS_STATE`, `FDS_SERVE_TOKEN`, PostgreSQL's `PGPASSWORD` or `~/.pgpass`): everybody on the machine may list
+  arguments. In a database address, write `%40` for an `@` and `%20` for a space in a password.
 - Characters that act on a terminal (escape codes, control characters, overrides of direction) and those that nobody
   sees are shown as Python writes them: `\\x1b`, `\\u202e`. The JSON means what the registry holds, to the letter.
 """

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 
 from fds_mlflow.display import redaction
+from tests.support.redis_server import RedisServer, no_redis, running_redis
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 
 # What is trained here is small, and the processes of a run share the cores: LightGBM's threads would only wait for each
@@ -48,6 +49,7 @@ _SERVERS = {
     "mlflow_on_postgresql": "faults",
     "postgresql_server": "faults",
     "postgres_url": "faults",
+    "redis_server": "stores",
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
@@ -208,6 +210,16 @@ def postgresql_server() -> Iterator[Postgresql]:
     if reason is not None:
         pytest.skip(reason)
     with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis, one for all tests of a process, or a skip with the reason."""
+    reason = no_redis()
+    if reason is not None:
+        pytest.skip(reason)
+    with running_redis() as server:
         yield server
 
 

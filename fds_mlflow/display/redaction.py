@@ -39,7 +39,19 @@ _HARMLESS = frozenset(
         *("sslmode", "sslrootcert", "sslcert", "sslkey", "encrypt", "trustservercertificate", "trusted_connection"),
         *("mode", "uri", "cache", "immutable", "nolock", "check_same_thread", "isolation_level", "driver", "charset"),
         *("timeout", "connect_timeout", "application_name", "client_encoding", "target_session_attrs", "gssencmode"),
-        *("host", "port", "dbname", "user", "username", "name", "namespace", "model", "version", "alias", "workflowtype"),
+        *(
+            "host",
+            "port",
+            "dbname",
+            "user",
+            "username",
+            "name",
+            "namespace",
+            "model",
+            "version",
+            "alias",
+            "workflowtype",
+        ),
         *("run_id", "experiment_id", "model_id", "max_results", "x-amz-algorithm", "x-amz-date", "x-amz-expires"),
     }
 )

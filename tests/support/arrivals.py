@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sys
-from pathlib import Path
+from functools import partial
 
+from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec, Window
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Arriving, State
 
 SPEC = FeatureSpec(
@@ -18,9 +21,9 @@ SPEC = FeatureSpec(
 )
 
 
-def past(folder: Path) -> State:
-    """The past in a folder."""
-    return State(LmdbStore(folder, limit=2**28), Layout.of([SPEC]))
+def past(address: Address) -> State:
+    """The past at an address."""
+    return State(opened(address), Layout.of([SPEC]))
 
 
 def arriving(name: str, number: int) -> Arriving:
@@ -28,8 +31,39 @@ def arriving(name: str, number: int) -> Arriving:
     return Arriving(f"{name}{number}", number, {"customer": "c", "device": f"d{number % 7}"}, {})
 
 
-if __name__ == "__main__":
-    known = past(Path(sys.argv[1]))
-    for number in range(int(sys.argv[3])):
-        known.arrive(arriving(sys.argv[2], number), lambda arrival: arrival.again)
+def mixed(count: int) -> list[Arriving]:
+    """Transactions of few customers and devices, in ties and out of order."""
+    chance = random.Random(5)
+    return [
+        Arriving(
+            f"M{number}",
+            1_767_225_600_000_000 + (number + chance.randrange(-20, 20)) // 3 * 100_000,
+            {"customer": chance.choice("ab"), "device": chance.choice(["x", "y", "z", None])},
+            {"amount": chance.choice([0.1, 2.5, 1e9]), "extra": chance.choice([1.0, float("nan")])},
+        )
+        for number in range(count)
+    ]
+
+
+def _acknowledged(address: str, name: str, count: int) -> None:
+    known = past(address)
+    for number in range(count):
+        known.arrive(arriving(name, number), lambda arrival: arrival.again)
         print(number, flush=True)
+
+
+def _told(address: str, name: str, count: int) -> None:
+    """Send all of the mixed ones in an order of one's own, and tell the features of each."""
+    from tests.features.state.test_online import everything
+
+    spec = everything()
+    state = State(opened(address), Layout.of([spec]))
+    engine = Online(spec, state.layout)
+    rows = mixed(count)
+    random.Random(name).shuffle(rows)
+    found = {row.id: state.arrive(row, partial(engine.features, row.time)) for row in rows}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    {"acknowledged": _acknowledged, "told": _told}[sys.argv[1]](sys.argv[2], sys.argv[3], int(sys.argv[4]))

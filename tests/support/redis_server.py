@@ -68,7 +68,7 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str) -> Iterator[RedisServer]:
+def running_redis(*options: str) -> Iterator[RedisServer]:
     """A server that runs, and is gone afterwards with everything in it."""
     server = RedisServer(*options)
     try:

@@ -79,6 +79,8 @@ class Fetched:
 class Runs:
     """Sealed runs that were fetched, those that were asked for last: nobody changes them, so they are fetched once.
 
+    A server that comes back without what it had last may give a name again: `clear` when it was away.
+
     Args:
         limit: Bytes that they may take.
     """
@@ -103,6 +105,12 @@ class Runs:
                 self._size += len(value)
             while self._size > self._limit:
                 self._size -= len(self._kept.popitem(last=False)[1])
+
+    def clear(self) -> None:
+        """Keep none."""
+        with self._lock:
+            self._kept.clear()
+            self._size = 0
 
 
 def parted(address: str, example: str) -> tuple[str, str]:

@@ -85,6 +85,7 @@ class RedisStore:
                 socket_connect_timeout=timeout,
                 retry=retry,
                 retry_on_error=[],
+                redis_connect_func=self._connected,
             )
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{self._shown} cannot be used: {error}", fix=f"write it like {EXAMPLE}") from None
@@ -99,6 +100,10 @@ class RedisStore:
         if token is None:
             raise NotFoundError(f"there is no state in {self._shown}", fix="name what --state names, or load one first")
         self._token = token
+
+    def _connected(self, connection: Any) -> None:
+        connection.on_connect()
+        self._runs.clear()
 
     def _check(self, memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> None:
         policy = memory.get("maxmemory_policy", "noeviction")
@@ -119,7 +124,7 @@ class RedisStore:
             if "LOST" in said:
                 said = "it was emptied, or begun anew, since this process opened it"
                 fix = "load a history into it (fds features load), and start the server again"
-            elif "OOM" in said:
+            elif "maxmemory" in said:
                 fix = "give it more memory (maxmemory), or keep shorter windows; nothing was written"
             raise UnavailableError(f"the state in {self._shown} is not available: {said}", fix=fix) from error
 

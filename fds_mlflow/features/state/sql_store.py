@@ -75,7 +75,7 @@ class SqlStore:
     """
 
     def __init__(self, address: str, *, timeout: float = TIMEOUT, cached: int = RUNS, begin: bool = True) -> None:
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, event
 
         rest, namespace = parted(address, EXAMPLE)
         url = databases.parse(rest, named="the state's address")
@@ -93,6 +93,7 @@ class SqlStore:
             arguments = {"connect_timeout": max(1, round(timeout)), "options": _options(url.query, timeout)}
             self._engine = create_engine(url, hide_parameters=True, pool_timeout=timeout, connect_args=arguments)
         databases.strict(self._engine, url)
+        event.listen(self._engine, "connect", lambda *_: self._runs.clear())
         self._table, self._error, self._watch = f"fds_state_{namespace}", psycopg.Error, _Watch(timeout + 0.5)
         if begin:
             self._run(self._make)

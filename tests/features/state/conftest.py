@@ -14,7 +14,6 @@ from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import opened
 from fds_mlflow.features.state.state import State
-from tests.support.redis_server import RedisServer, no_redis, redis_server
 
 SHARED = ("lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgresql")))
 """Those that several processes share."""
@@ -50,18 +49,8 @@ class Kind:
             yield state
 
 
-@pytest.fixture(scope="session")
-def redis_of_tests() -> Iterator[RedisServer]:
-    """A Redis, one for all tests of a process, or a skip with the reason."""
-    reason = no_redis()
-    if reason is not None:
-        pytest.skip(reason)
-    with redis_server() as server:
-        yield server
-
-
 def _kind(request: pytest.FixtureRequest) -> Kind:
-    servers = {"redis": "redis_of_tests", "postgresql": "postgresql_server"}
+    servers = {"redis": "redis_server", "postgresql": "postgresql_server"}
     name = request.param
     return Kind(name, request.getfixturevalue(servers[name]) if name in servers else None)
 
