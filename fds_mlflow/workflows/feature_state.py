@@ -17,9 +17,10 @@ from fds_mlflow.errors import ConfigError, NotFoundError, RefusedError
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state import bulk, verification
 from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.logs import LABEL, RECORD, Told
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import Address, opened
-from fds_mlflow.features.state.state import Size, State, Told
+from fds_mlflow.features.state.state import Size, State
 from fds_mlflow.features.state.verification import Verified
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.workflows.source import Source
@@ -141,7 +142,7 @@ def forget(address: Address, role: str, value: str) -> int:
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
-    parts = told.records.columns()
+    parts = told.log(RECORD).columns()
     times = np.sort(np.concatenate([columns[0] for columns in parts])).tolist()
     rows = []
     for columns in parts:
@@ -149,7 +150,7 @@ def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
             numbers = columns[2:, place].copy().view(np.float64).tolist()
             rows.append((int(columns[0, place]), dict(zip_longest(names, numbers[: len(names)], fillvalue=nan))))
     rows.sort(key=lambda row: row[0], reverse=True)
-    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.labels.columns()]
+    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.log(LABEL).columns()]
     since = {
         span: np.searchsorted(times, times[-1] - span // timedelta(microseconds=1), "right") for span in SPANS if times
     }

@@ -6,14 +6,14 @@ machine's disk has it too is up to `sync`, which whoever owns the store calls fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.features.state.entry import InTransactions
-from fds_mlflow.features.state.store import KEY, MANY, Part, Value
+from fds_mlflow.features.state.store import KEY, MANY, Part, Value, Values
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
@@ -106,6 +106,11 @@ class LmdbStore(InTransactions):
         """See `Store`."""
         with self._told(), self._file.begin(write=True, buffers=True) as found:
             yield _Values(found)
+
+    def before(self, values: Values) -> tuple[Values, Callable[[], None]]:  # noqa: ARG002
+        """See `InTransactions`: the last state that was written, which stays as it is until it is let go of."""
+        found = self._file.begin(buffers=True)
+        return _Values(found), found.abort
 
     def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`; no reading lasts long, which would keep the file from using its pages again."""

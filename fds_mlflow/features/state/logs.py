@@ -7,12 +7,12 @@ them are read in one go.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fds_mlflow.features.state.rows import FANOUT, OPEN, PAIRS, RECORDS, Run, Words, merged, words
+from fds_mlflow.features.state.rows import FANOUT, LABELS, OPEN, PAIRS, RECORDS, Run, Words, merged, words
 from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
@@ -24,6 +24,9 @@ def _head(width: int) -> bytes:
     return bytes([width]).ljust(8, b"\0")
 
 
+_NO_ROWS = _head(4)
+
+
 class Log(NamedTuple):
     """Rows of one kind, as they lie in the store.
 
@@ -32,8 +35,8 @@ class Log(NamedTuple):
         rows: The open one.
     """
 
-    runs: Sequence[Value] = ()
-    rows: Value = _head(4)
+    runs: Sequence[Value]
+    rows: Value
 
     def columns(self) -> list[Words]:
         """The words of all rows, by runs, shape (words, rows) each."""
@@ -45,16 +48,27 @@ class Log(NamedTuple):
         runs = [Run.of(kind, columns).sealed() for columns in parts if columns.size]
         return Log(runs, _head(len(rows)) + rows.T.tobytes())
 
-    def having(self, rows: Sequence[bytes], kind: bytes) -> Log:
-        """The same with more rows."""
-        head = _head(len(rows[0]) // 8)
-        if self.rows[0] == head[0]:
-            return Log(self.runs, b"".join([self.rows, *rows]))
-        *_, columns = self.columns()
-        return Log([*self.runs, *([Run.of(kind, columns).sealed()] if columns.size else ())], b"".join([head, *rows]))
 
+class Told:
+    """What is known of one entity: its logs.
 
-NOTHING = Log()
+    Args:
+        parts: Its parts in the store, but for the many.
+        until: The number of an arrival: what came later is left out.
+    """
+
+    __slots__ = ("_parts", "_until")
+
+    def __init__(self, parts: Mapping[bytes, Value], until: int | None = None) -> None:
+        self._parts = parts
+        self._until = until
+
+    def log(self, name: bytes) -> Log:
+        """One of them; without rows where there is none."""
+        parts = self._parts
+        runs = [value for part, value in parts.items() if part[:2] == name and len(part) > 3]
+        log = Log(runs, parts.get(name + _OPEN, _NO_ROWS))
+        return log if self._until is None else log.until(self._until + 1, name[:1])
 
 
 def name(kind: bytes, field: int = 0) -> bytes:
@@ -62,18 +76,31 @@ def name(kind: bytes, field: int = 0) -> bytes:
     return kind + bytes([field])
 
 
-def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> None:
-    """Add rows of one arrival to a log."""
-    data = values.get(key, log + _OPEN)
-    width = len(rows[0]) // 8
+RECORD, LABEL = name(RECORDS), name(LABELS)
+
+
+def append(values: Values, key: bytes, past: dict[bytes, Value] | None, log: bytes, rows: Sequence[bytes]) -> None:
+    """Add rows of one arrival to a log.
+
+    Args:
+        values: Are written.
+        key: Of the entity.
+        past: Its parts, which change with them; None where they were not looked at, and are not asked for again.
+        log: Its name.
+        rows: At least one.
+    """
+    part, width = log + _OPEN, len(rows[0]) // 8
+    data = values.get(key, part) if past is None else past.get(part)
     if data is not None and data[0] > width:  # somebody knows more fields already
         rows = [row + _NAN * (data[0] - width) for row in rows]
         width = data[0]
-    if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
-        _seal(values, key, log, open_columns(data))
+    if data is not None and (len(data) >= 8 + OPEN * 8 * width or data[0] != width):
+        _seal(values, key, past, log, open_columns(data))
         data = None
-    head = _head(width) if data is None else bytes(data)
-    values.put(key, log + _OPEN, b"".join([head, *rows]))
+    whole = b"".join([_head(width) if data is None else data, *rows])
+    values.put(key, part, whole)
+    if past is not None:
+        past[part] = whole
 
 
 def _columns(part: bytes, value: Value) -> Words:
@@ -81,12 +108,15 @@ def _columns(part: bytes, value: Value) -> Words:
     return Run.read(value).columns if is_sealed(part) else open_columns(value)
 
 
-def _seal(values: Values, key: bytes, log: bytes, columns: Words) -> None:
+def _seal(values: Values, key: bytes, past: dict[bytes, Value] | None, log: bytes, columns: Words) -> None:
     """Add a run, merged with those of its level where there are enough of them."""
-    gone, part, sealed = sealing(log, columns, values.parts(key))
+    past = dict(values.parts(key)) if past is None else past
+    gone, part, sealed = sealing(log, columns, past.items())
     for old in gone:
         values.delete(key, old)
+        del past[old]
     values.put(key, part, sealed)
+    past[part] = sealed
 
 
 def sealing(log: bytes, columns: Words, there: Iterable[tuple[bytes, Value]]) -> tuple[list[bytes], bytes, bytes]:
@@ -134,25 +164,6 @@ def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
     while OPEN * FANOUT ** (level + 1) <= len(rows):
         level += 1
     return [(bytes([level]) + (1).to_bytes(8, "big"), Run.of(kind, rows.T).sealed())]
-
-
-def logs(parts: Iterable[tuple[bytes, Value]]) -> dict[bytes, Log]:
-    """All logs of an entity, by name.
-
-    Args:
-        parts: Its parts; what is told holds on to them.
-    """
-    runs: dict[bytes, list[Value]] = {}
-    rows: dict[bytes, Value] = {}
-    for part, value in parts:
-        log = part[:2]
-        if part[2:] == _OPEN:
-            rows[log] = value
-        else:
-            runs.setdefault(log, []).append(value)
-    for log in runs.keys() - rows.keys():
-        rows[log] = NOTHING.rows
-    return {log: Log(runs.get(log, ()), value) for log, value in rows.items()}
 
 
 def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) -> int:

@@ -101,29 +101,34 @@ class Sealed:
     def __len__(self) -> int:
         return self._rows
 
-    def place(self, moment: int) -> int:
-        """How many rows there are up to a moment."""
-        return self._upto(2, moment)
+    def places(self, moments: Sequence[int]) -> list[int]:
+        """How many rows there are up to each moment."""
+        words, last = self._words, 1 + self._rows
+        earliest, latest = words[2], words[last]
+        return [
+            0 if moment < earliest else last - 1 if moment >= latest else bisect_right(words, moment, 2, last) - 2
+            for moment in moments
+        ]
 
-    def derived_place(self, derived: int, moment: int) -> int:
+    def place_of(self, derived: int, moment: int) -> int:
         """How many numbers of a sorted derived column there are up to a moment."""
-        return self._upto(self._at(self._width + derived), moment)
+        first = self._at(self._width + derived)
+        return bisect_right(self._words, moment, first, first + self._rows) - first
 
-    def _upto(self, first: int, moment: int) -> int:
-        words, last = self._words, first + self._rows - 1
-        if words[last] <= moment:
-            return self._rows
-        return bisect_right(words, moment, first, last) - first if words[first] <= moment else 0
+    def totals(self, derived: int, places: Sequence[int]) -> list[int]:
+        """A derived running number of so many rows each; 0 where these rows are older than its field."""
+        before, words = self._at(self._width + derived) - 1, self._words
+        there = before + 1 < len(words)
+        return [words[before + place] if place and there else 0 for place in places]
 
-    def total(self, derived: int, place: int) -> int:
-        """A derived running number of so many rows; 0 where these rows are older than its field."""
-        at = self._at(self._width + derived) + place - 1
-        return self._words[at] if place and at < len(self._words) else 0
-
-    def limbs(self, derived: int, place: int) -> list[float]:
-        """Numbers whose sum is a running sum of so many rows."""
-        at, rows, floats = self._at(self._width + derived) + place - 1, self._rows, self._floats
-        return [floats[at], floats[at + rows], floats[at + 2 * rows]] if place and at < len(floats) else []
+    def limbs(self, derived: int, places: Sequence[int]) -> list[list[float]]:
+        """Running sums of so many rows each; the limbs of one are added up."""
+        rows, floats = self._rows, self._floats
+        before = self._at(self._width + derived) - 1
+        if before + 1 >= len(floats):
+            return []
+        firsts = (before, before + rows, before + 2 * rows)
+        return [[floats[first + place] if place else 0.0 for place in places] for first in firsts]
 
     def whole(self, column: int, start: int, end: int) -> list[int]:
         """A column of whole numbers between two places; derived ones follow the others."""
