@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from math import nan
 
 import numpy as np
@@ -142,15 +142,20 @@ def forget(address: Address, role: str, value: str) -> int:
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
-    parts = told.log(RECORD).columns()
-    times = np.sort(np.concatenate([columns[0] for columns in parts])).tolist()
-    rows = []
+    parts = told.columns(RECORD)
+    times = sorted(chain.from_iterable(columns[0].tolist() for columns in parts))
+    rows = list[tuple[int, dict[str, float]]]()
     for columns in parts:
         for place in columns[0].argsort()[-latest:].tolist():
             numbers = columns[2:, place].copy().view(np.float64).tolist()
-            rows.append((int(columns[0, place]), dict(zip_longest(names, numbers[: len(names)], fillvalue=nan))))
+            rows.append(
+                (
+                    int(columns[0, place]),
+                    {name: value for name, value in zip_longest(names, numbers, fillvalue=nan) if name in names},
+                )
+            )
     rows.sort(key=lambda row: row[0], reverse=True)
-    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.log(LABEL).columns()]
+    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.columns(LABEL)]
     since = {
         span: np.searchsorted(times, times[-1] - span // timedelta(microseconds=1), "right") for span in SPANS if times
     }

@@ -19,7 +19,7 @@ from fds_mlflow.features import meaning
 from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.logs import LABEL, RECORD, Log, Told, name
+from fds_mlflow.features.state.logs import LABEL, RECORD, Told, name
 from fds_mlflow.features.state.rows import PAIRS, PER_FIELD, Opened, Sealed
 from fds_mlflow.features.state.state import Arrival
 from fds_mlflow.features.sums import Values
@@ -98,72 +98,51 @@ class _Role:
     def features(self, found: dict[str, float], told: Told, time: int) -> None:
         """All of them."""
         if self._spans or self._gaps:
-            self._of_records(found, told.log(RECORD), time)
+            self._of_records(found, told.rows(RECORD), told.runs(RECORD), time)
         if self._labels:
-            self._of_labels(found, told.log(LABEL), time)
+            self._of_labels(found, told.rows(LABEL), told.runs(LABEL), time)
         for log, wanted in self._distinct.items():
-            _distinct(found, told.log(log), wanted, time)
+            _distinct(found, told.rows(log), told.runs(log), wanted, time)
 
-    def _of_records(self, found: dict[str, float], log: Log, time: int) -> None:
+    def _of_records(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
         """Counts, amounts and gaps."""
-        rows = Opened(log.rows)
         times = rows.moments
-        moments = [*[time - span for span in self._spans], time]
-        starts = [bisect_right(times, moment) for moment in moments]
-        end = starts[-1]
+        end = bisect_right(times, time)
+        since = [time - span for span in self._spans]
+        starts = [bisect_right(times, moment) for moment in since]
         counts = [end - start for start in starts]
-        parts = [(run, run.places(moments)) for run in map(Sealed, log.runs)]
-        for _, places in parts:
-            last = places[-1]
-            counts = [count + last - place for count, place in zip(counts, places, strict=True)]
+        parts = []
+        for run in runs:
+            last, reached = run.windows(since, time)
+            parts.append((run, last, reached))
+            for window, start in reached:
+                counts[window] += last - start
         for feature, window in self._counts:
             found[feature] = float(counts[window])
-        for field, every in self._amounts.items():
-            values, column = rows.floats(2 + field), PER_FIELD * field
-            limbs = [limb for run, places in parts for limb in run.limbs(column + 1, places)]
-            there = [run.totals(column, places) for run, places in parts]
-            for window, sums, means, others in every:
-                few = values[starts[window] : end]
-                total = fsum(few)
-                if isnan(total):
-                    few = [value for value in few if not isnan(value)]
-                    total = fsum(few)
-                if limbs:
-                    total = fsum([*few, *[limb[-1] for limb in limbs], *[-limb[window] for limb in limbs]])
-                for feature in sums:
-                    found[feature] = total
-                if means:
-                    number = len(few) + sum([upto[-1] - upto[window] for upto in there])
-                    for feature in means:
-                        found[feature] = total / number if number else nan
-                if others:
-                    many = [run.floats(2 + field, places[window], places[-1]) for run, places in parts]
-                    many = [values[~np.isnan(values)] for values in many]
-                    for feature, aggregate in others:
-                        found[feature] = aggregate(few, many)
+        for field, wanted in self._amounts.items():
+            values = rows.floats(2 + field)
+            few = [values[start:end] for start in starts]
+            _amounts(found, field, few, parts, wanted)
         if self._gaps:
             latest = times[max(0, end - 2) : end]
-            for run, places in parts:
-                latest += run.whole(0, max(0, places[-1] - 2), places[-1])
+            for run, last, _ in parts:
+                latest += run.whole(0, max(0, last - 2), last)
             latest.sort()
             if len(latest) > 1:
                 found.update(dict.fromkeys(self._gaps, (latest[-1] - latest[-2]) / 1e6))
 
-    def _of_labels(self, found: dict[str, float], log: Log, time: int) -> None:
+    def _of_labels(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
         """Known labels, frauds and risks."""
-        rows = Opened(log.rows)
-        adds, more = rows.whole(2), rows.whole(3)
-        moments = [*[time - span for span in self._label_spans], time]
-        starts = [bisect_right(rows.moments, moment) for moment in moments]
-        end = starts[-1]
+        moments, adds, more = rows.moments, rows.whole(2), rows.whole(3)
+        end = bisect_right(moments, time)
+        since = [time - span for span in self._label_spans]
+        starts = [bisect_right(moments, moment) for moment in since]
         known = [sum(adds[start:end]) for start in starts]
         frauds = [sum(more[start:end]) for start in starts]
-        for run in map(Sealed, log.runs):
-            places = run.places(moments)
-            upto = run.totals(0, places)
-            known = [number + upto[-1] - less for number, less in zip(known, upto, strict=True)]
-            upto = run.totals(1, places)
-            frauds = [number + upto[-1] - less for number, less in zip(frauds, upto, strict=True)]
+        for run in runs:
+            last, reached = run.windows(since, time)
+            run.count(0, last, reached, known)
+            run.count(1, last, reached, frauds)
         for feature, aggregate, window in self._labels:
             if aggregate == "risk":
                 found[feature] = frauds[window] / max(known[window], 1)
@@ -171,16 +150,59 @@ class _Role:
                 found[feature] = float(known[window] if aggregate == "known" else frauds[window])
 
 
-def _distinct(found: dict[str, float], log: Log, wanted: Sequence[tuple[str, int]], time: int) -> None:
+_Part = tuple[Sealed, int, list[tuple[int, int]]]
+"""A sealed run with what `Sealed.windows` says of it."""
+
+
+def _amounts(
+    found: dict[str, float], field: int, few: list[list[float]], parts: Sequence[_Part], wanted: Sequence[_Wanted]
+) -> None:
+    """What is wanted of a field.
+
+    Args:
+        found: Takes it.
+        field: Its number.
+        few: By window, its values in the open run.
+        parts: The sealed ones.
+        wanted: Of each window.
+    """
+    terms: list[list[float]] = [[] for _ in few]
+    numbers = [0] * len(few)
+    for run, last, reached in parts:
+        run.count(PER_FIELD * field, last, reached, numbers)
+        run.sum(PER_FIELD * field + 1, last, reached, terms)
+    for window, sums, means, others in wanted:
+        values = few[window]
+        total = fsum(values)
+        if isnan(total):
+            values = [value for value in values if not isnan(value)]
+            total = fsum(values)
+        if terms[window]:
+            total = fsum(values + terms[window])
+        for feature in sums:
+            found[feature] = total
+        if means:
+            number = numbers[window] + len(values)
+            mean = total / number if number else nan
+            for feature in means:
+                found[feature] = mean
+        if others:
+            arrays = [run.floats(2 + field, dict(reached).get(window, last), last) for run, last, reached in parts]
+            many = [array[~np.isnan(array)] for array in arrays]
+            for feature, aggregate in others:
+                found[feature] = aggregate(values, many)
+
+
+def _distinct(
+    found: dict[str, float], rows: Opened, runs: list[Sealed], wanted: Sequence[tuple[str, int]], time: int
+) -> None:
     """Distinct values."""
-    rows = Opened(log.rows)
-    pairs = list(zip(rows.whole(2), rows.whole(3), strict=True))
-    end = bisect_right(rows.moments, time)
-    runs = [Sealed(run) for run in log.runs]
+    moments, lasts, signs = rows.moments, rows.whole(2), rows.whole(3)
+    end = bisect_right(moments, time)
     for feature, span in wanted:
         since = time - span
-        few = pairs[bisect_right(rows.moments, since) : end]
-        count = sum([sign for last, sign in few if last <= since])
+        start = bisect_right(moments, since)
+        count = sum([sign for last, sign in zip(lasts[start:end], signs[start:end], strict=True) if last <= since])
         for run in runs:
             count += _first_occurrences(run, since, time)
         found[feature] = float(count)
@@ -207,10 +229,10 @@ _OTHERS = {"std": _deviation, "min": _least, "max": _most}
 
 def _first_occurrences(run: Sealed, since: int, time: int) -> int:
     """Distinct values in (since, time]: rows with ``last <= since``, less those that are not later themselves."""
-    early, until = run.places([since, time])
-    if early == until:
+    until, reached = run.windows([since], time)
+    if not reached:
         return 0
-    count = run.totals(2, [run.place_of(1, since)])[0] - run.totals(0, [early])[0]
+    count = run.total(2, run.place(1, since)) - run.total(0, reached[0][1])
     if until < len(run):
         beyond = zip(run.whole(2, until, len(run)), run.whole(3, until, len(run)), strict=True)
         count -= sum([sign for last, sign in beyond if last <= since])

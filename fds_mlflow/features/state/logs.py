@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from fds_mlflow.features.state.rows import FANOUT, LABELS, OPEN, PAIRS, RECORDS, Run, Words, merged, words
+from fds_mlflow.features.state.rows import (
+    FANOUT,
+    LABELS,
+    OPEN,
+    PAIRS,
+    RECORDS,
+    Opened,
+    Run,
+    Sealed,
+    Words,
+    merged,
+    words,
+)
 from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
+_OPEN_NAME = 3
+"""Length of an open run's part; those of sealed ones are longer."""
 _NAN = struct.pack("<d", np.nan)
 
 
@@ -27,48 +40,42 @@ def _head(width: int) -> bytes:
 _NO_ROWS = _head(4)
 
 
-class Log(NamedTuple):
-    """Rows of one kind, as they lie in the store.
-
-    Attributes:
-        runs: Sealed ones.
-        rows: The open one.
-    """
-
-    runs: Sequence[Value]
-    rows: Value
-
-    def columns(self) -> list[Words]:
-        """The words of all rows, by runs, shape (words, rows) each."""
-        return [*(Run.read(run).columns for run in self.runs), open_columns(self.rows)]
-
-    def until(self, number: int, kind: bytes) -> Log:
-        """What of it had arrived before a number."""
-        *parts, rows = [columns[:, columns[1] < number] for columns in self.columns()]
-        runs = [Run.of(kind, columns).sealed() for columns in parts if columns.size]
-        return Log(runs, _head(len(rows)) + rows.T.tobytes())
-
-
 class Told:
-    """What is known of one entity: its logs.
+    """What is known of one entity: its logs, by their names.
 
     Args:
         parts: Its parts in the store, but for the many.
-        until: The number of an arrival: what came later is left out.
     """
 
-    __slots__ = ("_parts", "_until")
+    __slots__ = ("_parts", "_sealed")
 
-    def __init__(self, parts: Mapping[bytes, Value], until: int | None = None) -> None:
+    def __init__(self, parts: Mapping[bytes, Value]) -> None:
         self._parts = parts
-        self._until = until
+        self._sealed = [part for part in parts if len(part) > _OPEN_NAME]
 
-    def log(self, name: bytes) -> Log:
-        """One of them; without rows where there is none."""
-        parts = self._parts
-        runs = [value for part, value in parts.items() if part[:2] == name and len(part) > 3]
-        log = Log(runs, parts.get(name + _OPEN, _NO_ROWS))
-        return log if self._until is None else log.until(self._until + 1, name[:1])
+    def rows(self, log: bytes) -> Opened:
+        """The open run."""
+        return Opened(self._parts.get(log + _OPEN, _NO_ROWS))
+
+    def runs(self, log: bytes) -> list[Sealed]:
+        """The sealed ones."""
+        return [Sealed(self._parts[part]) for part in self._sealed if part[:2] == log] if self._sealed else []
+
+    def columns(self, log: bytes) -> list[Words]:
+        """The words of all rows, by runs, shape (words, rows) each."""
+        return [_columns(part, value) for part, value in self._parts.items() if part[:2] == log]
+
+    def until(self, number: int) -> Told:
+        """What of it had arrived up to a number."""
+        parts = dict[bytes, Value]()
+        for part, value in self._parts.items():
+            columns = _columns(part, value)
+            early = columns[1] <= number
+            if early.all():
+                parts[part] = value
+            elif early.any():
+                parts[part] = _written(part, columns[:, early])
+        return Told(parts)
 
 
 def name(kind: bytes, field: int = 0) -> bytes:
@@ -106,6 +113,11 @@ def append(values: Values, key: bytes, past: dict[bytes, Value] | None, log: byt
 def _columns(part: bytes, value: Value) -> Words:
     """The words of a part's rows, shape (words, rows)."""
     return Run.read(value).columns if is_sealed(part) else open_columns(value)
+
+
+def _written(part: bytes, columns: Words) -> bytes:
+    """A part that holds some rows, shape (words, rows)."""
+    return Run.of(part[:1], columns).sealed() if is_sealed(part) else _head(len(columns)) + columns.T.tobytes()
 
 
 def _seal(values: Values, key: bytes, past: dict[bytes, Value] | None, log: bytes, columns: Words) -> None:
@@ -191,8 +203,7 @@ def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) 
         left = np.array(columns[:, kept])
         values.delete(key, part)
         if left.size:
-            whole = _head(len(left)) + left.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], left).sealed()
-            values.put(key, part, whole)
+            values.put(key, part, _written(part, left))
     return gone
 
 

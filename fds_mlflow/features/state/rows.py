@@ -60,28 +60,26 @@ class Opened:
         moments: Of the rows.
     """
 
-    __slots__ = ("_data", "_order", "_width", "moments")
+    __slots__ = ("_order", "_width", "_words", "moments")
 
     def __init__(self, data: bytes | memoryview) -> None:
-        self._width = data[0]
-        self._data = memoryview(data)
-        self._order: Sequence[int] = ()
-        moments: list[int] = self._data.cast("q")[1 :: self._width].tolist()
+        self._width = width = data[0]
+        self._words = memoryview(data).cast("q")
+        moments: list[int] = self._words[1::width].tolist()
         self.moments = sorted(moments)
-        if moments != self.moments:
-            self._order = sorted(range(len(moments)), key=moments.__getitem__)
+        self._order = None if moments == self.moments else sorted(range(len(moments)), key=moments.__getitem__)
 
     def whole(self, column: int) -> list[int]:
         """A column of whole numbers."""
-        found: list[int] = self._data.cast("q")[1 + column :: self._width].tolist()
-        return [found[place] for place in self._order] if self._order else found
+        found: list[int] = self._words[1 + column :: self._width].tolist()
+        return found if self._order is None else [found[place] for place in self._order]
 
     def floats(self, column: int) -> list[float]:
         """A numeric field; missing where these rows are older than the field."""
         if column >= self._width:
             return [nan] * len(self.moments)
-        found: list[float] = self._data.cast("d")[1 + column :: self._width].tolist()
-        return [found[place] for place in self._order] if self._order else found
+        found = self._words.cast("B").cast("d")[1 + column :: self._width].tolist()
+        return found if self._order is None else [found[place] for place in self._order]
 
 
 class Sealed:
@@ -101,34 +99,54 @@ class Sealed:
     def __len__(self) -> int:
         return self._rows
 
-    def places(self, moments: Sequence[int]) -> list[int]:
-        """How many rows there are up to each moment."""
+    def windows(self, since: Sequence[int], time: int) -> tuple[int, list[tuple[int, int]]]:
+        """Which windows have rows in it.
+
+        Args:
+            since: After which moment each begins.
+            time: At which all of them end.
+
+        Returns:
+            How many rows there are before they end; the number of each, and how many there are before it begins.
+        """
         words, last = self._words, 1 + self._rows
         earliest, latest = words[2], words[last]
-        return [
-            0 if moment < earliest else last - 1 if moment >= latest else bisect_right(words, moment, 2, last) - 2
-            for moment in moments
-        ]
+        end = self._rows if latest <= time else bisect_right(words, time, 2, last) - 2
+        found = []
+        for window, moment in enumerate(since):
+            if moment < latest:
+                start = bisect_right(words, moment, 2, last) - 2 if moment >= earliest else 0
+                if start < end:
+                    found.append((window, start))
+        return end, found
 
-    def place_of(self, derived: int, moment: int) -> int:
-        """How many numbers of a sorted derived column there are up to a moment."""
-        first = self._at(self._width + derived)
+    def count(self, derived: int, end: int, starts: Sequence[tuple[int, int]], counts: list[int]) -> None:
+        """Add what a derived running number grows by over each window; nothing where the rows are older than it."""
+        words, before = self._words, self._before(derived)
+        if before + end < len(words):
+            total = words[before + end]
+            for window, start in starts:
+                counts[window] += total - words[before + start] if start else total
+
+    def sum(self, derived: int, end: int, starts: Sequence[tuple[int, int]], terms: list[list[float]]) -> None:
+        """Add numbers that sum up to what a running sum grows by; nothing where the rows are older than it."""
+        floats, rows, a = self._floats, self._rows, self._before(derived)
+        b, c = a + rows, a + rows + rows
+        if a + end < len(floats):
+            total = (floats[a + end], floats[b + end], floats[c + end])
+            for window, start in starts:
+                terms[window] += total
+                if start:
+                    terms[window] += (-floats[a + start], -floats[b + start], -floats[c + start])
+
+    def total(self, derived: int, place: int) -> int:
+        """A derived running number of so many rows."""
+        return self._words[self._before(derived) + place] if place else 0
+
+    def place(self, derived: int, moment: int) -> int:
+        """How many numbers of a derived column, which is sorted, there are up to a moment."""
+        first = self._before(derived) + 1
         return bisect_right(self._words, moment, first, first + self._rows) - first
-
-    def totals(self, derived: int, places: Sequence[int]) -> list[int]:
-        """A derived running number of so many rows each; 0 where these rows are older than its field."""
-        before, words = self._at(self._width + derived) - 1, self._words
-        there = before + 1 < len(words)
-        return [words[before + place] if place and there else 0 for place in places]
-
-    def limbs(self, derived: int, places: Sequence[int]) -> list[list[float]]:
-        """Running sums of so many rows each; the limbs of one are added up."""
-        rows, floats = self._rows, self._floats
-        before = self._at(self._width + derived) - 1
-        if before + 1 >= len(floats):
-            return []
-        firsts = (before, before + rows, before + 2 * rows)
-        return [[floats[first + place] if place else 0.0 for place in places] for first in firsts]
 
     def whole(self, column: int, start: int, end: int) -> list[int]:
         """A column of whole numbers between two places; derived ones follow the others."""
@@ -141,10 +159,13 @@ class Sealed:
         if column >= self._width:
             return np.full(end - start, nan)
         at = self._at(column)
-        return np.frombuffer(self._floats[at + start : at + end])
+        return np.array(self._floats[at + start : at + end].tolist())
 
     def _at(self, column: int) -> int:
         return 2 + column * self._rows
+
+    def _before(self, derived: int) -> int:
+        return 1 + (self._width + derived) * self._rows
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fds_mlflow.features.state.entry import (
     Counted,
     Entry,
     Label,
+    Parts,
     latest_of,
     look,
     number_of,
@@ -161,8 +162,9 @@ class State:
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
-            until = number if last > number else None  # what came later is left out
-            told = {role: Told(past, until) for role, past in zip(self._roles_of(arriving), pasts, strict=True)}
+            told = self._told(arriving, pasts)
+            if last > number:  # what came later is left out
+                told = {role: one.until(number) for role, one in told.items()}
             return compute(Arrival(kept is not None, told))
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
@@ -173,13 +175,11 @@ class State:
         """
         entry = self._entry(arriving, _digest(arriving))
         with self.store.reading(*entry.looked_at) as values:
-            pasts = look(values, entry)
-            told = {role: Told(past) for role, past in zip(self._roles_of(arriving), pasts, strict=True)}
-            return compute(Arrival(False, told))
+            return compute(Arrival(False, self._told(arriving, look(values, entry))))
 
-    def _roles_of(self, arriving: Arriving) -> list[str]:
-        """The roles that a transaction has an entity in."""
-        return [role for role in self._roles if arriving.entities.get(role) is not None]
+    def _told(self, arriving: Arriving, pasts: Sequence[Parts]) -> dict[str, Told]:
+        roles = [role for role in self._roles if arriving.entities.get(role) is not None]
+        return {role: Told(past) for role, past in zip(roles, pasts, strict=True)}
 
     def _entry(self, arriving: Arriving, digest: bytes) -> Entry:
         given, numbers, layout = arriving.entities, arriving.numbers, self.layout
