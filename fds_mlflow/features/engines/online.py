@@ -166,7 +166,7 @@ def _amounts(
         parts: The sealed ones.
         wanted: Of each window.
     """
-    terms: list[list[float]] = [[] for _ in few]
+    terms: list[list[float]] = [[] for _ in few] if parts else []
     numbers = [0] * len(few)
     for run, last, reached in parts:
         run.count(PER_FIELD * field, last, reached, numbers)
@@ -177,7 +177,7 @@ def _amounts(
         if isnan(total):
             values = [value for value in values if not isnan(value)]
             total = fsum(values)
-        if terms[window]:
+        if parts:
             total = fsum(values + terms[window])
         for feature in sums:
             found[feature] = total

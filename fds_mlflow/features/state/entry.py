@@ -35,13 +35,13 @@ class Counted(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A transaction.
 
     Attributes:
         key: Of its id.
         remembered: What is kept by its id.
+        roles: Of its entities.
         record: Its row.
         counted: For each of its entities, in their order, the values that are counted over it.
         since: Occurrences that are not later are not kept, microseconds.
@@ -49,6 +49,7 @@ class Entry:
 
     key: bytes
     remembered: Remembered
+    roles: Sequence[str]
     record: bytes
     counted: Sequence[Sequence[Counted]]
     since: int

@@ -27,6 +27,7 @@ class _Values:
 
     def __init__(self, found: Any) -> None:
         self._found = found
+        self._cursor: Any = None
 
     def get(self, key: bytes, part: bytes) -> Value | None:
         value: Value | None = self._found.get(key + part)
@@ -39,16 +40,15 @@ class _Values:
         self._found.delete(key + part)
 
     def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
-        found = []
-        with self._found.cursor() as cursor:
-            there = cursor.set_range(key + MANY if many else key)
-            while there:
-                name, value = cursor.item()
-                part = bytes(name[KEY:])
-                if name[:KEY] != key or (not many and part[:1] == MANY):
+        found = list[tuple[bytes, Value]]()
+        if self._cursor is None:
+            self._cursor = self._found.cursor()
+        if self._cursor.set_range(key + MANY if many else key):
+            for view, value in self._cursor.iternext():
+                name = bytes(view)
+                if not name.startswith(key) or (not many and name.startswith(MANY, KEY)):
                     break
-                found.append((part, value))
-                there = cursor.next()
+                found.append((name[KEY:], value))
         return found
 
 

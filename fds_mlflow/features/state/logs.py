@@ -96,15 +96,15 @@ def append(values: Values, key: bytes, past: dict[bytes, Value] | None, log: byt
         log: Its name.
         rows: At least one.
     """
-    part, width = log + _OPEN, len(rows[0]) // 8
+    part, size = log + _OPEN, len(rows[0])
     data = values.get(key, part) if past is None else past.get(part)
-    if data is not None and data[0] > width:  # somebody knows more fields already
-        rows = [row + _NAN * (data[0] - width) for row in rows]
-        width = data[0]
-    if data is not None and (len(data) >= 8 + OPEN * 8 * width or data[0] != width):
+    if data is not None and data[0] * 8 > size:  # somebody knows more fields already
+        rows = [row + _NAN * (data[0] - size // 8) for row in rows]
+        size = data[0] * 8
+    if data is not None and (data[0] * 8 != size or len(data) >= 8 + OPEN * size):
         _seal(values, key, past, log, open_columns(data))
         data = None
-    whole = b"".join([_head(width) if data is None else data, *rows])
+    whole = b"".join([_head(size // 8) if data is None else data, *rows])
     values.put(key, part, whole)
     if past is not None:
         past[part] = whole

@@ -49,7 +49,7 @@ class MemoryStore(InTransactions):
     def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, bytes]]:
         """See `Values`."""
         found = self._values.get(key + MANY if many else key)
-        return sorted(found.items()) if found else ()
+        return list(found.items()) if found else ()
 
     def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`."""

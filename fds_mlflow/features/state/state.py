@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
-from math import isinf, isnan, nan
-from typing import Any, NamedTuple, TypeVar
+from itertools import islice
+from math import isfinite, isnan, nan
+from typing import NamedTuple, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state.entry import (
@@ -162,7 +162,7 @@ class State:
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
-            told = self._told(arriving, pasts)
+            told = _told(entry, pasts)
             if last > number:  # what came later is left out
                 told = {role: one.until(number) for role, one in told.items()}
             return compute(Arrival(kept is not None, told))
@@ -175,24 +175,22 @@ class State:
         """
         entry = self._entry(arriving, _digest(arriving))
         with self.store.reading(*entry.looked_at) as values:
-            return compute(Arrival(False, self._told(arriving, look(values, entry))))
-
-    def _told(self, arriving: Arriving, pasts: Sequence[Parts]) -> dict[str, Told]:
-        roles = [role for role in self._roles if arriving.entities.get(role) is not None]
-        return {role: Told(past) for role, past in zip(roles, pasts, strict=True)}
+            return compute(Arrival(False, _told(entry, look(values, entry))))
 
     def _entry(self, arriving: Arriving, digest: bytes) -> Entry:
         given, numbers, layout = arriving.entities, arriving.numbers, self.layout
         hashes = {other: hashed(value) for other in self._others if (value := given.get(other)) is not None}
-        entities, counted = list[bytes](), list[list[Counted]]()
+        roles, entities, counted = list[str](), list[bytes](), list[list[Counted]]()
         for role, pairs in self._roles.items():
             value = given.get(role)
             if value is not None:
+                roles.append(role)
                 entities.append(entity(role, value))
                 counted.append([Counted(at, hashes[other]) for at, other in pairs if other in hashes])
         return Entry(
             transaction_key(arriving.id),
             Remembered(0, arriving.time, digest, entities),
+            roles,
             self._form.pack(arriving.time, 0, *[numbers.get(name, nan) for name in layout.numbers]),
             counted,
             arriving.time - 2 * layout.span,
@@ -308,18 +306,24 @@ def _without_those(those: Sequence[tuple[bytes, bytes]], gone: Callable[[Value],
             values.delete(key, part)
 
 
+def _told(entry: Entry, pasts: Sequence[Parts]) -> dict[str, Told]:
+    return dict(zip(entry.roles, map(Told, pasts), strict=True))
+
+
 def _digest(arriving: Arriving) -> bytes:
     """What tells a transaction from another one of the same id.
 
     Raises:
         DataError: An amount is infinite.
     """
-    infinite = [column for column, value in arriving.numbers.items() if isinf(value)]
-    if infinite:
-        raise DataError(
-            f"column {infinite[0]!r} of transaction {arriving.id!r} is infinite", fix="send a number, or leave it empty"
-        )
-    numbers = {column: value for column, value in arriving.numbers.items() if not isnan(value)}
-    given: Any = chain(arriving.entities.items(), numbers.items())
-    said = sorted((column, repr(value)) for column, value in given if value is not None)
+    said = [(role, repr(value)) for role, value in arriving.entities.items() if value is not None]
+    for column, value in arriving.numbers.items():
+        if isfinite(value):
+            said.append((column, repr(value)))
+        elif not isnan(value):
+            raise DataError(
+                f"column {column!r} of transaction {arriving.id!r} is infinite",
+                fix="send a number, or leave it empty",
+            )
+    said.sort()
     return entity("\0", repr((arriving.time, said)))
