@@ -79,7 +79,7 @@ def values(tmp_path: Path) -> dict[str, str]:
             "since": "1",
         },
         **{"reason": "because", "older_than": "90d", "output": str(tmp_path / "out.parquet")},
-        **{"spec": "handbook", "role": "customer", "value": "C1", "folder": str(tmp_path / "state")},
+        **{"spec": "handbook", "role": "customer", "value": "C1", "address": str(tmp_path / "state")},
     }
 
 

@@ -21,6 +21,7 @@ from fds_mlflow.features.spec import FeatureSpec, handbook_spec
 from fds_mlflow.features.template import template
 from fds_mlflow.simulator import simulate
 from fds_mlflow.workflows.source import Source
+from tests.support.redis_server import RedisServer
 
 SPEC = """\
 numeric: [amount]
@@ -203,6 +204,21 @@ def test_a_state_is_loaded_shown_and_forgotten(tmp_path: Path) -> None:
     for role, folder, said in (("shoe", state, "keeps no 'shoe'"), ("merchant", tmp_path, "there is no state in")):
         refused = run("show", role, merchant, "--state", str(folder))
         assert (refused.exit_code, said in refused.stderr) == (1, True)
+
+
+def test_a_state_on_a_server_is_named_by_its_address(redis_server: RedisServer, tmp_path: Path) -> None:
+    """What is done with a state in a folder is done with one in a Redis; its address may be in the environment."""
+    spec, address = tmp_path / "spec.yaml", redis_server.url("commands")
+    run("template", "-o", str(spec))
+    nothing = run("show", "merchant", "M1", "--state", address)
+    assert (nothing.exit_code, "there is no state in" in nothing.stderr) == (1, True)
+    loaded = json.loads(run("load", str(spec), "--data", "simulator:300", "--state", address, "--json").stdout)
+    assert loaded["transactions"] == 300
+    merchant = Source("simulator:300").read().frame["merchant"].mode()[0]
+    named = CliRunner(env={"FDS_STATE": address})
+    shown = json.loads(named.invoke(main, ["features", "show", "merchant", merchant, "--json"]).stdout)
+    gone = json.loads(named.invoke(main, ["features", "forget", "merchant", merchant, "--json"]).stdout)
+    assert gone["removed"] == shown["transactions"] + shown["labels"] > 0
 
 
 def test_a_replay_that_equals_the_batch_says_so(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +19,14 @@ from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.features.spec import Expression, FeatureSpec, Gap, Window
 from fds_mlflow.features.state import bulk
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import State
 from fds_mlflow.features.table import compute
 from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
+from tests.support.redis_server import RedisServer
 from tests.support.served import Served
 
 FIRST = FeatureSpec(
@@ -53,6 +55,7 @@ class World:
     state: Path
     raw: pd.DataFrame
     tables: dict[int, pd.DataFrame]
+    history: pd.DataFrame
 
     def row(self, number: int) -> dict[str, Any]:
         """A raw transaction after the history, as JSON would have it."""
@@ -82,13 +85,17 @@ def world(mlflow_uri: str, tmp_path: Path) -> Iterator[World]:
         history = transactions.frame.iloc[:HISTORY]
         begin = transactions.frame["time"].iloc[HISTORY]
         known = history.assign(label_known_at=history["label_known_at"].where(history["label_known_at"] <= begin))
-        state = State(LmdbStore(tmp_path / "state"), Layout.of([FIRST, SECOND]))
-        bulk.load(state, known)
-        state.close()
+        load_into(tmp_path / "state", known)
         raw = made.assign(time=made["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")).drop(
             columns=["is_fraud", "label_known_at"]
         )
-        yield World(model, tmp_path / "state", raw, tables)
+        yield World(model, tmp_path / "state", raw, tables, known)
+
+
+def load_into(address: Address, history: pd.DataFrame) -> None:
+    """Fill a state for both versions."""
+    with closing(State(opened(address), Layout.of([FIRST, SECOND]))) as state:
+        bulk.load(state, history)
 
 
 @pytest.fixture
@@ -284,3 +291,27 @@ def test_a_state_outlives_a_server_that_is_killed(
         assert said["features"]["card_count_1h"] == world.features(1, 0)["card_count_1h"] + 3
     finally:
         after.kill()
+
+
+def test_replicas_share_a_state(world: World, redis_server: RedisServer, mlflow_uri: str, tmp_path: Path) -> None:
+    """Two servers and a router, on one Redis: whoever a transaction goes to, its counts are the batch's."""
+    address = redis_server.url("replicas")
+    load_into(address, world.history)
+    servers = [
+        Served(tmp_path / name, mlflow_uri, tmp_path / f"cache-{name}", "--state", address, model="fraud")
+        for name in ("first", "second")
+    ]
+    try:
+        with world.model.router(state=address) as router:
+            for number in range(18):
+                row, features = world.row(number), world.features(1, number)
+                if number % 3 == 2:
+                    router.score(row)
+                else:
+                    said = servers[number % 3].ready().client.post("/score?features=true", json=row).json()
+                    told = said["features"]
+                    counts = [name for name in features if name.startswith("card_count")]
+                    assert [told[name] for name in counts] == [features[name] for name in counts]
+    finally:
+        for server in servers:
+            server.kill()

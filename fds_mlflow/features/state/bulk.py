@@ -6,7 +6,6 @@ Each role's rows are sorted by entity once; what an entity keeps is a stretch of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,10 @@ from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key
 from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
 from fds_mlflow.features.state.state import State
 
-_AT_ONCE = 100_000
-"""Values that are written in one transaction of the store."""
+_AT_ONCE, _BYTES = 2_000, 2**20
+"""Values that are written in one transaction of the store, and the bytes from which on there are fewer: a store that
+others use is not to keep them waiting.
+"""
 
 Item = tuple[bytes, bytes, bytes]
 
@@ -48,8 +49,7 @@ def load(state: State, frame: pd.DataFrame) -> int:
             fix="load it into a folder of its own, and let the server use that",
         )
     history = _History(state, frame)
-    items = iter(history.items())
-    while some := list(islice(items, _AT_ONCE)):
+    for some in _portions(history.items()):
         with state.store.writing() as values:
             for key, part, value in sorted(some):
                 values.put(key, part, value)
@@ -153,6 +153,19 @@ class _History:
                 frauds[row] == 1,
             )
             yield transaction_key(ident), b"", of.written()
+
+
+def _portions(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Everything, in parts that are written at once."""
+    some, size = list[Item](), 0
+    for item in items:
+        some.append(item)
+        size += len(item[2])
+        if len(some) >= _AT_ONCE or size >= _BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _stretches(codes: npt.NDArray[np.integer[Any]]) -> Iterable[tuple[int, int, int]]:
