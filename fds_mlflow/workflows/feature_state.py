@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, zip_longest
+from itertools import chain
 from math import nan
 
 import numpy as np
@@ -148,12 +148,8 @@ def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
     for columns in parts:
         for place in columns[0].argsort()[-latest:].tolist():
             numbers = columns[2:, place].copy().view(np.float64).tolist()
-            rows.append(
-                (
-                    int(columns[0, place]),
-                    {name: value for name, value in zip_longest(names, numbers, fillvalue=nan) if name in names},
-                )
-            )
+            numbers += [nan] * (len(names) - len(numbers))
+            rows.append((int(columns[0, place]), dict(zip(names, numbers, strict=False))))
     rows.sort(key=lambda row: row[0], reverse=True)
     labels = [columns[2:4].sum(axis=1).tolist() for columns in told.columns(LABEL)]
     since = {

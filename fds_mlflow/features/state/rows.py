@@ -78,7 +78,7 @@ class Opened:
         """A numeric field; missing where these rows are older than the field."""
         if column >= self._width:
             return [nan] * len(self.moments)
-        found = self._words.cast("B").cast("d")[1 + column :: self._width].tolist()
+        found: Any = self._words.cast("B").cast("d")[1 + column :: self._width].tolist()
         return found if self._order is None else [found[place] for place in self._order]
 
 
