@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
+from math import nan
 
 import numpy as np
 
@@ -16,9 +18,10 @@ from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state import bulk, filling, verification
 from fds_mlflow.features.state.coverage import BEGINNING, needed
 from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.logs import LABEL, RECORD, Told
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import Address, opened
-from fds_mlflow.features.state.state import Size, State, Told
+from fds_mlflow.features.state.state import Size, State
 from fds_mlflow.features.state.verification import Verified
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.workflows.source import Source
@@ -203,17 +206,16 @@ def forget(address: Address, role: str, value: str) -> int:
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:
-    log = told.records
-    times = sorted([*(row[0] for row in log.rows), *(time for run in log.runs for time in run.columns[0].tolist())])
-    rows = [(row[0], dict(zip(names, row[2:], strict=True))) for row in log.rows]
-    for run in log.runs:
-        end = len(run)
-        numbers = [run.values(2 + at, max(0, end - latest), end).tolist() for at in range(len(names))]
-        for place, time in enumerate(run.columns[0, max(0, end - latest) :].tolist()):
-            rows.append((time, {name: values[place] for name, values in zip(names, numbers, strict=True)}))
+    parts = told.columns(RECORD)
+    times = sorted(chain.from_iterable(columns[0].tolist() for columns in parts))
+    rows = list[tuple[int, dict[str, float]]]()
+    for columns in parts:
+        for place in columns[0].argsort()[-latest:].tolist():
+            numbers = columns[2:, place].copy().view(np.float64).tolist()
+            numbers += [nan] * (len(names) - len(numbers))
+            rows.append((int(columns[0, place]), dict(zip(names, numbers, strict=False))))
     rows.sort(key=lambda row: row[0], reverse=True)
-    labels = [(row[2], row[3]) for row in told.labels.rows]
-    labels += [(int(run.columns[2].sum()), int(run.columns[3].sum())) for run in told.labels.runs]
+    labels = [columns[2:4].sum(axis=1).tolist() for columns in told.columns(LABEL)]
     since = {
         span: np.searchsorted(times, times[-1] - span // timedelta(microseconds=1), "right") for span in SPANS if times
     }

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from math import fsum, isnan, nan
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,8 @@ from fds_mlflow.features import meaning
 from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
-from fds_mlflow.features.state.logs import Log
-from fds_mlflow.features.state.rows import PER_FIELD, Run
+from fds_mlflow.features.state.logs import LABEL, RECORD, Told, name
+from fds_mlflow.features.state.rows import PAIRS, PER_FIELD, Opened, Sealed
 from fds_mlflow.features.state.state import Arrival
 from fds_mlflow.features.sums import Values
 
@@ -49,11 +48,17 @@ class Online:
         for role in self._roles:
             told = arrival.told.get(role.name)
             if told is not None:
-                role.of_records(found, told.records, time)
-                role.of_labels(found, told.labels, time)
-                for other, log in told.pairs.items():
-                    role.of_pairs(found, log, other, time)
+                role.features(found, told, time)
         return found
+
+
+class _Wanted(NamedTuple):
+    """What is wanted of one field over one window: the names of its features, by what each tells of the values."""
+
+    window: int
+    sums: list[str]
+    means: list[str]
+    others: list[tuple[str, Callable[[list[float], list[Floats]], float]]]
 
 
 class _Role:
@@ -65,192 +70,172 @@ class _Role:
         self._spans: list[int] = []
         self._label_spans: list[int] = []
         self._counts: list[tuple[str, int]] = []
-        self._amounts: dict[int, dict[int, list[tuple[str, Callable[[_Amounts], float]]]]] = {}
         self._labels: list[tuple[str, str, int]] = []
-        self._distinct: dict[str, list[tuple[str, int]]] = {}
+        self._distinct: dict[bytes, list[tuple[str, int]]] = {}
+        self._amounts: dict[int, list[_Wanted]] = {}
+        amounts: dict[tuple[int, int], _Wanted] = {}
         for item in spec.windows:
             for window in item.windows if item.entity == role else ():
-                name, span = item.feature(window), meaning.micros(window)
+                feature, span = item.feature(window), meaning.micros(window)
                 if item.aggregate in LABEL_AGGREGATES:
-                    self._labels.append((name, item.aggregate, _place(self._label_spans, span)))
+                    self._labels.append((feature, item.aggregate, _place(self._label_spans, span)))
                 elif item.aggregate == "count":
-                    self._counts.append((name, _place(self._spans, span)))
+                    self._counts.append((feature, _place(self._spans, span)))
                 elif item.aggregate == "distinct":
-                    self._distinct.setdefault(item.column, []).append((name, span))
+                    log = name(PAIRS, layout.pairs.index((role, item.column)))
+                    self._distinct.setdefault(log, []).append((feature, span))
                 else:
-                    of_window = self._amounts.setdefault(layout.numbers.index(item.column), {})
-                    wanted = of_window.setdefault(_place(self._spans, span), [])
-                    wanted.append((name, _AGGREGATES[item.aggregate]))
+                    field, place = layout.numbers.index(item.column), _place(self._spans, span)
+                    if (field, place) not in amounts:
+                        amounts[field, place] = _Wanted(place, [], [], [])
+                        self._amounts.setdefault(field, []).append(amounts[field, place])
+                    wanted = amounts[field, place]
+                    if item.aggregate in _OTHERS:
+                        wanted.others.append((feature, _OTHERS[item.aggregate]))
+                    else:
+                        (wanted.sums if item.aggregate == "sum" else wanted.means).append(feature)
 
-    def of_records(self, found: dict[str, float], log: Log, time: int) -> None:
+    def features(self, found: dict[str, float], told: Told, time: int) -> None:
+        """All of them."""
+        if self._spans or self._gaps:
+            self._of_records(found, told.rows(RECORD), told.runs(RECORD), time)
+        if self._labels:
+            self._of_labels(found, told.rows(LABEL), told.runs(LABEL), time)
+        for log, wanted in self._distinct.items():
+            _distinct(found, told.rows(log), told.runs(log), wanted, time)
+
+    def _of_records(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
         """Counts, amounts and gaps."""
-        rows, times = log.rows, [row[0] for row in log.rows]
-        starts = [bisect_right(times, time - span) for span in self._spans]
+        times = rows.moments
         end = bisect_right(times, time)
-        edges = [*(time - span for span in self._spans), time]
-        parts = [_Part(run, edges) for run in log.runs]
-        for name, window in self._counts:
-            found[name] = float(end - starts[window] + sum([part.count(window) for part in parts]))
-        for field, of_window in self._amounts.items():
-            values = [row[2 + field] for row in rows]
-            gaps = any(map(isnan, values))
-            for window, wanted in of_window.items():
-                few = values[starts[window] : end]
-                if gaps:
-                    few = [value for value in few if not isnan(value)]
-                amounts = _Amounts(field, window, few, parts)
-                for name, aggregate in wanted:
-                    found[name] = aggregate(amounts)
+        since = [time - span for span in self._spans]
+        starts = [bisect_right(times, moment) for moment in since]
+        counts = [end - start for start in starts]
+        parts = []
+        for run in runs:
+            last, reached = run.windows(since, time)
+            parts.append((run, last, reached))
+            for window, start in reached:
+                counts[window] += last - start
+        for feature, window in self._counts:
+            found[feature] = float(counts[window])
+        for field, wanted in self._amounts.items():
+            values = rows.floats(2 + field)
+            few = [values[start:end] for start in starts]
+            _amounts(found, field, few, parts, wanted)
         if self._gaps:
             latest = times[max(0, end - 2) : end]
-            for part in parts:
-                latest += part.latest()
+            for run, last, _ in parts:
+                latest += run.whole(0, max(0, last - 2), last)
             latest.sort()
             if len(latest) > 1:
                 found.update(dict.fromkeys(self._gaps, (latest[-1] - latest[-2]) / 1e6))
 
-    def of_pairs(self, found: dict[str, float], log: Log, other: str, time: int) -> None:
-        """Distinct values."""
-        for name, span in self._distinct.get(other, ()):
-            since = time - span
-            count = sum([sign for at, _, last, sign in log.rows if last <= since < at <= time])
-            found[name] = float(count + sum([_first_occurrences(run, since, time) for run in log.runs]))
-
-    def of_labels(self, found: dict[str, float], log: Log, time: int) -> None:
+    def _of_labels(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
         """Known labels, frauds and risks."""
-        if not self._labels or not (log.rows or log.runs):
-            return
-        moments = [row[0] for row in log.rows]
+        moments, adds, more = rows.moments, rows.whole(2), rows.whole(3)
         end = bisect_right(moments, time)
-        starts = [bisect_right(moments, time - span) for span in self._label_spans]
-        adds, more = ([0, *accumulate([row[column] for row in log.rows])] for column in (2, 3))
-        known = [adds[end] - adds[start] for start in starts]
-        frauds = [more[end] - more[start] for start in starts]
-        edges = [*(time - span for span in self._label_spans), time]
-        for run in log.runs:
-            upto = run.upto(run.places(edges))
-            for window, (some, bad) in enumerate((upto[:, -1:] - upto[:, :-1]).T.tolist()):
-                known[window] += some
-                frauds[window] += bad
-        for name, aggregate, window in self._labels:
+        since = [time - span for span in self._label_spans]
+        starts = [bisect_right(moments, moment) for moment in since]
+        known = [sum(adds[start:end]) for start in starts]
+        frauds = [sum(more[start:end]) for start in starts]
+        for run in runs:
+            last, reached = run.windows(since, time)
+            run.count(0, last, reached, known)
+            run.count(1, last, reached, frauds)
+        for feature, aggregate, window in self._labels:
             if aggregate == "risk":
-                found[name] = frauds[window] / max(known[window], 1)
+                found[feature] = frauds[window] / max(known[window], 1)
             else:
-                found[name] = float(known[window] if aggregate == "known" else frauds[window])
+                found[feature] = float(known[window] if aggregate == "known" else frauds[window])
 
 
-class _Part:
-    """What windows that end at one moment take of a sealed run.
-
-    Args:
-        run: It.
-        edges: Where each window begins, and where all of them end.
-    """
-
-    def __init__(self, run: Run, edges: Sequence[int]) -> None:
-        self.run = run
-        places = run.places(edges)
-        self.places: list[int] = places.tolist()
-        self.upto = run.upto(places)
-
-    def count(self, window: int) -> int:
-        """Rows in a window."""
-        return self.places[-1] - self.places[window]
-
-    def there(self, field: int, window: int) -> int:
-        """Those of them that have a field."""
-        if PER_FIELD * field >= len(self.upto):  # they are older than it
-            return 0
-        column = self.upto[PER_FIELD * field]
-        return int(column[-1]) - int(column[window])
-
-    def terms(self, field: int, window: int) -> list[float]:
-        """Numbers with the sum of a field over a window."""
-        start = PER_FIELD * field + 1
-        if start >= len(self.upto):
-            return []
-        totals = self.upto[start : start + PER_FIELD - 1].view(np.float64)
-        return [*totals[:, -1].tolist(), *(-totals[:, window]).tolist()]
-
-    def values(self, field: int, window: int) -> Floats:
-        """The values in a window, those that are missing included."""
-        return self.run.values(2 + field, self.places[window], self.places[-1])
-
-    def latest(self) -> list[int]:
-        """The two latest times before the end."""
-        found: list[int] = self.run.columns[0, max(0, self.places[-1] - 2) : self.places[-1]].tolist()
-        return found
+_Part = tuple[Sealed, int, list[tuple[int, int]]]
+"""A sealed run with what `Sealed.windows` says of it."""
 
 
-class _Amounts:
-    """The values of one field in one window.
+def _amounts(
+    found: dict[str, float], field: int, few: list[list[float]], parts: Sequence[_Part], wanted: Sequence[_Wanted]
+) -> None:
+    """What is wanted of a field.
 
     Args:
+        found: Takes it.
         field: Its number.
-        window: The window's.
-        few: Values of the open run, none missing.
-        parts: Of sealed runs.
+        few: By window, its values in the open run.
+        parts: The sealed ones.
+        wanted: Of each window.
     """
-
-    def __init__(self, field: int, window: int, few: list[float], parts: Sequence[_Part]) -> None:
-        self._field = field
-        self._window = window
-        self._few = few
-        self._parts = parts
-        self._number = len(few) + sum([part.there(field, window) for part in parts])
-
-    def sum(self) -> float:
-        """Of the exact values."""
-        if not self._parts:
-            return fsum(self._few)
-        return fsum([*self._few, *(term for part in self._parts for term in part.terms(self._field, self._window))])
-
-    def mean(self) -> float:
-        """NaN of none."""
-        return self.sum() / self._number if self._number else nan
-
-    def std(self) -> float:
-        """The population's; 0 of equal values, NaN of none."""
-        if not self._number:
-            return nan
-        values = np.concatenate([self._few, *self._values()])
-        values = values[~np.isnan(values)]
-        found = Values(values).deviation(np.array([0]), np.array([len(values)]))
-        return float(found[0])
-
-    def least(self) -> float:
-        """NaN of none."""
-        return min([*self._few, *(float(np.nanmin(values)) for values in self._values())], default=nan)
-
-    def most(self) -> float:
-        """NaN of none."""
-        return max([*self._few, *(float(np.nanmax(values)) for values in self._values())], default=nan)
-
-    def _values(self) -> list[Floats]:
-        found = [part.values(self._field, self._window) for part in self._parts]
-        return [values for values in found if not np.isnan(values).all()]
+    terms: list[list[float]] = [[] for _ in few] if parts else []
+    numbers = [0] * len(few)
+    for run, last, reached in parts:
+        run.count(PER_FIELD * field, last, reached, numbers)
+        run.sum(PER_FIELD * field + 1, last, reached, terms)
+    for window, sums, means, others in wanted:
+        values = few[window]
+        total = fsum(values)
+        if isnan(total):
+            values = [value for value in values if not isnan(value)]
+            total = fsum(values)
+        if parts:
+            total = fsum(values + terms[window])
+        for feature in sums:
+            found[feature] = total
+        if means:
+            number = numbers[window] + len(values)
+            mean = total / number if number else nan
+            for feature in means:
+                found[feature] = mean
+        if others:
+            arrays = [run.floats(2 + field, dict(reached).get(window, last), last) for run, last, reached in parts]
+            many = [array[~np.isnan(array)] for array in arrays]
+            for feature, aggregate in others:
+                found[feature] = aggregate(values, many)
 
 
-_AGGREGATES: dict[str, Callable[[_Amounts], float]] = {
-    "sum": _Amounts.sum,
-    "mean": _Amounts.mean,
-    "std": _Amounts.std,
-    "min": _Amounts.least,
-    "max": _Amounts.most,
-}
+def _distinct(
+    found: dict[str, float], rows: Opened, runs: list[Sealed], wanted: Sequence[tuple[str, int]], time: int
+) -> None:
+    """Distinct values."""
+    moments, lasts, signs = rows.moments, rows.whole(2), rows.whole(3)
+    end = bisect_right(moments, time)
+    for feature, span in wanted:
+        since = time - span
+        start = bisect_right(moments, since)
+        count = sum([sign for last, sign in zip(lasts[start:end], signs[start:end], strict=True) if last <= since])
+        for run in runs:
+            count += _first_occurrences(run, since, time)
+        found[feature] = float(count)
 
 
-def _first_occurrences(run: Run, since: int, time: int) -> int:
+def _deviation(few: list[float], many: list[Floats]) -> float:
+    """The population's; 0 of equal values, NaN of none."""
+    values = np.concatenate([few, *many])
+    return float(Values(values).deviation(np.array([0]), np.array([len(values)]))[0])
+
+
+def _least(few: list[float], many: list[Floats]) -> float:
+    """NaN of none."""
+    return min([*few, *(float(values.min()) for values in many if values.size)], default=nan)
+
+
+def _most(few: list[float], many: list[Floats]) -> float:
+    """NaN of none."""
+    return max([*few, *(float(values.max()) for values in many if values.size)], default=nan)
+
+
+_OTHERS = {"std": _deviation, "min": _least, "max": _most}
+
+
+def _first_occurrences(run: Sealed, since: int, time: int) -> int:
     """Distinct values in (since, time]: rows with ``last <= since``, less those that are not later themselves."""
-    early, until = run.places([since, time]).tolist()
-    if early == until:
+    until, reached = run.windows([since], time)
+    if not reached:
         return 0
-    by_time, lasts, by_last = run.derived
-    place = int(lasts.searchsorted(since, side="right"))
-    count = int(by_last[place - 1] if place else 0) - int(by_time[early - 1] if early else 0)
+    count = run.total(2, run.place(1, since)) - run.total(0, reached[0][1])
     if until < len(run):
-        beyond: Any = run.columns[:, until:]
-        count -= int(beyond[3][beyond[2] <= since].sum())
+        beyond = zip(run.whole(2, until, len(run)), run.whole(3, until, len(run)), strict=True)
+        count -= sum([sign for last, sign in beyond if last <= since])
     return count
 
 

@@ -6,8 +6,8 @@ Numbers of arrival are given while it is taken; until then a row has 0 in their 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fds_mlflow.features.state.logs import append, name, parted, renamed, written
-from fds_mlflow.features.state.remembered import Remembered, entity_key, occurred_key
-from fds_mlflow.features.state.rows import FIRST, LABELS, PAIRS, RECORDS
+from fds_mlflow.features.state.logs import LABEL, RECORD, append, name, parted, renamed, written
+from fds_mlflow.features.state.remembered import Remembered, entity_key, occurred_key, occurred_part
+from fds_mlflow.features.state.rows import FIRST, PAIRS
 from fds_mlflow.features.state.store import ChangedError, Value, Values
 
 META = b"m".ljust(17, b"\0")
@@ -38,13 +38,13 @@ class Counted(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A transaction.
 
     Attributes:
         key: Of its id.
         remembered: What is kept by its id.
+        roles: Of its entities.
         record: Its row.
         counted: For each of its entities, in their order, the values that are counted over it.
         since: Occurrences that are not later are not kept, microseconds.
@@ -53,6 +53,7 @@ class Entry:
 
     key: bytes
     remembered: Remembered
+    roles: Sequence[str]
     record: bytes
     counted: Sequence[Sequence[Counted]]
     since: int
@@ -87,6 +88,10 @@ class Label:
     logged: bool
 
 
+Parts = Mapping[bytes, Value]
+"""The parts of an entity, but for the many."""
+
+
 class Added(NamedTuple):
     """How an entry was taken.
 
@@ -94,44 +99,91 @@ class Added(NamedTuple):
         kept: What was there under its id already, and stayed; None where it was added.
         number: Of its arrival.
         last: Of the last arrival when the past was looked at.
-        values: The past, with the entry in it.
+        pasts: Of its entities, in their order, with the entry in them.
     """
 
     kept: Remembered | None
     number: int
     last: int
-    values: Values
+    pasts: Sequence[Parts]
 
 
-def add(values: Values, entry: Entry) -> tuple[Remembered | None, int]:
+def add(before: Values, values: Values, entry: Entry) -> Added:
     """Take in a transaction whose id is new.
 
-    Returns:
-        What is there under its id already, and the number of its arrival.
+    Args:
+        before: What is there; all of it is looked at here.
+        values: What is written here.
+        entry: The transaction.
 
     Raises:
         ChangedError: The store has another layout by now, and the entry would lack what is to be remembered.
     """
-    if values.get(*LAYOUT) != entry.layout:
+    if before.get(*LAYOUT) != entry.layout:
         raise changed()
-    found = values.get(entry.key, b"")
+    of = entry.remembered
+    found = before.get(entry.key, b"")
     if found is not None:
         kept = Remembered.read(found)
-        return kept, kept.number
-    of = entry.remembered
-    number = following(values, of.time)
-    written = _AT.pack(number)
-    values.put(entry.key, b"", written + of.written()[8:])
-    for own, counted in zip(of.entities, entry.counted, strict=True):
-        add_record(values, own, entry.record, number)
+        return Added(kept, kept.number, number_of(before), _pasts(before, entry))
+    number = following(before, values, of.time)
+    values.put(entry.key, b"", _AT.pack(number) + of.written()[8:])
+    return Added(None, number, number, _grown(before, values, entry, number))
+
+
+def look(before: Values, entry: Entry) -> Sequence[Parts]:
+    """The pasts of a transaction's entities as if it were added."""
+    return _grown(before, _Unwritten(), entry, number_of(before) + 1)
+
+
+def _pasts(before: Values, entry: Entry) -> list[dict[bytes, Value]]:
+    return [dict(before.parts(entity_key(own))) for own in entry.remembered.entities]
+
+
+def _grown(before: Values, values: Values, entry: Entry, number: int) -> list[dict[bytes, Value]]:
+    """The pasts of a transaction's entities, to which it is added."""
+    time, pasts = entry.remembered.time, _pasts(before, entry)
+    record = entry.record[:8] + _AT.pack(number) + entry.record[16:]
+    for own, counted, past in zip(entry.remembered.entities, entry.counted, pasts, strict=True):
+        key = entity_key(own)
+        append(values, key, past, RECORD, [record])
         for at, value in counted:
-            key, part = occurred_key(own, at, value)
-            times = times_of(values.get(key, part))
-            append(values, entity_key(own), name(PAIRS, at), list(occurrences(times, of.time, number)))
-            insort(times, of.time)
-            recent = times[bisect_right(times, entry.since) :]
-            values.put(key, part, struct.pack(f"<{len(recent)}q", *recent))
-    return None, number
+            part = occurred_part(at, value)
+            rows, times = _occurred(before.get(key, part), time, number, entry.since)
+            append(values, key, past, name(PAIRS, at), rows)
+            values.put(key, part, times)
+    return pasts
+
+
+class _Unwritten:
+    """Values that are not kept."""
+
+    def get(self, key: bytes, part: bytes) -> Value | None:
+        raise NotImplementedError
+
+    def put(self, key: bytes, part: bytes, value: bytes) -> None: ...
+
+    def delete(self, key: bytes, part: bytes) -> None: ...
+
+    def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
+        raise NotImplementedError
+
+
+def _occurred(kept: Value | None, time: int, number: int, since: int) -> tuple[list[bytes], bytes]:
+    """The rows of pairs that an occurrence adds, and when its value occurred, as it is kept from now on."""
+    if kept is not None:
+        last = _AT.unpack_from(kept, len(kept) - 8)[0]
+        if last <= time and since < _AT.unpack_from(kept)[0]:
+            return [ROW.pack(time, number, last, 1)], b"".join([kept, _AT.pack(time)])
+    times = times_of(kept)
+    place = bisect_right(times, time)
+    last = times[place - 1] if place else FIRST
+    rows = [ROW.pack(time, number, last, 1)]
+    if place < len(times):  # it came late: the pair that it parts is taken back
+        rows += [ROW.pack(times[place], number, last, -1), ROW.pack(times[place], number, time, 1)]
+    times.insert(place, time)
+    recent = times[bisect_right(times, since) :]
+    return rows, struct.pack(f"<{len(recent)}q", *recent)
 
 
 def changed() -> ChangedError:
@@ -148,7 +200,7 @@ def add_record(values: Values, own: bytes, record: bytes, number: int) -> None:
         record: The row; its number is left open.
         number: Of its arrival.
     """
-    append(values, entity_key(own), name(RECORDS), [record[:8] + _AT.pack(number) + record[16:]])
+    append(values, entity_key(own), None, RECORD, [record[:8] + _AT.pack(number) + record[16:]])
 
 
 def recounted(values: Values, own: bytes, at: int, seen: Iterable[tuple[bytes, int, int]], since: int) -> None:
@@ -195,13 +247,13 @@ def add_label(values: Values, label: Label) -> bool:
     moment = max(label.known, of.time + label.delay)
     if of.labelled and (of.fraud, of.moment) == (label.fraud, moment):
         return True
-    number = following(values)
+    number = following(values, values)
     rows = [ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []
     rows.append(ROW.pack(moment, number, 1, label.fraud))
     of.labelled, of.fraud, of.moment = True, label.fraud, moment
     values.put(label.key, b"", of.written())
     for own in of.entities if label.logged else ():
-        append(values, entity_key(own), name(LABELS), rows)
+        append(values, entity_key(own), None, LABEL, rows)
     return True
 
 
@@ -216,13 +268,20 @@ class InTransactions:
 
     writing = reading
 
+    def before(self, values: Values) -> tuple[Values, Callable[[], None]]:
+        """What is there before a transaction that writes has written anything, and how to let go of it."""
+        raise NotImplementedError
+
     @contextmanager
     def adding(self, entry: Entry) -> Iterator[Added]:
-        """See `Store`; others may write between the two transactions."""
+        """See `Store`; others may write as soon as it is taken, before it is looked at."""
         with self.writing() as values:
-            kept, number = add(values, entry)
-        with self.reading() as values:
-            yield Added(kept, number, number_of(values), values)
+            before, let_go = self.before(values)
+            added = add(before, values, entry)
+        try:
+            yield added
+        finally:
+            let_go()
 
     def label(self, label: Label) -> bool:
         """See `Store`."""
@@ -247,18 +306,9 @@ def latest_of(values: Values) -> int:
     return 0 if kept is None else int(COUNT.unpack(kept)[1])
 
 
-def following(values: Values, time: int = 0) -> int:
+def following(before: Values, values: Values, time: int = 0) -> int:
     """The number of the next arrival, which this is."""
-    number = number_of(values) + 1
-    values.put(*NUMBER, COUNT.pack(number, max(time, latest_of(values))))
-    return number
-
-
-def occurrences(times: Sequence[int], time: int, number: int) -> Iterator[bytes]:
-    """The pairs that an occurrence adds, and takes back, among earlier ones of the same value, sorted."""
-    place = bisect_right(times, time)
-    last = times[place - 1] if place else FIRST
-    if place < len(times):  # it came late
-        yield ROW.pack(times[place], number, last, -1)
-        yield ROW.pack(times[place], number, time, 1)
-    yield ROW.pack(time, number, last, 1)
+    kept = before.get(*NUMBER)
+    number, latest = (0, 0) if kept is None else COUNT.unpack(kept)
+    values.put(*NUMBER, COUNT.pack(number + 1, max(time, latest)))
+    return int(number) + 1

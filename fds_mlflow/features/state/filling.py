@@ -25,9 +25,8 @@ from fds_mlflow.features.state import head
 from fds_mlflow.features.state.coverage import BEGINNING, IDS, LABELLED, Since, labels_of, number_of, pair_of
 from fds_mlflow.features.state.entry import add_record, latest_of, recounted
 from fds_mlflow.features.state.layout import entity
-from fds_mlflow.features.state.logs import append, name, patched
+from fds_mlflow.features.state.logs import LABEL, append, patched
 from fds_mlflow.features.state.remembered import UNKNOWN, Remembered, entity_key, hashed, transaction_key
-from fds_mlflow.features.state.rows import LABELS
 from fds_mlflow.features.state.state import Arriving, State
 from fds_mlflow.features.state.store import Values, write
 
@@ -188,7 +187,7 @@ class _Filling:
         of.entities = list(dict.fromkeys((*of.entities, *(own[role] for role in (*roles, *labelled)))))
         for role in labelled:
             row = np.array([of.moment, own_number, 1, of.fraud], dtype="<i8").tobytes()
-            append(values, entity_key(own[role]), name(LABELS), [row])
+            append(values, entity_key(own[role]), None, LABEL, [row])
         values.put(transaction_key(ident), b"", of.written())
         return True
 

@@ -10,14 +10,14 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.features.state.entry import InTransactions
-from fds_mlflow.features.state.store import KEY, MANY, Part, Value
+from fds_mlflow.features.state.store import KEY, MANY, Part, Value, Values
 
 FILE = "data.mdb"
 """What LMDB calls the file."""
@@ -33,6 +33,7 @@ class _Values:
 
     def __init__(self, found: Any) -> None:
         self._found = found
+        self._cursor: Any = None
 
     def get(self, key: bytes, part: bytes) -> Value | None:
         value: Value | None = self._found.get(key + part)
@@ -45,16 +46,15 @@ class _Values:
         self._found.delete(key + part)
 
     def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
-        found = []
-        with self._found.cursor() as cursor:
-            there = cursor.set_range(key + MANY if many else key)
-            while there:
-                name, value = cursor.item()
-                part = bytes(name[KEY:])
-                if name[:KEY] != key or (not many and part[:1] == MANY):
+        found = list[tuple[bytes, Value]]()
+        if self._cursor is None:
+            self._cursor = self._found.cursor()
+        if self._cursor.set_range(key + MANY if many else key):
+            for view, value in self._cursor.iternext():
+                name = bytes(view)
+                if not name.startswith(key) or (not many and name.startswith(MANY, KEY)):
                     break
-                found.append((part, value))
-                there = cursor.next()
+                found.append((name[KEY:], value))
         return found
 
 
@@ -162,6 +162,11 @@ class LmdbStore(InTransactions):
             f"the state in {self._folder} is being written by another one since {self._timeout:g} s",
             fix="look for a process that was stopped while it used the folder, and end it or let it go on",
         )
+
+    def before(self, values: Values) -> tuple[Values, Callable[[], None]]:  # noqa: ARG002
+        """See `InTransactions`: the last state that was written, which stays as it is until it is let go of."""
+        found = self._file.begin(buffers=True)
+        return _Values(found), found.abort
 
     def keys(self, kind: bytes, *, until: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
         """See `Store`; no reading lasts long, which would keep the file from using its pages again."""

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,72 +15,24 @@ import xxhash
 
 from fds_mlflow.features.state.rows import (
     FANOUT,
+    LABELS,
     NAN,
     OPEN,
     PAIRS,
     RECORDS,
-    Rows,
+    Opened,
     Run,
+    Sealed,
     Words,
-    form,
     merged,
-    opened,
     words,
 )
 from fds_mlflow.features.state.store import MANY, Value, Values
 
 _OPEN = b"\xff"
+_OPEN_NAME = 3
+"""Length of an open run's part; those of sealed ones are longer."""
 _NAN = struct.pack("<d", np.nan)
-
-
-@dataclass(frozen=True)
-class Log:
-    """Rows of one kind.
-
-    Attributes:
-        runs: Sealed ones.
-        rows: The open one, sorted.
-    """
-
-    runs: Sequence[Run] = ()
-    rows: Sequence[tuple[Any, ...]] = ()
-
-    def until(self, number: int, kind: bytes) -> Log:
-        """What of it had arrived before a number."""
-        runs = []
-        for run in self.runs:
-            early = run.columns[1] < number
-            if early.all():
-                runs.append(run)
-            elif early.any():
-                runs.append(Run.of(kind, run.columns[:, early]))
-        return Log(runs, [row for row in self.rows if row[1] < number])
-
-    def having(self, rows: Iterable[tuple[Any, ...]]) -> Log:
-        """The same with more rows."""
-        return Log(self.runs, sorted([*self.rows, *rows], key=lambda row: (row[0], row[1])))
-
-
-NOTHING = Log()
-
-
-def name(kind: bytes, field: int = 0) -> bytes:
-    """How the parts of a log begin."""
-    return kind + bytes([field])
-
-
-def append(values: Values, key: bytes, log: bytes, rows: Sequence[bytes]) -> None:
-    """Add rows of one arrival to a log."""
-    data = values.get(key, log + _OPEN)
-    width = len(rows[0]) // 8
-    if data is not None and data[0] > width:  # somebody knows more fields already
-        rows = [row + _NAN * (data[0] - width) for row in rows]
-        width = data[0]
-    if data is not None and (len(data) >= 8 + OPEN * len(rows[0]) or data[0] != width):
-        _seal(values, key, log, open_columns(data))
-        data = None
-    head = _head(width) if data is None else bytes(data)
-    values.put(key, log + _OPEN, b"".join([head, *rows]))
 
 
 def _head(width: int) -> bytes:
@@ -91,17 +40,93 @@ def _head(width: int) -> bytes:
     return bytes([width]).ljust(8, b"\0")
 
 
+_NO_ROWS = _head(4)
+
+
+class Told:
+    """What is known of one entity: its logs, by their names.
+
+    Args:
+        parts: Its parts in the store, but for the many.
+    """
+
+    __slots__ = ("_parts", "_sealed")
+
+    def __init__(self, parts: Mapping[bytes, Value]) -> None:
+        self._parts = parts
+        self._sealed = [part for part in parts if len(part) > _OPEN_NAME]
+
+    def rows(self, log: bytes) -> Opened:
+        """The open run."""
+        return Opened(self._parts.get(log + _OPEN, _NO_ROWS))
+
+    def runs(self, log: bytes) -> list[Sealed]:
+        """The sealed ones."""
+        return [Sealed(self._parts[part]) for part in self._sealed if part[:2] == log] if self._sealed else []
+
+    def columns(self, log: bytes) -> list[Words]:
+        """The words of all rows, by runs, shape (words, rows) each."""
+        return [_columns(part, value) for part, value in self._parts.items() if part[:2] == log]
+
+    def until(self, number: int) -> Told:
+        """What of it had arrived up to a number."""
+        parts = dict[bytes, Value]()
+        for part, value in self._parts.items():
+            columns = _columns(part, value)
+            early = columns[1] <= number
+            if early.all():
+                parts[part] = value
+            elif early.any():
+                parts[part] = _whole(part, columns[:, early])
+        return Told(parts)
+
+
+def name(kind: bytes, field: int = 0) -> bytes:
+    """How the parts of a log begin."""
+    return kind + bytes([field])
+
+
+RECORD, LABEL = name(RECORDS), name(LABELS)
+
+
+def append(values: Values, key: bytes, past: dict[bytes, Value] | None, log: bytes, rows: Sequence[bytes]) -> None:
+    """Add rows of one arrival to a log.
+
+    Args:
+        values: Are written.
+        key: Of the entity.
+        past: Its parts, which change with them; None where they were not looked at, and are not asked for again.
+        log: Its name.
+        rows: At least one.
+    """
+    part, size = log + _OPEN, len(rows[0])
+    data = values.get(key, part) if past is None else past.get(part)
+    if data is not None and data[0] * 8 > size:  # somebody knows more fields already
+        rows = [row + _NAN * (data[0] - size // 8) for row in rows]
+        size = data[0] * 8
+    if data is not None and (data[0] * 8 != size or len(data) >= 8 + OPEN * size):
+        _seal(values, key, past, log, open_columns(data))
+        data = None
+    whole = b"".join([_head(size // 8) if data is None else data, *rows])
+    values.put(key, part, whole)
+    if past is not None:
+        past[part] = whole
+
+
 def _columns(part: bytes, value: Value) -> Words:
     """The words of a part's rows, shape (words, rows)."""
     return Run.read(value).columns if is_sealed(part) else open_columns(value)
 
 
-def _seal(values: Values, key: bytes, log: bytes, columns: Words) -> None:
+def _seal(values: Values, key: bytes, past: dict[bytes, Value] | None, log: bytes, columns: Words) -> None:
     """Add a run, merged with those of its level where there are enough of them."""
-    gone, part, sealed = sealing(log, columns, values.parts(key))
+    past = dict(values.parts(key)) if past is None else past
+    gone, part, sealed = sealing(log, columns, past.items())
     for old in gone:
         values.delete(key, old)
+        del past[old]
     values.put(key, part, sealed)
+    past[part] = sealed
 
 
 def sealing(log: bytes, columns: Words, there: Iterable[tuple[bytes, Value]]) -> tuple[list[bytes], bytes, bytes]:
@@ -151,39 +176,6 @@ def written(kind: bytes, rows: Words) -> list[tuple[bytes, bytes]]:
     return [(bytes([level]) + (1).to_bytes(8, "big"), Run.of(kind, rows.T).sealed())]
 
 
-def logs(values: Values, key: bytes, numbers: int) -> dict[bytes, Log]:
-    """All logs of an entity, by name.
-
-    Args:
-        values: Of the store; what is told holds on to them.
-        key: Of the entity.
-        numbers: Numeric fields of a record.
-    """
-    runs: dict[bytes, list[Run]] = {}
-    rows: dict[bytes, Rows] = {}
-    for part, value in values.parts(key):
-        if part[2:] == _OPEN:
-            rows[part[:2]] = _opened(part[:1], value, numbers)
-        else:
-            runs.setdefault(part[:2], []).append(Run.read(value))
-    return {log: Log(runs.get(log, ()), rows.get(log, ())) for log in {*runs, *rows}}
-
-
-def _opened(kind: bytes, value: Value, numbers: int) -> Rows:
-    packed = _form(kind, max(numbers, value[0] - 2))
-    lacking = packed.size // 8 - value[0]  # words of fields that came later
-    data: Value = value[8:]
-    if lacking:
-        size = value[0] * 8
-        data = b"".join(bytes(data[at : at + size]) + _NAN * lacking for at in range(0, len(data), size))
-    return opened(data, packed)
-
-
-@lru_cache
-def _form(kind: bytes, numbers: int) -> struct.Struct:
-    return form(kind, numbers)
-
-
 def thinned(values: Values, key: bytes, since: dict[bytes, int], *, gaps: bool) -> int:
     """Remove an entity's rows that are not later than a moment.
 
@@ -223,7 +215,7 @@ def patched(values: Values, key: bytes, numbers: Words, fields: Mapping[int, npt
         fields: By number of the field, what each of these records has in it.
     """
     width = 3 + max(fields)
-    for part, columns in parted(values, key, name(RECORDS)):
+    for part, columns in parted(values, key, RECORD):
         places = np.minimum(numbers.searchsorted(columns[1]), len(numbers) - 1)
         there = numbers[places] == columns[1]
         lacking = np.full((max(0, width - len(columns)), columns.shape[1]), NAN)
@@ -251,8 +243,8 @@ def parted(values: Values, key: bytes, log: bytes) -> list[tuple[bytes, Words]]:
 
 
 def _whole(part: bytes, columns: Words) -> bytes:
-    """A part of these rows."""
-    return _head(len(columns)) + columns.T.tobytes() if part[2:] == _OPEN else Run.of(part[:1], columns).sealed()
+    """A part that holds some rows, shape (words, rows)."""
+    return Run.of(part[:1], columns).sealed() if is_sealed(part) else _head(len(columns)) + columns.T.tobytes()
 
 
 def removed(values: Values, key: bytes) -> int:

@@ -210,7 +210,7 @@ class RedisStore:
         if not self._hold(found, places, wholes):  # a run was merged meanwhile
             found = self._fetched(places, [NUMBER])
             last = COUNT.unpack(found.get(*NUMBER) or bytes(COUNT.size))[0]
-        yield Added(kept, number, last, found)
+        yield Added(kept, number, last, [dict(found.parts(place)) for place in places])
         self._seal(full, found)
 
     def label(self, label: Label) -> bool:

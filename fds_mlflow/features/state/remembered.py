@@ -65,7 +65,12 @@ def entity_key(own: bytes) -> bytes:
 
 def occurred_key(own: bytes, at: int, value: bytes) -> tuple[bytes, bytes]:
     """The key of when a hashed value occurred with an entity, in one of the layout's pairs."""
-    return ENTITY + own, MANY + bytes([at]) + value
+    return ENTITY + own, occurred_part(at, value)
+
+
+def occurred_part(at: int, value: bytes) -> bytes:
+    """The part of it."""
+    return MANY + bytes([at]) + value
 
 
 def transaction_key(id: str) -> bytes:  # noqa: A002 - as everywhere

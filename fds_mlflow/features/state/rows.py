@@ -18,20 +18,19 @@ labels
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import le
+from math import nan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fds_mlflow.features.meaning import Floats, Ints
+from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.sums import running
 
 Words = npt.NDArray[np.int64]
-Rows = list[tuple[Any, ...]]
-"""Rows of the open run, sorted: whole numbers, and floats for numeric fields."""
 
 OPEN = 64
 """Rows of an open run."""
@@ -52,11 +51,122 @@ def form(kind: bytes, fields: int) -> struct.Struct:
     return struct.Struct("<qq" + "d" * fields if kind == RECORDS else "<qqqq")
 
 
-def opened(data: bytes | memoryview, packed: struct.Struct) -> Rows:
-    """The rows of an open run, sorted by moment, those of one moment by arrival."""
-    rows = list(packed.iter_unpack(data))
-    times = [row[0] for row in rows]
-    return rows if all(map(le, times, times[1:])) else sorted(rows, key=lambda row: (row[0], row[1]))
+class Opened:
+    """An open run, sorted by moment, those of one moment by arrival: few rows, of which each column is a list.
+
+    Args:
+        data: Its bytes: a word that begins with the number of a row's words, and the rows.
+
+    Attributes:
+        moments: Of the rows.
+    """
+
+    __slots__ = ("_order", "_width", "_words", "moments")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._width = width = data[0]
+        self._words = memoryview(data).cast("q")
+        moments: list[int] = self._words[1::width].tolist()
+        self.moments = sorted(moments)
+        self._order = None if moments == self.moments else sorted(range(len(moments)), key=moments.__getitem__)
+
+    def whole(self, column: int) -> list[int]:
+        """A column of whole numbers."""
+        found: list[int] = self._words[1 + column :: self._width].tolist()
+        return found if self._order is None else [found[place] for place in self._order]
+
+    def floats(self, column: int) -> list[float]:
+        """A numeric field; missing where these rows are older than the field."""
+        if column >= self._width:
+            return [nan] * len(self.moments)
+        found: Any = self._words.cast("B").cast("d")[1 + column :: self._width].tolist()
+        return found if self._order is None else [found[place] for place in self._order]
+
+
+class Sealed:
+    """A sealed run as it lies in the store, of which some places are looked at: numbers that a search finds at once.
+
+    Args:
+        data: Its bytes; see `Run`.
+    """
+
+    __slots__ = ("_floats", "_rows", "_width", "_words")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        whole = memoryview(data)
+        self._words, self._floats = whole.cast("q"), whole.cast("d")
+        self._rows, self._width = self._words[0], self._words[1]
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def windows(self, since: Sequence[int], time: int) -> tuple[int, list[tuple[int, int]]]:
+        """Which windows have rows in it.
+
+        Args:
+            since: After which moment each begins.
+            time: At which all of them end.
+
+        Returns:
+            How many rows there are before they end; the number of each, and how many there are before it begins.
+        """
+        words, last = self._words, 1 + self._rows
+        earliest, latest = words[2], words[last]
+        end = self._rows if latest <= time else bisect_right(words, time, 2, last) - 2
+        found = []
+        for window, moment in enumerate(since):
+            if moment < latest:
+                start = bisect_right(words, moment, 2, last) - 2 if moment >= earliest else 0
+                if start < end:
+                    found.append((window, start))
+        return end, found
+
+    def count(self, derived: int, end: int, starts: Sequence[tuple[int, int]], counts: list[int]) -> None:
+        """Add what a derived running number grows by over each window; nothing where the rows are older than it."""
+        words, before = self._words, self._before(derived)
+        if before + end < len(words):
+            total = words[before + end]
+            for window, start in starts:
+                counts[window] += total - words[before + start] if start else total
+
+    def sum(self, derived: int, end: int, starts: Sequence[tuple[int, int]], terms: list[list[float]]) -> None:
+        """Add numbers that sum up to what a running sum grows by; nothing where the rows are older than it."""
+        floats, rows, a = self._floats, self._rows, self._before(derived)
+        b, c = a + rows, a + rows + rows
+        if a + end < len(floats):
+            total = (floats[a + end], floats[b + end], floats[c + end])
+            for window, start in starts:
+                terms[window] += total
+                if start:
+                    terms[window] += (-floats[a + start], -floats[b + start], -floats[c + start])
+
+    def total(self, derived: int, place: int) -> int:
+        """A derived running number of so many rows."""
+        return self._words[self._before(derived) + place] if place else 0
+
+    def place(self, derived: int, moment: int) -> int:
+        """How many numbers of a derived column, which is sorted, there are up to a moment."""
+        first = self._before(derived) + 1
+        return bisect_right(self._words, moment, first, first + self._rows) - first
+
+    def whole(self, column: int, start: int, end: int) -> list[int]:
+        """A column of whole numbers between two places; derived ones follow the others."""
+        at = self._at(column)
+        found: list[int] = self._words[at + start : at + end].tolist()
+        return found
+
+    def floats(self, column: int, start: int, end: int) -> Floats:
+        """A numeric field between two places; missing where these rows are older than the field."""
+        if column >= self._width:
+            return np.full(end - start, nan)
+        at = self._at(column)
+        return np.array(self._floats[at + start : at + end].tolist())
+
+    def _at(self, column: int) -> int:
+        return 2 + column * self._rows
+
+    def _before(self, derived: int) -> int:
+        return 1 + (self._width + derived) * self._rows
 
 
 @dataclass(frozen=True)
@@ -91,25 +201,6 @@ class Run:
     def sealed(self) -> bytes:
         """Its bytes."""
         return _HEAD.pack(self.columns.shape[1], len(self.columns)) + self.columns.tobytes() + self.derived.tobytes()
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def places(self, moments: Sequence[int]) -> Ints:
-        """How many rows there are up to each moment."""
-        found: Ints = self.columns[0].searchsorted(moments, side="right")
-        return found
-
-    def upto(self, places: Ints) -> Words:
-        """The derived running values of so many rows, shape (derived columns, places); 0 of none."""
-        found: Words = np.where(places > 0, self.derived[:, places - 1], 0)
-        return found
-
-    def values(self, column: int, start: int, end: int) -> Floats:
-        """A numeric field between two places; missing where these rows are older than the field."""
-        if column >= len(self.columns):
-            return np.full(end - start, np.nan)
-        return self.columns[column, start:end].view(np.float64)
 
 
 def merged(kind: bytes, parts: Sequence[Words]) -> Run:

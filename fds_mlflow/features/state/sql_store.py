@@ -15,7 +15,7 @@ from socket import SHUT_RDWR, socket
 from typing import Any, TypeVar
 
 from fds_mlflow.errors import ConfigError, NotFoundError, UnavailableError
-from fds_mlflow.features.state.entry import COUNT, NUMBER, Added, Entry, Label, add, add_label, number_of
+from fds_mlflow.features.state.entry import COUNT, NUMBER, Added, Entry, Label, add, add_label
 from fds_mlflow.features.state.fetched import RUNS, Fetched, Place, Runs, parted
 from fds_mlflow.features.state.remembered import Remembered, entity_key
 from fds_mlflow.features.state.store import KEY, ChangedError, Part, Value, Values
@@ -220,9 +220,9 @@ class SqlStore:
         def take(connection: Any) -> Added:
             self._execute(connection, _HOLD, *NUMBER)
             found = self._look(connection, keys, [*parts, (entry.key, b"")])
-            kept, number = add(found, entry)
+            added = add(found, found, entry)
             self._write(connection, found)
-            return Added(kept, number, number_of(found), found)
+            return added
 
         yield self._run(take)
 

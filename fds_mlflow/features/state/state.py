@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
-from math import isinf, isnan, nan
-from typing import Any, TypeVar
+from itertools import islice
+from math import isfinite, isnan, nan
+from typing import NamedTuple, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.features.state import head
@@ -17,24 +17,23 @@ from fds_mlflow.features.state.entry import (
     COUNT,
     META,
     NUMBER,
-    ROW,
     Counted,
     Entry,
     Label,
+    Parts,
     latest_of,
+    look,
     number_of,
-    occurrences,
     times_of,
 )
 from fds_mlflow.features.state.layout import Layout, entity
-from fds_mlflow.features.state.logs import NOTHING, Log, logs, name, removed, thinned
+from fds_mlflow.features.state.logs import Told, removed, thinned
 from fds_mlflow.features.state.remembered import (
     ENTITY,
     TRANSACTION,
     Remembered,
     entity_key,
     hashed,
-    occurred_key,
     transaction_key,
 )
 from fds_mlflow.features.state.rows import LABELS, PAIRS, RECORDS, form
@@ -63,28 +62,7 @@ class Arriving:
     numbers: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Told:
-    """What is known of one entity.
-
-    Attributes:
-        records: Its transactions, the one that arrives among them.
-        labels: Labels of its transactions.
-        pairs: By counted role, the occurrences of its values.
-    """
-
-    records: Log
-    labels: Log
-    pairs: Mapping[str, Log]
-
-    def until(self, number: int) -> Told:
-        """What had arrived before a number."""
-        pairs = {other: log.until(number, PAIRS) for other, log in self.pairs.items()}
-        return Told(self.records.until(number, RECORDS), self.labels.until(number, LABELS), pairs)
-
-
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """What the past tells a transaction.
 
     Attributes:
@@ -126,6 +104,7 @@ class State:
     store: Store
     layout: Layout
     _roles: dict[str, list[tuple[int, str]]] = field(init=False)
+    _others: list[str] = field(init=False)
     _said: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
@@ -137,6 +116,7 @@ class State:
         self._form = form(RECORDS, len(self.layout.numbers))
         counted = list(enumerate(self.layout.pairs))
         self._roles = {role: [(at, other) for at, (own, other) in counted if own == role] for role in self.layout.roles}
+        self._others = list(dict.fromkeys(other for _, other in self.layout.pairs))
 
     @property
     def number(self) -> int:
@@ -172,7 +152,7 @@ class State:
         """Compute something of one entity's past; what it is told is valid until it returns."""
         own = entity(role, value)
         with self.store.reading([entity_key(own)]) as values:
-            return compute(self._of(values, role, own))
+            return compute(Told(dict(values.parts(entity_key(own)))))
 
     # --- arriving ------------------------------------------------------------------------------------------
 
@@ -194,33 +174,16 @@ class State:
 
     def _arrived(self, entry: Entry, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         of = entry.remembered
-        with self.store.adding(entry) as (kept, number, last, values):
+        with self.store.adding(entry) as (kept, number, last, pasts):
             if kept is not None and not kept.is_that(of.time, of.digest):
                 raise DataError(
                     f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
                     fix="give every transaction an id of its own; send the same again only to repeat a request",
                 )
-            told = self._told(values, arriving)
+            told = _told(entry, pasts)
             if last > number:  # what came later is left out
-                told = {role: one.until(number + 1) for role, one in told.items()}
+                told = {role: one.until(number) for role, one in told.items()}
             return compute(Arrival(kept is not None, told))
-
-    def entry(self, arriving: Arriving) -> Entry:
-        """What a transaction adds.
-
-        Raises:
-            DataError: An amount is infinite.
-        """
-        digest = _digest(arriving)
-        entities = self._entities(arriving)
-        return Entry(
-            transaction_key(arriving.id),
-            Remembered(0, arriving.time, digest, list(entities.values())),
-            self._record(arriving, 0),
-            [list(self._values(role, arriving)) for role in entities],
-            arriving.time - 2 * self.layout.span,
-            self._said,
-        )
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
@@ -229,44 +192,33 @@ class State:
             DataError: An amount is infinite.
         """
         entry = self.entry(arriving)
-        entities = self._entities(arriving)
         with self.store.reading(*entry.looked_at) as values:
-            number, found = number_of(values) + 1, {}
-            row = self._form.unpack(self._record(arriving, number))
-            for (role, own), counted in zip(entities.items(), entry.counted, strict=True):
-                one = self._of(values, role, own)
-                pairs = dict(one.pairs)
-                for at, value in counted:
-                    times = times_of(values.get(*occurred_key(own, at, value)))
-                    other = self.layout.pairs[at][1]
-                    pairs[other] = pairs[other].having(map(ROW.unpack, occurrences(times, arriving.time, number)))
-                found[role] = Told(one.records.having([row]), one.labels, pairs)
-            return compute(Arrival(False, found))
+            return compute(Arrival(False, _told(entry, look(values, entry))))
 
-    def _entities(self, arriving: Arriving) -> dict[str, bytes]:
-        given = arriving.entities
-        return {role: entity(role, value) for role in self._roles if (value := given.get(role)) is not None}
+    def entry(self, arriving: Arriving) -> Entry:
+        """What a transaction adds.
 
-    def _values(self, role: str, arriving: Arriving) -> Iterator[Counted]:
-        """The values that are counted over an entity."""
-        for at, other in self._roles[role]:
-            value = arriving.entities.get(other)
+        Raises:
+            DataError: An amount is infinite.
+        """
+        digest = _digest(arriving)
+        given, numbers, layout = arriving.entities, arriving.numbers, self.layout
+        hashes = {other: hashed(value) for other in self._others if (value := given.get(other)) is not None}
+        roles, entities, counted = list[str](), list[bytes](), list[list[Counted]]()
+        for role, pairs in self._roles.items():
+            value = given.get(role)
             if value is not None:
-                yield Counted(at, hashed(value))
-
-    def _record(self, arriving: Arriving, number: int) -> bytes:
-        numbers = [arriving.numbers.get(name, nan) for name in self.layout.numbers]
-        return self._form.pack(arriving.time, number, *numbers)
-
-    def _told(self, values: Values, arriving: Arriving) -> dict[str, Told]:
-        return {role: self._of(values, role, own) for role, own in self._entities(arriving).items()}
-
-    def _of(self, values: Values, role: str, own: bytes) -> Told:
-        known = logs(values, entity_key(own), len(self.layout.numbers))
-        return Told(
-            known.get(name(RECORDS), NOTHING),
-            known.get(name(LABELS), NOTHING),
-            {other: known.get(name(PAIRS, at), NOTHING) for at, other in self._roles.get(role, ())},
+                roles.append(role)
+                entities.append(entity(role, value))
+                counted.append([Counted(at, hashes[other]) for at, other in pairs if other in hashes])
+        return Entry(
+            transaction_key(arriving.id),
+            Remembered(0, arriving.time, digest, entities),
+            roles,
+            self._form.pack(arriving.time, 0, *[numbers.get(name, nan) for name in layout.numbers]),
+            counted,
+            arriving.time - 2 * layout.span,
+            self._said,
         )
 
     # --- labels --------------------------------------------------------------------------------------------
@@ -383,18 +335,24 @@ def _without_those(those: Sequence[tuple[bytes, bytes]], gone: Callable[[Value],
             values.delete(key, part)
 
 
+def _told(entry: Entry, pasts: Sequence[Parts]) -> dict[str, Told]:
+    return dict(zip(entry.roles, map(Told, pasts), strict=True))
+
+
 def _digest(arriving: Arriving) -> bytes:
     """What tells a transaction from another one of the same id.
 
     Raises:
         DataError: An amount is infinite.
     """
-    infinite = [column for column, value in arriving.numbers.items() if isinf(value)]
-    if infinite:
-        raise DataError(
-            f"column {infinite[0]!r} of transaction {arriving.id!r} is infinite", fix="send a number, or leave it empty"
-        )
-    numbers = {column: value for column, value in arriving.numbers.items() if not isnan(value)}
-    given: Any = chain(arriving.entities.items(), numbers.items())
-    said = sorted((column, repr(value)) for column, value in given if value is not None)
+    said = [(role, repr(value)) for role, value in arriving.entities.items() if value is not None]
+    for column, value in arriving.numbers.items():
+        if isfinite(value):
+            said.append((column, repr(value)))
+        elif not isnan(value):
+            raise DataError(
+                f"column {column!r} of transaction {arriving.id!r} is infinite",
+                fix="send a number, or leave it empty",
+            )
+    said.sort()
     return entity("\0", repr((arriving.time, said)))

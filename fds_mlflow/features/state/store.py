@@ -38,7 +38,7 @@ class Values(Protocol):
         ...
 
     def parts(self, key: bytes, *, many: bool = False) -> Sequence[tuple[bytes, Value]]:
-        """The parts of a key, sorted, with their values: those that begin with `MANY`, or all others."""
+        """The parts of a key with their values: those that begin with `MANY`, or all others."""
         ...
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, UnavailableError
 from fds_mlflow.features.engines.online import Online
+from fds_mlflow.features.state.logs import RECORD
 from fds_mlflow.features.state.opening import opened
 from fds_mlflow.features.state.redis_store import RedisStore
 from fds_mlflow.features.state.state import Arrival, Arriving, State
@@ -87,7 +88,7 @@ def test_what_a_server_has_lost_is_remembered_by_nobody() -> None:
             state.look(
                 last,
                 lambda arrival: sorted(
-                    row for run in arrival.told["customer"].records.runs for row in run.columns[0].tolist()
+                    row for columns in arrival.told["customer"].columns(RECORD) for row in columns[0].tolist()
                 ),
             )
             for state in (known, past(server.url()))
