@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.serving.featured import Featured, Known, Row, lacking, require_past
 from fds_mlflow.serving.guard import Guard, Why
 from fds_mlflow.serving.inputs import Origin
+
+log = logging.getLogger(__name__)
 
 OnFailure = Literal["degrade", "refuse"]
 """What becomes of a raw transaction while the state does not answer."""
@@ -229,7 +232,10 @@ class Raw:
         """Let go of the state, which is told before what it missed."""
         self.guard.close()
         if self._store is not None:
-            self._store.close()
+            try:
+                self._store.close()
+            except UnavailableError as error:
+                log.warning("the state was let go of before all of it was on the disk: %s", error.what)
 
     # --- the state -----------------------------------------------------------------------------------------
 

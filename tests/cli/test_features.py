@@ -18,6 +18,10 @@ from fds_mlflow.data.schema import Schema
 from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.explanation import sentences
 from fds_mlflow.features.spec import FeatureSpec, handbook_spec
+from fds_mlflow.features.state.coverage import BEGINNING, needed
+from fds_mlflow.features.state.layout import Layout
+from fds_mlflow.features.state.lmdb_store import LmdbStore
+from fds_mlflow.features.state.state import State
 from fds_mlflow.features.template import template
 from fds_mlflow.simulator import simulate
 from fds_mlflow.workflows.source import Source
@@ -219,6 +223,19 @@ def test_a_state_on_a_server_is_named_by_its_address(redis_server: RedisServer, 
     shown = json.loads(named.invoke(main, ["features", "show", "merchant", merchant, "--json"]).stdout)
     gone = json.loads(named.invoke(main, ["features", "forget", "merchant", merchant, "--json"]).stdout)
     assert gone["removed"] == shown["transactions"] + shown["labels"] > 0
+
+
+def test_a_state_without_a_history_is_accepted_as_it_is(tmp_path: Path) -> None:
+    """Without --data nothing is loaded; --accept-cold says that nothing came before, and without it it is refused."""
+    spec, state = tmp_path / "spec.yaml", tmp_path / "state"
+    run("template", "-o", str(spec))
+    refused = run("load", str(spec), "--state", str(state))
+    assert (refused.exit_code, "--accept-cold" in refused.stderr) == (2, True)
+    loaded = json.loads(run("load", str(spec), "--state", str(state), "--accept-cold", "--json").stdout)
+    assert (loaded["transactions"], loaded["whole_from"]) == (0, None)
+    kept = State(LmdbStore(state), Layout())
+    assert kept.coverage.whole_from(needed(FeatureSpec.load(spec))) == BEGINNING
+    kept.close()
 
 
 def test_a_replay_that_equals_the_batch_says_so(tmp_path: Path) -> None:

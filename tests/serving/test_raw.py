@@ -28,6 +28,7 @@ from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
+from fds_mlflow.workflows.feature_state import lacking
 from tests.support.holder import held
 from tests.support.redis_server import RedisServer
 from tests.support.served import Served, until
@@ -164,6 +165,19 @@ def test_a_vector_has_the_transaction_and_what_was_computed_of_it(world: World) 
         assert one.vector.raw == {name: world.row(number)[name] for name in one.vector.raw or {}}
         assert set(declared.schema.columns()) - {"is_fraud", "label_known_at"} == set(one.vector.raw or {})
         assert one.vector.spec == declared.digest
+
+
+@pytest.mark.campaign
+def test_a_canary_is_told_what_its_windows_lack(world: World, tmp_path: Path) -> None:
+    """With the servers' state, and without it, the command is named; nothing is where the state has all of it."""
+    assert lacking(world.model, 2, world.state) is None
+    bare = tmp_path / "bare"
+    State(opened(bare), Layout.of([FIRST])).close()
+    for address, named in ((bare, str(bare)), (None, "STATE")):
+        told = lacking(world.model, 2, address)
+        assert told is not None
+        assert f"fds features load --model fraud --data HISTORY --state {named}" in told
+    assert lacking(world.model, 1, None) is None, "the champion's own windows are nothing new"
 
 
 @pytest.mark.campaign
