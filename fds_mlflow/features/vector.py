@@ -46,6 +46,7 @@ class Vector:
         self._zone = UTC if spec.time_zone is None else ZoneInfo(spec.time_zone)
         # A specification makes these anew each time it is asked.
         self.names = tuple(spec.names)
+        self._blank: dict[str, Any] = dict.fromkeys(self.names)
         self._nodes = spec.nodes
         self._read = {one.name for node in self._nodes.values() for one in names_in(node)} - set(self._nodes)
         self._numbers = tuple(dict.fromkeys((*spec.numeric, *spec.inputs)))
@@ -57,7 +58,8 @@ class Vector:
             values: Canonical values of the transaction, as `Single.read` gives them.
             arrival: What the state answered to it.
         """
-        found: dict[str, Any] = {name: values[name] for name in self._numbers}
+        found = dict(self._blank)  # all names have their places
+        found |= {name: values[name] for name in self._numbers}
         if self._spec.flags:
             local = moment_of(values["time"]).astimezone(self._zone)
             for flag in self._spec.flags:
@@ -69,4 +71,4 @@ class Vector:
             made = extended(columns, self._nodes)
             found |= {name: float(np.asarray(made[name]).reshape(-1)[0]) for name in self._nodes}
         found |= {name: values[name] for name in self._spec.categorical}
-        return {name: found[name] for name in self.names}
+        return found if len(found) == len(self.names) else {name: found[name] for name in self.names}

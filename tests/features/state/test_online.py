@@ -156,6 +156,24 @@ def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path:
         assert state.arrive(first, repeated)
 
 
+def test_what_others_record_meanwhile_is_not_seen(store: Any, tmp_path: Path) -> None:
+    """While a transaction's features are computed others may record theirs: it does not see them, and they see it."""
+    spec = everything()
+    layout = Layout.of([spec])
+    engine = Online(spec, layout)
+    one, other = (
+        Arriving(name, EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0}) for name in "TU"
+    )
+    with store(layout, tmp_path) as state:
+
+        def compute(arrival: Arrival) -> tuple[float, float]:
+            after = state.arrive(other, partial(engine.features, other.time))
+            return engine.features(one.time, arrival)["customer_count_1m"], after["customer_count_1m"]
+
+        assert state.arrive(one, compute) == (1, 2)
+        assert state.arrive(one, partial(engine.features, one.time))["customer_count_1m"] == 1
+
+
 def test_a_label_of_what_never_arrived_is_not_taken(store: Any, tmp_path: Path) -> None:
     """Who labels a transaction that is not remembered is told so."""
     with store(Layout.of([everything()]), tmp_path) as state:
