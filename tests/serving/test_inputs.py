@@ -19,7 +19,7 @@ from fds_mlflow.errors import ConfigError
 from fds_mlflow.outcomes.records import OutcomeRecord, Vector
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.scoring.requests.names import RequestNames
-from fds_mlflow.scoring.requests.rows import FeaturedRow
+from fds_mlflow.scoring.requests.rows import FeaturedRow, Lack
 from fds_mlflow.scoring.scorer import Scorer, accelerated, opened
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
 from fds_mlflow.serving.inputs import Origin, digest, sample, vector
@@ -149,7 +149,7 @@ def test_features_that_were_computed_here_are_kept_with_what_they_come_from(tmp_
     """A degraded row says so, and its digest covers the raw transaction."""
     served = engine(tmp_path)
     assert served.state is not None
-    row = FeaturedRow({"amount": 250}, degraded=True)
+    row = FeaturedRow({"amount": 250}, Lack("cold"))
     row.extend([250.0, 3.0, "web"])
     served.answer(served.state, row, NAMES)
     (outcome,) = served.fetched()

@@ -122,18 +122,27 @@ def add(before: Values, values: Values, entry: Entry) -> Added:
     if before.get(*LAYOUT) != entry.layout:
         raise changed()
     of = entry.remembered
-    found = before.get(entry.key, b"")
-    if found is not None:
-        kept = Remembered.read(found)
-        return Added(kept, kept.number, number_of(before), _pasts(before, entry))
+    known = _known(before, entry)
+    if known is not None:
+        return known
     number = following(before, values, of.time)
     values.put(entry.key, b"", _AT.pack(number) + of.written()[8:])
     return Added(None, number, number, _grown(before, values, entry, number))
 
 
-def look(before: Values, entry: Entry) -> Sequence[Parts]:
-    """The pasts of a transaction's entities as if it were added."""
-    return _grown(before, _Unwritten(), entry, number_of(before) + 1)
+def look(before: Values, entry: Entry) -> Added:
+    """As `add`, and nothing is written."""
+    number = number_of(before) + 1
+    return _known(before, entry) or Added(None, number, number, _grown(before, _Unwritten(), entry, number))
+
+
+def _known(before: Values, entry: Entry) -> Added | None:
+    """How a transaction was taken that is there already; None where it is new."""
+    found = before.get(entry.key, b"")
+    if found is None:
+        return None
+    kept = Remembered.read(found)
+    return Added(kept, kept.number, number_of(before), _pasts(before, entry))
 
 
 def _pasts(before: Values, entry: Entry) -> list[dict[bytes, Value]]:

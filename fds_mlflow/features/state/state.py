@@ -17,10 +17,10 @@ from fds_mlflow.features.state.entry import (
     COUNT,
     META,
     NUMBER,
+    Added,
     Counted,
     Entry,
     Label,
-    Parts,
     latest_of,
     look,
     number_of,
@@ -173,27 +173,19 @@ class State:
             return self._arrived(self.entry(arriving), arriving, compute)
 
     def _arrived(self, entry: Entry, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
-        of = entry.remembered
-        with self.store.adding(entry) as (kept, number, last, pasts):
-            if kept is not None and not kept.is_that(of.time, of.digest):
-                raise DataError(
-                    f"transaction {arriving.id!r} has arrived before, with another time, entity or amount",
-                    fix="give every transaction an id of its own; send the same again only to repeat a request",
-                )
-            told = _told(entry, pasts)
-            if last > number:  # what came later is left out
-                told = {role: one.until(number) for role, one in told.items()}
-            return compute(Arrival(kept is not None, told))
+        with self.store.adding(entry) as added:
+            return compute(_arrival(arriving.id, entry, added))
 
     def look(self, arriving: Arriving, compute: Callable[[Arrival], Found]) -> Found:
         """As `arrive`, and record nothing.
 
         Raises:
-            DataError: An amount is infinite.
+            DataError: Its id has arrived with other values, or an amount is infinite.
         """
         entry = self.entry(arriving)
-        with self.store.reading(*entry.looked_at) as values:
-            return compute(Arrival(False, _told(entry, look(values, entry))))
+        keys, parts = entry.looked_at
+        with self.store.reading(keys, [*parts, (entry.key, b"")]) as values:
+            return compute(_arrival(arriving.id, entry, look(values, entry)))
 
     def entry(self, arriving: Arriving) -> Entry:
         """What a transaction adds.
@@ -335,8 +327,22 @@ def _without_those(those: Sequence[tuple[bytes, bytes]], gone: Callable[[Value],
             values.delete(key, part)
 
 
-def _told(entry: Entry, pasts: Sequence[Parts]) -> dict[str, Told]:
-    return dict(zip(entry.roles, map(Told, pasts), strict=True))
+def _arrival(id: str, entry: Entry, added: Added) -> Arrival:  # noqa: A002 - as everywhere
+    """What a transaction is told that was taken; of one that was there already, what it was told then.
+
+    Raises:
+        DataError: Its id was another transaction's.
+    """
+    kept, of = added.kept, entry.remembered
+    if kept is not None and not kept.is_that(of.time, of.digest):
+        raise DataError(
+            f"transaction {id!r} has arrived before, with another time, entity or amount",
+            fix="give every transaction an id of its own; send the same again only to repeat a request",
+        )
+    told = dict(zip(entry.roles, map(Told, added.pasts), strict=True))
+    if added.last > added.number:  # what came later is left out
+        told = {role: one.until(added.number) for role, one in told.items()}
+    return Arrival(kept is not None, told)
 
 
 def _digest(arriving: Arriving) -> bytes:

@@ -133,7 +133,8 @@ def test_what_is_told_at_arrival_is_the_batch_over_what_had_arrived(
             elif rows:
                 number = step % len(rows)
                 again = rows[number].transaction
-                alike(state.arrive(again, partial(engine.features, again.time)), told[number])
+                for way in (state.arrive, state.look):
+                    alike(way(again, partial(engine.features, again.time)), told[number])
                 assert state.arrive(again, repeated)
 
 
@@ -150,8 +151,9 @@ def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path:
         state.arrive(first, repeated)
         before = state.size()
         for other in others:
-            with pytest.raises(DataError, match="has arrived before"):
-                state.arrive(other, repeated)
+            for way in (state.arrive, state.look):
+                with pytest.raises(DataError, match="has arrived before"):
+                    way(other, repeated)
         assert state.size() == before
         assert state.arrive(first, repeated)
 
