@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
+from fds_mlflow.errors import UnavailableError
 from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.spec import FeatureSpec, Window
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.opening import Address, opened
 from fds_mlflow.features.state.state import Arriving, State
+
+Found = TypeVar("Found")
 
 SPEC = FeatureSpec(
     windows=(
@@ -45,10 +50,19 @@ def mixed(count: int) -> list[Arriving]:
     ]
 
 
+def answered(ask: Callable[[], Found]) -> Found:
+    """Ask until there is an answer: what is sent again counts once, and a busy machine is no fault of the store."""
+    while True:
+        try:
+            return ask()
+        except UnavailableError:
+            continue
+
+
 def _acknowledged(address: str, name: str, count: int) -> None:
     known = past(address)
     for number in range(count):
-        known.arrive(arriving(name, number), lambda arrival: arrival.again)
+        answered(partial(known.arrive, arriving(name, number), lambda arrival: arrival.again))
         print(number, flush=True)
 
 
@@ -61,7 +75,7 @@ def _told(address: str, name: str, count: int) -> None:
     engine = Online(spec, state.layout)
     rows = mixed(count)
     random.Random(name).shuffle(rows)
-    found = {row.id: state.arrive(row, partial(engine.features, row.time)) for row in rows}
+    found = {row.id: answered(partial(state.arrive, row, partial(engine.features, row.time))) for row in rows}
     print(json.dumps(found))
 
 

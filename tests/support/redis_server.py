@@ -29,8 +29,8 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, namespace: str = "fds") -> str:
-        """The address of a state."""
-        return f"redis://127.0.0.1:{self.port}/0?namespace={namespace}"
+        """The address of a state; a busy machine is given time."""
+        return f"redis://127.0.0.1:{self.port}/0?namespace={namespace}&socket_timeout=30&socket_connect_timeout=30"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

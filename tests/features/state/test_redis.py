@@ -98,10 +98,11 @@ def test_what_a_server_has_lost_is_remembered_by_nobody() -> None:
 
 def test_a_server_that_has_stopped_is_not_waited_for(server: RedisServer) -> None:
     """Who asks a server that does not answer is told so, connected before or not; it answers again, and so do we."""
-    known = filled(server.url(), 3)
+    address = server.url().partition("&")[0]
+    known = filled(address, 3)
     server.send(signal.SIGSTOP)
     try:
-        for ask in (partial(known.arrive, arriving("T", 3), again), partial(opened, server.url())):
+        for ask in (partial(known.arrive, arriving("T", 3), again), partial(opened, address)):
             with pytest.raises(UnavailableError, match=r"is not available: [Tt]ime"):
                 ask()
     finally:
@@ -205,6 +206,20 @@ def test_a_full_run_is_sealed_by_another_one_where_its_own_client_was_killed(
         with known.store.reading([key]) as values:
             runs.append(sum(len(part) > 3 for part, _ in values.parts(key)))
     assert (runs[0], runs[-1]) == (0, 2), "one of the records, one of the pairs"
+
+
+def test_a_run_is_sealed_once(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes late to seal what another one has sealed, and what has come since, changes nothing."""
+    seals = []
+    with monkeypatch.context() as late:
+        late.setattr(RedisStore, "_seal", lambda _, full, found: seals.append((full, found)))
+        known = filled(server.url(), 64)
+    full, found = next(seal for seal in seals if seal[0])
+    for number in range(64, 70):
+        known.store._seal(full, found)  # type: ignore[attr-defined]
+        last = arriving("T", number)
+        told = known.arrive(last, partial(Online(SPEC, known.layout).features, last.time))
+        assert (told["customer_count_1d"], told["customer_distinct_device_1d"]) == (number + 1, 7)
 
 
 def test_a_time_that_cannot_be_counted_is_refused(server: RedisServer) -> None:
