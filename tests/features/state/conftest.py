@@ -15,7 +15,9 @@ from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.opening import opened
 from fds_mlflow.features.state.state import State
 
-SHARED = ("lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgresql")))
+REMOTE = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "postgresql"))
+"""Those that are far away: what is written is compared first with what was looked at."""
+SHARED = ("lmdb", *REMOTE)
 """Those that several processes share."""
 
 
@@ -67,4 +69,10 @@ def store(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture(scope="session", params=SHARED)
 def shared(request: pytest.FixtureRequest) -> Kind:
     """Each kind of store that several processes share."""
+    return _kind(request)
+
+
+@pytest.fixture(scope="session", params=REMOTE)
+def remote(request: pytest.FixtureRequest) -> Kind:
+    """Each kind of store that is far away."""
     return _kind(request)

@@ -188,6 +188,38 @@ def test_sealed_runs_are_fetched_where_they_are_not_known(server: RedisServer) -
         assert len(values.parts(key)) < 15
 
 
+def test_a_full_run_is_sealed_by_another_one_where_its_own_client_was_killed(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who fills an open run and dies before it is sealed leaves it to who fills as many again: nothing is missing."""
+    with monkeypatch.context() as killed:
+        killed.setattr(RedisStore, "_seal", lambda *_: None)
+        known = filled(server.url(), 100)
+    key = next(known.store.keys(b"e"))
+    runs = []
+    for number in range(100, 140):
+        last = arriving("T", number)
+        found = known.arrive(last, partial(Online(SPEC, known.layout).features, last.time))
+        assert (found["customer_count_1d"], found["customer_distinct_device_1d"]) == (number + 1, 7)
+        with known.store.reading([key]) as values:
+            runs.append(sum(len(part) > 3 for part, _ in values.parts(key)))
+    assert (runs[0], runs[-1]) == (0, 2), "one of the records, one of the pairs"
+
+
+def test_a_run_is_sealed_once(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes late to seal what another one has sealed, and what has come since, changes nothing."""
+    seals = []
+    with monkeypatch.context() as late:
+        late.setattr(RedisStore, "_seal", lambda _, full, found: seals.append((full, found)))
+        known = filled(server.url(), 64)
+    full, found = next(seal for seal in seals if seal[0])
+    for number in range(64, 70):
+        known.store._seal(full, found)  # type: ignore[attr-defined]
+        last = arriving("T", number)
+        told = known.arrive(last, partial(Online(SPEC, known.layout).features, last.time))
+        assert (told["customer_count_1d"], told["customer_distinct_device_1d"]) == (number + 1, 7)
+
+
 def test_a_time_that_cannot_be_counted_is_refused(server: RedisServer) -> None:
     """Microseconds from the year 2255 on are more than a script of Redis counts exactly."""
     with pytest.raises(DataError, match="2255"):
