@@ -325,7 +325,8 @@ class Engine:
         if state.explore is not None:  # where no outcome tells of it, nothing is let pass
             propensity = state.propensity(values) if now < self.explore_until else 0.0
             explored = flagged and state.explore.explores(names.key, propensity)
-        if state.shadow and assigned == CHAMPION and state.to_shadow(names.key):
+        barred = isinstance(values, FeaturedRow) and values.lack.barred is not None
+        if state.shadow and assigned == CHAMPION and not barred and state.to_shadow(names.key):
             self.shadowed.append((names.request_id, values, state))
         own = state.for_canary(values) if loaded is state.canary else state.for_champion(values)
         given = taken(loaded, own)

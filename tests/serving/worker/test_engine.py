@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.plan.plan import Plan
-from fds_mlflow.errors import DataError, FdsError, UnavailableError
+from fds_mlflow.errors import DataError, FdsError, RefusedError, UnavailableError
 from fds_mlflow.scoring.requests.names import RequestNames
+from fds_mlflow.scoring.requests.rows import FeaturedRow, Lack
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.scoring.timed import Timed
 from fds_mlflow.serving.disk.spool import SpooledOutcome
@@ -122,6 +123,43 @@ def pair(tmp_path: Path) -> tuple[Engine, ServingState]:
     there = version_cache(tmp_path)
     there.write_table(table(weight=5_000))
     return serving(there, canary_timeout=0.05)
+
+
+def raw_row(lack: Lack) -> FeaturedRow:
+    """A row whose features were computed."""
+    row = FeaturedRow({"raw": True}, lack)
+    row += [1.0, 2.0, "shop", 3.0]
+    return row
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_a_canary_is_barred_from_rows_whose_features_lack_something(tmp_path: Path, rows: int) -> None:
+    """The champion answers for it, and is not degraded for that; no outcome is evidence, and none is shadowed."""
+    there = version_cache(tmp_path)
+    put(
+        there, 2, low=0.2, high=0.4, inputs={"amount": "double", "age": "double", "channel": "string", "hour": "double"}
+    )
+    there.write_table(table(weight=5_000))
+    engine, state = serving(there, shadow=1.0)
+    barred = Lack("cold", None, "cold", RefusedError("it lacks a window", fix="load it"))
+    if rows == 1:
+        answers = [engine.answer(state, raw_row(barred), name) for name in names(20)]
+    else:
+        answers = engine.answers(state, [raw_row(barred)] * 20, names(20))
+    assert {answer.version for answer in answers} == {1}
+    assert all(answer.degraded is msgspec.UNSET for answer in answers)
+    outcomes = engine.fetched()
+    assert all(one.degraded for one in outcomes)
+    assert {(one.assigned, one.served, one.error) for one in outcomes} == {
+        ("champion", "champion", None),
+        ("canary", "champion", "it lacks a window"),
+    }
+    assert not engine.shadowed
+    said = [engine.answer(state, raw_row(Lack("slow", "slow", "slow")), name) for name in names(20)]
+    assert {(answer.version, answer.degraded, answer.degraded_reason) for answer in said} == {
+        (1, True, "slow"),
+        (2, True, "slow"),
+    }
 
 
 def made_moody(loaded: Any, answer: Any) -> None:
