@@ -146,13 +146,10 @@ def load(
 
 @features.command()
 @click.argument("spec")
-@click.option(
-    "--data", required=True, help="The history: a file or folder of files, SQLAlchemy URL, or simulator:ROWS."
-)
-@_schema_option
+@data_options("", "The history: a file or folder of files, SQLAlchemy URL, or simulator:ROWS.")
 @as_json_option
 @click.pass_context
-def verify(ctx: click.Context, spec: str, data: str, schema: str | None, as_json: bool) -> None:
+def verify(ctx: click.Context, spec: str, source: Source | None, as_json: bool) -> None:
     """Replay a history, transaction by transaction, and compare what each gets with the batch.
 
     SPEC is a YAML file, or handbook. The exit code is 1 where anything differs.
@@ -161,11 +158,10 @@ def verify(ctx: click.Context, spec: str, data: str, schema: str | None, as_json
     from fds_mlflow.cli.output.progress import bar
     from fds_mlflow.features.spec import FeatureSpec
     from fds_mlflow.workflows import feature_state
-    from fds_mlflow.workflows.source import Source
 
-    wanted = FeatureSpec.load(spec)
-    with bar("Reading") as progress:
-        transactions = Source(data, schema, progress=progress).read()
+    if source is None:
+        raise click.UsageError("give the history: --data FILE")
+    wanted, transactions = FeatureSpec.load(spec), source.read()
     with bar("Replaying") as progress:
         found = feature_state.verify(wanted, transactions, progress)
     value = feature_views.verified(found)
