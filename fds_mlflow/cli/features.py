@@ -172,7 +172,7 @@ def verify(ctx: click.Context, spec: str, source: Source | None, as_json: bool) 
 
 @features.command()
 @model_argument
-@click.option("--version", type=click.IntRange(min=1), default=None, help="One version.  [default: all]")
+@click.option("--version", type=VERSION, default=None, help="One version.  [default: all]")
 @click.option("--since", default=None, help="Scored within such an age, such as 7d.  [default: ever]")
 @data_options("", "The history that holds the transactions and their past, to compare with the batch.")
 @as_json_option
