@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fds_mlflow.cli.options import Settings, as_json_option, data_options, model_argument, show_value
+from fds_mlflow.cli.options import VERSION, Settings, as_json_option, data_options, model_argument, show_value
 from fds_mlflow.cli.output import lines
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.runtime import environment, streams
