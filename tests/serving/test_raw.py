@@ -472,3 +472,20 @@ def test_a_server_may_require_its_state(world: World, mlflow_uri: str, tmp_path:
         until(lambda: server.client.post("/score", json=world.row(1)).status_code == 200, "an answer of the state")
     finally:
         server.kill()
+
+
+def test_a_server_starts_while_the_server_of_its_state_is_down(world: World, mlflow_uri: str, tmp_path: Path) -> None:
+    """It answers, marked as degraded, and says why; where the state is required it does not start."""
+    address = "redis://127.0.0.1:1/0"
+    made = Served(tmp_path / "server", mlflow_uri, tmp_path / "cache", "--state", address, model="fraud")
+    try:
+        said = made.ready().client.post("/score", json=world.row(0)).json()
+        assert said["degraded"]
+        assert said["degraded_reason"] in ("down", "slow")  # a busy machine takes its time to be told no
+        assert "fraud starts without its state" in made.said
+    finally:
+        made.kill()
+    refusing = ("--state", address, "--state-failure", "refuse")
+    made = Served(tmp_path / "other", mlflow_uri, tmp_path / "cache2", *refusing, model="fraud")
+    assert made.process.wait(60) != 0
+    assert "is not available" in made.said
