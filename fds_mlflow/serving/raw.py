@@ -127,10 +127,7 @@ class Raw:
         given = arriving(first.declared.schema, values[champion])
         for version in {*others} - {champion}:
             try:
-                one = self._version(version)
-                read = one.read(row)
-                given = _together(given, arriving(one.declared.schema, read), version)
-                values[version] = read
+                given = self._read(version, row, given, values)
             except FdsError as error:
                 failed[version] = error
         known = {version: self._versions[version] for version in values}
@@ -156,6 +153,18 @@ class Raw:
         cold = {version for version, one in known.items() if self._is_cold(one, given.time)}
         barred = {version: lacking(version) for version in cold - {champion}}
         return Featured({**found, **failed, **barred}, None, cold)
+
+    def _read(self, version: int, row: Row, given: Arriving, values: dict[int, dict[str, Any]]) -> Arriving:
+        """A transaction with what another version reads of it, whose values are added.
+
+        Raises:
+            FdsError: It cannot be read, or reads otherwise.
+        """
+        known = self._version(version)
+        read = known.read(row)
+        given = _together(given, arriving(known.declared.schema, read), version)
+        values[version] = read
+        return given
 
     def spec(self, version: int) -> FeatureSpec:
         """The features of a version whose rows were computed."""
