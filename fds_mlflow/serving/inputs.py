@@ -104,7 +104,7 @@ def digest(values: Sequence[Any], raw: Mapping[str, Any] | None = None) -> str:
     try:
         content = _pack((values, raw))
     except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, numbers of more than 64 bits
-        content = repr((values, raw)).encode("utf-8", "backslashreplace")
+        content = repr((tuple(values), raw)).encode("utf-8", "backslashreplace")
     return xxhash.xxh3_64_hexdigest(content)
 
 
