@@ -58,6 +58,8 @@ ELSEWHERE = {
     "curl": "tests/serving/http/test_app.py",
     "python": "benchmarks, each of which takes minutes to hours",
     "source": "the reader's shell",
+    **dict.fromkeys(("docker", "for", "kubectl", "systemctl"), "tests/deploy/test_deploy.py, as far as `fds` goes"),
+    **dict.fromkeys(("cp", "install"), "the reader's shell"),
     "git": "the reader's shell",
     "pre-commit": "the reader's shell",
     ".ci/run": "the reader's shell",
