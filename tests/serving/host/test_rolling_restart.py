@@ -30,7 +30,7 @@ LEAVE, COME_BACK = re.findall(r'^ *proxy "(.+)"$', (COMPOSE / "restart").read_te
 
 @contextmanager
 def proxied(folder: Path, ports: list[int]) -> Iterator[tuple[str, Callable[[str, int], None]]]:
-    """The proxy of the Compose file before replicas at these ports of loopback; its address, and what tells it things."""
+    """The proxy of the Compose file before replicas at these ports: its address, and what tells it something."""
     program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
     if program is None:
         pytest.skip("HAProxy is not installed")
