@@ -68,7 +68,7 @@ def replays(folder: Path, redis: str | None, rows: int) -> dict[str, Any]:
     for late in (False, True):
         transactions = replay.simulated(rows, late=late)
         spec = default_spec(transactions.schema)
-        for name, store in stores(folder / str(late), redis).items():
+        for name, store in stores(folder / ("late" if late else "ordered"), redis).items():
             said = name + (", late" if late else "")
             found[said] = replay.replay(store, transactions, spec)
             print(f"{said}: {found[said]}", file=sys.stderr, flush=True)

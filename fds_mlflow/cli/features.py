@@ -109,7 +109,7 @@ _state_option = click.option(
     "address",
     envvar=environment.STATE,
     required=True,
-    help="Folder or URL of the state that features are computed from as transactions arrive, as of `fds serve`.",
+    help="Folder or URL of the state that features are computed from as transactions arrive.",
 )
 
 

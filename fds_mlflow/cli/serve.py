@@ -12,7 +12,7 @@ import click
 from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, NumberRange, Settings, models_argument
 from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _server_settings(model: str, registry: str, given: dict[str, Any]) -> Server
         sample=_sample(given["vector_sample"][model], recorded=not given["no_record"]),
         record=not given["no_record"],
         trust=given["trust"],
-        state=_state(model, given["state"] or {}),
+        state=_state(model, given["state"] or {}, waits=given["state_failure"] == "degrade"),
         state_failure=given["state_failure"],
         **{name: given[name][model] for name in _AS_THEY_ARE},
     )
@@ -288,8 +288,14 @@ def _sample(percent: float, *, recorded: bool) -> Split | None:
     return sample(percent)
 
 
-def _state(model: str, given: Mapping[str, str | None]) -> str | None:
-    """The address of a model's state, which can be opened."""
+def _state(model: str, given: Mapping[str, str | None], *, waits: bool) -> str | None:
+    """The address of a model's state, which can be opened; or a server's that does not answer just now.
+
+    Args:
+        model: The model.
+        given: The addresses of all models.
+        waits: Whether transactions are answered without the state while it does not answer.
+    """
     address = given.get(model)
     if address is None:
         return None
@@ -299,5 +305,10 @@ def _state(model: str, given: Mapping[str, str | None]) -> str | None:
         raise ConfigError(
             f"two models have one --state {address}", fix="give each a folder, or a ?namespace=, of its own"
         )
-    opened(address).close()  # what is wrong with it is said now, not by workers
+    try:
+        opened(address).close()  # what is wrong with it is said now, not by workers
+    except UnavailableError as error:
+        if not waits or "://" not in address:
+            raise
+        lines.tell(f"{model} starts without its state: {error.what}")  # replicas start while it is down, too
     return address

@@ -137,6 +137,9 @@ class Single:
         from fds_mlflow.data.canonical import Canonical
         from fds_mlflow.data.frames import array
 
+        for name in self.columns:
+            if isinstance(row[name], list | tuple | dict):
+                raise DataError(f"column {name!r} holds a list or an object", fix="send text or a number, or null")
         given = {name: pa.chunked_array([array(pd.Series([row[name]], dtype=object))]) for name in self.columns}
         reading = Canonical(self._schema, "the transaction")
         frame = reading.frame(pa.table(given))

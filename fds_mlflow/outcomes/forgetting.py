@@ -71,7 +71,7 @@ def forget(session: Session, by: str, values: Sequence[str], *, dry: bool = Fals
         dry: Count only.
 
     Raises:
-        DataError: No value is given, or an empty one.
+        DataError: No value is given, or an empty one; or no raw transaction that was kept has such a column.
     """
     if not values or not all(values):
         raise DataError("nobody is named", fix="give at least one value that is not empty")
@@ -111,9 +111,15 @@ def _found(session: Session, by: str, values: Sequence[str]) -> _Found:
     elif by == TRANSACTION:
         found.transactions.update(map(joined, values))
     else:
+        columns: set[str] = set()
         for row in session.scalars(select(RecordedVector).where(RecordedVector.raw.is_not(None))):
-            if spelled(msgspec.json.decode(row.raw or "{}").get(by)) in values:
+            raw = msgspec.json.decode(row.raw or "{}")
+            columns.update(raw)
+            if spelled(raw.get(by)) in values:
                 found.transactions.add(row.transaction_id)
+        if columns and by not in columns:  # nothing found would read as nothing stored
+            there = ", ".join([KEY, TRANSACTION, *sorted(columns)])
+            raise DataError(f"no raw transaction that was kept has a column {by!r}", fix=f"name one of {there}")
     _add(session, found, Outcome.transaction_id, sorted(found.transactions))
     return found
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
-from fds_mlflow.outcomes.truths import Truth
+
+if TYPE_CHECKING:
+    from fds_mlflow.outcomes.truths import Truth
 
 log = logging.getLogger(__name__)
 

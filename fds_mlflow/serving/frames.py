@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from fds_mlflow.core.routing.routing import RoutingTable
     from fds_mlflow.serving.featured import Featured
+    from fds_mlflow.serving.inputs import Origin
     from fds_mlflow.serving.raw import Raw
 
 
@@ -21,10 +22,14 @@ class Frames:
     Attributes:
         given: The rows as they came.
         featured: Of each row, its features; None where all came computed.
+        raw: Each row as it came, by column; None where all came computed.
+        origin: Tells where a version's features come from; None where all came computed.
     """
 
     given: pd.DataFrame
     featured: Sequence[Featured] | None = None
+    raw: Sequence[Mapping[str, Any]] | None = None
+    origin: Callable[[int], Origin] | None = None
     _made: dict[int, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -43,11 +48,10 @@ class Frames:
         if raw is None or frame.empty or raw.computed(frame.columns, table.champion):
             return cls(frame)
         trial = [] if table.rollout is None else [table.rollout.canary]
-        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        found = [
-            raw.featured({str(k): v for k, v in row.items()}, table.champion, trial, record=record) for row in rows
-        ]
-        return cls(frame, [one for one in found if one is not None])
+        named = frame.astype(object).where(frame.notna(), None).set_axis(frame.columns.map(str), axis=1)
+        rows: list[dict[str, Any]] = named.to_dict("records")  # type: ignore[assignment] # their names are texts
+        found = [raw.featured(row, table.champion, trial, record=record) for row in rows]
+        return cls(frame, [one for one in found if one is not None], rows, raw.origin)
 
     def taken(self, version: int) -> pd.DataFrame:
         """The rows as a version takes them.
@@ -63,6 +67,12 @@ class Frames:
             rows: list[Any] = [one.of(version) for one in self.featured]
             self._made[version] = pd.DataFrame(rows, index=self.given.index)
         return self._made[version]
+
+    def came(self, row: int, version: int) -> tuple[Mapping[str, Any] | None, Origin | None]:
+        """A row as it came, and where what a version took of it comes from; None where it came computed."""
+        if self.raw is None or self.origin is None:
+            return None, None
+        return self.raw[row], self.origin(version)
 
     def degraded(self) -> list[bool]:
         """Which rows' outcomes are no evidence."""

@@ -12,7 +12,6 @@ import xxhash
 
 from fds_mlflow.core.routing.routing import Split
 from fds_mlflow.core.weight import FULL
-from fds_mlflow.data.codes import code
 from fds_mlflow.errors import ConfigError, FdsError
 from fds_mlflow.outcomes.records import VECTOR_LENGTH, Vector
 from fds_mlflow.scoring.requests.rows import Piece, Row
@@ -74,6 +73,8 @@ _REAL = ("double", "float")
 
 
 def _code(value: Any) -> Any:
+    from fds_mlflow.data.codes import code  # with pyarrow, which routing does without
+
     try:
         return code(value)
     except FdsError:
@@ -103,7 +104,7 @@ def digest(values: Sequence[Any], raw: Mapping[str, Any] | None = None) -> str:
     try:
         content = _pack((values, raw))
     except (TypeError, ValueError, OverflowError, RecursionError):  # lone surrogates, numbers of more than 64 bits
-        content = repr((values, raw)).encode("utf-8", "backslashreplace")
+        content = repr((tuple(values), raw)).encode("utf-8", "backslashreplace")
     return xxhash.xxh3_64_hexdigest(content)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -124,13 +124,13 @@ class Raw:
         if all(name in row for name in first.over_nothing.names):
             return None
         values, failed = {champion: first.read(row)}, dict[int, Row | FdsError]()
+        given = arriving(first.declared.schema, values[champion])
         for version in {*others} - {champion}:
             try:
-                values[version] = self._version(version).read(row)
+                given = self._read(version, row, given, values)
             except FdsError as error:
                 failed[version] = error
         known = {version: self._versions[version] for version in values}
-        given = _together([arriving(one.declared.schema, values[version]) for version, one in known.items()])
         require_past(given, self._clock.now())
         asked = [version for version in values if wanted is None or version in {*wanted, champion}]
 
@@ -153,6 +153,18 @@ class Raw:
         cold = {version for version, one in known.items() if self._is_cold(one, given.time)}
         barred = {version: lacking(version) for version in cold - {champion}}
         return Featured({**found, **failed, **barred}, None, cold)
+
+    def _read(self, version: int, row: Row, given: Arriving, values: dict[int, dict[str, Any]]) -> Arriving:
+        """A transaction with what another version reads of it, whose values are added.
+
+        Raises:
+            FdsError: It cannot be read, or reads otherwise.
+        """
+        known = self._version(version)
+        read = known.read(row)
+        given = _together(given, arriving(known.declared.schema, read), version)
+        values[version] = read
+        return given
 
     def spec(self, version: int) -> FeatureSpec:
         """The features of a version whose rows were computed."""
@@ -329,13 +341,29 @@ def _nothing(arrival: Arrival) -> None:
     """Nothing is computed of a transaction that was answered before."""
 
 
-def _together(given: Sequence[Arriving]) -> Arriving:
-    """One transaction as several versions read it: what any of them needs is remembered."""
-    first, *others = given
-    for other in others:
-        first.entities.update(other.entities)
-        first.numbers.update(other.numbers)
-    return first
+def _together(given: Arriving, other: Arriving, version: int) -> Arriving:
+    """One transaction as several versions read it: what any of them needs is remembered.
+
+    Raises:
+        RefusedError: This version reads by one name something else than those before it: the past has one of each.
+    """
+    pairs = ((given.entities, other.entities), (given.numbers, other.numbers))
+    differ = [
+        name for ours, theirs in pairs for name in ours.keys() & theirs.keys() if _differ(ours[name], theirs[name])
+    ]
+    differ += [
+        name for name, ours, theirs in (("id", given.id, other.id), ("time", given.time, other.time)) if ours != theirs
+    ]
+    if differ:
+        raise RefusedError(
+            f"the schema of version {version} reads {', '.join(sorted(differ))} otherwise than the champion's",
+            fix="give what it reads a name of its own in its schema, and train it again",
+        )
+    return Arriving(given.id, given.time, {**given.entities, **other.entities}, {**given.numbers, **other.numbers})
+
+
+def _differ(ours: Any, theirs: Any) -> bool:
+    return bool(ours != theirs) and (ours == ours or theirs == theirs)  # noqa: PLR0124 - NaN is missing on both sides
 
 
 def _features(vector: Vector | FdsError, values: Mapping[str, Any], arrival: Arrival) -> Row | FdsError:

@@ -191,9 +191,10 @@ class Given:
             for row, values in zip(
                 part.rows.tolist(), rows_taken(by, frames.taken(part.version).iloc[part.rows]), strict=bool(by.inputs)
             ):
-                found.digests[row] = digest(values)
+                came = frames.came(row, part.version)
+                found.digests[row] = digest(values, came[0])
                 if sample is not None and sample.takes(transactions[row]):
-                    found.vectors[row] = vector(tuple(by.inputs), values)
+                    found.vectors[row] = vector(tuple(by.inputs), values, *came)
         return found
 
     @classmethod

@@ -127,3 +127,10 @@ def test_times_of_several_columns_and_rows_without_ids_are_read() -> None:
     schema = Schema.of(transaction_id=None, time=["day", "clock"], time_format="%d.%m.%Y %H:%M", amount="eur")
     found = Single(schema).read({"day": "01.03.2026", "clock": "12:30", "eur": "7"})
     assert found == {"time": 1_772_368_200_000_000, "amount": 7.0}
+
+
+@pytest.mark.parametrize("value", [["D1"], {"id": "D1"}])
+def test_lists_and_objects_are_no_codes(value: Any) -> None:
+    """They are refused with their column: another client's spelling of them would be another entity."""
+    with pytest.raises(DataError, match="'dev' holds a list or an object"):
+        Single(SCHEMA).read({**ROW, "dev": value})

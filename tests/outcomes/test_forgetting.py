@@ -131,3 +131,11 @@ def test_nobody_is_not_everybody(memory: OutcomeStore, values: Any) -> None:
     with pytest.raises(DataError, match="nobody"):
         memory.forget("key", values)
     assert counts(memory)["outcomes"] == 2
+
+
+def test_a_column_that_no_transaction_has_is_told(memory: OutcomeStore) -> None:
+    """A misspelled column is refused with those that there are, and does not read as if nobody were stored."""
+    filled(memory, [1])
+    with pytest.raises(DataError, match="'customer'") as told:
+        memory.forget("customer", ["1"])
+    assert told.value.fix == "name one of key, transaction, customer_id, id"

@@ -24,6 +24,7 @@ from fds_mlflow.features.state.state import State
 from fds_mlflow.features.table import compute
 from fds_mlflow.outcomes.records import CaseRecord
 from fds_mlflow.serving.guard import Why
+from fds_mlflow.serving.raw import Raw
 from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
@@ -165,6 +166,43 @@ def test_a_vector_has_the_transaction_and_what_was_computed_of_it(world: World) 
         assert one.vector.raw == {name: world.row(number)[name] for name in one.vector.raw or {}}
         assert set(declared.schema.columns()) - {"is_fraud", "label_known_at"} == set(one.vector.raw or {})
         assert one.vector.spec == declared.digest
+
+
+def test_a_frame_keeps_what_one_transaction_keeps(world: World) -> None:
+    """Vectors of raw rows in a frame have the transaction, the declaration and the digest that `score` gives them."""
+    with world.model.router(state=world.state, vector_sample=100) as sampling:
+        sampling.predict(pd.DataFrame([world.row(number) for number in range(3)]))
+        sampling.score(world.row(1))
+    framed, alone = (
+        one for one in world.model.outcomes.vectors("fraud") if one.transaction_id == world.row(1)["transaction_id"]
+    )
+    assert framed.vector == alone.vector
+    assert framed.vector.raw is not None
+    digests = {
+        one.inputs_digest for one in world.model.outcomes.recent("fraud") if one.transaction_id == framed.transaction_id
+    }
+    assert len(digests) == 1
+
+
+def test_a_canary_may_read_more_of_a_transaction_and_nothing_otherwise(world: World, tmp_path: Path) -> None:
+    """A retry is no other transaction once a canary reads more; one that reads another amount gets no row."""
+    declared = world.model.declared(1)
+    assert declared is not None
+    numeric, entities = ["is_foreign_ip"], {"card": "card_id", "merchant": "merchant_id"}
+    less = declared.schema.model_copy(update={"numeric": numeric, "entities": entities})
+    other = declared.schema.model_copy(update={"amount": "account_age_days", "numeric": numeric})
+    versions = {1: declared._replace(schema=less), 2: declared, 3: declared._replace(schema=other)}
+    raw = Raw(tmp_path / "raw", versions.get)
+    row = {**world.row(0), "account_age_days": 1.5}
+    with closing(raw):
+        alone = raw.featured(row, 1)
+        both = raw.featured(row, 1, [2, 3])
+        assert alone is not None
+        assert both is not None
+        assert both.of(1) == alone.of(1)
+        assert both.of(1)["amount"] == row["amount"]
+        with pytest.raises(RefusedError, match="version 3 reads amount otherwise than the champion's"):
+            both.of(3)
 
 
 @pytest.mark.campaign
@@ -434,3 +472,20 @@ def test_a_server_may_require_its_state(world: World, mlflow_uri: str, tmp_path:
         until(lambda: server.client.post("/score", json=world.row(1)).status_code == 200, "an answer of the state")
     finally:
         server.kill()
+
+
+def test_a_server_starts_while_the_server_of_its_state_is_down(world: World, mlflow_uri: str, tmp_path: Path) -> None:
+    """It answers, marked as degraded, and says why; where the state is required it does not start."""
+    address = "redis://127.0.0.1:1/0"
+    made = Served(tmp_path / "server", mlflow_uri, tmp_path / "cache", "--state", address, model="fraud")
+    try:
+        said = made.ready().client.post("/score", json=world.row(0)).json()
+        assert said["degraded"]
+        assert said["degraded_reason"] in ("down", "slow")  # a busy machine takes its time to be told no
+        assert "fraud starts without its state" in made.said
+    finally:
+        made.kill()
+    refusing = ("--state", address, "--state-failure", "refuse")
+    made = Served(tmp_path / "other", mlflow_uri, tmp_path / "cache2", *refusing, model="fraud")
+    assert made.process.wait(60) != 0
+    assert "is not available" in made.said

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fds_mlflow.features.state.lmdb_store import LmdbStore
+from tests.support.places import ROOT
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that was stopped in the middle of writing, until the block ends."""
     command = [sys.executable, "-m", "tests.support.holder", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
         process.send_signal(signal.SIGSTOP)

@@ -25,7 +25,7 @@ from fds_mlflow.outcomes.records import OutcomeRecord, Vector
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
-from fds_mlflow.workflows import served_rows
+from fds_mlflow.workflows import feature_state, served_rows
 from fds_mlflow.workflows.preparation import as_served, prepare, prepare_for
 from fds_mlflow.workflows.served_rows import REASONS, Account
 from fds_mlflow.workflows.source import Source
@@ -168,6 +168,7 @@ def world(mlflow_uri: str, tmp_path: Path) -> Iterator[tuple[ManagedModel, str]]
         parts = prepare(Source(str(tmp_path / "history.parquet"), "simulator"), features=FULL, split="stratified")
         train(parts, params={"n_estimators": 5}, model_name="fraud")
         model.promote(1)
+        feature_state.load(tmp_path / "state", [FULL], None, complete=True)  # nothing came before: no row is cold
         with model.router(state=tmp_path / "state", vector_sample=100) as router:
             for row in raw.drop(columns=["is_fraud", "label_known_at"]).to_dict("records"):
                 plain = {name: None if pd.isna(value) else value for name, value in row.items()}

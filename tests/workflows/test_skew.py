@@ -26,6 +26,7 @@ from fds_mlflow.serving.router import Router
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
+from fds_mlflow.workflows import feature_state
 from fds_mlflow.workflows.skew import skew
 from fds_mlflow.workflows.source import Source
 from tests.support.samples import NOON, outcome
@@ -84,6 +85,7 @@ def world(mlflow_uri: str, tmp_path: Path) -> Iterator[World]:
         table = compute(load(raw, "simulator"), SPEC)
         train(stratified(table), params={"n_estimators": 5}, model_name="fraud")
         model.promote(1)
+        feature_state.load(tmp_path / "state", [SPEC], None, complete=True)  # nothing came before: no row is cold
         yield World(model, mlflow_uri, tmp_path, raw)
 
 

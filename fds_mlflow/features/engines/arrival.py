@@ -17,7 +17,7 @@ from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.engines.replay import replayed
 from fds_mlflow.features.kernel import Kernel, Past
 from fds_mlflow.features.meaning import Floats, Ints
-from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
+from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.state import State
@@ -55,7 +55,7 @@ class AsOfArrival:
         order = order[np.argsort(codes[order], kind="stable")]  # by entity, then by place
         late = (codes[order[1:]] == codes[order[:-1]]) & (order[1:] < order[:-1])
         found = codes[order[1:][late]]
-        if any(item.entity == role and item.aggregate in LABEL_AGGREGATES for item in self._spec.windows):
+        if meaning.of_role(self._spec, role).uses_labels:
             # The clock of its times is ahead: a label may have become known after it arrived, and before its time.
             found = np.concatenate([found, codes[(codes >= 0) & (self._past.arrival < time)]])
         rows: Ints = np.flatnonzero(np.isin(codes, found))
@@ -64,16 +64,15 @@ class AsOfArrival:
     def _told(self, role: str, rows: Ints) -> dict[str, Floats]:
         """Replay some transactions."""
         spec = meaning.of_role(self._spec, role)
-        names = [role, *meaning.counted(spec)]
-        past = replace(
-            self._past.taken(rows),
-            codes={name: self._past.codes[name][rows] for name in names},
-            columns={name: self._past.columns[name][rows] for name in meaning.aggregated(spec)},
+        looked_at = replace(
+            self._past,
+            codes={name: self._past.codes[name] for name in (role, *meaning.counted(spec))},
+            columns={name: self._past.columns[name] for name in meaning.aggregated(spec)},
         )
         state = State(MemoryStore(), Layout.of([spec]))
         engine = Online(spec, state.layout)
         found = {name: np.empty(len(rows)) for name in meaning.over_nothing(spec)}
-        for row, arriving in enumerate(replayed(state, past)):
+        for row, arriving in enumerate(replayed(state, looked_at.taken(rows))):
             for name, value in state.arrive(arriving, partial(engine.features, arriving.time)).items():
                 found[name][row] = value
         return found

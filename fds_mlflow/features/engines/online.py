@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from math import fsum, isnan, nan
+from math import fsum, isfinite, isnan, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -173,12 +173,15 @@ def _amounts(
         run.sum(PER_FIELD * field + 1, last, reached, terms)
     for window, sums, means, others in wanted:
         values = few[window]
-        total = fsum(values)
+        total = _sum(values)
         if isnan(total):
             values = [value for value in values if not isnan(value)]
-            total = fsum(values)
+            total = _sum(values)
         if parts:
-            total = fsum(values + terms[window])
+            total = _sum(values + terms[window])
+            if not isfinite(total):  # so may the running totals be where no sum of this window is
+                there = np.concatenate(_within(parts, field, window))
+                total = _sum(values + there[~np.isnan(there)].tolist())
         for feature in sums:
             found[feature] = total
         if means:
@@ -187,10 +190,27 @@ def _amounts(
             for feature in means:
                 found[feature] = mean
         if others:
-            arrays = [run.floats(2 + field, dict(reached).get(window, last), last) for run, last, reached in parts]
-            many = [array[~np.isnan(array)] for array in arrays]
+            many = [array[~np.isnan(array)] for array in _within(parts, field, window)]
             for feature, aggregate in others:
                 found[feature] = aggregate(values, many)
+
+
+def _within(parts: Sequence[_Part], field: int, window: int) -> list[Floats]:
+    """The values of a field that sealed runs have in a window, missing ones too."""
+    return [run.floats(2 + field, dict(reached).get(window, last), last) for run, last, reached in parts]
+
+
+def _sum(values: list[float]) -> float:
+    """The sum, rounded once; infinite where it is too large, and no number of what is none, as in a batch."""
+    try:
+        return fsum(values)
+    except OverflowError:  # on the way, or of all of them
+        return fsum([value * _SMALL for value in values]) / _SMALL
+    except ValueError:  # infinities of both signs
+        return nan
+
+
+_SMALL = 2.0**-64
 
 
 def _distinct(

@@ -98,4 +98,4 @@ class Layout:
 
 def entity(role: str, value: str) -> bytes:
     """The key of an entity: 16 bytes, so that any value may be one, and a store keeps no names."""
-    return xxhash.xxh3_128_digest(f"{role}\0{value}".encode())
+    return xxhash.xxh3_128_digest(f"{role}\0{value}".encode("utf-8", "surrogatepass"))

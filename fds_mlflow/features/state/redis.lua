@@ -142,7 +142,7 @@ local function one(times, place)
   return times:sub(place * 8 - 7, place * 8)
 end
 
--- As `entry.occurrences`, and the times with the new one.
+-- As `entry._occurred`, and the times with the new one.
 local function occurred(place, part, time8, number8, since, log)
   local times = call('HGET', at(place .. MANY), part) or ''
   local before = upto(times, moment(time8, 1))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 from fds_mlflow.features.state.layout import entity
 from fds_mlflow.features.state.store import MANY, Value
@@ -14,6 +15,9 @@ ENTITY, TRANSACTION = b"e", b"t"
 
 UNKNOWN = bytes(16)
 """The digest of what was loaded from history: it is known by its id and time."""
+
+_AMOUNT, _READ = 8, 12
+"""Where in a digest that of the amount ends, and that of what was read."""
 
 _HEADER = struct.Struct("<qqqbb")
 
@@ -25,7 +29,7 @@ class Remembered:
     Attributes:
         number: Its arrival.
         time: Microseconds.
-        digest: Of its values; `UNKNOWN` of what was loaded from history.
+        digest: Of its values, see `digest_of`; `UNKNOWN` of what was loaded from history.
         entities: Keys of its entities.
         moment: From when on its label may be used, microseconds; 0 while it has none.
         labelled: Whether it has one.
@@ -48,14 +52,35 @@ class Remembered:
         keys = [rest[at : at + 16] for at in range(16, len(rest), 16)]
         return cls(number, time, rest[:16], keys, moment, bool(labelled), bool(fraud))
 
-    def is_that(self, time: int, digest: bytes) -> bool:
-        """Whether it is the transaction that arrives."""
-        return self.time == time and self.digest in (digest, UNKNOWN)
+    def is_that(self, other: Remembered) -> bool:
+        """Whether it is the transaction that arrives, of which other versions may have read other columns then."""
+        if self.time != other.time or self.digest == UNKNOWN:
+            return self.time == other.time
+        if self.digest[:_READ] == other.digest[:_READ]:
+            return self.digest == other.digest
+        own, theirs = set(self.entities), set(other.entities)
+        return self.digest[:_AMOUNT] == other.digest[:_AMOUNT] and (own <= theirs or theirs <= own)
 
     def written(self) -> bytes:
         """As it is kept."""
         head = _HEADER.pack(self.number, self.time, self.moment, self.labelled, self.fraud)
         return b"".join([head, self.digest, *self.entities])
+
+
+def digest_of(entities: Mapping[str, str | None], numbers: Mapping[str, float]) -> bytes:
+    """What tells a transaction from another one of the same id and time: 16 bytes.
+
+    They are of its amount, of the names of what was read of it, which a canary may add to, and of all its values.
+
+    Args:
+        entities: By role.
+        numbers: By column, NaN where missing.
+    """
+    amount = numbers.get("amount", nan)
+    names = sorted(entities), sorted(numbers)
+    values = sorted((name, repr(value)) for name, value in (*entities.items(), *numbers.items()))
+    parts = (amount, _AMOUNT), (names, _READ - _AMOUNT), (values, len(UNKNOWN) - _READ)
+    return b"".join(entity("\0", repr(part))[:length] for part, length in parts)
 
 
 def entity_key(own: bytes) -> bytes:

@@ -224,7 +224,8 @@ def _of_records(columns: Words) -> list[npt.NDArray[Any]]:
     for bits in columns[2:]:
         values = np.ascontiguousarray(bits).view(np.float64)
         there = ~np.isnan(values)
-        found += [np.cumsum(there, dtype=np.int64), *running(np.where(there, values, 0.0))]
+        with np.errstate(over="ignore", invalid="ignore"):  # who sums up what is so large looks at the values
+            found += [np.cumsum(there, dtype=np.int64), *running(np.where(there, values, 0.0))]
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from math import isfinite, isnan, nan
+from math import isinf, nan
 from typing import NamedTuple, TypeVar
 
 from fds_mlflow.errors import DataError
@@ -32,6 +32,7 @@ from fds_mlflow.features.state.remembered import (
     ENTITY,
     TRANSACTION,
     Remembered,
+    digest_of,
     entity_key,
     hashed,
     transaction_key,
@@ -333,8 +334,8 @@ def _arrival(id: str, entry: Entry, added: Added) -> Arrival:  # noqa: A002 - as
     Raises:
         DataError: Its id was another transaction's.
     """
-    kept, of = added.kept, entry.remembered
-    if kept is not None and not kept.is_that(of.time, of.digest):
+    kept = added.kept
+    if kept is not None and not kept.is_that(entry.remembered):
         raise DataError(
             f"transaction {id!r} has arrived before, with another time, entity or amount",
             fix="give every transaction an id of its own; send the same again only to repeat a request",
@@ -351,14 +352,10 @@ def _digest(arriving: Arriving) -> bytes:
     Raises:
         DataError: An amount is infinite.
     """
-    said = [(role, repr(value)) for role, value in arriving.entities.items() if value is not None]
     for column, value in arriving.numbers.items():
-        if isfinite(value):
-            said.append((column, repr(value)))
-        elif not isnan(value):
+        if isinf(value):
             raise DataError(
                 f"column {column!r} of transaction {arriving.id!r} is infinite",
                 fix="send a number, or leave it empty",
             )
-    said.sort()
-    return entity("\0", repr((arriving.time, said)))
+    return digest_of(arriving.entities, arriving.numbers)

@@ -110,9 +110,10 @@ class Formats:
             call = _invocation(body)
             given = _the_format([name for name in _FORMATS if getattr(call, name) is not msgspec.UNSET], call.params)
             value = getattr(call, given)
-            if isinstance(value, _Split):
+            if not isinstance(value, _Split):
+                return self._of(self._records(value))
+            if self._featured is None or self._state.required <= set(map(str, value.columns)):
                 return self._split(value)
-            return self._of(self._records(value))
         except _NOT_PLAIN:
             pass
         sent = _parsed(body)
@@ -143,7 +144,8 @@ class Formats:
         Raises:
             DataError: As `invocation`.
         """
-        return self._cells(parquet_rows(body, {*self._state.kinds, *self._names.columns}, self._limit))
+        known = {*self._state.kinds, *self._names.columns}
+        return self._cells(parquet_rows(body, known if self._featured is None else None, self._limit))
 
     # --- value by value -----------------------------------------------------------------------------------
 
@@ -182,6 +184,10 @@ class Formats:
             if not isinstance(row, dict):
                 raise DataError(f"{where or 'the request, '}{str(row)[:50]!r} is no object", fix="send column: value")
             self._check(place + 1)
+            key, transaction = map(row.get, self._names.columns)
+            # What no store takes as a key is refused before the state takes the transaction in.
+            requests.keys.append(self._names.key(key))
+            requests.transactions.append(self._names.transaction(transaction))
             values: list[Any] = []
             if self._featured is not None:
                 raw = row
@@ -198,9 +204,6 @@ class Formats:
                 except ValueError as error:
                     raise DataError(f"{where}column `{name}` ({state.kinds[name]}): {error}", fix=_FIX) from None
             requests.rows.append(values)
-            key, transaction = (row.get(column) for column in self._names.columns)
-            requests.keys.append(self._names.key(key))
-            requests.transactions.append(self._names.transaction(transaction))
         self._check(len(requests.rows))
         return self._filled(requests)
 

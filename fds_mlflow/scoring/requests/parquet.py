@@ -38,8 +38,8 @@ def check_parquet(body: bytes, limit: int) -> Any:
     return file
 
 
-def parquet_rows(body: bytes, columns: Collection[str], limit: int) -> list[dict[str, Any]]:
-    """The rows by column; columns that are not there are left out.
+def parquet_rows(body: bytes, columns: Collection[str] | None, limit: int) -> list[dict[str, Any]]:
+    """The rows by column, of all columns where none are named; columns that are not there are left out.
 
     Raises:
         DataError: As `check_parquet`, or a value cannot be read.
@@ -47,7 +47,7 @@ def parquet_rows(body: bytes, columns: Collection[str], limit: int) -> list[dict
     import pyarrow
 
     file = check_parquet(body, limit)
-    there = [name for name in file.schema_arrow.names if name in columns]
+    there = [name for name in file.schema_arrow.names if columns is None or name in columns]
     rows: list[dict[str, Any]] = []
     size = 0
     try:

@@ -145,6 +145,7 @@ def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path:
     others = (
         replace(first, time=EPOCH + 1),
         replace(first, entities={"customer": "b", "device": "x"}),
+        replace(first, entities={"customer": "a", "device": None}),
         replace(first, numbers={"amount": 2.0, "extra": 2.0}),
     )
     with store(layout, tmp_path) as state:
@@ -156,6 +157,47 @@ def test_an_id_that_stands_for_two_transactions_is_refused(store: Any, tmp_path:
                     way(other, repeated)
         assert state.size() == before
         assert state.arrive(first, repeated)
+
+
+def test_what_other_versions_read_of_a_transaction_makes_it_no_other(store: Any, tmp_path: Path) -> None:
+    """A retry is one although a canary began or ended meanwhile that reads more columns; another customer is none."""
+    few = Arriving("T", EPOCH, {"customer": "a"}, {"amount": 1.0})
+    many = Arriving("T", EPOCH, {"customer": "a", "device": "x"}, {"amount": 1.0, "extra": 2.0})
+    for number, (first, again) in enumerate(((few, many), (many, few))):
+        with store(Layout.of([everything()]), tmp_path / str(number)) as state:
+            assert not state.arrive(first, repeated)
+            assert state.arrive(again, repeated)
+            for other in (replace(again, numbers={"amount": 2.0}), replace(again, entities={"customer": "b"})):
+                with pytest.raises(DataError, match="has arrived before"):
+                    state.arrive(other, repeated)
+
+
+@pytest.mark.parametrize("amounts", [[1e308, 1.7e308, 3.0], [1e308] * 9, [1.7e308, -1.7e308] * 4 + [5.0]])
+def test_amounts_at_the_end_of_the_range_are_summed_as_in_a_batch(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amounts: list[float]
+) -> None:
+    """However large they are, each transaction of the customer is answered, in open runs and in sealed ones."""
+    spec = everything()
+    engine = Online(spec, Layout.of([spec]))
+    for rows_open in (2, 64):
+        for module in ("logs", "redis_store"):
+            monkeypatch.setattr(f"fds_mlflow.features.state.{module}.OPEN", rows_open)
+        rows: list[Row] = []
+        with store(Layout.of([spec]), tmp_path / str(rows_open)) as state:
+            for number, amount in enumerate(amounts):
+                one = Arriving(
+                    f"T{number}", EPOCH + number, {"customer": "a", "device": "x"}, {"amount": amount, "extra": amount}
+                )
+                rows.append(Row(one))
+                alike(state.arrive(one, partial(engine.features, one.time)), batch(rows, spec))
+
+
+def test_texts_that_no_encoding_has_are_entities_and_ids(store: Any, tmp_path: Path) -> None:
+    """Half of a surrogate pair, as broken clients send it, is a value as any other."""
+    one = Arriving("\ud800", EPOCH, {"customer": "\udfff", "device": "x"}, {"amount": 1.0})
+    with store(Layout.of([everything()]), tmp_path) as state:
+        assert [state.arrive(one, repeated), state.arrive(one, repeated)] == [False, True]
+        assert state.label("\ud800", fraud=True, known=EPOCH)
 
 
 def test_what_others_record_meanwhile_is_not_seen(store: Any, tmp_path: Path) -> None:

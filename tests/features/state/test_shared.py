@@ -19,6 +19,7 @@ from fds_mlflow.features.state.state import Arrival, State
 from tests.features.state.conftest import Kind
 from tests.features.state.test_online import Row, alike, batch, everything
 from tests.support.arrivals import SPEC, arriving, mixed, past
+from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow
 def start(what: str, address: str, name: str, count: int) -> subprocess.Popen[str]:
     """Begin to send transactions from a process of its own."""
     command = [sys.executable, "-m", "tests.support.arrivals", what, address, name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def again(arrival: Arrival) -> bool:

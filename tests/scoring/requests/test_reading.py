@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import bucket
+from fds_mlflow.errors import DataError
 from fds_mlflow.scoring.columns import MISSING, cell, from_text
+from fds_mlflow.scoring.requests.formats import Formats
+from fds_mlflow.scoring.requests.rows import WHOLE, Lack
 from fds_mlflow.scoring.served import Table
 from fds_mlflow.serving.disk.spool import SpooledOutcome
 from fds_mlflow.serving.http.app import App
@@ -513,3 +516,48 @@ async def test_a_canary_with_the_same_columns_in_another_order_gets_them_in_its_
         assert (await made.post("/score", row)).json()["score"] == 0.1
         batch = await made.post("/invocations", {"dataframe_records": [row] * 20})
         assert batch.json()["predictions"] == [0.1] * 20
+
+
+class Featuring:
+    """Takes any raw row, and gives it the features of `ROW`."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+
+    def __call__(self, state: Any, row: Any, *, remember: bool) -> tuple[Any, Lack]:
+        """As `Featured`."""
+        if ROW.keys() <= row.keys():
+            return row, WHOLE
+        self.taken.append(row["card"])
+        return {**row, **ROW, "transaction_id": row["transaction_id"]}, WHOLE
+
+
+def test_raw_rows_come_in_every_format(tmp_path: Path) -> None:
+    """Records, a split frame, columns, CSV and Parquet all reach what computes features, with all of their columns."""
+    serving = Served(tmp_path).app.worker.serving
+    assert serving is not None
+    featuring = Featuring()
+    formats = Formats(serving[0], featured=featuring)
+    row = {"transaction_id": "T1", "card": "C1"}
+    frame = pd.DataFrame([row])
+    split = {"columns": list(row), "data": [list(row.values())]}
+    columns = {name: [value] for name, value in row.items()}
+    for sent in ({"dataframe_records": [row]}, {"dataframe_split": split}, {"inputs": columns}):
+        assert formats.invocation(json.dumps(sent).encode()).transactions == ["T1"]
+    assert formats.text(frame.to_csv(index=False).encode()).transactions == ["T1"]
+    assert formats.parquet(frame.to_parquet()).transactions == ["T1"]
+    assert featuring.taken == ["C1"] * 5
+    whole = {"columns": list(ROW), "data": [list(ROW.values())]}
+    assert formats.invocation(json.dumps({"dataframe_split": whole}).encode()).transactions == ["TX1"]
+    assert len(featuring.taken) == 5, "what is computed needs no features"
+
+
+def test_what_no_store_takes_as_a_key_reaches_no_state(tmp_path: Path) -> None:
+    """A transaction that is refused for its id is counted nowhere."""
+    serving = Served(tmp_path).app.worker.serving
+    assert serving is not None
+    featuring = Featuring()
+    for name in ("a\0b", "x" * 256, "\ud800"):
+        with pytest.raises(DataError, match="key"):
+            Formats(serving[0], featured=featuring).one(json.dumps({"transaction_id": name, "card": "C1"}).encode())
+    assert not featuring.taken
