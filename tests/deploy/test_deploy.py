@@ -37,7 +37,7 @@ MONITOR = DEPLOY / "kubernetes" / "monitoring" / "servicemonitor.yaml"
 PAGE = ROOT / "docs" / "deployment.md"
 
 TO_END = 5
-"""Seconds that a server is given to end in after `--drain`."""
+"""Seconds that a server is given to end in after `--leave-seconds` and `--drain`."""
 
 OTHERS = {"PATH", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 """Variables of the image and of PostgreSQL's."""
@@ -263,14 +263,24 @@ def test_all_agree_on_the_port() -> None:
 
 def test_a_server_is_left_the_time_to_finish() -> None:
     """Nobody kills a server before it has answered what it accepted, and handed its outcomes over."""
-    drain = {file: served(words)["drain"] + TO_END for file, words in COMMANDS.items()}
+    told = {file: served(words) for file, words in COMMANDS.items()}
+    drain = {file: one["leave_seconds"] + one["drain"] + TO_END for file, one in told.items()}
     for name, one in replicas().items():
         assert seconds(one["stop_grace_period"]) >= drain[f"compose.yaml: {name}"]
     assert int(unit("TimeoutStopSec")[0]) >= drain["fds-serve.service"]
     assert unit("KillMode") == ["mixed"]
-    program, before = container()["lifecycle"]["preStop"]["exec"]["command"]
-    assert program == "sleep"
-    assert pod()["spec"]["terminationGracePeriodSeconds"] >= int(before) + drain["deployment.yaml"]
+    assert pod()["spec"]["terminationGracePeriodSeconds"] >= drain["deployment.yaml"]
+
+
+def test_a_server_leaves_no_sooner_than_those_notice_who_ask_it() -> None:
+    """Once it is told to stop it answers for longer than its proxy, or the cluster, takes to find that out."""
+    found = dict(re.findall(r"(inter|fall|timeout check) (\d+)", HAPROXY.read_text()))
+    noticed = int(found["fall"]) * (int(found["inter"]) + int(found["timeout check"]))
+    for name in replicas():
+        assert served(COMMANDS[f"compose.yaml: {name}"])["leave_seconds"] > noticed
+    probe = container()["readinessProbe"]
+    noticed = probe["failureThreshold"] * (probe["periodSeconds"] + probe["timeoutSeconds"])
+    assert served(COMMANDS["deployment.yaml"])["leave_seconds"] > noticed
 
 
 def test_a_first_start_is_waited_for() -> None:
