@@ -2,8 +2,8 @@
 
     python -m benchmarks.replicas --json     # two minutes; needs wrk, HAProxy and PostgreSQL
 
-- `proxy`: HAProxy with the configuration of `deploy/` before a worker, loaded by wrk over 16 connections: microseconds a
-  request of either. The model is one tree, so the worker's is the price of everything but a score.
+- `proxy`: HAProxy with the configuration of `deploy/` before a worker, loaded by wrk over 16 connections: microseconds
+  a request of either. The model is one tree, so the worker's is the price of everything but a score.
 - `postgresql`: recording outcomes in batches of 5,000: microseconds an outcome of the client (the process beside the
   workers) and of the server, and bytes an outcome, indexes included.
 - `mlflow`: milliseconds of CPU of an MLflow server (one process, on SQLite) for one poll of the aliases.

@@ -22,6 +22,9 @@ from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.data.transactions import load
 from fds_mlflow.features.table import compute
 from fds_mlflow.registry import tags
+from fds_mlflow.registry.mlflow_store import MlflowStore
+from fds_mlflow.serving.disk.version_cache import VersionCache
+from fds_mlflow.serving.host.prepare import prepare
 from fds_mlflow.simulator import simulate
 from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
@@ -38,6 +41,8 @@ PROBES = ("/ping", "/ready", "/health")
 SAYS = {"MLflow": "did not answer", "PostgreSQL": "outcomes wait on disk", "Redis": "the state does not answer"}
 """What `/health` says while each of them is away."""
 
+URIS = ("tracking_uri", "registry_uri")
+
 Start = Callable[..., Served]
 
 
@@ -51,6 +56,7 @@ class World:
         database: Where outcomes go.
         redis: Where the state is.
         row: A raw transaction, as JSON would have it.
+        prepared: A cache folder that has both versions, and no table.
     """
 
     model: ManagedModel
@@ -58,6 +64,7 @@ class World:
     database: Postgresql
     redis: RedisServer
     row: dict[str, Any]
+    prepared: Path
 
     def take_away(self, *names: str) -> None:
         """End some of what replicas share, as a crash would."""
@@ -89,26 +96,31 @@ def _world(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with ExitStack() as stack:
         mlflow = stack.enter_context(running(Server(f"sqlite:///{folder / 'mlflow.db'}", folder)))
         database, redis = stack.enter_context(postgresql()), stack.enter_context(running_redis())
-        stack.enter_context(pointing_at(mlflow.url))
         made = simulate.transactions(2_000, seed=4, fraud_rate=0.1)
         transactions = load(made, "simulator")
-        model = ManagedModel("fraud", outcomes=stack.enter_context(OutcomeStore("sqlite://")), actor="tester")
-        for spec in (FIRST, SECOND):
-            train(stratified(compute(transactions, spec)), params={"n_estimators": 10}, model_name="fraud")
-        model.promote(1)
+        outcomes, uris = stack.enter_context(OutcomeStore("sqlite://")), dict.fromkeys(URIS, mlflow.url)
+        model = ManagedModel("fraud", outcomes=outcomes, actor="tester", **uris)
+        cache, registry = VersionCache(folder / "prepared", "fraud", mlflow.url), MlflowStore(**uris)
+        with pointing_at(mlflow.url):
+            for version, spec in enumerate((FIRST, SECOND), 1):
+                train(stratified(compute(transactions, spec)), params={"n_estimators": 5}, model_name="fraud")
+                with cache.preparing(version, registry.version("fraud", version).identity) as place:
+                    prepare(registry, "fraud", version, place, trust=True, **uris)
+            model.promote(1)
         load_into(redis.url("fraud"), transactions.frame.iloc[:-1])
         row = made.drop(columns=["is_fraud", "label_known_at"]).iloc[-1].to_dict()
         row |= {"time": f"{row['time']:%Y-%m-%dT%H:%M:%S.%fZ}"}
         row = {name: None if pd.isna(value) else value for name, value in row.items()}
-        yield World(model, mlflow, database, redis, row)
+        yield World(model, mlflow, database, redis, row, folder / "prepared")
 
 
 @pytest.fixture
-def world(_world: World) -> World:
+def world(_world: World) -> Iterator[World]:
     """What replicas share, with the first version as champion and no rollout."""
     if _world.model.session.look().rollout is not None:
         _world.model.canary.abort(reason="the next test")
-    return _world
+    with pointing_at(_world.mlflow.url):
+        yield _world
 
 
 @pytest.fixture
@@ -119,13 +131,13 @@ def outcomes(world: World, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def start(world: World, outcomes: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts replicas, each with a cache of its own; they are killed at the end."""
+    """Starts replicas, each with a cache of its own that has the versions; they are killed at the end."""
     with ExitStack() as stack:
 
         def started(name: str, *options: str, cache: Path | None = None) -> Served:
             folder = tmp_path / name
             given = ("--state", world.redis.url("fraud"), *options)
-            cache = cache or folder / "cache"
+            cache = cache or Path(shutil.copytree(world.prepared, folder / "cache"))
             one = Served(folder, world.mlflow.url, cache, *given, outcomes=outcomes, model="fraud")
             stack.callback(one.kill)
             return one
@@ -142,8 +154,12 @@ def copied(replica: Served, name: str) -> Path:
 
 def says(replica: Served, problem: str | None) -> None:
     """Wait until it is degraded for that reason; or all is well."""
-    until(lambda: problem in (replica.health()["problem"] or "") if problem else replica.health()["status"] == "ok",
-          f"{problem}: {replica.health()}")  # fmt: skip
+
+    def said() -> bool:
+        health = replica.health()
+        return health["status"] == "ok" if problem is None else problem in (health["problem"] or "")
+
+    until(said, problem or "that all is well")
 
 
 def refuses(replica: Served, row: dict[str, Any]) -> None:
@@ -154,7 +170,9 @@ def refuses(replica: Served, row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("names", graded(["MLflow and PostgreSQL and Redis", *SAYS], quick=0, tested=1))
-def test_a_replica_starts_while_what_it_shares_is_away(world: World, start: Start, outcomes: str, names: str) -> None:
+def test_a_replica_starts_while_what_it_shares_is_away(
+    world: World, start: Start, outcomes: str, tmp_path: Path, names: str
+) -> None:
     """With its cache it serves, degraded; without one it answers 503 where MLflow is away; then all is well again."""
     away = names.split(" and ")
     before = start("before").ready()
@@ -164,7 +182,8 @@ def test_a_replica_starts_while_what_it_shares_is_away(world: World, start: Star
     kept = copied(before, "copy")
     world.take_away(*away)
     try:
-        replica, fresh = start("replica", cache=kept), start("fresh")
+        replica = start("replica", cache=kept)
+        fresh = start("fresh", cache=tmp_path / "empty" if "MLflow" in away else None)
         said = replica.ready().score(**{**world.row, "transaction_id": "later"}).json()
         assert (said["version"], said.get("degraded", False)) == (scored["version"], "Redis" in away)
         says(replica, SAYS[away[0]])
@@ -175,7 +194,7 @@ def test_a_replica_starts_while_what_it_shares_is_away(world: World, start: Star
     finally:
         world.bring_back(*away)
     for one in (replica, fresh):
-        until(lambda one=one: one.client.get("/ready").status_code == 200, "a version")  # type: ignore[misc]
+        until(lambda one=one: one.client.get("/ready").status_code == 200, "a version", 300)  # type: ignore[misc]
         says(one, None)
     with OutcomeStore(outcomes) as store:
         until(lambda: "later" in {one.transaction_id for one in store.recent("fraud")}, "what waited")
