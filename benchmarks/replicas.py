@@ -2,8 +2,8 @@
 
     python -m benchmarks.replicas --json     # two minutes; needs wrk, HAProxy and PostgreSQL
 
-- `proxy`: HAProxy with the configuration of `deploy/` before a worker, loaded by wrk over 16 connections: microseconds
-  a request of either. The model is one tree, so the worker's is the price of everything but a score.
+- `proxy`: a worker alone, then behind HAProxy with the configuration of `deploy/`, loaded by wrk over 16 connections:
+  microseconds a request of either. The model is one tree, so the worker's is the price of everything but a score.
 - `postgresql`: recording outcomes in batches of 5,000: microseconds an outcome of the client (the process beside the
   workers) and of the server, and bytes an outcome, indexes included.
 - `mlflow`: milliseconds of CPU of an MLflow server (one process, on SQLite) for one poll of the aliases.
@@ -55,6 +55,10 @@ def cpu(process: int) -> float:
     return sum(map(int, fields[11:15])) / _TICK + sum(map(cpu, _children(process)))
 
 
+def _command(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
 def _children(process: int) -> list[int]:
     files = Path(f"/proc/{process}/task").glob("*/children")
     return [int(name) for file in files for name in file.read_text().split()]
@@ -72,20 +76,24 @@ def proxied(folder: Path) -> dict[str, float]:
         try:
             port = listening.getsockname()[1]
             until(lambda: httpx.get(f"http://127.0.0.1:{port}/ping").status_code == 200, "an answer", limit=300)
+            assert worker.pid is not None
+            (direct,) = loaded(port, bodies, worker.pid)
             with haproxy(folder, [port] * 3) as url:
-                (proxy,) = [
-                    one for one in _children(os.getpid()) if b"haproxy" in Path(f"/proc/{one}/cmdline").read_bytes()
-                ]
-                before = cpu(worker.pid or 0), cpu(proxy)
-                load = wrk.run(int(url.rpartition(":")[2]), "/score", bodies, seconds=SECONDS, connections=CONNECTIONS)
-                after = cpu(worker.pid or 0), cpu(proxy)
+                (proxy,) = [pid for pid in _children(os.getpid()) if b"haproxy" in _command(pid)]
+                behind, before = loaded(int(url.rpartition(":")[2]), bodies, worker.pid, proxy)
         finally:
             worker.kill()
             worker.join()
             owner.release()
+    return {"worker_us": direct, "worker_behind_us": behind, "proxy_us": before}
+
+
+def loaded(port: int, bodies: Path, *processes: int) -> list[float]:
+    """Microseconds of CPU a request of each process, while wrk asks at a port."""
+    before = [cpu(process) for process in processes]
+    load = wrk.run(port, "/score", bodies, seconds=SECONDS, connections=CONNECTIONS)
     assert not load.failed
-    took = [1e6 * (late - early) / load.requests for early, late in zip(before, after, strict=True)]
-    return {"worker_us": took[0], "proxy_us": took[1], "requests": load.requests, "rps": load.rps}
+    return [1e6 * (cpu(process) - early) / load.requests for process, early in zip(processes, before, strict=True)]
 
 
 def recorded() -> dict[str, float]:

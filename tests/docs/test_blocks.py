@@ -59,7 +59,7 @@ ELSEWHERE = {
     "python": "benchmarks, each of which takes minutes to hours",
     "source": "the reader's shell",
     **dict.fromkeys(("docker", "kubectl", "systemctl"), "tests/deploy/test_deploy.py, as far as `fds` goes"),
-    "deploy/compose/restart": "tests/serving/host/test_rolling_restart.py",
+    "deploy/compose/restart": "tests/deploy/test_replicas.py",
     "git": "the reader's shell",
     "pre-commit": "the reader's shell",
     ".ci/run": "the reader's shell",
