@@ -207,7 +207,7 @@ def test_a_rolling_restart_fails_no_request(
     """While replicas are restarted each request is answered, by the variant of its key, and is one outcome."""
     if no_haproxy():
         pytest.skip(str(no_haproxy()))
-    world.model.canary.start(2, plan=Plan([25, 100]))
+    world.model.canary.start(2, plan=Plan([25, 100]), allow_new_columns=True)
     version, ports = world.answers(), [free_port() for _ in range(3)]
 
     def started(number: int, cache: Path | None = None) -> Served:
@@ -239,7 +239,7 @@ def test_a_key_has_one_variant_everywhere(world: World, start: Start, tmp_path: 
     """Through the proxy and past it: while a weight grows only keys that it takes over change, once everywhere."""
     if no_haproxy():
         pytest.skip(str(no_haproxy()))
-    world.model.canary.start(2, plan=Plan([20, 50, 100]))
+    world.model.canary.start(2, plan=Plan([20, 50, 100]), allow_new_columns=True)
     ports = [free_port() for _ in range(3)]
     replicas = [start(f"replica{number}", "--port", str(port)) for number, port in enumerate(ports)]
     for replica in replicas:
