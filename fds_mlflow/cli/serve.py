@@ -175,6 +175,13 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     help="Seconds to finish in when told to stop.",
 )
 @click.option(
+    "--leave-seconds",
+    default=0.0,
+    show_default=True,
+    type=NumberRange(min=0),
+    help="Seconds to answer on when told to stop, while /ping and /ready say 503: as long as a proxy needs to notice.",
+)
+@click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     envvar=environment.CACHE,
@@ -234,6 +241,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
             given["workers"],
             given["poll"],
             given["drain"],
+            leave_seconds=given["leave_seconds"],
             idle=given["idle_connections"],
             hosts=given["allowed_hosts"],
             origins=given["allowed_origins"],

@@ -27,7 +27,7 @@ from fds_mlflow.scoring.served import DESCRIPTION, MODEL_FOLDER, Prepared, Serve
 log = logging.getLogger(__name__)
 
 _TABLE, _WAKE, _REASON, _EXPLORING = "table.json", "wake", "reason.json", "exploring.json"
-_DRIFT = "drift.json"
+_DRIFT, _UNRECORDED = "drift.json", "unrecorded.json"
 
 
 class VersionCache:
@@ -136,6 +136,20 @@ class VersionCache:
         _replace(self.folder / _DRIFT, {str(version): dict(told) for version, told in drift.items()})
 
     @property
+    def unrecorded(self) -> str | None:
+        """Why the outcome store takes nothing; None where it does, or nobody has said so."""
+        told = (_read(self.folder / _UNRECORDED) or {}).get("problem")
+        return None if told is None else str(told)
+
+    def write_unrecorded(self, problem: str | None) -> None:
+        """Say why the outcome store takes nothing, or that it does.
+
+        Raises:
+            OSError: The disk takes none.
+        """
+        _replace(self.folder / _UNRECORDED, {"problem": problem})
+
+    @property
     def woken(self) -> int:
         """When somebody last said that the registry has changed, nanoseconds; 0 for never."""
         return _changed(self.folder / _WAKE)
@@ -180,11 +194,12 @@ class VersionCache:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove the counts of an earlier server, and what processes that were killed left half prepared or written.
+        """Remove the counts of an earlier server and what it said of its store, and what killed processes left halfway.
 
         Only for the owner of the folder, while nobody else writes.
         """
-        for path in (*self.folder.glob("metrics/*"), *self.shared_counts.glob("*")):
+        said = self.folder / _UNRECORDED
+        for path in (said, *self.folder.glob("metrics/*"), *self.shared_counts.glob("*")):
             path.unlink(missing_ok=True)
         for path in self.folder.glob("*.*"):
             if path.suffix[1:].isdecimal():  # the process that wrote it

@@ -127,9 +127,10 @@ class HostedModel:
         if self._recorder is None:
             return
         wait, asked, allowance = 0.5, float("-inf"), self._allowance(self._recorder)
-        looked = time.monotonic()
+        looked, told = time.monotonic(), None
         while not self._stopping.wait(wait):
             drained = self._drained(self._recorder)
+            told = self._told(self._recorder, told)
             wait = 0.5 if drained else min(2 * wait, 30.0)
             if allowance is not None and time.monotonic() >= asked + self._poll_seconds:
                 asked = time.monotonic()
@@ -137,6 +138,18 @@ class HostedModel:
             if self._samples and time.monotonic() >= looked + drifting.SECONDS:
                 looked = time.monotonic()
                 self._look(self._recorder)
+
+    def _told(self, recorder: OutcomeRecorder, before: str | None) -> str | None:
+        """What the workers know of the store after this."""
+        if recorder.problem == before:
+            return before
+        try:
+            said = recorder.problem and f"outcomes wait on disk: {recorder.problem}"
+            self._cache.write_unrecorded(said)
+        except Exception:  # it is said again
+            log.exception("whether the store takes outcomes of %s is not told", self.name)
+            return before
+        return recorder.problem
 
     def _look(self, recorder: OutcomeRecorder) -> None:
         """Tell the workers how far features have drifted."""

@@ -38,7 +38,7 @@ class OutcomeRecorder:
     Attributes:
         recorded: How many the store has taken.
         refused: How many it has refused, each told in the log.
-        problem: Why the last batch did not go through; None when all is well.
+        problem: Why the store takes nothing; None when all is well.
         lately: By version, the features of the last `LATELY` transactions whose vectors were recorded.
     """
 
@@ -54,10 +54,20 @@ class OutcomeRecorder:
         self._opening = threading.Lock()
 
     def drain(self) -> bool:
-        """Move what waits, one kind after the other; whether nothing waits any more."""
+        """Move what waits, one kind after the other; whether nothing waits any more.
+
+        The store is opened even where nothing waits: that it is away is known before there is something to lose.
+        """
         waiting: dict[str, list[Path]] = {}
         for path in self._spool.waiting():
             waiting.setdefault(path.suffix, []).append(path)
+        try:
+            self._opened()
+        except FdsError as error:
+            self._wait(error)
+            return not waiting
+        if not waiting:
+            self.problem = None
         return all(self._drained(paths) for paths in waiting.values())
 
     def explored(self, since: datetime) -> int:
@@ -108,10 +118,7 @@ class OutcomeRecorder:
         return True
 
     def _stored(self, batch: list[Item]) -> bool:
-        try:
-            store = self._opened()
-        except FdsError as error:
-            return self._wait(error)
+        store = self._opened()
         match batch[0]:
             case SpooledOutcome():
                 return self._taken(store.record, self._outcome, batch) and self._remembered(batch)

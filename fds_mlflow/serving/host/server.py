@@ -16,14 +16,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.display.redaction import redacted
-from fds_mlflow.errors import ConfigError
 from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import environment
 from fds_mlflow.runtime.streams import errors
@@ -31,11 +30,14 @@ from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.model import HostedModel, labels_of
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.recorder import OutcomeRecorder
+from fds_mlflow.serving.host.starting import listen, one_thread_each
 from fds_mlflow.serving.http.models import together
 from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
     from fds_mlflow.serving.http.connections import Connections
 
 log = logging.getLogger(__name__)
@@ -64,9 +66,6 @@ does, and would wait the usual 5 ms each time while a large request is read or s
 _ACCEPTS = 8
 """Connections that are accepted in one round of the loop."""
 
-_LIBRARIES = ("OMP", "OPENBLAS", "MKL")
-"""Whose pools of threads an environment variable of that name rules."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -78,6 +77,7 @@ class Options:
         workers: Processes that answer requests.
         poll_seconds: How often the aliases are read.
         drain_seconds: How long the store may take to accept what waits when the server stops.
+        leave_seconds: How long it goes on answering before, while its probes say that it leaves.
         connections: Requests a worker works on at once; beyond, it answers 503. None for what its models allow.
         hosts: Names under which it may be asked, beside those of loopback.
         origins: Pages of other sites that may write.
@@ -89,6 +89,7 @@ class Options:
     workers: int = 1
     poll_seconds: float = 2.0
     drain_seconds: float = 20.0
+    leave_seconds: float = 0.0
     connections: int | None = None
     idle: int = 4_000
     hosts: Sequence[str] = ()
@@ -100,6 +101,7 @@ def work(
     options: Options,
     listening: socket.socket,
     ownership: Ownership | Sequence[Ownership],  # noqa: ARG001
+    leaving: Pipe,
 ) -> None:
     """One worker, until it is told to stop.
 
@@ -108,6 +110,7 @@ def work(
         options: Of the server.
         listening: Where clients connect.
         ownership: Of the version caches: nobody else's while this process lives.
+        leaving: Its other end is closed when the server begins to leave.
     """
     logging_setup()
     _forget()
@@ -128,6 +131,15 @@ def work(
         await connections.look()
         app.flush()
 
+    def leave() -> None:
+        asyncio.get_running_loop().remove_reader(leaving.fileno())
+        connections.leaving = True
+        app.leave()
+
+    async def serve() -> None:
+        asyncio.get_running_loop().add_reader(leaving.fileno(), leave)
+        await server.serve(sockets=accepting(listening))
+
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -141,7 +153,7 @@ def work(
     # uvloop sets TCP_NODELAY on every connection; on asyncio's own loop it is missing on those that come through a
     # socket handed down by another process, and each response then waits some 40 ms for an acknowledgement.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=accepting(listening)))
+        runner.run(serve())
     # All is answered and handed over; Python would go on to wait for threads in which a model hangs.
     logging.shutdown()
     os._exit(0)
@@ -213,9 +225,11 @@ class Server:
         self._models = models
         self._options = options
         self._stopping = threading.Event()
+        self._hurried = threading.Event()
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
-        self._socket = _listen(options)
+        self._socket = listen(options.host, options.port)
+        leaving, self._staying = self._context.Pipe(duplex=False)
         access = Access.bound(
             self._socket.getsockname()[0],
             named=options.host,
@@ -226,7 +240,7 @@ class Server:
         if not access.labels:
             log.warning("labels are not taken: other machines can connect, and no --token (FDS_SERVE_TOKEN) is set")
         told = [replace(one, token=None, access=access) for one in settings]
-        self._shared = (told, options, self._socket, ownerships)
+        self._shared = (told, options, self._socket, ownerships, leaving)
 
     @property
     def address(self) -> str:
@@ -255,6 +269,7 @@ class Server:
             ready(self.address)
         while not self._stopping.wait(0.2):
             self._revive()
+        self._leave()
         self._shut_down()
 
     def _await_models(self) -> None:
@@ -270,7 +285,7 @@ class Server:
 
     def _spawn(self) -> SpawnProcess:
         process = self._context.Process(target=work, args=self._shared, name="worker")
-        with _one_thread_each():
+        with one_thread_each():
             process.start()
         return process
 
@@ -282,7 +297,14 @@ class Server:
                 self._workers[place] = self._spawn()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
+        if self._stopping.is_set():
+            self._hurried.set()  # told twice
         self._stopping.set()
+
+    def _leave(self) -> None:
+        """Answer on for a while, so that who leads clients here learns that it goes before it has gone."""
+        self._staying.close()
+        self._hurried.wait(self._options.leave_seconds)
 
     def _shut_down(self) -> None:
         """Let the workers finish what they have accepted, then move what they leave behind."""
@@ -304,39 +326,6 @@ class Server:
             thread.start()
         for thread in finishing:
             thread.join(max(1.0, until - time.monotonic()))
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let a process that is started run one thread in each library, unless the environment says otherwise.
-
-    Requests are scored side by side already; pools of threads within each would fight for the cores. Libraries read
-    this when they are loaded, and NumPy is before the first line of a worker runs.
-    """
-    added = [name for name in (f"{library}_NUM_THREADS" for library in _LIBRARIES) if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-def _listen(options: Options) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((options.host, options.port))
-        listening.listen(2_048)
-    except OSError as error:
-        listening.close()
-        raise ConfigError(
-            f"{options.host}:{options.port} cannot be listened on: {error.strerror}",
-            fix="choose another --port or --host",
-        ) from error
-    listening.set_inheritable(True)
-    return listening
 
 
 def logging_setup() -> None:

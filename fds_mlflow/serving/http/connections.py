@@ -92,11 +92,16 @@ class Connections(ServerState):
 
     Args:
         limits: Of this worker.
+
+    Attributes:
+        leaving: Whether each connection ends with its next answer, which says so: its client then connects to another
+            server, and has no request on its way when this one ends.
     """
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
         self.limits = limits
+        self.leaving = False
         self._open: OrderedDict[Connection, None] = OrderedDict()  # the last answer longest ago first
         self._arriving: OrderedDict[RequestResponseCycle, Connection] = OrderedDict()
 

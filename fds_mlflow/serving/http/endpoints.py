@@ -57,6 +57,9 @@ class Endpoints:
         metrics: Where responses are counted.
         posts: What takes a body, by path.
         gets: What does not, by path.
+
+    Attributes:
+        leaving: Whether the server leaves: it answers as ever, but its probes say that nobody should be led here.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Endpoints:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.leaving = False
         self._token = settings.token_digest
         self._allows_host = lru_cache(1_000)(lambda host: settings.access.allows_host(host.decode("latin-1")))
         self._posts = {**posts, **({} if settings.webhook_secret is None else {WEBHOOK: self._woken})}
@@ -90,6 +94,10 @@ class Endpoints:
         """Have the registry read now."""
         raise NotImplementedError
 
+    def leave(self) -> None:
+        """Say from now on that the server leaves."""
+        self.leaving = True
+
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
         if scope["type"] == "lifespan":
@@ -99,7 +107,9 @@ class Endpoints:
         try:
             said = head(scope["headers"], self.settings)
             said.query = scope["query_string"]
-            if path not in PROBES and path != WEBHOOK:
+            if path in PROBES:
+                self._stays()
+            elif path != WEBHOOK:
                 self.check(said)
             if self._token is not None and path not in _OPEN:
                 authorize(said, self._token)
@@ -146,6 +156,10 @@ class Endpoints:
             name = said.host.decode("latin-1")[:200]
             fix = "ask by the address that the server listens on, or start it with --allowed-hosts"
             raise RefusedError(403, f"this server does not go by the name {name!r}", fix)
+
+    def _stays(self) -> None:
+        if self.leaving:
+            raise RefusedError(503, "the server leaves: it was told to stop", "ask another one")
 
     def _asked(self, method: str, path: str) -> bytes:
         question: Callable[[], bytes] | None = self._gets.get(path)

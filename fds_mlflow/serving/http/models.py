@@ -112,6 +112,12 @@ class Models(Endpoints):
             if error is not None:
                 log.error("%s was not woken", name, exc_info=error)
 
+    def leave(self) -> None:
+        """Say from now on that the server leaves, also where one model is asked about."""
+        super().leave()
+        for app in self.apps.values():
+            app.leave()
+
     def flush(self) -> None:
         """Write the counts that belong to no model where the other workers find them."""
         if self._only is None:

@@ -13,7 +13,6 @@ body; so it is given the head once more, without the offer, and then the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.connections import Connections, Flow
 from fds_mlflow.serving.http.models import Models
-from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of, unreadable
+from fds_mlflow.serving.http.request import Message, Receive, RefusedError, Send, headers_of, unreadable, written
 from fds_mlflow.serving.http.waiting import too_busy, too_many
 
 
@@ -203,7 +202,7 @@ class ScoreProtocol(HttpToolsProtocol):
     def _may_be_shed(self) -> bool:
         """Whether a request that would wait too long may be refused the short way, which costs the least."""
         return (
-            not (self.owes or self.expect_100_continue or self.flow.write_paused)
+            not (self.owes or self.expect_100_continue or self.flow.write_paused or self._all.leaving)
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
         )
@@ -215,7 +214,7 @@ class ScoreProtocol(HttpToolsProtocol):
             asked is not None
             and self.parser.get_method() == b"POST"
             and (self.cycle is None or self.cycle.response_complete)
-            and not (self.expect_100_continue or self.flow.write_paused)
+            and not (self.expect_100_continue or self.flow.write_paused or self._all.leaving)
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and len(self.tasks) < self._limits.requests
@@ -232,6 +231,7 @@ class ScoreProtocol(HttpToolsProtocol):
             refusal = too_many(self._limits.requests)
         self.app = self._usual if refusal is None else partial(self._unavailable, refusal)
         super().on_headers_complete()
+        self.cycle.keep_alive &= not self._all.leaving
 
     def _go_usual_way(self) -> None:
         held, self._held = self._held or [], None
@@ -301,7 +301,7 @@ class ScoreProtocol(HttpToolsProtocol):
                 head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
                 self.transport.write(STATUS_LINE[status] + head + body)
             else:
-                self.transport.write(_written(status, headers_of(status, body), body))
+                self.transport.write(written(status, headers_of(status, body), body))
         self._go_on()
 
     def shutdown(self) -> None:
@@ -342,7 +342,7 @@ class ScoreProtocol(HttpToolsProtocol):
             return
         self._metrics.responded("other", refusal.status)
         headers = [*headers_of(refusal.status, refusal.body), (b"connection", b"close")]
-        self.transport.write(_written(refusal.status, headers, refusal.body))
+        self.transport.write(written(refusal.status, headers, refusal.body))
         if refusal.status in _WHILE_SENDING:
             self.transport.write_eof()
         else:
@@ -392,9 +392,5 @@ class ScoreProtocol(HttpToolsProtocol):
         self._refuse(too_many(self._limits.requests))
 
 
-def _written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
-
-
-_TOO_BUSY = _written(503, headers_of(503, too_busy().body), too_busy().body)
+_TOO_BUSY = written(503, headers_of(503, too_busy().body), too_busy().body)
 _WHILE_SENDING = frozenset({414, 431, 503})  # a client that is still sending would not see it if it were closed at once

@@ -6,8 +6,19 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from email.message import EmailMessage
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -68,6 +79,18 @@ def headers_of(status: int, body: bytes, kind: bytes = b"application/json") -> l
     """
     more = _MORE_HEADERS.get(status)
     return [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *([] if more is None else [more])]
+
+
+def written(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """An answer as the bytes that are sent.
+
+    Args:
+        status: Of HTTP.
+        headers: All of them.
+        body: Of the answer.
+    """
+    line = b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
+    return b"".join([line, *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
 
 
 class RefusedError(Exception):

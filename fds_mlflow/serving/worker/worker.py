@@ -210,7 +210,8 @@ class Worker:
         state = self.engine.state
         total = added_up(self._cache.folder / "metrics", self.metrics)
         problem = self.problem or (state.table.problem if state else self.reason)
-        problem = problem or (self.featuring and self.featuring.problem) or total.failing(time.time())
+        problem = problem or (self.featuring and self.featuring.problem) or self._cache.unrecorded
+        problem = problem or total.failing(time.time())
         age = None if state is None else round(time.time() - state.table.read_at.timestamp(), 3)
         rollout = state.table.routing.rollout if state else None
         fine = problem is None and not total.dropped

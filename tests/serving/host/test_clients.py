@@ -58,7 +58,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2_048))
             owner = Ownership(given.version_cache().folder)
             stack.callback(owner.release)
-            worker = SPAWN.Process(target=limited, args=(files, given, Options(**options), listening, owner))
+            leaving, staying = map(stack.enter_context, SPAWN.Pipe(duplex=False))
+            stack.callback(staying.close)  # it is not to be forgotten before
+            worker = SPAWN.Process(target=limited, args=(files, given, Options(**options), listening, owner, leaving))
             worker.start()
             stack.callback(worker.join)
             stack.callback(worker.kill)

@@ -19,6 +19,7 @@ from fds_mlflow.serving.worker.settings import ServerSettings
 from fds_mlflow.serving.worker.worker import Worker
 from tests.serving.host.test_recorder import OUTCOME
 from tests.support.served import until
+from tests.support.version_caches import table, version_cache
 
 
 class Follower:
@@ -152,3 +153,27 @@ def test_workers_may_not_explore_while_outcomes_wait_for_the_store(tmp_path: Pat
             model._renew(allowance, drained=drained)
             told, why = model._cache.exploring
             assert (told > time.time(), why is None) == (free, free)
+
+
+def test_a_store_that_is_away_is_told_before_anything_waits_for_it(tmp_path: Path):
+    """A server that starts without its outcome store says so in its health before any request, then all is well."""
+    settings = ServerSettings("fraud", "memory:", tmp_path)
+    version_cache(tmp_path).write_table(table())
+    worker = Worker(settings, ThreadPoolExecutor(1))
+    worker.follow()
+    away = True
+
+    def opened() -> OutcomeStore:
+        if away:
+            raise UnavailableError("the store is away", fix="start it")
+        return store
+
+    with OutcomeStore("sqlite://") as store:
+        settings.version_cache().write_unrecorded("what an earlier server said")
+        model = HostedModel(settings, Follower(), OutcomeRecorder("fraud", settings.spool(), opened))  # type: ignore[arg-type]
+        model.begin(poll_seconds=0.01)
+        until(lambda: worker.health()["problem"] == "outcomes wait on disk: the store is away", "the reason")
+        assert worker.health()["status"] == "degraded"
+        away = False
+        until(lambda: worker.health()["status"] == "ok", "the store")
+        model.finish(until=0.0)

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -58,15 +58,16 @@ def _signals_stay() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def run(*models: Model) -> list[str]:
+def run(*models: Model, options: Options = OPTIONS, signals: int = 1) -> list[str]:
     """Serve until it is ready, and be told to stop then; the addresses that were told."""
     told: list[str] = []
 
     def ready(address: str) -> None:
         told.append(address)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(signals):
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    Server(models, [], OPTIONS, []).run(ready)  # type: ignore[arg-type]
+    Server(models, [], options, []).run(ready)  # type: ignore[arg-type]
     return told
 
 
@@ -97,6 +98,11 @@ def test_a_model_that_is_never_ready_holds_no_start(monkeypatch: pytest.MonkeyPa
 def test_what_is_on_disk_serves_at_once() -> None:
     """Where one model has a table from before, it is not kept waiting for another one at all."""
     assert len(run(Model("fraud", looked=False, on_disk=True), Model("returns", looked=False, serves=False))) == 1
+
+
+def test_who_tells_it_twice_does_not_wait_for_it_to_leave() -> None:
+    """A server that is told to stop a second time, while it would answer on for an hour, ends at once."""
+    assert len(run(Model("fraud"), options=replace(OPTIONS, leave_seconds=3_600.0), signals=2)) == 1
 
 
 def test_models_end_side_by_side() -> None:

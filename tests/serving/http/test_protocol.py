@@ -206,6 +206,42 @@ def test_whatever_is_asked_is_answered_as_the_usual_way_answers(app: App, data: 
     assert short == usual
 
 
+@pytest.mark.parametrize("name", ["a score", "rows", "not JSON", "a question"])
+async def test_each_connection_of_a_server_that_leaves_ends_with_its_answer(tmp_path: Path, name: str) -> None:
+    """A client whose server leaves has its answer as ever, but is told that the connection ends: it goes elsewhere."""
+    server = Connections(Limits())
+    connection, before = (Connection(ScoreProtocol, application(tmp_path), server=each) for each in (server, None))
+    server.leaving = True
+    for each in (connection, before):
+        await each.send(REQUESTS[name])
+    head, _, body = connection.wire.sent.partition(b"\r\n\r\n")
+    assert head.endswith(b"\r\nconnection: close")
+    assert connection.wire.closed
+    assert before.wire.sent.partition(b"\r\n\r\n")[2][:20] == body[:20]
+    assert not before.wire.closed
+
+
+async def test_a_server_that_leaves_says_so_to_who_leads_clients_to_it(tmp_path: Path) -> None:
+    """Every probe, also of one model, says 503 while the server leaves; a score is answered."""
+    version_cache(tmp_path).write_table(table())
+    models = Models([ServerSettings(name, "memory:", tmp_path) for name in ("fraud", "returns")])
+    models.apps["fraud"].worker.follow()
+    asked = [f"{start}{path}" for start in ("", "/models/fraud") for path in ("/ping", "/health")] + [
+        "/models/fraud/ready"
+    ]
+
+    async def statuses() -> list[int]:
+        connection = Connection(ScoreProtocol, models)
+        for path in asked:
+            await connection.send(request(path, method="GET"))
+        await connection.send(request("/models/fraud/score", ROW))
+        return connection.statuses
+
+    assert await statuses() == [200] * 6
+    models.leave()
+    assert await statuses() == [503] * 5 + [200]
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_each_request_is_answered_as_the_usual_way_answers_it(app: App, name: str):
     """Whatever a request is about, it gets byte for byte uvicorn's answer, and so does the one behind it."""
