@@ -1,4 +1,4 @@
-"""Evidence from Parquet files, counted by DuckDB in one go: what the store counts at a first look, from all that is there.
+"""Evidence from Parquet files, counted by DuckDB in one go: what a store counts at its first look.
 
 Nothing is kept between two looks. What a row says is decided once, in the table `marked`; the rest are sums of it.
 """
@@ -14,7 +14,14 @@ from sqlalchemy import literal_column
 
 from fds_mlflow.core.evidence.arms import evidence_of
 from fds_mlflow.core.evidence.evidence import LABELLED, EventKind, Evidence, KnownAlerts
-from fds_mlflow.outcomes.counting.bins import fine_latency_bin, fine_score_bin, latency_bin, loss_bin, score_bin
+from fds_mlflow.outcomes.counting.bins import (
+    Number,
+    fine_latency_bin,
+    fine_score_bin,
+    latency_bin,
+    loss_bin,
+    score_bin,
+)
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.strata import Counters
 
@@ -88,14 +95,14 @@ def _in_duckdb(expression: Any) -> str:
 
 def _code(own: str, other: str) -> str:
     """2 where it happened to the champion alone, 1 to the canary alone, 3 to both, 0 to neither."""
-    return (
-        f"if(assigned = 'champion', 2 * ({own})::INT + ({other})::INT, ({own})::INT + 2 * ({other})::INT)"
-    )
+    return f"if(assigned = 'champion', 2 * ({own})::INT + ({other})::INT, ({own})::INT + 2 * ({other})::INT)"
 
 
 def _marked(question: Question) -> str:
     """What each row says, by the names of the places where it is counted."""
-    terms, score, latency = question.terms, literal_column("score"), literal_column("latency_ms")
+    terms = question.terms
+    score: Number = literal_column("score")
+    latency: Number = literal_column("latency_ms")
     says = {
         "step": "step",
         "weight": "weight",
@@ -167,7 +174,9 @@ class _Counting:
     def requests(self) -> None:
         """Requests, keys, scores and latencies."""
         numbers = ("count(*) FILTER (is_first)", "count(*) FILTER (is_scored)", "sum(score) FILTER (is_scored)")
-        for *cell, requests, keys, scored, score, earliest, latest in self._by_cell(sums=(*numbers, "min(us), max(us)")):
+        for *cell, requests, keys, scored, score, earliest, latest in self._by_cell(
+            sums=(*numbers, "min(us), max(us)")
+        ):
             self.cells.seen(cell, EPOCH + earliest * _MICRO, EPOCH + latest * _MICRO)
             self.cells.add(cell, "requests", requests)
             self.cells.add(cell, "keys", keys)

@@ -1,4 +1,4 @@
-"""A folder of Parquet files, each of which appears whole: what a record's columns are there, written, merged and listed.
+"""A folder of Parquet files, each of which appears whole: their columns, and how they are written and merged.
 
 A file is immutable and has a name that nobody else makes, so any number of processes may write at once. Each row tells
 in `written` when its batch was, which with its place in the file is the order of writing, also after a merge: small
@@ -76,7 +76,7 @@ SCHEMAS = {
         },
     ),
 }
-"""By kind: the columns of `outcomes.tables`, and `written`, nanoseconds since 1970. A transaction that is the key is null."""
+"""By kind: the columns of `outcomes.tables`, and `written`, nanoseconds since 1970. A null transaction is the key."""
 
 
 def write(folder: Path, kind: str, rows: Sequence[Row]) -> None:
@@ -151,7 +151,7 @@ def rows_of(path: Path, kind: str, size: int) -> Iterator[list[Row]]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(folder) if name.endswith(".parquet") and not name.startswith("."))
+        return sorted(path.name for path in folder.iterdir() if path.match("[!.]*.parquet"))
     except FileNotFoundError:
         return []
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.errors import ConfigError, UnavailableError
@@ -169,10 +169,24 @@ class ParquetOutcomes:
         found: int = self._read(lambda connection: connection.execute(query, given).fetchall()[0][0])
         return found
 
-    def batches(self) -> Iterator[list[tuple[str, rows.Record]]]:
-        """All records, with their kinds: outcomes, then shadows and labels, those of a kind in the order of files."""
+    @property
+    def unreadable(self) -> int:
+        """Files that could not be read at the last look."""
+        return len(self.problems)
+
+    def batches(self, *, follow: bool = False) -> Iterator[list[tuple[str, rows.Record]]]:
+        """All records, with their kinds: outcomes, then shadows and labels, those of a kind in the order of files.
+
+        Args:
+            follow: Refused: files do not tell which of them are stored.
+        """
         from fds_mlflow.outcomes.homes import files
 
+        if follow:
+            raise ConfigError(
+                f"{self.url} is not followed", fix="drain it again without --follow: what is stored stays"
+            )
+        self.problems = {}
         for kind in rows.KINDS:
             for path in self._files(kind):
                 with self._translated():
@@ -221,7 +235,7 @@ class ParquetOutcomes:
         pq.write_table(files.SCHEMAS[kind].empty_table(), columns)
         names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in (columns, *self._files(kind)))
         connection.execute(
-            f"CREATE TEMP VIEW {kind} AS SELECT * FROM "  # noqa: S608 - names of files that were just listed
+            f"CREATE TEMP VIEW {kind} AS SELECT * FROM "
             f"read_parquet([{names}], union_by_name = true, file_row_number = true, hive_partitioning = false)"
         )
 
