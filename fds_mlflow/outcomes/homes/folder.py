@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -175,7 +176,7 @@ class ParquetOutcomes:
         return len(self.problems)
 
     def batches(self, *, follow: bool = False) -> Iterator[list[tuple[str, rows.Record]]]:
-        """All records, with their kinds: outcomes, then shadows and labels, those of a kind in the order of files.
+        """All records, with their kinds: outcomes, then shadows and labels, those of a kind in the order of writing.
 
         Args:
             follow: Refused: files do not tell which of them are stored.
@@ -186,12 +187,13 @@ class ParquetOutcomes:
             raise ConfigError(
                 f"{self.url} is not followed", fix="drain it again without --follow: what is stored stays"
             )
-        self.problems = {}
         for kind in rows.KINDS:
-            for path in self._files(kind):
-                with self._translated():
-                    for batch in files.rows_of(path, kind, BATCH):
-                        yield [(kind, rows.record_of(kind, row)) for row in batch]
+            with tempfile.TemporaryDirectory(prefix="fds-outcomes-") as scratch:
+                path = Path(scratch) / f"{kind}.parquet"
+                copy = f"COPY (FROM {kind} ORDER BY written, file_row_number) TO {_quoted(path)}"
+                self._read(partial(_done, copy))
+                for batch in files.rows_of(path, kind, BATCH):
+                    yield [(kind, rows.record_of(kind, row)) for row in batch]
 
     def close(self) -> None:
         """Nothing is open between two calls."""
@@ -221,7 +223,7 @@ class ParquetOutcomes:
                         for kind in rows.KINDS:
                             self._view(connection, kind, Path(scratch))
                         return ask(connection)
-                except duckdb.IOException as error:
+                except (duckdb.IOException, FileNotFoundError) as error:
                     if tried == _TRIES:
                         raise OSError(str(error)) from error
         raise AssertionError
@@ -233,27 +235,28 @@ class ParquetOutcomes:
 
         columns = scratch / f"{kind}.parquet"  # with all columns, whichever release wrote the others
         pq.write_table(files.SCHEMAS[kind].empty_table(), columns)
-        names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in (columns, *self._files(kind)))
+        names = ", ".join(map(_quoted, (columns, *self._files(kind))))
         connection.execute(
             f"CREATE TEMP VIEW {kind} AS SELECT * FROM "
             f"read_parquet([{names}], union_by_name = true, file_row_number = true, hive_partitioning = false)"
         )
 
     def _files(self, kind: str) -> list[Path]:
-        """The files that can be counted; the others are told in the log, once each."""
+        """The files that can be counted; the others are told in the log, once each.
+
+        Raises:
+            FileNotFoundError: One has been merged meanwhile.
+        """
         from fds_mlflow.outcomes.homes import files
 
         found = []
         for path in files.listed(self._folder, kind):
-            try:
-                stat = path.stat()
-                place = (path, stat.st_mtime_ns, stat.st_size)
-                if place not in self._looked:
-                    self._looked[place] = files.problem(path, kind)
-                    if self._looked[place] is not None:
-                        log.error("%s is not counted: %s", path, self._looked[place])
-            except FileNotFoundError:  # merged; whoever reads the others finds that they are gone, too
-                continue
+            stat = path.stat()
+            place = (path, stat.st_mtime_ns, stat.st_size)
+            if place not in self._looked:
+                self._looked[place] = files.problem(path, kind)
+                if self._looked[place] is not None:
+                    log.error("%s is not counted: %s", path, self._looked[place])
             problem = self._looked[place]
             if problem is None:
                 found.append(path)
@@ -271,3 +274,11 @@ class ParquetOutcomes:
                 fix="check that the folder can be read and written and that its disk has space left, then do the same "
                 "again: what was written already counts once",
             ) from error
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _done(statement: str, connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(statement)
