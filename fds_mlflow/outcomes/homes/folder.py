@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -95,7 +96,8 @@ class ParquetOutcomes:
             DataError: A value is not valid; names the record and the fix.
             UnavailableError: The disk is full, or the folder cannot be written.
         """
-        return self._write("outcomes", rows.of_outcomes(outcomes))
+        given = sorted(rows.of_outcomes(outcomes), key=itemgetter("model", "request_id"))  # the order of a store's rows
+        return self._write("outcomes", given)
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Write a batch of shadows, as `record`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -34,7 +33,7 @@ _TIMES = ("time", "known_at", "occurred_at", "reported_at", "resolved_at")
 
 
 def of_outcomes(records: Sequence[OutcomeRecord]) -> list[Row]:
-    """Outcomes as rows, in the order in which a store writes a batch; a transaction that is the key is None.
+    """Outcomes as rows; a transaction that is the key is None.
 
     Raises:
         DataError: A value is not valid; names the record, the value and the fix.
@@ -45,7 +44,7 @@ def of_outcomes(records: Sequence[OutcomeRecord]) -> list[Row]:
         row["vector"] = None if record.vector is None else _encode(record.vector).decode()
         if row["transaction_id"] == row["key"]:
             row["transaction_id"] = None
-    return sorted(rows, key=itemgetter("model", "request_id"))
+    return rows
 
 
 def of_shadows(records: Sequence[ShadowRecord]) -> list[Row]:
