@@ -45,7 +45,7 @@ class ManagedModel:
         name: Registered model.
         tracking_uri: None for the one MLflow resolves.
         registry_uri: None for the one MLflow resolves.
-        outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
+        outcomes: Outcome store, or a home's address; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
             working directory. It is opened when first needed.
         actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host. Where a user is signed in to the
             registry it is the user, for whoever is named here.
@@ -392,9 +392,9 @@ class ManagedModel:
             load,
             clock=self.session.clock,
             poll_seconds=poll_seconds,
-            recorder=(Buffer(self.outcomes) if buffered else self.outcomes) if record else None,
+            recorder=(Buffer(self.session.home) if buffered else self.session.home) if record else None,
             explore=exploration,
-            count=partial(self.outcomes.explored, self.name) if explore_per_day is not None else None,
+            count=partial(self.session.home.explored, self.name) if explore_per_day is not None else None,
             raw=opened(state, self.declared, state_timeout, state_failure, self.session.clock),
             vector_sample=vector_sample,
         )

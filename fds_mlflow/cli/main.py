@@ -37,7 +37,9 @@ from fds_mlflow.runtime import environment
 @click.group(cls=Edge, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow tracking URI; MLflow's default if unset.")
 @click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI", help="MLflow registry URI; the tracking URI if unset.")
-@click.option("--outcomes", envvar=environment.OUTCOMES_URI, help="SQLAlchemy URL of the outcome store.")
+@click.option(
+    "--outcomes", envvar=environment.OUTCOMES_URI, help="Outcome store's SQLAlchemy URL; or kafka://, parquet:."
+)
 @click.option("--actor", envvar=environment.ACTOR, help="Who acts, for the history; user@host if unset.")
 @click.version_option(package_name="fds-mlflow")
 @click.pass_context

@@ -118,6 +118,28 @@ def forget(settings: Settings, by: str, values: tuple[str, ...], dry_run: bool, 
     show_value(as_json, value, lambda: f"{parts} {'would be' if dry_run else 'are'} removed; counts stay as they are")
 
 
+@outcomes.command()
+@click.argument("source")
+@click.option("--follow", is_flag=True, help="Wait for more at the end of a topic, until interrupted.")
+@as_json_option
+@click.pass_obj
+def drain(settings: Settings, source: str, follow: bool, as_json: bool) -> None:
+    """Move what SOURCE holds into the outcome store: kafka://HOST:9092/TOPIC, or parquet:FOLDER.
+
+    Of a topic, what is stored is marked so, in the name of the group fds-outcomes or ?group.id=; files stay as they
+    are. Whatever comes again, after a crash or by two at once, is stored once. What no store takes is told in the log.
+    """
+    from dataclasses import asdict
+
+    from fds_mlflow.outcomes.homes.drain import drain as drained
+    from fds_mlflow.outcomes.homes.opening import source as opened
+
+    with _store(settings) as store, opened(source) as reader:
+        done = drained(reader.batches(follow=follow), store)
+        value = {**asdict(done), "unreadable": reader.unreadable}
+    show_value(as_json, value, lambda: ", ".join(f"{count:,} {name}" for name, count in value.items()))
+
+
 @click.group()
 def label() -> None:
     """Tell what turned out to be fraud."""
@@ -134,15 +156,21 @@ def label_import(settings: Settings, file: Path, as_json: bool) -> None:
     zone); fraud_type, loss_amount, occurred_at, reported_at and resolved_at where they are known. A file can be
     loaded twice: nothing is stored twice.
     """
+    from fds_mlflow.outcomes.homes.opening import opened
     from fds_mlflow.outcomes.label_file import import_labels
 
-    with _store(settings) as store:
-        rows, changed = import_labels(store, file)
+    with opened(_address(settings)) as home:
+        rows, changed = import_labels(home, file)
     show_value(as_json, {"rows": rows, "changed": changed}, lambda: f"{rows:,} labels read, {changed:,} new or changed")
 
 
 def _store(settings: Settings) -> OutcomeStore:
-    from fds_mlflow.outcomes.database import DEFAULT_URL
-    from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.outcomes.homes.opening import database
 
-    return OutcomeStore(settings.outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL)
+    return database(_address(settings))
+
+
+def _address(settings: Settings) -> str:
+    from fds_mlflow.outcomes.database import DEFAULT_URL
+
+    return settings.outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL

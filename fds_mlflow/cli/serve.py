@@ -224,14 +224,16 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
     """
     import mlflow
 
-    from fds_mlflow.outcomes.database import DEFAULT_URL, parse
-    from fds_mlflow.outcomes.store import OutcomeStore
+    from fds_mlflow.outcomes.database import DEFAULT_URL
+    from fds_mlflow.outcomes.homes.opening import check, opened
     from fds_mlflow.serving.host.server import Options, logging_setup, run
 
     settings.connect()
     logging_setup()
     url = settings.outcomes or DEFAULT_URL
-    parse(url)  # an address that cannot work is said now; a store that is away is waited for
+    asked = [f"--{name.replace('_', '-')}" for name in ("explore_per_day", "state") if given[name]]
+    if not given["no_record"]:
+        check(url, asked)  # an address that cannot work is said now; a store that is away is waited for
     registry = str(settings.registry_uri or mlflow.get_registry_uri())
     run(
         [_server_settings(one, registry, given) for one in model],
@@ -248,7 +250,7 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
         ),
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.registry_uri,
-        outcomes=None if given["no_record"] else partial(OutcomeStore, url),
+        outcomes=None if given["no_record"] else partial(opened, url),
         ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
     )
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fds_mlflow.features.declaration import Declared
     from fds_mlflow.features.profile import Profile
     from fds_mlflow.outcomes.records import Value
+    from fds_mlflow.outcomes.sink import Home
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.scoring.fetched import Fetched
     from fds_mlflow.scoring.scorer import Scorer
@@ -46,8 +47,8 @@ class Session:
         name: Registered model.
         tracking_uri: None for the one MLflow resolves.
         registry_uri: None for the one MLflow resolves.
-        outcomes: Outcome store, or its SQLAlchemy URL; None for `FDS_OUTCOMES_URI`, else a SQLite file in the
-            working directory. It is opened when first needed.
+        outcomes: Outcome store, or the address of a home of outcomes; None for `FDS_OUTCOMES_URI`, else a SQLite file
+            in the working directory. It is opened when first needed.
         actor: Who acts, for the history; None for `FDS_ACTOR`, else user@host. Where a user is signed in to the
             registry it is the user, for whoever is named here.
         store: Another registry than MLflow's.
@@ -100,12 +101,24 @@ class Session:
 
     @cached_property
     def outcomes(self) -> OutcomeStore:
-        """The store of outcomes and labels."""
+        """The store of outcomes and labels, which tells single ones.
+
+        Raises:
+            ConfigError: The address is a topic's or a folder's.
+        """
         from fds_mlflow.outcomes.database import DEFAULT_URL
-        from fds_mlflow.outcomes.store import OutcomeStore
+        from fds_mlflow.outcomes.homes.opening import database
 
         given = self._named_outcomes or DEFAULT_URL
-        return OutcomeStore(given) if isinstance(given, str) else given
+        return database(given) if isinstance(given, str) else given
+
+    @cached_property
+    def home(self) -> Home:
+        """Where outcomes and labels go, and are counted: the store, or the topic or folder that is named instead."""
+        from fds_mlflow.outcomes.homes.opening import is_database, opened
+
+        given = self._named_outcomes
+        return opened(given) if isinstance(given, str) and not is_database(given) else self.outcomes
 
     @property
     def knows_outcomes(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fds_mlflow.core.keys import spelled
 from fds_mlflow.errors import DataError, NotFoundError
 from fds_mlflow.outcomes.records import CaseRecord, case_rows, require_past
-from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.outcomes.sink import Sink
 from fds_mlflow.runtime import text_file
 from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.csv_text import records
@@ -38,7 +38,7 @@ _Read = tuple[str, Mapping[str, Any]]
 """Where a row stands in its file, and its values by column."""
 
 
-def import_labels(store: OutcomeStore, path: Path, *, clock: Clock | None = None) -> tuple[int, int]:
+def import_labels(store: Sink, path: Path, *, clock: Clock | None = None) -> tuple[int, int]:
     """Store the labels of a file, batch by batch; a file can be loaded again at any time.
 
     Args:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
 
 if TYPE_CHECKING:
+    from fds_mlflow.core.evidence.evidence import Evidence, Terms
     from fds_mlflow.outcomes.truths import Truth
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class OutcomeSink(Protocol):
     """Takes outcomes: the store, synchronous, or a buffer before it."""
 
     def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
-        """Store a batch, all or none; how many were new."""
+        """Store a batch, all or none; how many were new, as far as that shows there."""
         ...
 
 
@@ -44,6 +45,18 @@ class Sink(OutcomeSink, Protocol):
     def explored(self, model: str, since: datetime) -> int:
         """How many outcomes of a model have been explored since a time."""
         ...
+
+
+class Home(Sink, Protocol):
+    """Keeps outcomes, and tells a judge what they say. In a `with` it is closed at the end."""
+
+    def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
+        """What a judge knows about a rollout."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def stored(take: Callable[[Sequence[Item]], Any], items: Sequence[Item]) -> int:

@@ -122,7 +122,7 @@ class Canary:
         """A rollout, what is known about it, and what the judge says."""
         if evidence is None:
             now = self._session.now()
-            evidence = self._session.outcomes.evidence(self._session.name, rollout.id, rollout.plan.terms, as_of=now)
+            evidence = self._session.home.evidence(self._session.name, rollout.id, rollout.plan.terms, as_of=now)
         return rollout, evidence, judge(evidence, rollout)
 
     def _basis(self) -> Basis:

@@ -199,7 +199,7 @@ class Example:
                 assert tally.passed_genuine <= tally.labelled <= tally.matured <= tally.matured_requests
 
 
-_records = st.builds(
+records_and_looks = st.builds(
     Example,
     drawn=st.lists(_outcomes(), max_size=12),
     labels=st.lists(_labels, max_size=8),
@@ -212,7 +212,7 @@ _records = st.builds(
 @pytest.mark.campaign
 @pytest.mark.slow
 @at_most(60)
-@given(example=_records)
+@given(example=records_and_looks)
 def test_equals_a_recount_on_sqlite(lite: OutcomeStore, example: Example) -> None:
     """However often one looks and in whatever chunks is counted, records written in time add up to a recount."""
     example.check(lite)
@@ -227,7 +227,7 @@ def server(postgres_url: str) -> Iterator[OutcomeStore]:
 
 @pytest.mark.campaign
 @at_most(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(example=_records)
+@given(example=records_and_looks)
 def test_equals_a_recount_on_postgresql(server: OutcomeStore, example: Example) -> None:
     """The same on PostgreSQL."""
     example.check(server)

@@ -37,18 +37,14 @@ Cell = Sequence[Any]
 """Step, weight, variant assigned, hour and segment."""
 
 
-class Strata:
-    """The counters of a `Count`, by step, weight, variant, hour and segment.
+class Counters:
+    """Counters by step, weight, variant, hour and segment.
 
     Args:
-        session: In the transaction that holds the count's row.
-        count: Whose.
+        rows: What is counted already.
     """
 
-    def __init__(self, session: Session, count: Count) -> None:
-        self._session = session
-        self._count_id = count.id
-        rows = session.scalars(select(CellCount).where(CellCount.count_id == count.id))
+    def __init__(self, rows: Iterable[CellCount] = ()) -> None:
         self._rows = {(row.step, row.weight, row.assigned, row.hour, row.segment): row for row in rows}
         self._numbers = {cell: _copied(row.numbers) for cell, row in self._rows.items()}
 
@@ -68,7 +64,6 @@ class Strata:
         row = self._rows.get(place)
         if row is None:
             row = CellCount(
-                count_id=self._count_id,
                 step=step,
                 weight=weight,
                 assigned=assigned,
@@ -78,7 +73,6 @@ class Strata:
                 first=earliest,
                 last=latest,
             )
-            self._session.add(row)
             self._rows[place], self._numbers[place] = row, {}
         row.first, row.last = min(row.first, earliest), max(row.last, latest)
 
@@ -107,11 +101,6 @@ class Strata:
         """Add to the alerts that are labelled with a known chance."""
         for at, by in enumerate(alerts):
             self.add(cell, f"{_KNOWN_ALERTS}{chance!r}", by, at=at)
-
-    def save(self) -> None:
-        """Give the numbers to their rows; the session writes those that changed."""
-        for cell, row in self._rows.items():
-            row.numbers = self._numbers[cell]
 
     def tallies(self) -> tuple[Tally, ...]:
         """One per cell, by hour, step, weight, champion first, and segment."""
@@ -147,6 +136,26 @@ class Strata:
             return Pairs(both=both, champion_only=champion, canary_only=canary, neither=neither, hour=hour)
 
         return tuple(made(*counted) for counted in hours.items())
+
+
+class Strata(Counters):
+    """The counters of a `Count`.
+
+    Args:
+        session: In the transaction that holds the count's row.
+        count: Whose.
+    """
+
+    def __init__(self, session: Session, count: Count) -> None:
+        self._session = session
+        self._count_id = count.id
+        super().__init__(session.scalars(select(CellCount).where(CellCount.count_id == count.id)))
+
+    def save(self) -> None:
+        """Give the numbers to their rows; the session writes those that changed."""
+        for cell, row in self._rows.items():
+            row.count_id, row.numbers = self._count_id, self._numbers[cell]
+            self._session.add(row)
 
 
 def _chances(prefix: str, names: Iterable[str]) -> list[float]:

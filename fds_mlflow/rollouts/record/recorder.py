@@ -175,7 +175,7 @@ class RolloutRecorder:
         if not self._session.knows_outcomes:
             return {}
         try:
-            found = self._session.outcomes.evidence(
+            found = self._session.home.evidence(
                 self._session.name, rollout.id, rollout.plan.terms, as_of=self._session.now()
             )
         except FdsError as error:
