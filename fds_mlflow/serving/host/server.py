@@ -123,9 +123,8 @@ def work(
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    models = _several(settings)
-    app = Models(models)
-    connections = _connections(models, options)
+    app = Models(_several(settings))
+    connections = _connections(_several(settings), options)
 
     async def examine() -> None:
         await connections.look()
