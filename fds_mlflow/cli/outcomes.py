@@ -119,12 +119,12 @@ def forget(settings: Settings, by: str, values: tuple[str, ...], dry_run: bool, 
 
 
 @outcomes.command()
-@click.argument("source")
+@click.argument("home")
 @click.option("--follow", is_flag=True, help="Wait for more at the end of a topic, until interrupted.")
 @as_json_option
 @click.pass_obj
-def drain(settings: Settings, source: str, follow: bool, as_json: bool) -> None:
-    """Move what SOURCE holds into the outcome store: kafka://HOST:9092/TOPIC, or parquet:FOLDER.
+def drain(settings: Settings, home: str, follow: bool, as_json: bool) -> None:
+    """Move what HOME holds into the outcome store: kafka://HOST:9092/TOPIC, or parquet:FOLDER.
 
     Of a topic, what is stored is marked so, in the name of the group fds-outcomes or ?group.id=; files stay as they
     are. Whatever comes again, after a crash or by two at once, is stored once. What no store takes is told in the log.
@@ -134,7 +134,7 @@ def drain(settings: Settings, source: str, follow: bool, as_json: bool) -> None:
     from fds_mlflow.outcomes.homes.drain import drain as drained
     from fds_mlflow.outcomes.homes.opening import source as opened
 
-    with _store(settings) as store, opened(source) as reader:
+    with _store(settings) as store, opened(home) as reader:
         done = drained(reader.batches(follow=follow), store)
         value = {**asdict(done), "unreadable": reader.unreadable}
     show_value(as_json, value, lambda: ", ".join(f"{count:,} {name}" for name, count in value.items()))

@@ -80,7 +80,7 @@ def values(tmp_path: Path) -> dict[str, str]:
         },
         **{"reason": "because", "older_than": "90d", "output": str(tmp_path / "out.parquet")},
         **{"spec": "handbook", "role": "customer", "value": "C1", "address": str(tmp_path / "state")},
-        **{"by": "key", "values": "C1"},
+        **{"by": "key", "values": "C1", "home": f"parquet:{tmp_path / 'kept'}"},
     }
 
 

@@ -56,16 +56,16 @@ def test_single_outcomes_are_asked_of_a_database(address: str) -> None:
         ["outcomes", "prune", "fraud", "--older-than", "9d"],
     ):
         error = run("--outcomes", address, *words)
-        assert "is no database" in error["what"]
+        assert "is no database" in error["error"]
         assert "fds outcomes drain" in error["fix"]
-    assert "is not drained" in run("outcomes", "drain", "sqlite:///x.db")["what"]
+    assert "is not drained" in run("outcomes", "drain", "sqlite:///x.db")["error"]
 
 
 def test_files_are_not_followed(tmp_path: Path) -> None:
     """Files do not tell which of them are stored: they are drained again instead."""
     store = f"sqlite:///{tmp_path}/outcomes.db"
     error = run("--outcomes", store, "outcomes", "drain", f"parquet:{tmp_path}/files", "--follow")
-    assert "is not followed" in error["what"]
+    assert "is not followed" in error["error"]
 
 
 def test_a_server_is_told_what_a_topic_cannot_do() -> None:

@@ -47,6 +47,7 @@ GIVEN = {
     "--model fraud --version 4": "--model fraud --version 4 --replays 20",
     "whsec_...": "whsec_" + "QUJD" * 8,
     "https://example.com": "http://127.0.0.1:9",
+    "kafka://broker1:9092,broker2:9092/outcomes --follow": "parquet:outcomes",
 }
 """What a reader fills in, and what would take long: text of the pages, and what stands for it here."""
 

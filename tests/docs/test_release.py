@@ -26,7 +26,7 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "fds-mlflow"
 version = "0.3.0"
-optional-dependencies = {excel = [], online = [], postgresql = [], redis = [], spark = []}
+optional-dependencies = {excel = [], kafka = [], online = [], parquet = [], postgresql = [], redis = [], spark = []}
 [tool.setuptools]
 py-modules = ["shop"]
 """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from pathlib import Path
+
+import pytest
 
 from fds_mlflow.outcomes.summary import VariantCounts
 from fds_mlflow.outcomes.tables import Base
@@ -12,10 +15,11 @@ from tests.support.places import ROOT
 PAGE = (ROOT / "docs/outcomes.md").read_text(encoding="utf-8")
 
 
-def test_its_example_runs() -> None:
-    """The example of the page runs as it stands."""
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(example, "docs/outcomes.md", "exec"), {})
+def test_its_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples of the page run as they stand."""
+    monkeypatch.chdir(tmp_path)
+    for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(example, "docs/outcomes.md", "exec"), {})
 
 
 def test_it_names_every_column_and_count() -> None:
