@@ -6,7 +6,7 @@ process. What it answers of a row does not hang on the rows that come with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from fds_mlflow.core.routing.routing import RoutingTable, Variant
 from fds_mlflow.data.column import plain
 from fds_mlflow.errors import DataError, FdsError, RefusedError
 from fds_mlflow.outcomes.records import ERROR_LENGTH, OutcomeRecord, identity
+from fds_mlflow.outcomes.sink import OutcomeSink, stored
 from fds_mlflow.runtime.clock import Stopwatch, SystemClock
 from fds_mlflow.scoring import arrow
 from fds_mlflow.scoring.loaded import Loaded
@@ -63,8 +64,8 @@ class BatchRouter:
         versions: Those of the table.
         key: Name of the routing key's column.
         transaction: Name of the column of the transaction's id; None where the key is what labels are joined on.
+        place: Finds the folder of a version's cache, in whichever process it is asked.
         text: The rows come from a file of text.
-        cache: Finds the folder of the version cache, in whichever process it is asked.
     """
 
     model: str
@@ -72,8 +73,8 @@ class BatchRouter:
     versions: tuple[Served, ...]
     key: str
     transaction: str | None
-    text: bool
-    cache: Callable[[], Path]
+    place: Callable[[Served], Path]
+    text: bool = False
 
     def __call__(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Score rows, at least one.
@@ -105,7 +106,11 @@ class BatchRouter:
     def loaded(self, version: int) -> Loaded:
         """A version, read once in this process."""
         served = next(one for one in self.versions if one.version == version)
-        return _loaded(str(self.cache()), self.model, served)
+        return _loaded(self.place(served), self.model, served)
+
+    def each(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """As a call, for some batches, of which some may be empty."""
+        return (self(batch) for batch in batches if batch.num_rows)
 
     def _fill(
         self, answer: _Answer, rows: pa.RecordBatch, places: npt.NDArray[np.intp], version: int, last: bool
@@ -228,13 +233,38 @@ def _each(
 
 
 @lru_cache(maxsize=8)
-def _loaded(root: str, model: str, served: Served) -> Loaded:
-    prepared = VersionCache(Path(root), model, "").prepared(served.version, served.identity)
+def _loaded(root: Path, model: str, served: Served) -> Loaded:
+    prepared = VersionCache(root, model, "").prepared(served.version, served.identity)
     if prepared is None:
         raise RefusedError(
             f"version {served.version} of {model!r} is not in {root}", fix="make the batch anew: its folder is gone"
         )
     return Loaded.load(prepared, served.threshold, _SECONDS, served.files)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where versions are on the machine that prepared them.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    def __call__(self, served: Served) -> Path:
+        """The folder of a version's cache."""
+        return self.root / served.identity
+
+
+class Shipped:
+    """Where Spark has put the versions that were shipped with a job: each of its processes finds them by name."""
+
+    def __call__(self, served: Served) -> Path:
+        """The folder of a version's cache."""
+        from pyspark import SparkFiles
+
+        return Path(SparkFiles.getRootDirectory()) / served.identity
 
 
 def keys_of(rows: pa.RecordBatch, name: str, spelling: Spelling = Spelling.CANONICAL) -> list[str]:
@@ -287,6 +317,48 @@ def require_key(name: str, kind: str, known: bool) -> None:
 
 def _values(rows: pa.RecordBatch, name: str) -> list[Any]:
     return list(rows.column(name).to_pylist()) if name in rows.schema.names else [None] * rows.num_rows
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Puts answers into an outcome store, from whichever process has them.
+
+    Attributes:
+        url: Of the store.
+    """
+
+    url: str
+
+    def each(self, answers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Record the rows of answers, with the columns of `ANSWER`.
+
+        Returns:
+            For each batch one row: how many outcomes were `new`, and how many the store `refused`, as the log says.
+
+        Raises:
+            UnavailableError: The store is away. What is recorded by then is; recording it again is harmless.
+        """
+        from fds_mlflow.outcomes.store import OutcomeStore
+
+        with OutcomeStore(self.url) as store:
+            for answer in answers:
+                if answer.num_rows:
+                    yield pa.RecordBatch.from_pylist([recorded(store, answer)], COUNTED)
+
+
+COUNTED = pa.schema([("new", pa.int64()), ("refused", pa.int64())])
+
+
+def recorded(store: OutcomeSink, answer: pa.RecordBatch) -> dict[str, int]:
+    """Record the rows of an answer; what comes of them, as `Recording.each` says it of one batch."""
+    new = 0
+
+    def take(outcomes: Sequence[OutcomeRecord]) -> None:
+        nonlocal new
+        new += store.record(outcomes)
+
+    refused = stored(take, records(answer))
+    return {"new": new, "refused": refused}
 
 
 def records(answer: pa.RecordBatch) -> list[OutcomeRecord]:
