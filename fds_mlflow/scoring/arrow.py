@@ -31,7 +31,7 @@ def scores(loaded: Loaded, rows: pa.RecordBatch, *, text: bool = False) -> npt.N
         text: The rows come from a file of text, whose fields say so where there is no value.
 
     Raises:
-        DataError: A column is missing, a value does not fit its type, or the model raises or breaks the scorer contract.
+        DataError: A column is missing, a value does not fit its type, or the model raises or breaks the contract.
     """
     require(loaded, rows.schema.names)
     if loaded.loose:
@@ -83,13 +83,19 @@ def listed(values: Array | None, size: int) -> list[Any]:
     return list(values.tolist())
 
 
+def filled(data: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of a file of text, null where its field says that there is no value."""
+    if not pa.types.is_string(data.type):
+        return data
+    return pc.if_else(pc.is_in(data, value_set=_NOTHING), pa.scalar(None, pa.string()), data)
+
+
 def _array(given: pa.Array, name: str, kind: str, text: bool) -> Array:
     """A column as the type has it."""
     data = plain(pa.chunked_array([given]))
     if kind == "code" and not pa.types.is_nested(data.type):
         return _objects(code_array(data, name))
-    if text and pa.types.is_string(data.type):
-        data = pc.if_else(pc.is_in(data, value_set=_NOTHING), pa.scalar(None, pa.string()), data)
+    data = filled(data) if text else data
     quick = _quick(data, kind, text)
     if quick is not None:
         return quick

@@ -184,7 +184,9 @@ class Loaded:
         try:
             answer = self._answer(columns, size)
         except TimeoutError as error:
-            raise UnavailableError(f"version {self.version} could not score: {error}", fix="give it more time") from None
+            raise UnavailableError(
+                f"version {self.version} could not score: {error}", fix="give it more time"
+            ) from None
         except Exception as error:
             raise DataError(
                 f"version {self.version} could not score {size:,} rows: {type(error).__name__}: {error}",

@@ -91,8 +91,8 @@ class BatchRouter:
         Raises:
             DataError: A column is missing, a key or a transaction's id is none, or the champion cannot score a row.
         """
-        keys = keys_of(rows, self.key, self.table.spelling)
-        transactions = keys if self.transaction is None else keys_of(rows, self.transaction)
+        keys = keys_of(rows, self.key, self.table.spelling, text=self.text)
+        transactions = keys if self.transaction is None else keys_of(rows, self.transaction, text=self.text)
         answer = _Answer.empty(rows.num_rows)
         to_canary = self.table.to_canary(keys)
         answer.canary[:] = to_canary
@@ -267,13 +267,16 @@ class Shipped:
         return Path(SparkFiles.getRootDirectory()) / served.identity
 
 
-def keys_of(rows: pa.RecordBatch, name: str, spelling: Spelling = Spelling.CANONICAL) -> list[str]:
+def keys_of(
+    rows: pa.RecordBatch, name: str, spelling: Spelling = Spelling.CANONICAL, *, text: bool = False
+) -> list[str]:
     """The routing key of each row, written as a router writes it.
 
     Args:
         rows: The rows.
         name: Of the column.
         spelling: How keys are written.
+        text: The rows come from a file of text, whose fields say so where there is no value.
 
     Raises:
         DataError: The column is missing, of another kind than `KINDS`, or has gaps; or holds what is no text.
@@ -284,6 +287,7 @@ def keys_of(rows: pa.RecordBatch, name: str, spelling: Spelling = Spelling.CANON
             fix=f"name the one that they have (there are: {', '.join(rows.schema.names)})",
         )
     data = plain(pa.chunked_array([rows.column(name)]))
+    data = arrow.filled(data) if text else data
     kind = data.type
     missing = int(pc.sum(pc.is_null(data, nan_is_null=True)).as_py())
     if missing:

@@ -1,4 +1,4 @@
-"""Scores a file's rows into a Parquet file, in bounded memory; with the engine `spark` on as many machines as it has."""
+"""Scores a file's rows into Parquet: in this process and bounded memory, or on Spark."""
 
 from __future__ import annotations
 
@@ -100,19 +100,25 @@ def score(
         ConfigError: The output has no folder to be in; or the engine's package is not installed.
         UnavailableError: The registry or the store is away.
     """
-    versions = Versions(model, choice)
     if engine == "spark":
         from fds_mlflow.workflows.batch.spark import score_files
 
-        done = score_files(versions, str(source), str(output), key=key, transaction=transaction, record=record)
-        return done
+        return score_files(model, str(source), str(output), choice, key=key, transaction=transaction, record=record)
     target = Path(output)
     if not target.parent.is_dir():
         raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
     if target.is_dir():
         raise ConfigError(f"{target} is a folder", fix="name a file, or remove it")
     with TemporaryDirectory(prefix=".scores-", dir=target.parent) as folder:
-        routed, tables = opened(versions, source, Path(folder), key, transaction, record, progress)
+        routed, tables = opened(
+            Versions(model, choice),
+            source,
+            Path(folder),
+            key=key,
+            transaction=transaction,
+            record=record,
+            progress=progress,
+        )
         done, path = Scored(str(target)), Path(folder) / "scores.parquet"
         _write(path, routed.each(chain.from_iterable(map(_batches, rebatched(tables, AT_ONCE)))), done)
         path.replace(target)
@@ -128,6 +134,7 @@ def opened(
     versions: Versions,
     source: str | Path,
     folder: Path,
+    *,
     key: str,
     transaction: str | None,
     record: bool,
@@ -145,7 +152,7 @@ def opened(
         progress: As for `score`.
     """
     columns = readers.column_names(Path(source))
-    router = versions.router(key, transaction_of(columns, transaction, record), text=_is_text(Path(source)))
+    router = versions.router(key, transaction_of(columns, transaction, record), text=is_text(Path(source)))
     declared = to_compute(router, columns, str(source))
     if not declared:
         return router, readers.every_column(source, progress=progress)
@@ -209,7 +216,8 @@ def _batches(table: pa.Table) -> list[pa.RecordBatch]:
     return list(table.combine_chunks().to_batches())
 
 
-def _is_text(source: Path) -> bool:
+def is_text(source: Path) -> bool:
+    """Whether a file, or what is in a folder, is text by its name."""
     files = [file.name for file in source.rglob("*")] if source.is_dir() else [source.name]
     return any(name.lower().endswith(TEXT_SUFFIXES) for name in files)
 

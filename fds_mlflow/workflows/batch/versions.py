@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.data.single import LABELS, Single
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
 from fds_mlflow.features import declaration
 from fds_mlflow.features.declaration import Declared
-from fds_mlflow.data.single import LABELS, Single
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry.aliases import AliasReader
 from fds_mlflow.registry.store import VersionView
@@ -98,7 +98,8 @@ class Versions:
             return found.routing, [one for one in (found.champion, found.canary) if one is not None]
         if view is None:
             raise NotFoundError(
-                f"{name!r} has no alias {self.choice.alias!r}", fix=f"`fds show {name}` tells who is champion and canary"
+                f"{name!r} has no alias {self.choice.alias!r}",
+                fix=f"`fds show {name}` tells who is champion and canary",
             )
         return RoutingTable(view.version), [view]
 

@@ -1,0 +1,353 @@
+"""Routes, scores and records Spark's DataFrames: the same keys to the same variants, the same rows to the same scores.
+
+Routing is an expression of Spark's own. Scoring ships the versions with the job, and each Python process of Spark reads
+them once. Spark is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fds_mlflow import errors
+from fds_mlflow.core.keys import Spelling, spelled
+from fds_mlflow.core.routing.routing import SEED, RoutingTable, Variant
+from fds_mlflow.core.weight import FULL
+from fds_mlflow.data import readers
+from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
+from fds_mlflow.model import ManagedModel
+from fds_mlflow.outcomes.database import DEFAULT_URL
+from fds_mlflow.runtime.spark import session
+from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
+from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
+from fds_mlflow.workflows.batch.batch import Scored, is_text, transaction_of
+from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+assert SEED == 42  # Spark's own, which is no argument of its xxhash64
+
+
+def routed(model: ManagedModel, frame: DataFrame, key: str = TRANSACTION) -> DataFrame:
+    """Rows with where each goes, as a router would route it: by an expression of Spark's, without Python.
+
+    Args:
+        model: The model, whose split of just now it is.
+        frame: Rows with the routing key among them.
+        key: Name of its column.
+
+    Returns:
+        The rows with the columns `bucket` (int, null while no rollout is active), `variant` (champion or canary) and
+        `version` (int). Asked for its rows, it raises where a row has no key, or one that is no UTF-8.
+
+    Raises:
+        DataError: There is no such column, or it is of a kind that no one spelling stands for.
+        UnavailableError: There is no champion, or the registry is away.
+    """
+    return routed_by(Versions(model, Choice()).table(), frame, key)
+
+
+def routed_by(table: RoutingTable, frame: DataFrame, key: str = TRANSACTION) -> DataFrame:
+    """As `routed`, by a routing table."""
+    from pyspark.sql import functions as f
+
+    text = _key(frame, key, table.spelling)
+    if table.rollout is None:
+        nobody = f.when(text.isNotNull(), f.lit(None).cast("int"))  # which looks at the key
+        columns = {"bucket": nobody, "variant": f.lit(Variant.CHAMPION.value), "version": f.lit(table.champion)}
+        return frame.withColumns(columns)
+    # Signed, as all of Spark's: as unsigned it is 2^64 more where it is below 0.
+    signed = f.xxhash64(f.concat(f.lit(f"{table.rollout.id}:"), text))
+    more = f.when(signed < 0, 2**64 % FULL).otherwise(0)
+    frame = frame.withColumn("bucket", f.pmod(f.pmod(signed, f.lit(FULL)) + more, f.lit(FULL)).cast("int"))
+    to_canary = frame["bucket"] < table.rollout.weight
+    return frame.withColumns(
+        {
+            "variant": f.when(to_canary, Variant.CANARY.value).otherwise(Variant.CHAMPION.value),
+            "version": f.when(to_canary, table.rollout.canary).otherwise(table.champion),
+        }
+    )
+
+
+def _key(frame: DataFrame, name: str, spelling: Spelling) -> Column:
+    """The routing key of each row as a router writes it; raises in Spark where there is none, or it is no text."""
+    from pyspark.sql import functions as f
+    from pyspark.sql import types as t
+
+    if name not in frame.columns:
+        raise DataError(
+            f"the rows have no column {name!r} to route by",
+            fix=f"name the one that they have (there are: {', '.join(frame.columns)})",
+        )
+    kind, column = frame.schema[name].dataType, frame[name]
+    whole = isinstance(kind, t.IntegralType)
+    if isinstance(kind, t.StringType) or whole or (isinstance(kind, t.BooleanType) and spelling is Spelling.CANONICAL):
+        text = column.cast("string")  # a collation of its own would change the hash
+    else:
+        known = isinstance(kind, t.BooleanType | t.DecimalType | t.DoubleType | t.FloatType)
+        require_key(name, kind.simpleString(), known)
+        text = _spelled(spelling, single=isinstance(kind, t.FloatType))(column)
+    return (
+        f.when(text.isNull(), f.raise_error(_lack(f"the routing key {name!r} is missing", "give every row a key")))
+        .when(~f.is_valid_utf8(text), f.raise_error(_lack(f"a key of {name!r} is no text", "write its texts in UTF-8")))
+        .otherwise(text)
+    )
+
+
+def _lack(what: str, fix: str) -> str:
+    """An error as text that `told` finds again."""
+    return f"{DataError.__module__}.{DataError.__name__}: {DataError(what, fix=fix)}"
+
+
+def _spelled(spelling: Spelling, *, single: bool) -> Callable[[Column], Column]:
+    """Spells numbers, which Spark would write in another way than routers do."""
+    from pyspark.sql import functions as f
+
+    def written(value: Any) -> str | None:
+        if single and value is not None:
+            import numpy as np
+
+            value = np.float32(value)  # which says how many digits there are
+        return spelled(value, spelling)
+
+    found: Callable[[Column], Column] = f.udf(written, "string")
+    return found
+
+
+class Scorer:
+    """Scores DataFrames by the versions of a model; each is prepared and shipped once.
+
+    Args:
+        model: The model.
+        choice: Which version scores a row; None for the split of the moment at which a frame is given.
+        key: Name of the routing key's column.
+        transaction: Name of the column of the transaction's id; None for `transaction_id` where there is one, else for
+            the key.
+    """
+
+    def __init__(
+        self,
+        model: ManagedModel,
+        choice: Choice | None = None,
+        *,
+        key: str = TRANSACTION,
+        transaction: str | None = None,
+    ) -> None:
+        self._versions = Versions(model, choice or Choice())
+        self._key, self._transaction = key, transaction
+        self._shipped: set[str] = set()
+
+    def __call__(self, frame: DataFrame, *, text: bool = False, record: bool = False) -> DataFrame:
+        """The scores of rows.
+
+        Args:
+            frame: Rows with the features of the versions, or raw transactions with all columns of the schemas that they
+                declare; may be a stream, whose versions and split then stay as they are now.
+            text: All its columns are text, as a file of text has them.
+            record: Its outcomes are to be recorded.
+
+        Returns:
+            A row each with the columns of `fds_mlflow.serving.batch.ANSWER`. Asked for its rows, it raises where a row
+            has no key, or the champion cannot score it.
+
+        Raises:
+            DataError: A column is missing.
+            RefusedError, NotFoundError, UnavailableError: As for `Versions.router`.
+        """
+        transaction = transaction_of(frame.columns, self._transaction, record)
+        router = self._versions.router(self._key, transaction, text=text)
+        if to_compute(router, frame.columns, "the frame"):
+            raise RefusedError("raw", fix="")
+        for served in router.versions:
+            self._ship(frame.sparkSession, served.identity)
+        return frame.mapInArrow(replace(router, place=Shipped()).each, _spark_schema(ANSWER))
+
+    def into(self, output: str | Path, outcomes: str) -> Callable[[DataFrame, int], None]:
+        """What `writeStream.foreachBatch` takes: each batch is scored by the split of its moment, and recorded.
+
+        A batch that Spark gives again, as it does after a failure, is written once more in its own folder, and its
+        outcomes are counted once.
+
+        Args:
+            output: Folder for the answers, in it one of Parquet a batch.
+            outcomes: URL of the outcome store.
+        """
+
+        def write(frame: DataFrame, number: int) -> None:
+            place = f"{output}/batch={number}"
+            self(frame, record=True).write.mode("overwrite").parquet(place)
+            record_answers(frame.sparkSession.read.parquet(place), outcomes)
+
+        return write
+
+    def _ship(self, spark: SparkSession, identity: str) -> None:
+        """Have Spark copy a version to wherever it works, unpacked under its identity."""
+        if identity not in self._shipped:
+            root = self._versions.root
+            archive = shutil.make_archive(str(root / f"{identity}-{uuid.uuid4().hex}"), "zip", root / identity)
+            spark.addArtifacts(f"{archive}#{identity}", archive=True)
+            self._shipped.add(identity)
+
+
+def scored(
+    model: ManagedModel,
+    frame: DataFrame,
+    choice: Choice | None = None,
+    *,
+    key: str = TRANSACTION,
+    transaction: str | None = None,
+) -> DataFrame:
+    """The scores of a frame's rows; as `Scorer`, for one frame."""
+    return Scorer(model, choice, key=key, transaction=transaction)(frame)
+
+
+def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int, int]:
+    """Record answers as outcomes, from wherever Spark has them; once, however often it is asked.
+
+    Args:
+        answers: Rows with the columns of `fds_mlflow.serving.batch.ANSWER`.
+        outcomes: URL of the outcome store, as the workers reach it; None for the usual one.
+
+    Returns:
+        How many were new, and how many the store refused, as the workers' log says.
+
+    Raises:
+        UnavailableError: The store is away. What is recorded by then is; recording it again is harmless.
+    """
+    from pyspark.sql import functions as f
+
+    with told():
+        counted = answers.mapInArrow(Recording(outcomes or DEFAULT_URL).each, _spark_schema(COUNTED))
+        found = counted.agg(f.sum("new"), f.sum("refused")).first()
+    new, refused = (0, 0) if found is None else (found[0] or 0, found[1] or 0)
+    return new, refused
+
+
+def _spark_schema(schema: pa.Schema) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: ([^\n]*)", re.DOTALL)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """An error of ours that a process of Spark's raised, as this process would have raised it.
+
+    Raises:
+        FdsError: The error; an `UnexpectedError` where it is none of ours.
+    """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        said = _TOLD.search(str(error))
+        if said is None:
+            raise UnexpectedError(
+                f"Spark says: {' '.join(str(error).split())[:500]}", fix="look at Spark's log for the whole of it"
+            ) from error
+        kind = getattr(errors, said[1], FdsError)
+        raise kind(said[2], fix=said[3]) from error
+
+
+def score_files(
+    model: ManagedModel,
+    source: str,
+    output: str,
+    choice: Choice,
+    *,
+    key: str = TRANSACTION,
+    transaction: str | None = None,
+    record: bool = False,
+) -> Scored:
+    """As `batch.score`, with Spark; arguments and errors as there.
+
+    A path without a scheme is on this machine. There the output appears when it is complete; elsewhere, when it holds
+    Spark's `_SUCCESS`.
+    """
+    from pyspark.sql import functions as f
+
+    spark, outcomes = session(), model.outcomes.engine.url if record else None
+    target = Path(output).absolute() if "://" not in output else None
+    unfinished = output if target is None else str(_beside(target))
+    with told(), _nanoseconds_as_numbers(spark):
+        frame, text = _read(spark, source)
+        answers = Scorer(model, choice, key=key, transaction=transaction)(frame, text=text, record=record)
+        try:
+            answers.write.mode("overwrite").parquet(_address(unfinished))
+            if target is not None:
+                _replace(Path(unfinished), target)
+        finally:
+            if target is not None:
+                shutil.rmtree(unfinished, ignore_errors=True)
+        stored = spark.read.parquet(_address(output))
+        counts = (f.count("*"), f.sum(f.col("flagged").cast("int")), f.count("error"))
+        told_by = {row[0]: row[1:] for row in stored.groupBy("version").agg(*counts).collect()}
+    if not told_by:
+        raise DataError("there are no rows to score", fix="give a file that has some")
+    rows, flagged, failed = (sum(counts) for counts in zip(*told_by.values(), strict=True))
+    done = Scored(output, rows, flagged, {version: row[0] for version, row in sorted(told_by.items())}, failed)
+    if outcomes is not None:
+        done.recorded, done.refused = record_answers(stored, outcomes.render_as_string(hide_password=False))
+    return done
+
+
+def _read(spark: SparkSession, source: str) -> tuple[DataFrame, bool]:
+    """The rows of files, and whether all their columns are text."""
+    text = is_text(Path(source)) if "://" not in source else source.lower().endswith(TEXT_SUFFIXES)
+    place = _address(source)
+    if "://" not in source:
+        readers.column_names(Path(source))  # which says what is wrong with it
+    if not text:
+        return spark.read.parquet(place), False
+    separator = "\t" if ".tsv" in source.lower() else ","
+    return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
+
+
+def _address(path: str) -> str:
+    return path if "://" in path else Path(path).absolute().as_uri()
+
+
+def _beside(target: Path) -> Path:
+    """A folder for what becomes the output.
+
+    Raises:
+        ConfigError: There is no folder for it to be in, or there is one in its place that Spark did not write.
+    """
+    if not target.parent.is_dir():
+        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+    if target.is_dir() and not (target / "_SUCCESS").is_file():
+        raise ConfigError(f"{target} is a folder that Spark did not write", fix="give another path, or remove it")
+    return target.with_name(f".scores-{uuid.uuid4().hex}")
+
+
+def _replace(unfinished: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    unfinished.rename(target)
+
+
+@contextmanager
+def _nanoseconds_as_numbers(spark: SparkSession) -> Iterator[None]:
+    """Parquet may hold times in nanoseconds, which Spark refuses to read: what scores rows looks at none."""
+    name = "spark.sql.legacy.parquet.nanosAsLong"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "true")
+    try:
+        yield
+    finally:
+        spark.conf.set(name, str(before))
