@@ -159,8 +159,7 @@ def opened(
     schema = declared[0].schema
     raw = readers.every_column(source, separator=schema.separator, encoding=schema.encoding, progress=progress)
     features = [_features(source, one, columns, folder / f"{place}.parquet") for place, one in enumerate(declared)]
-    names = list(dict.fromkeys(name for one in declared for name in one.spec.names))
-    hidden = {name: f"{name} of the transaction" for name in columns if name in names}
+    hidden = hidden_by(declared, columns)
     router = replace(
         router,
         key=hidden.get(key, key),
@@ -186,6 +185,12 @@ def transaction_of(columns: list[str], transaction: str | None, record: bool) ->
             fix="name the column of their id: --transaction COLUMN, in Python transaction=",
         )
     return None
+
+
+def hidden_by(declared: Iterable[Declared], columns: Iterable[str]) -> dict[str, str]:
+    """The raw columns whose names features have, each with the name that it has beside them."""
+    names = {name for one in declared for name in one.spec.names}
+    return {name: f"{name} of the transaction" for name in columns if name in names}
 
 
 def readable(declared: Declared, columns: list[str]) -> Schema:
@@ -244,7 +249,7 @@ def _beside(
                 raise DataError(f"{source} has empty rows", fix="remove them: there is nothing to score")
             found |= dict(zip(table.column_names, table.columns, strict=True))
         named = {hidden.get(name, name): column for name, column in zip(given.column_names, given.columns, strict=True)}
-        yield pa.table({**{name: one for name, one in found.items() if name not in named}, **named})
+        yield pa.table({**found, **named})
 
 
 def _stored_tables(path: Path) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +22,15 @@ from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.core.routing.routing import SEED, RoutingTable, Variant
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.data import readers
+from fds_mlflow.data.codes import code
 from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
+from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.database import DEFAULT_URL
 from fds_mlflow.runtime.spark import session
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
-from fds_mlflow.workflows.batch.batch import Scored, is_text, transaction_of
+from fds_mlflow.workflows.batch.batch import Scored, hidden_by, is_text, readable, transaction_of
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
 
 if TYPE_CHECKING:
@@ -165,8 +167,11 @@ class Scorer:
         """
         transaction = transaction_of(frame.columns, self._transaction, record)
         router = self._versions.router(self._key, transaction, text=text)
-        if to_compute(router, frame.columns, "the frame"):
-            raise RefusedError("raw", fix="")
+        declared = to_compute(router, frame.columns, "the frame")
+        if declared:
+            frame, hidden = _featured(frame, declared), hidden_by(declared, frame.columns)
+            transaction = None if transaction is None else hidden.get(transaction, transaction)
+            router = replace(router, key=hidden.get(self._key, self._key), transaction=transaction, text=False)
         for served in router.versions:
             self._ship(frame.sparkSession, served.identity)
         return frame.mapInArrow(replace(router, place=Shipped()).each, _spark_schema(ANSWER))
@@ -196,6 +201,35 @@ class Scorer:
             archive = shutil.make_archive(str(root / f"{identity}-{uuid.uuid4().hex}"), "zip", root / identity)
             spark.addArtifacts(f"{archive}#{identity}", archive=True)
             self._shipped.add(identity)
+
+
+def _featured(frame: DataFrame, declared: Sequence[Declared]) -> DataFrame:
+    """Raw rows with their features beside them; a raw column is hidden where a feature has its name.
+
+    Raises:
+        RefusedError: Features count labels, or transactions have no id of their own; or it is a stream, of which each
+            batch has a past of its own.
+    """
+    from pyspark.sql import functions as f
+
+    from fds_mlflow.features.engines.spark import compute_spark
+
+    hidden, by = hidden_by(declared, frame.columns), "id of the transaction"
+    found, raw = frame.withColumnsRenamed(hidden), frame
+    for one in declared:
+        named = one.schema.transaction_id
+        if one.spec.uses_labels or named is None or frame.isStreaming:
+            raise RefusedError(
+                "features of raw transactions that count labels, or of a stream, or without an id, are not computed on"
+                " Spark",
+                fix="score with --engine local, or give rows with the features",
+            )
+        made = compute_spark(raw, readable(one, frame.columns), one.spec)
+        names = [name for name in one.spec.names if name not in found.columns]
+        made = made.select(f.col("transaction_id").alias(by), *(f.col(f"`{name}`") for name in names))
+        spelled_id = f.udf(code, "string")(f.col(f"`{hidden.get(named, named)}`"))
+        found = found.withColumn(by, spelled_id).join(made, by, "inner").drop(by)
+    return found
 
 
 def scored(
@@ -238,7 +272,7 @@ def _spark_schema(schema: pa.Schema) -> Any:
     return from_arrow_schema(schema)
 
 
-_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: ([^\n]*)", re.DOTALL)
+_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
 
 
 @contextmanager
