@@ -128,7 +128,7 @@ def _quick(data: pa.ChunkedArray, kind: str, text: bool) -> Array | None:
 
 
 def _is_number(data: pa.ChunkedArray) -> bool:
-    return pa.types.is_integer(data.type) or pa.types.is_floating(data.type)
+    return bool(pa.types.is_integer(data.type) or pa.types.is_floating(data.type))
 
 
 def _objects(data: pa.ChunkedArray) -> Array:

@@ -211,8 +211,9 @@ class _Answer:
 
     @classmethod
     def empty(cls, size: int) -> _Answer:
-        numbers = [np.zeros(size, kind) for kind in (np.bool_, np.float64, np.int64, np.float64, np.float64)]
-        return cls(*numbers, {}, [None] * size)  # type: ignore[arg-type] # in the order of the fields
+        """Of rows of which nothing is known."""
+        numbers, whole = np.zeros((3, size)), np.zeros(size, np.int64)
+        return cls(np.zeros(size, np.bool_), numbers[0], whole, numbers[1], numbers[2], {}, [None] * size)
 
 
 def _each(

@@ -282,12 +282,13 @@ def told() -> Iterator[None]:
     Raises:
         FdsError: The error; an `UnexpectedError` where it is none of ours.
     """
-    from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
     try:
         yield
-    except (PySparkException, Py4JJavaError) as error:
+    except Exception as error:
+        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
+            raise
         said = _TOLD.search(str(error))
         if said is None:
             raise UnexpectedError(
