@@ -57,6 +57,7 @@ EXAMPLES = {
     "rollback validate": "fds rollback validate fraud 1",
     "route": "fds route fraud TX0001 TX0002",
     "schema infer": "fds schema infer transactions.csv --label is_fraud > transactions.schema.yaml",
+    "score": "fds score fraud --input transactions.parquet --output scores.parquet --rollout",
     "serve": "fds serve fraud --port 5001 --workers 2 --shadow 10",
     "settle": "fds settle fraud",
     "show": "fds show fraud",

@@ -122,6 +122,11 @@ def model(mlflow_uri: str, tmp_path: Path) -> ManagedModel:
     return made
 
 
+def here(path: str) -> str:
+    """A path for Spark, which began in another folder."""
+    return str(Path(path).absolute())
+
+
 def by_transaction(frame: pd.DataFrame) -> pd.DataFrame:
     """What does not differ from one call to the next, in one order."""
     return frame.drop(columns=["time", "latency_ms"]).sort_values("transaction_id").reset_index(drop=True)
@@ -151,7 +156,7 @@ def test_the_same_command_gives_the_same_on_either_engine(spark: SparkSession, m
 def test_a_frame_is_given_and_taken(spark: SparkSession, model: ManagedModel) -> None:
     """Routes and scores are DataFrames, to be written to a table of Spark's, and recorded from there."""
     score(model, "computed.parquet", "out.parquet", choice=Choice())
-    wanted, frame = pd.read_parquet("out.parquet"), spark.read.parquet("computed.parquet")
+    wanted, frame = pd.read_parquet("out.parquet"), spark.read.parquet(here("computed.parquet"))
     scored(model, frame).write.saveAsTable("scores")
     try:
         found = spark.table("scores")
@@ -182,11 +187,11 @@ def test_a_stream_is_scored_by_the_split_and_counted_once(spark: SparkSession, m
     Path("arriving").mkdir()
     for number, part in enumerate(np.array_split(np.arange(len(frame)), 3)):
         frame.iloc[part].to_parquet(f"arriving/{number}.parquet")
-    stream = spark.readStream.schema(spark.read.parquet("arriving").schema).option("maxFilesPerTrigger", 2)
+    stream = spark.readStream.schema(spark.read.parquet(here("arriving")).schema).option("maxFilesPerTrigger", 2)
     scorer = Scorer(model)
     for checkpoint in ("one", "two"):  # the second knows nothing of the first
-        query = stream.parquet("arriving").writeStream.foreachBatch(scorer.into("answers", model.outcomes.url))
-        query.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
+        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into("answers", model.outcomes.url))
+        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
         rollout = model.router(record=False).table.rollout
         assert rollout is not None
         score(model, "computed.parquet", "out.parquet", choice=Choice())

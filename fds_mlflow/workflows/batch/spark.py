@@ -188,7 +188,7 @@ class Scorer:
         """
 
         def write(frame: DataFrame, number: int) -> None:
-            place = f"{output}/batch={number}"
+            place = f"{_address(str(output))}/batch={number}"
             self(frame, record=True).write.mode("overwrite").parquet(place)
             record_answers(frame.sparkSession.read.parquet(place), outcomes)
 
