@@ -258,14 +258,21 @@ class Here:
         return self.root / served.identity
 
 
+@dataclass(frozen=True)
 class Shipped:
-    """Where Spark has put the versions that were shipped with a job: each of its processes finds them by name."""
+    """Where Spark has put the versions that were shipped with a job: each of its processes finds them by name.
+
+    Attributes:
+        names: Of each version's folder, by the version's identity.
+    """
+
+    names: Mapping[str, str]
 
     def __call__(self, served: Served) -> Path:
         """The folder of a version's cache."""
         from pyspark import SparkFiles
 
-        return Path(SparkFiles.getRootDirectory()) / served.identity
+        return Path(SparkFiles.getRootDirectory()) / self.names[served.identity]
 
 
 def keys_of(

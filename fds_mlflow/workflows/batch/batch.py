@@ -101,7 +101,7 @@ def score(
         UnavailableError: The registry or the store is away.
     """
     if engine == "spark":
-        from fds_mlflow.workflows.batch.spark import score_files
+        from fds_mlflow.workflows.batch.spark_files import score_files
 
         return score_files(model, str(source), str(output), choice, key=key, transaction=transaction, record=record)
     target = Path(output)

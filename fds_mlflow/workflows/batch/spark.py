@@ -6,10 +6,12 @@ them once. Spark is imported when it is asked for.
 
 from __future__ import annotations
 
+import atexit
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +23,14 @@ from fds_mlflow import errors
 from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.core.routing.routing import SEED, RoutingTable, Variant
 from fds_mlflow.core.weight import FULL
-from fds_mlflow.data import readers
 from fds_mlflow.data.codes import code
 from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.outcomes.database import DEFAULT_URL
-from fds_mlflow.runtime.spark import session
-from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
+from fds_mlflow.outcomes.database import DEFAULT_URL, in_memory, parse
+from fds_mlflow.runtime import environment
 from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
-from fds_mlflow.workflows.batch.batch import Scored, hidden_by, is_text, readable, transaction_of
+from fds_mlflow.workflows.batch.batch import hidden_by, readable, transaction_of
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ class Scorer:
     ) -> None:
         self._versions = Versions(model, choice or Choice())
         self._key, self._transaction = key, transaction
-        self._shipped: set[str] = set()
+        self._shipped: dict[str, str] = {}
 
-    def __call__(self, frame: DataFrame, *, text: bool = False, record: bool = False) -> DataFrame:
+    def __call__(self, frame: DataFrame, *, text: bool = False, record: bool = False, whole: bool = True) -> DataFrame:
         """The scores of rows.
 
         Args:
@@ -156,6 +156,7 @@ class Scorer:
                 declare; may be a stream, whose versions and split then stay as they are now.
             text: All its columns are text, as a file of text has them.
             record: Its outcomes are to be recorded.
+            whole: It has the past of its rows, from which features can be computed.
 
         Returns:
             A row each with the columns of `fds_mlflow.serving.batch.ANSWER`. Asked for its rows, it raises where a row
@@ -169,12 +170,14 @@ class Scorer:
         router = self._versions.router(self._key, transaction, text=text)
         declared = to_compute(router, frame.columns, "the frame")
         if declared:
-            frame, hidden = _featured(frame, declared), hidden_by(declared, frame.columns)
+            _require_computable(declared, whole=whole and not frame.isStreaming)
+            hidden = hidden_by(declared, frame.columns)
+            frame = _featured(frame, declared, hidden)
             transaction = None if transaction is None else hidden.get(transaction, transaction)
             router = replace(router, key=hidden.get(self._key, self._key), transaction=transaction, text=False)
         for served in router.versions:
             self._ship(frame.sparkSession, served.identity)
-        return frame.mapInArrow(replace(router, place=Shipped()).each, _spark_schema(ANSWER))
+        return frame.mapInArrow(replace(router, place=Shipped(self._shipped)).each, _spark_schema(ANSWER))
 
     def into(self, output: str | Path, outcomes: str) -> Callable[[DataFrame, int], None]:
         """What `writeStream.foreachBatch` takes: each batch is scored by the split of its moment, and recorded.
@@ -188,45 +191,50 @@ class Scorer:
         """
 
         def write(frame: DataFrame, number: int) -> None:
-            place = f"{_address(str(output))}/batch={number}"
-            self(frame, record=True).write.mode("overwrite").parquet(place)
+            place = f"{address_of(str(output))}/batch={number}"
+            self(frame, record=True, whole=False).write.mode("overwrite").parquet(place)
             record_answers(frame.sparkSession.read.parquet(place), outcomes)
 
         return write
 
     def _ship(self, spark: SparkSession, identity: str) -> None:
-        """Have Spark copy a version to wherever it works, unpacked under its identity."""
+        """Have Spark copy a version to wherever it works, unpacked under a name of its own."""
         if identity not in self._shipped:
-            root = self._versions.root
-            archive = shutil.make_archive(str(root / f"{identity}-{uuid.uuid4().hex}"), "zip", root / identity)
-            spark.addArtifacts(f"{archive}#{identity}", archive=True)
-            self._shipped.add(identity)
+            name = f"{identity}-{uuid.uuid4().hex}"
+            folder = tempfile.mkdtemp(prefix="fds-shipped-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)  # an executor that comes later asks for it
+            archive = shutil.make_archive(f"{folder}/{name}", "zip", self._versions.root / identity)
+            spark.addArtifacts(f"{archive}#{name}", archive=True)
+            self._shipped[identity] = name
 
 
-def _featured(frame: DataFrame, declared: Sequence[Declared]) -> DataFrame:
-    """Raw rows with their features beside them; a raw column is hidden where a feature has its name.
+def _require_computable(declared: Sequence[Declared], *, whole: bool) -> None:
+    """Refuse raw transactions whose features Spark cannot compute as they would be served.
 
     Raises:
-        RefusedError: Features count labels, or transactions have no id of their own; or it is a stream, of which each
-            batch has a past of its own.
+        RefusedError: Features count labels, transactions have no id of their own, or their past is not there.
     """
+    for one in declared:
+        if one.spec.uses_labels or one.schema.transaction_id is None or not whole:
+            why = "it counts labels" if one.spec.uses_labels else "the transactions have no id"
+            raise RefusedError(
+                f"the features of raw transactions are not computed here: {why if whole else 'a stream has no past'}",
+                fix="give rows with the features, or score a file with --engine local",
+            )
+
+
+def _featured(frame: DataFrame, declared: Sequence[Declared], hidden: Mapping[str, str]) -> DataFrame:
+    """Raw rows with their features beside them; a raw column is hidden where a feature has its name."""
     from pyspark.sql import functions as f
 
     from fds_mlflow.features.engines.spark import compute_spark
 
-    hidden, by = hidden_by(declared, frame.columns), "id of the transaction"
-    found, raw = frame.withColumnsRenamed(hidden), frame
+    found, by = frame.withColumnsRenamed(dict(hidden)), "id of the transaction"
     for one in declared:
-        named = one.schema.transaction_id
-        if one.spec.uses_labels or named is None or frame.isStreaming:
-            raise RefusedError(
-                "features of raw transactions that count labels, or of a stream, or without an id, are not computed on"
-                " Spark",
-                fix="score with --engine local, or give rows with the features",
-            )
-        made = compute_spark(raw, readable(one, frame.columns), one.spec)
+        made = compute_spark(frame, readable(one, frame.columns), one.spec)
         names = [name for name in one.spec.names if name not in found.columns]
         made = made.select(f.col("transaction_id").alias(by), *(f.col(f"`{name}`") for name in names))
+        named = str(one.schema.transaction_id)
         spelled_id = f.udf(code, "string")(f.col(f"`{hidden.get(named, named)}`"))
         found = found.withColumn(by, spelled_id).join(made, by, "inner").drop(by)
     return found
@@ -249,21 +257,42 @@ def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int
 
     Args:
         answers: Rows with the columns of `fds_mlflow.serving.batch.ANSWER`.
-        outcomes: URL of the outcome store, as the workers reach it; None for the usual one.
+        outcomes: URL of the outcome store, as the workers reach it; None for `FDS_OUTCOMES_URI`, else a SQLite file in
+            the working directory.
 
     Returns:
         How many were new, and how many the store refused, as the workers' log says.
 
     Raises:
+        ConfigError: The store is in the memory of this process.
         UnavailableError: The store is away. What is recorded by then is; recording it again is harmless.
     """
     from pyspark.sql import functions as f
 
+    url = reachable(outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL)
     with told():
-        counted = answers.mapInArrow(Recording(outcomes or DEFAULT_URL).each, _spark_schema(COUNTED))
+        counted = answers.mapInArrow(Recording(url).each, _spark_schema(COUNTED))
         found = counted.agg(f.sum("new"), f.sum("refused")).first()
     new, refused = (0, 0) if found is None else (found[0] or 0, found[1] or 0)
     return new, refused
+
+
+def address_of(path: str) -> str:
+    """A path as Spark takes it: one without a scheme is on this machine, and not where Spark began."""
+    return path if "://" in path else Path(path).absolute().as_uri()
+
+
+def reachable(outcomes: str) -> str:
+    """The URL of an outcome store as processes of Spark's open it, which work in folders of their own."""
+    url = parse(outcomes)
+    if in_memory(url):
+        raise ConfigError(
+            "the outcome store is in the memory of this process, which Spark's processes do not share",
+            fix="name a file or a server: --outcomes sqlite:///fds-outcomes.db",
+        )
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str(Path(str(url.database)).absolute()))
+    return url.render_as_string(hide_password=False)
 
 
 def _spark_schema(schema: pa.Schema) -> Any:
@@ -296,93 +325,3 @@ def told() -> Iterator[None]:
             ) from error
         kind = getattr(errors, said[1], FdsError)
         raise kind(said[2], fix=said[3]) from error
-
-
-def score_files(
-    model: ManagedModel,
-    source: str,
-    output: str,
-    choice: Choice,
-    *,
-    key: str = TRANSACTION,
-    transaction: str | None = None,
-    record: bool = False,
-) -> Scored:
-    """As `batch.score`, with Spark; arguments and errors as there.
-
-    A path without a scheme is on this machine. There the output appears when it is complete; elsewhere, when it holds
-    Spark's `_SUCCESS`.
-    """
-    from pyspark.sql import functions as f
-
-    spark, outcomes = session(), model.outcomes.engine.url if record else None
-    target = Path(output).absolute() if "://" not in output else None
-    unfinished = output if target is None else str(_beside(target))
-    with told(), _nanoseconds_as_numbers(spark):
-        frame, text = _read(spark, source)
-        answers = Scorer(model, choice, key=key, transaction=transaction)(frame, text=text, record=record)
-        try:
-            answers.write.mode("overwrite").parquet(_address(unfinished))
-            if target is not None:
-                _replace(Path(unfinished), target)
-        finally:
-            if target is not None:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        stored = spark.read.parquet(_address(output))
-        counts = (f.count("*"), f.sum(f.col("flagged").cast("int")), f.count("error"))
-        told_by = {row[0]: row[1:] for row in stored.groupBy("version").agg(*counts).collect()}
-    if not told_by:
-        raise DataError("there are no rows to score", fix="give a file that has some")
-    rows, flagged, failed = (sum(counts) for counts in zip(*told_by.values(), strict=True))
-    done = Scored(output, rows, flagged, {version: row[0] for version, row in sorted(told_by.items())}, failed)
-    if outcomes is not None:
-        done.recorded, done.refused = record_answers(stored, outcomes.render_as_string(hide_password=False))
-    return done
-
-
-def _read(spark: SparkSession, source: str) -> tuple[DataFrame, bool]:
-    """The rows of files, and whether all their columns are text."""
-    text = is_text(Path(source)) if "://" not in source else source.lower().endswith(TEXT_SUFFIXES)
-    place = _address(source)
-    if "://" not in source:
-        readers.column_names(Path(source))  # which says what is wrong with it
-    if not text:
-        return spark.read.parquet(place), False
-    separator = "\t" if ".tsv" in source.lower() else ","
-    return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
-
-
-def _address(path: str) -> str:
-    return path if "://" in path else Path(path).absolute().as_uri()
-
-
-def _beside(target: Path) -> Path:
-    """A folder for what becomes the output.
-
-    Raises:
-        ConfigError: There is no folder for it to be in, or there is one in its place that Spark did not write.
-    """
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
-    if target.is_dir() and not (target / "_SUCCESS").is_file():
-        raise ConfigError(f"{target} is a folder that Spark did not write", fix="give another path, or remove it")
-    return target.with_name(f".scores-{uuid.uuid4().hex}")
-
-
-def _replace(unfinished: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    unfinished.rename(target)
-
-
-@contextmanager
-def _nanoseconds_as_numbers(spark: SparkSession) -> Iterator[None]:
-    """Parquet may hold times in nanoseconds, which Spark refuses to read: what scores rows looks at none."""
-    name = "spark.sql.legacy.parquet.nanosAsLong"
-    before = spark.conf.get(name)
-    spark.conf.set(name, "true")
-    try:
-        yield
-    finally:
-        spark.conf.set(name, str(before))
