@@ -7,7 +7,7 @@ process. What it answers of a row does not hang on the rows that come with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -249,13 +249,18 @@ class Here:
 
     Attributes:
         root: The folder.
+        owner: Whoever would take it away with itself; stays as long as this does, in this process.
     """
 
     root: Path
+    owner: object = field(default=None, repr=False, compare=False)
 
     def __call__(self, served: Served) -> Path:
         """The folder of a version's cache."""
         return self.root / served.identity
+
+    def __reduce__(self) -> tuple[type[Here], tuple[Path]]:
+        return Here, (self.root,)
 
 
 @dataclass(frozen=True)

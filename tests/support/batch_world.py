@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.simulator import simulate
@@ -34,17 +33,15 @@ def rollout(folder: Path) -> ManagedModel:
     return model
 
 
-def raw() -> pd.DataFrame:
-    """Transactions without their labels."""
-    frame = simulate.transactions(ROWS, seed=7)
-    return frame.drop(columns=["is_fraud", "label_known_at"])
+def write(folder: Path, model: ManagedModel) -> None:
+    """Write rows into a folder.
 
-
-def computed(model: ManagedModel) -> pd.DataFrame:
-    """The rows with their features, some of them missing."""
+    Raw transactions without labels; the whole of their features; and those with some missing.
+    """
+    simulate.transactions(ROWS, seed=7).drop(columns=["is_fraud", "label_known_at"]).to_parquet(folder / "raw.parquet")
     table = featurised_for(model, [1, 2], Source(f"simulator:{ROWS}").read(seed=7)).frame
-    frame = table[["transaction_id", *model.scorer(1).inputs]].copy()
+    frame = table[["transaction_id", *model.scorer(1).inputs]]
+    frame.to_parquet(folder / "whole.parquet")
     gaps = np.random.default_rng(0).random(len(frame)) < 0.2
-    frame.loc[gaps, "amount"] = np.nan
-    frame.loc[gaps[::-1], "country"] = None
-    return frame
+    frame = frame.assign(amount=frame["amount"].mask(gaps), country=frame["country"].mask(gaps[::-1]))
+    frame.to_parquet(folder / "computed.parquet")

@@ -21,16 +21,6 @@ from tests.support import batch_world
 pytestmark = pytest.mark.slow  # MLflow gets runs and models
 
 
-@pytest.fixture
-def model(mlflow_uri: str, tmp_path: Path) -> ManagedModel:
-    """A rollout, and `computed.parquet` and `raw.parquet` beside it."""
-    assert mlflow_uri
-    made = batch_world.rollout(tmp_path)
-    batch_world.computed(made).to_parquet("computed.parquet")
-    batch_world.raw().to_parquet("raw.parquet")
-    return made
-
-
 def scored(model: ManagedModel, source: str = "computed.parquet", **more: Any) -> pd.DataFrame:
     """What is in the output."""
     score(model, source, "out.parquet", choice=more.pop("choice", Choice()), **more)
@@ -92,11 +82,6 @@ def test_text_has_the_scores_of_parquet(model: ManagedModel) -> None:
 
 def test_raw_transactions_have_the_scores_of_their_features(model: ManagedModel) -> None:
     """Each version's features are computed from the file's own rows, as its declaration says."""
-    spec = [*model.scorer(1).inputs]
-    frame = batch_world.featurised_for(
-        model, [1, 2], batch_world.Source(f"simulator:{batch_world.ROWS}").read(seed=7)
-    ).frame
-    frame[["transaction_id", *spec]].to_parquet("whole.parquet")
     wanted, found = scored(model, "whole.parquet"), scored(model, "raw.parquet")
     for name in ("key", "served", "score", "inputs_digest"):
         assert found[name].tolist() == wanted[name].tolist()

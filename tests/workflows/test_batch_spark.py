@@ -112,16 +112,6 @@ def test_what_is_no_key_is_refused(spark: SparkSession) -> None:
         routed_by(TABLE, half, "card")
 
 
-@pytest.fixture
-def model(mlflow_uri: str, tmp_path: Path) -> ManagedModel:
-    """A rollout, and `computed.parquet` and `raw.parquet` beside it."""
-    assert mlflow_uri
-    made = batch_world.rollout(tmp_path)
-    batch_world.computed(made).to_parquet("computed.parquet")
-    batch_world.raw().to_parquet("raw.parquet")
-    return made
-
-
 def here(path: str) -> str:
     """A path for Spark, which began in another folder."""
     return str(Path(path).absolute())

@@ -81,7 +81,7 @@ class Versions:
         """
         table, views = self._now()
         served = tuple(self._prepared(view) for view in views)
-        return BatchRouter(self.model.name, table, served, key, transaction, Here(self.root), text)
+        return BatchRouter(self.model.name, table, served, key, transaction, Here(self.root, self), text)
 
     def table(self) -> RoutingTable:
         """Which version answers which key just now; errors as for `router`."""
