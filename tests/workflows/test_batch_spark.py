@@ -119,7 +119,8 @@ def here(path: str) -> str:
 
 def by_transaction(frame: pd.DataFrame) -> pd.DataFrame:
     """What does not differ from one call to the next, in one order."""
-    return frame.drop(columns=["time", "latency_ms"]).sort_values("transaction_id").reset_index(drop=True)
+    found = frame.drop(columns=["time", "latency_ms"]).sort_values("transaction_id").reset_index(drop=True)
+    return found.astype({"error": "str", "segment": "str"})
 
 
 def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:

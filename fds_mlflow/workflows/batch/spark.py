@@ -64,9 +64,9 @@ def routed_by(table: RoutingTable, frame: DataFrame, key: str = TRANSACTION) -> 
 
     text = _key(frame, key, table.spelling)
     if table.rollout is None:
-        nobody = f.when(text.isNotNull(), f.lit(None).cast("int"))  # which looks at the key
-        columns = {"bucket": nobody, "variant": f.lit(Variant.CHAMPION.value), "version": f.lit(table.champion)}
-        return frame.withColumns(columns)
+        champion = f.when(text.isNotNull(), f.lit(table.champion))  # so that it looks at the key
+        nobody = f.lit(None).cast("int")
+        return frame.withColumns({"bucket": nobody, "variant": f.lit(Variant.CHAMPION.value), "version": champion})
     # Signed, as all of Spark's: as unsigned it is 2^64 more where it is below 0.
     signed = f.xxhash64(f.concat(f.lit(f"{table.rollout.id}:"), text))
     more = f.when(signed < 0, 2**64 % FULL).otherwise(0)
@@ -303,6 +303,9 @@ def _spark_schema(schema: pa.Schema) -> Any:
 
 _TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
 
+_RAISED = re.compile(r"^([\w.]+(?:Error|Exception)\b.*)$", re.MULTILINE)
+"""The last line of a trace of Python's."""
+
 
 @contextmanager
 def told() -> Iterator[None]:
@@ -320,8 +323,7 @@ def told() -> Iterator[None]:
             raise
         said = _TOLD.search(str(error))
         if said is None:
-            raise UnexpectedError(
-                f"Spark says: {' '.join(str(error).split())[:500]}", fix="look at Spark's log for the whole of it"
-            ) from error
+            why = (_RAISED.findall(str(error)) or [" ".join(str(error).split())])[-1][:500]
+            raise UnexpectedError(f"Spark failed: {why}", fix="look at Spark's log for the whole of it") from error
         kind = getattr(errors, said[1], FdsError)
         raise kind(said[2], fix=said[3]) from error
