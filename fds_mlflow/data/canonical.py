@@ -159,6 +159,16 @@ class Canonical:
             self.problems.add(column.refused(never, "labels of a chance of 0", fix).problem)
         return not never.any()
 
+    @property
+    def rows(self) -> int:
+        """How many rows were read so far, the empty ones apart."""
+        return self._rows - self._empty
+
+    @property
+    def begin(self) -> int:
+        """How many rows were read so far, the empty ones included."""
+        return self._rows
+
     def add(self, other: Canonical) -> None:
         """Take over what another one noticed, which read later rows of the same source."""
         for problem in other.problems:
@@ -188,7 +198,7 @@ class Canonical:
         if repeated is not None:
             self.problems.add(repeated)
         self.problems.raise_any(self._rows)
-        left = self._rows - self._empty
+        left = self.rows
         if left == 0:
             empty = f", only {self._empty:,} empty ones" if self._empty else ""
             raise DataError(

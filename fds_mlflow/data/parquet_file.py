@@ -56,7 +56,7 @@ def tables(
     from pyarrow import parquet
 
     with _readable(path), parquet.ParquetFile(path) as file:
-        done = 0
+        done = sum(file.metadata.row_group(number).num_rows for number in range(groups[0])) if groups else 0
         size = max(1, min(_ROWS, _CELLS // max(1, len(columns))))
         for batch in file.iter_batches(batch_size=size, columns=columns, row_groups=groups):
             require_valid(batch, str(path), done)
