@@ -37,7 +37,6 @@ from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import FeatureSpec, genuine_labels
 
 BUCKETS = 4096
-STRETCH = 100_000  # rows
 _ORDER, _PLACE = "order", "place"
 _NEVER = -meaning.NEVER - 1
 
@@ -101,16 +100,14 @@ class Stretch:
     ids: npt.NDArray[np.uint64]
 
 
-def read(
-    tables: Iterable[pa.Table], noticed: Noticed, *, order: str | None = None, size: int = STRETCH
-) -> Iterator[Stretch]:
+def read(tables: Iterable[pa.Table], noticed: Noticed, size: int, *, order: str | None = None) -> Iterator[Stretch]:
     """Canonicalise a reader's rows.
 
     Args:
         tables: Rows in the columns of the schema, and the one that gives the order.
         noticed: What is noticed goes there. Once something does not fit, nothing is yielded any more.
-        order: The column that gives the order, where one does.
         size: Rows of a stretch; the last one has fewer.
+        order: The column that gives the order, where one does.
     """
     for table in _sized(tables, size):
         begin = noticed.canonical.begin
@@ -217,6 +214,8 @@ class Plan:
         for number, role in enumerate(self.roles.values()):
             wanted = list(dict.fromkeys([_PLACE, *order, *self._looked_at(role.spec).values()]))
             there, share = _shares(number, role, rows)
+            if not len(there):
+                continue
             dealt = np.argsort(share, kind="stable")
             taken = placed.select(wanted).take(pa.array(there[dealt]))
             found, firsts = np.unique(share[dealt], return_index=True)
@@ -233,7 +232,9 @@ class Plan:
         for number, role in enumerate(self.roles.values()):
             there, share = _shares(number, role, rows) if role.edges else (np.empty(0), np.empty(0))
             for one in role.edges:
-                time = rows.column(self._columns["time"]).take(pa.array(there[share == one])).cast(pa.int64()).to_numpy()
+                time = (
+                    rows.column(self._columns["time"]).take(pa.array(there[share == one])).cast(pa.int64()).to_numpy()
+                )
                 yield _numbered(number, one, 0), np.sort(time)[every // 2 :: every]
 
     def cut(self, sampled: Iterable[tuple[int, Ints]], every: int, most: int) -> Plan:
@@ -287,7 +288,9 @@ class Plan:
         rows = pa.concat_tables([table for _, table in dealt])
         stretch = np.repeat(np.arange(len(dealt)), [table.num_rows for _, table in dealt])
         if not self.ordered:
-            keys = [(name, "ascending") for name in (*([_ORDER] if self.given else []), self._columns["transaction_id"])]
+            keys = [
+                (name, "ascending") for name in (*([_ORDER] if self.given else []), self._columns["transaction_id"])
+            ]
             order = pc.sort_indices(rows, keys)
             rows, stretch = rows.take(order), stretch[order.to_numpy()]
         place = rows.column(_PLACE).to_numpy()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
+_STRETCH = 100_000  # rows of one value
 _SHARE = 100_000  # rows that are computed at a time, as from file to file
 _SHARES = 1_000  # of a role, about: each pair of a share and a stretch is a value that Spark moves
 _MOST = 500_000  # rows of a share that is not cut
@@ -86,7 +87,7 @@ def compute_spark(
         raise ConfigError(f"the column {order!r} that gives the order {has}", fix="name one of whole numbers")
     columns = dict.fromkeys([*wanted, *([order] if order is not None else [])])
     chosen = frame.select(*(f"`{name.replace('`', '``')}`" for name in columns))
-    roles = meaning.roles(spec)
+    roles, size = meaning.roles(spec), _STRETCH
 
     def read(batches: Batches) -> Batches:
         from pyspark import TaskContext
@@ -94,7 +95,7 @@ def compute_spark(
         context = TaskContext.get()
         base = (context.partitionId() if context is not None else 0) << 40
         tables = _checked(batches, source, order)
-        yield from _staged(tables, Noticed(Canonical(found, source, first=None), roles), base, order)
+        yield from _staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
     with unwarned():
@@ -127,7 +128,7 @@ def compute_spark_file(
     """
     target, found = Path(path_out), as_schema(schema)
     _require_replaceable(target)
-    source, roles = readers.describe(path_in, None, None), meaning.roles(spec)
+    source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
     parts = pieces(path_in, found)
 
     def read(batches: Batches) -> Batches:
@@ -135,7 +136,7 @@ def compute_spark_file(
             for number in batch.column(0).to_pylist():
                 piece: Piece = parts[number]
                 noticed = Noticed(Canonical(found, source, first=piece.first), roles)
-                yield from _staged(piece.tables(found), noticed, piece.first, None)
+                yield from _staged(piece.tables(found), noticed, piece.first, size)
 
     work = _Work(found, spec, source, ordered=True, given=False)
     spark = session()
@@ -237,7 +238,7 @@ class _Work:
 
     def _planned(self) -> Plan:
         size = max(_SHARE, self.noticed.rows // _SHARES)
-        most = max(_MOST, 2 * size) if _MOST > _SHARE else _MOST
+        most = max(_MOST, 2 * size)
         plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.order)
         if not any(role.edges for role in plan.roles.values()):
             return plan
@@ -317,10 +318,10 @@ def _joined(plan: Plan, table: pa.Table) -> pa.Table:
     return plan.joined(rows, [(part, _table(found)) for part, found in given.items()])
 
 
-def _staged(tables: Iterable[pa.Table], noticed: Noticed, base: int, order: str | None) -> Batches:
+def _staged(tables: Iterable[pa.Table], noticed: Noticed, base: int, size: int, order: str | None = None) -> Batches:
     """A reader's stretches, then what it noticed; or the error of ours that it met."""
     try:
-        for stretch in dealt.read(tables, noticed, order=order):
+        for stretch in dealt.read(tables, noticed, size, order=order):
             yield _staged_row(base + stretch.number, stretch, None)
         yield _staged_row(base, None, pickle.dumps(noticed))
     except FdsError as error:
