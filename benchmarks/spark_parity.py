@@ -1,9 +1,9 @@
 """Features by Spark beside those of one process, from file to file: what differs, and CPU and wall time a row.
 
-On the Fraud Detection Handbook's file (with its 14 columns, a deviation and a gap) and on simulated rows with the default
-features. Counts, flags, risks and all that is no sum, mean or deviation have to be equal: `count_mismatches` counts
-what is not; `max_abs_diff` is the largest difference of the others. Each engine runs in a process of its own, Spark
-with one core and with two; time and CPU are those of the computation and of all processes that it runs in (the JVM and
+On the Fraud Detection Handbook's file (with its 14 columns, a deviation and a gap) and on simulated rows with the
+default features. Counts, flags, risks and all that is no sum, mean or deviation have to be equal: `count_mismatches`
+counts what is not; `max_abs_diff` is the largest difference of the others. Each engine runs in a process of its own,
+Spark with one core and with two; time and CPU are those of the computation and of all processes that it runs in (the JVM and
 Python's workers too), without the start of Spark, after a run over a few rows. The scores and routes are those of
 `benchmarks.spark_scores`.
 
@@ -93,9 +93,7 @@ def _tables(path: Path) -> Iterator[pa.Table]:
 
 def differing(local: Path, other: Path, spec: FeatureSpec) -> tuple[int, float]:
     """How many values differ that have to be equal, and the largest difference of sums, means and deviations."""
-    inexact = {
-        item.feature(window) for item in spec.windows if item.aggregate in _INEXACT for window in item.windows
-    }
+    inexact = {item.feature(window) for item in spec.windows if item.aggregate in _INEXACT for window in item.windows}
     mismatches, largest, theirs, waiting = 0, 0.0, _tables(other), pa.table({})
     for ours in _tables(local):
         parts = [waiting] if waiting.num_rows else []

@@ -47,7 +47,7 @@ def compute(
     memory: str = "1GB",
     progress: Callable[[float], None] | None = None,
 ) -> FeatureFile:
-    """Compute features into a Parquet file, or on Spark a folder of them; see `compute_file` and `compute_spark_file`."""
+    """Compute features into a Parquet file, or on Spark into a folder; see `compute_file` and `compute_spark_file`."""
     if engine == "spark":
         return compute_spark_file(data, schema, spec, output)
     return compute_file(data, schema, spec, output, memory_limit=memory, progress=progress)

@@ -20,7 +20,7 @@ from fds_mlflow.data.transactions import Schema
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import file as file_engine
 from fds_mlflow.features.engines import spark as spark_engine
-from fds_mlflow.features.engines.dealt import Noticed, read
+from fds_mlflow.features.engines.reading import Noticed, read
 from fds_mlflow.features.engines.spark import compute_spark_file
 from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file
 from tests.support.dealing import dealt_by, plan_of

@@ -20,10 +20,9 @@ from fds_mlflow.data.transactions import Schema, load
 from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import spark as engine
-from fds_mlflow.features.engines.dealt import Noticed, read
+from fds_mlflow.features.engines.reading import Noticed, read
 from fds_mlflow.features.engines.spark import compute_spark, compute_spark_file
-from fds_mlflow.features.table import FeatureSpec, Gap, Window, compute, default_spec
-from fds_mlflow.runtime.text_column import text_column
+from fds_mlflow.features.table import FeatureSpec, Gap, Window, compute
 from fds_mlflow.simulator import simulate
 from tests.support.dealing import dealt_by, plan_of
 
@@ -196,7 +195,7 @@ class TestFiles:
         folder = tmp_path / "in"
         folder.mkdir()
         frame.iloc[:100].to_csv(folder / "a.csv", index=False)
-        nanoseconds = {name: "datetime64[ns]" for name in ("t", "known")}
+        nanoseconds = dict.fromkeys(("t", "known"), "datetime64[ns]")
         frame.iloc[100:].astype(nanoseconds).to_parquet(folder / "b.parquet", row_group_size=60)
         schema = SCHEMA.model_copy(update={"transaction_id": None})
         expected = compute(load(folder, schema), SPEC)
@@ -241,7 +240,7 @@ def test_without_java_the_error_names_it(tmp_path: Path) -> None:
     pytest.importorskip("pyspark")
     code = "from fds_mlflow.runtime.spark import session; session()"
     environment = {"PATH": str(tmp_path), "PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "Spark does not start" in done.stderr
     assert "Java 17" in done.stderr
 
@@ -250,7 +249,7 @@ def test_without_pyspark_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     """`--engine spark` says what to install."""
     simulate.transactions(10).to_csv(tmp_path / "in.csv", index=False)
     (tmp_path / "spec.yaml").write_text("numeric: [amount]\n")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     words = ["features", "compute", str(tmp_path / "spec.yaml"), "--input", str(tmp_path / "in.csv")]
     answer = CliRunner().invoke(main, [*words, "--engine", "spark", "--output", str(tmp_path / "out")])
     assert answer.exit_code == 1

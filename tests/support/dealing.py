@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.features.engines.dealt import Noticed, Plan, planned
+from fds_mlflow.features.engines.dealt import Plan, planned
+from fds_mlflow.features.engines.reading import Noticed
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
 
@@ -22,7 +23,7 @@ def plan_of(
 
 
 def dealt_by(plan: Plan, stretches: list[pa.Table]) -> pd.DataFrame:
-    """What `compute` gives, by dealing stretches of rows, computing each share and putting the features beside the rows."""
+    """What `compute` gives: stretches are dealt, shares computed, and features put beside the rows."""
     shares: dict[int, list[tuple[int, pa.Table]]] = defaultdict(list)
     for number, rows in enumerate(stretches):
         for share, part in plan.deal(rows):
