@@ -3,9 +3,9 @@
 On the Fraud Detection Handbook's file (with its 14 columns, a deviation and a gap) and on simulated rows with the
 default features. Counts, flags, risks and all that is no sum, mean or deviation have to be equal: `count_mismatches`
 counts what is not; `max_abs_diff` is the largest difference of the others. Each engine runs in a process of its own,
-Spark with one core and with two; time and CPU are those of the computation and of all processes that it runs in (the JVM and
-Python's workers too), without the start of Spark, after a run over a few rows. The scores and routes are those of
-`benchmarks.spark_scores`.
+Spark with one core and with two; time and CPU are those of the computation and of all processes that it runs in (the
+JVM and Python's workers too), without the start of Spark, after a run over a few rows. The scores and routes are those
+of `benchmarks.spark_scores`.
 
     python -m benchmarks.spark_parity --json                        # small: 50,000 simulated rows
     python -m benchmarks.spark_parity --rows 10000000 --json        # the full figures, hours where others work beside

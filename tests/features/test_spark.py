@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from pyarrow import parquet
 
 from fds_mlflow.cli.main import main
 from fds_mlflow.data.canonical import Canonical
@@ -27,7 +29,7 @@ from fds_mlflow.simulator import simulate
 from tests.support.dealing import dealt_by, plan_of
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 SPEC = FeatureSpec(
     numeric=("amount",),
@@ -89,6 +91,12 @@ def equal(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, check_exact=True, check_dtype=False)
 
 
+def given(spark: SparkSession, frame: pd.DataFrame, folder: Path, zone: str | None = None) -> DataFrame:
+    """A frame as Spark reads it from a file, in several partitions and another order."""
+    parquet.write_table(arrow(frame, zone), folder / "given.parquet")
+    return spark.read.parquet(str(folder / "given.parquet")).repartition(3, "shop")
+
+
 def arrow(frame: pd.DataFrame, zone: str | None = None) -> pa.Table:
     """A frame for Spark: its times naive, or of a zone."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -108,21 +116,26 @@ class TestSkew:
             windows=(Window(entity="card", aggregate="count", windows=("1h",)),), gaps=(Gap(entity="card"),)
         )
         plan = plan_of(stretches, noticed, SCHEMA, SPEC, size=300, most=400)
-        assert any(len(edges) > 5 for edges in plan.roles["card"].edges.values())
+        assert any(len(edges) > 2 for edges in plan.roles["card"].edges.values())
         equal(by_id(dealt_by(plan, stretches)), in_memory(frame))
         short = plan_of(stretches, of_role(noticed, "card"), SCHEMA, spec, size=300, most=400)
-        given = [part.num_rows for one in stretches for _, part in short.deal(one)]
-        assert sum(given) < 2 * len(frame)  # beside its rows a slice gets an hour of the past, and the last row before
+        reached: Counter[int] = Counter()
+        for one in stretches:
+            reached.update({share: part.num_rows for share, part in short.deal(one)})
+        assert max(reached.values()) < 400
+        assert given.total() < 2 * len(
+            frame
+        )  # beside its rows a slice gets an hour of the past, and the last row before
 
     @pytest.mark.spark
     @pytest.mark.slow
-    def test_on_spark_too(self, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_on_spark_too(self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Shares and slices of several processes make up what memory gives."""
         for name, number in (("_STRETCH", 150), ("_SHARE", 100), ("_MOST", 200)):
             monkeypatch.setattr(engine, name, number)
         frame = rows(2_000, hot=0.3)
         ordered = frame.sort_values("id")  # of equal times ids decide where nothing else does
-        equal(collected(compute_spark(spark.createDataFrame(arrow(frame)), SCHEMA, SPEC)), in_memory(ordered))
+        equal(collected(compute_spark(given(spark, frame, tmp_path), SCHEMA, SPEC)), in_memory(ordered))
 
 
 def of_role(noticed: Noticed, role: str) -> Noticed:
@@ -136,33 +149,33 @@ def of_role(noticed: Noticed, role: str) -> Noticed:
 @pytest.mark.slow
 class TestDataFrame:
     @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
-    def test_no_zone_of_a_session_shifts_a_time(self, spark: SparkSession, zone: str | None) -> None:
+    def test_no_zone_of_a_session_shifts_a_time(self, spark: SparkSession, tmp_path: Path, zone: str | None) -> None:
         """Times without a zone are UTC, those with one are moments; either way the features are those of memory."""
         frame = rows()
-        found = compute_spark(spark.createDataFrame(arrow(frame, zone)).repartition(3), SCHEMA, SPEC)
+        found = compute_spark(given(spark, frame, tmp_path, zone), SCHEMA, SPEC)
         assert dict(found.dtypes)["time"] == "timestamp_ntz"
         equal(collected(found), in_memory(frame.sort_values("id")))
 
-    def test_a_column_can_give_the_order_of_equal_times(self, spark: SparkSession) -> None:
+    def test_a_column_can_give_the_order_of_equal_times(self, spark: SparkSession, tmp_path: Path) -> None:
         """With the number of the row, the features are those of memory row by row, however the rows are spread."""
         frame = rows()
-        given = spark.createDataFrame(arrow(frame.assign(n=np.arange(len(frame))))).repartition(3, "shop")
-        equal(collected(compute_spark(given, SCHEMA, SPEC, order="n")), in_memory(frame))
+        numbered = given(spark, frame.assign(n=np.arange(len(frame))), tmp_path)
+        equal(collected(compute_spark(numbered, SCHEMA, SPEC, order="n")), in_memory(frame))
 
-    def test_what_cannot_be_ordered_is_refused(self, spark: SparkSession) -> None:
+    def test_what_cannot_be_ordered_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         """Rows without an id, and orders that are no whole numbers or have gaps."""
-        given = spark.createDataFrame(arrow(rows(10).assign(n=[None, *range(9)])))
+        frame = given(spark, rows(10).assign(n=[None, *range(9)]), tmp_path)
         numbered = SCHEMA.model_copy(update={"transaction_id": None})
         with pytest.raises(ConfigError, match="no order") as caught:
-            compute_spark(given, numbered, SPEC)
+            compute_spark(frame, numbered, SPEC)
         assert "identifies a transaction" in caught.value.fix
         for order, said in (("card", "is of type string"), ("m", "is not in")):
             with pytest.raises(ConfigError, match=said):
-                compute_spark(given, SCHEMA, SPEC, order=order)
+                compute_spark(frame, SCHEMA, SPEC, order=order)
         with pytest.raises(DataError, match="has gaps"):
-            compute_spark(given.selectExpr("*", "cast(n as long) as m"), SCHEMA, SPEC, order="m")
+            compute_spark(frame.selectExpr("*", "cast(n as long) as m"), SCHEMA, SPEC, order="m")
 
-    def test_what_memory_refuses_is_refused_in_the_same_words(self, spark: SparkSession) -> None:
+    def test_what_memory_refuses_is_refused_in_the_same_words(self, spark: SparkSession, tmp_path: Path) -> None:
         """What does not fit is counted over all processes; ids that come twice are found across them."""
         frame = rows(40)
         bad = frame.assign(sum=["x" if i % 10 == 0 else "1" for i in range(40)], fraud=2)
@@ -171,11 +184,11 @@ class TestDataFrame:
             with pytest.raises(DataError) as here:
                 load(one, SCHEMA)
             with pytest.raises(DataError) as there:
-                compute_spark(spark.createDataFrame(arrow(one)).repartition(3), SCHEMA, SPEC)
+                compute_spark(given(spark, one, tmp_path), SCHEMA, SPEC)
             assert _counts(there.value) == _counts(here.value) != []
         with pytest.raises(ConfigError, match="uses labels"):
             compute_spark(
-                spark.createDataFrame(arrow(frame)),
+                given(spark, frame, tmp_path),
                 SCHEMA.model_copy(update={"label": None, "label_known_at": None}),
                 SPEC,
             )

@@ -125,7 +125,8 @@ class Plan:
                 time = (
                     rows.column(self._columns["time"]).take(pa.array(there[share == one])).cast(pa.int64()).to_numpy()
                 )
-                yield _numbered(number, one, 0), np.sort(time)[every // 2 :: every]
+                begin = np.random.default_rng(abs(int(time.sum()))).integers(every)  # a share may have few rows in each
+                yield _numbered(number, one, 0), np.sort(time)[begin::every]
 
     def cut(self, sampled: Iterable[tuple[int, Ints]], every: int, most: int) -> Plan:
         """Cut the shares that are to be cut, into slices of some `most` rows, what they look back to included.
@@ -139,7 +140,7 @@ class Plan:
         for i, (name, role) in enumerate(self.roles.items()):
             edges = {}
             for share in role.edges:
-                time = np.sort(np.concatenate(times[_numbered(i, share, 0)]))
+                time = np.sort(np.concatenate([*times.get(_numbered(i, share, 0), []), np.empty(0, np.int64)]))
                 edges[share] = _edges(np.unique(time[:: max(1, most // 2 // every)]), role.longest // 2)
             roles[name] = replace(role, edges=edges)
         return replace(self, roles=roles)

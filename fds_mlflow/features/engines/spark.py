@@ -134,10 +134,10 @@ def compute_spark_file(
         DataError: The data does not fit the schema.
         RefusedError: There is something else at `path_out`.
     """
-    target, found = Path(path_out), as_schema(schema)
+    target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
     _require_replaceable(target)
     source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
-    parts = pieces(path_in, found)
+    parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
     def read(batches: Batches) -> Batches:
         for batch in batches:
@@ -158,7 +158,7 @@ def compute_spark_file(
             target.rename(Path(folder) / "replaced")
         made.rename(target)
     return FeatureFile(
-        path=target,
+        path=Path(path_out),
         rows=rows,
         features=spec.names,
         categorical=list(spec.categorical),
