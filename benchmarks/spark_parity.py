@@ -109,23 +109,17 @@ def differing(local: Path, other: Path, spec: FeatureSpec) -> tuple[int, float]:
                 largest = max(largest, float(np.nanmax(np.abs(here - there), initial=0.0)))
             elif here.dtype.kind == "f":
                 mismatches += int((~((here == there) | (np.isnan(here) & np.isnan(there)))).sum())
-            elif not ours.column(name).equals(same.column(name)):
+            elif not ours.column(name).cast(same.column(name).type).equals(same.column(name)):
                 mismatches += ours.num_rows
     return mismatches + waiting.num_rows + sum(more.num_rows for more in theirs), largest
-
-
-def simulated(rows: int, path: Path) -> None:
-    """Simulated transactions, in a process of its own, whose memory is free again afterwards."""
-    code = f"from fds_mlflow.simulator import simulate; simulate.transactions({rows}).to_parquet({str(path)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def run(rows: int, *, engines: tuple[str, ...]) -> dict[str, Any]:
     """Every engine on every file."""
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "simulated.parquet"
-        simulated(rows, path)
+        subprocess.run([sys.executable, "-m", "benchmarks.rows", str(rows), str(path)], cwd=ROOT, check=True)
         sources = {"simulator": path} | ({"handbook": DATA / RAW} if (DATA / RAW).exists() else {})
         for schema, source in sources.items():
             for engine in engines:
