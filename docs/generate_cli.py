@@ -29,6 +29,7 @@ EXAMPLES = {
     "doctor": "fds doctor fraud --fix",
     "features check": "fds features check handbook --schema handbook",
     "features explain": "fds features explain handbook",
+    "features compute": "fds features compute shop-features.yaml --input orders.csv --schema my-shop.yaml -o f.parquet",
     "features load": "fds features load shop-features.yaml --data orders.csv --schema my-shop.yaml --state state",
     "features verify": "fds features verify shop-features.yaml --data orders.csv --schema my-shop.yaml",
     "features show": "fds features show customer C42 --state state",

@@ -99,6 +99,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if met[test] > (tested.args[0] if tested is not None else _TESTED_CASES):
             item.add_marker(pytest.mark.campaign)
         groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
+        if item.get_closest_marker("spark"):
+            groups.add("spark")
         if groups or met[test] > _QUICK_CASES or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
         # What a file trains or starts for its tests, one process trains or starts.

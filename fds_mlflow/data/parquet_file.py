@@ -39,9 +39,7 @@ def group_sizes(path: Path) -> list[int]:
         return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
 
 
-def tables(
-    path: Path, request: Request, columns: list[str], groups: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
+def tables(path: Path, request: Request, columns: list[str], groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
     """Yield the rows of some columns in order.
 
     Args:

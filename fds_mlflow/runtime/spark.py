@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.errors import ConfigError
 
@@ -31,7 +31,7 @@ def session() -> SparkSession:
     if active is not None:
         return active
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else whatever python3 is on the path
-    quiet = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    quiet: dict[str, Any] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName("fds-mlflow")
     try:
@@ -47,7 +47,7 @@ def session() -> SparkSession:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """Calls of PySpark that hand over Arrow's tables and no pandas: that it warns of pandas 3 does not matter to them."""
+    """Calls of PySpark that hand over Arrow's tables: that it warns of pandas 3 does not matter to them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
         yield

@@ -1,7 +1,7 @@
 """The steps of a computation whose rows are on many machines: the same kernel, a share of the entities at a time.
 
-1. `read`: each reader canonicalises its rows by the same code as in memory, a stretch at a time, and notes what only
-   all of them together can tell: what did not fit, the digest, how many rows each bucket of entities has.
+1. `fds_mlflow.features.engines.reading`: each reader canonicalises its rows by the same code as in memory, a stretch at
+   a time, and notes what only all of them can tell: what did not fit, how many rows each bucket of entities has.
 2. `Plan.deal`: a stretch's rows are dealt, role by role, into shares by the hash of their entity. A share of too many
    rows, such as those of one card with a tenth of all, is cut by time: each slice also gets the rows and labels that
    its windows reach back to, and each entity's last row before.
@@ -27,129 +27,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fds_mlflow.data.canonical import Canonical
-from fds_mlflow.data.transactions import Digest, column_hash
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.arrival import computing
+from fds_mlflow.features.engines.reading import BUCKETS, ORDER, as_array
 from fds_mlflow.features.engines.staging import past, plain_features, row_times
 from fds_mlflow.features.expressions import extended
 from fds_mlflow.features.meaning import Ints
-from fds_mlflow.features.spec import FeatureSpec, genuine_labels
+from fds_mlflow.features.spec import FeatureSpec
 
-BUCKETS = 4096
-STRETCH = 100_000  # rows
-_ORDER, _PLACE = "order", "place"
+_PLACE = "place"
 _NEVER = -meaning.NEVER - 1
-
-
-class Noticed:
-    """What readers noticed of their rows; what several noticed adds up.
-
-    Args:
-        canonical: What the reader canonicalises with.
-        roles: The entity roles whose past is looked at.
-
-    Attributes:
-        digest: Of the rows.
-        genuine: How many are genuine, and of how many of those it becomes known.
-        times: First and last time, NaT where there is none.
-        counts: Role -> how many rows each bucket of its entities has, shape (BUCKETS,).
-    """
-
-    def __init__(self, canonical: Canonical, roles: Iterable[str]) -> None:
-        self.canonical = canonical
-        self.digest = Digest()
-        self.genuine = (0, 0)
-        self.times: pd.Series[Any] = pd.Series([], dtype="datetime64[us]")
-        self.counts = {role: np.zeros(BUCKETS, dtype=np.int64) for role in roles}
-
-    def note(self, frame: pd.DataFrame, hashes: npt.NDArray[np.uint64]) -> None:
-        """Note a stretch, of whose ids the hashes are known."""
-        self.digest.update(frame, {"transaction_id": hashes})
-        self._add(genuine_labels(frame), frame["time"].agg(["min", "max"]))
-
-    def add(self, other: Noticed) -> None:
-        """Add what another reader noticed of later rows."""
-        self.canonical.add(other.canonical)
-        self.digest.add(other.digest)
-        self._add(other.genuine, other.times)
-        for role, counts in other.counts.items():
-            self.counts[role] += counts
-
-    def _add(self, genuine: tuple[int, int], times: pd.Series[Any]) -> None:
-        self.genuine = (self.genuine[0] + genuine[0], self.genuine[1] + genuine[1])
-        self.times = pd.concat([self.times, times]).agg(["min", "max"])
-
-    @property
-    def rows(self) -> int:
-        """How many rows were read, empty ones apart."""
-        return self.canonical.rows
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Some canonical rows.
-
-    Attributes:
-        number: How many rows the reader had read before.
-        rows: A column of each canonical one, then the bucket of each role's entity, and the order where it is given.
-        ids: Hashes of the ids.
-    """
-
-    number: int
-    rows: pa.Table
-    ids: npt.NDArray[np.uint64]
-
-
-def read(
-    tables: Iterable[pa.Table], noticed: Noticed, *, order: str | None = None, size: int = STRETCH
-) -> Iterator[Stretch]:
-    """Canonicalise a reader's rows.
-
-    Args:
-        tables: Rows in the columns of the schema, and the one that gives the order.
-        noticed: What is noticed goes there. Once something does not fit, nothing is yielded any more.
-        order: The column that gives the order, where one does.
-        size: Rows of a stretch; the last one has fewer.
-    """
-    for table in _sized(tables, size):
-        begin = noticed.canonical.begin
-        frame = noticed.canonical.frame(table)
-        if frame is None or noticed.canonical.problems:
-            continue
-        hashes = column_hash(frame["transaction_id"])
-        noticed.note(frame, hashes)
-        columns = {f"c{i}": _array(frame[name]) for i, name in enumerate(frame.columns)}
-        for i, (role, counts) in enumerate(noticed.counts.items()):
-            bucket = (column_hash(frame[role]) % np.uint64(BUCKETS)).astype(np.uint16)
-            there = frame[role].notna().to_numpy()
-            counts += np.bincount(bucket[there], minlength=BUCKETS)
-            columns[f"b{i}"] = pa.array(bucket, mask=~there)
-        if order is not None:
-            columns[_ORDER] = table[order].combine_chunks().take(pa.array(noticed.canonical.kept)).cast(pa.int64())
-        yield Stretch(begin, pa.table(columns), hashes)
-
-
-def _array(column: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
-    found = pa.array(column, from_pandas=True)
-    return found.cast(pa.string()) if pa.types.is_large_string(found.type) else found
-
-
-def _sized(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of one size, but for the last."""
-    waiting: list[pa.Table] = []
-    rows = 0
-    for table in tables:
-        waiting.append(table)
-        rows += table.num_rows
-        if rows >= size:
-            whole = pa.concat_tables(waiting)
-            for first in range(0, rows - size + 1, size):
-                yield whole.slice(first, size)
-            rest = whole.slice(rows - rows % size)
-            waiting, rows = [rest], rest.num_rows
-    if rows:
-        yield pa.concat_tables(waiting)
 
 
 @dataclass(frozen=True)
@@ -212,11 +99,13 @@ class Plan:
         Yields:
             A number for each share or slice that gets some, and what it gets.
         """
-        order = [] if self.ordered else [self._columns["transaction_id"], *([_ORDER] if self.given else [])]
+        order = [] if self.ordered else [self._columns["transaction_id"], *([ORDER] if self.given else [])]
         placed = rows.append_column(_PLACE, pa.array(np.arange(rows.num_rows, dtype=np.int32)))
         for number, role in enumerate(self.roles.values()):
             wanted = list(dict.fromkeys([_PLACE, *order, *self._looked_at(role.spec).values()]))
             there, share = _shares(number, role, rows)
+            if not len(there):
+                continue
             dealt = np.argsort(share, kind="stable")
             taken = placed.select(wanted).take(pa.array(there[dealt]))
             found, firsts = np.unique(share[dealt], return_index=True)
@@ -233,8 +122,11 @@ class Plan:
         for number, role in enumerate(self.roles.values()):
             there, share = _shares(number, role, rows) if role.edges else (np.empty(0), np.empty(0))
             for one in role.edges:
-                time = rows.column(self._columns["time"]).take(pa.array(there[share == one])).cast(pa.int64()).to_numpy()
-                yield _numbered(number, one, 0), np.sort(time)[every // 2 :: every]
+                time = (
+                    rows.column(self._columns["time"]).take(pa.array(there[share == one])).cast(pa.int64()).to_numpy()
+                )
+                begin = np.random.default_rng(abs(int(time.sum()))).integers(every)  # a share may have few rows in each
+                yield _numbered(number, one, 0), np.sort(time)[begin::every]
 
     def cut(self, sampled: Iterable[tuple[int, Ints]], every: int, most: int) -> Plan:
         """Cut the shares that are to be cut, into slices of some `most` rows, what they look back to included.
@@ -248,7 +140,7 @@ class Plan:
         for i, (name, role) in enumerate(self.roles.items()):
             edges = {}
             for share in role.edges:
-                time = np.sort(np.concatenate(times[_numbered(i, share, 0)]))
+                time = np.sort(np.concatenate([*times.get(_numbered(i, share, 0), []), np.empty(0, np.int64)]))
                 edges[share] = _edges(np.unique(time[:: max(1, most // 2 // every)]), role.longest // 2)
             roles[name] = replace(role, edges=edges)
         return replace(self, roles=roles)
@@ -287,7 +179,7 @@ class Plan:
         rows = pa.concat_tables([table for _, table in dealt])
         stretch = np.repeat(np.arange(len(dealt)), [table.num_rows for _, table in dealt])
         if not self.ordered:
-            keys = [(name, "ascending") for name in (*([_ORDER] if self.given else []), self._columns["transaction_id"])]
+            keys = [(name, "ascending") for name in (*([ORDER] if self.given else []), self._columns["transaction_id"])]
             order = pc.sort_indices(rows, keys)
             rows, stretch = rows.take(order), stretch[order.to_numpy()]
         place = rows.column(_PLACE).to_numpy()
@@ -333,7 +225,7 @@ class Plan:
         keys = [name for name, kind in self.kinds.items() if kind in ("key", "entity", "label")]
         made = pa.table(
             {
-                name: pa.array(values[name], from_pandas=True)
+                name: as_array(values[name])
                 if name in self.spec.names
                 else rows.column(self._columns[name])
                 for name in dict.fromkeys([*keys, *self.spec.names])

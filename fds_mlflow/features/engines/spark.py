@@ -9,10 +9,9 @@ too many rows) is found in a pass of its own, whose canonical rows Spark keeps m
 from __future__ import annotations
 
 import os
-import pickle  # noqa: S403 - between the processes of one Spark application, as Spark itself does
-import shutil
+import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +19,29 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fds_mlflow.data import parquet_file, readers
+from fds_mlflow.data import readers
 from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.pieces import Piece, pieces
 from fds_mlflow.data.request import Request
 from fds_mlflow.data.transactions import Schema, as_schema, period
-from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import dealt
-from fds_mlflow.features.engines.dealt import Noticed, Plan, Stretch
+from fds_mlflow.features.engines.dealt import Plan
 from fds_mlflow.features.engines.file import FeatureFile
+from fds_mlflow.features.engines.reading import Noticed
 from fds_mlflow.features.engines.repeated import refuse_repeated
+from fds_mlflow.features.engines.spark_rows import (
+    STAGED,
+    Batches,
+    as_bytes,
+    as_table,
+    checked,
+    hashes,
+    one_row,
+    pairs,
+    staged,
+)
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.runtime.spark import session, unwarned
@@ -39,14 +50,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
+_STRETCH = 100_000  # rows of one value
 _SHARE = 100_000  # rows that are computed at a time, as from file to file
 _SHARES = 1_000  # of a role, about: each pair of a share and a stretch is a value that Spark moves
 _MOST = 500_000  # rows of a share that is not cut
 _SAMPLES = 512  # times of so many rows say where to cut
 _IDS = 2_000_000  # that are sorted at once
-_STAGED = "block long, rows binary, ids binary, noticed binary"
-
-Batches = Iterator[pa.RecordBatch]
 
 
 def compute_spark(
@@ -86,19 +95,19 @@ def compute_spark(
         raise ConfigError(f"the column {order!r} that gives the order {has}", fix="name one of whole numbers")
     columns = dict.fromkeys([*wanted, *([order] if order is not None else [])])
     chosen = frame.select(*(f"`{name.replace('`', '``')}`" for name in columns))
-    roles = meaning.roles(spec)
+    roles, size = meaning.roles(spec), _STRETCH
 
     def read(batches: Batches) -> Batches:
         from pyspark import TaskContext
 
         context = TaskContext.get()
         base = (context.partitionId() if context is not None else 0) << 40
-        tables = _checked(batches, source, order)
-        yield from _staged(tables, Noticed(Canonical(found, source, first=None), roles), base, order)
+        tables = checked(batches, source, order)
+        yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
     with unwarned():
-        work.stage(chosen.mapInArrow(read, _STAGED))
+        work.stage(chosen.mapInArrow(read, STAGED))
         return work.joined(_schema(spec, work.kinds))
 
 
@@ -108,7 +117,7 @@ def compute_spark_file(
     spec: FeatureSpec,
     path_out: str | Path,
 ) -> FeatureFile:
-    """Compute features from a file or a folder into a folder of Parquet files, on the session that there is or a local one.
+    """Compute features from a file or a folder into a folder of Parquet files, in the active session or a local one.
 
     Args:
         path_in: A file or a folder of files, as `load` takes them. All executors have to see it under this path.
@@ -125,23 +134,23 @@ def compute_spark_file(
         DataError: The data does not fit the schema.
         RefusedError: There is something else at `path_out`.
     """
-    target, found = Path(path_out), as_schema(schema)
+    target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
     _require_replaceable(target)
-    source, roles = readers.describe(path_in, None, None), meaning.roles(spec)
-    parts = pieces(path_in, found)
+    source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
+    parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
     def read(batches: Batches) -> Batches:
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 piece: Piece = parts[number]
                 noticed = Noticed(Canonical(found, source, first=piece.first), roles)
-                yield from _staged(piece.tables(found), noticed, piece.first, None)
+                yield from staged(piece.tables(found), noticed, piece.first, size)
 
     work = _Work(found, spec, source, ordered=True, given=False)
     spark = session()
     with unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
-        work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, _STAGED))
+        work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
         made = Path(folder) / "made"
         made.mkdir()
         rows = work.written(made)
@@ -149,7 +158,7 @@ def compute_spark_file(
             target.rename(Path(folder) / "replaced")
         made.rename(target)
     return FeatureFile(
-        path=target,
+        path=Path(path_out),
         rows=rows,
         features=spec.names,
         categorical=list(spec.categorical),
@@ -209,13 +218,13 @@ class _Work:
         parts = 1 + self.noticed.rows // _IDS
 
         def deal(batches: Batches) -> Batches:
-            for ids in _hashes(batches):
+            for ids in hashes(batches):
                 part = ids % np.uint64(parts)
                 for number in range(parts):
-                    yield _batch(part=number, ids=ids[part == number].tobytes())
+                    yield one_row(part=number, ids=ids[part == number].tobytes())
 
         def twice(table: pa.Table) -> pa.Table:
-            ids = np.sort(np.concatenate(list(_hashes(table.to_batches()))))
+            ids = np.sort(np.concatenate(list(hashes(table.to_batches()))))
             return pa.table({"ids": [np.unique(ids[1:][ids[1:] == ids[:-1]]).tobytes()]})
 
         found = self.rows.select("ids").mapInArrow(deal, "part long, ids binary")
@@ -228,7 +237,7 @@ class _Work:
             for batch in batches:
                 for block, rows, ids in zip(*(batch.column(i).to_pylist() for i in range(3)), strict=True):
                     found = np.isin(np.frombuffer(ids, dtype=np.uint64), repeated)
-                    yield _batch(block=block, ids=pickle.dumps(_table(rows).column("c0").filter(found).to_pylist()))
+                    yield one_row(block=block, ids=pickle.dumps(as_table(rows).column("c0").filter(found).to_pylist()))
 
         told = self.rows.select("block", "rows", "ids").mapInArrow(named, "block long, ids binary").collect()
         told.sort(key=lambda row: int(row.block))
@@ -237,7 +246,7 @@ class _Work:
 
     def _planned(self) -> Plan:
         size = max(_SHARE, self.noticed.rows // _SHARES)
-        most = max(_MOST, 2 * size) if _MOST > _SHARE else _MOST
+        most = max(_MOST, 2 * size)
         plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.order)
         if not any(role.edges for role in plan.roles.values()):
             return plan
@@ -246,8 +255,8 @@ class _Work:
         def sample(batches: Batches) -> Batches:
             for batch in batches:
                 for rows in batch.column(0).to_pylist():
-                    for number, times in plan.sampled(_table(rows), every):
-                        yield _batch(part=number, times=times.tobytes())
+                    for number, times in plan.sampled(as_table(rows), every):
+                        yield one_row(part=number, times=times.tobytes())
 
         told = self.rows.select("rows").mapInArrow(sample, "part long, times binary").collect()
         return plan.cut([(row.part, np.frombuffer(row.times, dtype=np.int64)) for row in told], every, most)
@@ -259,13 +268,13 @@ class _Work:
         def deal(batches: Batches) -> Batches:
             for batch in batches:
                 for block, rows in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-                    for part, found in plan.deal(_table(rows)):
-                        yield _batch(part=part, block=block, rows=_bytes(found))
+                    for part, found in plan.deal(as_table(rows)):
+                        yield one_row(part=part, block=block, rows=as_bytes(found))
 
         def compute(table: pa.Table) -> pa.Table:
             part = table.column("part")[0].as_py()
-            given = [(block, _table(rows)) for block, rows in _pairs(table, "block")]
-            found = [(block, _bytes(rows)) for block, rows in plan.compute(part, given)]
+            given = [(block, as_table(rows)) for block, rows in pairs(table, "block")]
+            found = [(block, as_bytes(rows)) for block, rows in plan.compute(part, given)]
             columns = [[block for block, _ in found], [part] * len(found), [rows for _, rows in found]]
             return pa.table([pa.array(one, kind) for one, kind in zip(columns, _KINDS, strict=True)], _NAMES)
 
@@ -312,35 +321,9 @@ _NAMES, _KINDS = ["block", "part", "rows"], [pa.int64(), pa.int64(), pa.binary()
 
 
 def _joined(plan: Plan, table: pa.Table) -> pa.Table:
-    given = dict(_pairs(table, "part"))
-    rows = _table(given.pop(-1))
-    return plan.joined(rows, [(part, _table(found)) for part, found in given.items()])
-
-
-def _staged(tables: Iterable[pa.Table], noticed: Noticed, base: int, order: str | None) -> Batches:
-    """A reader's stretches, then what it noticed; or the error of ours that it met."""
-    try:
-        for stretch in dealt.read(tables, noticed, order=order):
-            yield _staged_row(base + stretch.number, stretch, None)
-        yield _staged_row(base, None, pickle.dumps(noticed))
-    except FdsError as error:
-        yield _staged_row(-1, None, pickle.dumps((error.what, error.fix)))
-
-
-def _staged_row(block: int, stretch: Stretch | None, noticed: bytes | None) -> pa.RecordBatch:
-    rows = None if stretch is None else _bytes(stretch.rows, "lz4")
-    ids = None if stretch is None else stretch.ids.tobytes()
-    return _batch(block=block, rows=rows, ids=ids, noticed=noticed)
-
-
-def _checked(batches: Iterable[pa.RecordBatch], source: str, order: str | None) -> Iterator[pa.Table]:
-    done = 0
-    for batch in batches:
-        parquet_file.require_valid(batch, source, done)
-        if order is not None and batch.column(batch.schema.get_field_index(order)).null_count:
-            raise DataError(f"the column {order!r} that gives the order has gaps", fix="fill them in")
-        done += batch.num_rows
-        yield pa.Table.from_batches([batch])
+    given = dict(pairs(table, "part"))
+    rows = as_table(given.pop(-1))
+    return plan.joined(rows, [(part, as_table(found)) for part, found in given.items()])
 
 
 def _kept(frame: DataFrame) -> DataFrame:
@@ -370,31 +353,3 @@ def _schema(spec: FeatureSpec, kinds: Mapping[str, str]) -> StructType:
     )
     keys = [name for name, kind in kinds.items() if kind in ("key", "entity", "label")]
     return types.StructType([types.StructField(name, of(name)) for name in dict.fromkeys([*keys, *spec.names])])
-
-
-def _pairs(table: pa.Table, key: str) -> Iterator[tuple[int, bytes]]:
-    return zip(table.column(key).to_pylist(), table.column("rows").to_pylist(), strict=True)
-
-
-def _hashes(batches: Iterable[pa.RecordBatch]) -> Iterator[Any]:
-    for batch in batches:
-        for ids in batch.column(batch.schema.get_field_index("ids")).to_pylist():
-            yield np.frombuffer(ids, dtype=np.uint64)
-
-
-def _batch(**values: Any) -> pa.RecordBatch:
-    """One row."""
-    columns = [pa.array([one], pa.int64() if isinstance(one, int) else pa.binary()) for one in values.values()]
-    return pa.record_batch(columns, list(values))
-
-
-def _bytes(table: pa.Table, compression: str | None = None) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(table.combine_chunks())
-    found: bytes = sink.getvalue().to_pybytes()
-    return found
-
-
-def _table(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()
