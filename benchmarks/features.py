@@ -8,9 +8,10 @@ computation is timed. `growth_exponent` is the slope of log CPU over log rows (1
 
     python -m benchmarks.features --json            # small: 50,000 rows, and files of 50,000 and 100,000
     python -m benchmarks.features --full --json     # the full figures: 1,000,000 rows, and files of 1 and 10 million
+    python -m benchmarks.features --huge --json     # and one of 50 million: hours, and some 60 GB of disk
 
-`cpu_s_1m` is the kernel's CPU for a million rows in memory, and `peak_mib_10m` the peak memory for ten million from
-file; both are null where these sizes did not run.
+`cpu_s_1m` is the kernel's CPU for a million rows in memory, `peak_mib_10m` the peak memory for ten million from file,
+and `peak_mib_50m` that for fifty million, which are simulated a million at a time; null where these sizes did not run.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks.report import report
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ("customer", "card", "device", "ip", "merchant")
 TURNS = 3
+MOST = 10_000_000  # rows that are simulated at once
 
 
 def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -106,17 +108,20 @@ def from_file(rows: int, *, memory: str) -> dict[str, Any]:
         path = Path(folder) / "transactions.parquet"
         # In a process of its own, whose memory is not counted.
         code = f"from fds_mlflow.simulator import simulate; simulate.transactions({rows}).to_parquet({str(path)!r})"
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+        large = ["-m", "benchmarks.rows", str(rows), str(path)]
+        subprocess.run([sys.executable, *(large if rows > MOST else ["-c", code])], cwd=ROOT, check=True)
         start = time.perf_counter()
         seconds, _ = cpu(
             lambda: compute_file(path, "simulator", spec, Path(folder) / "features.parquet", memory_limit=memory)
         )
         wall = time.perf_counter() - start
+        size = (Path(folder) / "features.parquet").stat().st_size
     return {
         "rows": rows,
         "seconds": round(wall, 2),
         "cpu_s": round(seconds, 2),
         "peak_mib": peak(),
+        "output_bytes_per_row": round(size / rows, 1),
         "features": len(spec.names),
     }
 
@@ -143,6 +148,7 @@ def run(rows: int, sizes: list[int], *, memory: str, sql: bool) -> dict[str, Any
         "ratio_to_compiled": together.get("ratio_to_compiled"),
         "cpu_s_1m": together["kernel_cpu_s"] if rows == 1_000_000 else None,
         "peak_mib_10m": next((item["peak_mib"] for item in runs if item["rows"] == 10_000_000), None),
+        "peak_mib_50m": next((item["peak_mib"] for item in runs if item["rows"] == 50_000_000), None),
     }
 
 
@@ -153,6 +159,7 @@ def main() -> None:
         "--rows", type=int, nargs="+", default=[50_000, 100_000], help="of files; the first in memory, too"
     )
     parser.add_argument("--full", action="store_true", help="--rows 1000000 10000000")
+    parser.add_argument("--huge", action="store_true", help="--rows 1000000 10000000 50000000")
     parser.add_argument("--memory", default="1GB", help="memory limit of the windows from file")
     parser.add_argument("--no-sql", action="store_true", help="leave out DuckDB, which takes minutes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -165,7 +172,8 @@ def main() -> None:
     if options.beside:
         print(json.dumps(beside(options.beside, sql=not options.no_sql)))
         return
-    sizes = [1_000_000, 10_000_000] if options.full else options.rows
+    sizes = [1_000_000, 10_000_000] if options.full or options.huge else options.rows
+    sizes += [50_000_000] if options.huge else []
     result = run(sizes[0], sizes, memory=options.memory, sql=not options.no_sql)
     rows: list[list[object]] = [["from file, rows", "seconds", "CPU s", "peak MiB", "features"]]
     rows += [[item[key] for key in ("rows", "seconds", "cpu_s", "peak_mib", "features")] for item in result["runs"]]

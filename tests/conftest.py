@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,10 @@ from hypothesis import settings
 from fds_mlflow.display import redaction
 from tests.support.redis_server import RedisServer, no_redis, running_redis
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
+from tests.support.spark import no_spark, running_spark
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # What is trained here is small, and the processes of a run share the cores: LightGBM's threads would only wait for each
 # other, spinning.
@@ -50,6 +55,7 @@ _SERVERS = {
     "postgresql_server": "faults",
     "postgres_url": "faults",
     "redis_server": "stores",
+    "spark": "spark",
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
@@ -93,6 +99,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if met[test] > (tested.args[0] if tested is not None else _TESTED_CASES):
             item.add_marker(pytest.mark.campaign)
         groups = {_SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in _SERVERS}
+        if item.get_closest_marker("spark"):
+            groups.add("spark")
         if groups or met[test] > _QUICK_CASES or item.get_closest_marker("campaign"):
             item.add_marker(pytest.mark.slow)
         # What a file trains or starts for its tests, one process trains or starts.
@@ -221,6 +229,16 @@ def redis_server() -> Iterator[RedisServer]:
         pytest.skip(reason)
     with running_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A Spark session on this machine, one for all tests of a process, or a skip with the reason."""
+    reason = no_spark()
+    if reason is not None:
+        pytest.skip(reason)
+    with running_spark() as session:
+        yield session
 
 
 @pytest.fixture(scope="session")

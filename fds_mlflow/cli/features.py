@@ -104,6 +104,56 @@ def explain(spec: str, feature: str | None, as_json: bool) -> None:
     show_value(as_json, value, lambda: feature_views.explanation(spec, value))
 
 
+@features.command("compute")
+@click.argument("spec", required=False)
+@click.option("--model", default=None, help="Take the features and the schema that a version of it declares.")
+@click.option("--version", type=VERSION, default=None, help="That version.")
+@click.option("--input", "data", required=True, help="File or folder of files with transactions.")
+@_schema_option
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where to write: a Parquet file, or on Spark a folder of them. It appears when it is complete.",
+)
+@click.option(
+    "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True, help="Who computes."
+)
+@click.option("--memory", default="1GB", show_default=True, help="Memory for the windows of the local engine.")
+@as_json_option
+@click.pass_obj
+def compute_features(
+    settings: Settings,
+    spec: str | None,
+    model: str | None,
+    version: int | None,
+    data: str,
+    schema: str | None,
+    output: Path,
+    engine: str,
+    memory: str,
+    as_json: bool,
+) -> None:
+    """Compute features from file to file: those of SPEC (a YAML file, or handbook), or of a version.
+
+    On Spark, that is the session of `spark-submit` or a local one, whose executors all see the files; the numbers are
+    the same.
+    """
+    from fds_mlflow.cli.output import feature_views
+    from fds_mlflow.cli.output.progress import bar
+    from fds_mlflow.workflows import computation
+
+    if (spec is None) == (model is None) or (model is None) != (version is None):
+        raise click.UsageError("give either SPEC, or --model and --version")
+    declared = None if model is None or version is None else settings.model(model).declared(version)
+    wanted, by = computation.declared(spec, schema, data, declared)
+    with bar("Reading") as progress:
+        done = computation.compute(data, by, wanted, output, engine=engine, memory=memory, progress=progress)
+    value = feature_views.computed(done)
+    show_value(as_json, value, lambda: feature_views.computation(value))
+
+
 _state_option = click.option(
     "--state",
     "address",

@@ -28,6 +28,7 @@ from fds_mlflow.cli.rehearse import canary_rehearse
 from fds_mlflow.cli.report import canary_report
 from fds_mlflow.cli.rollback import rollback
 from fds_mlflow.cli.schema import schema
+from fds_mlflow.cli.score import score
 from fds_mlflow.cli.serve import serve
 from fds_mlflow.cli.training import compare, retrain, simulate, train
 from fds_mlflow.cli.versions import aliases, list_models, promote, retire, route, show, stage
@@ -57,7 +58,7 @@ for verb in (
     *(history, doctor, settle),
     *(canary, plan, rollback),
     *(schema, data, features, simulate, train, compare, retrain),
-    *(label, outcomes, notify, serve),
+    *(label, outcomes, notify, score, serve),
 ):
     main.add_command(verb)
 

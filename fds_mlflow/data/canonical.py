@@ -24,7 +24,7 @@ from fds_mlflow.data.labels import chances, labels
 from fds_mlflow.data.numbers import numbers
 from fds_mlflow.data.problems import Problem, Problems, Refused
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.data.times import times
+from fds_mlflow.data.times import mixed, times
 from fds_mlflow.errors import DataError
 from fds_mlflow.runtime.text_column import text_column
 
@@ -35,16 +35,20 @@ class Canonical:
     Args:
         schema: Which column plays which role.
         source: What messages call the source.
+        first: The number of its first row, where others read those before; None where its rows have no order.
 
     Attributes:
         problems: What did not fit so far.
         unlabelled: Rows without a label so far.
+        kept: Which rows of the last stretch are in its frame: those that are not empty.
     """
 
-    def __init__(self, schema: Schema, source: str) -> None:
+    def __init__(self, schema: Schema, source: str, *, first: int | None = 0) -> None:
         self.schema = schema
         self.source = source
         self.problems = Problems(source)
+        self.kept: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._first = first
         self._rows = self._empty = self.unlabelled = 0
         self._aware: dict[str, set[bool]] = {role: set() for role in ("time", "arrived_at", "label_known_at")}
 
@@ -62,7 +66,8 @@ class Canonical:
             above 0 where there is a label) likewise, numeric extras (float64), categorical extras (str). None where
             there is no such row, or something does not fit.
         """
-        rows = np.arange(self._rows, self._rows + table.num_rows)
+        begin = -1 if self._first is None else self._first + self._rows
+        rows = np.arange(begin, begin + table.num_rows) if begin >= 0 else np.full(table.num_rows, -1)
         self._rows += table.num_rows
         wanted = self.schema.columns()
         data = {name: plain(table[name]) for name in wanted}
@@ -71,6 +76,7 @@ class Canonical:
             self._empty += int(blank.sum())
             kept = pa.array(~blank)
             data, rows = {name: values.filter(kept) for name, values in data.items()}, rows[~blank]
+        self.kept = np.flatnonzero(~blank)
         return self._converted(data, rows) if len(rows) else None
 
     def _blank(self, data: dict[str, pa.ChunkedArray], rows: int) -> npt.NDArray[np.bool_]:
@@ -153,6 +159,30 @@ class Canonical:
             self.problems.add(column.refused(never, "labels of a chance of 0", fix).problem)
         return not never.any()
 
+    @property
+    def rows(self) -> int:
+        """How many rows were read so far, the empty ones apart."""
+        return self._rows - self._empty
+
+    @property
+    def begin(self) -> int:
+        """How many rows were read so far, the empty ones included."""
+        return self._rows
+
+    def add(self, other: Canonical) -> None:
+        """Take over what another one noticed, which read later rows of the same source."""
+        for problem in other.problems:
+            self.problems.add(problem)
+        self._rows += other._rows
+        self._empty += other._empty
+        self.unlabelled += other.unlabelled
+        for role, columns in self.schema.roles().items():
+            aware = self._aware.get(role, set())
+            aware |= other._aware.get(role, set())
+            if len(aware) > 1:
+                subject = Column(" ".join(columns), role, pa.chunked_array([], pa.string()), self.schema, other.kept)
+                self.problems.add(mixed(subject).problem)
+
     def finish(self, repeated: Problem | None = None) -> tuple[str, ...]:
         """See to it that all fitted.
 
@@ -168,7 +198,7 @@ class Canonical:
         if repeated is not None:
             self.problems.add(repeated)
         self.problems.raise_any(self._rows)
-        left = self._rows - self._empty
+        left = self.rows
         if left == 0:
             empty = f", only {self._empty:,} empty ones" if self._empty else ""
             raise DataError(

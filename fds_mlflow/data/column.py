@@ -26,7 +26,7 @@ class Column:
         role: What the schema takes it for.
         data: Its values.
         schema: Says how they are written.
-        rows: Each value's row in the source, from 0.
+        rows: Each value's row in the source, from 0; -1 where rows have no order.
     """
 
     name: str
@@ -46,9 +46,10 @@ class Column:
             value = self.data[first].as_py()
         except (OverflowError, ValueError):  # a moment that Python has no datetime for
             value = None
-        row = f"row {int(self.rows[first]) + 1:,}"
-        shown = f"(first: {row})" if value is None else f"(first: {str(value)[:60]!r} in {row})"
-        return Refused(Problem(str(self), what, fix, int(mask.sum()), f" {shown}"))
+        row, said = int(self.rows[first]) + 1, [] if value is None else [repr(str(value)[:60])]
+        said += [f"row {row:,}"] if row > 0 else []
+        shown = f" (first: {' in '.join(said)})" if said else ""
+        return Refused(Problem(str(self), what, fix, int(mask.sum()), shown))
 
     def wrong(self, what: str, fix: str) -> Refused:
         """Describe what is wrong with the column as a whole."""

@@ -58,12 +58,20 @@ def code_column(series: pd.Series[Any]) -> pd.Series[str]:
     Raises:
         DataError: It holds what is no code.
     """
-    data, name = plain(pa.chunked_array([array(series)])), str(series.name)
-    try:
-        found = codes(Column(name, name, data, _NOTHING, np.arange(len(series))))
-    except Refused as refused:
-        raise DataError(refused.problem.sentence(f"in {len(series):,} rows"), fix=refused.problem.fix) from None
+    found = code_array(plain(pa.chunked_array([array(series)])), str(series.name))
     return text_column(found, index=series.index, name=series.name)
+
+
+def code_array(data: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """The same of a column of Arrow's that is plain, by its name: strings, null where there is none.
+
+    Raises:
+        DataError: It holds what is no code.
+    """
+    try:
+        return codes(Column(name, name, data, _NOTHING, np.arange(len(data))))
+    except Refused as refused:
+        raise DataError(refused.problem.sentence(f"in {len(data):,} rows"), fix=refused.problem.fix) from None
 
 
 _NOTHING = Schema(transaction_id=None, time=None, amount=None)

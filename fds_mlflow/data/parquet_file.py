@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def tables(path: Path, request: Request, columns: list[str]) -> Iterator[pa.Table]:
-    """Yield the rows of some columns in order.
+def group_sizes(path: Path) -> list[int]:
+    """The rows of each of a file's row groups.
 
     Raises:
         DataError: It cannot be read.
@@ -36,15 +36,34 @@ def tables(path: Path, request: Request, columns: list[str]) -> Iterator[pa.Tabl
     from pyarrow import parquet
 
     with _readable(path), parquet.ParquetFile(path) as file:
-        done = 0
-        for batch in file.iter_batches(batch_size=max(1, min(_ROWS, _CELLS // max(1, len(columns)))), columns=columns):
-            _require_valid(batch, path, done)
+        return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+
+
+def tables(path: Path, request: Request, columns: list[str], groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of some columns in order.
+
+    Args:
+        path: The file.
+        request: What is asked of it.
+        columns: The columns.
+        groups: The row groups to read; all where None.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    from pyarrow import parquet
+
+    with _readable(path), parquet.ParquetFile(path) as file:
+        done = sum(file.metadata.row_group(number).num_rows for number in range(groups[0])) if groups else 0
+        size = max(1, min(_ROWS, _CELLS // max(1, len(columns))))
+        for batch in file.iter_batches(batch_size=size, columns=columns, row_groups=groups):
+            require_valid(batch, str(path), done)
             yield pa.Table.from_batches([batch])
             done += batch.num_rows
             request.report(done, file.metadata.num_rows)
 
 
-def _require_valid(batch: pa.RecordBatch, path: Path, before: int) -> None:
+def require_valid(batch: pa.RecordBatch, path: str, before: int) -> None:
     """Refuse what Arrow takes over unseen, above all text that is none: it would fail wherever it is looked at first.
 
     Raises:

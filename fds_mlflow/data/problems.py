@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from fds_mlflow.errors import DataError
@@ -50,6 +51,9 @@ class Problems:
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._found.values())
 
     def add(self, problem: Problem) -> None:
         """Note a problem."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -122,32 +122,48 @@ def column_names(path: Path) -> list[str]:
     Raises:
         DataError: There is no such file, or it cannot be read.
     """
-    file, request = _files(path)[0], Request(str(path))
+    file, request = files(path)[0], Request(str(path))
     return _present(file, request, _book(file, request), _partitions(path, file))
 
 
 def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
-    files = _files(path)
-    sizes = [file.stat().st_size for file in files]
-    for number, file in enumerate(files):
+    found = files(path)
+    sizes = [file.stat().st_size for file in found]
+    for number, file in enumerate(found):
         part = request.part(sum(sizes[:number]), sizes[number], sum(sizes))
-        keys = _partitions(path, file)
-        book = _book(file, part)
-        wanted = part.wanted(_present(file, part, book, keys))
-        if book is not None:
-            found = frames.tables(book, part)
-        else:
-            columns = [name for name in wanted if name not in keys]
-            read = parquet_file.tables if is_parquet(file) else delimited.tables
-            found = read(file, part, columns)
-        for table in found:
-            for key, value in keys.items():
-                if key in wanted:
-                    table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))  # noqa: PLW2901
-            yield table.select(wanted)
+        yield from from_file(path, file, part)
 
 
-def _files(path: Path) -> list[Path]:
+def from_file(path: Path, file: Path, request: Request, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of one of the files of a path in order.
+
+    Args:
+        path: The file itself, or its folder.
+        file: The file.
+        request: What is asked of it.
+        groups: The row groups to read of a Parquet file; all where None.
+
+    Raises:
+        DataError: It cannot be read, or a column is not there.
+    """
+    keys = _partitions(path, file)
+    book = _book(file, request)
+    wanted = request.wanted(_present(file, request, book, keys))
+    columns = [name for name in wanted if name not in keys]
+    if book is not None:
+        found = frames.tables(book, request)
+    elif is_parquet(file):
+        found = parquet_file.tables(file, request, columns, groups)
+    else:
+        found = delimited.tables(file, request, columns)
+    for table in found:
+        for key, value in keys.items():
+            if key in wanted:
+                table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))  # noqa: PLW2901
+        yield table.select(wanted)
+
+
+def files(path: Path) -> list[Path]:
     """The file, or those of a folder in the order of their paths; what begins with _ or . is not data.
 
     Raises:

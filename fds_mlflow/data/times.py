@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from fds_mlflow.data.column import Column
 from fds_mlflow.data.numbers import floats
 from fds_mlflow.data.origin import origin
+from fds_mlflow.data.problems import Refused
 
 _EARLIEST, _LATEST = np.datetime64("1900-01-01", "us"), np.datetime64("2200-01-01", "us")
 _BEYOND = 2.0**62
@@ -58,8 +59,13 @@ def times(column: Column, aware: set[bool]) -> pd.Series[pd.Timestamp]:
             "for numbers set time_unit: ns, us, ms, s, min, h or d in the schema; else store timestamps or text",
         )
     if len(aware) > 1:
-        raise column.wrong("times without an offset among times with one", "give every time an offset, or none")
+        raise mixed(column)
     return _checked(column, found)
+
+
+def mixed(column: Column) -> Refused:
+    """Some stretches of a column say in which zone they are, and others do not."""
+    return column.wrong("times without an offset among times with one", "give every time an offset, or none")
 
 
 def _checked(column: Column, found: pd.Series[pd.Timestamp]) -> pd.Series[pd.Timestamp]:

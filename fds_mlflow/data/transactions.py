@@ -171,6 +171,12 @@ class Digest:
         for i, values in enumerate((rows, _mix(rows ^ _GOLDEN))):
             self._sums[i] = (self._sums[i] + int(values.sum(dtype=np.uint64))) % 2**64
 
+    def add(self, other: Digest) -> None:
+        """Add the rows that another one was fed, of the same columns."""
+        self._names = self._names or other._names
+        self._rows += other._rows
+        self._sums = [(a + b) % 2**64 for a, b in zip(self._sums, other._sums, strict=True)]
+
     def hex(self) -> str:
         """The digest so far: 32 hex digits."""
         text = json.dumps([self._names, self._rows, self._sums])

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 
 def kinds_of(schema: Schema) -> dict[str, str]:
-    """What each canonical column of a schema is, as `FeatureSpec.check` takes it."""
-    kinds = {"transaction_id": "key", "time": "key"} | ({} if schema.amount is None else {"amount": "numeric"})
-    kinds |= dict.fromkeys(schema.categorical, "categorical") | dict.fromkeys(schema.numeric, "numeric")
-    kinds |= dict.fromkeys(schema.entities, "entity")
+    """What each canonical column of a schema is, as `FeatureSpec.check` takes it, in the order of its frames."""
     known = schema.label_known_at is not None or schema.label_delay is not None
-    labels = [*(["label"] if schema.label is not None else []), *(["label_known_at"] if known else [])]
-    return kinds | dict.fromkeys(labels, "label")
+    there = {
+        "arrived_at": schema.arrived_at is not None,
+        "label": schema.label is not None,
+        "label_known_at": known,
+        "label_propensity": schema.label_propensity is not None,
+    }
+    kinds = dict.fromkeys(["transaction_id", "time", *(["arrived_at"] if there.pop("arrived_at") else [])], "key")
+    kinds |= {} if schema.amount is None else {"amount": "numeric"}
+    kinds |= dict.fromkeys(schema.entities, "entity")
+    kinds |= dict.fromkeys([name for name, has in there.items() if has], "label")
+    kinds |= dict.fromkeys(schema.numeric, "numeric")
+    return kinds | {name: "categorical" for name in schema.categorical if name not in schema.entities}
 
 
 def misfits(spec: FeatureSpec, schema: Schema, transactions: Transactions | None = None) -> list[str]:

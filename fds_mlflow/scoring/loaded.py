@@ -170,6 +170,30 @@ class Loaded:
             raise self._failed(error, rows) from error
         return checked(self.version, answer, len(rows))
 
+    def columns(self, columns: Mapping[str, Any], size: int) -> npt.NDArray[np.float64]:
+        """The scores of rows given column by column: shape (size,), float64.
+
+        Args:
+            columns: Of the signature, in its order, as arrays of its types, codes spelled; None for one left out.
+            size: How many rows there are.
+
+        Raises:
+            DataError: The model raises or breaks the scorer contract.
+            UnavailableError: The model takes too long.
+        """
+        try:
+            answer = self._answer(columns, size)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"version {self.version} could not score: {error}", fix="give it more time"
+            ) from None
+        except Exception as error:
+            raise DataError(
+                f"version {self.version} could not score {size:,} rows: {type(error).__name__}: {error}",
+                fix="look at what the message names: the model may not take gaps",
+            ) from error
+        return checked(self.version, answer, size)
+
     def reasons(self, rows: Sequence[Row], most: Most) -> list[Explanation]:
         """Why each of these rows has its score.
 
@@ -184,7 +208,7 @@ class Loaded:
         """
         compiled = require_reasons(self.version, self.compiled)
         values = [self.values(row) for row in rows]
-        return explain(compiled, _filled(self._columns(values), rows), values, self._wordings, most)
+        return explain(compiled, _filled(self._columns(values), len(rows)), values, self._wordings, most)
 
     @cached_property
     def _wordings(self) -> Wordings:
@@ -222,9 +246,12 @@ class Loaded:
             return self._pyfunc(framed(named, self.schema), self._seconds)
         if self._codes:
             rows = [self._spelled(row) for row in rows]
-        columns = self._columns(rows)
+        return self._answer(self._columns(rows), len(rows))
+
+    def _answer(self, columns: Mapping[str, Any], size: int) -> Any:
+        """What the model answers about rows given column by column."""
         if self._pyfunc is None or not self._framed:
-            arrays = _filled(columns, rows)
+            arrays = _filled(columns, size)
             if self._pyfunc is not None:
                 return self._pyfunc(arrays, self._seconds)
             assert self.compiled is not None
@@ -284,6 +311,6 @@ def _values(row: Any) -> list[Any]:
     return list(row.values() if isinstance(row, dict) else row)
 
 
-def _filled(columns: Mapping[str, Any], rows: Sequence[Row]) -> list[npt.NDArray[Any]]:
+def _filled(columns: Mapping[str, Any], size: int) -> list[npt.NDArray[Any]]:
     """All columns of rows; one that no row has is all gaps: as objects NumPy takes them for numbers and texts alike."""
-    return [np.full(len(rows), None, dtype=object) if one is None else one for one in columns.values()]
+    return [np.full(size, None, dtype=object) if one is None else one for one in columns.values()]

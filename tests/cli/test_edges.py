@@ -95,6 +95,8 @@ def words_of(verb: str, values: dict[str, str], **more: str) -> list[str]:
         elif value is not None:
             where = arguments if isinstance(param, click.Argument) else options
             where += [value] if isinstance(param, click.Argument) else [param.opts[0], value]
+    if verb == "score":
+        options.append("--rollout")
     if verb in ("train", "retrain", "compare"):
         options += ["--data", values["data"], "--schema", "sample", "--split", "stratified"]
     return [*verb.split(), *arguments, *options]

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.transactions import Schema
+from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import file as file_engine
+from fds_mlflow.features.engines import spark as spark_engine
+from fds_mlflow.features.engines.reading import Noticed, read
+from fds_mlflow.features.engines.spark import compute_spark_file
 from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file
+from tests.support.dealing import dealt_by, plan_of
 from tests.support.effort import at_most
 from tests.support.windows import arriving, everything, frames, plain, reference
 
@@ -28,13 +35,13 @@ def in_memory(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFr
     return compute(frame, spec).frame
 
 
-def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
-    """From file to file."""
+def schema_of(frame: pd.DataFrame) -> Schema:
+    """The schema of a source in canonical columns."""
     kinds = frame.drop(
         columns=["transaction_id", "time", "arrived_at", "amount", "label", "label_known_at"], errors="ignore"
     )
     numeric = list(kinds.select_dtypes("number"))
-    schema = Schema.of(
+    return Schema.of(
         transaction_id="transaction_id",
         time="time",
         amount="amount",
@@ -42,15 +49,22 @@ def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFr
         numeric=numeric,
         **{name: name for name in ("arrived_at", "label", "label_known_at") if name in frame},
     )
-    # A file needs a genuine transaction whose label becomes known; this one is in nobody's past.
-    last = frame.iloc[[-1]].assign(
-        transaction_id="last", time=frame["time"].max(), **dict.fromkeys(schema.entities, "z")
-    )
+
+
+def completed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, and one row more: a source needs a genuine transaction whose label becomes known, in nobody's past."""
+    entities = schema_of(frame).entities
+    last = frame.iloc[[-1]].assign(transaction_id="last", time=frame["time"].max(), **dict.fromkeys(entities, "z"))
     last = last.assign(
         **{name: 0 if name == "label" else last["time"] for name in ("label", "label_known_at") if name in frame}
     )
-    pd.concat([frame, last.astype(frame.dtypes)]).to_parquet(folder / "in.parquet")
-    compute_file(folder / "in.parquet", schema, spec, folder / "out.parquet")
+    return pd.concat([frame, last.astype(frame.dtypes)])
+
+
+def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """From file to file."""
+    completed(frame).to_parquet(folder / "in.parquet")
+    compute_file(folder / "in.parquet", schema_of(frame), spec, folder / "out.parquet")
     return pd.read_parquet(folder / "out.parquet").iloc[:-1]
 
 
@@ -62,12 +76,33 @@ def from_file_in_parts(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> 
         return from_file(folder, frame, spec)
 
 
-ENGINES = (in_memory, from_file, from_file_in_parts)
+def dealt_out(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """What Spark's processes do, in this one: each entity in a share of its own, and all of them cut by time."""
+    schema = schema_of(frame)
+    noticed = Noticed(Canonical(schema, "the frame"), meaning.roles(spec))
+    stretches = [stretch.rows for stretch in read([pa.Table.from_pandas(frame, preserve_index=False)], noticed, 3)]
+    noticed.canonical.finish()
+    return dealt_by(plan_of(stretches, noticed, schema, spec, size=1, most=2), stretches)
+
+
+def on_spark(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+    """From file to folder on Spark, each entity in a share of its own, and all of them cut by time."""
+    completed(frame).to_parquet(folder / "in.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, rows in (("_STRETCH", 5), ("_SHARE", 1), ("_MOST", 2)):
+            patch.setattr(spark_engine, name, rows)
+        compute_spark_file(folder / "in.parquet", schema_of(frame), spec, folder / "out")
+    return pd.read_parquet(folder / "out").iloc[:-1]
+
+
+ENGINES = (in_memory, from_file, from_file_in_parts, dealt_out, pytest.param(on_spark, marks=pytest.mark.spark))
 
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__, scope="module")
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """One engine after the other: features of a canonical frame's labelled rows, in input order."""
+    if request.param is on_spark:
+        request.getfixturevalue("spark")
     folder = tmp_path_factory.mktemp("engine")
     return lambda frame, spec: request.param(folder, frame, spec)
 

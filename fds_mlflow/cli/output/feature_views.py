@@ -17,6 +17,7 @@ from fds_mlflow.features.expressions import names_in
 from fds_mlflow.features.spec import FeatureSpec
 
 if TYPE_CHECKING:
+    from fds_mlflow.features.engines.file import FeatureFile
     from fds_mlflow.features.state.verification import Verified
     from fds_mlflow.workflows.feature_state import Loaded, Shown
 
@@ -87,6 +88,26 @@ def load(value: Mapping[str, Any]) -> RenderableType:
         f"{value['bytes'] / 2**20:,.1f} MiB"
         + (f"; all windows are whole from {_when(value['whole_from'])} on" if value["whole_from"] else "")
     )
+
+
+def computed(done: FeatureFile) -> dict[str, Any]:
+    """What was written, and from what."""
+    return {
+        "output": str(done.path),
+        "rows": done.rows,
+        "features": done.features,
+        "categorical": done.categorical,
+        "source": done.source,
+        "digest": done.digest,
+        "period": done.period,
+        "notes": list(done.notes),
+    }
+
+
+def computation(value: Mapping[str, Any]) -> RenderableType:
+    """The same for people."""
+    said = f"{value['rows']:,} rows of {len(value['features'])} features written to {value['output']}"
+    return Text("\n".join([said, *value["notes"]]))
 
 
 def verified(found: Verified) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def compute_file(
     memory_limit: str = "1GB",
     threads: int | None = None,
     progress: Callable[[float], None] | None = None,
+    every_row: bool = False,
 ) -> FeatureFile:
     """Compute features from a CSV or Parquet file into a Parquet file, in bounded memory.
 
@@ -96,6 +97,7 @@ def compute_file(
             more. What does not fit goes to a temporary folder beside `path_out`, about ten times the source's size.
         threads: So many parts are computed at once, within the limit; as many as there are cores by default.
         progress: Is told the share of the source that was read, from 0 to 1.
+        every_row: Write rows without a label, too: they are to be scored, and not to be learned from.
 
     Returns:
         What was written: the same numbers as `compute` on the same file.
@@ -113,6 +115,7 @@ def compute_file(
     memory = int(float(size[1]) * _UNITS[size[2]])
     with tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         work = _Work(Path(folder), str(path_in), found, spec, memory=memory, threads=threads or os.cpu_count() or 1)
+        work.every_row = every_row
         result = work.run(Path(folder) / "features.parquet", progress)
         (Path(folder) / "features.parquet").replace(target)
     return FeatureFile(path=target, **result)
@@ -147,6 +150,7 @@ class _Work:
         self.spec = spec
         self.memory = memory
         self.threads = threads
+        self.every_row = False
         self.rows = Spill(folder / "rows")
         self.kept: dict[str, str] = {}  # what goes to the output as it is -> its column in `rows`
         self.given: dict[str, str] = {}  # what the kernel looks at -> its column in `rows`
@@ -331,7 +335,7 @@ class _Work:
                     ],
                     names,
                 )
-                if "label" in self.keys:
+                if "label" in self.keys and not self.every_row:
                     table = table.filter(pc.is_valid(table.column("label")))
                 if writer is None:
                     texts = [name for name in names if "string" in str(table.schema.field(name).type)]

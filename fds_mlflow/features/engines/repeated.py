@@ -54,14 +54,7 @@ class Ids:
         found: list[pd.Series[str]] = []
         for hashes, stretch in zip(self._read(rows.sizes), rows.stretches([column]), strict=True):
             found.append(stretch.column(column).to_pandas()[np.isin(hashes, twice)])
-        ids = pd.concat(found, ignore_index=True)
-        repeated = ids[ids.duplicated()]
-        if len(repeated):
-            raise DataError(
-                f"column {schema.transaction_id!r} (transaction_id) repeats {len(repeated):,} ids in {len(rows):,} "
-                f"rows of {source} (for example {repeated.iloc[0]!r})",
-                fix="remove the repeated rows, or name the column that identifies a transaction",
-            )
+        refuse_repeated(pd.concat(found, ignore_index=True), len(rows), schema, source)
 
     def _twice(self) -> Hashes:
         """Hashes that come twice, of which each round sorts a share."""
@@ -84,3 +77,24 @@ class Ids:
 
     def __exit__(self, *_: Any) -> None:
         self._file.close()
+
+
+def refuse_repeated(ids: pd.Series[str], rows: int, schema: Schema, source: str) -> None:
+    """Refuse ids of which some come twice.
+
+    Args:
+        ids: All ids whose hashes come twice, in the order of the rows.
+        rows: How many rows there are.
+        schema: Names the source's column for the message.
+        source: Names the source.
+
+    Raises:
+        DataError: One does; names how many do, and one of them.
+    """
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
+        raise DataError(
+            f"column {schema.transaction_id!r} (transaction_id) repeats {len(repeated):,} ids in {rows:,} "
+            f"rows of {source} (for example {repeated.iloc[0]!r})",
+            fix="remove the repeated rows, or name the column that identifies a transaction",
+        )

@@ -1,0 +1,82 @@
+"""The files of a source in pieces that different processes read, each knowing the numbers of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from fds_mlflow.data import parquet_file, readers
+from fds_mlflow.data.request import Request
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.errors import ConfigError
+from fds_mlflow.runtime.text_file import is_parquet
+
+_ROWS = 500_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a source: a file, or some row groups of a Parquet file.
+
+    Attributes:
+        source: The file or the folder that was named.
+        file: The file.
+        first: The number of its first row in the source.
+        groups: The row groups; None for the whole file.
+    """
+
+    source: Path
+    file: Path
+    first: int
+    groups: tuple[int, ...] | None
+
+    def tables(self, schema: Schema) -> Iterator[pa.Table]:
+        """Yield its rows in order, in the columns that the schema names.
+
+        Raises:
+            DataError: It cannot be read, or a column is not there.
+        """
+        return readers.from_file(self.source, self.file, Request.of(str(self.source), schema), self.groups)
+
+
+def pieces(source: str | Path, schema: Schema) -> list[Piece]:
+    """Cut a source into pieces, in order; every process has to see its files.
+
+    A text file is one piece, and where another file follows it, its rows are counted here.
+
+    Raises:
+        DataError: There is no such file, or one cannot be read.
+        ConfigError: It is a database.
+    """
+    if readers.is_url(source):
+        raise ConfigError(
+            f"{readers.describe(source, None, None)} is no file",
+            fix="name a file or a folder of files, or load the table into a DataFrame of Spark's and give that",
+        )
+    found: list[Piece] = []
+    first, path = 0, Path(source)
+    files = readers.files(path)
+    for file in files:
+        if is_parquet(file):
+            for groups, rows in _grouped(parquet_file.group_sizes(file)):
+                found.append(Piece(path, file, first, groups))
+                first += rows
+        else:
+            found.append(Piece(path, file, first, None))
+            if file != files[-1]:
+                first += sum(table.num_rows for table in found[-1].tables(schema))
+    return found
+
+
+def _grouped(sizes: list[int]) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Row groups that follow each other, together."""
+    groups: list[int] = []
+    for number, rows in enumerate(sizes):
+        if groups and sum(sizes[one] for one in groups) + rows > _ROWS:
+            yield tuple(groups), sum(sizes[one] for one in groups)
+            groups = []
+        groups.append(number)
+    yield tuple(groups), sum(sizes[one] for one in groups)

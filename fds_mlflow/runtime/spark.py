@@ -1,0 +1,53 @@
+"""Spark, where it is wanted: the session that is there, or one on this machine. Imports PySpark late."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fds_mlflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def session() -> SparkSession:
+    """The active session; where there is none, that of ``spark-submit`` or of Spark's own settings, or a local one.
+
+    Raises:
+        ConfigError: PySpark is not installed, or Spark does not start, as where there is no Java.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise ConfigError("PySpark is not installed", fix="pip install 'fds-mlflow[spark]', and install Java 17")
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else whatever python3 is on the path
+    quiet: dict[str, Any] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName("fds-mlflow")
+    try:
+        with unwarned():
+            return (builder if submitted else builder.config(map=quiet)).getOrCreate()
+    except (PySparkException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"Spark does not start: {reason}",
+            fix="install Java 17 (such as apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it",
+        ) from None
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Calls of PySpark that hand over Arrow's tables: that it warns of pandas 3 does not matter to them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
+        yield

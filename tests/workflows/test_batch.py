@@ -1,0 +1,161 @@
+"""`fds score`: a file's rows get the scores that a router gives them, and their outcomes are recorded once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fds_mlflow import ManagedModel
+from fds_mlflow.cli import main
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError
+from fds_mlflow.workflows.batch.batch import rebatched, score
+from fds_mlflow.workflows.batch.versions import Choice, Versions
+from tests.support import batch_world
+
+pytestmark = pytest.mark.slow  # MLflow gets runs and models
+
+
+def scored(model: ManagedModel, source: str = "computed.parquet", **more: Any) -> pd.DataFrame:
+    """What is in the output."""
+    score(model, source, "out.parquet", choice=more.pop("choice", Choice()), **more)
+    return pd.read_parquet("out.parquet")
+
+
+def test_a_batch_is_what_a_router_answers(model: ManagedModel) -> None:
+    """Scores, flags, versions and the outcomes that are recorded are the router's, by both algorithms, with gaps."""
+    frame = pd.read_parquet("computed.parquet")
+    wanted, found = model.router().predict(frame), scored(model)
+    np.testing.assert_allclose(found["score"], wanted["score"], rtol=0, atol=1e-12)
+    assert found["served"].tolist() == wanted["variant"].tolist()
+    for name in ("flagged", "version"):
+        assert found[name].tolist() == wanted[name].tolist()
+    kept = {one.key: one for one in model.outcomes.recent("fraud", limit=batch_world.ROWS)}
+    for row in found.to_dict("records"):
+        one = kept[row["key"]]
+        assert (one.inputs_digest, one.assigned, one.step, one.weight, one.rollout_id) == tuple(
+            row[name] for name in ("inputs_digest", "assigned", "step", "weight", "rollout_id")
+        )
+
+
+def test_a_batch_is_what_a_server_answers(model: ManagedModel) -> None:
+    """The compiled form that `/score` asks, row by row, gives the same scores."""
+    frame, versions = pd.read_parquet("computed.parquet").head(200), Versions(model, Choice())
+    found, router = scored(model).head(200), versions.router()
+    for number in (1, 2):
+        loaded = router.loaded(number)
+        own = frame[(found["version"] == number).to_numpy()]
+        rows = [
+            [None if pd.isna(value) else value for value in row] for row in own[list(loaded.names)].to_numpy(object)
+        ]
+        wanted = [loaded.row(row) for row in rows]
+        np.testing.assert_allclose(found.loc[own.index, "score"], wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("choice", "version"), [(Choice(2), 2), (Choice(alias="champion"), 1), (Choice(alias="canary"), 2)]
+)
+def test_one_version_scores_all(model: ManagedModel, choice: Choice, version: int) -> None:
+    """By its number or its alias; what is recorded then belongs to no rollout."""
+    found = scored(model, choice=choice, record=True)
+    assert set(found["version"]) == {version}
+    wanted = model.scorer(version).score(pd.read_parquet("computed.parquet"))
+    np.testing.assert_allclose(found["score"], wanted, rtol=0, atol=1e-12)
+    assert {one.rollout_id for one in model.outcomes.recent("fraud", limit=10_000)} == {None}
+
+
+def test_text_has_the_scores_of_parquet(model: ManagedModel) -> None:
+    """A file of text, a packed one, and a folder of two say the same."""
+    frame, wanted = pd.read_parquet("computed.parquet"), scored(model)
+    Path("folder").mkdir()
+    frame.head(700).to_csv("folder/a.csv", index=False)
+    frame.tail(-700).to_csv("folder/b.csv.gz", index=False)
+    found = scored(model, "folder")
+    for name in ("key", "score", "version", "inputs_digest"):
+        assert found[name].tolist() == wanted[name].tolist()
+
+
+def test_raw_transactions_have_the_scores_of_their_features(model: ManagedModel) -> None:
+    """Each version's features are computed from the file's own rows, as its declaration says."""
+    wanted, found = scored(model, "whole.parquet"), scored(model, "raw.parquet")
+    for name in ("key", "served", "score", "inputs_digest"):
+        assert found[name].tolist() == wanted[name].tolist()
+
+
+def test_outcomes_are_recorded_once_and_are_evidence(model: ManagedModel) -> None:
+    """A batch that is started again adds nothing; its rows are the rollout's, by their keys."""
+    for new in (batch_world.ROWS, 0):
+        done = score(model, "computed.parquet", "out.parquet", choice=Choice(), record=True)
+        assert (done.recorded, done.refused, done.rows) == (new, 0, batch_world.ROWS)
+    rollout = model.router(record=False).table.rollout
+    assert rollout is not None
+    counts = model.outcomes.counts("fraud", rollout.id)
+    assert [one.keys for one in counts] == [done.by_version[1], done.by_version[2]]
+
+
+def test_the_output_is_complete_or_absent(model: ManagedModel) -> None:
+    """A row that nobody can score leaves what was there before, and nothing beside it."""
+    before, there = scored(model), set(Path.cwd().iterdir())
+    broken = pd.read_parquet("computed.parquet").astype({"amount": object})
+    broken.loc[1_400, "amount"] = "much"
+    broken.to_csv("broken.csv", index=False)
+    with pytest.raises(DataError, match="'much' is no number"):
+        scored(model, "broken.csv")
+    assert set(Path.cwd().iterdir()) - there == {Path.cwd() / "broken.csv"}
+    pd.testing.assert_frame_equal(pd.read_parquet("out.parquet"), before)
+
+
+def test_what_cannot_be_scored_is_said_first(model: ManagedModel, tmp_path: Path) -> None:
+    """Each refusal names what is missing and the way out."""
+    frame = pd.read_parquet("computed.parquet")
+    frame.drop(columns=["amount"]).to_parquet("less.parquet")
+    frame.head(0).to_parquet("none.parquet")
+    frame.rename(columns={"transaction_id": "id"}).to_parquet("id.parquet")
+    with pytest.raises(DataError, match="version 1 needs: amount; and its transactions have"):
+        scored(model, "less.parquet")
+    with pytest.raises(DataError, match="no rows"):
+        scored(model, "none.parquet")
+    with pytest.raises(DataError, match="no column 'transaction_id'"):
+        scored(model, "id.parquet", key="id", record=True)
+    assert len(scored(model, "id.parquet", key="id")) == batch_world.ROWS
+    with pytest.raises(ConfigError, match="no folder"):
+        score(model, "computed.parquet", tmp_path / "not" / "there.parquet", choice=Choice())
+    with pytest.raises(NotFoundError, match="alias 'shadow'"):
+        scored(model, choice=Choice(alias="shadow"))
+    with pytest.raises(ConfigError, match="leave out one"):
+        Choice(1, "champion")
+
+
+def test_the_verb_says_what_became_of_the_rows(model: ManagedModel) -> None:
+    """In JSON with how many were flagged, by whom, and what was recorded; which version scores has to be said."""
+    words = [
+        "--outcomes",
+        model.outcomes.url,
+        "score",
+        "fraud",
+        "--input",
+        "computed.parquet",
+        "--output",
+        "out.parquet",
+    ]
+    told = CliRunner().invoke(main, [*words, "--rollout", "--record", "--json"])
+    said = json.loads(told.stdout)
+    assert said["rows"] == said["recorded"] == batch_world.ROWS == sum(said["by_version"].values())
+    assert "1,500 rows scored" in CliRunner().invoke(main, [*words, "--version", "1"]).stdout
+    for wrong in ([], ["--version", "1", "--rollout"]):
+        assert CliRunner().invoke(main, [*words, *wrong]).exit_code == 2
+
+
+def test_tables_are_cut_anew() -> None:
+    """No row is lost or moved, whatever sizes they come in."""
+    import pyarrow as pa
+
+    tables = [pa.table({"a": range(start, end)}) for start, end in ((0, 0), (0, 3), (3, 10), (10, 11))]
+    found = list(rebatched(tables, 4))
+    assert [len(one) for one in found] == [4, 4, 3]
+    assert pa.concat_tables(found).column("a").to_pylist() == list(range(11))

@@ -1,0 +1,192 @@
+"""On Spark a key has the variant that it has everywhere, and a row the score."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from fds_mlflow import ManagedModel
+from fds_mlflow.cli import main
+from fds_mlflow.core.keys import Spelling
+from fds_mlflow.core.routing.routing import RoutingTable, buckets
+from fds_mlflow.errors import DataError
+from fds_mlflow.serving.batch import keys_of
+from fds_mlflow.workflows.batch.batch import score
+from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored, told
+from fds_mlflow.workflows.batch.versions import Choice
+from tests.support import batch_world
+from tests.support.version_caches import table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")]
+
+TABLE = table(weight=3_000).routing
+SOME = [
+    "",
+    "a",
+    "TX1",
+    "1000.0",
+    "é" * 5,
+    "e\u0301",
+    "\U0001f600",
+    "\0",
+    " x ",
+    "x" * 5_000,
+    *(str(n) for n in range(300)),
+]
+
+
+def frame_of(spark: SparkSession, values: list[Any], kind: str) -> DataFrame:
+    """A column `key`."""
+    return spark.createDataFrame([(value,) for value in values], f"key {kind}")
+
+
+def routes(table: RoutingTable, frame: DataFrame) -> list[tuple[int, str, int]]:
+    """Bucket, variant and version of each row."""
+    with told():
+        return [(row.bucket, row.variant, row.version) for row in routed_by(table, frame, "key").collect()]
+
+
+def wanted(keys: list[str]) -> list[tuple[int, str, int]]:
+    """What the routing table says of each key."""
+    found = [TABLE.route(key) for key in keys]
+    return [(int(one.bucket or 0), one.variant.value, one.version) for one in found]
+
+
+@settings(max_examples=3, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=100, max_size=400))
+def test_any_text_is_routed_as_everywhere(spark: SparkSession, texts: list[str]) -> None:
+    """Unicode, empty, very long, digits: Spark's own hash gives the bucket that replicas give."""
+    keys = [*SOME, *texts]
+    assert routes(TABLE, frame_of(spark, keys, "string")) == wanted(keys)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("long", [1, -5, 2**62]),
+        ("boolean", [True, False]),
+        ("double", [1000.0, 2.5, 1e-7, 12345678.0, 0.1]),
+        ("float", [7.1, 3.0]),
+        ("decimal(20,3)", [Decimal("1.500"), Decimal("7.000")]),
+        ("string collate UTF8_LCASE", ["Abc", "abc"]),
+    ],
+)
+def test_keys_that_are_no_text_are_written_as_everywhere(spark: SparkSession, kind: str, values: list[Any]) -> None:
+    """Whatever type the column has, and also in rollouts of earlier releases."""
+    from dataclasses import replace
+
+    import pyarrow as pa
+
+    of = {"float": pa.float32(), "decimal(20,3)": pa.decimal128(20, 3)}.get(kind)
+    batch = pa.RecordBatch.from_arrays([pa.array(values, of)], ["key"])
+    assert TABLE.rollout is not None
+    for spelling in Spelling:
+        now = replace(TABLE, rollout=replace(TABLE.rollout, spelling=spelling))
+        found = [bucket for bucket, _, _ in routes(now, frame_of(spark, values, kind))]
+        assert found == buckets(now.rollout.id, keys_of(batch, "key", spelling)).tolist()  # type: ignore[union-attr]
+
+
+def test_what_is_no_key_is_refused(spark: SparkSession) -> None:
+    """As everywhere: without a key, with half a character, or with a time, which is written in many ways."""
+    half = frame_of(spark, [b"\xed\xa0\x80"], "binary").selectExpr("cast(key as string) as key")
+    for now in (TABLE, RoutingTable(1)):
+        with pytest.raises(DataError, match="'key' is missing"):
+            routes(now, frame_of(spark, ["a", None], "string"))
+        with pytest.raises(DataError, match="'key' is no text"):
+            routes(now, half)
+    with pytest.raises(DataError, match="of the type date"):
+        routed_by(TABLE, spark.sql("select date'2026-01-01' as key"), "key")
+    with pytest.raises(DataError, match="no column 'card'"):
+        routed_by(TABLE, half, "card")
+
+
+def here(path: str) -> str:
+    """A path for Spark, which began in another folder."""
+    return str(Path(path).absolute())
+
+
+def by_transaction(frame: pd.DataFrame) -> pd.DataFrame:
+    """What does not differ from one call to the next, in one order."""
+    found = frame.drop(columns=["time", "latency_ms"]).sort_values("transaction_id").reset_index(drop=True)
+    return found.astype({"error": "str", "segment": "str"})
+
+
+def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    """Both are equal, but for what differs from one call to the next, and scores by rounding."""
+    pd.testing.assert_frame_equal(by_transaction(found), by_transaction(wanted), rtol=0, atol=1e-12, check_dtype=False)
+
+
+def test_the_same_command_gives_the_same_on_either_engine(spark: SparkSession, model: ManagedModel) -> None:
+    """From rows with features, from text and from raw transactions; outcomes are recorded once, whichever engine."""
+    assert spark is not None
+    pd.read_parquet("computed.parquet").to_csv("computed.csv", index=False)
+    for source in ("computed.parquet", "computed.csv", "raw.parquet"):
+        new = []
+        for engine in ("local", "spark"):
+            words = ["--outcomes", model.outcomes.url, "score", "fraud", "--input", source, "--output", f"{engine}.out"]
+            told = CliRunner().invoke(main, [*words, "--rollout", "--engine", engine, "--record", "--json"])
+            assert told.exit_code == 0, told.output
+            new.append(json.loads(told.stdout)["recorded"])
+        same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
+        assert new == [batch_world.ROWS if source == "computed.parquet" else 0, 0]
+    assert {path.name for path in Path.cwd().iterdir() if path.name.startswith(".")} == set()
+
+
+def test_a_frame_is_given_and_taken(spark: SparkSession, model: ManagedModel) -> None:
+    """Routes and scores are DataFrames, to be written to a table of Spark's, and recorded from there."""
+    score(model, "computed.parquet", "out.parquet", choice=Choice())
+    wanted, frame = pd.read_parquet("out.parquet"), spark.read.parquet(here("computed.parquet"))
+    scored(model, frame).write.saveAsTable("scores")
+    try:
+        found = spark.table("scores")
+        same(pd.DataFrame(found.collect(), columns=found.columns), wanted)
+        assert record_answers(found, model.outcomes.url) == (batch_world.ROWS, 0)
+        assert record_answers(found, model.outcomes.url) == (0, 0)
+    finally:
+        spark.sql("drop table scores")
+    variants = {row.transaction_id: row.variant for row in routed(model, frame).collect()}
+    assert variants == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
+
+
+def test_a_row_that_nobody_can_score_is_named(spark: SparkSession, model: ManagedModel) -> None:
+    """The error of a process of Spark's is that of this one, and the output stays as it was."""
+    frame = pd.read_parquet("computed.parquet").astype({"amount": object})
+    frame.loc[1_400, "amount"] = "much"
+    frame.to_csv("broken.csv", index=False)
+    assert spark is not None
+    with pytest.raises(DataError, match="'much' is no number") as refused:
+        score(model, "broken.csv", "out", choice=Choice(), engine="spark")
+    assert refused.value.fix == "give values of the type double there, as it was trained on"
+    assert not Path("out").exists()
+
+
+def test_a_stream_is_scored_by_the_split_and_counted_once(spark: SparkSession, model: ManagedModel) -> None:
+    """Each batch by the split of its moment; a stream that begins again counts nothing twice."""
+    frame = pd.read_parquet("computed.parquet")
+    Path("arriving").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(frame)), 3)):
+        frame.iloc[part].to_parquet(f"arriving/{number}.parquet")
+    stream = spark.readStream.schema(spark.read.parquet(here("arriving")).schema).option("maxFilesPerTrigger", 2)
+    scorer = Scorer(model)
+    for checkpoint in ("one", "two"):  # the second knows nothing of the first
+        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into("answers", model.outcomes.url))
+        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+        rollout = model.router(record=False).table.rollout
+        assert rollout is not None
+        score(model, "computed.parquet", "out.parquet", choice=Choice())
+        wanted = pd.read_parquet("out.parquet")
+        same(pd.read_parquet("answers")[wanted.columns], wanted)
+        counts = model.outcomes.counts("fraud", rollout.id)
+        assert [one.keys for one in counts] == [(wanted["served"] == one.variant).sum() for one in counts]
