@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     SQLColumnExpression,
-    String,
     and_,
     case,
     func,
@@ -21,7 +20,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    type_coerce,
 )
 from sqlalchemy.orm import Session, aliased
 
@@ -251,16 +249,9 @@ class _Counting:
         """Count the requests of keys to which a kind had happened before, where the terms ask for it."""
         if not self._terms.hourly:
             return
-        first, before = aliased(FirstEvent), aliased(Outcome)
-        names = [kind.value for kind in kinds]
-        its_own = [first.count_id == self._count.id, first.kind.in_(names), first.key == Outcome.key]
-        earlier: ColumnElement[bool] = first.outcome_id < Outcome.id
-        rows = new.join(first, and_(*its_own))
-        if by_time:
-            rows = rows.join(before, before.id == first.outcome_id)
-            earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, earlier))
-        for *cell, kind, requests in self._by_cell(rows.where(earlier), type_coerce(first.kind, String())):
-            self._cells.add_spent(cell, EventKind(kind), requests)
+        for kind in kinds:
+            for *cell, requests in self._by_cell(new.where(self._where.happened_before(kind.value, by_time=by_time))):
+                self._cells.add_spent(cell, kind, requests)
 
     def _first_events(self, kind: EventKind, happened: Rows, *, by_time: bool = False) -> None:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
@@ -324,7 +315,7 @@ class _Counting:
                 self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
         self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
         self._first_events(EventKind.FALSE_POSITIVE, known.where(~fraud, flagged), by_time=True)
-        if fresh:
+        if fresh and self._cells.has_repeated:
             self._spent(outcomes, (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE), by_time=True)
         if self._cells.has_pairs:
             self._label_pairs(outcomes.join(Shadow, self._where.is_shadow()))

@@ -84,6 +84,21 @@ class Where:
         )
         return Outcome.id == first.scalar_subquery()
 
+    def happened_before(self, kind: str, *, by_time: bool = False) -> ColumnElement[bool]:
+        """Whether the first event of this outcome's key and kind is an earlier outcome.
+
+        Said as a number that is looked up for each outcome: databases that plan a join of it without statistics go
+        through all outcomes for each event.
+        """
+        event, before = aliased(FirstEvent), aliased(Outcome)
+        its = select(event.outcome_id).where(
+            event.count_id == self._count.id, event.kind == kind, event.key == Outcome.key
+        )
+        if not by_time:
+            return its.scalar_subquery() < Outcome.id
+        earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, before.id < Outcome.id))
+        return select(earlier).where(before.id == its.scalar_subquery()).scalar_subquery()
+
     def fast_kinds(self) -> dict[EventKind, ColumnElement[bool]]:
         """What happens to a request without a label, by kind."""
         kinds: dict[EventKind, ColumnElement[bool]]
