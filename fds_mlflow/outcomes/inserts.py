@@ -7,7 +7,7 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, String, Table, Text, func, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Result, String, Table, Text, func, literal, select
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -72,7 +72,9 @@ def _from_arrays(statement: Any, columns: Mapping[str, Sequence[Any]], identity:
     Row by row, also in psycopg's pipeline, took two to three times as long; arrays of Python's values, three times as
     long for the client.
     """
-    arrays, several, given = [], [], {}
+    arrays: list[ColumnElement[Any]] = []
+    several: list[str] = []
+    given: dict[str, ColumnElement[Any]] = {}
     for name, values in columns.items():
         kind = statement.table.c[name].type
         kind = Text() if isinstance(kind, String) else kind  # a limited text would be cut without a word
@@ -82,7 +84,7 @@ def _from_arrays(statement: Any, columns: Mapping[str, Sequence[Any]], identity:
         arrays.append(cast_to(literal(_array(values), Text()), postgresql.ARRAY(kind)))
         several.append(name)
     made = func.unnest(*arrays).table_valued(*several).render_derived()
-    given |= {name: made.c[name] for name in several}
+    given.update({name: made.c[name] for name in several})
     return statement.from_select(list(given), select(*given.values()))
 
 
