@@ -91,13 +91,12 @@ class Where:
         through all outcomes for each event.
         """
         event, before = aliased(FirstEvent), aliased(Outcome)
-        its = select(event.outcome_id).where(
-            event.count_id == self._count.id, event.kind == kind, event.key == Outcome.key
-        )
+        mine = (event.count_id == self._count.id, event.kind == kind, event.key == Outcome.key)
+        its = select(event.outcome_id).where(*mine).correlate(Outcome)
         if not by_time:
             return its.scalar_subquery() < Outcome.id
         earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, before.id < Outcome.id))
-        return select(earlier).where(before.id == its.scalar_subquery()).scalar_subquery()
+        return select(earlier).where(before.id == its.scalar_subquery()).correlate(Outcome).scalar_subquery()
 
     def fast_kinds(self) -> dict[EventKind, ColumnElement[bool]]:
         """What happens to a request without a label, by kind."""
