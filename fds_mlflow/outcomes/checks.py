@@ -47,6 +47,8 @@ def text(name: str, value: Any, longest: int) -> str:
 
 def choice(name: str, value: Any, allowed: type[Choice]) -> Choice:
     """One of the allowed words."""
+    if type(value) is allowed:
+        return value
     try:
         return allowed(value)
     except ValueError:

@@ -2,65 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Column, CursorResult, Result, String, Table, Text, func, literal, select
+from sqlalchemy import ColumnElement, CursorResult, Result, String, Table, Text, func, literal, select
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+
+from fds_mlflow.outcomes.tables import UtcDateTime
 
 KEEP_COUNT = {"preserve_rowcount": True}
 """Execution options without which SQLAlchemy forgets the driver's count of rows for inserts."""
 
 _MANY = 100
-"""Rows from which it pays to compile an insert anew and to convert its values by column."""
+"""Rows from which it pays to compile an insert anew and to hand its values to the driver as they are."""
 
 
 def kept(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> int:
-    """Insert what happened to requests, once each; returns how many were new.
-
-    Many rows go to SQLite's driver in one call, their values converted column by column: row by row SQLAlchemy takes
-    longer than SQLite takes to store them.
-    """
+    """Insert what happened to requests, once each; returns how many were new."""
     identity = ("model", "request_id")
-    statement = insert_for(session)(table).on_conflict_do_nothing(index_elements=identity)
-    dialect = session.get_bind().dialect
-    if dialect.name == "postgresql" or len(rows) < _MANY:
-        return each(session, statement, rows, identity)
-    compiled = statement.compile(dialect=dialect, column_keys=list(rows[0]))
-    ordered = sorted(rows, key=itemgetter(*identity))
-    columns: list[Iterable[Any]] = []
-    for name in compiled.positiontup or ():
-        convert = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-        values = [row[name] for row in ordered]
-        columns.append(values if convert is None else map(convert, values))
-    given = list(zip(*columns, strict=True))
-    return changed(session.connection().exec_driver_sql(str(compiled), given, execution_options=KEEP_COUNT))
+    return each(session, insert_for(session)(table).on_conflict_do_nothing(index_elements=identity), rows, identity)
 
 
 def each(session: Session, statement: Any, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
     """Execute an insert for all rows, as the database does it best; returns how many rows it changed.
 
-    Sorted, because two transactions that write the same rows in different orders wait for each other for ever.
-    PostgreSQL gets one statement with an array per column: row by row, also in psycopg's pipeline, took two to
-    three times as long.
+    Sorted, because two transactions that write the same rows in different orders wait for each other for ever. A column
+    that is null throughout is not sent. Many rows go past SQLAlchemy, which converts value by value: that takes longer
+    than the database takes to store them.
+
+    Args:
+        session: Inside a transaction.
+        statement: The insert; what it does on conflict may refer to `excluded`.
+        rows: Of the same columns in one order, checked; times in UTC.
+        identity: What a row is known by.
     """
     if not rows:
         return 0
     ordered = sorted(rows, key=itemgetter(*identity))
-    if session.get_bind().dialect.name != "postgresql":
+    columns = dict(zip(ordered[0], zip(*map(dict.values, ordered), strict=True), strict=True))
+    columns = {name: values for name, values in columns.items() if values.count(None) < len(values)}
+    if session.get_bind().dialect.name == "postgresql":
+        statement = _from_arrays(statement, columns, identity)
+        return changed(session.execute(statement, execution_options=KEEP_COUNT))
+    if len(rows) < _MANY:
         return changed(session.execute(statement, ordered, execution_options=KEEP_COUNT))
-    columns = [statement.table.c[name] for name in ordered[0]]
-    arrays = [literal([row[column.name] for row in ordered], _array(column)) for column in columns]
-    given = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
-    statement = statement.from_select([column.name for column in columns], select(*given.c))
-    return changed(session.execute(statement, execution_options=KEEP_COUNT))
+    compiled = statement.compile(dialect=session.get_bind().dialect, column_keys=list(columns))
+    given = (
+        map(_utc, columns[name])
+        if name in columns and isinstance(statement.table.c[name].type, UtcDateTime)
+        else columns.get(name) or repeat(compiled.params[name], len(rows))
+        for name in compiled.positiontup or ()
+    )
+    values = list(zip(*given, strict=True))
+    return changed(session.connection().exec_driver_sql(str(compiled), values, execution_options=KEEP_COUNT))
 
 
-def _array(column: Column[Any]) -> postgresql.ARRAY[Any]:
-    """The type of many values of a column; a cast to a text of limited length would cut them without a word."""
-    return postgresql.ARRAY(Text() if isinstance(column.type, String) else column.type)
+def _utc(time: Any) -> str | None:
+    """A time in UTC as SQLite keeps it."""
+    return None if time is None else time.isoformat(" ", "microseconds")[:26]
+
+
+def _from_arrays(statement: Any, columns: Mapping[str, Sequence[Any]], identity: tuple[str, str]) -> Any:
+    """The insert of one array per column, each written as one text; a column of one value is sent once.
+
+    Row by row, also in psycopg's pipeline, took two to three times as long; arrays of Python's values, three times as
+    long for the client.
+    """
+    arrays: list[ColumnElement[Any]] = []
+    several: list[str] = []
+    given: dict[str, ColumnElement[Any]] = {}
+    for name, values in columns.items():
+        kind = statement.table.c[name].type
+        kind = Text() if isinstance(kind, String) else kind  # a limited text would be cut without a word
+        if name not in identity and values.count(values[0]) == len(values):
+            given[name] = literal(values[0], kind)
+            continue
+        arrays.append(cast_to(literal(_array(values), Text()), postgresql.ARRAY(kind)))
+        several.append(name)
+    made = func.unnest(*arrays).table_valued(*several).render_derived()
+    given.update({name: made.c[name] for name in several})
+    return statement.from_select(list(given), select(*given.values()))
+
+
+def _array(values: Sequence[Any]) -> str:
+    """Values of one column as PostgreSQL writes an array."""
+    first = next(value for value in values if value is not None)
+    if isinstance(first, str):
+        if None not in values:
+            joined = '","'.join(values)
+            if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+                return f'{{"{joined}"}}'
+        texts = ("NULL" if value is None else _quoted(value) for value in values)
+    elif isinstance(first, (bool, int, float)):
+        texts = ("NULL" if value is None else repr(value) for value in values)
+    else:
+        texts = ("NULL" if value is None else f'"{value.isoformat()}"' for value in values)
+    return f"{{{','.join(texts)}}}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def changed(result: Result[Any]) -> int:

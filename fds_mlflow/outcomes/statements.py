@@ -277,7 +277,8 @@ def shifted(session: Session, time: InstrumentedAttribute[datetime], by: timedel
 def hour_of(session: Session, time: InstrumentedAttribute[datetime]) -> ColumnElement[int]:
     """The hour of a time, counted from 1970 UTC."""
     if session.get_bind().dialect.name == "postgresql":
-        return cast_to(func.floor(func.extract("epoch", time) / 3600), Integer())
+        # As double precision: numeric, which `extract` gives, takes ten times as long. Exact until the year 2500.
+        return cast_to(func.floor(func.date_part("epoch", time) / 3600.0), Integer())
     return cast_to(func.strftime("%s", func.substr(type_coerce(time, String()), 1, 19)), Integer()) // 3600
 
 

@@ -13,15 +13,12 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     SQLColumnExpression,
-    String,
     and_,
     case,
     func,
     literal,
     or_,
     select,
-    text,
-    type_coerce,
 )
 from sqlalchemy.orm import Session, aliased
 
@@ -34,7 +31,7 @@ from fds_mlflow.outcomes.counting.rows import Rows, flag, pair
 from fds_mlflow.outcomes.counting.strata import PAIR, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.counting.where import Where, of_rollout
-from fds_mlflow.outcomes.inserts import KEEP_COUNT, changed, insert_for
+from fds_mlflow.outcomes.inserts import insert_for
 from fds_mlflow.outcomes.records import CaseStatus
 from fds_mlflow.outcomes.tables import Count, FirstEvent, FraudCase, Outcome, Shadow
 
@@ -42,6 +39,9 @@ CHUNK = 50_000
 """Rows that one transaction counts: half a second on SQLite, whose other writers wait meanwhile."""
 
 _LAST_ID = 2**63 - 1
+_BY_LABEL = (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE)
+"""What a truth makes of an outcome that was not flagged, and of one that was."""
+_LIST = 500  # ids in one IN list: far below any database's limit of bound parameters
 
 
 def advance(session: Session, question: Question, upto: Watermarks, chunk: int = CHUNK) -> Evidence | None:
@@ -70,11 +70,14 @@ def advance(session: Session, question: Question, upto: Watermarks, chunk: int =
     return evidence_of(question.terms, count.as_of, cells.tallies(), cells.pairs(), cells.known_pairs())
 
 
+_UNUSED = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_sort", "jit")
+"""What PostgreSQL plans for tables that it knows: its statistics lag behind tables that only grow at their end."""
+
+
 def _follow_indexes(session: Session) -> None:
-    """Let PostgreSQL look rows up one by one: its statistics lag behind tables that only grow at their end."""
+    """Let PostgreSQL look rows up one by one, and add them up without sorting them."""
     if session.get_bind().dialect.name == "postgresql":
-        for setting in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit"):
-            session.execute(text(f"SET LOCAL {setting} = off"))
+        session.execute(select(*(func.set_config(setting, "off", True) for setting in _UNUSED)))
 
 
 def _count(session: Session, question: Question, upto: Watermarks) -> Count:
@@ -212,20 +215,21 @@ class _Counting:
 
     def _requests(self, new: Rows) -> bool:
         """Requests, keys, scores and latencies, in one pass; whether any key had been seen before."""
-        first_scored = and_(Outcome.score.is_not(None), self._where.is_first(lambda other: other.score.is_not(None)))
+        # Whether it is the first of its key is looked up once: OFFSET keeps databases from copying the question.
+        asked = new.select(
+            *self._where.cell,
+            *(Outcome.time, Outcome.id, Outcome.key, Outcome.score, Outcome.latency_ms),
+            flag(self._where.is_first()).label("first"),
+        )
+        one = asked.offset(0).subquery().c
+        no_earlier = self._where.is_first(lambda other: other.score.is_not(None), one=one)
+        first_scored = and_(one.score.is_not(None), or_(one.first == 1, no_earlier))
         fine: list[ColumnElement[Any]] = []
         if self._terms.quantiles:
-            by_latency = case((self._where.is_first(), fine_latency_bin(Outcome.latency_ms)))
-            fine = [by_latency.label("fast"), case((first_scored, fine_score_bin(Outcome.score))).label("fine")]
-        inner = new.select(
-            *self._where.cell,
-            Outcome.time,
-            latency_bin(Outcome.latency_ms).label("latency"),
-            case((first_scored, score_bin(Outcome.score))).label("bin"),
-            Outcome.score,
-            flag(self._where.is_first()).label("first"),
-            *fine,
-        ).subquery()
+            fine = [case((one.first == 1, fine_latency_bin(one.latency_ms))).label("fast")]
+            fine += [case((first_scored, fine_score_bin(one.score))).label("fine")]
+        bins = [latency_bin(one.latency_ms).label("latency"), case((first_scored, score_bin(one.score))).label("bin")]
+        inner = select(*list(one)[:5], *bins, one.time, one.score, one.first, *fine).subquery()
         groups = [*inner.c[:5], inner.c.latency, inner.c.bin, *(inner.c[column.name] for column in fine)]
         repeated = False
         times = [func.min(inner.c.time), func.max(inner.c.time)]
@@ -251,22 +255,18 @@ class _Counting:
         """Count the requests of keys to which a kind had happened before, where the terms ask for it."""
         if not self._terms.hourly:
             return
-        first, before = aliased(FirstEvent), aliased(Outcome)
-        names = [kind.value for kind in kinds]
-        its_own = [first.count_id == self._count.id, first.kind.in_(names), first.key == Outcome.key]
-        earlier: ColumnElement[bool] = first.outcome_id < Outcome.id
-        rows = new.join(first, and_(*its_own))
-        if by_time:
-            rows = rows.join(before, before.id == first.outcome_id)
-            earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, earlier))
-        for *cell, kind, requests in self._by_cell(rows.where(earlier), type_coerce(first.kind, String())):
-            self._cells.add_spent(cell, EventKind(kind), requests)
+        for kind in kinds:
+            for *cell, requests in self._by_cell(new.where(self._where.happened_before(kind.value, by_time=by_time))):
+                self._cells.add_spent(cell, kind, requests)
 
     def _first_events(self, kind: EventKind, happened: Rows, *, by_time: bool = False) -> None:
         """Count the keys to which this happened for the first time; money, too, where it was lost."""
-        if not self._remember(kind.value, happened, by_time=by_time):
-            return
-        first = happened.where(self._where.happened_first(kind.value))
+        new = self._remember(kind.value, happened, by_time=by_time)
+        if new:
+            few = Outcome.id.in_(new) if len(new) <= _LIST else self._where.happened_first(kind.value)
+            self._add_first(kind, happened.where(few))
+
+    def _add_first(self, kind: EventKind, first: Rows) -> None:
         if kind is not EventKind.MISSED_FRAUD:
             for *cell, keys in self._by_cell(first):
                 self._cells.add(cell, kind.value, keys)
@@ -282,36 +282,45 @@ class _Counting:
                 self._cells.add(cell, "losses_summed", keys)
                 self._cells.add(cell, "loss_sums", money, at=bin_)
 
-    def _remember(self, kind: str, happened: Rows, *, by_time: bool = False) -> int:
-        """Write down where each key's first event happened, where none is written down yet; how many were new."""
+    def _remember(self, kind: str, happened: Rows, *, by_time: bool = False) -> Sequence[int]:
+        """Write down where each key's first event happened, where none is written down yet; where the new ones did."""
         order = [Outcome.time, Outcome.id] if by_time else [Outcome.id]
         place = func.row_number().over(partition_by=Outcome.key, order_by=order).label("place")
         found = happened.select(Outcome.key, Outcome.id, place).subquery()
         rows = select(literal(self._count.id), literal(kind), found.c.key, found.c.id).where(found.c.place == 1)
         columns = ["count_id", "kind", "key", "outcome_id"]
         new = insert_for(self._session)(FirstEvent).from_select(columns, rows).on_conflict_do_nothing()
-        return changed(self._session.execute(new, execution_options=KEEP_COUNT))
+        return self._session.scalars(new.returning(FirstEvent.outcome_id)).all()
 
     def _labels(self, outcomes: Rows, *, fresh: bool) -> None:
         """Count the labels of these outcomes; `fresh` where they have just matured."""
         fraud, flagged = FraudCase.status == CaseStatus.CONFIRMED.value, Outcome.flagged.is_(True)
-        first = flag(self._where.is_first())
+        # Where no key has come again, each outcome is the first of its key.
+        first = flag(self._where.is_first()) if self._cells.has_repeated else literal(1)
         first_alert = flag(and_(flagged, self._where.happened_first(EventKind.ALERT.value)))
-        drawn: list[SQLColumnExpression[Any]] = [Outcome.propensity, flag(Outcome.explored.is_(True))]
-        if fresh:
-            for *cell, is_first, is_alert, chance, explored, keys in self._by_cell(
-                outcomes, first, first_alert, *drawn
-            ):
+        amount = FraudCase.loss_amount
+        wrong = fraud != flagged
+        told: list[SQLColumnExpression[Any]] = [
+            first,
+            first_alert,
+            Outcome.propensity,
+            flag(Outcome.explored.is_(True)),
+        ]
+        told += [flag(FraudCase.id.is_not(None)), flag(flagged), flag(fraud), flag(amount.is_not(None))]
+        told += [*self._where.chance(), case((wrong, Outcome.time)), case((wrong, Outcome.id))]
+        events: dict[EventKind, list[list[Any]]] = {kind: [] for kind in _BY_LABEL}
+        asked = self._where.with_truth(outcomes, all_=fresh)
+        for row in self._by_cell(asked, *told, money=amount):
+            *cell, is_first, is_alert, drawn, explored, is_known = row[:10]
+            is_flagged, is_fraud, priced, chance, declared, *place, keys, money = row[10:]
+            if fresh:
                 self._cells.add(cell, "matured_requests", keys * self._terms.hourly)
                 self._cells.add(cell, "matured", keys * is_first)
                 self._cells.add(cell, "matured_alerts", keys * is_alert)
-                if chance is not None and self._terms.hourly:
-                    self._cells.add_known_alerts(cell, chance, KnownAlerts(keys * is_alert, keys * is_alert * explored))
-        known = self._where.with_truth(outcomes)
-        amount = FraudCase.loss_amount
-        told = [first, first_alert, flag(flagged), flag(fraud), flag(amount.is_not(None)), *self._where.chance()]
-        counts = self._by_cell(known, *told, money=amount)
-        for *cell, is_first, is_alert, is_flagged, is_fraud, priced, chance, declared, keys, money in counts:
+                if drawn is not None and self._terms.hourly:
+                    self._cells.add_known_alerts(cell, drawn, KnownAlerts(keys * is_alert, keys * is_alert * explored))
+            if not is_known:
+                continue
             passed = keys * is_first * (1 - is_flagged) * (1 - is_fraud)
             self._cells.add(cell, "labelled", keys * is_first)
             self._cells.add(cell, "passed_genuine", passed * self._terms.hourly)
@@ -322,10 +331,15 @@ class _Counting:
                 self._cells.add_known_alerts(cell, chance, KnownAlerts(new, new, alerts, alerts * (1 - is_fraud)))
             for at, value in enumerate((keys, keys * priced, money or 0.0)):
                 self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
-        self._first_events(EventKind.MISSED_FRAUD, known.where(fraud, ~flagged), by_time=True)
-        self._first_events(EventKind.FALSE_POSITIVE, known.where(~fraud, flagged), by_time=True)
-        if fresh:
-            self._spent(outcomes, (EventKind.MISSED_FRAUD, EventKind.FALSE_POSITIVE), by_time=True)
+            if place[0] is not None:
+                events[_BY_LABEL[is_flagged]].append(place)
+        for kind, places in events.items():
+            ids = [number for _, number in sorted(places)]  # a part after the other: what came first is remembered
+            for start in range(0, len(ids), _LIST):
+                some = Rows((Outcome.id.in_(ids[start : start + _LIST]),))
+                self._first_events(kind, self._where.with_truth(some), by_time=True)
+        if fresh and self._cells.has_repeated:
+            self._spent(outcomes, _BY_LABEL, by_time=True)
         if self._cells.has_pairs:
             self._label_pairs(outcomes.join(Shadow, self._where.is_shadow()))
 

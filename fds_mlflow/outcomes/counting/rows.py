@@ -18,21 +18,21 @@ class Rows:
     """Outcomes that are to be counted: conditions, and what is joined to each."""
 
     conditions: tuple[ColumnElement[bool], ...]
-    joins: tuple[tuple[Any, ColumnElement[bool]], ...] = ()
+    joins: tuple[tuple[Any, ColumnElement[bool], bool], ...] = ()
 
     def where(self, *conditions: ColumnElement[bool]) -> Rows:
         """Those of them that meet further conditions."""
         return Rows(self.conditions + conditions, self.joins)
 
-    def join(self, entity: Any, on: ColumnElement[bool]) -> Rows:
-        """The same, with a row of another table joined to each."""
-        return Rows(self.conditions, (*self.joins, (entity, on)))
+    def join(self, entity: Any, on: ColumnElement[bool], *, outer: bool = False) -> Rows:
+        """The same, with a row of another table joined to each; `outer` keeps those that have none."""
+        return Rows(self.conditions, (*self.joins, (entity, on, outer)))
 
     def select(self, *columns: Any) -> Select[Any]:
         """The query for columns of theirs."""
         query = select(*columns).select_from(Outcome)
-        for entity, on in self.joins:
-            query = query.join(entity, on)
+        for entity, on, outer in self.joins:
+            query = query.join(entity, on, isouter=outer)
         return query.where(*self.conditions)
 
 

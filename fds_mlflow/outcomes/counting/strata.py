@@ -58,6 +58,11 @@ class Counters:
         """Whether any request was scored by both versions."""
         return any(name.startswith(PAIR) for numbers in self._numbers.values() for name in numbers)
 
+    @property
+    def has_repeated(self) -> bool:
+        """Whether any key came more than once."""
+        return any(numbers.get("requests") != numbers.get("keys") for numbers in self._numbers.values())
+
     def seen(self, cell: Cell, earliest: datetime, latest: datetime) -> None:
         """Make room for a cell's counts, and remember between which times its requests lie."""
         step, weight, assigned, hour, segment = place = tuple(cell)

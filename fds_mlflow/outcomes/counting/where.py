@@ -71,11 +71,11 @@ class Where:
         mature = [outcome.time <= time, or_(outcome.time < time, outcome.id <= last)]
         return [outcome.id <= self._count.outcome_id, *mature]
 
-    def is_first(self, *also: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
-        """Whether no earlier outcome that counts has this key (and is like `also`)."""
+    def is_first(self, *also: Callable[[Any], ColumnElement[bool]], one: Any = Outcome) -> ColumnElement[bool]:
+        """Whether no earlier outcome that counts has the key of this `one` (and is like `also`)."""
         other = aliased(Outcome)
-        same = [*of_rollout(other, self._count.model, self._count.rollout_id), other.key == Outcome.key, whole(other)]
-        return ~exists().where(*same, other.id < Outcome.id, *(like(other) for like in also))
+        same = [*of_rollout(other, self._count.model, self._count.rollout_id), other.key == one.key, whole(other)]
+        return ~exists().where(*same, other.id < one.id, *(like(other) for like in also))
 
     def happened_first(self, kind: str) -> ColumnElement[bool]:
         """Whether the first event of this outcome's key and kind is this outcome."""
@@ -83,6 +83,20 @@ class Where:
             FirstEvent.count_id == self._count.id, FirstEvent.kind == kind, FirstEvent.key == Outcome.key
         )
         return Outcome.id == first.scalar_subquery()
+
+    def happened_before(self, kind: str, *, by_time: bool = False) -> ColumnElement[bool]:
+        """Whether the first event of this outcome's key and kind is an earlier outcome.
+
+        Said as a number that is looked up for each outcome: databases that plan a join of it without statistics go
+        through all outcomes for each event.
+        """
+        event, before = aliased(FirstEvent), aliased(Outcome)
+        mine = (event.count_id == self._count.id, event.kind == kind, event.key == Outcome.key)
+        its = select(event.outcome_id).where(*mine).correlate(Outcome)
+        if not by_time:
+            return its.scalar_subquery() < Outcome.id
+        earlier = or_(before.time < Outcome.time, and_(before.time == Outcome.time, before.id < Outcome.id))
+        return select(earlier).where(before.id == its.scalar_subquery()).correlate(Outcome).scalar_subquery()
 
     def fast_kinds(self) -> dict[EventKind, ColumnElement[bool]]:
         """What happens to a request without a label, by kind."""
@@ -98,14 +112,18 @@ class Where:
         assert self._terms.maturity is not None
         return self._terms.maturity
 
-    def with_truth(self, outcomes: Rows) -> Rows:
-        """Those whose case, as known at the maturity age, says a truth; of the states that are taken in."""
+    def with_truth(self, outcomes: Rows, *, all_: bool = False) -> Rows:
+        """Those whose case, as known at the maturity age, says a truth; of the states that are taken in.
+
+        With `all_` the others too, without a case.
+        """
         state = aliased(FraudCase)
         mine = state.transaction_id == Outcome.transaction_id
         matures = shifted(self._session, Outcome.time, self.maturity)
         known = select(state.id).where(mine, state.known_at <= matures, state.id <= self._count.case_id)
         latest = known.order_by(state.known_at.desc()).limit(1).scalar_subquery()
-        return outcomes.join(FraudCase, FraudCase.id == latest).where(FraudCase.status != CaseStatus.SUSPECTED.value)
+        says = and_(FraudCase.id == latest, FraudCase.status != CaseStatus.SUSPECTED.value)
+        return outcomes.join(FraudCase, says, outer=all_)
 
     def chance(self) -> list[SQLColumnExpression[Any]]:
         """With which known chance a flagged outcome has a label, null for none, and whether the label declares it."""

@@ -1,13 +1,17 @@
 """The price of a verdict when millions of outcomes are stored: what is new counts, not what is there.
 
     python -m benchmarks.verdict_scale --json            # 20,000 and 200,000 outcomes: under two minutes
+    python -m benchmarks.verdict_scale --json --rates    # only what a row costs: half a minute
     python -m benchmarks.verdict_scale --json --full     # 1 and 10 million: an hour on a busy machine, 10 GB of disk
     python -m benchmarks.verdict_scale --json --full --skip     # a quarter of that: without counting the 10 million
+    python -m benchmarks.verdict_scale --json --hundred         # 10 and 100 million on PostgreSQL, 45 GB of disk
 
 A store is filled with one rollout's outcomes (a transaction each, a fifth of them labelled, a label known after half a
 day and mature after one). A verdict is what a tick of the autopilot does: 1,000 outcomes and 200 labels have come
 since the last one, 1,000 older outcomes have matured; the evidence is brought up to date, and judged. Beside it
 stand the first count of everything, and a recount from scratch in SQL, which is what a verdict costs without counters.
+
+Before that `record_us`, `label_us` and `first_count_us`: microseconds of CPU a row, client and server together.
 
 And `distinct_weights`: seconds of evidence, interval and wait where each of 5,000 hours has a weight of its own.
 """
@@ -30,13 +34,14 @@ import numpy as np
 from sqlalchemy import Table, func, select, text
 
 from benchmarks.report import report
+from benchmarks.verdict_scale.rates import LABELLED, ROWS, rates
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
 from fds_mlflow.core.statistics.sequential import Segment, ratio_evidence, ratio_interval, requests_until
 from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
-from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome
+from fds_mlflow.outcomes.tables import CellCount, Count, FraudCase, Outcome
 from tests.support.servers import missing, postgresql
 
 MODEL, ROLLOUT = "fraud", "01JGZK3V8T6Y0W5X9R2B4N7MCD"
@@ -144,6 +149,12 @@ def skip(store: OutcomeStore, now: datetime) -> None:
         count.outcome_id = count.matured_id = session.scalar(select(func.max(Outcome.id))) or 0
         count.case_id = session.scalar(select(func.max(FraudCase.id))) or 0
         count.matured_time, count.as_of = now - MATURITY, now
+        for hour in range(int((now - 2 * MATURITY).timestamp()) // 3600, int(now.timestamp()) // 3600 + 1):
+            for step, weight in ((0, 1000), (1, 2500)):
+                for assigned in ("champion", "canary"):
+                    place = {"step": step, "weight": weight, "assigned": assigned, "hour": hour}
+                    times = {"first": now - 2 * MATURITY, "last": now}
+                    session.merge(CellCount(count_id=count.id, segment="", numbers={}, **place, **times))
 
 
 def measured(store: OutcomeStore, size: int, spacing: timedelta, *, bound: float, skipped: bool) -> dict[str, Any]:
@@ -247,6 +258,31 @@ def distinct_weights(number: int = 5_000) -> dict[str, float]:
     return seconds
 
 
+def costs_of_rows(databases: list[str]) -> dict[str, dict[str, float]]:
+    """By name, then by database: see `rates.rates`."""
+    first = OutcomeRecord(
+        model=MODEL,
+        key="first",
+        assigned="champion",
+        version=1,
+        score=0.0,
+        flagged=False,
+        latency_ms=0.0,
+        time=START,
+        rollout_id=ROLLOUT,
+    )
+    costs: dict[str, dict[str, float]] = {"record_us": {}, "label_us": {}, "first_count_us": {}}
+    for database in databases:
+        if database == "postgresql" and missing("server_postgresql") is not None:
+            continue
+        with opened(database) as store:
+            found = rates(store, rollout(60.0).plan.terms, first, timedelta(milliseconds=200), KNOWN_AFTER)
+        for name, value in found.items():
+            costs[name][database] = value
+        _say(f"{database}, {ROWS:,} rows, one in {LABELLED} labelled: {found}")
+    return costs
+
+
 def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, skipping: bool, as_json: bool) -> None:
     """Measure and report."""
     result: dict[str, Any] = {}
@@ -289,6 +325,12 @@ def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, ski
         ):
             small, large = (figures[f"{row}_{name}"] for name in names)
             rows.append([f"{database}: {row}", small, large, large / small if large is not None else None])
+    if "seconds_100m" in result.get("postgresql", {}):
+        result["tick_100m_s"] = result["postgresql"]["seconds_100m"]
+    costs = costs_of_rows(databases)
+    for name, by_database in costs.items():
+        rows += [[f"{database}: {name}", value, None, None] for database, value in by_database.items()]
+    result |= costs
     weights = distinct_weights()
     rows += [[f"5,000 weights: {name}", seconds, None, None] for name, seconds in weights.items()]
     report("Verdicts at scale", rows, {"verdict_scale": result, "distinct_weights_seconds": weights}, as_json)
@@ -311,7 +353,18 @@ def main() -> None:
     parser.add_argument(
         "--skip", action="store_true", help="do not count what the larger store adds: move the watermark past it"
     )
+    parser.add_argument("--rates", action="store_true", help="only what a row costs")
+    parser.add_argument("--hundred", action="store_true", help="10 and 100 million on PostgreSQL: 45 GB of disk")
     given = parser.parse_args()
+    if given.rates:
+        costs = costs_of_rows(given.database or list(DATABASES))
+        rows: list[list[object]] = [["", *DATABASES]]
+        rows += [[name, *(found.get(database) for database in DATABASES)] for name, found in costs.items()]
+        report("CPU microseconds a row", rows, {"verdict_scale": costs}, given.json)
+        return
+    if given.hundred:
+        run((10**7, 10**8), timedelta(milliseconds=100), ["postgresql"], skipping=True, as_json=given.json)
+        return
     sizes = (10**6, 10**7) if given.full else (20_000, 200_000)
     spacing = timedelta(milliseconds=200) if given.full else timedelta(seconds=10)  # three weeks in all
     run(sizes, spacing, given.database or list(DATABASES), skipping=given.skip, as_json=given.json)
