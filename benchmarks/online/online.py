@@ -2,6 +2,7 @@
 
     python -m benchmarks.online --json                   # small: some minutes
     python -m benchmarks.online --full --json            # the full figures: a million transactions a store, hours
+    python -m benchmarks.online --long --json            # ten million and the handbook's file through LMDB, hours
 
 1. Simulated transactions are replayed one by one through each store (Redis where a `redis-server` is installed), which
    is closed and opened again in the middle: rows that differ from the batch, milliseconds a transaction (72 features
@@ -24,9 +25,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.handbook import DATA, RAW
 from benchmarks.online import replay, served
 from benchmarks.online.peers import AGGREGATES, ROLES, WINDOWS
 from benchmarks.report import report
@@ -38,7 +41,7 @@ from fds_mlflow.features.state.lmdb_store import LmdbStore
 from fds_mlflow.features.state.memory import MemoryStore
 from fds_mlflow.features.state.redis_store import RedisStore
 from fds_mlflow.features.state.store import Store
-from fds_mlflow.features.table import compute, default_spec
+from fds_mlflow.features.table import compute, default_spec, handbook_spec
 from tests.support.redis_server import no_redis, running_redis
 
 
@@ -125,17 +128,46 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
     }
 
 
+def long(folder: Path, rows: int) -> dict[str, Any]:
+    """One long history, and the handbook's raw file in order and with some late, where it is there; by name."""
+    makers = {
+        "handbook": partial(replay.handbook, DATA / RAW),
+        "handbook, late": partial(replay.handbook, DATA / RAW, late=True),
+        "simulated": partial(replay.simulated, rows),
+    }
+    found = {}
+    for name, make in makers.items():
+        if name == "simulated" or (DATA / RAW).is_file():
+            transactions = make()
+            spec = default_spec(transactions.schema) if name == "simulated" else handbook_spec()
+            found[name] = replay.replay(partial(LmdbStore, folder / name), transactions, spec)
+            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+    return {
+        "rows": sum(one["rows"] for one in found.values()),
+        "mismatched_rows": sum(one["mismatched_rows"] for one in found.values()),
+        "max_rel_diff": max(one["max_rel_diff"] for one in found.values()),
+        "replays": found,
+        "peers": {},
+    }
+
+
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--full", action="store_true", help="the full figures")
+    parser.add_argument("--long", action="store_true", help="long histories alone, for their rows that differ")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="with --long: simulated transactions")
     parser.add_argument("--others", type=Path, default=OTHERS, help="folder of the environment of river and Feast")
     options = parser.parse_args()
     end_in_order()
-    if problem := wrk.missing():
+    if options.long:
+        with tempfile.TemporaryDirectory(prefix="fds-online-") as name:
+            result = long(Path(name), options.rows)
+    elif problem := wrk.missing():
         sys.exit(problem)
-    result = run(full=options.full, others=options.others)
+    else:
+        result = run(full=options.full, others=options.others)
     table: list[list[object]] = [["engine", "rows", "differ", "p50 ms", "p99 ms", "bytes an entity"]]
     for name, found in {**result["replays"], **result["peers"]}.items():
         values = (found[key] for key in ("rows", "mismatched_rows", "p50_ms", "p99_ms", "bytes_per_entity"))

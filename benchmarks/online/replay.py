@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -86,12 +87,24 @@ def simulated(rows: int, *, late: bool = False) -> Transactions:
         rows: How many.
         late: Whether some are late.
     """
-    frame = simulate.transactions(rows, seed=7)
-    schema = Schema.load("simulator")
+    return _loaded(simulate.transactions(rows, seed=7), Schema.load("simulator"), late=late)
+
+
+def handbook(file: Path, *, late: bool = False) -> Transactions:
+    """The handbook's raw transactions; some of them late, with the moment of their arrival.
+
+    Args:
+        file: Parquet.
+        late: Whether some are late.
+    """
+    return _loaded(pd.read_parquet(file), Schema.load("handbook"), late=late)
+
+
+def _loaded(frame: pd.DataFrame, schema: Schema, *, late: bool) -> Transactions:
     if late:
-        random = np.random.default_rng(7)
+        random, rows = np.random.default_rng(7), len(frame)
         delay = np.where(random.random(rows) < LATE, random.exponential(6 * 3_600, rows), 0.0)
-        frame["arrived_at"] = frame["time"] + pd.to_timedelta((delay * 1e6).astype(np.int64), unit="us")
+        frame["arrived_at"] = frame[schema.time] + pd.to_timedelta((delay * 1e6).astype(np.int64), unit="us")
         schema = Schema.of(**{**schema.model_dump(), "arrived_at": "arrived_at"})
     return load(frame, schema)
 

@@ -78,6 +78,10 @@ def _parameters(_ctx: click.Context, _param: click.Parameter, given: tuple[str, 
     callback=_parameters,
     help="Parameter of the algorithm: name=value, the value as JSON or text. Repeatable.",
 )
+@click.option(
+    "--memory-limit",
+    help="Compute the features of a file within so much memory, such as 4GB, and train from the disk.",
+)
 @as_json_option
 @click.pass_obj
 def train(
@@ -91,6 +95,7 @@ def train(
     target_fpr: float,
     seed: int,
     params: dict[str, object],
+    memory_limit: str | None,
     as_json: bool,
 ) -> None:
     """Train a version of MODEL in an MLflow run and register it."""
@@ -101,7 +106,7 @@ def train(
 
     settings.model(model)  # opens the registry: an address that cannot work is said before the data are read
     check_algorithm(algorithm)
-    parts = prepare(source, features=features, split=split, seed=seed, gap=gap)
+    parts = prepare(source, features=features, split=split, seed=seed, gap=gap, memory_limit=memory_limit)
     with warnings_told():
         trained = train(parts, model, algorithm=algorithm, params=params, target_fpr=target_fpr, seed=seed)
     title = f"Version {trained.version} of {model}: {algorithm}, run {trained.run_id}"

@@ -23,6 +23,7 @@ from fds_mlflow.features.engines.file import FeatureFile, compute_file
 from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features
 from fds_mlflow.features.expressions import extended
+from fds_mlflow.features.meaning import Floats
 from fds_mlflow.features.spec import FeatureSpec, Flag, Gap, Window, genuine_labels, handbook_spec
 
 __all__ = [
@@ -102,6 +103,10 @@ class FeatureTable:
         if "label_propensity" not in self.frame:
             return None
         return 1 / self.frame["label_propensity"].to_numpy(dtype=np.float64)
+
+    def matrix(self, transform: Callable[[pd.DataFrame], Floats]) -> Floats:
+        """What a transformation that looks at one row at a time makes of the features: rows x columns, float64."""
+        return transform(self.x)
 
     def where(self, mask: Any) -> FeatureTable:
         """The rows where a boolean mask (one entry per row) is true; digest and period stay those of the whole."""

@@ -45,8 +45,12 @@ class Frames:
         Raises:
             DataError: A row does not fit; those before it are in the state.
         """
-        if raw is None or frame.empty or raw.computed(frame.columns, table.champion):
+        if raw is None or raw.computed(frame.columns, table.champion):
             return cls(frame)
+        if frame.empty:
+            made = cls(frame, [])
+            made._made[table.champion] = frame.reindex(columns=raw.spec(table.champion).names)
+            return made
         trial = [] if table.rollout is None else [table.rollout.canary]
         named = frame.astype(object).where(frame.notna(), None).set_axis(frame.columns.map(str), axis=1)
         rows: list[dict[str, Any]] = named.to_dict("records")  # type: ignore[assignment] # their names are texts

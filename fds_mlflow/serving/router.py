@@ -329,14 +329,16 @@ class Router:
         Args:
             transaction: Its id.
             fraud: What it says.
-            known: When it became known.
+            known: When it became known, timezone-aware.
 
         Returns:
             Whether the transaction is remembered there; False of a router without a state.
+
+        Raises:
+            DataError: `known` has no time zone.
         """
-        if self._raw is None:
-            return False
-        return self._raw.label(transaction, fraud=fraud, known=micros_of(known))
+        moment = micros_of(known)
+        return self._raw is not None and self._raw.label(transaction, fraud=fraud, known=moment)
 
     @property
     def _stopped(self) -> bool:

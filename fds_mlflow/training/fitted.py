@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fds_mlflow.features.table import FeatureTable
 
+_ROWS = 100_000  # scored at a time
 _EXAMPLE_ROWS = 5
 
 
@@ -95,8 +96,9 @@ def predicting(model: Any) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
     """The scores that a model's `predict` gives for a frame: shape (rows,), float64."""
 
     def predict(frame: pd.DataFrame) -> NDArray[np.float64]:
-        scores: NDArray[np.float64] = model.predict(frame)
-        return scores
+        # A model makes a matrix of its own of what it is given.
+        parts = [model.predict(frame.iloc[first : first + _ROWS]) for first in range(0, len(frame), _ROWS)]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     return predict
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 
-from fds_mlflow.data.transactions import Transactions
+from fds_mlflow.data import readers
+from fds_mlflow.data.transactions import Transactions, as_schema
 from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.defaults import default_features
+from fds_mlflow.features.mapped import compute_mapped
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.training.split import Split, at_random, by_time, has_time, stratified
 from fds_mlflow.workflows import served_rows
-from fds_mlflow.workflows.source import Source
+from fds_mlflow.workflows.source import Source, recognise
 
 DEFAULT = "default"
 """What names the default features of a schema, where others would be taken."""
@@ -35,6 +38,7 @@ def prepare(
     seed: int = 42,
     gap: timedelta | None = None,
     every_feature: bool = False,
+    memory_limit: str | None = None,
 ) -> Split:
     """Read, compute features and cut into train, validation and test.
 
@@ -46,6 +50,8 @@ def prepare(
         seed: Seed of everything random.
         gap: As `cut` takes it.
         every_feature: As `featurised` takes it.
+        memory_limit: Compute the features of a file within so much memory, such as `4GB`, and train from the disk: for
+            what does not fit into memory. The temporary folder (`TMPDIR`) needs some two kilobytes for each row.
 
     Returns:
         The parts; their notes say what was left out on the way.
@@ -54,6 +60,8 @@ def prepare(
         ConfigError: The specification or the split is unknown, or cannot be made of these data.
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
+    if memory_limit is not None:
+        return cut(on_disk(source, specification(features), memory_limit), split=split, seed=seed, gap=gap)
     if source.served is not None:
         return cut(as_served(source, features), split=split, seed=seed, gap=gap)
     spec = specification(features)  # before the data are read
@@ -150,12 +158,42 @@ def featurised(
         ConfigError: The features need what the schema or these rows do not have.
     """
     if spec is not None:
-        table = compute(transactions, spec)
-        empty = [name for name in table.features if table.frame[name].isna().all()]
-        says = tuple(f"the feature {name!r} is missing in every row: it says nothing" for name in empty)
-        return replace(table, notes=(*table.notes, *says))
+        return _saying_what_is_empty(compute(transactions, spec))
     spec, notes = default_features(transactions.schema if every_feature else transactions)
     table = compute(transactions, spec)
+    return replace(table, notes=(*table.notes, *notes))
+
+
+def _saying_what_is_empty(table: FeatureTable) -> FeatureTable:
+    empty = [name for name in table.features if table.frame[name].isna().all()]
+    says = tuple(f"the feature {name!r} is missing in every row: it says nothing" for name in empty)
+    return replace(table, notes=(*table.notes, *says))
+
+
+def on_disk(source: Source, spec: FeatureSpec | None, memory_limit: str) -> FeatureTable:
+    """The features of a file's transactions, on disk; by default those that its schema allows.
+
+    Args:
+        source: A file, or a folder of files.
+        spec: The features; None for the default ones.
+        memory_limit: As `compute_file` takes it.
+
+    Raises:
+        ConfigError: The source is no file, the limit is none, or the features need what the schema or these rows do
+            not have.
+        DataError: The data do not fit the schema.
+    """
+    if source.served is not None or source.data.startswith("simulator:") or readers.is_url(source.data):
+        raise ConfigError(
+            f"{source.data} is no file, and only files are read within a limit of memory",
+            fix="write its rows to a Parquet file, or leave --memory-limit out",
+        )
+    schema = as_schema(source.schema or recognise(source.data))
+    spec, notes = (spec, ()) if spec is not None else default_features(schema)
+    table: FeatureTable = compute_mapped(
+        source.data, schema, spec, tempfile.gettempdir(), memory_limit=memory_limit, progress=source.progress
+    )
+    table = _saying_what_is_empty(table)
     return replace(table, notes=(*table.notes, *notes))
 
 

@@ -135,6 +135,21 @@ def test_a_frame_of_raw_transactions_is_scored_in_its_order(world: World, router
     assert len(world.model.outcomes.recent("fraud")) == 50
 
 
+def test_no_raw_transactions_get_no_answers(world: World, router: Router) -> None:
+    """A frame without rows is answered by one without rows, whose columns are those of any answer."""
+    frame = pd.DataFrame([world.row(0)])
+    none = router.predict(frame.iloc[:0], reasons=1)
+    assert none.empty
+    assert list(none.columns) == list(router.predict(frame, reasons=1).columns)
+
+
+def test_a_label_needs_a_time_zone(world: World, router: Router) -> None:
+    """A moment without one is refused with how to attach it, by routers with and without a state."""
+    for each in (router, world.model.router()):
+        with pytest.raises(DataError, match="time zone"):
+            each.label("T", fraud=True, known=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
 def test_champion_and_canary_take_features_of_their_own_from_one_state(world: World, router: Router) -> None:
     """Each key gets the score of the version that it is routed to, computed by what that version declares."""
     world.model.canary.start(2, plan=Plan([50, 100]), allow_new_columns=True, force=True, reason="to see")

@@ -248,13 +248,16 @@ def recounted(values: Values, own: bytes, at: int, seen: Iterable[tuple[bytes, i
 
 
 def add_label(values: Values, label: Label) -> bool:
-    """Take in a label, or the correction of one; whether its transaction is remembered."""
+    """Take in a label, or the correction of one; whether its transaction is remembered.
+
+    What became known last holds, in whichever order it is told, as everywhere; of one moment, what is told last.
+    """
     kept = values.get(label.key, b"")
     if kept is None:
         return False
     of = Remembered.read(kept)
     moment = max(label.known, of.time + label.delay)
-    if of.labelled and (of.fraud, of.moment) == (label.fraud, moment):
+    if of.labelled and (moment < of.moment or (of.fraud, of.moment) == (label.fraud, moment)):
         return True
     number = following(values, values)
     rows = [ROW.pack(of.moment, number, -1, -of.fraud)] if of.labelled else []

@@ -196,7 +196,7 @@ function acts.label()
   end
   local _, time, was, labelled, bad = struct.unpack('<i8i8i8i1i1', kept)
   local from = math.max(known, time + delay)
-  if labelled == 1 and bad == fraud and was == from then
+  if labelled == 1 and (from < was or bad == fraud and was == from) then
     return { 1, full }
   end
   local number8, rows = packed(next_number(0)), ''

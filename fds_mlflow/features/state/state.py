@@ -217,7 +217,7 @@ class State:
     # --- labels --------------------------------------------------------------------------------------------
 
     def label(self, id: str, *, fraud: bool, known: int) -> bool:  # noqa: A002 - as everywhere
-        """Take in a label, or the correction of one.
+        """Take in a label, or the correction of one: one that became known earlier than what is kept changes nothing.
 
         Args:
             id: Of the transaction.

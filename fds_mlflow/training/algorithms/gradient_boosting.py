@@ -15,6 +15,7 @@ from fds_mlflow.training.algorithms import boosting_params
 from fds_mlflow.training.fitted import Curve, FittedScorer, check_features, numeric_features, predicting
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from fds_mlflow.features.table import FeatureTable
@@ -214,12 +215,17 @@ def _encoder(table: FeatureTable) -> Any:
             ("numeric", "passthrough", numeric_features(table)),
         ]
     )
-    return encoder.fit(table.x)
+    # Fitting makes a matrix of all that it is given, and learns which values there are: one row of each will do.
+    first = np.logical_or.reduce([~table.frame[name].duplicated() for name in table.categorical])
+    return encoder.fit(table.x.iloc[np.flatnonzero(first)])
 
 
 def _matrix(table: FeatureTable, encoder: Any) -> NDArray[np.float64]:
-    matrix: NDArray[np.float64] = table.x.to_numpy(dtype=np.float64) if encoder is None else encoder.transform(table.x)
-    return matrix
+    return table.matrix(_numbers if encoder is None else encoder.transform)
+
+
+def _numbers(frame: pd.DataFrame) -> NDArray[np.float64]:
+    return frame.to_numpy(dtype=np.float64)
 
 
 def _encoded_order(table: FeatureTable) -> list[str]:
