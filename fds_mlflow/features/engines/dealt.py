@@ -225,9 +225,7 @@ class Plan:
         keys = [name for name, kind in self.kinds.items() if kind in ("key", "entity", "label")]
         made = pa.table(
             {
-                name: as_array(values[name])
-                if name in self.spec.names
-                else rows.column(self._columns[name])
+                name: as_array(values[name]) if name in self.spec.names else rows.column(self._columns[name])
                 for name in dict.fromkeys([*keys, *self.spec.names])
             }
         )

@@ -15,6 +15,7 @@ from fds_mlflow.errors import DataError, FdsError
 from fds_mlflow.features.engines.reading import Noticed, Stretch, read
 
 Batches = Iterator[pa.RecordBatch]
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 STAGED = "block long, rows binary, ids binary, noticed binary"
 """The columns of `staged`."""
@@ -31,7 +32,7 @@ def staged(tables: Iterable[pa.Table], noticed: Noticed, base: int, size: int, o
 
 
 def _staged_row(block: int, stretch: Stretch | None, noticed: bytes | None) -> pa.RecordBatch:
-    rows = None if stretch is None else as_bytes(stretch.rows, "lz4")
+    rows = None if stretch is None else as_bytes(stretch.rows)
     ids = None if stretch is None else stretch.ids.tobytes()
     return one_row(block=block, rows=rows, ids=ids, noticed=noticed)
 
@@ -69,10 +70,10 @@ def one_row(**values: Any) -> pa.RecordBatch:
     return pa.record_batch(columns, list(values))
 
 
-def as_bytes(table: pa.Table, compression: str | None = None) -> bytes:
-    """A table as a value of Spark's; it compresses what it moves, and not what it keeps."""
+def as_bytes(table: pa.Table) -> bytes:
+    """A table as a value of Spark's, compressed: the fewer bytes, the less its collector of garbage has to do."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSED) as writer:
         writer.write_table(table.combine_chunks())
     found: bytes = sink.getvalue().to_pybytes()
     return found
