@@ -29,9 +29,9 @@ def kept(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> int:
 def each(session: Session, statement: Any, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
     """Execute an insert for all rows, as the database does it best; returns how many rows it changed.
 
-    Sorted, because two transactions that write the same rows in different orders wait for each other for ever. Many rows
-    go past SQLAlchemy, which converts value by value: that takes longer than the database takes to store them. PostgreSQL
-    is not sent columns that are null throughout.
+    Sorted, because two transactions that write the same rows in different orders wait for each other for ever. Many
+    rows go past SQLAlchemy, which converts value by value: that takes longer than the database takes to store them.
+    PostgreSQL is not sent columns that are null throughout.
 
     Args:
         session: Inside a transaction.
