@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from operator import itemgetter
 from typing import Any, cast
 
@@ -30,34 +29,37 @@ def kept(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> int:
 def each(session: Session, statement: Any, rows: Sequence[dict[str, Any]], identity: tuple[str, str]) -> int:
     """Execute an insert for all rows, as the database does it best; returns how many rows it changed.
 
-    Sorted, because two transactions that write the same rows in different orders wait for each other for ever. A column
-    that is null throughout is not sent. Many rows go past SQLAlchemy, which converts value by value: that takes longer
-    than the database takes to store them.
+    Sorted, because two transactions that write the same rows in different orders wait for each other for ever. Many
+    rows go past SQLAlchemy, which converts value by value: that takes longer than the database takes to store them.
+    PostgreSQL is not sent columns that are null throughout.
 
     Args:
         session: Inside a transaction.
         statement: The insert; what it does on conflict may refer to `excluded`.
-        rows: Of the same columns in one order, checked; times in UTC.
+        rows: Of the same columns, checked; times in UTC. They are given away: SQLite's texts are written into them.
         identity: What a row is known by.
     """
     if not rows:
         return 0
     ordered = sorted(rows, key=itemgetter(*identity))
-    columns = dict(zip(ordered[0], zip(*map(dict.values, ordered), strict=True), strict=True))
-    columns = {name: values for name, values in columns.items() if values.count(None) < len(values)}
-    if session.get_bind().dialect.name == "postgresql":
+    dialect = session.get_bind().dialect
+    if dialect.name == "postgresql":
+        taken = map(itemgetter(*ordered[0]), ordered)
+        columns = dict(zip(ordered[0], zip(*taken, strict=True), strict=True))
+        columns = {name: values for name, values in columns.items() if values.count(None) < len(values)}
         statement = _from_arrays(statement, columns, identity)
         return changed(session.execute(statement, execution_options=KEEP_COUNT))
     if len(rows) < _MANY:
         return changed(session.execute(statement, ordered, execution_options=KEEP_COUNT))
-    compiled = statement.compile(dialect=session.get_bind().dialect, column_keys=list(columns))
-    given = (
-        map(_utc, columns[name])
-        if name in columns and isinstance(statement.table.c[name].type, UtcDateTime)
-        else columns.get(name) or repeat(compiled.params[name], len(rows))
-        for name in compiled.positiontup or ()
-    )
-    values = list(zip(*given, strict=True))
+    compiled = statement.compile(dialect=dialect, column_keys=list(ordered[0]))
+    places = compiled.positiontup or ()
+    said = {name: compiled.params[name] for name in places if name not in ordered[0]}
+    times = [name for name in ordered[0] if isinstance(statement.table.c[name].type, UtcDateTime)]
+    for row in ordered:
+        row.update(said)
+        for name in times:
+            row[name] = _utc(row[name])
+    values = list(map(itemgetter(*places), ordered))
     return changed(session.connection().exec_driver_sql(str(compiled), values, execution_options=KEEP_COUNT))
 
 

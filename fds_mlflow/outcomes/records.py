@@ -283,9 +283,12 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
             f"explored with the propensity {propensity} and flagged {record.flagged}",
             "what is explored is flagged, and has the propensity above 0 with which it was let pass",
         )
+    transaction_id = record.transaction_id or key
+    if transaction_id is not key and transaction_id != key:
+        transaction_id = checks.text("transaction_id", transaction_id, 255)
     return _answer(record) | {
         "key": key,
-        "transaction_id": joined(checks.text("transaction_id", record.transaction_id or key, 255)),
+        "transaction_id": joined(transaction_id),
         "rollout_id": rollout_id,
         "step": checks.integer("step", record.step, 0, checks.INTEGER_MAX),
         "weight": checks.integer("weight", record.weight, 0, 10_000),

@@ -29,7 +29,7 @@ def _awkward(name: str) -> list[OutcomeRecord]:
             flagged=number % 5 == 0,
             assigned="champion" if number % 4 else "canary",
             served="canary" if number % 3 else "champion",
-            transaction_id=f"{number}{signs[number % len(signs)]}",
+            transaction_id=f'{number}"' if number % 3 else f"{number},",
         )
         for number in range(MANY)
     ]

@@ -235,7 +235,7 @@ class _Counting:
         times = [func.min(inner.c.time), func.max(inner.c.time)]
         numbers = [func.count(), func.sum(inner.c.first), func.sum(inner.c.score), *times]
         for row in self._session.execute(select(*groups, *numbers).group_by(*groups)):
-            *cell, latency, bin_ = row[:7]
+            cell, (latency, bin_) = row[:5], row[5:7]
             *firsts, requests, keys, score, earliest, latest = row[7:]
             self._cells.seen(cell, earliest, latest)
             self._cells.add(cell, "requests", requests)
