@@ -379,5 +379,4 @@ def _case_row(record: CaseRecord) -> dict[str, Any]:
         **moments,
         "known_at": known_at,
         "propensity": propensity,
-        "withdrawn": False,
     }

@@ -120,7 +120,7 @@ def label(session: Session, rows: Sequence[dict[str, Any]]) -> int:
         "withdrawn": or_(_CASES.c.withdrawn, and_(was_truth, ~is_truth)),
     }
     upsert = statement.on_conflict_do_update(index_elements=identity, set_=given | counted, where=changed)
-    return each(session, upsert, rows, identity)
+    return each(session, upsert, [row | {"withdrawn": False} for row in rows], identity)
 
 
 def _next_case(session: Session) -> ColumnElement[int]:
