@@ -102,23 +102,26 @@ def write(folder: Path, kind: str, rows: Sequence[Row]) -> None:
 def listed(folder: Path, kind: str) -> list[Path]:
     """The files of a kind, by name; those of a merge, or those that it is made of, but never neither."""
     found, before = _names(folder / kind), None
-    while found != before:  # a folder that is read while it changes may show neither
+    while before is None or not before <= found:  # a folder that is read while it changes may show neither
         found, before = _names(folder / kind), found
-    return [folder / kind / name for name in found]
+    return [folder / kind / name for name in sorted(found)]
 
 
-def problem(path: Path, kind: str) -> str | None:
-    """Why a file cannot be counted; None where it can.
+def problem(path: Path, kind: str, *, whole: bool = False) -> str | None:
+    """Why a file cannot be counted; None where it can, as far as its end says, or all of it where `whole`.
 
     Raises:
         RefusedError: A later release wrote it: what it says that this one does not know may change every count.
-        FileNotFoundError: It has been merged.
+        OSError: It has been merged, or cannot be read just now, or by this user.
     """
     try:
-        found = pq.read_schema(path)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(path) as file:
+            found = file.schema_arrow
+            for batch in file.iter_batches() if whole else ():
+                batch.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) is not None:  # the system's, not the file's: it may be whole
+            raise
         return f"it is no Parquet file, or damaged: {str(error).splitlines()[0]}"
     version = (found.metadata or {}).get(_VERSION, b"").decode("ascii", "replace")
     if not version.isdecimal():
@@ -165,11 +168,11 @@ def _lock(folder: Path, how: int) -> Iterator[None]:
         yield
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path) -> set[str]:
     try:
-        return sorted(path.name for path in folder.iterdir() if path.match("[!.]*.parquet"))
+        return {path.name for path in folder.iterdir() if path.match("[!.]*.parquet")}
     except FileNotFoundError:
-        return []
+        return set()
 
 
 def _put(folder: Path, table: pa.Table) -> Path:
@@ -221,7 +224,10 @@ def _merge(folder: Path, schema: pa.Schema) -> None:
         with _lock(folder.parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
             sizes = {path: path.stat() for path in sorted(folder.iterdir())}
             small = [path for path, stat in sizes.items() if path.match("[!.]*.parquet") and stat.st_size < SMALL]
-            parts = [path for path in small if problem(path, folder.name) is None] if len(small) >= MANY else []
+            parts = (
+                [path for path in small if problem(path, folder.name, whole=True) is None] if len(small) >= MANY else []
+            )
+            parts = parts[: 2 * MANY]  # in memory at once
             if len(parts) > 1:
                 tables = [pq.read_table(path, schema=schema) for path in parts]
                 _put(folder, pa.concat_tables(tables).replace_schema_metadata(schema.metadata))

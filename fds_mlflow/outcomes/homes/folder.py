@@ -17,7 +17,7 @@ from fds_mlflow.core.evidence.evidence import Evidence, Terms
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.homes import rows
-from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord, case_rows, shadow_rows
 from fds_mlflow.outcomes.statements import check_zone
 from fds_mlflow.outcomes.truths import Truth
 from fds_mlflow.runtime import owned
@@ -40,21 +40,22 @@ MEMORY = "2GB"
 """What DuckDB may take; beyond, it uses the disk."""
 
 _TRIES = 5
-_PATTERN = re.compile(r"[*?\[\]{}]")
+_PATTERN = re.compile(r"[*?\[\]{}\ud800-\udfff]|^[A-Za-z][\w+.-]*:/")
 
 
 def folder_of(address: str) -> Path:
     """The folder that an address names.
 
     Raises:
-        ConfigError: It names none, or one whose name DuckDB would read as a pattern.
+        ConfigError: It names none, an object store, or a folder whose name DuckDB would read as a pattern.
     """
     name = address.removeprefix(PREFIX).removeprefix("//")
     if not name or _PATTERN.search(name):
         raise ConfigError(
-            f"{address!r} names no folder without * ? [ ] {{ }} in its name", fix=f"write it like {EXAMPLE}"
+            f"{address!r} names no folder on a disk without * ? [ ] {{ }} in its name",
+            fix=f"write it like {EXAMPLE}",
         )
-    return Path(name)
+    return Path(name).expanduser().absolute()  # DuckDB takes ~ for a home, and a process may go elsewhere
 
 
 class ParquetOutcomes:
@@ -85,7 +86,7 @@ class ParquetOutcomes:
         self._folder = folder_of(address)
         self.url = f"{PREFIX}{self._folder}"
         self.problems: dict[Path, str] = {}
-        self._looked: dict[tuple[Path, int, int], str | None] = {}
+        self._looked: dict[str, dict[tuple[Path, int, int], str | None]] = {}
         with self._translated():
             owned.folder(self._folder)
 
@@ -101,11 +102,11 @@ class ParquetOutcomes:
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Write a batch of shadows, as `record`."""
-        return self._write("shadows", rows.of_shadows(shadows))
+        return self._write("shadows", shadow_rows(shadows))
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Write a batch of labels, as `record`; of two states of one moment the later written holds."""
-        return self._write("labels", rows.of_labels(cases))
+        return self._write("labels", case_rows(cases))
 
     def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
         """What a judge reads: what a store would count that had all of this and was asked for the first time.
@@ -214,7 +215,10 @@ class ParquetOutcomes:
         return len(given)
 
     def _read(self, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Ask the files that are there; again where they were merged by somebody who does not see our lock."""
+        """Ask the files that are there; again where they were merged by somebody who does not see our lock.
+
+        Where that does not help, a file is damaged inside: each is looked through.
+        """
         import duckdb
 
         from fds_mlflow.outcomes.homes import files
@@ -228,48 +232,46 @@ class ParquetOutcomes:
                         duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": scratch}) as connection,
                     ):
                         for kind in rows.KINDS:
-                            self._view(connection, kind, Path(scratch))
+                            self._view(connection, kind, Path(scratch), whole=tried > 2)
                         return ask(connection)
-                except (duckdb.IOException, FileNotFoundError) as error:
+                except (duckdb.Error, FileNotFoundError) as error:
                     if tried == _TRIES:
                         raise OSError(str(error)) from error
         raise AssertionError
 
-    def _view(self, connection: duckdb.DuckDBPyConnection, kind: str, scratch: Path) -> None:
+    def _view(self, connection: duckdb.DuckDBPyConnection, kind: str, scratch: Path, *, whole: bool) -> None:
         import pyarrow.parquet as pq
 
         from fds_mlflow.outcomes.homes import files
 
         columns = scratch / f"{kind}.parquet"  # with all columns, whichever release wrote the others
         pq.write_table(files.SCHEMAS[kind].empty_table(), columns)
-        names = ", ".join(map(_quoted, (columns, *self._files(kind))))
+        names = ", ".join(map(_quoted, (columns, *self._files(kind, whole=whole))))
         connection.execute(
             f"CREATE TEMP VIEW {kind} AS SELECT * FROM "
             f"read_parquet([{names}], union_by_name = true, file_row_number = true, hive_partitioning = false)"
         )
 
-    def _files(self, kind: str) -> list[Path]:
-        """The files that can be counted; the others are told in the log, once each.
+    def _files(self, kind: str, *, whole: bool) -> list[Path]:
+        """The files that can be counted, looked through where `whole`; the others are told in the log, once each.
 
         Raises:
             FileNotFoundError: One has been merged meanwhile.
         """
         from fds_mlflow.outcomes.homes import files
 
-        found = []
+        before, looked = self._looked.get(kind, {}), {}
         for path in files.listed(self._folder, kind):
             stat = path.stat()
             place = (path, stat.st_mtime_ns, stat.st_size)
-            if place not in self._looked:
-                self._looked[place] = files.problem(path, kind)
-                if self._looked[place] is not None:
-                    log.error("%s is not counted: %s", path, self._looked[place])
-            problem = self._looked[place]
-            if problem is None:
-                found.append(path)
-            else:
+            known = place in before and not (whole and before[place] is None)
+            looked[place] = problem = before[place] if known else files.problem(path, kind, whole=whole)
+            if problem is not None:
                 self.problems[path] = problem
-        return found
+                if not known:
+                    log.error("%s is not counted: %s", path, problem)
+        self._looked[kind] = looked
+        return [path for (path, *_), problem in looked.items() if problem is None]
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -277,7 +279,7 @@ class ParquetOutcomes:
             yield
         except OSError as error:
             raise UnavailableError(
-                f"the outcomes in {self._folder} are not available: {error.strerror or error}",
+                f"the outcomes in {self._folder} are not available: {error}",
                 fix="check that the folder can be read and written and that its disk has space left, then do the same "
                 "again: what was written already counts once",
             ) from error

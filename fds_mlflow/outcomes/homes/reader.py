@@ -116,13 +116,13 @@ class TopicReader:
             where = f"message {message.offset()} of partition {message.partition()} of {message.topic()}"
             try:
                 said = _decode(message.value() or b"")
-                if isinstance(said.get("fds"), int) and said["fds"] > VERSION:
+                if said["fds"] > VERSION:
                     raise RefusedError(
                         f"{where} has version {said['fds']}, and this release of fds-mlflow knows {VERSION}",
                         fix="upgrade fds-mlflow here; it is not marked as stored, nor is what was read with it",
                     )
                 found.append((said["kind"], rows.record_of(said["kind"], said["row"])))
-            except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 self.unreadable += 1
                 log.error("%s is no outcome: %s: %s", where, type(error).__name__, error)  # noqa: TRY400
         return found

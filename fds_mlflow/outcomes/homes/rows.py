@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from fds_mlflow.outcomes.records import (
-    CaseRecord,
-    OutcomeRecord,
-    ShadowRecord,
-    Vector,
-    case_rows,
-    outcome_rows,
-    shadow_rows,
-    vector_rows,
-)
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord, Vector, outcome_rows, vector_rows
 
 Record = OutcomeRecord | ShadowRecord | CaseRecord
 Row = dict[str, Any]
@@ -47,39 +38,21 @@ def of_outcomes(records: Sequence[OutcomeRecord]) -> list[Row]:
     return rows
 
 
-def of_shadows(records: Sequence[ShadowRecord]) -> list[Row]:
-    """Shadows as rows.
-
-    Raises:
-        DataError: As for outcomes.
-    """
-    return shadow_rows(records)
-
-
-def of_labels(records: Sequence[CaseRecord]) -> list[Row]:
-    """Labels as rows; of two about the same transaction and moment, the last.
-
-    Raises:
-        DataError: As for outcomes.
-    """
-    return case_rows(records)
-
-
 def record_of(kind: str, row: Mapping[str, Any]) -> Record:
     """The record that a row was made of; columns that it lacks are as where nobody gives them.
 
     Raises:
         TypeError: A column is unknown, or one is missing that every row has.
-        ValueError: A value is none that a record was written with.
+        ValueError: A value is none that a record was written with, or an outcome has no identity to count once by.
     """
     given = {name: value for name, value in row.items() if value is not None or name == "score"}
     for name in _TIMES:
         if isinstance(given.get(name), str):
             given[name] = datetime.fromisoformat(given[name])
-        if name in given:
-            given[name] = given[name].astimezone(UTC)
     if "vector" in given:
         given["vector"] = _vector.decode(given["vector"])
+    if kind == "outcomes" and "request_id" not in given:
+        raise ValueError("it has no request_id")
     return KINDS[kind](**given)
 
 

@@ -19,7 +19,7 @@ import msgspec
 from fds_mlflow.display.redaction import redacted, remember_address
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.homes import rows
-from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord
+from fds_mlflow.outcomes.records import CaseRecord, OutcomeRecord, ShadowRecord, case_rows, shadow_rows
 from fds_mlflow.outcomes.truths import Truth
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ def place_of(address: str) -> Place:
             fix=f"write it like {EXAMPLE}; options follow: ?security.protocol=SASL_SSL&sasl.username=...",
         )
     options = dict(parse_qsl(query, keep_blank_values=True))
-    refused = sorted({*options} & {*PRODUCER, *CONSUMER, "bootstrap.servers"})
+    ours = {*PRODUCER, *CONSUMER, "bootstrap.servers"}
+    refused = sorted(name for name, value in options.items() if name in ours or not value)
     if refused:
-        raise ConfigError(f"{address} sets {', '.join(refused)}", fix="leave it out: without loss it is as it is")
+        raise ConfigError(f"{address} sets {', '.join(refused)}", fix="leave it out: it is ours, or nothing is set")
     return Place(servers, topic, options)
 
 
@@ -163,9 +164,9 @@ class KafkaOutcomes:
         self._timeout = timeout
         self._place = place_of(address)
         self._lock = threading.Lock()
-        self._most = int(self._place.options.get("message.max.bytes", "1000000")) - _OVERHEAD
         self._open: Any = None
         self._producer()
+        self._most = int(self._place.options.get("message.max.bytes", "1000000")) - _OVERHEAD
 
     def record(self, outcomes: Sequence[OutcomeRecord]) -> int:
         """Send a batch of outcomes; how many. Whether they are new shows when they are stored.
@@ -179,11 +180,11 @@ class KafkaOutcomes:
 
     def record_shadows(self, shadows: Sequence[ShadowRecord]) -> int:
         """Send a batch of shadows, as `record`."""
-        return self._send("shadows", rows.of_shadows(shadows), "request_id")
+        return self._send("shadows", shadow_rows(shadows), "request_id")
 
     def label(self, cases: Sequence[CaseRecord]) -> int:
         """Send a batch of labels, as `record`."""
-        return self._send("labels", rows.of_labels(cases), "transaction_id")
+        return self._send("labels", case_rows(cases), "transaction_id")
 
     def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:  # noqa: ARG002
         """Refused, as all that is asked of outcomes.

@@ -145,6 +145,36 @@ class TestOtherFiles:
         assert list(home.problems) == [damaged]
         assert caplog.text.count(str(damaged)) == 1
 
+    def test_a_file_that_is_damaged_inside_is_left_out(self, home: ParquetOutcomes, tmp_path: Path) -> None:
+        """A file whose end is whole but whose pages are not is named like any damaged one, and keeps no merge."""
+        home.record([outcome(key=f"K{n}") for n in range(500)])
+        (damaged,) = outcome_files(tmp_path)
+        content = bytearray(damaged.read_bytes())
+        content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
+        damaged.write_bytes(content)
+        with mock.patch.object(files, "MANY", 3):
+            for n in range(3):
+                home.record([outcome(key=f"L{n}")])
+        assert len(outcome_files(tmp_path)) == 2
+        assert (requests(home), list(home.problems)) == (3, [damaged])
+
+    def test_what_the_system_refuses_is_not_the_files_fault(self, home: ParquetOutcomes) -> None:
+        """Where files cannot be opened just now nothing is counted without them, and the next look counts them."""
+        home.record([outcome()])
+        refused = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        with (
+            mock.patch.object(files.pq, "ParquetFile", side_effect=refused),
+            pytest.raises(UnavailableError, match="Too many open files"),
+        ):
+            count(home)
+        assert (requests(home), home.problems) == (1, {})
+
+    def test_a_name_that_is_no_text_is_left_out(self, home: ParquetOutcomes, tmp_path: Path) -> None:
+        """A file whose name no database takes costs no other its place."""
+        home.record([outcome()])
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/kept/outcomes/\xff.parquet")).write_bytes(b"")
+        assert (requests(home), len(home.problems)) == (1, 1)
+
     def test_a_file_of_somebody_else_is_left_out(self, home: ParquetOutcomes, tmp_path: Path) -> None:
         """A Parquet file that this package did not write, or of other types, is no evidence."""
         home.record([outcome()])
@@ -194,11 +224,27 @@ class TestFaults:
         with pytest.raises(UnavailableError, match="not available"):
             ParquetOutcomes(f"parquet:{tmp_path}/file/kept")
 
-    @pytest.mark.parametrize("address", ["parquet:", "parquet:a*b", "parquet:/x[1]"])
+    @pytest.mark.parametrize(
+        "address",
+        ["parquet:", "parquet:a*b", "parquet:/x[1]", "parquet:s3://bucket/x", "parquet:gs:/x", "parquet:\udcff"],
+    )
     def test_an_address_must_name_a_folder(self, address: str) -> None:
-        """What would be read as a pattern of files is no folder."""
+        """What would be read as a pattern of files, or is an object store, is no folder."""
         with pytest.raises(ConfigError, match="names no folder"):
             ParquetOutcomes(address)
+
+    @pytest.mark.parametrize("name", ["a b", "it's", "100%", "한글", 'q"q', "a;b", "~/x", "a=b"])
+    def test_any_other_name_is_a_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, request: pytest.FixtureRequest
+    ) -> None:
+        """What is written under a name is counted under it, also where the process goes elsewhere; ~ is one's home."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        home = ParquetOutcomes(f"parquet:{name}")
+        home.record([outcome()])
+        os.chdir(request.config.rootpath)
+        assert requests(home) == 1
+        assert (tmp_path / name.replace("~", "home") / "outcomes").exists()
 
 
 class TestAsked:

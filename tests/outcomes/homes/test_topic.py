@@ -38,11 +38,16 @@ class TestAddress:
         with pytest.raises(ConfigError, match="names no Kafka topic"):
             place_of(address)
 
-    @pytest.mark.parametrize("option", ["acks=1", "enable.idempotence=false", "enable.auto.commit=true"])
+    @pytest.mark.parametrize("option", ["acks=1", "enable.idempotence=false", "enable.auto.commit=true", "group.id="])
     def test_refuses_what_would_lose_outcomes(self, option: str) -> None:
-        """An option that gives up the promise of every home is no option."""
+        """An option that gives up the promise of every home, or the whole process, is no option."""
         with pytest.raises(ConfigError, match=option.partition("=")[0]):
             place_of(f"kafka://host:9092/t?{option}")
+
+    def test_a_size_that_is_no_number_is_refused(self, kafka: Broker) -> None:
+        """What the client cannot read is an error that says so."""
+        with pytest.raises(ConfigError, match="cannot be used"):
+            KafkaOutcomes(f"{kafka.topic('t')}?message.max.bytes=1MB")
 
     def test_says_no_secret(self, kafka: Broker) -> None:
         """A password in the options reaches the client, and no message."""
@@ -131,6 +136,26 @@ class TestDraining:
             assert drained(address, store) == (Drained(outcomes=2, labels=2, refused=2), 8)
             assert [found.request_id for found in store.recent("fraud")] == ["good"]
         assert caplog.text.count("is no outcome") == 8
+
+    def test_what_others_write_is_taken_only_as_it_is_meant(self, kafka: Broker) -> None:
+        """A time without a zone, an outcome without an identity or whatever cannot be read holds nothing up."""
+        address = kafka.topic("t")
+        row = {"model": "fraud", "key": "k", "assigned": "champion", "version": 1, "score": 0.5, "flagged": False}
+        row |= {"latency_ms": 1.0, "time": "2026-03-01T12:00:00Z", "request_id": "r"}
+        label = {"transaction_id": "k", "status": "genuine", "known_at": "0001-01-01T00:00:00+23:00"}
+        anonymous = {name: value for name, value in row.items() if name != "request_id"}
+        deep = b'{"fds":1,"kind":"outcomes","row":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001
+        unreadable = [deep, *(json.dumps(said).encode() for said in (
+            {"fds": 1, "kind": "outcomes", "row": anonymous},
+            {"fds": "1", "kind": "outcomes", "row": row},
+            {"kind": "outcomes", "row": row},
+        ))]  # fmt: skip
+        refused = [{"kind": "outcomes", "row": row | {"time": "2026-03-01T12:00:00"}}, {"kind": "labels", "row": label}]
+        for value in (*unreadable, *(json.dumps({"fds": 1, **said}).encode() for said in refused)):
+            kafka.send("t", value)
+        with OutcomeStore("sqlite://") as store:
+            assert drained(address, store) == (Drained(outcomes=1, labels=1, refused=2), 4)
+            assert store.stats() == []
 
     def test_a_later_release_is_waited_for(self, kafka: Broker) -> None:
         """A message that this release does not know is not marked as stored: an upgrade reads it."""
