@@ -223,8 +223,7 @@ class Server:
     ) -> None:
         self._models = models
         self._options = options
-        self._stopping = threading.Event()
-        self._hurried = threading.Event()
+        self._told = 0
         self._workers: list[SpawnProcess] = []
         self._context = multiprocessing.get_context("spawn")
         self._socket = listen(options.host, options.port)
@@ -266,7 +265,7 @@ class Server:
         self._workers = [self._spawn() for _ in range(self._options.workers)]
         if ready is not None:
             ready(self.address)
-        while not self._stopping.wait(0.2):
+        while not self._waited(0.2):
             self._revive()
         self._leave()
         self._shut_down()
@@ -274,7 +273,7 @@ class Server:
     def _await_models(self) -> None:
         """Wait until each has been looked at; where one can serve, the others are waited for only so long."""
         until = float("inf")
-        while not self._stopping.wait(0.1) and time.monotonic() < until:
+        while not self._waited(0.1) and time.monotonic() < until:
             if all(model.looked for model in self._models):
                 return
             if until == float("inf") and any(model.serves for model in self._models):
@@ -290,20 +289,31 @@ class Server:
 
     def _revive(self) -> None:
         for place, process in enumerate(self._workers):
-            if not process.is_alive() and not self._stopping.is_set():
+            if not process.is_alive() and not self._told:
                 log.error("worker %s ended with code %s and is started again", process.pid, process.exitcode)
-                self._stopping.wait(0.5)
+                self._waited(0.5)
                 self._workers[place] = self._spawn()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's signature
-        if self._stopping.is_set():
-            self._hurried.set()  # told twice
-        self._stopping.set()
+        self._told += 1  # and takes no lock: the thread that it interrupts may hold it
+
+    def _waited(self, seconds: float, times: int = 1) -> bool:
+        """Wait to be told to stop, so many times, for some seconds at most; whether it has been."""
+        until = time.monotonic() + seconds
+        while self._told < times and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+        return self._told >= times
 
     def _leave(self) -> None:
-        """Answer on for a while, so that who leads clients here learns that it goes before it has gone."""
+        """Answer on for a while, so that who leads clients here learns that it goes before it has gone.
+
+        Where no worker is left, as after a terminal's Ctrl-C, nobody answers: who connects would wait for nothing.
+        """
         self._staying.close()
-        self._hurried.wait(self._options.leave_seconds)
+        until = time.monotonic() + self._options.leave_seconds
+        while time.monotonic() < until and any(process.is_alive() for process in self._workers):
+            if self._waited(0.1, times=2):
+                return
 
     def _shut_down(self) -> None:
         """Let the workers finish what they have accepted, then move what they leave behind."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -100,9 +101,27 @@ def test_what_is_on_disk_serves_at_once() -> None:
     assert len(run(Model("fraud", looked=False, on_disk=True), Model("returns", looked=False, serves=False))) == 1
 
 
+HOUR = replace(OPTIONS, workers=1, leave_seconds=3_600.0)
+
+
 def test_who_tells_it_twice_does_not_wait_for_it_to_leave() -> None:
     """A server that is told to stop a second time, while it would answer on for an hour, ends at once."""
-    assert len(run(Model("fraud"), options=replace(OPTIONS, leave_seconds=3_600.0), signals=2)) == 1
+    worker = mock.Mock(**{"is_alive.return_value": True})
+    with mock.patch.object(Server, "_spawn", return_value=worker):
+        assert len(run(Model("fraud"), options=HOUR, signals=2)) == 1
+
+
+def test_where_no_worker_is_left_it_does_not_wait() -> None:
+    """A terminal tells the workers, too: once they have ended, nobody who connects waits for a server that leaves."""
+    worker = mock.Mock(**{"is_alive.side_effect": [True, True, False, False]})
+    with mock.patch.object(Server, "_spawn", return_value=worker):
+        assert len(run(Model("fraud"), options=HOUR)) == 1
+
+
+def test_a_signal_needs_no_lock() -> None:
+    """A signal comes between any two steps of the thread that waits for it, also while that one holds a lock."""
+    with mock.patch.object(threading.Condition, "__enter__", side_effect=AssertionError("it waits for a lock")):
+        Server([], [], OPTIONS, [])._stop(signal.SIGTERM, None)
 
 
 def test_models_end_side_by_side() -> None:
