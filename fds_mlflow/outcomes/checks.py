@@ -73,7 +73,7 @@ def number(name: str, value: Any, least: float, most: float) -> float:
     if type(value) is float and least <= value <= most and value != math.inf:
         return value
     try:
-        number = float(value) if not isinstance(value, (str, bool)) else math.nan
+        number = math.nan if isinstance(value, (str, bytes, bytearray, bool)) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and least <= number <= most):
@@ -86,9 +86,12 @@ def boolean(name: str, value: Any) -> bool:
     """True or False."""
     if value is True or value is False:
         return value
-    if isinstance(value, str) or value not in (0, 1):
-        raise RefusedValueError(f"{name} is {value!r}", f"give {name} as True or False")
-    return bool(value)
+    try:
+        if value in (0, 1):
+            return bool(value)
+    except (TypeError, ValueError):  # pandas' NA, or an array
+        pass
+    raise RefusedValueError(f"{name} is {value!r}", f"give {name} as True or False")
 
 
 def moment(name: str, value: Any) -> datetime:

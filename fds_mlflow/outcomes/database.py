@@ -192,6 +192,7 @@ def _wait_at_most(engine: Engine, timeout: float) -> None:
     def _on_connect(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"SET lock_timeout = {max(1, round(timeout * 1000))}")
+        cursor.execute("SET TIME ZONE 'UTC'")  # elsewhere the first and last hours of the calendar cannot be read
         cursor.close()
         connection.commit()
 

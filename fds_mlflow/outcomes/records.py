@@ -283,8 +283,10 @@ def _outcome_row(record: OutcomeRecord) -> dict[str, Any]:
             f"explored with the propensity {propensity} and flagged {record.flagged}",
             "what is explored is flagged, and has the propensity above 0 with which it was let pass",
         )
-    transaction_id = record.transaction_id or key
-    if transaction_id is not key and transaction_id != key:
+    transaction_id = record.transaction_id
+    if transaction_id is None or (type(transaction_id) is str and transaction_id in ("", key)):
+        transaction_id = key
+    else:
         transaction_id = checks.text("transaction_id", transaction_id, 255)
     return _answer(record) | {
         "key": key,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import text
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select, text
 
 from fds_mlflow.core.evidence.evidence import EventKind, Terms
+from fds_mlflow.errors import DataError
+from fds_mlflow.outcomes.counting.counting import _UNUSED
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus, OutcomeRecord
 from fds_mlflow.outcomes.store import OutcomeStore
+from fds_mlflow.outcomes.tables import Outcome
 from tests.support.samples import DAY, NOON, case, outcome
 
 MANY = 150
@@ -54,6 +63,44 @@ def test_many_are_stored_as_few_are(store: OutcomeStore) -> None:
         of = "SELECT {0} FROM fds_outcomes WHERE request_id LIKE '{1}-%' ORDER BY request_id"
         batch, single = (session.execute(text(of.format(columns, name))).all() for name in "rs")
     assert batch == single
+
+
+def test_one_odd_value_among_many_is_refused(store: OutcomeStore) -> None:
+    """A value that is none of its column's, whatever pandas or a driver would make of it, is named; nothing is stored."""
+    odd: list[dict[str, Any]] = [
+        *({"key": text} for text in ("a\0b", "\ud800", "x" * 300)),
+        *({"score": value} for value in (math.nan, math.inf, -0.1, "1", b"0.5", True, pd.NA, Decimal("NaN"), 10**400)),
+        *({"flagged": value} for value in (pd.NA, 2, "True", math.nan, np.array([1, 1]))),
+        *({"transaction_id": value} for value in (0, 5, pd.NA, math.nan)),
+        *({"time": value} for value in (pd.NaT, NOON.replace(tzinfo=None))),
+    ]
+    few = [outcome(key=f"K{number}") for number in range(MANY)]
+    for values in odd:
+        with pytest.raises(DataError, match=f"OutcomeRecord {MANY} of {MANY + 1}: {next(iter(values))}"):
+            store.record([*few, outcome(**values)])
+    assert store.stats() == []
+
+
+def test_the_first_and_the_last_moment_come_back(store: OutcomeStore) -> None:
+    """Times at both ends of the calendar are read back, whatever the zone of the database's server."""
+    ends = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+    store.record([outcome(key=f"K{time.year}", time=time) for time in ends])
+    with store.session() as session:
+        assert session.scalars(select(Outcome.time).order_by(Outcome.time)).all() == ends
+
+
+def test_how_a_count_is_planned_stays_with_it(store: OutcomeStore) -> None:
+    """What counting tells PostgreSQL about its plans is gone for the next transaction on the same connection."""
+    if store.engine.dialect.name != "postgresql":
+        return
+    asked = text("SELECT pg_backend_pid(), " + ", ".join(f"current_setting('{name}')" for name in _UNUSED))
+    with store.session() as session:
+        before = session.execute(asked).one()
+    store.record([outcome()])
+    store.evidence("fraud", "R", Terms())
+    with store.session() as session:
+        assert session.execute(asked).one() == before
+    assert "off" not in before[1:-1]
 
 
 def test_many_labels_and_their_corrections(store: OutcomeStore) -> None:

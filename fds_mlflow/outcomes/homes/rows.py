@@ -29,8 +29,8 @@ def of_outcomes(records: Sequence[OutcomeRecord]) -> list[Row]:
     Raises:
         DataError: A value is not valid; names the record, the value and the fix.
     """
-    vector_rows(records)
     rows = outcome_rows(records)
+    vector_rows(records)
     for row, record in zip(rows, records, strict=True):
         row["vector"] = None if record.vector is None else _encode(record.vector).decode()
         if row["transaction_id"] == row["key"]:
