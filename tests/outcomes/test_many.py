@@ -66,7 +66,7 @@ def test_many_are_stored_as_few_are(store: OutcomeStore) -> None:
 
 
 def test_one_odd_value_among_many_is_refused(store: OutcomeStore) -> None:
-    """A value that is none of its column's, whatever pandas or a driver would make of it, is named; nothing is stored."""
+    """A value that is none of its column's, whatever a driver would make of it, is named; nothing is stored."""
     odd: list[dict[str, Any]] = [
         *({"key": text} for text in ("a\0b", "\ud800", "x" * 300)),
         *({"score": value} for value in (math.nan, math.inf, -0.1, "1", b"0.5", True, pd.NA, Decimal("NaN"), 10**400)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fds_mlflow.errors import DataError
-from fds_mlflow.outcomes.homes.rows import KINDS, Record, by_kind
+from fds_mlflow.outcomes.homes.rows import KINDS, Record
 from fds_mlflow.outcomes.records import CaseRecord, require_past
 from fds_mlflow.outcomes.sink import Sink, stored
 from fds_mlflow.runtime.clock import Clock, SystemClock
@@ -48,7 +48,7 @@ def drain(batches: Iterable[Sequence[tuple[str, Record]]], store: Sink, *, clock
     takes: dict[str, Callable[[Any], int]]
     takes = {"outcomes": store.record, "shadows": store.record_shadows, "labels": store.label}
     for batch in batches:
-        parted = by_kind(batch)
+        parted: dict[str, list[Any]] = {kind: [record for its, record in batch if its == kind] for kind in KINDS}
         past = [case for case in parted["labels"] if _is_past(case, clock)]
         done.refused += len(parted["labels"]) - len(past)
         for kind in KINDS:

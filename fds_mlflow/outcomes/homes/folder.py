@@ -8,8 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -194,7 +193,7 @@ class ParquetOutcomes:
             with tempfile.TemporaryDirectory(prefix="fds-outcomes-") as scratch:
                 path = Path(scratch) / f"{kind}.parquet"
                 copy = f"COPY (FROM {kind} ORDER BY written, file_row_number) TO {_quoted(path)}"
-                self._read(partial(_done, copy))
+                self._read(methodcaller("execute", copy))
                 for batch in files.rows_of(path, kind, BATCH):
                     yield [(kind, rows.record_of(kind, row)) for row in batch]
 
@@ -287,7 +286,3 @@ class ParquetOutcomes:
 
 def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _done(statement: str, connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(statement)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -54,11 +54,3 @@ def record_of(kind: str, row: Mapping[str, Any]) -> Record:
     if kind == "outcomes" and "request_id" not in given:
         raise ValueError("it has no request_id")
     return KINDS[kind](**given)
-
-
-def by_kind(found: Iterable[tuple[str, Record]]) -> dict[str, list[Any]]:
-    """Records by kind, those of a kind in order."""
-    parted: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-    for kind, record in found:
-        parted[kind].append(record)
-    return parted

@@ -8,8 +8,7 @@ of them lies in one partition, in the order of writing.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 from urllib.parse import parse_qsl
@@ -221,7 +220,7 @@ class KafkaOutcomes:
     def _producer(self) -> Any:
         with self._lock:
             if self._open is None:
-                settings = {**PRODUCER, "linger.ms": 5, "compression.type": "lz4"}
+                settings = {**PRODUCER, "linger.ms": 5, "compression.type": "lz4", "queue.buffering.max.messages": 0}
                 settings["message.timeout.ms"] = max(10, round(self._timeout * 1000))
                 client, place, said = connect("Producer", self._address, self._timeout, settings)
                 partitions_of(client, place, said, self._timeout)
@@ -246,22 +245,15 @@ class KafkaOutcomes:
         """Send messages and wait until every one is acknowledged; where one is not, the client is made anew."""
         from confluent_kafka import KafkaException
 
-        producer, reports = self._producer(), []
-
-        def told(error: Any, _: Any) -> None:
-            reports.append(error)
-
-        until = time.monotonic() + 2 * self._timeout  # each message has its own time, which the client keeps
+        producer, why, reports = self._producer(), "it does not answer", list[Any]()
         try:
             for key, value in messages:
-                _queued(producer, until, lambda: producer.produce(self._place.topic, value, key, on_delivery=told))  # noqa: B023
-            while len(reports) < len(messages) and time.monotonic() < until:
-                producer.poll(0.1)
-            failed = [error for error in reports if error is not None]
-            why = failed[0] if failed else "it does not answer" if len(reports) < len(messages) else None
+                producer.produce(self._place.topic, value, key, on_delivery=lambda error, _: reports.append(error))
+            producer.flush(2 * self._timeout)  # each message has its own time, which the client keeps
         except (KafkaException, BufferError) as error:
-            failed, why = [], reason(error)
-        if why is None:
+            why = reason(error)
+        failed = [error for error in reports if error is not None]
+        if not failed and len(reports) == len(messages):
             return
         producer.purge()
         with self._lock:
@@ -270,19 +262,4 @@ class KafkaOutcomes:
             raise DataError(
                 f"a message is larger than the topic {self._place.topic} takes", fix="raise its max.message.bytes"
             )
-        raise unavailable(self._place, str(why.str() if hasattr(why, "str") else why))
-
-
-def _queued(producer: Any, until: float, put: Callable[[], None]) -> None:
-    """Hand a message to the client, once its queue has room.
-
-    Raises:
-        BufferError: It has none in time.
-    """
-    while True:
-        try:
-            return put()
-        except BufferError:
-            if time.monotonic() >= until:
-                raise
-            producer.poll(0.1)
+        raise unavailable(self._place, failed[0].str() if failed else why)
