@@ -52,6 +52,7 @@ class TopicReader:
         self._client, self._place, self._said = connect("Consumer", address, timeout, {**CONSUMER, "group.id": GROUP})
         self._mine: set[int] = set()
         self._ends: set[int] = set()
+        self._next: dict[int, int] = {}
         self._extend()
 
     def batches(self, *, follow: bool = False) -> Iterator[list[tuple[str, rows.Record]]]:
@@ -92,23 +93,44 @@ class TopicReader:
 
     def _extend(self) -> None:
         """Read on in partitions that are new, from where nothing is marked as stored."""
-        from confluent_kafka import TopicPartition
+        from confluent_kafka import KafkaException, TopicPartition
 
         new = partitions_of(self._client, self._place, self._said, self._timeout) - self._mine
-        if new:
-            self._client.incremental_assign([TopicPartition(self._place.topic, one) for one in sorted(new)])
-            self._mine |= new
+        if not new:
+            return
+        parts = [TopicPartition(self._place.topic, one) for one in sorted(new)]
+        try:
+            marked = self._client.committed(parts, self._timeout)
+        except KafkaException as error:
+            raise unavailable(self._place, reason(error)) from None
+        self._next.update((one.partition, one.offset) for one in marked if one.offset >= 0)
+        self._client.incremental_assign(parts)
+        self._mine |= new
 
     def _holds(self, message: Any) -> bool:
         """Whether it is a message, and not a word about a partition."""
         error = message.error()
         if error is None:
             self._ends.discard(message.partition())
+            self._follows(message.partition(), message.offset())
         elif error.name() == "_PARTITION_EOF":
             self._ends.add(message.partition())
         else:
             raise unavailable(self._place, error.str())
         return error is None
+
+    def _follows(self, partition: int, offset: int) -> None:
+        """Tell what lies between the last message and this one, and is not there: kept for too short, or compacted."""
+        gone = offset - self._next.get(partition, offset)
+        if gone > 0:
+            log.error(
+                "%s messages before %s of partition %s of %s are gone unread",
+                gone,
+                offset,
+                partition,
+                self._place.topic,
+            )
+        self._next[partition] = offset + 1
 
     def _read(self, messages: Sequence[Any]) -> list[tuple[str, rows.Record]]:
         found = []

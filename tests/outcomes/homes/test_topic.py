@@ -157,6 +157,18 @@ class TestDraining:
             assert drained(address, store) == (Drained(outcomes=1, labels=1, refused=2), 4)
             assert store.stats() == []
 
+    def test_what_the_topic_kept_for_too_short_is_told(self, kafka: Broker, caplog: pytest.LogCaptureFixture) -> None:
+        """Messages that went before they were read, by the topic's retention, are told in the log, not passed over."""
+        address = kafka.topic("t")
+        with KafkaOutcomes(address) as home, OutcomeStore("sqlite://") as store:
+            home.record([outcome(key="one"), outcome(key="two", request_id="two")])
+            drained(address, store)
+            home.record([outcome(key="one"), outcome(key="one")])
+            with TopicReader(address) as reader:
+                reader._next = {partition: offset - 3 for partition, offset in reader._next.items()}
+                drain(reader.batches(), store)
+        assert "3 messages before" in caplog.text
+
     def test_a_later_release_is_waited_for(self, kafka: Broker) -> None:
         """A message that this release does not know is not marked as stored: an upgrade reads it."""
         address = kafka.topic("t")
