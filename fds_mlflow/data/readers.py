@@ -126,6 +126,24 @@ def column_names(path: Path) -> list[str]:
     return _present(file, request, _book(file, request), _partitions(path, file))
 
 
+def schema_of(path: Path, file: Path) -> pa.Schema:
+    """The columns of one of the files of a path, as `from_file` gives them; arguments as there.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    keys, request = _partitions(path, file), Request(str(path))
+    book = _book(file, request)
+    if book is not None:
+        found = next(frames.tables(book, request)).schema
+    elif is_parquet(file):
+        found = parquet_file.schema(file)
+    else:
+        found = pa.schema([(name, pa.string()) for name in delimited.names(file, request)])
+    more = [pa.field(key, pa.string()) for key in keys if key not in found.names]
+    return pa.schema([*found, *more])
+
+
 def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
     found = files(path)
     sizes = [file.stat().st_size for file in found]

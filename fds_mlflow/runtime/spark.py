@@ -6,14 +6,17 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+    Batches = Iterator[pa.RecordBatch]
 
 
 def session() -> SparkSession:
@@ -43,6 +46,29 @@ def session() -> SparkSession:
             f"Spark does not start: {reason}",
             fix="install Java 17 (such as apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it",
         ) from None
+
+
+def quoted(name: str) -> str:
+    """A column's name as Spark's expressions take it, whatever signs it holds."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def mapped(frame: DataFrame, function: Callable[[Batches], Batches], schema: Any) -> DataFrame:
+    """As `DataFrame.mapInArrow`, for columns of any names: PySpark's own takes `card.id` for a field of `card`.
+
+    Args:
+        frame: The rows.
+        function: Of their batches, in the columns of the frame.
+        schema: Of what it gives.
+    """
+    names = frame.columns
+
+    def named(batches: Batches) -> Batches:
+        import pyarrow as pa
+
+        return function(pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
+
+    return frame.toDF(*(f"c{i}" for i in range(len(names)))).mapInArrow(named, schema)
 
 
 @contextmanager

@@ -44,7 +44,8 @@ from fds_mlflow.features.engines.spark_rows import (
 )
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
-from fds_mlflow.runtime.spark import session, unwarned
+from fds_mlflow.runtime.output import put, require_place
+from fds_mlflow.runtime.spark import mapped, quoted, session, unwarned
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -94,7 +95,7 @@ def compute_spark(
         has = f"is of type {kinds[order]}" if order in kinds else f"is not in {source}"
         raise ConfigError(f"the column {order!r} that gives the order {has}", fix="name one of whole numbers")
     columns = dict.fromkeys([*wanted, *([order] if order is not None else [])])
-    chosen = frame.select(*(f"`{name.replace('`', '``')}`" for name in columns))
+    chosen = frame.select(*map(quoted, columns))
     roles, size = meaning.roles(spec), _STRETCH
 
     def read(batches: Batches) -> Batches:
@@ -107,7 +108,7 @@ def compute_spark(
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
     with unwarned():
-        work.stage(chosen.mapInArrow(read, STAGED))
+        work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
 
 
@@ -132,10 +133,10 @@ def compute_spark_file(
     Raises:
         ConfigError: The schema or the specification is not valid; PySpark or Java is missing.
         DataError: The data does not fit the schema.
-        RefusedError: There is something else at `path_out`.
+        RefusedError: There is something else at `path_out`, or the source.
     """
     target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
-    _require_replaceable(target)
+    _require_replaceable(target, path_in)
     source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
     parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
@@ -154,9 +155,7 @@ def compute_spark_file(
         made = Path(folder) / "made"
         made.mkdir()
         rows = work.written(made)
-        if target.exists():
-            target.rename(Path(folder) / "replaced")
-        made.rename(target)
+        put(made, target, Path(folder) / "replaced")
     return FeatureFile(
         path=Path(path_out),
         rows=rows,
@@ -170,15 +169,14 @@ def compute_spark_file(
     )
 
 
-def _require_replaceable(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+def _require_replaceable(target: Path, source: str | Path) -> None:
     if target.exists() and not (
         target.is_dir() and all(one.name.startswith("part-") and one.suffix == ".parquet" for one in target.iterdir())
     ):
         raise RefusedError(
             f"{target} is there, and is no folder of features", fix="name another folder, or remove what is there"
         )
+    require_place(target, source)
 
 
 class _Work:
