@@ -136,7 +136,8 @@ def _sentence(text: str | None) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
+    # A bracket after a bracket would be read as a link.
+    return " ".join((text or "").split()).replace("|", "\\|").replace("] [", "] \\[")
 
 
 if __name__ == "__main__":

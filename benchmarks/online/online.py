@@ -2,6 +2,7 @@
 
     python -m benchmarks.online --json                   # small: some minutes
     python -m benchmarks.online --full --json            # the full figures: a million transactions a store, hours
+    python -m benchmarks.online --rates --full --json    # HTTP alone: some minutes
     python -m benchmarks.online --long --json            # ten million and the handbook's file through LMDB, hours
 
 1. Simulated transactions are replayed one by one through each store (Redis where a `redis-server` is installed), which
@@ -97,6 +98,11 @@ def peers(folder: Path, redis: str | None, rows: int, others: Path) -> dict[str,
     return {**found, **json.loads(done.stdout.splitlines()[-1])}
 
 
+def rates(folder: Path, *, full: bool) -> dict[str, Any]:
+    """Raw transactions beside computed rows over HTTP."""
+    return served.run(folder, rounds=5 if full else 1, seconds=8.0 if full else 3.0, connections=16)
+
+
 def run(*, full: bool, others: Path) -> dict[str, Any]:
     """All of it; what is printed."""
     with tempfile.TemporaryDirectory(prefix="fds-online-") as name, ExitStack() as stack:
@@ -110,7 +116,7 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
             differ = replay.shared(store, transactions, default_spec(transactions.schema))
         beside = peers(folder, redis, 100_000 if full else 5_000, others)
         (folder / "served").mkdir()
-        rates = served.run(folder / "served", rounds=5 if full else 1, seconds=8.0 if full else 3.0, connections=16)
+        found = rates(folder / "served", full=full)
     return {
         "rows": sum(one["rows"] for one in replayed.values()),
         "mismatched_rows": sum(one["mismatched_rows"] for one in replayed.values()),
@@ -120,11 +126,9 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
         "redis_p50_ms": replayed["redis"]["p50_ms"] if redis else None,
         "redis_p99_ms": replayed["redis"]["p99_ms"] if redis else None,
         "replicas_mismatched_rows": differ,
-        "ratio_to_computed": rates["ratio_to_computed"],
-        "ratio_to_mlflow_signature": rates["ratio_to_mlflow_signature"],
         "replays": replayed,
         "peers": beside,
-        "servers": rates["servers"],
+        **found,
     }
 
 
@@ -147,7 +151,6 @@ def long(folder: Path, rows: int) -> dict[str, Any]:
         "mismatched_rows": sum(one["mismatched_rows"] for one in found.values()),
         "max_rel_diff": max(one["max_rel_diff"] for one in found.values()),
         "replays": found,
-        "peers": {},
     }
 
 
@@ -157,15 +160,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--full", action="store_true", help="the full figures")
     parser.add_argument("--long", action="store_true", help="long histories alone, for their rows that differ")
+    parser.add_argument("--rates", action="store_true", help="what is answered over HTTP alone")
     parser.add_argument("--rows", type=int, default=10_000_000, help="with --long: simulated transactions")
     parser.add_argument("--others", type=Path, default=OTHERS, help="folder of the environment of river and Feast")
     options = parser.parse_args()
     end_in_order()
-    if options.long:
-        with tempfile.TemporaryDirectory(prefix="fds-online-") as name:
-            result = long(Path(name), options.rows)
-    elif problem := wrk.missing():
+    if not options.long and (problem := wrk.missing()):
         sys.exit(problem)
+    if options.long or options.rates:
+        with tempfile.TemporaryDirectory(prefix="fds-online-") as name:
+            result = {"replays": {}, "peers": {}}
+            result |= long(Path(name), options.rows) if options.long else rates(Path(name), full=options.full)
     else:
         result = run(full=options.full, others=options.others)
     table: list[list[object]] = [["engine", "rows", "differ", "p50 ms", "p99 ms", "bytes an entity"]]

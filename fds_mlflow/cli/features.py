@@ -120,7 +120,7 @@ def explain(spec: str, feature: str | None, as_json: bool) -> None:
 @click.option(
     "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True, help="Who computes."
 )
-@click.option("--memory", default="1GB", show_default=True, help="Memory for the windows of the local engine.")
+@click.option("--memory-limit", default="1GB", show_default=True, help="Memory for the windows of the local engine.")
 @as_json_option
 @click.pass_obj
 def compute_features(
@@ -132,7 +132,7 @@ def compute_features(
     schema: str | None,
     output: Path,
     engine: str,
-    memory: str,
+    memory_limit: str,
     as_json: bool,
 ) -> None:
     """Compute features from file to file: those of SPEC (a YAML file, or handbook), or of a version.
@@ -149,7 +149,9 @@ def compute_features(
     declared = None if model is None or version is None else settings.model(model).declared(version)
     wanted, by = computation.declared(spec, schema, data, declared)
     with bar("Reading") as progress:
-        done = computation.compute(data, by, wanted, output, engine=engine, memory=memory, progress=progress)
+        done = computation.compute(
+            data, by, wanted, output, engine=engine, memory_limit=memory_limit, progress=progress
+        )
     value = feature_views.computed(done)
     show_value(as_json, value, lambda: feature_views.computation(value))
 

@@ -44,10 +44,10 @@ def compute(
     output: Path,
     *,
     engine: str,
-    memory: str = "1GB",
+    memory_limit: str = "1GB",
     progress: Callable[[float], None] | None = None,
 ) -> FeatureFile:
     """Compute features into a Parquet file, or on Spark into a folder; see `compute_file` and `compute_spark_file`."""
     if engine == "spark":
         return compute_spark_file(data, schema, spec, output)
-    return compute_file(data, schema, spec, output, memory_limit=memory, progress=progress)
+    return compute_file(data, schema, spec, output, memory_limit=memory_limit, progress=progress)

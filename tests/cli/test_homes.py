@@ -69,7 +69,7 @@ def test_files_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_server_is_told_what_a_topic_cannot_do() -> None:
-    """Labels for the state and a bound by the day are asked of outcomes: a topic tells none, as is said at the start."""
+    """Labels for the state and a bound by the day are asked of outcomes: a topic tells none, and that is said."""
     check("kafka://host:9092/t", [])
     check("parquet:files", ["--state"])
     with pytest.raises(ConfigError, match="--explore-per-day and --state must know"):

@@ -149,6 +149,22 @@ def rows_of(path: Path, kind: str, size: int) -> Iterator[list[Row]]:
             yield batch.to_pylist()
 
 
+@contextlib.contextmanager
+def unmerged(folder: Path) -> Iterator[None]:
+    """Have nothing merged meanwhile, by whoever sees the lock; where it cannot be had nothing is said."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(_lock(folder, fcntl.LOCK_SH))
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, how: int) -> Iterator[None]:
+    with open(folder / ".merging", "ab", opener=owned.opener) as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(path.name for path in folder.iterdir() if path.match("[!.]*.parquet"))
@@ -200,14 +216,12 @@ def _merge(folder: Path, schema: pa.Schema) -> None:
     once. What goes wrong is told and left: everything that was written is there.
     """
     try:
-        with os.scandir(folder) as entries:
-            sizes = {Path(entry.path): entry.stat() for entry in entries}
-        small = sorted(path for path, stat in sizes.items() if path.suffix == ".parquet" and stat.st_size < SMALL)
-        if len(small) < MANY:
+        if len(_names(folder)) < MANY:
             return
-        with open(folder / ".merging", "wb", opener=owned.opener) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            parts = [path for path in small if path.exists() and problem(path, folder.name) is None]
+        with _lock(folder.parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            sizes = {path: path.stat() for path in sorted(folder.iterdir())}
+            small = [path for path, stat in sizes.items() if path.match("[!.]*.parquet") and stat.st_size < SMALL]
+            parts = [path for path in small if problem(path, folder.name) is None] if len(small) >= MANY else []
             if len(parts) > 1:
                 tables = [pq.read_table(path, schema=schema) for path in parts]
                 _put(folder, pa.concat_tables(tables).replace_schema_metadata(schema.metadata))
@@ -216,7 +230,7 @@ def _merge(folder: Path, schema: pa.Schema) -> None:
             for path, stat in sizes.items():
                 if path.suffix == ".new" and time.time() - stat.st_mtime > STALE_SECONDS:
                     path.unlink(missing_ok=True)
-    except BlockingIOError:  # another process is at it
+    except BlockingIOError:  # another process is at it, or reads
         return
     except (OSError, pa.ArrowException, RefusedError) as error:
         log.warning("small files in %s were not merged: %s", folder, error)

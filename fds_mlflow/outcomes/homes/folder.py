@@ -214,14 +214,19 @@ class ParquetOutcomes:
         return len(given)
 
     def _read(self, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Ask the files that are there; again where they were merged meanwhile."""
+        """Ask the files that are there; again where they were merged by somebody who does not see our lock."""
         import duckdb
+
+        from fds_mlflow.outcomes.homes import files
 
         for tried in range(1, _TRIES + 1):
             self.problems = {}
             with self._translated(), tempfile.TemporaryDirectory(prefix="fds-outcomes-") as scratch:
                 try:
-                    with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": scratch}) as connection:
+                    with (
+                        files.unmerged(self._folder),
+                        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": scratch}) as connection,
+                    ):
                         for kind in rows.KINDS:
                             self._view(connection, kind, Path(scratch))
                         return ask(connection)

@@ -94,6 +94,6 @@ def database(address: str) -> OutcomeStore:
     if not is_database(address):
         raise ConfigError(
             f"{redacted(address)} is no database, and single outcomes are asked of one",
-            fix="move them into one (`fds outcomes drain`), and name that one (--outcomes)",
+            fix="move them into one (`fds outcomes drain HOME`), and name that one (--outcomes)",
         )
     return OutcomeStore(address)

@@ -62,7 +62,10 @@ def of_labels(records: Sequence[CaseRecord]) -> list[Row]:
     Raises:
         DataError: As for outcomes.
     """
-    return case_rows(records)
+    rows = case_rows(records)
+    for row in rows:
+        del row["withdrawn"]  # what a store finds out about corrections
+    return rows
 
 
 def record_of(kind: str, row: Mapping[str, Any]) -> Record:

@@ -214,7 +214,7 @@ class KafkaOutcomes:
     def _refuse(self) -> NoReturn:
         raise RefusedError(
             f"{self.url} takes outcomes, and tells none",
-            fix="move them into an outcome store (`fds outcomes drain`), and name that one (--outcomes)",
+            fix="move them into an outcome store (`fds outcomes drain HOME`), and name that one (--outcomes)",
         )
 
     def _producer(self) -> Any:

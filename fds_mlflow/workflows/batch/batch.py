@@ -106,28 +106,25 @@ def score(
 
         return score_files(model, str(source), str(output), choice, key=key, transaction=transaction, record=record)
     target = Path(output)
-    require_place(target, source)
-    if target.is_dir():
-        raise ConfigError(f"{target} is a folder", fix="name a file, or remove it")
+    _require_file(target, source)
     with TemporaryDirectory(prefix=".scores-", dir=target.parent) as folder:
+        versions = Versions(model, choice)
         routed, tables = opened(
-            Versions(model, choice),
-            source,
-            Path(folder),
-            key=key,
-            transaction=transaction,
-            record=record,
-            progress=progress,
+            versions, source, Path(folder), key=key, transaction=transaction, record=record, progress=progress
         )
         done, path = Scored(str(target)), Path(folder) / "scores.parquet"
         _write(path, routed.each(chain.from_iterable(map(_batches, rebatched(tables, AT_ONCE)))), done)
         path.replace(target)
     if record:
-        done.recorded = 0
-        for answer in _stored(target):
-            told = recorded(model.outcomes, answer)
-            done.recorded, done.refused = done.recorded + told["new"], done.refused + told["refused"]
+        told = [recorded(model.outcomes, answer) for answer in _stored(target)]
+        done.recorded, done.refused = (sum(one[name] for one in told) for name in ("new", "refused"))
     return done
+
+
+def _require_file(target: Path, source: str | Path) -> None:
+    require_place(target, source)
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder", fix="name a file, or remove it")
 
 
 def opened(

@@ -37,8 +37,10 @@ def check(home: ParquetOutcomes, example: Example, cuts: list[int], again: list[
     records: list[Any] = [own(name, written).record for written in sorted(flat, key=lambda written: written.at)]
     edges = sorted({0, len(records), *(cut % (len(records) + 1) for cut in cuts)})
     batches = [records[low:high] for low, high in itertools.pairwise(edges)]
-    outcomes = [record for record in records if isinstance(record, OutcomeRecord)]
+    outcomes: list[OutcomeRecord] = []
     for at, batch in enumerate(batches):
+        its_own = [record for record in batch if isinstance(record, OutcomeRecord)]
+        outcomes += sorted(its_own, key=lambda record: record.request_id)  # a batch is written in the order of its ids
         for each in (batch, *([batch[:]] if at in again else [])):
             home.record([record for record in each if isinstance(record, OutcomeRecord)])
             home.record_shadows([record for record in each if isinstance(record, ShadowRecord)])

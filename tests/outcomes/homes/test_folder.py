@@ -105,14 +105,14 @@ class TestFiles:
         assert [record.score for record in found[9_000:]] == [0.25, 0.5, 0.75]  # type: ignore[union-attr]
 
     def test_a_look_goes_on_where_files_were_merged(self, home: ParquetOutcomes) -> None:
-        """A judge that has listed files which are gone a moment later looks again."""
+        """A judge whose files are gone a moment later, by a process that does not see its lock, looks again."""
         home.record([outcome()])
         listed, late_by = files.listed, iter([1])
 
         def late(folder: Path, kind: str) -> list[Path]:
             found = listed(folder, kind)
             if next(late_by, 0):
-                with mock.patch.object(files, "MANY", 2):
+                with mock.patch.object(files, "MANY", 2), mock.patch.object(files.fcntl, "flock"):
                     home.record([outcome(key="TX2")])
             return found
 
