@@ -33,13 +33,13 @@ class Piece:
     first: int
     groups: tuple[int, ...] | None
 
-    def tables(self, schema: Schema | None) -> Iterator[pa.Table]:
-        """Yield its rows in order, in the columns that the schema names; in all of them without one.
+    def tables(self, asked: Schema | Request) -> Iterator[pa.Table]:
+        """Yield its rows in order, in the columns that are asked for.
 
         Raises:
             DataError: It cannot be read, or a column is not there.
         """
-        request = Request(str(self.source)) if schema is None else Request.of(str(self.source), schema)
+        request = asked if isinstance(asked, Request) else Request.of(str(self.source), asked)
         return readers.from_file(self.source, self.file, request, self.groups)
 
 
@@ -73,13 +73,17 @@ def pieces(source: str | Path, schema: Schema | None) -> list[Piece]:
     return found
 
 
-def columns(parts: Sequence[Piece]) -> pa.Schema:
+def columns(parts: Sequence[Piece], request: Request) -> pa.Schema:
     """The columns of some pieces, in types that hold those of each.
+
+    Args:
+        parts: The pieces, of one source.
+        request: How it is written.
 
     Raises:
         DataError: They have not the same columns, or of kinds that do not go together.
     """
-    found = {part.file: readers.schema_of(part.source, part.file) for part in parts}
+    found = {part.file: readers.schema_of(part.source, part.file, request) for part in parts}
     first, *others = found
     for file in others:
         if different := set(found[file].names) ^ set(found[first].names):

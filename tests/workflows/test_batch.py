@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli import main
+from fds_mlflow.data.schema import Schema
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
+from fds_mlflow.simulator import simulate
 from fds_mlflow.workflows import Source, prepare, train
 from fds_mlflow.workflows.batch.batch import Engine, rebatched, score
 from fds_mlflow.workflows.batch.versions import Choice, Versions
@@ -129,6 +131,10 @@ def test_what_cannot_be_scored_is_said_first(model: ManagedModel, tmp_path: Path
         score(model, "computed.parquet", tmp_path / "not" / "there.parquet", choice=Choice())
     with pytest.raises(NotFoundError, match="alias 'shadow'"):
         scored(model, choice=Choice(alias="shadow"))
+    files = ManagedModel("fraud", outcomes="parquet:files")
+    with pytest.raises(ConfigError, match="is no database"):
+        score(files, "computed.parquet", "recorded.parquet", choice=Choice(), record=True)
+    assert not Path("recorded.parquet").exists()
     with pytest.raises(ConfigError, match="leave out one"):
         Choice(1, "champion")
 
@@ -182,6 +188,32 @@ def test_an_output_never_takes_its_input_away(model: ManagedModel, engine: Engin
         with pytest.raises(RefusedError, match="is the input"):
             score(model, source, output, choice=Choice(), engine=engine)
     assert Path("computed.parquet").read_bytes() == Path("folder/computed.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("engine", ["local", "spark"])
+def test_raw_text_is_read_as_the_version_declares(
+    model: ManagedModel, engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    """Separators and encodings stand in the schema of the transactions that a version was trained on."""
+    if engine == "spark":
+        request.getfixturevalue("spark")
+    frame = simulate.transactions(3_000, seed=1)
+    frame = frame.assign(country="Österreich").iloc[:, ::-1]
+    frame.to_csv("old.csv", index=False, sep=";", encoding="cp1252")
+    schema = Schema.load("simulator").model_dump(mode="json", exclude_defaults=True)
+    schema = json.dumps(schema | {"separator": ";", "encoding": "cp1252"})
+    Path("old.yaml").write_text(schema)
+    Path("features.yaml").write_text(batch_world.SPEC)
+    split = prepare(Source("old.csv", "old.yaml"), features="features.yaml", split="stratified")
+    train(split, f"old_{engine}", params={"n_estimators": 2})
+    old = ManagedModel(f"old_{engine}", outcomes=model.outcomes.url)
+    score(old, "old.csv", "old.out", choice=Choice(1), engine=engine)
+    found = pd.read_parquet("old.out").sort_values("transaction_id", ignore_index=True)
+    frame.to_parquet("old.parquet")
+    score(old, "old.parquet", "new.out", choice=Choice(1))
+    wanted = pd.read_parquet("new.out").sort_values("transaction_id", ignore_index=True)
+    for name in ("transaction_id", "score", "inputs_digest"):
+        assert found[name].tolist() == wanted[name].tolist()
 
 
 def test_versions_of_different_features(model: ManagedModel) -> None:

@@ -107,6 +107,7 @@ def score(
         return score_files(model, str(source), str(output), choice, key=key, transaction=transaction, record=record)
     target = Path(output)
     _require_file(target, source)
+    outcomes = model.outcomes if record else None  # which says, before the work, where none can be kept
     with TemporaryDirectory(prefix=".scores-", dir=target.parent) as folder:
         versions = Versions(model, choice)
         routed, tables = opened(
@@ -115,8 +116,8 @@ def score(
         done, path = Scored(str(target)), Path(folder) / "scores.parquet"
         _write(path, routed.each(chain.from_iterable(map(_batches, rebatched(tables, AT_ONCE)))), done)
         path.replace(target)
-    if record:
-        told = [recorded(model.outcomes, answer) for answer in _stored(target)]
+    if outcomes is not None:
+        told = [recorded(outcomes, answer) for answer in _stored(target)]
         done.recorded, done.refused = (sum(one[name] for one in told) for name in ("new", "refused"))
     return done
 
@@ -148,13 +149,15 @@ def opened(
         record: As for `score`.
         progress: As for `score`.
     """
-    columns = readers.column_names(Path(source))
+    form = versions.form_of(Path(source))
+    columns = readers.column_names(Path(source), form)
     router = versions.router(key, transaction_of(columns, transaction, record), text=is_text(Path(source)))
     declared = to_compute(router, columns, str(source))
+    rows = readers.every_column(
+        source, separator=form.separator, encoding=form.encoding, sheet=form.sheet, progress=progress
+    )
     if not declared:
-        return router, readers.every_column(source, progress=progress)
-    schema = declared[0].schema
-    raw = readers.every_column(source, separator=schema.separator, encoding=schema.encoding, progress=progress)
+        return router, rows
     features = [_features(source, one, columns, folder / f"{place}.parquet") for place, one in enumerate(declared)]
     hidden = hidden_by(declared, columns)
     router = replace(
@@ -164,7 +167,7 @@ def opened(
         text=False,
         key_text=router.text,
     )
-    return router, _beside(source, raw, features, hidden)
+    return router, _beside(source, rows, features, hidden)
 
 
 def transaction_of(columns: list[str], transaction: str | None, record: bool) -> str | None:

@@ -151,7 +151,7 @@ class Scorer:
         key: str = TRANSACTION,
         transaction: str | None = None,
     ) -> None:
-        self._versions = Versions(model, choice or Choice())
+        self.versions = Versions(model, choice or Choice())
         self._key, self._transaction = key, transaction
         self._shipped: dict[str, str] = {}
 
@@ -183,7 +183,7 @@ class Scorer:
             RefusedError, NotFoundError, UnavailableError: As for `Versions.router`.
         """
         transaction = transaction_of(frame.columns, self._transaction, record)
-        router = self._versions.router(self._key, transaction, text=text)
+        router = self.versions.router(self._key, transaction, text=text)
         declared = to_compute(router, frame.columns, "the frame")
         if declared:
             _require_computable(declared, whole=whole and not frame.isStreaming)
@@ -221,7 +221,7 @@ class Scorer:
             name = f"{identity}-{uuid.uuid4().hex}"
             folder = tempfile.mkdtemp(prefix="fds-shipped-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)  # an executor that comes later asks for it
-            archive = shutil.make_archive(f"{folder}/{name}", "zip", self._versions.root / identity)
+            archive = shutil.make_archive(f"{folder}/{name}", "zip", self.versions.root / identity)
             spark.addArtifacts(f"{archive}#{name}", archive=True)
             self._shipped[identity] = name
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fds_mlflow.data import pieces
+from fds_mlflow.data.request import Request
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime.output import put, require_place
@@ -19,7 +20,7 @@ from fds_mlflow.runtime.spark import session
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.workflows.batch.batch import Scored, is_text
 from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, spark_schema, told
-from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice
+from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -47,9 +48,9 @@ def score_files(
     spark = session()
     beside = nullcontext() if target is None else tempfile.TemporaryDirectory(prefix=".scores-", dir=target.parent)
     with told(), _nanoseconds_as_numbers(spark), beside as folder:
-        frame, text = _read(spark, source)
-        made = output if folder is None else f"{folder}/made"
-        scorer, order = Scorer(model, choice, key=key, transaction=transaction), _ROW if _ROW in frame.columns else None
+        scorer = Scorer(model, choice, key=key, transaction=transaction)
+        frame, text = _read(spark, source, scorer.versions)
+        made, order = output if folder is None else f"{folder}/made", _ROW if _ROW in frame.columns else None
         answers = scorer(frame, text=text, record=record, order=order)
         answers.write.mode("overwrite").parquet(address_of(made))
         done = _counted(spark.read.parquet(address_of(made)), output)
@@ -76,30 +77,31 @@ def _counted(answers: DataFrame, output: str) -> Scored:
     return Scored(output, rows, flagged, {version: row[0] for version, row in sorted(by_version.items())}, failed)
 
 
-def _read(spark: SparkSession, source: str) -> tuple[DataFrame, bool]:
+def _read(spark: SparkSession, source: str, versions: Versions) -> tuple[DataFrame, bool]:
     """The rows of files, and whether all their columns are text."""
     if "://" not in source:
-        return _of_this_machine(spark, Path(source).absolute()), is_text(Path(source))
+        path = Path(source).absolute()
+        return _of_this_machine(spark, path, versions.form_of(path)), is_text(path)
     if not source.lower().endswith(TEXT_SUFFIXES):
         return spark.read.parquet(source), False
     separator = "\t" if ".tsv" in source.lower() else ","
     return spark.read.csv(source, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
 
 
-def _of_this_machine(spark: SparkSession, path: Path) -> DataFrame:
+def _of_this_machine(spark: SparkSession, path: Path, form: Request) -> DataFrame:
     """The rows of files with their order, by the code that reads them without Spark.
 
     Spark's own would leave out folders in folders, take the 007 of a folder's name for 7, replace what is no UTF-8, and
     refuse times in nanoseconds.
     """
     parts = pieces.pieces(path, None)
-    schema = pa.schema([(one.name, _spark_type(one.type)) for one in pieces.columns(parts)])
+    schema = pa.schema([(one.name, _spark_type(one.type)) for one in pieces.columns(parts, form)])
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 first = number << 40
-                for table in parts[number].tables(None):
+                for table in parts[number].tables(form):
                     columns = [_cast(table.column(one.name), one, parts[number].file) for one in schema]
                     rows, first = pa.array(np.arange(first, first + len(table))), first + len(table)
                     yield from pa.table([*columns, rows], schema=ordered).to_batches()

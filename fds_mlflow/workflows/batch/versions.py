@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.data import readers
+from fds_mlflow.data.request import Request
 from fds_mlflow.data.single import LABELS, Single
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
 from fds_mlflow.features import declaration
@@ -84,6 +87,23 @@ class Versions:
         table, views = self._now()
         served = tuple(self._prepared(view) for view in views)
         return BatchRouter(self.model.name, table, served, key, transaction, Here(self.root, self), text)
+
+    def form_of(self, path: Path) -> Request:
+        """How files are written: as their names say, or raw transactions as the schema says that the champion declares.
+
+        Raises:
+            RefusedError, NotFoundError, UnavailableError: As for `router`.
+        """
+        plain, router = Request(str(path)), self.router()
+        declared = declaration.read(router.loaded(router.table.champion).folder)
+        if declared is None:
+            return plain
+        schema = declared.schema
+        own = Request(str(path), None, schema.separator, schema.encoding, schema.sheet)
+        with suppress(DataError):  # it is written in another way
+            if set(Single(schema).columns) <= set(readers.column_names(path, own)):
+                return own
+        return plain
 
     def table(self) -> RoutingTable:
         """Which version answers which key just now; errors as for `router`."""
