@@ -204,7 +204,8 @@ class Scorer:
         outcomes are counted once.
 
         Args:
-            output: Folder for the answers, in it one of Parquet a batch.
+            output: Folder for the answers, in it one of Parquet a batch; of one checkpoint, since another one counts
+                batches from 0 as well.
             outcomes: URL of the outcome store.
         """
 
