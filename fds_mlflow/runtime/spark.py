@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fds_mlflow.errors import ConfigError
+from fds_mlflow import errors
+from fds_mlflow.errors import ConfigError, FdsError, UnexpectedError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,3 +79,31 @@ def unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
         yield
+
+
+_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
+
+_RAISED = re.compile(r"^([\w.]+(?:Error|Exception)\b.*)$", re.MULTILINE)
+"""The last line of a trace of Python's."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """An error of ours that a process of Spark's raised, as this process would have raised it.
+
+    Raises:
+        FdsError: The error; an `UnexpectedError` where it is none of ours.
+    """
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
+            raise
+        said = _TOLD.search(str(error))
+        if said is None:
+            why = (_RAISED.findall(str(error)) or [" ".join(str(error).split())])[-1][:500]
+            raise UnexpectedError(f"Spark failed: {why}", fix="look at Spark's log for the whole of it") from error
+        kind = getattr(errors, said[1], FdsError)
+        raise kind(said[2], fix=said[3]) from error

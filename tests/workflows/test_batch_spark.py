@@ -19,9 +19,10 @@ from fds_mlflow.cli import main
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import RoutingTable, buckets
 from fds_mlflow.errors import DataError
+from fds_mlflow.runtime.spark import told
 from fds_mlflow.serving.batch import keys_of
 from fds_mlflow.workflows.batch.batch import score
-from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored, told
+from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
 from tests.support import batch_world
 from tests.support.version_caches import table

@@ -45,7 +45,7 @@ from fds_mlflow.features.engines.spark_rows import (
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import mapped, quoted, session, unwarned
+from fds_mlflow.runtime.spark import mapped, quoted, session, told, unwarned
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -107,7 +107,7 @@ def compute_spark(
         yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
-    with unwarned():
+    with told(), unwarned():
         work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
 
@@ -133,6 +133,7 @@ def compute_spark_file(
     Raises:
         ConfigError: The schema or the specification is not valid; PySpark or Java is missing.
         DataError: The data does not fit the schema.
+        UnexpectedError: A process of Spark's failed, as where a disk is full.
         RefusedError: There is something else at `path_out`, or the source.
     """
     target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
@@ -149,7 +150,7 @@ def compute_spark_file(
 
     work = _Work(found, spec, source, ordered=True, given=False)
     spark = session()
-    with unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
+    with told(), unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
         work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
         made = Path(folder) / "made"

@@ -7,29 +7,26 @@ them once. Spark is imported when it is asked for.
 from __future__ import annotations
 
 import atexit
-import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fds_mlflow import errors
 from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.core.routing.routing import SEED, RoutingTable, Variant
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.data.codes import code
-from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
+from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.database import DEFAULT_URL, in_memory, parse
 from fds_mlflow.runtime import environment
-from fds_mlflow.runtime.spark import mapped, quoted
+from fds_mlflow.runtime.spark import mapped, quoted, told
 from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
 from fds_mlflow.workflows.batch.batch import hidden_by, readable, transaction_of
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
@@ -328,31 +325,3 @@ def spark_schema(schema: pa.Schema) -> Any:
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return from_arrow_schema(schema)
-
-
-_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
-
-_RAISED = re.compile(r"^([\w.]+(?:Error|Exception)\b.*)$", re.MULTILINE)
-"""The last line of a trace of Python's."""
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """An error of ours that a process of Spark's raised, as this process would have raised it.
-
-    Raises:
-        FdsError: The error; an `UnexpectedError` where it is none of ours.
-    """
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
-            raise
-        said = _TOLD.search(str(error))
-        if said is None:
-            why = (_RAISED.findall(str(error)) or [" ".join(str(error).split())])[-1][:500]
-            raise UnexpectedError(f"Spark failed: {why}", fix="look at Spark's log for the whole of it") from error
-        kind = getattr(errors, said[1], FdsError)
-        raise kind(said[2], fix=said[3]) from error

@@ -16,10 +16,10 @@ from fds_mlflow.data.request import Request
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import session
+from fds_mlflow.runtime.spark import session, told
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.workflows.batch.batch import Scored, is_text
-from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, spark_schema, told
+from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, spark_schema
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions
 
 if TYPE_CHECKING:
