@@ -16,6 +16,11 @@ _ROWS, _CELLS = 500_000, 8_000_000
 
 
 def names(path: Path) -> list[str]:
+    """The names of a file's columns; errors as for `schema`."""
+    return list(schema(path).names)
+
+
+def schema(path: Path) -> pa.Schema:
     """The columns of a file.
 
     Raises:
@@ -24,7 +29,7 @@ def names(path: Path) -> list[str]:
     from pyarrow import parquet
 
     with _readable(path), parquet.ParquetFile(path) as file:
-        return list(file.schema_arrow.names)
+        return file.schema_arrow
 
 
 def group_sizes(path: Path) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from fds_mlflow.data import parquet_file, readers
 from fds_mlflow.data.request import Request
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime.text_file import is_parquet
 
 _ROWS = 500_000
@@ -33,19 +33,21 @@ class Piece:
     first: int
     groups: tuple[int, ...] | None
 
-    def tables(self, schema: Schema) -> Iterator[pa.Table]:
-        """Yield its rows in order, in the columns that the schema names.
+    def tables(self, asked: Schema | Request) -> Iterator[pa.Table]:
+        """Yield its rows in order, in the columns that are asked for.
 
         Raises:
             DataError: It cannot be read, or a column is not there.
         """
-        return readers.from_file(self.source, self.file, Request.of(str(self.source), schema), self.groups)
+        request = asked if isinstance(asked, Request) else Request.of(str(self.source), asked)
+        return readers.from_file(self.source, self.file, request, self.groups)
 
 
-def pieces(source: str | Path, schema: Schema) -> list[Piece]:
+def pieces(source: str | Path, schema: Schema | None) -> list[Piece]:
     """Cut a source into pieces, in order; every process has to see its files.
 
-    A text file is one piece, and where another file follows it, its rows are counted here.
+    A text file is one piece, and where another file follows it, its rows are counted here; without a schema they are
+    not, and the pieces' rows have no numbers.
 
     Raises:
         DataError: There is no such file, or one cannot be read.
@@ -66,9 +68,36 @@ def pieces(source: str | Path, schema: Schema) -> list[Piece]:
                 first += rows
         else:
             found.append(Piece(path, file, first, None))
-            if file != files[-1]:
+            if schema is not None and file != files[-1]:
                 first += sum(table.num_rows for table in found[-1].tables(schema))
     return found
+
+
+def columns(parts: Sequence[Piece], request: Request) -> pa.Schema:
+    """The columns of some pieces, in types that hold those of each.
+
+    Args:
+        parts: The pieces, of one source.
+        request: How it is written.
+
+    Raises:
+        DataError: They have not the same columns, or of kinds that do not go together.
+    """
+    found = {part.file: readers.schema_of(part.source, part.file, request) for part in parts}
+    first, *others = found
+    for file in others:
+        if different := set(found[file].names) ^ set(found[first].names):
+            raise DataError(
+                f"{first} and {file} have not the same columns: {', '.join(sorted(different)[:20])}",
+                fix="give them as sources of their own, or write them alike",
+            )
+    try:
+        return pa.unify_schemas(list(found.values()), promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"the files of {parts[0].source} do not go together: {error}",
+            fix="give them as sources of their own, or write a column as one type in all of them",
+        ) from None
 
 
 def _grouped(sizes: list[int]) -> Iterator[tuple[tuple[int, ...], int]]:

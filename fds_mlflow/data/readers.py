@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -116,14 +117,22 @@ def _tables(
     return _from_files(Path(source), request)
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: Path, request: Request | None = None) -> list[str]:
     """The columns of a file, or of the first file of a folder.
 
     Raises:
         DataError: There is no such file, or it cannot be read.
     """
-    file, request = files(path)[0], Request(str(path))
-    return _present(file, request, _book(file, request), _partitions(path, file))
+    return list(schema_of(path, files(path)[0], request or Request(str(path))).names)
+
+
+def schema_of(path: Path, file: Path, request: Request) -> pa.Schema:
+    """The columns of one of the files of a path, as `from_file` gives them; arguments as there.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    return _columns(file, request, _book(file, request), _partitions(path, file))
 
 
 def _from_files(path: Path, request: Request) -> Iterator[pa.Table]:
@@ -148,7 +157,7 @@ def from_file(path: Path, file: Path, request: Request, groups: Sequence[int] | 
     """
     keys = _partitions(path, file)
     book = _book(file, request)
-    wanted = request.wanted(_present(file, request, book, keys))
+    wanted = request.wanted(_columns(file, request, book, keys).names)
     columns = [name for name in wanted if name not in keys]
     if book is not None:
         found = frames.tables(book, request)
@@ -198,13 +207,15 @@ def _book(file: Path, request: Request) -> pd.DataFrame | None:
     return workbook.frame(file, request.sheet) if file.name.lower().endswith(WORKBOOK_SUFFIXES) else None
 
 
-def _present(file: Path, request: Request, book: pd.DataFrame | None, keys: Mapping[str, str | None]) -> list[str]:
+def _columns(file: Path, request: Request, book: pd.DataFrame | None, keys: Iterable[str]) -> pa.Schema:
     """The columns that a file has, and those that the names of its folders hold."""
     if book is not None:
-        found = [str(name) for name in book.columns]
+        found = next(frames.tables(book, replace(request, schema=None))).schema
+    elif is_parquet(file):
+        found = parquet_file.schema(file)
     else:
-        found = parquet_file.names(file) if is_parquet(file) else delimited.names(file, request)
-    return [*found, *(key for key in keys if key not in found)]
+        found = pa.schema([(name, pa.string()) for name in delimited.names(file, request)])
+    return pa.schema([*found, *((key, pa.string()) for key in keys if key not in found.names)])
 
 
 def _partitions(path: Path, file: Path) -> dict[str, str | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -88,6 +90,7 @@ def compute_mapped(
     Raises:
         ConfigError: As for `compute_file`.
         DataError: As for `compute_file`.
+        OSError: There is no room in the folder.
     """
     with tempfile.TemporaryDirectory(prefix=".features-", dir=folder) as beside:
         target = Path(beside) / "features.parquet"
@@ -125,8 +128,14 @@ def _mapped(made: FeatureFile, schema: Schema, folder: Path) -> MappedTable:
 
 
 def _array(folder: Path, *shape: int) -> Floats:
+    size = max(math.prod(shape), 1) * 8
     with tempfile.TemporaryFile(dir=folder) as file:  # what is mapped outlives its name and its file object
-        file.truncate(max(math.prod(shape), 1) * 8)
+        file.truncate(size)
+        if sys.platform == "linux":
+            try:  # where the disk has no room, a value that is put into the array would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(folder)) from None
         return np.memmap(file, dtype=np.float64, mode="r+", shape=shape)
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fds_mlflow.errors import ConfigError
+from fds_mlflow import errors
+from fds_mlflow.errors import ConfigError, FdsError, UnexpectedError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+    Batches = Iterator[pa.RecordBatch]
 
 
 def session() -> SparkSession:
@@ -45,9 +50,60 @@ def session() -> SparkSession:
         ) from None
 
 
+def quoted(name: str) -> str:
+    """A column's name as Spark's expressions take it, whatever signs it holds."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def mapped(frame: DataFrame, function: Callable[[Batches], Batches], schema: Any) -> DataFrame:
+    """As `DataFrame.mapInArrow`, for columns of any names: PySpark's own takes `card.id` for a field of `card`.
+
+    Args:
+        frame: The rows.
+        function: Of their batches, in the columns of the frame.
+        schema: Of what it gives.
+    """
+    names = frame.columns
+
+    def named(batches: Batches) -> Batches:
+        import pyarrow as pa
+
+        return function(pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
+
+    return frame.toDF(*(f"c{i}" for i in range(len(names)))).mapInArrow(named, schema)
+
+
 @contextmanager
 def unwarned() -> Iterator[None]:
     """Calls of PySpark that hand over Arrow's tables: that it warns of pandas 3 does not matter to them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
         yield
+
+
+_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
+
+_RAISED = re.compile(r"^([\w.]+(?:Error|Exception)\b.*)$", re.MULTILINE)
+"""The last line of a trace of Python's."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """An error of ours that a process of Spark's raised, as this process would have raised it.
+
+    Raises:
+        FdsError: The error; an `UnexpectedError` where it is none of ours.
+    """
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
+            raise
+        said = _TOLD.search(str(error))
+        if said is None:
+            why = (_RAISED.findall(str(error)) or [" ".join(str(error).split())])[-1][:500]
+            raise UnexpectedError(f"Spark failed: {why}", fix="look at Spark's log for the whole of it") from error
+        kind = getattr(errors, said[1], FdsError)
+        raise kind(said[2], fix=said[3]) from error

@@ -66,6 +66,7 @@ class BatchRouter:
         transaction: Name of the column of the transaction's id; None where the key is what labels are joined on.
         place: Finds the folder of a version's cache, in whichever process it is asked.
         text: The rows come from a file of text.
+        key_text: The key and the transaction's id do, and stand beside features that were computed.
     """
 
     model: str
@@ -75,6 +76,7 @@ class BatchRouter:
     transaction: str | None
     place: Callable[[Served], Path]
     text: bool = False
+    key_text: bool = False
 
     def __call__(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Score rows, at least one.
@@ -91,8 +93,9 @@ class BatchRouter:
         Raises:
             DataError: A column is missing, a key or a transaction's id is none, or the champion cannot score a row.
         """
-        keys = keys_of(rows, self.key, self.table.spelling, text=self.text)
-        transactions = keys if self.transaction is None else keys_of(rows, self.transaction, text=self.text)
+        text = self.text or self.key_text
+        keys = keys_of(rows, self.key, self.table.spelling, text=text)
+        transactions = keys if self.transaction is None else keys_of(rows, self.transaction, text=text)
         answer = _Answer.empty(rows.num_rows)
         to_canary = self.table.to_canary(keys)
         answer.canary[:] = to_canary

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.data.transactions import load
+from fds_mlflow.features import mapped
 from fds_mlflow.features.mapped import MappedTable, compute_mapped
 from fds_mlflow.features.table import FeatureTable, compute, default_spec
 from fds_mlflow.simulator import simulate
@@ -76,6 +79,18 @@ def test_a_matrix_is_that_of_the_rows(
     found, wanted = (table.where(mask).matrix(lambda frame: frame[numeric].to_numpy()) for table in tables)
     assert found.shape == wanted.shape
     assert np.array_equal(found, wanted, equal_nan=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the blocks of a file without a name")
+def test_its_room_is_taken_before_it_is_filled(tmp_path: Path) -> None:
+    """A disk that is too full says so at once; a page that finds no room later would kill the process."""
+    made, sizes = mapped._array(tmp_path, 1_000, 1_000), []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith(str(tmp_path)):
+                sizes.append(link.stat().st_blocks * 512)
+    assert len(sizes) == 1
+    assert sizes[0] >= made.nbytes == 8_000_000
 
 
 def test_nothing_is_left_on_the_disk(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from fds_mlflow.cli.main import main
 from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.transactions import Schema, load
-from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import spark as engine
 from fds_mlflow.features.engines.reading import Noticed, read
@@ -245,6 +245,20 @@ class TestFiles:
         for taken in (tmp_path, tmp_path / "in.parquet"):
             with pytest.raises(RefusedError, match="no folder of features"):
                 compute_spark_file(tmp_path / "in.parquet", SCHEMA, SPEC, taken)
+
+    def test_what_fails_in_a_process_of_sparks_is_told(
+        self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that fills leaves no output, and is named."""
+
+        def full(*_: Any) -> pa.Table:
+            raise OSError(28, "No space left on device")
+
+        rows().to_parquet(tmp_path / "in.parquet")
+        monkeypatch.setattr(engine, "_joined", full)
+        with pytest.raises(UnexpectedError, match="No space left on device"):
+            compute_spark_file(tmp_path / "in.parquet", SCHEMA, SPEC, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
     def test_one_command_on_either_engine(self, spark: SparkSession, tmp_path: Path) -> None:
         """`fds features compute` writes the same rows by either engine."""

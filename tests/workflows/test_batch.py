@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fds_mlflow import ManagedModel
+from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli import main
-from fds_mlflow.errors import ConfigError, DataError, NotFoundError
-from fds_mlflow.workflows.batch.batch import rebatched, score
+from fds_mlflow.data.schema import Schema
+from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
+from fds_mlflow.simulator import simulate
+from fds_mlflow.workflows import Source, prepare, train
+from fds_mlflow.workflows.batch.batch import Engine, rebatched, score
 from fds_mlflow.workflows.batch.versions import Choice, Versions
 from tests.support import batch_world
 
@@ -127,8 +131,117 @@ def test_what_cannot_be_scored_is_said_first(model: ManagedModel, tmp_path: Path
         score(model, "computed.parquet", tmp_path / "not" / "there.parquet", choice=Choice())
     with pytest.raises(NotFoundError, match="alias 'shadow'"):
         scored(model, choice=Choice(alias="shadow"))
+    files = ManagedModel("fraud", outcomes="parquet:files")
+    with pytest.raises(ConfigError, match="is no database"):
+        score(files, "computed.parquet", "recorded.parquet", choice=Choice(), record=True)
+    assert not Path("recorded.parquet").exists()
     with pytest.raises(ConfigError, match="leave out one"):
         Choice(1, "champion")
+
+
+def test_files_of_a_folder_are_scored_as_each_would_be_alone(model: ManagedModel) -> None:
+    """A column that one of them lacks is no gap, and a number that one writes as text is that number."""
+    frame = pd.read_parquet("computed.parquet")
+    wanted = scored(model)
+    Path("folder").mkdir()
+    frame.head(700).to_parquet("folder/a.parquet")
+    frame.tail(-700).astype({"amount": str}).to_parquet("folder/b.parquet")
+    assert scored(model, "folder")["score"].tolist() == wanted["score"].tolist()
+    frame.tail(-700).drop(columns=["amount"]).to_parquet("folder/b.parquet")
+    with pytest.raises(DataError, match="version 1 needs columns that the rows do not have: amount"):
+        scored(model, "folder")
+
+
+def test_raw_files_of_a_folder_may_differ(model: ManagedModel) -> None:
+    """Each raw row keeps the features of its own transaction, whatever columns its file has beside."""
+    wanted, frame = scored(model, "raw.parquet"), pd.read_parquet("raw.parquet")
+    Path("folder").mkdir()
+    frame.head(700).assign(note="a").to_parquet("folder/a.parquet")
+    frame.tail(-700).to_parquet("folder/b.parquet")
+    assert scored(model, "folder")["score"].tolist() == wanted["score"].tolist()
+
+
+def test_a_raw_field_of_text_that_says_nothing_is_no_key(model: ManagedModel) -> None:
+    """Raw transactions of a file of text are refused where one has no key, as those of Parquet are."""
+    frame = pd.read_parquet("raw.parquet")
+    frame.loc[5, "customer_id"] = None
+    frame.to_parquet("nobody.parquet")
+    frame.to_csv("nobody.csv", index=False)
+    for source in ("nobody.parquet", "nobody.csv"):
+        with pytest.raises(DataError, match="'customer_id' is missing in 1 of"):
+            scored(model, source, key="customer_id")
+
+
+@pytest.mark.parametrize("engine", ["local", "spark"])
+def test_an_output_never_takes_its_input_away(model: ManagedModel, engine: Engine) -> None:
+    """Neither as the same file, through a link, nor as a folder around or beneath it; the input stays as it was."""
+    Path("folder").mkdir()
+    shutil.copy("computed.parquet", "folder")
+    Path("link").symlink_to("computed.parquet")
+    before = Path("computed.parquet").read_bytes()
+    for source, output in (
+        ("computed.parquet", "computed.parquet"),
+        ("computed.parquet", "link"),
+        ("folder", "folder/scores.parquet"),
+        ("folder/computed.parquet", "folder"),
+    ):
+        with pytest.raises(RefusedError, match="is the input"):
+            score(model, source, output, choice=Choice(), engine=engine)
+    assert Path("computed.parquet").read_bytes() == Path("folder/computed.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("engine", ["local", "spark"])
+def test_raw_text_is_read_as_the_version_declares(
+    model: ManagedModel, engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    """Separators and encodings stand in the schema of the transactions that a version was trained on."""
+    if engine == "spark":
+        request.getfixturevalue("spark")
+    frame = simulate.transactions(3_000, seed=1)
+    frame = frame.assign(country="Österreich").iloc[:, ::-1]
+    frame.to_csv("old.csv", index=False, sep=";", encoding="cp1252")
+    schema = Schema.load("simulator").model_dump(mode="json", exclude_defaults=True)
+    schema = json.dumps(schema | {"separator": ";", "encoding": "cp1252"})
+    Path("old.yaml").write_text(schema)
+    Path("features.yaml").write_text(batch_world.SPEC)
+    split = prepare(Source("old.csv", "old.yaml"), features="features.yaml", split="stratified")
+    train(split, f"old_{engine}", params={"n_estimators": 2})
+    old = ManagedModel(f"old_{engine}", outcomes=model.outcomes.url)
+    score(old, "old.csv", "old.out", choice=Choice(1), engine=engine)
+    found = pd.read_parquet("old.out").sort_values("transaction_id", ignore_index=True)
+    frame.to_parquet("old.parquet")
+    score(old, "old.parquet", "new.out", choice=Choice(1))
+    wanted = pd.read_parquet("new.out").sort_values("transaction_id", ignore_index=True)
+    for name in ("transaction_id", "score", "inputs_digest"):
+        assert found[name].tolist() == wanted[name].tolist()
+
+
+def test_versions_of_different_features(model: ManagedModel) -> None:
+    """What a canary needs and the rows lack is said before it is charged with it; one name has one meaning."""
+    frame = pd.read_parquet("raw.parquet")
+    for number, (features, more) in enumerate(
+        (("[1d]", ""), ("[1d, 2d]", ""), ("[1d]", "expressions: [{name: customer_count_2d, of: amount * 2}]\n")), 1
+    ):
+        windows = f"[{{entity: customer, aggregate: count, windows: {features}}}]"
+        Path("features.yaml").write_text(f"numeric: [amount]\nwindows: {windows}\n{more}")
+        split = prepare(Source("simulator:3000"), features="features.yaml", split="stratified")
+        train(split, "several", params={"n_estimators": 2})
+        if number == 1:
+            table = split.test.x.assign(transaction_id=[f"T{i}" for i in range(len(split.test))])
+    table.to_parquet("of_the_champion.parquet")
+    several = ManagedModel("several", outcomes=model.outcomes.url)
+    several.promote(1)
+    several.canary.start(2, plan=Plan(steps=[40, 100]), force=True, allow_new_columns=True, reason="more")
+    assert len(scored(several, "raw.parquet")) == len(frame)
+    with pytest.raises(DataError, match="version 2 needs: customer_count_2d"):
+        scored(several, "of_the_champion.parquet", record=True)
+    assert not several.outcomes.recent("several", limit=1)
+    several.canary.abort(reason="another one")
+    several.promote(3, force=True, allow_new_columns=True, reason="another meaning")
+    several.canary.start(2, plan=Plan(steps=[40, 100]), force=True, allow_new_columns=True, reason="a name")
+    with pytest.raises(RefusedError, match="different things by the feature 'customer_count_2d'"):
+        scored(several, "raw.parquet")
+    assert set(scored(several, "raw.parquet", choice=Choice(3))["version"]) == {3}
 
 
 def test_the_verb_says_what_became_of_the_rows(model: ManagedModel) -> None:
@@ -158,4 +271,6 @@ def test_tables_are_cut_anew() -> None:
     tables = [pa.table({"a": range(start, end)}) for start, end in ((0, 0), (0, 3), (3, 10), (10, 11))]
     found = list(rebatched(tables, 4))
     assert [len(one) for one in found] == [4, 4, 3]
+    others = [pa.table({"a": ["x"] * 3}), pa.table({"a": []}), *tables]
+    assert [len(one) for one in rebatched(others, 4)] == [3, 4, 4, 3]
     assert pa.concat_tables(found).column("a").to_pylist() == list(range(11))

@@ -19,9 +19,10 @@ from fds_mlflow.cli import main
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import RoutingTable, buckets
 from fds_mlflow.errors import DataError
+from fds_mlflow.runtime.spark import told
 from fds_mlflow.serving.batch import keys_of
 from fds_mlflow.workflows.batch.batch import score
-from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored, told
+from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
 from tests.support import batch_world
 from tests.support.version_caches import table
@@ -114,6 +115,8 @@ def test_what_is_no_key_is_refused(spark: SparkSession) -> None:
         routed_by(TABLE, spark.sql("select date'2026-01-01' as key"), "key")
     with pytest.raises(DataError, match="no column 'card'"):
         routed_by(TABLE, half, "card")
+    with pytest.raises(DataError, match="columns that routing makes: version"):
+        routed_by(TABLE, half.selectExpr("key", "1 as Version"), "key")
 
 
 def here(path: str) -> str:
@@ -174,6 +177,61 @@ def test_a_row_that_nobody_can_score_is_named(spark: SparkSession, model: Manage
         score(model, "broken.csv", "out", choice=Choice(), engine="spark")
     assert refused.value.fix == "give values of the type double there, as it was trained on"
     assert not Path("out").exists()
+
+
+def test_files_are_read_as_on_this_machine(spark: SparkSession, model: ManagedModel) -> None:
+    """Folders in folders, what their names say, encodings, nanoseconds, odd names: no row and no digit differs."""
+    assert spark is not None
+    frame, raw = pd.read_parquet("computed.parquet").head(90), pd.read_parquet("raw.parquet").head(90)
+    for name in ("nested/a/b", "parts/country=007", "parts/country=KR"):
+        Path(name).mkdir(parents=True)
+    frame.head(50).to_parquet("nested/0.parquet")
+    frame.tail(40).to_parquet("nested/a/b/1.parquet")
+    frame.head(50).drop(columns="country").to_parquet("parts/country=007/0.parquet")
+    frame.tail(40).drop(columns="country").to_parquet("parts/country=KR/0.parquet")
+    frame.assign(transaction_id="ü" + frame["transaction_id"]).to_csv("wide.csv", index=False, encoding="utf-16")
+    # Of equal times the row that comes first in the file comes first, whatever its id.
+    tied = raw.assign(customer_id="one", time=raw["time"].min()).astype({"time": "datetime64[ns]"})
+    tied.sort_values("transaction_id", ascending=False).to_parquet("tied.parquet")
+    frame.rename(columns={"transaction_id": "the `id`.of it"}).to_parquet("odd.parquet")
+    for source, key in (
+        ("nested", "transaction_id"),
+        ("parts", "transaction_id"),
+        ("wide.csv", "transaction_id"),
+        ("tied.parquet", "transaction_id"),
+        ("odd.parquet", "the `id`.of it"),
+    ):
+        for engine in ("local", "spark"):
+            assert score(model, source, f"{engine}.out", choice=Choice(), key=key, engine=engine).rows == 90
+        same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
+
+
+def test_no_row_is_left_out_unseen(spark: SparkSession, model: ManagedModel) -> None:
+    """An empty row, a file in another encoding, files of other columns: each is refused, and what was there stays."""
+    assert spark is not None
+    score(model, "computed.parquet", "out", choice=Choice(), engine="spark")
+    before = pd.read_parquet("out")
+    raw, frame = pd.read_parquet("raw.parquet").head(50), pd.read_parquet("computed.parquet")
+    frame.head(0).to_parquet("none.parquet")
+    raw.reindex([*range(50), 99]).to_csv("empty.csv", index=False)
+    frame.assign(country="Österreich").to_csv("old.csv", index=False, encoding="cp1252")
+    Path("folder").mkdir()
+    frame.to_parquet("folder/a.parquet")
+    frame.drop(columns="amount").to_parquet("folder/b.parquet")
+    Path("kinds").mkdir()
+    frame.to_parquet("kinds/a.parquet")
+    frame.astype({"amount": str}).to_parquet("kinds/b.parquet")
+    for source, said in (
+        ("none.parquet", "no rows to score"),
+        ("empty.csv", "rows are empty"),
+        ("old.csv", "is not UTF-8"),
+        ("folder", "have not the same columns: amount"),
+        ("kinds", "do not go together"),
+    ):
+        with pytest.raises(DataError, match=said):
+            score(model, source, "out", choice=Choice(), engine="spark")
+    pd.testing.assert_frame_equal(pd.read_parquet("out"), before)
+    assert not [path for path in Path.cwd().iterdir() if path.name.startswith(".")]
 
 
 def test_a_stream_is_scored_by_the_split_and_counted_once(spark: SparkSession, model: ManagedModel) -> None:

@@ -38,6 +38,7 @@ from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_
 from fds_mlflow.features.expressions import extended, names_in
 from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
+from fds_mlflow.runtime.output import require_place
 
 _STRETCH = 200_000  # rows kept, joined and written at a time
 _PART = 100_000  # rows that are computed at a time: more fit into memory, but not into a processor's cache
@@ -104,14 +105,14 @@ def compute_file(
 
     Raises:
         ConfigError: The schema, the specification or the memory limit is not valid.
+        RefusedError: The output is the source, or in it.
         DataError: The data does not fit the schema, or what a window reaches back to does not fit into memory.
     """
     size = _MEMORY.match(memory_limit)
     if size is None:
         raise ConfigError(f"memory_limit is {memory_limit!r}", fix="write a number and a unit, such as '2GB'")
     target, found = Path(path_out), as_schema(schema)
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+    require_place(target, path_in)
     memory = int(float(size[1]) * _UNITS[size[2]])
     with tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         work = _Work(Path(folder), str(path_in), found, spec, memory=memory, threads=threads or os.cpu_count() or 1)

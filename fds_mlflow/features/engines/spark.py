@@ -44,7 +44,8 @@ from fds_mlflow.features.engines.spark_rows import (
 )
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
-from fds_mlflow.runtime.spark import session, unwarned
+from fds_mlflow.runtime.output import put, require_place
+from fds_mlflow.runtime.spark import mapped, quoted, session, told, unwarned
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -94,7 +95,7 @@ def compute_spark(
         has = f"is of type {kinds[order]}" if order in kinds else f"is not in {source}"
         raise ConfigError(f"the column {order!r} that gives the order {has}", fix="name one of whole numbers")
     columns = dict.fromkeys([*wanted, *([order] if order is not None else [])])
-    chosen = frame.select(*(f"`{name.replace('`', '``')}`" for name in columns))
+    chosen = frame.select(*map(quoted, columns))
     roles, size = meaning.roles(spec), _STRETCH
 
     def read(batches: Batches) -> Batches:
@@ -106,8 +107,8 @@ def compute_spark(
         yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
-    with unwarned():
-        work.stage(chosen.mapInArrow(read, STAGED))
+    with told(), unwarned():
+        work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
 
 
@@ -132,10 +133,11 @@ def compute_spark_file(
     Raises:
         ConfigError: The schema or the specification is not valid; PySpark or Java is missing.
         DataError: The data does not fit the schema.
-        RefusedError: There is something else at `path_out`.
+        UnexpectedError: A process of Spark's failed, as where a disk is full.
+        RefusedError: There is something else at `path_out`, or the source.
     """
     target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
-    _require_replaceable(target)
+    _require_replaceable(target, path_in)
     source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
     parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
@@ -148,15 +150,13 @@ def compute_spark_file(
 
     work = _Work(found, spec, source, ordered=True, given=False)
     spark = session()
-    with unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
+    with told(), unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
         work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
         made = Path(folder) / "made"
         made.mkdir()
         rows = work.written(made)
-        if target.exists():
-            target.rename(Path(folder) / "replaced")
-        made.rename(target)
+        put(made, target, Path(folder) / "replaced")
     return FeatureFile(
         path=Path(path_out),
         rows=rows,
@@ -170,15 +170,14 @@ def compute_spark_file(
     )
 
 
-def _require_replaceable(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+def _require_replaceable(target: Path, source: str | Path) -> None:
     if target.exists() and not (
         target.is_dir() and all(one.name.startswith("part-") and one.suffix == ".parquet" for one in target.iterdir())
     ):
         raise RefusedError(
             f"{target} is there, and is no folder of features", fix="name another folder, or remove what is there"
         )
+    require_place(target, source)
 
 
 class _Work:

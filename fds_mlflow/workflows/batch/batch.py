@@ -20,6 +20,7 @@ from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.features.table import compute_file
 from fds_mlflow.model import ManagedModel
+from fds_mlflow.runtime.output import require_place
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.serving.batch import ANSWER, BatchRouter, recorded
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
@@ -95,7 +96,7 @@ def score(
 
     Raises:
         DataError: The source cannot be read, lacks columns, has rows without a key, or the champion cannot score one.
-        RefusedError: A version may not be used.
+        RefusedError: A version may not be used; or the output is the source, or in it.
         NotFoundError: There is no such version or alias.
         ConfigError: The output has no folder to be in; or the engine's package is not installed.
         UnavailableError: The registry or the store is away.
@@ -105,7 +106,8 @@ def score(
 
         return score_files(model, str(source), str(output), choice, key=key, transaction=transaction, record=record)
     target = Path(output)
-    _require_place(target)
+    _require_file(target, source)
+    outcomes = model.outcomes if record else None  # which says, before the work, where none can be kept
     with TemporaryDirectory(prefix=".scores-", dir=target.parent) as folder:
         versions = Versions(model, choice)
         routed, tables = opened(
@@ -114,15 +116,14 @@ def score(
         done, path = Scored(str(target)), Path(folder) / "scores.parquet"
         _write(path, routed.each(chain.from_iterable(map(_batches, rebatched(tables, AT_ONCE)))), done)
         path.replace(target)
-    if record:
-        told = [recorded(model.outcomes, answer) for answer in _stored(target)]
+    if outcomes is not None:
+        told = [recorded(outcomes, answer) for answer in _stored(target)]
         done.recorded, done.refused = (sum(one[name] for one in told) for name in ("new", "refused"))
     return done
 
 
-def _require_place(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+def _require_file(target: Path, source: str | Path) -> None:
+    require_place(target, source)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder", fix="name a file, or remove it")
 
@@ -148,13 +149,15 @@ def opened(
         record: As for `score`.
         progress: As for `score`.
     """
-    columns = readers.column_names(Path(source))
+    form = versions.form_of(Path(source))
+    columns = readers.column_names(Path(source), form)
     router = versions.router(key, transaction_of(columns, transaction, record), text=is_text(Path(source)))
     declared = to_compute(router, columns, str(source))
+    rows = readers.every_column(
+        source, separator=form.separator, encoding=form.encoding, sheet=form.sheet, progress=progress
+    )
     if not declared:
-        return router, readers.every_column(source, progress=progress)
-    schema = declared[0].schema
-    raw = readers.every_column(source, separator=schema.separator, encoding=schema.encoding, progress=progress)
+        return router, rows
     features = [_features(source, one, columns, folder / f"{place}.parquet") for place, one in enumerate(declared)]
     hidden = hidden_by(declared, columns)
     router = replace(
@@ -162,8 +165,9 @@ def opened(
         key=hidden.get(key, key),
         transaction=None if router.transaction is None else hidden.get(router.transaction, router.transaction),
         text=False,
+        key_text=router.text,
     )
-    return router, _beside(source, raw, features, hidden)
+    return router, _beside(source, rows, features, hidden)
 
 
 def transaction_of(columns: list[str], transaction: str | None, record: bool) -> str | None:
@@ -200,18 +204,37 @@ def readable(declared: Declared, columns: list[str]) -> Schema:
 
 
 def rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """The same rows, so many at a time; the last ones as many as there are."""
+    """The same rows, so many at a time; fewer at the end, and before rows of other columns or types.
+
+    Files of a folder may differ: what one lacks is no gap in it, and what is text in one is none in another.
+    """
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
+        if waiting and table.schema != waiting[0].schema:
+            if rows:
+                yield pa.concat_tables(waiting)
+            waiting, rows = [], 0
         waiting.append(table)
         rows += len(table)
         while rows >= size:
-            whole = pa.concat_tables(waiting, promote_options="permissive")
+            whole = pa.concat_tables(waiting)
             yield whole.slice(0, size)
             waiting, rows = [whole.slice(size)], rows - size
     if rows:
-        yield pa.concat_tables(waiting, promote_options="permissive")
+        yield pa.concat_tables(waiting)
+
+
+def _taken(tables: Iterator[pa.Table], waiting: list[pa.Table], rows: int) -> pa.Table | None:
+    """The next so many rows of tables, of which some were read and wait; None where there are fewer."""
+    while sum(map(len, waiting)) < rows:
+        table = next(tables, None)
+        if table is None:
+            return None
+        waiting.append(table)
+    whole = pa.concat_tables(waiting)
+    waiting[:] = [whole.slice(rows)]
+    return whole.slice(0, rows)
 
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:
@@ -236,13 +259,12 @@ def _beside(
     Raises:
         DataError: Empty rows were left out of the features, so that nothing says which row has which.
     """
-    computed = [rebatched(_stored_tables(path), AT_ONCE) for path in features]
-    rows = rebatched(raw, AT_ONCE)
-    for given in rows:
+    computed = [(_stored_tables(path), list[pa.Table]()) for path in features]
+    for given in rebatched(raw, AT_ONCE):
         found: dict[str, pa.ChunkedArray] = {}
-        for one in computed:
-            table = next(one, None)
-            if table is None or len(table) != len(given):
+        for stored, waiting in computed:
+            table = _taken(stored, waiting, len(given))
+            if table is None:
                 raise DataError(f"{source} has empty rows", fix="remove them: there is nothing to score")
             found |= dict(zip(table.column_names, table.columns, strict=True))
         named = {hidden.get(name, name): column for name, column in zip(given.column_names, given.columns, strict=True)}

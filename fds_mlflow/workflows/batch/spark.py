@@ -7,28 +7,26 @@ them once. Spark is imported when it is asked for.
 from __future__ import annotations
 
 import atexit
-import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fds_mlflow import errors
 from fds_mlflow.core.keys import Spelling, spelled
 from fds_mlflow.core.routing.routing import SEED, RoutingTable, Variant
 from fds_mlflow.core.weight import FULL
 from fds_mlflow.data.codes import code
-from fds_mlflow.errors import ConfigError, DataError, FdsError, RefusedError, UnexpectedError
+from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.database import DEFAULT_URL, in_memory, parse
 from fds_mlflow.runtime import environment
+from fds_mlflow.runtime.spark import mapped, quoted, told
 from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
 from fds_mlflow.workflows.batch.batch import hidden_by, readable, transaction_of
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
@@ -52,7 +50,8 @@ def routed(model: ManagedModel, frame: DataFrame, key: str = TRANSACTION) -> Dat
         `version` (int). Asked for its rows, it raises where a row has no key, or one that is no UTF-8.
 
     Raises:
-        DataError: There is no such column, or it is of a kind that no one spelling stands for.
+        DataError: There is no such column, or it is of a kind that no one spelling stands for; or there is one by a
+            name that is made.
         UnavailableError: There is no champion, or the registry is away.
     """
     return routed_by(Versions(model, Choice()).table(), frame, key)
@@ -63,6 +62,11 @@ def routed_by(table: RoutingTable, frame: DataFrame, key: str = TRANSACTION) -> 
     from pyspark.sql import functions as f
 
     text = _key(frame, key, table.spelling)
+    there = {"bucket", "variant", "version"}.intersection(map(str.lower, frame.columns))
+    if there:
+        raise DataError(
+            f"the rows have columns that routing makes: {', '.join(sorted(there))}", fix="rename or drop them before"
+        )
     if table.rollout is None:
         champion = f.when(text.isNotNull(), f.lit(table.champion))  # so that it looks at the key
         nobody = f.lit(None).cast("int")
@@ -90,7 +94,7 @@ def _key(frame: DataFrame, name: str, spelling: Spelling) -> Column:
             f"the rows have no column {name!r} to route by",
             fix=f"name the one that they have (there are: {', '.join(frame.columns)})",
         )
-    kind, column = frame.schema[name].dataType, frame[name]
+    kind, column = frame.schema[name].dataType, frame[quoted(name)]
     whole = isinstance(kind, t.IntegralType)
     if isinstance(kind, t.StringType) or whole or (isinstance(kind, t.BooleanType) and spelling is Spelling.CANONICAL):
         text = column.cast("string")  # a collation of its own would change the hash
@@ -144,11 +148,19 @@ class Scorer:
         key: str = TRANSACTION,
         transaction: str | None = None,
     ) -> None:
-        self._versions = Versions(model, choice or Choice())
+        self.versions = Versions(model, choice or Choice())
         self._key, self._transaction = key, transaction
         self._shipped: dict[str, str] = {}
 
-    def __call__(self, frame: DataFrame, *, text: bool = False, record: bool = False, whole: bool = True) -> DataFrame:
+    def __call__(
+        self,
+        frame: DataFrame,
+        *,
+        text: bool = False,
+        record: bool = False,
+        whole: bool = True,
+        order: str | None = None,
+    ) -> DataFrame:
         """The scores of rows.
 
         Args:
@@ -157,6 +169,7 @@ class Scorer:
             text: All its columns are text, as a file of text has them.
             record: Its outcomes are to be recorded.
             whole: It has the past of its rows, from which features can be computed.
+            order: As for `compute_spark`; a column that no version is given.
 
         Returns:
             A row each with the columns of `fds_mlflow.serving.batch.ANSWER`. Asked for its rows, it raises where a row
@@ -167,17 +180,19 @@ class Scorer:
             RefusedError, NotFoundError, UnavailableError: As for `Versions.router`.
         """
         transaction = transaction_of(frame.columns, self._transaction, record)
-        router = self._versions.router(self._key, transaction, text=text)
+        router = self.versions.router(self._key, transaction, text=text)
         declared = to_compute(router, frame.columns, "the frame")
         if declared:
             _require_computable(declared, whole=whole and not frame.isStreaming)
             hidden = hidden_by(declared, frame.columns)
-            frame = _featured(frame, declared, hidden)
+            frame = _featured(frame, declared, hidden, order)
             transaction = None if transaction is None else hidden.get(transaction, transaction)
-            router = replace(router, key=hidden.get(self._key, self._key), transaction=transaction, text=False)
+            key = hidden.get(self._key, self._key)
+            router = replace(router, key=key, transaction=transaction, text=False, key_text=text)
+        frame = frame if order is None else frame.drop(order)
         for served in router.versions:
             self._ship(frame.sparkSession, served.identity)
-        return frame.mapInArrow(replace(router, place=Shipped(self._shipped)).each, _spark_schema(ANSWER))
+        return mapped(frame, replace(router, place=Shipped(self._shipped)).each, spark_schema(ANSWER))
 
     def into(self, output: str | Path, outcomes: str) -> Callable[[DataFrame, int], None]:
         """What `writeStream.foreachBatch` takes: each batch is scored by the split of its moment, and recorded.
@@ -186,7 +201,8 @@ class Scorer:
         outcomes are counted once.
 
         Args:
-            output: Folder for the answers, in it one of Parquet a batch.
+            output: Folder for the answers, in it one of Parquet a batch; of one checkpoint, since another one counts
+                batches from 0 as well.
             outcomes: URL of the outcome store.
         """
 
@@ -203,7 +219,7 @@ class Scorer:
             name = f"{identity}-{uuid.uuid4().hex}"
             folder = tempfile.mkdtemp(prefix="fds-shipped-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)  # an executor that comes later asks for it
-            archive = shutil.make_archive(f"{folder}/{name}", "zip", self._versions.root / identity)
+            archive = shutil.make_archive(f"{folder}/{name}", "zip", self.versions.root / identity)
             spark.addArtifacts(f"{archive}#{name}", archive=True)
             self._shipped[identity] = name
 
@@ -223,20 +239,29 @@ def _require_computable(declared: Sequence[Declared], *, whole: bool) -> None:
             )
 
 
-def _featured(frame: DataFrame, declared: Sequence[Declared], hidden: Mapping[str, str]) -> DataFrame:
-    """Raw rows with their features beside them; a raw column is hidden where a feature has its name."""
+def _featured(
+    frame: DataFrame, declared: Sequence[Declared], hidden: Mapping[str, str], order: str | None
+) -> DataFrame:
+    """Raw rows with their features beside them; a raw column is hidden where a feature has its name.
+
+    Asked for its rows, it raises where one has no features: an empty one, which no computation looks at.
+    """
     from pyspark.sql import functions as f
 
     from fds_mlflow.features.engines.spark import compute_spark
 
-    found, by = frame.withColumnsRenamed(dict(hidden)), "id of the transaction"
-    for one in declared:
-        made = compute_spark(frame, readable(one, frame.columns), one.spec)
+    found = frame.withColumnsRenamed(dict(hidden))
+    for place, one in enumerate(declared):
+        by, there = f"id of the transaction {place}", f"id of the features {place}"
+        made = compute_spark(frame, readable(one, frame.columns), one.spec, order=order)
         names = [name for name in one.spec.names if name not in found.columns]
-        made = made.select(f.col("transaction_id").alias(by), *(f.col(f"`{name}`") for name in names))
+        made = made.select(f.col("transaction_id").alias(there), *(f.col(quoted(name)) for name in names))
         named = str(one.schema.transaction_id)
-        spelled_id = f.udf(code, "string")(f.col(f"`{hidden.get(named, named)}`"))
-        found = found.withColumn(by, spelled_id).join(made, by, "inner").drop(by)
+        spelled_id = f.udf(code, "string")(f.col(quoted(hidden.get(named, named))))
+        found = found.withColumn(by, spelled_id).join(made, f.col(by) == f.col(there), "left")
+        lack = _lack("rows are empty, or their ids of a type that is none", "remove them; write ids as text")
+        # A column that is looked at: what nobody looks at, Spark leaves out.
+        found = found.withColumn(by, f.when(f.col(there).isNull(), f.raise_error(lack)).otherwise(f.col(by)))
     return found
 
 
@@ -271,7 +296,7 @@ def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int
 
     url = reachable(outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL)
     with told():
-        counted = answers.mapInArrow(Recording(url).each, _spark_schema(COUNTED))
+        counted = answers.mapInArrow(Recording(url).each, spark_schema(COUNTED))
         found = counted.agg(f.sum("new"), f.sum("refused")).first()
     new, refused = (0, 0) if found is None else (found[0] or 0, found[1] or 0)
     return new, refused
@@ -295,35 +320,8 @@ def reachable(outcomes: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _spark_schema(schema: pa.Schema) -> Any:
+def spark_schema(schema: pa.Schema) -> Any:
+    """The same columns as Spark has them."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return from_arrow_schema(schema)
-
-
-_TOLD = re.compile(r"fds_mlflow\.errors\.(\w+): (.*?)\nFix: (.*?)(?: SQLSTATE: \w+)?$", re.DOTALL | re.MULTILINE)
-
-_RAISED = re.compile(r"^([\w.]+(?:Error|Exception)\b.*)$", re.MULTILINE)
-"""The last line of a trace of Python's."""
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """An error of ours that a process of Spark's raised, as this process would have raised it.
-
-    Raises:
-        FdsError: The error; an `UnexpectedError` where it is none of ours.
-    """
-    from pyspark.errors import PySparkException
-
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
-            raise
-        said = _TOLD.search(str(error))
-        if said is None:
-            why = (_RAISED.findall(str(error)) or [" ".join(str(error).split())])[-1][:500]
-            raise UnexpectedError(f"Spark failed: {why}", fix="look at Spark's log for the whole of it") from error
-        kind = getattr(errors, said[1], FdsError)
-        raise kind(said[2], fix=said[3]) from error

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fds_mlflow.data import readers
+import numpy as np
+import pyarrow as pa
+
+from fds_mlflow.data import pieces
+from fds_mlflow.data.request import Request
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.runtime.spark import session
+from fds_mlflow.runtime.output import put, require_place
+from fds_mlflow.runtime.spark import session, told
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.workflows.batch.batch import Scored, is_text
-from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, told
-from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice
+from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, spark_schema
+from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,67 +38,116 @@ def score_files(
 ) -> Scored:
     """As `batch.score`, with Spark; arguments and errors as there.
 
-    A path without a scheme is on this machine. There the output appears when it is complete; elsewhere, when it holds
-    Spark's `_SUCCESS`.
+    A path without a scheme is on this machine, and its files are read by the same code. There the output appears when
+    it is complete; elsewhere, when it holds Spark's `_SUCCESS`.
     """
-    from pyspark.sql import functions as f
-
     outcomes = reachable(model.outcomes.engine.url.render_as_string(hide_password=False)) if record else None
-    spark = session()
     target = Path(output).absolute() if "://" not in output else None
-    unfinished = output if target is None else str(_beside(target))
-    with told(), _nanoseconds_as_numbers(spark):
-        frame, text = _read(spark, source)
-        answers = Scorer(model, choice, key=key, transaction=transaction)(frame, text=text, record=record)
-        try:
-            answers.write.mode("overwrite").parquet(address_of(unfinished))
-            if target is not None:
-                _replace(Path(unfinished), target)
-        finally:
-            if target is not None:
-                shutil.rmtree(unfinished, ignore_errors=True)
-        stored = spark.read.parquet(address_of(output))
-        counts = (f.count("*"), f.sum(f.col("flagged").cast("int")), f.count("error"))
-        told_by = {row[0]: row[1:] for row in stored.groupBy("version").agg(*counts).collect()}
-    if not told_by:
-        raise DataError("there are no rows to score", fix="give a file that has some")
-    rows, flagged, failed = (sum(counts) for counts in zip(*told_by.values(), strict=True))
-    done = Scored(output, rows, flagged, {version: row[0] for version, row in sorted(told_by.items())}, failed)
+    if target is not None:
+        _require_replaceable(target, source)
+    spark = session()
+    beside = nullcontext() if target is None else tempfile.TemporaryDirectory(prefix=".scores-", dir=target.parent)
+    with told(), _nanoseconds_as_numbers(spark), beside as folder:
+        scorer = Scorer(model, choice, key=key, transaction=transaction)
+        frame, text = _read(spark, source, scorer.versions)
+        made, order = output if folder is None else f"{folder}/made", _ROW if _ROW in frame.columns else None
+        answers = scorer(frame, text=text, record=record, order=order)
+        answers.write.mode("overwrite").parquet(address_of(made))
+        done = _counted(spark.read.parquet(address_of(made)), output)
+        if folder is not None and target is not None:
+            put(Path(made), target, Path(folder) / "replaced")
     if outcomes is not None:
-        done.recorded, done.refused = record_answers(stored, outcomes)
+        done.recorded, done.refused = record_answers(spark.read.parquet(address_of(output)), outcomes)
     return done
 
 
-def _read(spark: SparkSession, source: str) -> tuple[DataFrame, bool]:
-    """The rows of files, and whether all their columns are text."""
-    text = is_text(Path(source)) if "://" not in source else source.lower().endswith(TEXT_SUFFIXES)
-    place = address_of(source)
-    if "://" not in source:
-        readers.column_names(Path(source))  # which says what is wrong with it
-    if not text:
-        return spark.read.parquet(place), False
-    separator = "\t" if ".tsv" in source.lower() else ","
-    return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
-
-
-def _beside(target: Path) -> Path:
-    """A folder for what becomes the output.
+def _counted(answers: DataFrame, output: str) -> Scored:
+    """What became of a batch.
 
     Raises:
-        ConfigError: There is no folder for it to be in, or there is one in its place that Spark did not write.
+        DataError: Nothing: it had no rows.
     """
-    if not target.parent.is_dir():
-        raise ConfigError(f"there is no folder {target.parent} to write to", fix="create it, or give another path")
+    from pyspark.sql import functions as f
+
+    counts = (f.count("*"), f.sum(f.col("flagged").cast("int")), f.count("error"))
+    by_version = {row[0]: row[1:] for row in answers.groupBy("version").agg(*counts).collect()}
+    if not by_version:
+        raise DataError("there are no rows to score", fix="give a file that has some")
+    rows, flagged, failed = (sum(counts) for counts in zip(*by_version.values(), strict=True))
+    return Scored(output, rows, flagged, {version: row[0] for version, row in sorted(by_version.items())}, failed)
+
+
+def _read(spark: SparkSession, source: str, versions: Versions) -> tuple[DataFrame, bool]:
+    """The rows of files, and whether all their columns are text."""
+    if "://" not in source:
+        path = Path(source).absolute()
+        return _of_this_machine(spark, path, versions.form_of(path)), is_text(path)
+    if not source.lower().endswith(TEXT_SUFFIXES):
+        return spark.read.parquet(source), False
+    separator = "\t" if ".tsv" in source.lower() else ","
+    return spark.read.csv(source, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
+
+
+def _of_this_machine(spark: SparkSession, path: Path, form: Request) -> DataFrame:
+    """The rows of files with their order, by the code that reads them without Spark.
+
+    Spark's own would leave out folders in folders, take the 007 of a folder's name for 7, replace what is no UTF-8, and
+    refuse times in nanoseconds.
+    """
+    parts = pieces.pieces(path, None)
+    schema = pa.schema([(one.name, _spark_type(one.type)) for one in pieces.columns(parts, form)])
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                first = number << 40
+                for table in parts[number].tables(form):
+                    columns = [_cast(table.column(one.name), one, parts[number].file) for one in schema]
+                    rows, first = pa.array(np.arange(first, first + len(table))), first + len(table)
+                    yield from pa.table([*columns, rows], schema=ordered).to_batches()
+
+    ordered = schema.append(pa.field(_ROW, pa.int64()))
+    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, spark_schema(ordered))
+
+
+_ROW = "row of the file"
+
+_SPARK_TYPES = {
+    pa.null(): pa.string(),
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+}
+
+
+def _spark_type(kind: pa.DataType) -> pa.DataType:
+    """The type of Spark's that holds all values of another one."""
+    if pa.types.is_dictionary(kind):
+        return _spark_type(kind.value_type)
+    return pa.timestamp("us", kind.tz) if pa.types.is_timestamp(kind) else _SPARK_TYPES.get(kind, kind)
+
+
+def _cast(column: pa.ChunkedArray, to: pa.Field, file: Path) -> pa.ChunkedArray:
+    """A column of a file in the type that all files' have; of times the digits beyond microseconds are cut off."""
+    try:
+        return column.cast(to.type, safe=not pa.types.is_timestamp(to.type))
+    except pa.ArrowException as error:
+        raise DataError(
+            f"column {to.name!r} of {file} is of the type {column.type}, and of others {to.type}: {error}",
+            fix="write the column as one type in all files",
+        ) from None
+
+
+def _require_replaceable(target: Path, source: str) -> None:
+    """Refuse an output for which there is no place, or a folder in its place that Spark did not write."""
+    require_place(target, source)
     if target.is_dir() and not (target / "_SUCCESS").is_file():
         raise ConfigError(f"{target} is a folder that Spark did not write", fix="give another path, or remove it")
-    return target.with_name(f".scores-{uuid.uuid4().hex}")
-
-
-def _replace(unfinished: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    unfinished.rename(target)
 
 
 @contextmanager

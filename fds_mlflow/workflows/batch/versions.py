@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.data import readers
+from fds_mlflow.data.request import Request
 from fds_mlflow.data.single import LABELS, Single
 from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
 from fds_mlflow.features import declaration
+from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry.aliases import AliasReader
@@ -83,6 +88,23 @@ class Versions:
         served = tuple(self._prepared(view) for view in views)
         return BatchRouter(self.model.name, table, served, key, transaction, Here(self.root, self), text)
 
+    def form_of(self, path: Path) -> Request:
+        """How files are written: as their names say, or raw transactions as the schema says that the champion declares.
+
+        Raises:
+            RefusedError, NotFoundError, UnavailableError: As for `router`.
+        """
+        plain, router = Request(str(path)), self.router()
+        declared = declaration.read(router.loaded(router.table.champion).folder)
+        if declared is None:
+            return plain
+        schema = declared.schema
+        own = Request(str(path), None, schema.separator, schema.encoding, schema.sheet)
+        with suppress(DataError):  # it is written in another way
+            if set(Single(schema).columns) <= set(readers.column_names(path, own)):
+                return own
+        return plain
+
     def table(self) -> RoutingTable:
         """Which version answers which key just now; errors as for `router`."""
         return self._now()[0]
@@ -132,7 +154,7 @@ class Versions:
 
 
 def to_compute(router: BatchRouter, columns: list[str], source: str) -> list[Declared]:
-    """What the versions of a router declare, where their features are to be computed from raw transactions first.
+    """What versions of a router declare, where their features are to be computed from raw transactions first.
 
     Args:
         router: The router.
@@ -140,30 +162,41 @@ def to_compute(router: BatchRouter, columns: list[str], source: str) -> list[Dec
         source: What messages call the rows.
 
     Returns:
-        A declaration each, the champion's first, each once; none where the rows have all that the champion takes.
+        A declaration each, each once; none where the rows have all that the versions take.
 
     Raises:
-        DataError: The rows have neither the champion's columns nor those of its transactions.
-        RefusedError: Features count labels, and the rows have no column of them.
+        DataError: The rows have neither a version's columns nor those of its transactions; it would be charged with it.
+        RefusedError: Features count labels, and the rows have no column of them; or two versions mean different things
+            by one of them.
     """
-    champion = router.loaded(router.table.champion)
-    if champion.required <= set(columns):
-        return []
-    lacking = sorted(champion.required - set(columns))
     found: dict[str, Declared] = {}
-    for served in router.versions:
-        declared = declaration.read(router.loaded(served.version).folder)
+    by_version = {one.version: declaration.read(router.loaded(one.version).folder) for one in router.versions}
+    for one, two in combinations(filter(None, by_version.values()), 2):
+        both = {*one.spec.names}.intersection(two.spec.names)
+        different = [name for name in conflicts(one.spec, two.spec) if name in both]
+        if different:
+            raise RefusedError(
+                f"the versions mean different things by the feature {different[0]!r}, so no row fits both",
+                fix="score by one of them: --version NUMBER, in Python Choice(version=NUMBER)",
+            )
+    lacks = {one.version: sorted(router.loaded(one.version).required - set(columns)) for one in router.versions}
+    if not any(lacks.values()):
+        return []
+    for version in sorted(lacks, key=lambda version: not lacks[version]):
+        declared = by_version[version]
         raw = [] if declared is None else [name for name in Single(declared.schema).columns if name not in columns]
         if declared is None or raw:
             also = "it declares no features" if declared is None else f"its transactions have {', '.join(raw)}"
             raise DataError(
-                f"{source} lacks columns that version {served.version} needs: {', '.join(lacking[:20])}; and {also}",
+                f"{source} lacks columns that version {version} needs: {', '.join(lacks[version][:20])}; and {also}"
+                if lacks[version]
+                else f"{source} has not the features of all versions, and version {version} cannot compute its: {also}",
                 fix="give rows with its features, or raw transactions with all columns of the schema that it declares",
             )
         known = [name for role in LABELS for name in declared.schema.roles().get(role, ()) if name not in columns]
         if declared.spec.uses_labels and known:
             raise RefusedError(
-                f"features of version {served.version} count labels, and {source} has no {', '.join(known)}",
+                f"features of version {version} count labels, and {source} has no {', '.join(known)}",
                 fix="give the columns, empty where nothing is known yet, and the rows that labels are known of; or rows"
                 " with its features",
             )
