@@ -23,6 +23,12 @@ from fds_mlflow.runtime import mlflow_server
 SERVER = "http://127.0.0.1:5000"
 
 
+@pytest.fixture(autouse=True)
+def without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Spark has been imported, as by other tests, MLflow is asked."""
+    monkeypatch.delitem(sys.modules, "pyspark", raising=False)
+
+
 @pytest.mark.parametrize(
     ("tracking", "registry", "variables", "expected"),
     [

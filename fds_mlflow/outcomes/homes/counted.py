@@ -85,13 +85,13 @@ _FIRSTS = """
 CREATE TEMP TABLE firsts AS
 SELECT key, min(id) AS seen, min(id) FILTER (score IS NOT NULL) AS scored, min(id) FILTER (failed) AS error,
     min(id) FILTER (flagged) AS alert, min(id) FILTER (latency_ms > $bound) AS slow, min(id) FILTER (paired) AS pair,
-    min(row(us, id)) FILTER (fraud AND NOT flagged) AS missed_fraud,
-    min(row(us, id)) FILTER (NOT fraud AND flagged) AS false_positive
+    min(struct_pack(us := us, id := id)) FILTER (fraud AND NOT flagged) AS missed_fraud,
+    min(struct_pack(us := us, id := id)) FILTER (NOT fraud AND flagged) AS false_positive
 FROM told GROUP BY key
 """
 """Where what may happen to a key did so first: in the order of writing, and of time where a label tells."""
 
-_KINDS = {kind: "row(us, id)" if kind in LABELLED else "id" for kind in EventKind}
+_KINDS = {kind: "struct_pack(us := us, id := id)" if kind in LABELLED else "id" for kind in EventKind}
 """What tells where an event of a kind is."""
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fds_mlflow.serving.http.app import App
@@ -231,7 +232,9 @@ class ScoreProtocol(HttpToolsProtocol):
             refusal = too_many(self._limits.requests)
         self.app = self._usual if refusal is None else partial(self._unavailable, refusal)
         super().on_headers_complete()
-        self.cycle.keep_alive &= not self._all.leaving
+        if self._all.leaving:
+            self.cycle.keep_alive = False
+            self.headers.append(CLOSE_HEADER)  # uvicorn before 0.50 says so only where the client did
 
     def _go_usual_way(self) -> None:
         held, self._held = self._held or [], None
