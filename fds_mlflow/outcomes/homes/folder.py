@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
+from fds_mlflow.display.characters import printable
 from fds_mlflow.errors import ConfigError, UnavailableError
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.homes import rows
@@ -268,7 +269,7 @@ class ParquetOutcomes:
             if problem is not None:
                 self.problems[path] = problem
                 if not known:
-                    log.error("%s is not counted: %s", path, problem)
+                    log.error("%s is not counted: %s", printable(str(path)), problem)
         self._looked[kind] = looked
         return [path for (path, *_), problem in looked.items() if problem is None]
 
