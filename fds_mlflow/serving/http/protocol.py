@@ -234,10 +234,8 @@ class ScoreProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._all.leaving:
             self.cycle.keep_alive = False
-            self.cycle.scope["headers"] = [
-                *self.cycle.scope["headers"],
-                CLOSE_HEADER,
-            ]  # uvicorn before 0.50 says so only where the client did
+            scope = self.cycle.scope  # uvicorn before 0.50 says so only where the client did
+            scope["headers"] = [*scope["headers"], CLOSE_HEADER]
 
     def _go_usual_way(self) -> None:
         held, self._held = self._held or [], None
