@@ -97,7 +97,8 @@ def told() -> Iterator[None]:
     from pyspark.errors import PySparkException
 
     try:
-        yield
+        with unwarned():
+            yield
     except Exception as error:
         if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
             raise

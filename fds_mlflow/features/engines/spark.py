@@ -45,7 +45,7 @@ from fds_mlflow.features.engines.spark_rows import (
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import mapped, quoted, session, told, unwarned
+from fds_mlflow.runtime.spark import mapped, quoted, session, told
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -107,7 +107,7 @@ def compute_spark(
         yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
     work = _Work(found, spec, source, ordered=False, given=order is not None)
-    with told(), unwarned():
+    with told():
         work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
 
@@ -150,7 +150,7 @@ def compute_spark_file(
 
     work = _Work(found, spec, source, ordered=True, given=False)
     spark = session()
-    with told(), unwarned(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
+    with told(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
         work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
         made = Path(folder) / "made"

@@ -138,6 +138,9 @@ class Scorer:
         key: Name of the routing key's column.
         transaction: Name of the column of the transaction's id; None for `transaction_id` where there is one, else for
             the key.
+
+    Attributes:
+        versions: What is chosen among.
     """
 
     def __init__(
