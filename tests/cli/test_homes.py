@@ -21,6 +21,8 @@ from fds_mlflow.registry.memory import MemoryStore
 from tests.support.kafka_broker import broker
 from tests.support.samples import DAY, NOON, outcome
 
+pytestmark = pytest.mark.usefixtures("mlflow_uri")
+
 
 def run(*words: str) -> Any:
     """What a verb says as JSON; an error as one, too."""
