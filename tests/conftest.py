@@ -149,6 +149,13 @@ def _code_runs_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(autouse=True)
+def _spark_is_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow find no Spark that another test has imported: it would be asked for the address of the registry."""
+    if request.node.get_closest_marker("spark") is None:
+        monkeypatch.delitem(sys.modules, "pyspark", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _mlflow_forgets() -> Iterator[None]:
     """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it."""
     before = {name: value for name, value in os.environ.items() if _is_setting(name)}

@@ -23,12 +23,6 @@ from fds_mlflow.runtime import mlflow_server
 SERVER = "http://127.0.0.1:5000"
 
 
-@pytest.fixture(autouse=True)
-def without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Spark has been imported, as by other tests, MLflow is asked."""
-    monkeypatch.delitem(sys.modules, "pyspark", raising=False)
-
-
 @pytest.mark.parametrize(
     ("tracking", "registry", "variables", "expected"),
     [
@@ -117,6 +111,13 @@ def test_a_malformed_address_is_refused_with_its_fix() -> None:
     """An address without a host ends in an error that says how to give one."""
     with pytest.raises(ConfigError, match="cannot be used as a registry"):
         connect("http://", "http://")
+
+
+def test_a_spark_session_may_name_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Spark is there, MLflow resolves an address that nobody named; one that is named, it does not ask Spark for."""
+    monkeypatch.setitem(sys.modules, "pyspark", sys)
+    assert mlflow_server.address(SERVER, None) is None
+    assert mlflow_server.address(None, SERVER) == SERVER
 
 
 def test_mlflow_is_asked_where_it_must_be(mlflow_uri: str) -> None:
