@@ -114,7 +114,7 @@ def test_a_malformed_address_is_refused_with_its_fix() -> None:
 
 
 def test_a_spark_session_may_name_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Spark is there, MLflow resolves an address that nobody named; one that is named, it does not ask Spark for."""
+    """Where Spark is there, MLflow resolves an address that nobody named; for one that is, Spark is not asked."""
     monkeypatch.setitem(sys.modules, "pyspark", sys)
     assert mlflow_server.address(SERVER, None) is None
     assert mlflow_server.address(None, SERVER) == SERVER
