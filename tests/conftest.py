@@ -148,11 +148,10 @@ def _code_runs_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(apart, "probe", lambda _folder, _digest: None)
 
 
-@pytest.fixture(autouse=True)
-def _spark_is_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let MLflow find no Spark that another test has imported: it would be asked for the address of the registry."""
-    if request.node.get_closest_marker("spark") is None:
-        monkeypatch.delitem(sys.modules, "pyspark", raising=False)
+@pytest.fixture
+def without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody find a Spark that another test has imported: MLflow would ask it for the address of the registry."""
+    monkeypatch.delitem(sys.modules, "pyspark", raising=False)
 
 
 @pytest.fixture(autouse=True)

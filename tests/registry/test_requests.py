@@ -24,6 +24,8 @@ from tests.support.registry_model import MODEL, World
 from tests.support.registry_world import register
 from tests.support.servers import Server, basic_auth
 
+pytestmark = pytest.mark.usefixtures("without_spark")
+
 MOVED = {"emergency": 4, "emergency in a rollout": 6, "emergency past a completion": 8}
 """Requests after which an emergency's alias has moved: without a canary alias, with one, and where that goes first."""
 

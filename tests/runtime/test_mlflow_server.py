@@ -20,6 +20,8 @@ from fds_mlflow.registry.mlflow_store import MlflowStore
 from fds_mlflow.registry.server_store import ServerStore
 from fds_mlflow.runtime import mlflow_server
 
+pytestmark = pytest.mark.usefixtures("without_spark")
+
 SERVER = "http://127.0.0.1:5000"
 
 
