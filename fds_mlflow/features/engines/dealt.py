@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.arrival import computing
 from fds_mlflow.features.engines.reading import BUCKETS, ORDER, as_array
-from fds_mlflow.features.engines.staging import past, plain_features, row_times
+from fds_mlflow.features.engines.staging import framed, past, plain_features, row_times
 from fds_mlflow.features.expressions import extended
 from fds_mlflow.features.meaning import Ints
 from fds_mlflow.features.spec import FeatureSpec
@@ -148,7 +148,7 @@ class Plan:
     def _sliced(self, role: Role, edges: Ints, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         """Give each slice its rows and those that they look back to."""
         looked_at = self._looked_at(role.spec)
-        frame = _frame(rows, looked_at)
+        frame = framed(rows, looked_at)
         time, latest = row_times(frame, role.spec)
         entity = pd.factorize(frame[meaning.roles(role.spec)[0]])[0]
         order = np.argsort(time, kind="stable")
@@ -183,7 +183,7 @@ class Plan:
             order = pc.sort_indices(rows, keys)
             rows, stretch = rows.take(order), stretch[order.to_numpy()]
         place = rows.column(_PLACE).to_numpy()
-        given = past(_frame(rows, self._looked_at(role.spec)), role.spec)
+        given = past(framed(rows, self._looked_at(role.spec)), role.spec)
         del rows
         asked = None
         if share in role.edges:
@@ -220,7 +220,7 @@ class Plan:
             names = meaning.over_nothing(roles[_read_number(number)[0]].spec)
             for name, column in zip(names, columns, strict=True):
                 values[name][place] = column
-        frame = _frame(rows, self._columns)
+        frame = framed(rows, self._columns)
         values = extended({**values, **plain_features(frame, self.spec)}, self.spec.nodes)
         keys = [name for name, kind in self.kinds.items() if kind in ("key", "entity", "label")]
         made = pa.table(
@@ -284,9 +284,3 @@ def _numbered(role: int, share: int, piece: int) -> int:
 
 def _read_number(number: int) -> tuple[int, int, int]:
     return number >> 44, (number >> 24) & 0xFFFFF, number & 0xFFFFFF
-
-
-def _frame(rows: pa.Table, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Columns of a table under their canonical names."""
-    found: pd.DataFrame = rows.select(list(columns.values())).rename_columns(list(columns)).to_pandas()
-    return found

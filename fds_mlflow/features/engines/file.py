@@ -34,7 +34,7 @@ from fds_mlflow.features import meaning
 from fds_mlflow.features.engines.arrival import computing
 from fds_mlflow.features.engines.repeated import Ids
 from fds_mlflow.features.engines.spill import Spill
-from fds_mlflow.features.engines.staging import column_kinds, keys, past, plain_features, row_times
+from fds_mlflow.features.engines.staging import column_kinds, framed, keys, past, plain_features, row_times
 from fds_mlflow.features.expressions import extended, names_in
 from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, genuine_labels
@@ -284,14 +284,14 @@ class _Work:
             table = stretch
             if span != _Span():
                 dated = {name: one for name, one in columns.items() if name in ("time", "label", "label_known_at")}
-                time, latest = row_times(_frame(stretch, dated), spec)
+                time, latest = row_times(framed(stretch, dated), spec)
                 table = stretch.filter(pa.array((time < span.end) & (latest > span.since)))
             stretches.append(table)
             rows += table.num_rows
             if rows > most:
                 self._refuse(role, rows, rows * _row_size(spec) * self.threads)
         whole = pa.Table.from_batches(stretches)
-        return whole.column(_ROW).to_numpy(), _frame(whole, columns)
+        return whole.column(_ROW).to_numpy(), framed(whole, columns)
 
     def _refuse(self, role: str, rows: int, size: int) -> None:
         raise DataError(
@@ -347,12 +347,6 @@ class _Work:
             if writer is not None:
                 writer.close()
         return written
-
-
-def _frame(rows: pa.RecordBatch | pa.Table, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Columns of `rows` under their canonical names."""
-    found: pd.DataFrame = rows.select(list(columns.values())).rename_columns(list(columns)).to_pandas()
-    return found
 
 
 def _row_size(spec: FeatureSpec) -> int:

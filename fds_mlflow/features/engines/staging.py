@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from fds_mlflow.data.coded import Codes
 from fds_mlflow.data.schema import Schema
@@ -62,6 +63,17 @@ def plain_features(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, pd.Serie
         true = local.dt.day_of_week >= 5 if flag.flag == "weekend" else local.dt.hour <= 6
         found[flag.feature] = true.astype(np.float64)
     return found | {name: frame[name] for name in spec.categorical}
+
+
+def framed(rows: pa.RecordBatch | pa.Table, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Columns of Arrow's rows under their canonical names.
+
+    Args:
+        rows: The rows.
+        columns: Canonical name -> its column in them.
+    """
+    found: pd.DataFrame = rows.select(list(columns.values())).rename_columns(list(columns)).to_pandas()
+    return found
 
 
 def past(frame: pd.DataFrame, spec: FeatureSpec, codes: Callable[[str], Codes] | None = None) -> Past:
