@@ -37,6 +37,15 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def sync(folder: Path) -> None:
+    """Have the names of a folder's files survive a loss of power, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def claim(path: Path) -> None:
     """Make an empty file that is its owner's alone where there is none; SQLite gives its other files the same rights.
 

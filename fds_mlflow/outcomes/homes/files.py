@@ -188,20 +188,12 @@ def _put(folder: Path, table: pa.Table) -> Path:
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(path)
-        _sync(folder)
+        owned.sync(folder)
     except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise
     return path
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _merge(folder: Path, schema: pa.Schema) -> None:

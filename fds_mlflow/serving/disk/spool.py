@@ -140,7 +140,7 @@ class Spool:
                     os.fsync(file.fileno())
             fresh.rename(self.folder / f"{name}{_KINDS[type(items[0])]}")
             if durable:
-                _sync_names(self.folder)
+                owned.sync(self.folder)
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
@@ -197,15 +197,6 @@ class Spool:
         refused = self.folder / "refused"
         owned.folder(refused)
         path.rename(refused / path.name)
-
-
-def _sync_names(folder: Path) -> None:
-    """Have the names of a folder's files survive a loss of power, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def case_of(item: Label) -> CaseRecord:
