@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fds_mlflow.cli.options import Settings, as_json_option, model_argument, show_value
-from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
     from fds_mlflow.outcomes.store import OutcomeStore
@@ -171,6 +170,6 @@ def _store(settings: Settings) -> OutcomeStore:
 
 
 def _address(settings: Settings) -> str:
-    from fds_mlflow.outcomes.database import DEFAULT_URL
+    from fds_mlflow.outcomes.database import address
 
-    return settings.outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL
+    return address(settings.outcomes)

@@ -14,7 +14,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool, StaticPool
 
 from fds_mlflow.errors import ConfigError, DataError, RefusedError, UnavailableError
 from fds_mlflow.outcomes.tables import SCHEMA_VERSION, VERSION_TABLE
-from fds_mlflow.runtime import databases, owned
+from fds_mlflow.runtime import databases, environment, owned
 
 DEFAULT_URL = "sqlite:///fds-outcomes.db"
 
@@ -26,6 +26,11 @@ _ASYNC_ONLY = {"aiosqlite", "asyncpg", "psycopg_async"}
 _UPGRADE_LOCK = 0x6664735F  # "fds_" as a number: the key of PostgreSQL's advisory lock
 EXCLUSIVE = {"fds_exclusive": True}
 """Execution options of a connection whose transaction is to be the only writer from its beginning."""
+
+
+def address(named: str | None) -> str:
+    """Where outcomes are: what is named, else the environment's, else the default."""
+    return named or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL
 
 
 def parse(url: str | URL) -> URL:

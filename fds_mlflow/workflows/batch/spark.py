@@ -24,8 +24,7 @@ from fds_mlflow.data.codes import code
 from fds_mlflow.errors import ConfigError, DataError, RefusedError
 from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.outcomes.database import DEFAULT_URL, in_memory, parse
-from fds_mlflow.runtime import environment
+from fds_mlflow.outcomes.database import address, in_memory, parse
 from fds_mlflow.runtime.spark import mapped, quoted, told
 from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
 from fds_mlflow.workflows.batch.batch import hidden_by, readable, transaction_of
@@ -297,7 +296,7 @@ def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int
     """
     from pyspark.sql import functions as f
 
-    url = reachable(outcomes or environment.setting(environment.OUTCOMES_URI) or DEFAULT_URL)
+    url = reachable(address(outcomes))
     with told():
         counted = answers.mapInArrow(Recording(url).each, spark_schema(COUNTED))
         found = counted.agg(f.sum("new"), f.sum("refused")).first()
