@@ -41,7 +41,7 @@ EXAMPLES = {
     "history show": "fds history fraud",
     "label import": "fds label import labels.csv",
     "list": "fds list",
-    "outcomes drain": "fds outcomes drain kafka://host:9092/outcomes",
+    "outcomes drain": "fds outcomes drain parquet:outcomes",
     "outcomes forget": "fds outcomes forget customer_id C42 --dry-run",
     "outcomes prune": "fds outcomes prune fraud --older-than 180d",
     "outcomes show": "fds outcomes show TX1",

@@ -76,7 +76,7 @@ class TopicReader:
             messages = [message for message in said if self._holds(message)]
             if messages:
                 yield self._read(messages)
-                self._commit()
+                self._commit({message.partition() for message in messages})
             if follow and now - looked > AGAIN_SECONDS:
                 looked = now
                 self._extend()
@@ -100,11 +100,11 @@ class TopicReader:
             return
         parts = [TopicPartition(self._place.topic, one) for one in sorted(new)]
         try:
-            marked = self._client.committed(parts, self._timeout)
+            marked = _sound(self._client.committed(parts, self._timeout))
         except KafkaException as error:
             raise unavailable(self._place, reason(error)) from None
         self._next.update((one.partition, one.offset) for one in marked if one.offset >= 0)
-        self._client.incremental_assign(parts)
+        self._client.incremental_assign(marked)
         self._mine |= new
 
     def _holds(self, message: Any) -> bool:
@@ -149,10 +149,22 @@ class TopicReader:
                 log.error("%s is no outcome: %s: %s", where, type(error).__name__, error)  # noqa: TRY400
         return found
 
-    def _commit(self) -> None:
-        from confluent_kafka import KafkaException
+    def _commit(self, partitions: set[int]) -> None:
+        """Mark what was read, by our own count: the client's is wrong where a partition ends within a batch."""
+        from confluent_kafka import KafkaException, TopicPartition
 
+        read = [TopicPartition(self._place.topic, one, self._next[one]) for one in sorted(partitions)]
         try:
-            self._client.commit(asynchronous=False)
+            _sound(self._client.commit(offsets=read, asynchronous=False))
         except KafkaException as error:
             raise unavailable(self._place, f"what is stored cannot be marked so: {reason(error)}") from None
+
+
+def _sound(partitions: list[Any]) -> list[Any]:
+    """These partitions; the client says what failed for one of them in it, not by raising."""
+    from confluent_kafka import KafkaException
+
+    for one in partitions:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return partitions

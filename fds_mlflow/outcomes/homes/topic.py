@@ -34,7 +34,7 @@ _OVERHEAD = 512
 
 PRODUCER = {"acks": "all", "enable.idempotence": True}
 CONSUMER = {
-    **{"enable.auto.commit": False, "enable.auto.offset.store": True},
+    **{"enable.auto.commit": False, "enable.auto.offset.store": False},
     **{"enable.partition.eof": True, "auto.offset.reset": "earliest"},
 }
 """What nothing is lost by; an address that says otherwise is refused."""
