@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Terms
@@ -22,8 +22,8 @@ from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, RecordedVector
 CHUNK = 10_000
 """Rows deleted in one transaction."""
 
-Table = type[Outcome] | type[Shadow] | type[RecordedVector] | type[FraudCase]
-
+Place = tuple[Any, int]
+"""How far a deletion has come: the next chunk begins behind it, and does not walk through what is deleted again."""
 
 _BESIDE: tuple[type[Shadow], type[RecordedVector]] = (Shadow, RecordedVector)
 """What goes with an outcome."""
@@ -100,32 +100,43 @@ def known_terms(session: Session, model: str, rollout_id: str) -> list[Terms]:
     return [terms_from(written) for written in session.scalars(select(Count.terms).where(*mine))]
 
 
-def delete_rollout(session: Session, model: str, rollout_id: str) -> int:
-    """Delete some of a rollout's outcomes with their shadows, and close its counts; how many rows went."""
+def delete_rollout(
+    session: Session, model: str, rollout_id: str, after: Place | None = None
+) -> tuple[int, Place | None]:
+    """Delete the next of a rollout's outcomes with what goes with them, and close its counts.
+
+    Returns:
+        How many rows went, and where to go on; None where nothing is left.
+    """
     mine = (Count.model == model, Count.rollout_id == rollout_id)
     session.execute(update(Count).where(*mine, ~Count.final).values(final=True))
-    return _delete_outcomes(session, _of(model, rollout_id))
+    return _delete_outcomes(session, _of(model, rollout_id), Outcome.key, after)
 
 
-def delete_outside(session: Session, model: str, older_than: datetime) -> int:
-    """Delete some old outcomes that belong to no rollout, with their shadows; how many rows went."""
+def delete_outside(
+    session: Session, model: str, older_than: datetime, after: Place | None = None
+) -> tuple[int, Place | None]:
+    """Delete the next old outcomes that belong to no rollout, as `delete_rollout`."""
     outside = [Outcome.model == model, Outcome.rollout_id.is_(None), Outcome.time < older_than]
-    return _delete_outcomes(session, outside)
+    return _delete_outcomes(session, outside, Outcome.time, after)
 
 
-def delete_shadows(session: Session, model: str, older_than: datetime, after: int) -> tuple[int, int | None]:
-    """Delete old shadows whose outcome is not there, among the next rows; how many went, and where to go on."""
+def delete_shadows(
+    session: Session, model: str, older_than: datetime, after: int | None = None
+) -> tuple[int, int | None]:
+    """Delete old shadows whose outcome is not there, among the next rows; as `delete_rollout`."""
+    after = after or 0
     last = session.scalar(_next(Shadow, after))
     if last is None:
         return 0, None
     outcome = select(Outcome.id).where(Outcome.model == Shadow.model, Outcome.request_id == Shadow.request_id)
     old = (Shadow.model == model, Shadow.time < older_than, ~outcome.exists())
-    ids = select(Shadow.id).where(Shadow.id > after, Shadow.id <= last, *old)
-    return _delete(session, Shadow, session.scalars(ids).all()), last
+    return _delete(session, Shadow, Shadow.id > after, Shadow.id <= last, *old), last
 
 
-def delete_cases(session: Session, older_than: datetime, after: int) -> tuple[int, int | None]:
-    """Delete old states of cases that no rollout's outcome refers to, among the next rows; as `delete_shadows`."""
+def delete_cases(session: Session, older_than: datetime, after: int | None = None) -> tuple[int, int | None]:
+    """Delete old states of cases that no rollout's outcome refers to, among the next rows; as `delete_rollout`."""
+    after = after or 0
     last = session.scalar(_next(FraudCase, after))
     if last is None:
         return 0, None
@@ -138,7 +149,9 @@ def delete_cases(session: Session, older_than: datetime, after: int) -> tuple[in
         for rollout_id in rollouts(session, model):
             query = select(FraudCase.id).join(Outcome, Outcome.key == FraudCase.transaction_id)
             old -= set(session.scalars(query.where(*here, *_of(model, rollout_id))))
-    return _delete(session, FraudCase, sorted(old)), last
+    ids = sorted(old)
+    some = (ids[start : start + _LIST] for start in range(0, len(ids), _LIST))
+    return sum(_delete(session, FraudCase, FraudCase.id.in_(each)) for each in some), last
 
 
 def _of(model: str, rollout_id: str) -> list[ColumnElement[bool]]:
@@ -153,34 +166,42 @@ def _distinct(session: Session, column: Any, *where: ColumnElement[bool]) -> Ite
         value = session.scalar(select(func.min(column)).where(*where, column > value))
 
 
-def _next(entity: Table, after: int) -> Select[Any]:
+def _next(entity: type[Shadow | FraudCase], after: int) -> Select[Any]:
     """The last of the next rows, in the order of writing."""
     ids = select(entity.id).where(entity.id > after).order_by(entity.id).limit(CHUNK).subquery()
     return select(func.max(ids.c.id))
 
 
-def _delete_outcomes(session: Session, conditions: Sequence[ColumnElement[bool]]) -> int:
-    found = session.execute(select(Outcome.id, Outcome.model, Outcome.request_id).where(*conditions).limit(CHUNK)).all()
-    deleted = _delete(session, Outcome, [row.id for row in found])
-    for start in range(0, len(found), _LIST):
-        some = found[start : start + _LIST]
-        for beside in _BESIDE:
-            its = select(beside.id).where(
-                beside.model == some[0].model, beside.request_id.in_([row.request_id for row in some])
-            )
-            deleted += _delete(session, beside, session.scalars(its).all())
-    return deleted
-
-
 _LIST = 500  # ids in one IN list: far below any database's limit of bound parameters
 
 
-def _delete(session: Session, entity: Table, ids: Sequence[int]) -> int:
-    """Delete rows, save the newest of what is counted: SQLite gives its number to the next row."""
-    newest = None if entity is RecordedVector else session.scalar(select(func.max(entity.id)))
-    going = [number for number in ids if number != newest]
+def _delete_outcomes(
+    session: Session, conditions: Sequence[ColumnElement[bool]], by: Any, after: Place | None
+) -> tuple[int, Place | None]:
+    """Delete the next outcomes in the order of an index, with what goes with them; the database alone sees the rows."""
+    further = [] if after is None else [tuple_(by, Outcome.id) > tuple_(*after)]
+    where = (*conditions, *further, Outcome.id < _newest(Outcome))
+    going = select(Outcome.id, Outcome.model, Outcome.request_id, by.label("place")).where(*where)
+    chunk = going.order_by(by, Outcome.id).limit(CHUNK).subquery()
+    ends = select(chunk.c.place, chunk.c.id).order_by(chunk.c.place.desc(), chunk.c.id.desc()).limit(1)
+    last = session.execute(ends).first()
+    if last is None:
+        return 0, None
     deleted = 0
-    for start in range(0, len(going), _LIST):
-        statement = delete(entity).where(entity.id.in_(going[start : start + _LIST]))
-        deleted += changed(session.execute(statement, execution_options={**KEEP_COUNT, "synchronize_session": False}))
-    return deleted
+    for beside in _BESIDE:
+        its = tuple_(beside.model, beside.request_id).in_(select(chunk.c.model, chunk.c.request_id))
+        deleted += _delete(session, beside, its)
+    return deleted + _delete(session, Outcome, Outcome.id.in_(select(chunk.c.id))), (last.place, last.id)
+
+
+def _newest(entity: type[Outcome | Shadow | FraudCase | RecordedVector]) -> ScalarSelect[Any]:
+    return select(func.max(entity.id)).scalar_subquery()
+
+
+def _delete(
+    session: Session, entity: type[Outcome | Shadow | FraudCase | RecordedVector], *where: ColumnElement[bool]
+) -> int:
+    """Delete rows, save the newest of what is counted: SQLite gives its number to the next row."""
+    kept = [] if entity is RecordedVector else [entity.id < _newest(entity)]
+    options = {**KEEP_COUNT, "synchronize_session": False}
+    return changed(session.execute(delete(entity).where(*where, *kept), execution_options=options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,8 @@ from sqlalchemy import func, select
 
 from fds_mlflow.core.evidence.evidence import EventKind, Terms
 from fds_mlflow.errors import DataError, RefusedError
+from fds_mlflow.outcomes import retention
 from fds_mlflow.outcomes.aio import AsyncOutcomeStore
-from fds_mlflow.outcomes.retention import CHUNK
 from fds_mlflow.outcomes.store import OutcomeStore
 from fds_mlflow.outcomes.tables import FraudCase, Outcome, Shadow
 from tests.outcomes.test_evidence import only, shadow
@@ -110,11 +111,20 @@ def test_row_numbers_are_never_used_again(store: OutcomeStore) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_more_than_a_chunk(memory: OutcomeStore) -> None:
-    """Deleting takes as many transactions as it needs."""
-    memory.record([outcome(rollout_id=None, weight=0) for _ in range(CHUNK + 10)])
-    _newest(memory)
-    assert memory.prune("fraud", older_than=LATER) == CHUNK + 10
+@pytest.mark.parametrize("rollout_id", ["R", None])
+def test_chunk_by_chunk(store: OutcomeStore, rollout_id: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many transactions it takes, what is old goes with its shadows; rows of other models stay."""
+    monkeypatch.setattr(retention, "CHUNK", 3)
+    placed = {"rollout_id": rollout_id, "weight": 1000 if rollout_id else 0}
+    mine = [outcome(key=f"C{n % 4}", request_id=f"R{n}", time=NOON + (n // 3) * DAY, **placed) for n in range(17)]
+    store.record(mine)
+    store.record([outcome(model="other", request_id=f"R{n}", time=NOON, **placed) for n in range(5)])
+    store.record_shadows([shadow(f"R{n}") for n in range(0, 17, 2)])
+    store.record_shadows([replace(shadow(f"R{n}"), model="other") for n in range(5)])
+    _newest(store)
+    assert store.prune("fraud", older_than=LATER, uncounted=True) == 17 + 9
+    assert _rows(store) == (5 + 1, 5 + 1, 1)
+    assert store.prune("fraud", older_than=LATER, uncounted=True) == 0
 
 
 def test_stats(store: OutcomeStore) -> None:

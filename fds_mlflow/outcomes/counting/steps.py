@@ -52,8 +52,8 @@ def pruned(model: str, older_than: datetime, *, uncounted: bool) -> Generator[Un
             continue
         for each in terms:
             yield from counted(Question(model=model, rollout_id=rollout, terms=each, as_of=older_than))
-        deleted += yield from _emptied(retention.delete_rollout, model, rollout)
-    deleted += yield from _emptied(retention.delete_outside, model, older_than)
+        deleted += yield from _walked(retention.delete_rollout, model, rollout)
+    deleted += yield from _walked(retention.delete_outside, model, older_than)
     deleted += yield from _walked(retention.delete_shadows, model, older_than)
     deleted += yield from _walked(retention.delete_cases, older_than)
     return deleted
@@ -69,19 +69,11 @@ def forgotten(by: str, values: Sequence[str], now: datetime) -> Generator[UnitOf
     return gone
 
 
-def _emptied(delete: Callable[..., int], *arguments: Any) -> Generator[UnitOfWork, Any, int]:
-    deleted = 0
-    while rows := (yield UnitOfWork(delete, arguments, writes=True)):
-        deleted += rows
-        yield UnitOfWork(None)
-    return deleted
-
-
-def _walked(delete: Callable[..., tuple[int, int | None]], *arguments: Any) -> Generator[UnitOfWork, Any, int]:
-    deleted = 0
-    after: int | None = 0
+def _walked(delete: Callable[..., tuple[int, Any]], *arguments: Any) -> Generator[UnitOfWork, Any, int]:
+    """Delete chunk by chunk, each from where the last one ended; returns how many rows."""
+    deleted, after = yield UnitOfWork(delete, arguments, writes=True)
     while after is not None:
+        yield UnitOfWork(None)
         rows, after = yield UnitOfWork(delete, (*arguments, after), writes=True)
         deleted += rows
-        yield UnitOfWork(None)
-    return deleted
+    return int(deleted)
