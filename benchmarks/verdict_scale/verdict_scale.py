@@ -11,7 +11,10 @@ day and mature after one). A verdict is what a tick of the autopilot does: 1,000
 since the last one, 1,000 older outcomes have matured; the evidence is brought up to date, and judged. Beside it
 stand the first count of everything, and a recount from scratch in SQL, which is what a verdict costs without counters.
 
-Before that `record_us`, `label_us` and `first_count_us`: microseconds of CPU a row, client and server together.
+`prune` is what it takes to delete an old rollout of 20,000 outcomes beside them, a fifth of them labelled.
+
+Before that `record_us`, `label_us`, `first_count_us` and `prune_us`: microseconds of CPU a row, client and server
+together.
 
 And `distinct_weights`: seconds of evidence, interval and wait where each of 5,000 hours has a weight of its own.
 """
@@ -26,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +39,7 @@ from sqlalchemy import Table, func, select, text
 
 from benchmarks.report import report
 from benchmarks.verdict_scale.rates import LABELLED, ROWS, rates
+from fds_mlflow.core.evidence.evidence import Terms
 from fds_mlflow.core.judge.judge import judge
 from fds_mlflow.core.lifecycle.events import Rollout
 from fds_mlflow.core.plan.plan import Guardrail, Metric, Plan
@@ -48,7 +53,7 @@ MODEL, ROLLOUT = "fraud", "01JGZK3V8T6Y0W5X9R2B4N7MCD"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN_AFTER = timedelta(hours=12)
 MATURITY = timedelta(days=1)
-NEW, LABELS, ROUNDS = 1_000, 200, 7
+NEW, LABELS, ROUNDS, OLD = 1_000, 200, 7, 20_000
 DATABASES = ("sqlite", "postgresql")
 
 # The n-th outcome, the same on both databases: products modulo a prime stand for random numbers.
@@ -115,9 +120,9 @@ def _escaped(dialect: str, statement: str) -> str:
     return statement if dialect == "sqlite" else statement.replace("%", "%%")
 
 
-def tick(store: OutcomeStore, position: int, spacing: timedelta) -> None:
-    """What has come since the last verdict."""
-    outcomes = [
+def arrived(numbers: range, spacing: timedelta) -> list[OutcomeRecord]:
+    """The outcomes of these numbers."""
+    return [
         OutcomeRecord(
             model=MODEL,
             key=f"NEW{n}",
@@ -131,8 +136,13 @@ def tick(store: OutcomeStore, position: int, spacing: timedelta) -> None:
             step=1,
             weight=2500,
         )
-        for n in range(position, position + NEW)
+        for n in numbers
     ]
+
+
+def tick(store: OutcomeStore, position: int, spacing: timedelta) -> None:
+    """What has come since the last verdict."""
+    outcomes = arrived(range(position, position + NEW), spacing)
     store.record(outcomes)
     store.label(
         [
@@ -145,7 +155,7 @@ def tick(store: OutcomeStore, position: int, spacing: timedelta) -> None:
 def skip(store: OutcomeStore, now: datetime) -> None:
     """Put the watermark behind what is stored: counters do not grow with it, so a verdict costs what it would cost."""
     with store.session() as session, session.begin():
-        count = session.scalars(select(Count)).one()
+        count = session.scalars(select(Count).where(Count.rollout_id == ROLLOUT)).one()
         count.outcome_id = count.matured_id = session.scalar(select(func.max(Outcome.id))) or 0
         count.case_id = session.scalar(select(func.max(FraudCase.id))) or 0
         count.matured_time, count.as_of = now - MATURITY, now
@@ -187,6 +197,8 @@ def measured(store: OutcomeStore, size: int, spacing: timedelta, *, bound: float
         "counting": statistics.median(counting),
     }
     _say(f"{size:,}: verdict {figures['verdict'] * 1000:.1f} ms, counting {figures['counting'] * 1000:.1f}")
+    figures["prune"] = pruning(store, terms)
+    _say(f"{size:,}: an old rollout is gone after {figures['prune']:.2f} s")
     if skipped:
         return figures
     began = time.perf_counter()
@@ -194,6 +206,20 @@ def measured(store: OutcomeStore, size: int, spacing: timedelta, *, bound: float
     figures["recount"] = time.perf_counter() - began
     _say(f"{size:,}: recount {figures['recount']:.1f} s")
     return figures
+
+
+def pruning(store: OutcomeStore, terms: Terms) -> float:
+    """Seconds to delete a rollout of a year ago."""
+    old = START - timedelta(days=365)
+    made = arrived(range(OLD), timedelta(0))
+    outcomes = [replace(one, key=f"OLD{n}", rollout_id="OLD", time=old) for n, one in enumerate(made)]
+    store.record(outcomes)
+    store.label([CaseRecord(transaction_id=one.key, status="genuine", known_at=old) for one in outcomes[::LABELLED]])
+    store.evidence(MODEL, "OLD", terms, as_of=START)
+    began = time.perf_counter()
+    deleted = store.prune(MODEL, older_than=START - timedelta(days=30))
+    assert deleted >= len(outcomes), deleted
+    return time.perf_counter() - began
 
 
 def rollout(latency_bound: float) -> Rollout:
@@ -271,7 +297,7 @@ def costs_of_rows(databases: list[str]) -> dict[str, dict[str, float]]:
         time=START,
         rollout_id=ROLLOUT,
     )
-    costs: dict[str, dict[str, float]] = {"record_us": {}, "label_us": {}, "first_count_us": {}}
+    costs: dict[str, dict[str, float]] = {"record_us": {}, "label_us": {}, "first_count_us": {}, "prune_us": {}}
     for database in databases:
         if database == "postgresql" and missing("server_postgresql") is not None:
             continue
@@ -309,6 +335,7 @@ def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, ski
                 figures[f"counting_seconds_{name}"] = found["counting"]
                 figures[f"worst_seconds_{name}"] = found["verdict_worst"]
                 figures[f"first_count_seconds_{name}"] = found.get("first_count")
+                figures[f"prune_seconds_{name}"] = found["prune"]
                 figures[f"recount_seconds_{name}"] = found.get("recount")
                 figures[f"bytes_per_outcome_{name}"] = stored_bytes(store) / size
                 stored = size
@@ -321,6 +348,7 @@ def run(sizes: tuple[int, int], spacing: timedelta, databases: list[str], *, ski
             "counting_seconds",
             "worst_seconds",
             "recount_seconds",
+            "prune_seconds",
             "bytes_per_outcome",
         ):
             small, large = (figures[f"{row}_{name}"] for name in names)
