@@ -202,6 +202,6 @@ def _delete(
     session: Session, entity: type[Outcome | Shadow | FraudCase | RecordedVector], *where: ColumnElement[bool]
 ) -> int:
     """Delete rows, save the newest of what is counted: SQLite gives its number to the next row."""
-    kept = [] if entity is RecordedVector else [entity.id < _newest(entity)]
+    kept = [entity.id < _newest(entity)] if entity in (Shadow, FraudCase) else []  # of outcomes it was not asked for
     options = {**KEEP_COUNT, "synchronize_session": False}
     return changed(session.execute(delete(entity).where(*where, *kept), execution_options=options))

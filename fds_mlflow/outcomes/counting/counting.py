@@ -8,6 +8,7 @@ row of `tables.Count`, so two who count at once take turns. Each function takes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +29,7 @@ from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes.counting.bins import Number, fine_latency_bin, fine_score_bin, latency_bin, loss_bin, score_bin
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.rows import Rows, flag, pair
-from fds_mlflow.outcomes.counting.strata import PAIR, Strata
+from fds_mlflow.outcomes.counting.strata import PAIR, LabelledEvent, Strata
 from fds_mlflow.outcomes.counting.watermarks import Watermarks
 from fds_mlflow.outcomes.counting.where import Where, of_rollout
 from fds_mlflow.outcomes.inserts import insert_for
@@ -259,38 +260,40 @@ class _Counting:
             for *cell, requests in self._by_cell(new.where(self._where.happened_before(kind.value, by_time=by_time))):
                 self._cells.add_spent(cell, kind, requests)
 
-    def _first_events(self, kind: EventKind, happened: Rows, *, by_time: bool = False) -> None:
-        """Count the keys to which this happened for the first time; money, too, where it was lost."""
-        new = self._remember(kind.value, happened, by_time=by_time)
+    def _first_events(self, kind: EventKind, happened: Rows) -> None:
+        """Count the keys to which this happened for the first time."""
+        new = self._remember(kind.value, happened)
         if new:
             few = Outcome.id.in_(new) if len(new) <= _LIST else self._where.happened_first(kind.value)
-            self._add_first(kind, happened.where(few))
-
-    def _add_first(self, kind: EventKind, first: Rows) -> None:
-        if kind is not EventKind.MISSED_FRAUD:
-            for *cell, keys in self._by_cell(first):
+            for *cell, keys in self._by_cell(happened.where(few)):
                 self._cells.add(cell, kind.value, keys)
-            return
-        lost, chance = FraudCase.loss_amount, FraudCase.propensity
-        bins = case((lost.is_not(None), loss_bin(lost)))
-        for *cell, bin_, declared, keys, money in self._by_cell(first, bins, chance, money=lost):
-            self._cells.add(cell, kind.value, keys)
-            if declared is not None and self._terms.hourly:
-                self._cells.add(cell, f"{kind}@{declared!r}", keys)
-            if bin_ is not None:
-                self._cells.add(cell, "losses", keys, at=bin_)
-                self._cells.add(cell, "losses_summed", keys)
-                self._cells.add(cell, "loss_sums", money, at=bin_)
 
-    def _remember(self, kind: str, happened: Rows, *, by_time: bool = False) -> Sequence[int]:
+    def _remember(self, kind: str, happened: Rows) -> Sequence[int]:
         """Write down where each key's first event happened, where none is written down yet; where the new ones did."""
-        order = [Outcome.time, Outcome.id] if by_time else [Outcome.id]
-        place = func.row_number().over(partition_by=Outcome.key, order_by=order).label("place")
+        place = func.row_number().over(partition_by=Outcome.key, order_by=Outcome.id).label("place")
         found = happened.select(Outcome.key, Outcome.id, place).subquery()
         rows = select(literal(self._count.id), literal(kind), found.c.key, found.c.id).where(found.c.place == 1)
         columns = ["count_id", "kind", "key", "outcome_id"]
         new = insert_for(self._session)(FirstEvent).from_select(columns, rows).on_conflict_do_nothing()
         return self._session.scalars(new.returning(FirstEvent.outcome_id)).all()
+
+    def _labelled_events(self, kind: EventKind, events: Iterable[LabelledEvent]) -> None:
+        """Count the keys to which this happened for the first time, by the outcome's time; money, too, if it was lost.
+
+        From what the labels' question has told of each: asking again costs more than half of it.
+        """
+        first: dict[str, LabelledEvent] = {}
+        for event in sorted(events, key=attrgetter("time", "outcome_id")):
+            first.setdefault(event.key, event)
+        mine = {"count_id": self._count.id, "kind": kind.value}
+        rows = [{**mine, "key": event.key, "outcome_id": event.outcome_id} for event in first.values()]
+        if not rows:
+            return
+        written = insert_for(self._session)(FirstEvent).on_conflict_do_nothing().returning(FirstEvent.outcome_id)
+        new = set(self._session.scalars(written, rows))
+        for event in first.values():
+            if event.outcome_id in new:
+                self._cells.add_event(kind, event, chances=self._terms.hourly)
 
     def _labels(self, outcomes: Rows, *, fresh: bool) -> None:
         """Count the labels of these outcomes; `fresh` where they have just matured."""
@@ -307,8 +310,10 @@ class _Counting:
             flag(Outcome.explored.is_(True)),
         ]
         told += [flag(FraudCase.id.is_not(None)), flag(flagged), flag(fraud), flag(amount.is_not(None))]
-        told += [*self._where.chance(), case((wrong, Outcome.time)), case((wrong, Outcome.id))]
-        events: dict[EventKind, list[list[Any]]] = {kind: [] for kind in _BY_LABEL}
+        lost = case((amount.is_not(None), loss_bin(amount)))
+        event = [Outcome.time, Outcome.id, Outcome.key, FraudCase.propensity, lost]
+        told += [*self._where.chance(), *(case((wrong, column)) for column in event)]
+        events: dict[EventKind, list[LabelledEvent]] = {kind: [] for kind in _BY_LABEL}
         asked = self._where.with_truth(outcomes, all_=fresh)
         for row in self._by_cell(asked, *told, money=amount):
             *cell, is_first, is_alert, drawn, explored, is_known = row[:10]
@@ -332,12 +337,9 @@ class _Counting:
             for at, value in enumerate((keys, keys * priced, money or 0.0)):
                 self._cells.add(cell, "caught_money", value * is_alert * is_fraud, at=at)
             if place[0] is not None:
-                events[_BY_LABEL[is_flagged]].append(place)
-        for kind, places in events.items():
-            ids = [number for _, number in sorted(places)]  # a part after the other: what came first is remembered
-            for start in range(0, len(ids), _LIST):
-                some = Rows((Outcome.id.in_(ids[start : start + _LIST]),))
-                self._first_events(kind, self._where.with_truth(some), by_time=True)
+                events[_BY_LABEL[is_flagged]].append(LabelledEvent(cell, money or 0.0, *place))
+        for kind, happened in events.items():
+            self._labelled_events(kind, happened)
         if fresh and self._cells.has_repeated:
             self._spent(outcomes, _BY_LABEL, by_time=True)
         if self._cells.has_pairs:

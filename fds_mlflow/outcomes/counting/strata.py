@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -35,6 +35,28 @@ _KNOWN_ALERTS = "known_alerts@"
 _MISSED = f"{EventKind.MISSED_FRAUD}@"
 Cell = Sequence[Any]
 """Step, weight, variant assigned, hour and segment."""
+
+
+class LabelledEvent(NamedTuple):
+    """An outcome whose label says that its version was wrong.
+
+    Attributes:
+        cell: Where it is counted.
+        loss: What it cost; 0 where that is not known.
+        time: Of the outcome.
+        outcome_id: Its number.
+        key: Its routing key.
+        chance: With which its label comes, as the label declares it.
+        loss_bin: Of the loss; null where that is not known.
+    """
+
+    cell: Cell
+    loss: float
+    time: datetime
+    outcome_id: int
+    key: str
+    chance: float | None
+    loss_bin: int | None
 
 
 class Counters:
@@ -90,6 +112,18 @@ class Counters:
             numbers[name] = numbers.get(name, 0) + by
         else:
             numbers.setdefault(name, [0] * _BINS.get(name, 4))[at] += by
+
+    def add_event(self, kind: EventKind, event: LabelledEvent, *, chances: bool) -> None:
+        """Add a key to which a labelled kind happened for the first time; with `chances` by that of its label, too."""
+        self.add(event.cell, kind.value, 1)
+        if kind is not EventKind.MISSED_FRAUD:
+            return
+        if event.chance is not None and chances:
+            self.add(event.cell, f"{kind}@{event.chance!r}", 1)
+        if event.loss_bin is not None:
+            self.add(event.cell, "losses", 1, at=event.loss_bin)
+            self.add(event.cell, "losses_summed", 1)
+            self.add(event.cell, "loss_sums", event.loss, at=event.loss_bin)
 
     def add_spent(self, cell: Cell, kind: EventKind, requests: int) -> None:
         """Add requests of keys to which a kind had happened before."""
