@@ -18,9 +18,11 @@ from fds_mlflow import ManagedModel
 from fds_mlflow.cli import main
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import RoutingTable, buckets
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.runtime.spark import told
 from fds_mlflow.serving.batch import keys_of
+from fds_mlflow.simulator import simulate
+from fds_mlflow.workflows import Source, prepare, train
 from fds_mlflow.workflows.batch.batch import score
 from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
@@ -204,6 +206,29 @@ def test_files_are_read_as_on_this_machine(spark: SparkSession, model: ManagedMo
         for engine in ("local", "spark"):
             assert score(model, source, f"{engine}.out", choice=Choice(), key=key, engine=engine).rows == 90
         same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
+
+
+def test_raw_transactions_whose_features_count_labels(spark: SparkSession, model: ManagedModel) -> None:
+    """Labels that are known are counted, rows without one are scored, and the scores are those of this machine."""
+    Path("features.yaml").write_text(
+        "numeric: [amount]\nwindows:\n  - {entity: merchant, aggregate: risk, windows: [7d, 30d]}\nlabel_delay: 1d\n"
+    )
+    raw = simulate.transactions(1_000, seed=3)
+    raw = raw.assign(is_fraud=pd.array(raw.index % 3 == 0, dtype="boolean"), label_known_at=raw["time"])
+    raw.to_parquet("labelled.parquet")
+    split = prepare(Source("labelled.parquet"), features="features.yaml", split="stratified")
+    train(split, "labels", params={"n_estimators": 5})
+    counting = ManagedModel("labels", outcomes=model.outcomes.url)
+    raw.assign(is_fraud=raw["is_fraud"].mask(raw.index >= 700)).to_parquet("labelled.parquet")
+    for engine in ("local", "spark"):
+        assert score(counting, "labelled.parquet", f"{engine}.out", choice=Choice(1), engine=engine).rows == 1_000
+    wanted = pd.read_parquet("local.out")
+    same(pd.read_parquet("spark.out"), wanted)
+    raw.assign(is_fraud=raw["is_fraud"].where(raw.index == 0)).to_parquet("labelled.parquet")
+    score(counting, "labelled.parquet", "without.out", choice=Choice(1))
+    assert (pd.read_parquet("without.out")["score"] != wanted["score"]).any()
+    with pytest.raises(RefusedError, match="features of version 1 count labels, and the frame has no is_fraud"):
+        scored(counting, spark.read.parquet(here("labelled.parquet")).drop("is_fraud"), Choice(1))
 
 
 def test_no_row_is_left_out_unseen(spark: SparkSession, model: ManagedModel) -> None:

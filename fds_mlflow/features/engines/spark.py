@@ -60,7 +60,12 @@ _IDS = 2_000_000  # that are sorted at once
 
 
 def compute_spark(
-    frame: DataFrame, schema: Schema | str | Path | Mapping[str, Any], spec: FeatureSpec, *, order: str | None = None
+    frame: DataFrame,
+    schema: Schema | str | Path | Mapping[str, Any],
+    spec: FeatureSpec,
+    *,
+    order: str | None = None,
+    every_row: bool = False,
 ) -> DataFrame:
     """Compute features of a Spark DataFrame.
 
@@ -73,6 +78,7 @@ def compute_spark(
         spec: The features.
         order: A column of whole numbers that orders transactions of equal time; without one, and where it is equal,
             their ids do, in the order of their Unicode characters. In memory it is the order of the rows.
+        every_row: Give rows without a label, too: they are to be scored, and not to be learned from.
 
     Returns:
         One row per transaction that has a label, or every transaction where there are no labels, in no order. Columns:
@@ -106,7 +112,7 @@ def compute_spark(
         tables = checked(batches, source, order)
         yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
-    work = _Work(found, spec, source, ordered=False, given=order is not None)
+    work = _Work(found, spec, source, ordered=False, given=order is not None, every_row=every_row)
     with told():
         work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
@@ -117,6 +123,8 @@ def compute_spark_file(
     schema: Schema | str | Path | Mapping[str, Any],
     spec: FeatureSpec,
     path_out: str | Path,
+    *,
+    every_row: bool = False,
 ) -> FeatureFile:
     """Compute features from a file or a folder into a folder of Parquet files, in the active session or a local one.
 
@@ -126,6 +134,7 @@ def compute_spark_file(
         spec: The features.
         path_out: The folder to write, which all executors have to see. It appears when it is complete; one that holds
             such files and nothing else is replaced. Read in the order of their names, the files are in input order.
+        every_row: As for `compute_spark`.
 
     Returns:
         What was written: the same numbers as `compute` on the same file.
@@ -148,7 +157,7 @@ def compute_spark_file(
                 noticed = Noticed(Canonical(found, source, first=piece.first), roles)
                 yield from staged(piece.tables(found), noticed, piece.first, size)
 
-    work = _Work(found, spec, source, ordered=True, given=False)
+    work = _Work(found, spec, source, ordered=True, given=False, every_row=every_row)
     spark = session()
     with told(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
@@ -183,11 +192,11 @@ def _require_replaceable(target: Path, source: str | Path) -> None:
 class _Work:
     """One computation: what was noticed of its rows, and how they are dealt."""
 
-    def __init__(self, schema: Schema, spec: FeatureSpec, source: str, *, ordered: bool, given: bool) -> None:
+    def __init__(self, schema: Schema, spec: FeatureSpec, source: str, **how: bool) -> None:
         self.schema = schema
         self.spec = spec
         self.source = source
-        self.order = {"ordered": ordered, "given": given}
+        self.how = how
         self.kinds = kinds_of(schema)
         self.notes: tuple[str, ...] = ()
         spec.check(self.kinds, where=source)
@@ -246,7 +255,7 @@ class _Work:
     def _planned(self) -> Plan:
         size = max(_SHARE, self.noticed.rows // _SHARES)
         most = max(_MOST, 2 * size)
-        plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.order)
+        plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.how)
         if not any(role.edges for role in plan.roles.values()):
             return plan
         every = max(1, most // _SAMPLES)

@@ -230,13 +230,13 @@ def _require_computable(declared: Sequence[Declared], *, whole: bool) -> None:
     """Refuse raw transactions whose features Spark cannot compute as they would be served.
 
     Raises:
-        RefusedError: Features count labels, transactions have no id of their own, or their past is not there.
+        RefusedError: Transactions have no id of their own, or their past is not there.
     """
     for one in declared:
-        if one.spec.uses_labels or one.schema.transaction_id is None or not whole:
-            why = "it counts labels" if one.spec.uses_labels else "the transactions have no id"
+        if one.schema.transaction_id is None or not whole:
+            why = "the transactions have no id" if whole else "a stream has no past"
             raise RefusedError(
-                f"the features of raw transactions are not computed here: {why if whole else 'a stream has no past'}",
+                f"the features of raw transactions are not computed here: {why}",
                 fix="give rows with the features, or score a file with --engine local",
             )
 
@@ -255,7 +255,7 @@ def _featured(
     found = frame.withColumnsRenamed(dict(hidden))
     for place, one in enumerate(declared):
         by, there = f"id of the transaction {place}", f"id of the features {place}"
-        made = compute_spark(frame, readable(one, frame.columns), one.spec, order=order)
+        made = compute_spark(frame, readable(one, frame.columns), one.spec, order=order, every_row=True)
         names = [name for name in one.spec.names if name not in found.columns]
         made = made.select(f.col("transaction_id").alias(there), *(f.col(quoted(name)) for name in names))
         named = str(one.schema.transaction_id)
