@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,7 @@ from fds_mlflow.workflows.batch.batch import score
 from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
 from tests.support import batch_world
+from tests.support.spark import ROOT
 from tests.support.version_caches import table
 
 if TYPE_CHECKING:
@@ -267,13 +271,43 @@ def test_a_stream_is_scored_by_the_split_and_counted_once(spark: SparkSession, m
         frame.iloc[part].to_parquet(f"arriving/{number}.parquet")
     stream = spark.readStream.schema(spark.read.parquet(here("arriving")).schema).option("maxFilesPerTrigger", 2)
     scorer = Scorer(model)
-    for checkpoint in ("one", "two"):  # the second knows nothing of the first
-        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into("answers", model.outcomes.url))
-        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+
+    def run(checkpoint: str, answers: str) -> None:
+        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into(answers, model.outcomes.url))
+        with told():
+            query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+
+    for number in (1, 2):  # the second knows nothing of the first
+        run(f"checkpoint {number}", f"answers {number}")
         rollout = model.router(record=False).table.rollout
         assert rollout is not None
         score(model, "computed.parquet", "out.parquet", choice=Choice())
         wanted = pd.read_parquet("out.parquet")
-        same(pd.read_parquet("answers")[wanted.columns], wanted)
+        same(pd.read_parquet(f"answers {number}")[wanted.columns], wanted)
         counts = model.outcomes.counts("fraud", rollout.id)
         assert [one.keys for one in counts] == [(wanted["served"] == one.variant).sum() for one in counts]
+    with pytest.raises(RefusedError, match="a stream of another checkpoint") as refused:
+        run("checkpoint 3", "answers 1")
+    assert refused.value.fix == "go on from that checkpoint, or give a new folder"
+    frame.to_parquet("arriving/3.parquet")
+    run("checkpoint 1", "answers 1")
+    assert len(pd.read_parquet("answers 1")) == 2 * len(frame)
+
+
+@pytest.mark.campaign
+def test_spark_connect_gives_the_same(model: ManagedModel) -> None:
+    """A client of Spark Connect computes, routes, scores and records as a session of its own JVM does."""
+    pytest.importorskip("grpc_status")
+    words = [sys.executable, "-m", "tests.support.connect_client", model.outcomes.url]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment["PYSPARK_PYTHON"] = sys.executable
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for source, output in (("raw.parquet", "connect.out"), ("computed.parquet", "frame.out")):
+        score(model, source, "local.out", choice=Choice())
+        wanted = pd.read_parquet("local.out")
+        same(pd.read_parquet(output), wanted)
+    found = pd.read_parquet("routed.parquet").set_index("transaction_id")["variant"]
+    assert found.to_dict() == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
+    assert f"{batch_world.ROWS} 0" in done.stdout
+    assert "'transaction_id' is missing" in done.stdout

@@ -24,7 +24,7 @@ from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.pieces import Piece, pieces
 from fds_mlflow.data.request import Request
 from fds_mlflow.data.transactions import Schema, as_schema, period
-from fds_mlflow.errors import ConfigError, DataError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import dealt
 from fds_mlflow.features.engines.dealt import Plan
@@ -44,8 +44,8 @@ from fds_mlflow.features.engines.spark_rows import (
 )
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
-from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import mapped, quoted, session, told
+from fds_mlflow.runtime.output import put, require_folder
+from fds_mlflow.runtime.spark import grouped, mapped, quoted, session, told
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -146,7 +146,7 @@ def compute_spark_file(
         RefusedError: There is something else at `path_out`, or the source.
     """
     target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
-    _require_replaceable(target, path_in)
+    require_folder(target, path_in)
     source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
     parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
@@ -161,7 +161,7 @@ def compute_spark_file(
     spark = session()
     with told(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
-        work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
+        work.stage(mapped(spark.range(0, len(parts), 1, len(parts)), read, STAGED))
         made = Path(folder) / "made"
         made.mkdir()
         rows = work.written(made)
@@ -177,16 +177,6 @@ def compute_spark_file(
         period=period(work.noticed.times),
         notes=work.notes,
     )
-
-
-def _require_replaceable(target: Path, source: str | Path) -> None:
-    if target.exists() and not (
-        target.is_dir() and all(one.name.startswith("part-") and one.suffix == ".parquet" for one in target.iterdir())
-    ):
-        raise RefusedError(
-            f"{target} is there, and is no folder of features", fix="name another folder, or remove what is there"
-        )
-    require_place(target, source)
 
 
 class _Work:
@@ -235,8 +225,8 @@ class _Work:
             ids = np.sort(np.concatenate(list(hashes(table.to_batches()))))
             return pa.table({"ids": [np.unique(ids[1:][ids[1:] == ids[:-1]]).tobytes()]})
 
-        found = self.rows.select("ids").mapInArrow(deal, "part long, ids binary")
-        rows = found.groupBy("part").applyInArrow(twice, "ids binary").collect()
+        found = mapped(self.rows.select("ids"), deal, "part long, ids binary")
+        rows = grouped(found, "part", twice, "ids binary").collect()
         repeated = np.concatenate([np.frombuffer(row.ids, dtype=np.uint64) for row in rows])
         if not len(repeated):
             return
@@ -247,7 +237,7 @@ class _Work:
                     found = np.isin(np.frombuffer(ids, dtype=np.uint64), repeated)
                     yield one_row(block=block, ids=pickle.dumps(as_table(rows).column("c0").filter(found).to_pylist()))
 
-        told = self.rows.select("block", "rows", "ids").mapInArrow(named, "block long, ids binary").collect()
+        told = mapped(self.rows.select("block", "rows", "ids"), named, "block long, ids binary").collect()
         told.sort(key=lambda row: int(row.block))
         texts = [text for row in told for text in pickle.loads(row.ids)]  # noqa: S301
         refuse_repeated(pd.Series(texts, dtype="str"), self.noticed.rows, self.schema, self.source)
@@ -266,7 +256,7 @@ class _Work:
                     for number, times in plan.sampled(as_table(rows), every):
                         yield one_row(part=number, times=times.tobytes())
 
-        told = self.rows.select("rows").mapInArrow(sample, "part long, times binary").collect()
+        told = mapped(self.rows.select("rows"), sample, "part long, times binary").collect()
         return plan.cut([(row.part, np.frombuffer(row.times, dtype=np.int64)) for row in told], every, most)
 
     def _features(self) -> DataFrame:
@@ -289,8 +279,8 @@ class _Work:
         stretches = self.rows.selectExpr("block", "-1L as part", "rows")
         if not plan.roles:
             return stretches
-        given = self.rows.select("block", "rows").mapInArrow(deal, "part long, block long, rows binary")
-        return stretches.union(given.groupBy("part").applyInArrow(compute, "block long, part long, rows binary"))
+        given = mapped(self.rows.select("block", "rows"), deal, "part long, block long, rows binary")
+        return stretches.union(grouped(given, "part", compute, "block long, part long, rows binary"))
 
     def joined(self, schema: StructType) -> DataFrame:
         """The features as a DataFrame."""
@@ -299,7 +289,7 @@ class _Work:
         def join(table: pa.Table) -> pa.Table:
             return _joined(plan, table)
 
-        return self._features().groupBy("block").applyInArrow(join, schema)
+        return grouped(self._features(), "block", join, schema)
 
     def written(self, folder: Path) -> int:
         """Write the features into files of a folder; returns how many rows."""
@@ -319,7 +309,7 @@ class _Work:
                 Path(path).replace(folder / f"part-{block:015}.parquet")
             return pa.table({"rows": [made.num_rows]})
 
-        told = self._features().groupBy("block").applyInArrow(write, "rows long").collect()
+        told = grouped(self._features(), "block", write, "rows long").collect()
         for unfinished in folder.glob(".*"):  # of tasks that were killed
             unfinished.unlink()
         return sum(row.rows for row in told)
