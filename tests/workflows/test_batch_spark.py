@@ -25,7 +25,7 @@ from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.runtime.spark import told
 from fds_mlflow.serving.batch import keys_of
 from fds_mlflow.simulator import simulate
-from fds_mlflow.workflows import Source, prepare, train
+from fds_mlflow.workflows import Source, feature_state, prepare, train
 from fds_mlflow.workflows.batch.batch import score
 from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
@@ -173,6 +173,20 @@ def test_a_frame_is_given_and_taken(spark: SparkSession, model: ManagedModel) ->
     assert variants == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
 
 
+def test_a_session_may_ask_for_large_types(spark: SparkSession, model: ManagedModel) -> None:
+    """Where Spark hands texts over in Arrow's large types, and takes no others, the answers are the same."""
+    name = "spark.sql.execution.arrow.useLargeVarTypes"
+    spark.conf.set(name, "true")
+    try:
+        for source in ("raw.parquet", "computed.parquet"):
+            done = score(model, source, "spark.out", choice=Choice(), engine="spark", record=True)
+            score(model, source, "local.out", choice=Choice())
+            same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
+    finally:
+        spark.conf.unset(name)
+    assert done.recorded == 0  # of the raw rows they are there
+
+
 def test_a_row_that_nobody_can_score_is_named(spark: SparkSession, model: ManagedModel) -> None:
     """The error of a process of Spark's is that of this one, and the output stays as it was."""
     frame = pd.read_parquet("computed.parquet").astype({"amount": object})
@@ -311,3 +325,35 @@ def test_spark_connect_gives_the_same(model: ManagedModel) -> None:
     assert found.to_dict() == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
     assert f"{batch_world.ROWS} 0" in done.stdout
     assert "'transaction_id' is missing" in done.stdout
+
+
+def test_a_stream_of_raw_transactions_goes_through_the_state(spark: SparkSession, model: ManagedModel) -> None:
+    """In order, each once: the scores are the batch's, and what Spark gives again gets what it got."""
+    raw = pd.read_parquet("raw.parquet").head(300).sort_values(["time", "transaction_id"])
+    Path("raw").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(raw)), 3)):
+        raw.iloc[part].sample(frac=1, random_state=1).to_parquet(f"raw/{number}.parquet")
+        os.utime(f"raw/{number}.parquet", (number, number))  # Spark takes the oldest first
+    raw.to_parquet("raw.parquet")
+    score(model, "raw.parquet", "out.parquet", choice=Choice())
+    wanted = pd.read_parquet("out.parquet").sort_values("transaction_id", ignore_index=True)
+    feature_state.load("state", feature_state.declared("fraud"), None, complete=True)
+    router = model.router(state="state", state_timeout=60, state_failure="refuse")
+
+    def write(frame: DataFrame, number: int) -> None:
+        rows = frame.toArrow().to_pandas().sort_values(["time", "transaction_id"], ignore_index=True)
+        found = router.predict(rows, request_id="transaction_id")
+        Path("scored").mkdir(exist_ok=True)
+        rows[["transaction_id"]].join(found).to_parquet(f"scored/batch={number}.parquet")
+
+    stream = spark.readStream.schema(spark.read.parquet(here("raw")).schema).option("maxFilesPerTrigger", 1)
+    for checkpoint in ("one", "two"):  # the second gives all of it again
+        query = stream.parquet(here("raw")).writeStream.foreachBatch(write)
+        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+        found = pd.read_parquet("scored").sort_values("transaction_id", ignore_index=True)
+        assert not found["degraded"].any()
+        assert found["transaction_id"].tolist() == wanted["transaction_id"].tolist()
+        assert found["variant"].tolist() == wanted["served"].tolist()
+        np.testing.assert_allclose(found["score"], wanted["score"], rtol=0, atol=1e-12)
+        assert len(model.outcomes.recent("fraud", limit=1_000)) == len(raw)
+    router.close()
