@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -11,7 +10,7 @@ from fds_mlflow import ManagedModel
 from fds_mlflow.errors import DataError
 from fds_mlflow.runtime.spark import told
 from fds_mlflow.workflows.batch.batch import score
-from fds_mlflow.workflows.batch.spark import record_answers, routed, scored
+from fds_mlflow.workflows.batch.spark import address_of, record_answers, routed, scored
 from fds_mlflow.workflows.batch.versions import Choice
 from tests.support.spark import OPTIONS
 
@@ -22,10 +21,10 @@ def main(outcomes: str) -> None:
     try:
         model = ManagedModel("fraud", outcomes=outcomes)
         score(model, "raw.parquet", "connect.out", choice=Choice(), engine="spark")
-        frame = spark.read.parquet(Path("computed.parquet").absolute().as_uri())
-        scored(model, frame).write.parquet(Path("frame.out").absolute().as_uri())
+        frame = spark.read.parquet(address_of("computed.parquet"))
+        scored(model, frame).write.parquet(address_of("frame.out"))
         routed(model, frame).toArrow().to_pandas().to_parquet("routed.parquet")
-        answers = spark.read.parquet(Path("frame.out").absolute().as_uri())
+        answers = spark.read.parquet(address_of("frame.out"))
         print(*(record_answers(answers, outcomes)[0] for _ in range(2)))
         try:
             with told():

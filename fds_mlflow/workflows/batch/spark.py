@@ -348,8 +348,11 @@ def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int
 
 
 def address_of(path: str) -> str:
-    """A path as Spark takes it: one without a scheme is on this machine, and not where Spark began."""
-    return path if "://" in path else Path(path).absolute().as_uri()
+    """A path as Spark takes it: one without a scheme is on this machine, and not where Spark began.
+
+    Nothing is escaped in it: Spark would take the %20 of a space for itself.
+    """
+    return path if "://" in path else f"file://{Path(path).absolute()}"
 
 
 def reachable(outcomes: str) -> str:
