@@ -50,7 +50,7 @@ def pieces(source: str | Path, schema: Schema | None) -> list[Piece]:
     not, and the pieces' rows have no numbers.
 
     Raises:
-        DataError: There is no such file, or one cannot be read.
+        DataError: There is no such file, or one cannot be read, or lacks a column of the schema.
         ConfigError: It is a database.
     """
     if readers.is_url(source):
@@ -62,6 +62,9 @@ def pieces(source: str | Path, schema: Schema | None) -> list[Piece]:
     first, path = 0, Path(source)
     files = readers.files(path)
     for file in files:
+        if schema is not None:
+            request = Request.of(str(source), schema)
+            request.wanted(readers.schema_of(path, file, request).names)
         if is_parquet(file):
             for groups, rows in _grouped(parquet_file.group_sizes(file)):
                 found.append(Piece(path, file, first, groups))

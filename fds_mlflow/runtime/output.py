@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 from fds_mlflow.errors import ConfigError, RefusedError
@@ -30,6 +31,26 @@ def require_place(target: Path, source: str | Path) -> None:
             f"the output {target} is the input {source}, or one is in the other",
             fix="name an output somewhere else: it would replace what it is made of, or be read as a part of it",
         )
+
+
+def require_folder(target: Path, source: str | Path) -> None:
+    """As `require_place`, for a folder of Parquet files; refuses to replace a folder that holds anything else.
+
+    Raises:
+        ConfigError, RefusedError: As there; or something else is in its place.
+    """
+    require_place(target, source)
+    if target.exists() and not (target.is_dir() and all(map(_is_part, target.iterdir()))):
+        raise RefusedError(
+            f"{target} is there, and is no folder of Parquet files that was written as an output",
+            fix="name another folder, or remove what is there",
+        )
+
+
+def _is_part(path: Path) -> bool:
+    """Whether it is what Spark writes into a folder: rows, its mark that all are there, and checksums of those."""
+    named = fnmatch(path.name, "part-*.parquet") or path.name == "_SUCCESS" or fnmatch(path.name, ".*.crc")
+    return named and path.is_file()
 
 
 def put(made: Path, target: Path, aside: Path) -> None:

@@ -27,8 +27,7 @@ def session() -> SparkSession:
     Raises:
         ConfigError: PySpark is not installed, or Spark does not start, as where there is no Java.
     """
-    if importlib.util.find_spec("pyspark") is None:
-        raise ConfigError("PySpark is not installed", fix="pip install 'fds-mlflow[spark]', and install Java 17")
+    require_pyspark()
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -50,6 +49,16 @@ def session() -> SparkSession:
         ) from None
 
 
+def require_pyspark() -> None:
+    """Say before any work that PySpark is not installed.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise ConfigError("PySpark is not installed", fix="pip install 'fds-mlflow[spark]', and install Java 17")
+
+
 def quoted(name: str) -> str:
     """A column's name as Spark's expressions take it, whatever signs it holds."""
     return f"`{name.replace('`', '``')}`"
@@ -63,14 +72,36 @@ def mapped(frame: DataFrame, function: Callable[[Batches], Batches], schema: Any
         function: Of their batches, in the columns of the frame.
         schema: Of what it gives.
     """
-    names = frame.columns
+    names, large = frame.columns, _large(frame)
 
     def named(batches: Batches) -> Batches:
         import pyarrow as pa
 
-        return function(pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
+        given = (pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches)
+        return (_sized(made, large) for made in function(given))
 
     return frame.toDF(*(f"c{i}" for i in range(len(names)))).mapInArrow(named, schema)
+
+
+def grouped(frame: DataFrame, by: str, function: Callable[[pa.Table], pa.Table], schema: Any) -> DataFrame:
+    """As `DataFrame.groupBy(by).applyInArrow(function, schema)`."""
+    large = _large(frame)
+    return frame.groupBy(by).applyInArrow(lambda table: _sized(function(table), large), schema)
+
+
+def _large(frame: DataFrame) -> bool:
+    """Whether the session wants texts and bytes of its processes in Arrow's large types, and refuses others."""
+    return frame.sparkSession.conf.get("spark.sql.execution.arrow.useLargeVarTypes", "false") == "true"
+
+
+def _sized(rows: Any, large: bool) -> Any:
+    """Arrow's rows, with texts and bytes in large types if so."""
+    import pyarrow as pa
+
+    if not large:
+        return rows
+    sizes = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+    return rows.cast(pa.schema([one.with_type(sizes.get(one.type, one.type)) for one in rows.schema]))
 
 
 @contextmanager

@@ -297,11 +297,7 @@ def keys_of(
     Raises:
         DataError: The column is missing, of another kind than `KINDS`, or has gaps; or holds what is no text.
     """
-    if name not in rows.schema.names:
-        raise DataError(
-            f"the rows have no column {name!r} to route or join by",
-            fix=f"name the one that they have (there are: {', '.join(rows.schema.names)})",
-        )
+    require_column(name, rows.schema.names)
     data = plain(pa.chunked_array([rows.column(name)]))
     data = arrow.filled(data) if text else data
     kind = data.type
@@ -321,6 +317,19 @@ def keys_of(
     require_key(name, str(kind), pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind))
     values = data.to_numpy() if kind in (pa.float32(), pa.float16()) else data.to_pylist()
     return [str(spelled(value, spelling)) for value in values]
+
+
+def require_column(name: str, columns: Sequence[str]) -> None:
+    """Refuse rows that have no column of keys, or of ids.
+
+    Raises:
+        DataError: It is not among their columns.
+    """
+    if name not in columns:
+        raise DataError(
+            f"the rows have no column {name!r} to route or join by",
+            fix=f"name the one that they have (there are: {', '.join(columns)})",
+        )
 
 
 def require_key(name: str, kind: str, known: bool) -> None:

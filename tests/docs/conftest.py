@@ -126,7 +126,9 @@ def _write_files(files: Path, fds: Callable[..., str]) -> None:
     transactions = load(files / "transactions.parquet", "simulator")
     features = compute(transactions, default_spec(transactions.schema))
     features.x.assign(label=rows["is_fraud"].to_numpy()).tail(2000).to_csv(files / "recent.csv", index=False)
-    (files / "arriving").mkdir()
+    for name in ("arriving", "raw"):
+        (files / name).mkdir()
+    rows.tail(200).to_parquet(files / "raw/1.parquet")
     for path in ("features.parquet", "arriving/1.parquet"):
         features.x.assign(transaction_id=rows["transaction_id"].to_numpy()).tail(500).to_parquet(files / path)
     shop = rows.rename(columns=ROLES)[list(ROLES.values())]

@@ -5,8 +5,9 @@ Whoever adds an engine adds it to `ENGINES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,17 +23,22 @@ from fds_mlflow.features.engines import file as file_engine
 from fds_mlflow.features.engines import spark as spark_engine
 from fds_mlflow.features.engines.reading import Noticed, read
 from fds_mlflow.features.engines.spark import compute_spark_file
-from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file
+from fds_mlflow.features.table import FeatureSpec, Window, compute, compute_file, computed
 from tests.support.dealing import dealt_by, plan_of
 from tests.support.effort import at_most
 from tests.support.windows import arriving, everything, frames, plain, reference
 
-Engine = Callable[[pd.DataFrame, FeatureSpec], pd.DataFrame]
+
+class Engine(Protocol):
+    """Computes features of a canonical frame's labelled rows, or of every row, in input order."""
+
+    def __call__(self, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
+        """The features, named as in the specification."""
 
 
-def in_memory(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def in_memory(folder: Path, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
     """From frame to frame."""
-    return compute(frame, spec).frame
+    return pd.DataFrame(computed(frame, spec)) if every_row else compute(frame, spec).frame
 
 
 def schema_of(frame: pd.DataFrame) -> Schema:
@@ -61,37 +67,37 @@ def completed(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, last.astype(frame.dtypes)])
 
 
-def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def from_file(folder: Path, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
     """From file to file."""
     completed(frame).to_parquet(folder / "in.parquet")
-    compute_file(folder / "in.parquet", schema_of(frame), spec, folder / "out.parquet")
+    compute_file(folder / "in.parquet", schema_of(frame), spec, folder / "out.parquet", every_row=every_row)
     return pd.read_parquet(folder / "out.parquet").iloc[:-1]
 
 
-def from_file_in_parts(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def from_file_in_parts(folder: Path, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
     """From file to file, with entities and rows in as many parts as there can be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_engine, "_PART", 1)
         patch.setattr(file_engine, "_STRETCH", 3)
-        return from_file(folder, frame, spec)
+        return from_file(folder, frame, spec, every_row)
 
 
-def dealt_out(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def dealt_out(folder: Path, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
     """What Spark's processes do, in this one: each entity in a share of its own, and all of them cut by time."""
     schema = schema_of(frame)
     noticed = Noticed(Canonical(schema, "the frame"), meaning.roles(spec))
     stretches = [stretch.rows for stretch in read([pa.Table.from_pandas(frame, preserve_index=False)], noticed, 3)]
     noticed.canonical.finish()
-    return dealt_by(plan_of(stretches, noticed, schema, spec, size=1, most=2), stretches)
+    return dealt_by(plan_of(stretches, noticed, schema, spec, size=1, most=2, every_row=every_row), stretches)
 
 
-def on_spark(folder: Path, frame: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
+def on_spark(folder: Path, frame: pd.DataFrame, spec: FeatureSpec, every_row: bool = False) -> pd.DataFrame:
     """From file to folder on Spark, each entity in a share of its own, and all of them cut by time."""
     completed(frame).to_parquet(folder / "in.parquet")
     with pytest.MonkeyPatch.context() as patch:
         for name, rows in (("_STRETCH", 5), ("_SHARE", 1), ("_MOST", 2)):
             patch.setattr(spark_engine, name, rows)
-        compute_spark_file(folder / "in.parquet", schema_of(frame), spec, folder / "out")
+        compute_spark_file(folder / "in.parquet", schema_of(frame), spec, folder / "out", every_row=every_row)
     return pd.read_parquet(folder / "out").iloc[:-1]
 
 
@@ -100,24 +106,24 @@ ENGINES = (in_memory, from_file, from_file_in_parts, dealt_out, pytest.param(on_
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__, scope="module")
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """One engine after the other: features of a canonical frame's labelled rows, in input order."""
+    """One engine after the other."""
     if request.param is on_spark:
         request.getfixturevalue("spark")
     folder = tmp_path_factory.mktemp("engine")
-    return lambda frame, spec: request.param(folder, frame, spec)
+    return partial(request.param, folder)
 
 
 class TestAgainstTheReference:
     @at_most(60)
-    @given(frames(), st.sampled_from([None, "1s", "2s"]))
+    @given(frames(), st.sampled_from([None, "1s", "2s"]), st.booleans())
     @pytest.mark.slow
     def test_every_aggregate_equals_the_naive_loop(
-        self, engine: Engine, frame: pd.DataFrame, delay: str | None
+        self, engine: Engine, frame: pd.DataFrame, delay: str | None, every_row: bool
     ) -> None:
         """Ties, gaps in all columns, unsorted rows, delays and huge amounts included, all aggregates are exact."""
         spec = everything(delay)
-        found = engine(frame, spec)
-        for name, expected in reference(frame, spec).items():
+        found = engine(frame, spec, every_row)
+        for name, expected in reference(frame, spec, every_row=every_row).items():
             np.testing.assert_allclose(found[name].to_numpy(), expected, rtol=1e-15, atol=0, err_msg=name)
 
     def test_the_lower_end_is_exclusive_and_the_transaction_itself_counts(self, engine: Engine) -> None:
@@ -235,3 +241,9 @@ class TestNothingUnknownIsUsed:
         found = engine(frame, FeatureSpec(windows=windows, label_delay="1d"))
         assert found["customer_known_7d"].tolist() == [0, 1]
         assert found["customer_risk_7d"].tolist() == [0, 1]
+
+    def test_a_row_without_a_label_has_features_where_it_is_to_be_scored(self, engine: Engine) -> None:
+        """Asked for every row, an engine gives all of them in order, whether a label is known or not."""
+        frame = plain(["2026-01-01", "2026-01-02", "2026-01-03"]).assign(label=pd.array([1, None, None], dtype="Int8"))
+        spec = FeatureSpec(windows=(Window(entity="customer", aggregate="risk", windows=("7d",)),), label_delay="1d")
+        assert engine(frame, spec, every_row=True)["customer_risk_7d"].tolist() == [0, 1, 1]

@@ -174,6 +174,18 @@ class TestDataFrame:
         numbered = given(spark, frame.assign(n=np.arange(len(frame))), tmp_path)
         equal(collected(compute_spark(numbered, SCHEMA, SPEC, order="n")), in_memory(frame))
 
+    def test_a_session_may_ask_for_large_types(self, spark: SparkSession, tmp_path: Path) -> None:
+        """Where Spark hands texts over in Arrow's large types, and takes no others, nothing differs."""
+        frame, name = rows(60), "spark.sql.execution.arrow.useLargeVarTypes"
+        there = given(spark, frame, tmp_path)
+        spark.conf.set(name, "true")
+        try:
+            equal(collected(compute_spark(there, SCHEMA, SPEC)), in_memory(frame.sort_values("id")))
+            with pytest.raises(DataError, match="repeats 1"):
+                compute_spark(there.where("card = 'ä'").withColumn("id", there["card"]), SCHEMA, SPEC)
+        finally:
+            spark.conf.unset(name)
+
     def test_what_cannot_be_ordered_is_refused(self, spark: SparkSession, tmp_path: Path) -> None:
         """Rows without an id, and orders that are no whole numbers or have gaps."""
         frame = given(spark, rows(10).assign(n=[None, *range(9)]), tmp_path)
@@ -242,8 +254,10 @@ class TestFiles:
         with pytest.raises(DataError):
             compute_spark_file(tmp_path / "bad.parquet", SCHEMA, SPEC, tmp_path / "out")
         assert sorted(tmp_path.rglob("*")) == before
-        for taken in (tmp_path, tmp_path / "in.parquet"):
-            with pytest.raises(RefusedError, match="no folder of features"):
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "part-1.txt").touch()
+        for taken in (tmp_path / "notes", tmp_path / "bad.parquet"):
+            with pytest.raises(RefusedError, match="no folder of Parquet files"):
                 compute_spark_file(tmp_path / "in.parquet", SCHEMA, SPEC, taken)
 
     def test_what_fails_in_a_process_of_sparks_is_told(
@@ -259,6 +273,24 @@ class TestFiles:
         with pytest.raises(UnexpectedError, match="No space left on device"):
             compute_spark_file(tmp_path / "in.parquet", SCHEMA, SPEC, tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+    def test_what_is_wrong_is_said_before_spark_starts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Input, columns, output and features are looked at while there is no Spark yet."""
+        monkeypatch.setattr(engine, "session", lambda: pytest.fail("Spark was asked for"))
+        frame = rows(20)
+        frame.to_parquet(tmp_path / "in.parquet")
+        frame.drop(columns="card").to_csv(tmp_path / "less.csv", index=False)
+        Path(tmp_path / "model.pkl").touch()
+        other = FeatureSpec(numeric=("weight",))
+        for source, spec, out, said in (
+            ("nowhere.csv", SPEC, "out", "nowhere.csv"),
+            ("model.pkl", SPEC, "out", "neither text, Parquet nor a workbook"),
+            ("less.csv", SPEC, "out", "column 'card' .card. is not in"),
+            ("in.parquet", other, "out", "'weight'"),
+            ("in.parquet", SPEC, "less.csv", "no folder of Parquet files"),
+        ):
+            with pytest.raises(FdsError, match=said):
+                compute_spark_file(tmp_path / source, SCHEMA, spec, tmp_path / out)
 
     def test_one_command_on_either_engine(self, spark: SparkSession, tmp_path: Path) -> None:
         """`fds features compute` writes the same rows by either engine."""

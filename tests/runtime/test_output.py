@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fds_mlflow.errors import ConfigError, RefusedError
-from fds_mlflow.runtime.output import put, require_place
+from fds_mlflow.runtime.output import put, require_folder, require_place
 
 
 def test_an_output_is_no_input(tmp_path: Path) -> None:
@@ -45,3 +45,29 @@ def test_what_was_there_goes_aside(tmp_path: Path, before: str) -> None:
     put(made, target, aside)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert aside.exists() == (before != "nothing")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_output"),
+    [
+        ((), True),
+        (("part-000000000000000.parquet",), True),
+        (("_SUCCESS", "._SUCCESS.crc", "part-0-a.snappy.parquet", ".part-0-a.snappy.parquet.crc"), True),
+        (("_SUCCESS", "notes.txt"), False),
+        (("_SUCCESS", "day=1/part-0.parquet"), False),
+        (("part-0.parquet/x",), False),
+        ((".git",), False),
+    ],
+)
+def test_only_a_folder_of_an_output_is_replaced_by_one(tmp_path: Path, names: tuple[str, ...], is_output: bool) -> None:
+    """Rows, the mark that all are there and their checksums may go; what anybody else put there stays."""
+    target = tmp_path / "out"
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).touch()
+    target.mkdir(exist_ok=True)
+    if is_output:
+        require_folder(target, "in.parquet")
+    else:
+        with pytest.raises(RefusedError, match="no folder of Parquet files that was written as an output"):
+            require_folder(target, "in.parquet")

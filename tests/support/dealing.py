@@ -15,10 +15,18 @@ from fds_mlflow.features.spec import FeatureSpec
 
 
 def plan_of(
-    stretches: list[pa.Table], noticed: Noticed, schema: Schema, spec: FeatureSpec, *, size: int, most: int
+    stretches: list[pa.Table],
+    noticed: Noticed,
+    schema: Schema,
+    spec: FeatureSpec,
+    *,
+    size: int,
+    most: int,
+    every_row: bool = False,
 ) -> Plan:
     """The plan of rows in input order."""
-    plan = planned(spec, kinds_of(schema), noticed.counts, size=size, most=most, ordered=True, given=False)
+    how = {"ordered": True, "given": False, "every_row": every_row}
+    plan = planned(spec, kinds_of(schema), noticed.counts, size=size, most=most, **how)
     return plan.cut([times for rows in stretches for times in plan.sampled(rows, 1)], 1, most)
 
 

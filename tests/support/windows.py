@@ -85,8 +85,8 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
-    """The same features of the labelled rows by plain loops, written from the definition alone."""
+def reference(frame: pd.DataFrame, spec: FeatureSpec, *, every_row: bool = False) -> dict[str, list[float]]:
+    """The same features of the labelled rows, or of every row, by plain loops, written from the definition alone."""
     rows = frame.to_dict("records")
     delay = pd.Timedelta(parse_duration(spec.label_delay or "0s"))
     for i, row in enumerate(rows):
@@ -113,7 +113,7 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec) -> dict[str, list[float]]:
             found.append(int(r["label"]))
         return found
 
-    asked = [row for row in rows if pd.notna(row["label"])]
+    asked = [row for row in rows if every_row or pd.notna(row["label"])]
     out: dict[str, list[float]] = {}
     for item in spec.windows:
         for window in item.windows:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from fds_mlflow import ManagedModel, Plan
 from fds_mlflow.cli import main
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.errors import ConfigError, DataError, NotFoundError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError, FdsError, NotFoundError, RefusedError
 from fds_mlflow.simulator import simulate
 from fds_mlflow.workflows import Source, prepare, train
 from fds_mlflow.workflows.batch.batch import Engine, rebatched, score
@@ -112,6 +112,30 @@ def test_the_output_is_complete_or_absent(model: ManagedModel) -> None:
         scored(model, "broken.csv")
     assert set(Path.cwd().iterdir()) - there == {Path.cwd() / "broken.csv"}
     pd.testing.assert_frame_equal(pd.read_parquet("out.parquet"), before)
+
+
+def test_what_is_wrong_is_said_before_spark_starts(model: ManagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input, columns, output and version are looked at while there is no Spark yet."""
+    files = "fds_mlflow.workflows.batch.spark_files"
+    monkeypatch.setattr(f"{files}.require_pyspark", lambda: None)
+    monkeypatch.setattr(f"{files}.session", lambda: pytest.fail("Spark was asked for"))
+    frame = pd.read_parquet("computed.parquet")
+    frame.drop(columns=["amount"]).to_parquet("less.parquet")
+    frame.rename(columns={"transaction_id": "id"}).to_parquet("id.parquet")
+    Path("model.pkl").touch()
+    Path("taken").mkdir()
+    Path("taken/notes.txt").touch()
+    for source, output, version, said in (
+        ("nowhere.parquet", "out", 1, "nowhere.parquet"),
+        ("model.pkl", "out", 1, "neither text, Parquet nor a workbook"),
+        ("less.parquet", "out", 1, "version 1 needs: amount; and its transactions have"),
+        ("id.parquet", "out", 1, "no column 'transaction_id' to route or join by"),
+        ("computed.parquet", "taken", 1, "no folder of Parquet files that was written as an output"),
+        ("computed.parquet", "out", 9, "version=9"),
+    ):
+        with pytest.raises(FdsError, match=said):
+            score(model, source, output, choice=Choice(version), engine="spark")
+    assert [path.name for path in Path.cwd().iterdir() if path.name.startswith(".")] == []
 
 
 def test_what_cannot_be_scored_is_said_first(model: ManagedModel, tmp_path: Path) -> None:

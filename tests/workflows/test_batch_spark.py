@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +21,16 @@ from fds_mlflow import ManagedModel
 from fds_mlflow.cli import main
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.routing.routing import RoutingTable, buckets
-from fds_mlflow.errors import DataError
+from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.runtime.spark import told
 from fds_mlflow.serving.batch import keys_of
+from fds_mlflow.simulator import simulate
+from fds_mlflow.workflows import Source, feature_state, prepare, train
 from fds_mlflow.workflows.batch.batch import score
 from fds_mlflow.workflows.batch.spark import Scorer, record_answers, routed, routed_by, scored
 from fds_mlflow.workflows.batch.versions import Choice
 from tests.support import batch_world
+from tests.support.spark import ROOT
 from tests.support.version_caches import table
 
 if TYPE_CHECKING:
@@ -167,6 +173,20 @@ def test_a_frame_is_given_and_taken(spark: SparkSession, model: ManagedModel) ->
     assert variants == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
 
 
+def test_a_session_may_ask_for_large_types(spark: SparkSession, model: ManagedModel) -> None:
+    """Where Spark hands texts over in Arrow's large types, and takes no others, the answers are the same."""
+    name = "spark.sql.execution.arrow.useLargeVarTypes"
+    spark.conf.set(name, "true")
+    try:
+        for source in ("raw.parquet", "computed.parquet"):
+            done = score(model, source, "spark.out", choice=Choice(), engine="spark", record=True)
+            score(model, source, "local.out", choice=Choice())
+            same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
+    finally:
+        spark.conf.unset(name)
+    assert done.recorded == 0  # of the raw rows they are there
+
+
 def test_a_row_that_nobody_can_score_is_named(spark: SparkSession, model: ManagedModel) -> None:
     """The error of a process of Spark's is that of this one, and the output stays as it was."""
     frame = pd.read_parquet("computed.parquet").astype({"amount": object})
@@ -206,6 +226,29 @@ def test_files_are_read_as_on_this_machine(spark: SparkSession, model: ManagedMo
         same(pd.read_parquet("spark.out"), pd.read_parquet("local.out"))
 
 
+def test_raw_transactions_whose_features_count_labels(spark: SparkSession, model: ManagedModel) -> None:
+    """Labels that are known are counted, rows without one are scored, and the scores are those of this machine."""
+    Path("features.yaml").write_text(
+        "numeric: [amount]\nwindows:\n  - {entity: merchant, aggregate: risk, windows: [7d, 30d]}\nlabel_delay: 1d\n"
+    )
+    raw = simulate.transactions(1_000, seed=3)
+    raw = raw.assign(is_fraud=pd.array(raw.index % 3 == 0, dtype="boolean"), label_known_at=raw["time"])
+    raw.to_parquet("labelled.parquet")
+    split = prepare(Source("labelled.parquet"), features="features.yaml", split="stratified")
+    train(split, "labels", params={"n_estimators": 5})
+    counting = ManagedModel("labels", outcomes=model.outcomes.url)
+    raw.assign(is_fraud=raw["is_fraud"].mask(raw.index >= 700)).to_parquet("labelled.parquet")
+    for engine in ("local", "spark"):
+        assert score(counting, "labelled.parquet", f"{engine}.out", choice=Choice(1), engine=engine).rows == 1_000
+    wanted = pd.read_parquet("local.out")
+    same(pd.read_parquet("spark.out"), wanted)
+    raw.assign(is_fraud=raw["is_fraud"].where(raw.index == 0)).to_parquet("labelled.parquet")
+    score(counting, "labelled.parquet", "without.out", choice=Choice(1))
+    assert (pd.read_parquet("without.out")["score"] != wanted["score"]).any()
+    with pytest.raises(RefusedError, match="features of version 1 count labels, and the frame has no is_fraud"):
+        scored(counting, spark.read.parquet(here("labelled.parquet")).drop("is_fraud"), Choice(1))
+
+
 def test_no_row_is_left_out_unseen(spark: SparkSession, model: ManagedModel) -> None:
     """An empty row, a file in another encoding, files of other columns: each is refused, and what was there stays."""
     assert spark is not None
@@ -242,13 +285,75 @@ def test_a_stream_is_scored_by_the_split_and_counted_once(spark: SparkSession, m
         frame.iloc[part].to_parquet(f"arriving/{number}.parquet")
     stream = spark.readStream.schema(spark.read.parquet(here("arriving")).schema).option("maxFilesPerTrigger", 2)
     scorer = Scorer(model)
-    for checkpoint in ("one", "two"):  # the second knows nothing of the first
-        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into("answers", model.outcomes.url))
-        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+
+    def run(checkpoint: str, answers: str) -> None:
+        query = stream.parquet(here("arriving")).writeStream.foreachBatch(scorer.into(answers, model.outcomes.url))
+        with told():
+            query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+
+    for number in (1, 2):  # the second knows nothing of the first
+        run(f"checkpoint {number}", f"answers {number}")
         rollout = model.router(record=False).table.rollout
         assert rollout is not None
         score(model, "computed.parquet", "out.parquet", choice=Choice())
         wanted = pd.read_parquet("out.parquet")
-        same(pd.read_parquet("answers")[wanted.columns], wanted)
+        same(pd.read_parquet(f"answers {number}")[wanted.columns], wanted)
         counts = model.outcomes.counts("fraud", rollout.id)
         assert [one.keys for one in counts] == [(wanted["served"] == one.variant).sum() for one in counts]
+    with pytest.raises(RefusedError, match="a stream of another checkpoint") as refused:
+        run("checkpoint 3", "answers 1")
+    assert refused.value.fix == "go on from that checkpoint, or give a new folder"
+    frame.to_parquet("arriving/3.parquet")
+    run("checkpoint 1", "answers 1")
+    assert len(pd.read_parquet("answers 1")) == 2 * len(frame)
+
+
+@pytest.mark.campaign
+def test_spark_connect_gives_the_same(model: ManagedModel) -> None:
+    """A client of Spark Connect computes, routes, scores and records as a session of its own JVM does."""
+    pytest.importorskip("grpc_status")
+    words = [sys.executable, "-m", "tests.support.connect_client", model.outcomes.url]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment["PYSPARK_PYTHON"] = sys.executable
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for source, output in (("raw.parquet", "connect.out"), ("computed.parquet", "frame.out")):
+        score(model, source, "local.out", choice=Choice())
+        wanted = pd.read_parquet("local.out")
+        same(pd.read_parquet(output), wanted)
+    found = pd.read_parquet("routed.parquet").set_index("transaction_id")["variant"]
+    assert found.to_dict() == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
+    assert f"{batch_world.ROWS} 0" in done.stdout
+    assert "'transaction_id' is missing" in done.stdout
+
+
+def test_a_stream_of_raw_transactions_goes_through_the_state(spark: SparkSession, model: ManagedModel) -> None:
+    """In order, each once: the scores are the batch's, and what Spark gives again gets what it got."""
+    raw = pd.read_parquet("raw.parquet").head(300).sort_values(["time", "transaction_id"])
+    Path("raw").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(raw)), 3)):
+        raw.iloc[part].sample(frac=1, random_state=1).to_parquet(f"raw/{number}.parquet")
+        os.utime(f"raw/{number}.parquet", (number, number))  # Spark takes the oldest first
+    raw.to_parquet("raw.parquet")
+    score(model, "raw.parquet", "out.parquet", choice=Choice())
+    wanted = pd.read_parquet("out.parquet").sort_values("transaction_id", ignore_index=True)
+    feature_state.load("state", feature_state.declared("fraud"), None, complete=True)
+    router = model.router(state="state", state_timeout=60, state_failure="refuse")
+
+    def write(frame: DataFrame, number: int) -> None:
+        rows = frame.toArrow().to_pandas().sort_values(["time", "transaction_id"], ignore_index=True)
+        found = router.predict(rows, request_id="transaction_id")
+        Path("scored").mkdir(exist_ok=True)
+        rows[["transaction_id"]].join(found).to_parquet(f"scored/batch={number}.parquet")
+
+    stream = spark.readStream.schema(spark.read.parquet(here("raw")).schema).option("maxFilesPerTrigger", 1)
+    for checkpoint in ("one", "two"):  # the second gives all of it again
+        query = stream.parquet(here("raw")).writeStream.foreachBatch(write)
+        query.option("checkpointLocation", here(checkpoint)).trigger(availableNow=True).start().awaitTermination()
+        found = pd.read_parquet("scored").sort_values("transaction_id", ignore_index=True)
+        assert not found["degraded"].any()
+        assert found["transaction_id"].tolist() == wanted["transaction_id"].tolist()
+        assert found["variant"].tolist() == wanted["served"].tolist()
+        np.testing.assert_allclose(found["score"], wanted["score"], rtol=0, atol=1e-12)
+        assert len(model.outcomes.recent("fraud", limit=1_000)) == len(raw)
+    router.close()

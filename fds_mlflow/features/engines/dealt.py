@@ -71,6 +71,7 @@ class Plan:
         ordered: Whether stretches and their rows are in input order; otherwise ids decide ties, after the order that is
             given.
         given: Whether an order is given.
+        every_row: Whether rows without a label are among the result, too.
     """
 
     spec: FeatureSpec
@@ -78,6 +79,7 @@ class Plan:
     roles: Mapping[str, Role]
     ordered: bool
     given: bool
+    every_row: bool
 
     @cached_property
     def _columns(self) -> dict[str, str]:
@@ -209,7 +211,7 @@ class Plan:
             features: The number of a share or slice, and what it found for the stretch.
 
         Returns:
-            The columns of `FeatureTable.frame`, of the rows with a label where there are labels.
+            The columns of `FeatureTable.frame`, of the rows with a label where there are labels, or of every row.
         """
         values: dict[str, Any] = {
             name: np.full(rows.num_rows, value) for name, value in meaning.over_nothing(self.spec).items()
@@ -229,11 +231,11 @@ class Plan:
                 for name in dict.fromkeys([*keys, *self.spec.names])
             }
         )
-        return made.filter(pc.is_valid(made.column("label"))) if "label" in keys else made
+        return made if self.every_row or "label" not in keys else made.filter(pc.is_valid(made.column("label")))
 
 
 def planned(
-    spec: FeatureSpec, kinds: Mapping[str, str], counts: Mapping[str, Ints], *, size: int, most: int, **order: bool
+    spec: FeatureSpec, kinds: Mapping[str, str], counts: Mapping[str, Ints], *, size: int, most: int, **how: bool
 ) -> Plan:
     """Deal rows into shares; those of more than `most` rows are to be cut, and are one slice so far.
 
@@ -243,7 +245,7 @@ def planned(
         counts: As in `Noticed`.
         size: Rows of a share, about.
         most: Rows that are computed at once, unless a window reaches back to more.
-        order: `ordered` and `given` of the plan.
+        how: `ordered`, `given` and `every_row` of the plan.
     """
     roles = {}
     for name, rows in counts.items():
@@ -259,7 +261,7 @@ def planned(
             share[bucket] = now
             filled += count
         roles[name] = Role(meaning.of_role(spec, name), share, edges)
-    return Plan(spec, kinds, roles, **order)
+    return Plan(spec, kinds, roles, **how)
 
 
 def _edges(times: Ints, least: int) -> Ints:

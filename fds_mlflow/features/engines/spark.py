@@ -24,7 +24,7 @@ from fds_mlflow.data.canonical import Canonical
 from fds_mlflow.data.pieces import Piece, pieces
 from fds_mlflow.data.request import Request
 from fds_mlflow.data.transactions import Schema, as_schema, period
-from fds_mlflow.errors import ConfigError, DataError, RefusedError
+from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.features import meaning
 from fds_mlflow.features.engines import dealt
 from fds_mlflow.features.engines.dealt import Plan
@@ -44,8 +44,8 @@ from fds_mlflow.features.engines.spark_rows import (
 )
 from fds_mlflow.features.fit import kinds_of
 from fds_mlflow.features.spec import FeatureSpec
-from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import mapped, quoted, session, told
+from fds_mlflow.runtime.output import put, require_folder
+from fds_mlflow.runtime.spark import grouped, mapped, quoted, session, told
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -60,7 +60,12 @@ _IDS = 2_000_000  # that are sorted at once
 
 
 def compute_spark(
-    frame: DataFrame, schema: Schema | str | Path | Mapping[str, Any], spec: FeatureSpec, *, order: str | None = None
+    frame: DataFrame,
+    schema: Schema | str | Path | Mapping[str, Any],
+    spec: FeatureSpec,
+    *,
+    order: str | None = None,
+    every_row: bool = False,
 ) -> DataFrame:
     """Compute features of a Spark DataFrame.
 
@@ -73,6 +78,7 @@ def compute_spark(
         spec: The features.
         order: A column of whole numbers that orders transactions of equal time; without one, and where it is equal,
             their ids do, in the order of their Unicode characters. In memory it is the order of the rows.
+        every_row: Give rows without a label, too: they are to be scored, and not to be learned from.
 
     Returns:
         One row per transaction that has a label, or every transaction where there are no labels, in no order. Columns:
@@ -106,7 +112,7 @@ def compute_spark(
         tables = checked(batches, source, order)
         yield from staged(tables, Noticed(Canonical(found, source, first=None), roles), base, size, order)
 
-    work = _Work(found, spec, source, ordered=False, given=order is not None)
+    work = _Work(found, spec, source, ordered=False, given=order is not None, every_row=every_row)
     with told():
         work.stage(mapped(chosen, read, STAGED))
         return work.joined(_schema(spec, work.kinds))
@@ -117,6 +123,8 @@ def compute_spark_file(
     schema: Schema | str | Path | Mapping[str, Any],
     spec: FeatureSpec,
     path_out: str | Path,
+    *,
+    every_row: bool = False,
 ) -> FeatureFile:
     """Compute features from a file or a folder into a folder of Parquet files, in the active session or a local one.
 
@@ -126,6 +134,7 @@ def compute_spark_file(
         spec: The features.
         path_out: The folder to write, which all executors have to see. It appears when it is complete; one that holds
             such files and nothing else is replaced. Read in the order of their names, the files are in input order.
+        every_row: As for `compute_spark`.
 
     Returns:
         What was written: the same numbers as `compute` on the same file.
@@ -137,7 +146,7 @@ def compute_spark_file(
         RefusedError: There is something else at `path_out`, or the source.
     """
     target, found = Path(path_out).absolute(), as_schema(schema)  # other processes have other working directories
-    _require_replaceable(target, path_in)
+    require_folder(target, path_in)
     source, roles, size = readers.describe(path_in, None, None), meaning.roles(spec), _STRETCH
     parts = pieces(path_in if readers.is_url(path_in) else Path(path_in).absolute(), found)
 
@@ -148,11 +157,11 @@ def compute_spark_file(
                 noticed = Noticed(Canonical(found, source, first=piece.first), roles)
                 yield from staged(piece.tables(found), noticed, piece.first, size)
 
-    work = _Work(found, spec, source, ordered=True, given=False)
+    work = _Work(found, spec, source, ordered=True, given=False, every_row=every_row)
     spark = session()
     with told(), tempfile.TemporaryDirectory(prefix=".features-", dir=target.parent) as folder:
         Path(folder).chmod(0o755)
-        work.stage(spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, STAGED))
+        work.stage(mapped(spark.range(0, len(parts), 1, len(parts)), read, STAGED))
         made = Path(folder) / "made"
         made.mkdir()
         rows = work.written(made)
@@ -170,24 +179,14 @@ def compute_spark_file(
     )
 
 
-def _require_replaceable(target: Path, source: str | Path) -> None:
-    if target.exists() and not (
-        target.is_dir() and all(one.name.startswith("part-") and one.suffix == ".parquet" for one in target.iterdir())
-    ):
-        raise RefusedError(
-            f"{target} is there, and is no folder of features", fix="name another folder, or remove what is there"
-        )
-    require_place(target, source)
-
-
 class _Work:
     """One computation: what was noticed of its rows, and how they are dealt."""
 
-    def __init__(self, schema: Schema, spec: FeatureSpec, source: str, *, ordered: bool, given: bool) -> None:
+    def __init__(self, schema: Schema, spec: FeatureSpec, source: str, **how: bool) -> None:
         self.schema = schema
         self.spec = spec
         self.source = source
-        self.order = {"ordered": ordered, "given": given}
+        self.how = how
         self.kinds = kinds_of(schema)
         self.notes: tuple[str, ...] = ()
         spec.check(self.kinds, where=source)
@@ -226,8 +225,8 @@ class _Work:
             ids = np.sort(np.concatenate(list(hashes(table.to_batches()))))
             return pa.table({"ids": [np.unique(ids[1:][ids[1:] == ids[:-1]]).tobytes()]})
 
-        found = self.rows.select("ids").mapInArrow(deal, "part long, ids binary")
-        rows = found.groupBy("part").applyInArrow(twice, "ids binary").collect()
+        found = mapped(self.rows.select("ids"), deal, "part long, ids binary")
+        rows = grouped(found, "part", twice, "ids binary").collect()
         repeated = np.concatenate([np.frombuffer(row.ids, dtype=np.uint64) for row in rows])
         if not len(repeated):
             return
@@ -238,7 +237,7 @@ class _Work:
                     found = np.isin(np.frombuffer(ids, dtype=np.uint64), repeated)
                     yield one_row(block=block, ids=pickle.dumps(as_table(rows).column("c0").filter(found).to_pylist()))
 
-        told = self.rows.select("block", "rows", "ids").mapInArrow(named, "block long, ids binary").collect()
+        told = mapped(self.rows.select("block", "rows", "ids"), named, "block long, ids binary").collect()
         told.sort(key=lambda row: int(row.block))
         texts = [text for row in told for text in pickle.loads(row.ids)]  # noqa: S301
         refuse_repeated(pd.Series(texts, dtype="str"), self.noticed.rows, self.schema, self.source)
@@ -246,7 +245,7 @@ class _Work:
     def _planned(self) -> Plan:
         size = max(_SHARE, self.noticed.rows // _SHARES)
         most = max(_MOST, 2 * size)
-        plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.order)
+        plan = dealt.planned(self.spec, self.kinds, self.noticed.counts, size=size, most=most, **self.how)
         if not any(role.edges for role in plan.roles.values()):
             return plan
         every = max(1, most // _SAMPLES)
@@ -257,7 +256,7 @@ class _Work:
                     for number, times in plan.sampled(as_table(rows), every):
                         yield one_row(part=number, times=times.tobytes())
 
-        told = self.rows.select("rows").mapInArrow(sample, "part long, times binary").collect()
+        told = mapped(self.rows.select("rows"), sample, "part long, times binary").collect()
         return plan.cut([(row.part, np.frombuffer(row.times, dtype=np.int64)) for row in told], every, most)
 
     def _features(self) -> DataFrame:
@@ -280,8 +279,8 @@ class _Work:
         stretches = self.rows.selectExpr("block", "-1L as part", "rows")
         if not plan.roles:
             return stretches
-        given = self.rows.select("block", "rows").mapInArrow(deal, "part long, block long, rows binary")
-        return stretches.union(given.groupBy("part").applyInArrow(compute, "block long, part long, rows binary"))
+        given = mapped(self.rows.select("block", "rows"), deal, "part long, block long, rows binary")
+        return stretches.union(grouped(given, "part", compute, "block long, part long, rows binary"))
 
     def joined(self, schema: StructType) -> DataFrame:
         """The features as a DataFrame."""
@@ -290,7 +289,7 @@ class _Work:
         def join(table: pa.Table) -> pa.Table:
             return _joined(plan, table)
 
-        return self._features().groupBy("block").applyInArrow(join, schema)
+        return grouped(self._features(), "block", join, schema)
 
     def written(self, folder: Path) -> int:
         """Write the features into files of a folder; returns how many rows."""
@@ -310,7 +309,7 @@ class _Work:
                 Path(path).replace(folder / f"part-{block:015}.parquet")
             return pa.table({"rows": [made.num_rows]})
 
-        told = self._features().groupBy("block").applyInArrow(write, "rows long").collect()
+        told = grouped(self._features(), "block", write, "rows long").collect()
         for unfinished in folder.glob(".*"):  # of tasks that were killed
             unfinished.unlink()
         return sum(row.rows for row in told)

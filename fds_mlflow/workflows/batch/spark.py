@@ -26,7 +26,7 @@ from fds_mlflow.features.declaration import Declared
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.database import address, in_memory, parse
 from fds_mlflow.runtime.spark import mapped, quoted, told
-from fds_mlflow.serving.batch import ANSWER, COUNTED, Recording, Shipped, require_key
+from fds_mlflow.serving.batch import ANSWER, COUNTED, BatchRouter, Recording, Shipped, require_column, require_key
 from fds_mlflow.workflows.batch.batch import hidden_by, readable, transaction_of
 from fds_mlflow.workflows.batch.versions import TRANSACTION, Choice, Versions, to_compute
 
@@ -181,20 +181,40 @@ class Scorer:
             DataError: A column is missing.
             RefusedError, NotFoundError, UnavailableError: As for `Versions.router`.
         """
-        transaction = transaction_of(frame.columns, self._transaction, record)
-        router = self.versions.router(self._key, transaction, text=text)
-        declared = to_compute(router, frame.columns, "the frame")
+        whole = whole and not frame.isStreaming
+        router, declared = self.chosen(frame.columns, text=text, record=record, whole=whole)
         if declared:
-            _require_computable(declared, whole=whole and not frame.isStreaming)
             hidden = hidden_by(declared, frame.columns)
             frame = _featured(frame, declared, hidden, order)
-            transaction = None if transaction is None else hidden.get(transaction, transaction)
-            key = hidden.get(self._key, self._key)
+            transaction = None if router.transaction is None else hidden.get(router.transaction, router.transaction)
+            key = hidden.get(router.key, router.key)
             router = replace(router, key=key, transaction=transaction, text=False, key_text=text)
         frame = frame if order is None else frame.drop(order)
         for served in router.versions:
             self._ship(frame.sparkSession, served.identity)
         return mapped(frame, replace(router, place=Shipped(self._shipped)).each, spark_schema(ANSWER))
+
+    def chosen(
+        self, columns: list[str], source: str = "the frame", *, text: bool, record: bool, whole: bool
+    ) -> tuple[BatchRouter, list[Declared]]:
+        """Who scores rows of such columns, and what is to be computed of them first; asks nothing of Spark.
+
+        Args:
+            columns: The columns.
+            source: What messages call the rows.
+            text: As for a call.
+            record: As for a call.
+            whole: As for a call.
+
+        Raises:
+            DataError, RefusedError, NotFoundError, UnavailableError: As for a call.
+        """
+        router = self.versions.router(self._key, transaction_of(columns, self._transaction, record), text=text)
+        for name in filter(None, (router.key, router.transaction)):
+            require_column(name, columns)
+        declared = to_compute(router, columns, source)
+        _require_computable(declared, whole=whole)
+        return router, declared
 
     def into(self, output: str | Path, outcomes: str) -> Callable[[DataFrame, int], None]:
         """What `writeStream.foreachBatch` takes: each batch is scored by the split of its moment, and recorded.
@@ -204,12 +224,17 @@ class Scorer:
 
         Args:
             output: Folder for the answers, in it one of Parquet a batch; of one checkpoint, since another one counts
-                batches from 0 as well.
+                batches from 0 as well, and is refused.
             outcomes: URL of the outcome store.
         """
+        folder, known = address_of(str(output)), set[str]()
 
         def write(frame: DataFrame, number: int) -> None:
-            place = f"{address_of(str(output))}/batch={number}"
+            query = frame.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
+            if query is not None and query not in known:
+                _require_own(frame.sparkSession, folder, query)
+                known.add(query)
+            place = f"{folder}/batch={number}"
             self(frame, record=True, whole=False).write.mode("overwrite").parquet(place)
             record_answers(frame.sparkSession.read.parquet(place), outcomes)
 
@@ -226,17 +251,35 @@ class Scorer:
             self._shipped[identity] = name
 
 
+def _require_own(spark: SparkSession, folder: str, query: str) -> None:
+    """Mark a folder of answers with the stream that writes there first; a checkpoint gives a stream its id.
+
+    Raises:
+        RefusedError: It is another one's.
+    """
+    mark, found = f"{folder}/_query", None
+    for mode in ("ignore", "overwrite"):  # the second where somebody was stopped before the mark was complete
+        if found is None:
+            spark.createDataFrame([(query,)], "query string").coalesce(1).write.mode(mode).text(mark)
+            found = spark.read.text(mark).first()
+    if found is None or found[0] != query:
+        raise RefusedError(
+            f"{folder} holds the answers of a stream of another checkpoint, which this one would write over",
+            fix="go on from that checkpoint, or give a new folder",
+        )
+
+
 def _require_computable(declared: Sequence[Declared], *, whole: bool) -> None:
     """Refuse raw transactions whose features Spark cannot compute as they would be served.
 
     Raises:
-        RefusedError: Features count labels, transactions have no id of their own, or their past is not there.
+        RefusedError: Transactions have no id of their own, or their past is not there.
     """
     for one in declared:
-        if one.spec.uses_labels or one.schema.transaction_id is None or not whole:
-            why = "it counts labels" if one.spec.uses_labels else "the transactions have no id"
+        if one.schema.transaction_id is None or not whole:
+            why = "the transactions have no id" if whole else "a stream has no past"
             raise RefusedError(
-                f"the features of raw transactions are not computed here: {why if whole else 'a stream has no past'}",
+                f"the features of raw transactions are not computed here: {why}",
                 fix="give rows with the features, or score a file with --engine local",
             )
 
@@ -255,7 +298,7 @@ def _featured(
     found = frame.withColumnsRenamed(dict(hidden))
     for place, one in enumerate(declared):
         by, there = f"id of the transaction {place}", f"id of the features {place}"
-        made = compute_spark(frame, readable(one, frame.columns), one.spec, order=order)
+        made = compute_spark(frame, readable(one, frame.columns), one.spec, order=order, every_row=True)
         names = [name for name in one.spec.names if name not in found.columns]
         made = made.select(f.col("transaction_id").alias(there), *(f.col(quoted(name)) for name in names))
         named = str(one.schema.transaction_id)
@@ -298,15 +341,18 @@ def record_answers(answers: DataFrame, outcomes: str | None = None) -> tuple[int
 
     url = reachable(address(outcomes))
     with told():
-        counted = answers.mapInArrow(Recording(url).each, spark_schema(COUNTED))
+        counted = mapped(answers, Recording(url).each, spark_schema(COUNTED))
         found = counted.agg(f.sum("new"), f.sum("refused")).first()
     new, refused = (0, 0) if found is None else (found[0] or 0, found[1] or 0)
     return new, refused
 
 
 def address_of(path: str) -> str:
-    """A path as Spark takes it: one without a scheme is on this machine, and not where Spark began."""
-    return path if "://" in path else Path(path).absolute().as_uri()
+    """A path as Spark takes it: one without a scheme is on this machine, and not where Spark began.
+
+    Nothing is escaped in it: Spark would take the %20 of a space for itself.
+    """
+    return path if "://" in path else f"file://{Path(path).absolute()}"
 
 
 def reachable(outcomes: str) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
 from fds_mlflow.data import pieces
 from fds_mlflow.data.request import Request
-from fds_mlflow.errors import ConfigError, DataError
+from fds_mlflow.errors import DataError
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.runtime.output import put, require_place
-from fds_mlflow.runtime.spark import session, told
+from fds_mlflow.runtime.output import put, require_folder
+from fds_mlflow.runtime.spark import mapped, require_pyspark, session, told
 from fds_mlflow.runtime.text_file import TEXT_SUFFIXES
 from fds_mlflow.workflows.batch.batch import Scored, is_text
 from fds_mlflow.workflows.batch.spark import Scorer, address_of, reachable, record_answers, spark_schema
@@ -44,13 +45,19 @@ def score_files(
     outcomes = reachable(model.outcomes.engine.url.render_as_string(hide_password=False)) if record else None
     target = Path(output).absolute() if "://" not in output else None
     if target is not None:
-        _require_replaceable(target, source)
-    spark = session()
+        require_folder(target, source)
+    require_pyspark()
+    scorer = Scorer(model, choice, key=key, transaction=transaction)
+    files = None if "://" in source else _Files.of(Path(source).absolute(), scorer.versions)
+    if files is None:
+        scorer.versions.router()
+    else:
+        scorer.chosen(files.schema.names, source, text=files.text, record=record, whole=True)
+    spark = session()  # so late, since it takes its time to start
     beside = nullcontext() if target is None else tempfile.TemporaryDirectory(prefix=".scores-", dir=target.parent)
     with told(), _nanoseconds_as_numbers(spark), beside as folder:
-        scorer = Scorer(model, choice, key=key, transaction=transaction)
-        frame, text = _read(spark, source, scorer.versions)
-        made, order = output if folder is None else f"{folder}/made", _ROW if _ROW in frame.columns else None
+        frame, text = _elsewhere(spark, source) if files is None else (files.frame(spark), files.text)
+        made, order = output if folder is None else f"{folder}/made", None if files is None else _ROW
         answers = scorer(frame, text=text, record=record, order=order)
         answers.write.mode("overwrite").parquet(address_of(made))
         done = _counted(spark.read.parquet(address_of(made)), output)
@@ -77,37 +84,61 @@ def _counted(answers: DataFrame, output: str) -> Scored:
     return Scored(output, rows, flagged, {version: row[0] for version, row in sorted(by_version.items())}, failed)
 
 
-def _read(spark: SparkSession, source: str, versions: Versions) -> tuple[DataFrame, bool]:
-    """The rows of files, and whether all their columns are text."""
-    if "://" not in source:
-        path = Path(source).absolute()
-        return _of_this_machine(spark, path, versions.form_of(path)), is_text(path)
+def _elsewhere(spark: SparkSession, source: str) -> tuple[DataFrame, bool]:
+    """The rows of files that Spark reads, and whether all their columns are text."""
     if not source.lower().endswith(TEXT_SUFFIXES):
         return spark.read.parquet(source), False
     separator = "\t" if ".tsv" in source.lower() else ","
     return spark.read.csv(source, header=True, sep=separator, escape='"', multiLine=True, mode="FAILFAST"), True
 
 
-def _of_this_machine(spark: SparkSession, path: Path, form: Request) -> DataFrame:
-    """The rows of files with their order, by the code that reads them without Spark.
+@dataclass(frozen=True)
+class _Files:
+    """Files of this machine, read by the code that reads them without Spark.
 
     Spark's own would leave out folders in folders, take the 007 of a folder's name for 7, replace what is no UTF-8, and
     refuse times in nanoseconds.
+
+    Attributes:
+        parts: What is read at a time.
+        form: How they are written.
+        schema: Their columns, in types of Spark's.
+        text: Whether all columns are text.
     """
-    parts = pieces.pieces(path, None)
-    schema = pa.schema([(one.name, _spark_type(one.type)) for one in pieces.columns(parts, form)])
 
-    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                first = number << 40
-                for table in parts[number].tables(form):
-                    columns = [_cast(table.column(one.name), one, parts[number].file) for one in schema]
-                    rows, first = pa.array(np.arange(first, first + len(table))), first + len(table)
-                    yield from pa.table([*columns, rows], schema=ordered).to_batches()
+    parts: list[pieces.Piece]
+    form: Request
+    schema: pa.Schema
+    text: bool
 
-    ordered = schema.append(pa.field(_ROW, pa.int64()))
-    return spark.range(0, len(parts), 1, len(parts)).mapInArrow(read, spark_schema(ordered))
+    @classmethod
+    def of(cls, path: Path, versions: Versions) -> Self:
+        """Look at the files of a path.
+
+        Raises:
+            DataError: There are none, one cannot be read, or they do not go together.
+            RefusedError, NotFoundError, UnavailableError: As for `Versions.router`.
+        """
+        parts, form = pieces.pieces(path, None), versions.form_of(path)
+        columns = pieces.columns(parts, form)
+        schema = pa.schema([(one.name, _spark_type(one.type)) for one in columns])
+        return cls(parts, form, schema, is_text(path))
+
+    def frame(self, spark: SparkSession) -> DataFrame:
+        """Their rows, and the order of those."""
+        parts, form, schema = self.parts, self.form, self.schema
+        ordered = schema.append(pa.field(_ROW, pa.int64()))
+
+        def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    first = number << 40
+                    for table in parts[number].tables(form):
+                        columns = [_cast(table.column(one.name), one, parts[number].file) for one in schema]
+                        rows, first = pa.array(np.arange(first, first + len(table))), first + len(table)
+                        yield from pa.table([*columns, rows], schema=ordered).to_batches()
+
+        return mapped(spark.range(0, len(parts), 1, len(parts)), read, spark_schema(ordered))
 
 
 _ROW = "row of the file"
@@ -141,13 +172,6 @@ def _cast(column: pa.ChunkedArray, to: pa.Field, file: Path) -> pa.ChunkedArray:
             f"column {to.name!r} of {file} is of the type {column.type}, and of others {to.type}: {error}",
             fix="write the column as one type in all files",
         ) from None
-
-
-def _require_replaceable(target: Path, source: str) -> None:
-    """Refuse an output for which there is no place, or a folder in its place that Spark did not write."""
-    require_place(target, source)
-    if target.is_dir() and not (target / "_SUCCESS").is_file():
-        raise ConfigError(f"{target} is a folder that Spark did not write", fix="give another path, or remove it")
 
 
 @contextmanager
