@@ -221,7 +221,11 @@ class _Work:
         parts = self._deal(role, spec, min(max(min(rows // _PART, _PARTS), 2 * rows // most, 1), _MOST_PARTS))
         tasks = [(part, span) for part in parts for span in self._spans(part, spec, most)]
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda task: self._compute(role, spec, *task, most=most), tasks))
+            found = list(pool.map(lambda task: self._compute(role, spec, *task, most=most), tasks))
+        for part in parts:
+            if part is not self.rows:  # the next role deals the rows anew, and the disk may hold but one such copy
+                part.remove()
+        return found
 
     def _columns(self, spec: FeatureSpec) -> dict[str, str]:
         """The columns that the kernel looks at, each with its own in `rows`."""
