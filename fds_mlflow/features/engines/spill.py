@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 """Features are counts and zeros for the most part: half of the bytes, for a twentieth of the time."""
 
