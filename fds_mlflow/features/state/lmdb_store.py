@@ -96,7 +96,10 @@ class LmdbStore(InTransactions):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # Processes of this machine share the file's pages; only a crash of the machine needs them on its disk.
-            self._file = lmdb.open(str(folder), map_size=limit, sync=False, metasync=False, max_spare_txns=8)
+            # No reading ahead: what lies beside an entity is not asked for next, and would push others out of memory.
+            self._file = lmdb.open(
+                str(folder), map_size=limit, sync=False, metasync=False, readahead=False, max_spare_txns=8
+            )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
