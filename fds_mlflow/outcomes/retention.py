@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Terms
+from fds_mlflow.outcomes.counting.counting import follow_indexes
 from fds_mlflow.outcomes.counting.question import terms_from
 from fds_mlflow.outcomes.inserts import KEEP_COUNT, changed
 from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, RecordedVector, Shadow
@@ -179,6 +180,7 @@ def _delete_outcomes(
     session: Session, conditions: Sequence[ColumnElement[bool]], by: Any, after: Place | None
 ) -> tuple[int, Place | None]:
     """Delete the next outcomes in the order of an index, with what goes with them; the database alone sees the rows."""
+    follow_indexes(session)  # else PostgreSQL sorts all of the rollout for each chunk
     further = [] if after is None else [tuple_(by, Outcome.id) > tuple_(*after)]
     where = (*conditions, *further, Outcome.id < _newest(Outcome))
     going = select(Outcome.id, Outcome.model, Outcome.request_id, by.label("place")).where(*where)

@@ -60,7 +60,7 @@ def advance(session: Session, question: Question, upto: Watermarks, chunk: int =
     Raises:
         RefusedError: The outcomes are deleted and were not counted on these terms.
     """
-    _follow_indexes(session)
+    follow_indexes(session)
     count = _count(session, question, upto)
     count.as_of = max(count.as_of, question.as_of)
     cells = Strata(session, count)
@@ -75,7 +75,7 @@ _UNUSED = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_sort
 """What PostgreSQL plans for tables that it knows: its statistics lag behind tables that only grow at their end."""
 
 
-def _follow_indexes(session: Session) -> None:
+def follow_indexes(session: Session) -> None:
     """Let PostgreSQL look rows up one by one, and add them up without sorting them."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(*(func.set_config(setting, "off", True) for setting in _UNUSED)))
