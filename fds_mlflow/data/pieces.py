@@ -61,9 +61,9 @@ def pieces(source: str | Path, schema: Schema | None) -> list[Piece]:
     found: list[Piece] = []
     first, path = 0, Path(source)
     files = readers.files(path)
+    request = None if schema is None else Request.of(str(source), schema)
     for file in files:
-        if schema is not None:
-            request = Request.of(str(source), schema)
+        if request is not None:
             request.wanted(readers.schema_of(path, file, request).names)
         if is_parquet(file):
             for groups, rows in _grouped(parquet_file.group_sizes(file)):

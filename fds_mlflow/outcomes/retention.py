@@ -23,6 +23,8 @@ from fds_mlflow.outcomes.tables import Count, FraudCase, Outcome, RecordedVector
 CHUNK = 10_000
 """Rows deleted in one transaction."""
 
+Table = type[Outcome | Shadow | RecordedVector | FraudCase]
+
 Place = tuple[Any, int]
 """How far a deletion has come: the next chunk begins behind it, and does not walk through what is deleted again."""
 
@@ -196,13 +198,11 @@ def _delete_outcomes(
     return deleted + _delete(session, Outcome, Outcome.id.in_(select(chunk.c.id))), (last.place, last.id)
 
 
-def _newest(entity: type[Outcome | Shadow | FraudCase | RecordedVector]) -> ScalarSelect[Any]:
+def _newest(entity: Table) -> ScalarSelect[Any]:
     return select(func.max(entity.id)).scalar_subquery()
 
 
-def _delete(
-    session: Session, entity: type[Outcome | Shadow | FraudCase | RecordedVector], *where: ColumnElement[bool]
-) -> int:
+def _delete(session: Session, entity: Table, *where: ColumnElement[bool]) -> int:
     """Delete rows, save the newest of what is counted: SQLite gives its number to the next row."""
     kept = [entity.id < _newest(entity)] if entity in (Shadow, FraudCase) else []  # of outcomes it was not asked for
     options = {**KEEP_COUNT, "synchronize_session": False}

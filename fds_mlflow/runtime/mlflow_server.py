@@ -73,9 +73,8 @@ def address(tracking_uri: str | None, registry_uri: str | None) -> str | None:
     tracking = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     named = registry_uri or os.environ.get("MLFLOW_REGISTRY_URI")
     registry = named or tracking
-    if (
-        not registry or not is_server(registry) or (named is None and "pyspark" in sys.modules)
-    ):  # its session may name one
+    spark_may_name_one = named is None and "pyspark" in sys.modules
+    if not registry or not is_server(registry) or spark_may_name_one:
         return None
     verified = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") and os.environ.get("MLFLOW_TRACKING_INSECURE_TLS")
     if verified or any(os.environ.get(name) for name in _LEFT_TO_MLFLOW):
