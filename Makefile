@@ -38,7 +38,7 @@ test: $(READY)  ## the promises, on TEST_WORKERS=2 processes; 0 for none beside 
 	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=tested -m "not campaign"
 
 test-all: $(READY)  ## the same with the long campaigns, and with more generated examples
-	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=campaign
+	$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadgroup --hypothesis-profile=campaign --durations=25
 
 matrix: $(READY)  ## the quick tests on the oldest, a middle and the newest versions, on every Python there is
 	.ci/matrix $(ROWS)
@@ -68,8 +68,9 @@ lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-docs: $(READY)  ## write docs/cli.md anew from the command line
+docs: $(READY)  ## write docs/cli.md anew from the command line, and the notebook from its script
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/jupytext --quiet --update --to ipynb examples/own_data.py
 
 site: $(READY)  ## build the documentation into site/; fails on a broken link or an undocumented public name
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -22,7 +22,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 PROJECT, CHANGELOG, LOCK = "pyproject.toml", "CHANGELOG.md", "requirements.lock"
-EXTRAS = ("excel", "kafka", "online", "parquet", "postgresql", "redis")
+EXTRAS = ("excel", "kafka", "online", "parquet", "pdf", "postgresql", "redis", "search")
 """Extras of the wheel that the bill of materials covers: those that people install, not the tools of development."""
 
 _UNRELEASED = re.compile(r"^## \[Unreleased\]\n(.*?)(?=^## \[|\Z)", re.MULTILINE | re.DOTALL)

@@ -290,7 +290,7 @@ def _reports(uri: str) -> int:
     from mlflow import MlflowClient
 
     from fds_mlflow.rollouts import naming
-    from fds_mlflow.rollouts.record.run import REPORT
+    from fds_mlflow.rollouts.naming import REPORT
 
     client = MlflowClient(uri, uri)
     experiment = client.get_experiment_by_name(naming.experiment(MODEL))

@@ -27,7 +27,9 @@ _ENTRY = re.compile(r"^::: +([\w.]+)$", re.MULTILINE)
 
 def outside() -> list[Path]:
     """What lies beside docs/ and belongs to the site: the pages of the root, and what they link to."""
-    return [*sorted(ROOT.glob("*.md")), ROOT / "LICENSE", *sorted(ROOT.glob("examples/*.py"))]
+    shown = (".ipynb", ".py", ".yaml", ".yml")
+    examples = [path for path in sorted(ROOT.glob("examples/**/*")) if path.suffix in shown]
+    return [*sorted(ROOT.glob("*.md")), ROOT / "LICENSE", *examples]
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     fraud = ManagedModel(MODEL, tracking_uri=uri, outcomes=f"sqlite:///{folder / 'outcomes.db'}", actor="quickstart")
     fraud.promote(first.version, reason="first model")
 
-    comparison = fraud.compare(first.version, second.version, data=parts.test, rounds=100)
+    comparison = fraud.compare(first.version, second.version, data=parts.test, n_boot=100)
     print(f"compare: {comparison.advice}, {comparison.reason}")
 
     guardrails = [Guardrail("error_rate", limit=0.05), Guardrail("alert_rate", margin=1.0, required=False)]

@@ -44,6 +44,21 @@ class RefusedError(FdsError):
     """The state of the model does not allow the operation; nothing was changed."""
 
 
+class AwaitsApprovalError(RefusedError):
+    """The operation waits for the approval of a second person; nothing was changed but that the history has a request.
+
+    Attributes:
+        exit_code: 4, as wherever somebody is waited for.
+        request: Id of the request; "" where nothing was written, in a dry run.
+    """
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, fix: str, request: str) -> None:
+        super().__init__(what, fix=fix)
+        self.request = request
+
+
 class StaleError(RefusedError):
     """The history has gone on since the operation was decided; nothing was changed."""
 

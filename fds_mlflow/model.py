@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from fds_mlflow.core.lifecycle.decision import crowned, decisions
 from fds_mlflow.core.lifecycle.events import AliasNames, Event, Kind
-from fds_mlflow.core.lifecycle.operations import Request, Target
+from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.text.checks import check_seed
+from fds_mlflow.lifecycle.approvals import Approvals
 from fds_mlflow.lifecycle.reports import Overview
 from fds_mlflow.lifecycle.rollback import Rollback
 from fds_mlflow.lifecycle.session import Session
@@ -22,7 +23,6 @@ from fds_mlflow.registry.store import RegistryStore, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
-from fds_mlflow.registry.writes import require_renamable
 from fds_mlflow.runtime.clock import Clock
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
     from fds_mlflow.outcomes.store import OutcomeStore
     from fds_mlflow.registry.doctor import Finding
+    from fds_mlflow.registry.dry_run import Preview
     from fds_mlflow.rollouts.canary import Canary
     from fds_mlflow.scoring.scorer import Scorer
     from fds_mlflow.serving.router import Router
@@ -55,10 +56,13 @@ class ManagedModel:
             environment names.
         trust: Versions may run code of their own when they are loaded here; the history says which ones were given
             traffic so, and by whom.
+        dry_run: Operations are carried out on a copy that nobody else sees, one after the other, and nothing is
+            written: results and `preview` say what would be.
 
     Attributes:
         session: What the model's operations stand on, for whoever builds on them: an `Autopilot`, a `RolloutRecorder`.
         rollback: The ways back to a former champion.
+        approvals: What needs the approval of a second person, and what waits for one.
 
     Raises:
         ConfigError: The name is empty.
@@ -76,6 +80,7 @@ class ManagedModel:
         clock: Clock | None = None,
         notifier: Notifier | None = None,
         trust: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.session = Session(
             name,
@@ -87,8 +92,10 @@ class ManagedModel:
             clock=clock,
             notifier=notifier,
             trust=trust,
+            dry_run=dry_run,
         )
         self.rollback = Rollback(self.session)
+        self.approvals = Approvals(self.session)
 
     @cached_property
     def canary(self) -> Canary:
@@ -189,12 +196,11 @@ class ManagedModel:
         names = alias_names.checked(AliasNames(champion or now.champion, canary or now.canary))
         if names == now:
             return Result(None, f"the aliases are called {now.champion} and {now.canary} already")
+        return self.session.run(Request(Kind.RENAME, names=names), reason)
 
-        def check(view: View, target: Target) -> Target:
-            require_renamable(view, names)
-            return target
-
-        return self.session.run(Request(Kind.RENAME, names=names), reason, check)
+    def preview(self) -> Preview | None:
+        """What the operations of a dry run would write, all together; None where it is no dry run."""
+        return self.session.preview()
 
     # --- questions -------------------------------------------------------------------------------------------
 
@@ -238,23 +244,11 @@ class ManagedModel:
         Raises:
             ConflictError: With `fix`: another operation stayed in flight.
         """
+        from fds_mlflow.lifecycle.examination import examined, tidied
+
         if fix:
-            self.session.transactions.write_alone(self.name, self._tidying, actor=self.session.actor)
-            self.session.transactions.pack(self.name, actor=self.session.actor)
-        from fds_mlflow.registry.doctor import slow_login
-
-        store = self.session.store
-        return [*self._examined(self.session.look()), *slow_login(store.latency, store.user)]
-
-    def _examined(self, view: View) -> list[Finding]:
-        from fds_mlflow.lifecycle.artifacts import examine_files
-        from fds_mlflow.registry.doctor import by_severity, examine
-
-        versions = self.session.versions()
-        return by_severity([*examine(view, versions), *examine_files(self.session, view, versions)])
-
-    def _tidying(self, view: View) -> list[Write]:
-        return [write for finding in self._examined(view) for write in finding.writes]
+            tidied(self.session)
+        return examined(self.session)
 
     def export_history(self) -> list[str]:
         """The history as JSON lines, in order of sequence."""

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 from fds_mlflow.display import redaction
+from fds_mlflow.runtime.environment import CONFIG
 from tests.support.redis_server import RedisServer, no_redis, running_redis
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 from tests.support.spark import no_spark, running_spark
@@ -39,7 +40,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of the code. A check of a change tries the same examples each time; people, ever new ones.
 # `make test` takes the profile `tested`, `make test-all` that of campaigns.
-for _profile, _examples in (("quick", 10), ("tested", 25), ("campaign", 120)):
+for _profile, _examples in (("quick", 10), ("tested", 25), ("campaign", 60)):
     settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
 settings.load_profile("quick")
 
@@ -55,7 +56,7 @@ _SERVERS = {
     "postgresql_server": "faults",
     "postgres_url": "faults",
     "redis_server": "stores",
-    "spark": "spark",
+    "spark_session": "spark",
 }
 """Fixtures that start a server, and the group of tests whose members share it: one process of a run takes a group."""
 
@@ -155,11 +156,15 @@ def without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _mlflow_forgets() -> Iterator[None]:
-    """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it."""
+def _mlflow_forgets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leave MLflow's global state (URIs, active run and experiment, environment) as the test found it.
+
+    Nor does a test see the contexts of whoever runs it.
+    """
     before = {name: value for name, value in os.environ.items() if _is_setting(name)}
     for name in before:
         del os.environ[name]
+    os.environ[CONFIG] = str(tmp_path_factory.getbasetemp() / f"contexts-{next(_numbers)}.toml")
     yield
     if "mlflow" in sys.modules:
         _reset_mlflow()
@@ -184,6 +189,15 @@ def _reset_mlflow() -> None:
         mlflow.set_tracking_uri(None)
     registry._registry_uri = None
     fluent._active_experiment_id = None
+    _close_databases()
+
+
+def _close_databases() -> None:
+    """Close what MLflow keeps open of every database it ever saw: some thousand files by the end of a run."""
+    for name in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        engines = getattr(getattr(sys.modules.get(name), "SqlAlchemyStore", None), "_engine_map", {})
+        while engines:
+            engines.popitem()[1].dispose()
 
 
 @pytest.fixture(scope="session")
@@ -237,8 +251,16 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture
+def spark(spark_session: SparkSession) -> Iterator[SparkSession]:
+    """A Spark session on this machine that forgets a test's tables and views, or a skip with the reason."""
+    yield spark_session
+    for table in spark_session.catalog.listTables():
+        spark_session.sql(f"drop {'view' if table.isTemporary else 'table'} {table.name}")
+
+
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark_session() -> Iterator[SparkSession]:
     """A Spark session on this machine, one for all tests of a process, or a skip with the reason."""
     reason = no_spark()
     if reason is not None:
@@ -280,7 +302,7 @@ def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def postgres_url(postgresql_server: Postgresql) -> str:
     """The URL of an empty PostgreSQL schema: what is in the other schemas is not on its path."""
-    return postgresql_server.schema(f"test_{next(_schemas)}")
+    return postgresql_server.schema(f"test_{next(_numbers)}")
 
 
-_schemas = itertools.count()
+_numbers = itertools.count()

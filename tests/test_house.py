@@ -29,7 +29,7 @@ CORE_MAY_IMPORT = frozenset(
             "difflib",
             "enum",
             "functools",
-            "itertools",
+            "hashlib",
         ),
         *(
             "itertools",

@@ -335,7 +335,7 @@ def test_candidates_are_former_champions_with_dates(world: World, memory: Manage
         world.clock.seconds += 3_600
     world.do(Kind.EMERGENCY)
     found = memory.rollback.candidates()
-    assert [(c.version, c.withdrawn) for c in found] == [(3, True), (1, False)]
+    assert [(c.version, c.withdrawn, c.emergency) for c in found] == [(3, True, False), (1, False, True)]
     start = world.clock.start
     assert (found[1].champion_since, found[1].retired_at) == (start, start + timedelta(hours=1))
     assert (found[0].champion_since, found[0].retired_at) == (start + timedelta(hours=2), start + timedelta(hours=3))

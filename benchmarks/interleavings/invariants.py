@@ -254,6 +254,11 @@ def _sequential(events: tuple[Event, ...]) -> str | None:
 
 def _allowed(state: State, event: Event) -> bool:
     rollout = event.rollout
+    if event.kind in (Kind.POLICY, Kind.REQUEST, Kind.APPROVE):
+        return True  # no program asks for them
+    there = state.requests.get(event.answers)
+    if event.kind is Kind.PROMOTE and state.policy.require and (there is None or there.approval is None):
+        return False
     if event.kind is Kind.EMERGENCY:
         # It may have overtaken operations that are recorded before it, and that it could not see when it chose.
         return event.to_version in (*state.former, state.champion)
@@ -262,6 +267,8 @@ def _allowed(state: State, event: Event) -> bool:
         Kind.START: {"version": event.to_version, "plan": rollout.plan if rollout else None},
         Kind.COMPLETE: {"force": event.forced},
         Kind.ABORT: {},
+        Kind.PAUSE: {},
+        Kind.RESUME: {},
     }
     request = Request(event.kind, **arguments.get(event.kind, {"version": event.to_version}))
     if rollout is not None:

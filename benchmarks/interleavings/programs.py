@@ -16,7 +16,8 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from benchmarks.interleavings.interned import Asking, Read
 from fds_mlflow.core.lifecycle import state as folded
-from fds_mlflow.core.lifecycle.events import AliasNames, Event, Rollout
+from fds_mlflow.core.lifecycle.approval import OpenRequest
+from fds_mlflow.core.lifecycle.events import AliasNames, Asked, Event, Policy, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.routing.routing import RoutingTable
 from fds_mlflow.errors import FdsError, OutcomeUnknownError
@@ -307,7 +308,8 @@ def _cells(function: FunctionType) -> Any:
 
 def _folded(state: folded.State) -> Any:
     stages = tuple(state.stages.items())
-    return state.sequence, state.champion, stages, state.rollout, state.former, state.withdrawn
+    who = state.sequence, state.champion, stages, state.rollout, state.former, state.withdrawn
+    return (*who, state.policy, tuple(state.requests.items()))
 
 
 _STAND_INS: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
@@ -335,6 +337,9 @@ _THEMSELVES = (
     Request,
     Intent,
     Event,
+    Asked,
+    OpenRequest,
+    Policy,
     Rollout,
     AliasNames,
     Target,

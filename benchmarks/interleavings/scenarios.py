@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement, product
 from unittest.mock import patch
@@ -13,11 +13,15 @@ from benchmarks.interleavings.explorer import Found, Limits, Search
 from benchmarks.interleavings.interned import LIFETIME, MODEL, Registry, quick_reading
 from benchmarks.interleavings.invariants import HAND, Lifecycle, alone
 from benchmarks.interleavings.programs import NOW, FixedRandom, Port, Program
-from fds_mlflow.core.lifecycle.events import Kind
+from fds_mlflow.core.lifecycle.events import Kind, Policy
 from fds_mlflow.core.lifecycle.operations import Request
+from fds_mlflow.core.lifecycle.state import fold
+from fds_mlflow.core.plan.approval import Approval
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import RoutingTable
+from fds_mlflow.errors import AwaitsApprovalError
 from fds_mlflow.registry import aliases, tags
+from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.memory import MemoryStore
 from fds_mlflow.registry.store import DeleteAlias, SetAlias, SetVersionTag, Write
 from fds_mlflow.registry.transaction import Result, Transactions
@@ -48,7 +52,7 @@ def request_of(kind: Kind, version: int | None = None) -> Request:
             return Request(kind, version)
         case Kind.ROLLBACK:
             return Request(kind, 1)
-        case Kind.ADVANCE:
+        case Kind.ADVANCE | Kind.PAUSE | Kind.RESUME:
             return Request(kind, now=NOW)
         case Kind.COMPLETE:
             return Request(kind, force=True)
@@ -58,8 +62,16 @@ def request_of(kind: Kind, version: int | None = None) -> Request:
 
 IDLE = (request_of(Kind.PROMOTE, 1), request_of(Kind.PROMOTE, 2), request_of(Kind.STAGE, 3))
 ROLLOUT = (*IDLE, request_of(Kind.START, 3))
-HISTORIES = {"new": (), "idle": IDLE, "rollout": ROLLOUT}
-"""Requests that lead to the first state. idle: champion 2, former champion 1, candidate 3. Version 4 is unknown yet."""
+PAUSED = (*ROLLOUT, request_of(Kind.PAUSE))
+APPROVED = (
+    *IDLE,
+    Request(Kind.POLICY, policy=Policy((Approval.PROMOTE,))),
+    request_of(Kind.PROMOTE, 3),
+    Request(Kind.APPROVE),
+)
+HISTORIES = {"new": (), "idle": IDLE, "rollout": ROLLOUT, "paused": PAUSED, "approved": APPROVED}
+"""Requests that lead to the first state. idle: champion 2, former champion 1, candidate 3. Version 4 is unknown yet.
+approved: a policy asks for the approval of promotions, and that of version 3 has one."""
 
 
 HANDS: dict[str, tuple[Write, ...]] = {
@@ -82,7 +94,10 @@ def beginning(requests: Iterable[Request]) -> MemoryStore:
     store.add(MODEL, versions=4)
     setup = alone(store, "Z", Transactions)
     for request in requests:
-        setup.run(MODEL, request, actor="setup", reason="set up")
+        asked = fold(read_history(store.read(MODEL).tags).events).requests
+        actor, answers = ("second", next(iter(asked))) if request.kind is Kind.APPROVE else ("setup", "")
+        with suppress(AwaitsApprovalError):
+            setup.run(MODEL, replace(request, answers=answers), actor=actor, reason="set up")
     return store
 
 
@@ -277,6 +292,20 @@ def firsts(limits: Limits) -> Iterator[Scenario]:
         yield Scenario("new", two, limits, routed=True)
 
 
+def paused(limits: Limits) -> Iterator[Scenario]:
+    """One who pauses or resumes, and one who does something else with the rollout."""
+    for other in (Kind.PAUSE, Kind.ADVANCE, Kind.COMPLETE, Kind.ABORT, Kind.ROLLBACK):
+        yield Scenario("rollout", (Kind.PAUSE, other), limits, routed=True)
+    for other in (Kind.RESUME, Kind.ABORT, Kind.ROLLBACK):
+        yield Scenario("paused", (Kind.RESUME, other), limits, routed=True)
+
+
+def approved(limits: Limits) -> Iterator[Scenario]:
+    """One who carries out what was approved, and one who does the same, or moves what it was approved for."""
+    for other in (Kind.PROMOTE, Kind.ROLLBACK, Kind.STAGE, Kind.EMERGENCY):
+        yield Scenario("approved", (Kind.PROMOTE, other), limits, versions=(3, 3, 4))
+
+
 def without(kind: Kind, scenarios: Iterable[Scenario]) -> Iterator[Scenario]:
     """Those in which nobody does this."""
     return (scenario for scenario in scenarios if kind not in scenario.kinds)
@@ -310,6 +339,8 @@ SMALL = (
     Group("two that pack", lambda: packings(Limits(states=_CUT))),
     Group("one of two is killed", lambda: pairs(Limits(crashes=1, states=_CUT), kinds=_CORE)),
     Group("calls that fail", lambda: pairs(Limits(failures=1, states=_CUT), kinds=(Kind.PROMOTE, Kind.ABORT))),
+    Group("a pause, one killed", lambda: paused(Limits(crashes=1, states=_CUT))),
+    Group("an approval, one killed", lambda: approved(Limits(crashes=1, states=_CUT))),
     Group("slow calls", lambda: _selected(Limits(slow=3, states=20_000), (Kind.PROMOTE, Kind.PROMOTE))),
     Group(
         "unequal lifetimes, one killed or slow",
@@ -335,6 +366,8 @@ FULL = (
     Group("calls that fail", lambda: pairs(replace(_ALL, failures=1))),
     Group("a hand, a killed writer and a router", lambda: handed(replace(_ALL, crashes=1), HANDS)),
     Group("a hand and two writers", lambda: handed_pairs(_ALL, HANDS, _CORE)),
+    Group("a pause, both killed", lambda: paused(replace(_ALL, crashes=2))),
+    Group("an approval, both killed", lambda: approved(replace(_ALL, crashes=2))),
     Group("three writers", lambda: threes(_ALL)),
     Group("slow calls", lambda: without(_E, pairs(replace(_ALL, slow=3)))),
     Group("unequal lifetimes, one of two killed", lambda: unequal(pairs(replace(_ALL, crashes=1)))),

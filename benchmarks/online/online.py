@@ -3,7 +3,8 @@
     python -m benchmarks.online --json                   # small: some minutes
     python -m benchmarks.online --full --json            # the full figures: a million transactions a store, hours
     python -m benchmarks.online --rates --full --json    # HTTP alone: some minutes
-    python -m benchmarks.online --long --json            # ten million and the handbook's file through LMDB, hours
+    python -m benchmarks.online --long --json            # ten million and the handbook's file, hours
+    python -m benchmarks.online --long --half 2 --json   # the second half of them after a warm start, in memory
 
 1. Simulated transactions are replayed one by one through each store (Redis where a `redis-server` is installed), which
    is closed and opened again in the middle: rows that differ from the batch, milliseconds a transaction (72 features
@@ -24,8 +25,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,7 @@ def stores(folder: Path, redis: str | None) -> dict[str, Callable[[], Store]]:
     memory = MemoryStore()
     found: dict[str, Callable[[], Store]] = {"memory": lambda: memory, "lmdb": lambda: LmdbStore(folder)}
     if redis is not None:
-        found["redis"] = lambda: RedisStore(f"{redis}?namespace={folder.name}")
+        found["redis"] = lambda: RedisStore(f"{redis}?namespace=long")
     return found
 
 
@@ -113,7 +115,7 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
         if redis is not None:
             transactions = replay.simulated(100_000 if full else 5_000)
             store = stores(folder / "shared", redis)["redis"]
-            differ = replay.shared(store, transactions, default_spec(transactions.schema))
+            differ = replay.shared(store, transactions, default_spec(transactions.schema))["mismatched_rows"]
         beside = peers(folder, redis, 100_000 if full else 5_000, others)
         (folder / "served").mkdir()
         found = rates(folder / "served", full=full)
@@ -132,24 +134,45 @@ def run(*, full: bool, others: Path) -> dict[str, Any]:
     }
 
 
-def long(folder: Path, rows: int) -> dict[str, Any]:
-    """One long history, and the handbook's raw file in order and with some late, where it is there; by name."""
+def half(rows: int, which: int) -> dict[str, Any]:
+    """One half of a long history, in memory; the second one on a state that the first was filled into in bulk."""
+    transactions, memory = replay.simulated(rows), MemoryStore()
+    spec = default_spec(transactions.schema)
+    if which == 1:
+        transactions = replace(transactions, frame=transactions.frame.iloc[: rows // 2])
+    found = replay.replay(lambda: memory, transactions, spec, loaded=rows // 2 if which == 2 else 0)
+    return {**found, "replays": {f"simulated, half {which}": found}}
+
+
+def long(folder: Path, rows: int, only: Collection[str]) -> dict[str, Any]:
+    """Long histories, whole and one by one: those that are named, or all, where their files and servers are."""
+    raw, short = DATA / RAW, min(rows, 1_000_000)
     makers = {
-        "handbook": partial(replay.handbook, DATA / RAW),
-        "handbook, late": partial(replay.handbook, DATA / RAW, late=True),
+        "handbook": partial(replay.handbook, raw),
+        "handbook, late": partial(replay.handbook, raw, late=True),
+        "handbook, replicas": partial(replay.handbook, raw),
+        "simulated, late": partial(replay.simulated, short, late=True),
+        "simulated, replicas": partial(replay.simulated, short),
         "simulated": partial(replay.simulated, rows),
     }
-    found = {}
+    found: dict[str, Any] = {}
     for name, make in makers.items():
-        if name == "simulated" or (DATA / RAW).is_file():
-            transactions = make()
-            spec = default_spec(transactions.schema) if name == "simulated" else handbook_spec()
+        missing = no_redis() if "replicas" in name else None if "simulated" in name or raw.is_file() else f"no {raw}"
+        if missing is not None or name not in (only or makers):
+            continue
+        transactions = make()
+        spec = default_spec(transactions.schema) if "simulated" in name else handbook_spec()
+        if "replicas" in name:
+            with running_redis() as server:
+                store = partial(RedisStore, f"{server.url().partition('?')[0]}?namespace=long")
+                found[name] = replay.shared(store, transactions, spec)
+        else:
             found[name] = replay.replay(partial(LmdbStore, folder / name), transactions, spec)
-            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     return {
         "rows": sum(one["rows"] for one in found.values()),
         "mismatched_rows": sum(one["mismatched_rows"] for one in found.values()),
-        "max_rel_diff": max(one["max_rel_diff"] for one in found.values()),
+        "max_rel_diff": max((one["max_rel_diff"] for one in found.values()), default=0.0),
         "replays": found,
     }
 
@@ -162,6 +185,8 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="long histories alone, for their rows that differ")
     parser.add_argument("--rates", action="store_true", help="what is answered over HTTP alone")
     parser.add_argument("--rows", type=int, default=10_000_000, help="with --long: simulated transactions")
+    parser.add_argument("--only", action="append", default=[], help="with --long: this history alone; repeatable")
+    parser.add_argument("--half", type=int, choices=(1, 2), help="with --long: one half of them alone, in memory")
     parser.add_argument("--others", type=Path, default=OTHERS, help="folder of the environment of river and Feast")
     options = parser.parse_args()
     end_in_order()
@@ -170,11 +195,18 @@ def main() -> None:
     if options.long or options.rates:
         with tempfile.TemporaryDirectory(prefix="fds-online-") as name:
             result = {"replays": {}, "peers": {}}
-            result |= long(Path(name), options.rows) if options.long else rates(Path(name), full=options.full)
+            if options.half:
+                result |= half(options.rows, options.half)
+            else:
+                result |= (
+                    long(Path(name), options.rows, options.only)
+                    if options.long
+                    else rates(Path(name), full=options.full)
+                )
     else:
         result = run(full=options.full, others=options.others)
     table: list[list[object]] = [["engine", "rows", "differ", "p50 ms", "p99 ms", "bytes an entity"]]
     for name, found in {**result["replays"], **result["peers"]}.items():
-        values = (found[key] for key in ("rows", "mismatched_rows", "p50_ms", "p99_ms", "bytes_per_entity"))
+        values = (found.get(key) for key in ("rows", "mismatched_rows", "p50_ms", "p99_ms", "bytes_per_entity"))
         table.append([name, *values])
     report("Windows of each transaction, one by one", table, result, options.json)

@@ -73,11 +73,12 @@ class Turns(State):
         return self.random.choice(self.replicas).label(*arguments, **labels)
 
 
-def shared(store: Callable[[], Store], transactions: Transactions, spec: FeatureSpec) -> int:
-    """Replay through three replicas of one state; rows that differ from the batch."""
+def shared(store: Callable[[], Store], transactions: Transactions, spec: FeatureSpec) -> dict[str, Any]:
+    """Replay through three replicas of one state; rows, rows that differ from the batch and by how much."""
     layout = Layout.of([spec])
     with closing(Turns(store(), layout, replicas=[State(store(), layout) for _ in range(3)])) as state:
-        return verify(state, transactions, spec).mismatched
+        found = verify(state, transactions, spec)
+    return {"rows": found.rows, "mismatched_rows": found.mismatched, "max_rel_diff": found.max_rel_diff}
 
 
 def simulated(rows: int, *, late: bool = False) -> Transactions:
@@ -109,16 +110,24 @@ def _loaded(frame: pd.DataFrame, schema: Schema, *, late: bool) -> Transactions:
     return load(frame, schema)
 
 
-def replay(store: Callable[[], Store], transactions: Transactions, spec: FeatureSpec) -> dict[str, Any]:
+def replay(
+    store: Callable[[], Store], transactions: Transactions, spec: FeatureSpec, loaded: int = 0
+) -> dict[str, Any]:
     """Replay them through a store, which is closed and opened again in the middle.
+
+    Args:
+        store: Opens it.
+        transactions: They.
+        spec: The features.
+        loaded: So many of the first are filled in in bulk instead.
 
     Returns:
         Rows, rows that differ from the batch and by how much, milliseconds of a transaction (median and 99th
         percentile, by the clock and of CPU), and bytes of an entity.
     """
     layout = Layout.of([spec])
-    with closing(Timed(store(), layout, reopen=store, again=len(transactions) // 2)) as state:
-        found = verify(state, transactions, spec)
+    with closing(Timed(store(), layout, reopen=store, again=(len(transactions) - loaded) // 2)) as state:
+        found = verify(state, transactions, spec, loaded=loaded)
         size = state.size()
     return {
         "rows": found.rows,

@@ -207,9 +207,9 @@ def laid_down(client: Client, events: Sequence[Event], state: State) -> int:
     older, loose = list(events[:-kept]), events[-kept:]
     written = 0
     while older:
-        name, value, looked = pack(older)
-        client.store.write(client.model, SetModelTag(name, value))
-        older = older[looked:]
+        packed = pack(older)
+        client.store.write(client.model, SetModelTag(packed.name, packed.value))
+        older = older[packed.looked :]
         written += 1
     for event in loose:
         client.store.write(client.model, SetModelTag(*tags.event_tag(event)))

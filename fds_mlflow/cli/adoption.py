@@ -8,9 +8,10 @@ from fds_mlflow.cli.options import (
     Number,
     Settings,
     as_json_option,
+    dry_run_option,
     model_argument,
     reason_option,
-    show_value,
+    show_done,
     trust_option,
     with_warnings,
 )
@@ -33,6 +34,7 @@ from fds_mlflow.cli.options import (
 )
 @reason_option(required=False)
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def adopt(
@@ -57,8 +59,9 @@ def adopt(
 
     if threshold is not None and target_fpr is not None:
         raise click.UsageError("--threshold and --target-fpr both say where to flag: give one")
+    managed = settings.model(model)
     made = adopt(
-        settings.model(model),
+        managed,
         source,
         data=read(files) if files else None,
         label=label,
@@ -67,4 +70,4 @@ def adopt(
         target_fpr=target_fpr,
         reason=reason,
     )
-    show_value(as_json, made, lambda: with_warnings(made.message, made.warnings))
+    show_done(as_json, managed.preview(), made, with_warnings(made.message, made.warnings))

@@ -1,9 +1,9 @@
-"""The verbs of a canary: start, status, advance, complete, abort, and those of its autopilot: run, tick."""
+"""The verbs of a canary: start, status, advance, pause, resume, complete, abort; of its autopilot: run, tick."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from fds_mlflow.cli.options import (
     admission_of,
     admission_options,
     as_json_option,
+    dry_run_option,
     model_argument,
     reason_option,
     show_result,
@@ -30,13 +31,13 @@ from fds_mlflow.runtime import environment
 
 if TYPE_CHECKING:
     from fds_mlflow.model import ManagedModel
-    from fds_mlflow.rollouts.tick import Tick
+    from fds_mlflow.rollouts.tick import OnTick, Tick
 
 FAILED = 3
 """Exit code: the rollout was aborted or rolled back."""
 
 HELD = 4
-"""Exit code: the rollout waits for a person."""
+"""Exit code: the rollout waits for a person, or nobody waits for it any longer."""
 
 INTERRUPTED = 130
 """Exit code: stopped by Ctrl-C or SIGTERM; the shell's convention, 128 + SIGINT."""
@@ -67,6 +68,7 @@ def canary() -> None:
 )
 @admission_options
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def canary_start(
@@ -120,14 +122,54 @@ def _percentages(steps: str) -> list[float]:
 
 @canary.command("status")
 @model_argument
+@click.option("--watch", is_flag=True, help="Look until the rollout has ended, and do nothing about it.")
+@click.option("--wait", is_flag=True, help="Say nothing until the rollout has ended, whoever carries it through.")
+@click.option("--timeout", default=None, metavar="DURATION", help="With --watch or --wait: for so long, such as 2h.")
+@click.option("--interval", default="30s", show_default=True, help="Time between two looks.")
 @as_json_option
 @click.pass_obj
-def canary_status(settings: Settings, model: str, as_json: bool) -> None:
-    """Show both variants' numbers in this step, the verdicts and a recommendation."""
+def canary_status(
+    settings: Settings, model: str, watch: bool, wait: bool, timeout: str | None, interval: str, as_json: bool
+) -> None:
+    """Show both variants' numbers in this step, the verdicts, what is missing, and a recommendation.
+
+    Without a rollout under way it is refused, with how the last one ended, and why. Exit code of --watch and --wait:
+    0, the canary became champion; 3, it was aborted or rolled back; 4, the time was over; 130, stopped by Ctrl-C.
+    """
     from fds_mlflow.cli.output import tables
 
-    status = settings.model(model).canary.status()
-    show_value(as_json, status, lambda: tables.canary_status(status))
+    if watch and wait:
+        raise click.UsageError("--watch and --wait exclude each other: the one shows each look, the other the last")
+    managed = settings.model(model)
+    if watch or wait:
+        raise SystemExit(_followed(managed, timeout, interval, watch=watch, as_json=as_json))
+    if timeout is not None:
+        raise click.UsageError("--timeout needs --watch or --wait: a status is told at once")
+    status = managed.canary.status()
+    show_value(as_json, status, lambda: tables.canary_status(status, managed.session.now()))
+
+
+def _followed(model: ManagedModel, timeout: str | None, interval: str, *, watch: bool, as_json: bool) -> int:
+    """Wait for the end of a rollout; the exit code says which one it was."""
+    from fds_mlflow.cli.output import live, tables
+    from fds_mlflow.core.text.duration import to_duration
+
+    seconds = to_duration("--interval", interval).total_seconds()
+    limit = None if timeout is None else to_duration("--timeout", timeout).total_seconds()
+    try:
+        with (
+            _stoppable(),
+            live.showing(model.session.clock, tables.console(), interval=seconds, as_json=as_json) as hook,
+        ):
+            tick = model.canary.wait(timeout=limit, interval=seconds, on_tick=[hook] if watch else [])
+            if not watch:
+                hook(tick)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if not tick.ended:
+        lines.tell(f"--timeout {timeout} is over; the rollout goes on")
+        return HELD
+    return _exit_code(tick)
 
 
 @canary.command("advance")
@@ -135,6 +177,7 @@ def canary_status(settings: Settings, model: str, as_json: bool) -> None:
 @click.option("--to", type=Number(), default=None, help="A given percentage instead of the plan's next step.")
 @click.option("--force", is_flag=True, help="Go beyond the next step, past a gate, or to 100 %; needs --reason.")
 @reason_option(required=False)
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def canary_advance(settings: Settings, model: str, to: float | None, force: bool, reason: str, as_json: bool) -> None:
@@ -149,6 +192,7 @@ def canary_advance(settings: Settings, model: str, to: float | None, force: bool
 @model_argument
 @click.option("--force", is_flag=True, help="Complete below the last step of the plan; needs --reason.")
 @reason_option(required=False)
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def canary_complete(settings: Settings, model: str, force: bool, reason: str, as_json: bool) -> None:
@@ -159,6 +203,7 @@ def canary_complete(settings: Settings, model: str, force: bool, reason: str, as
 @canary.command("abort")
 @model_argument
 @reason_option(required=True)
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def canary_abort(settings: Settings, model: str, reason: str, as_json: bool) -> None:
@@ -166,8 +211,39 @@ def canary_abort(settings: Settings, model: str, reason: str, as_json: bool) -> 
     show_result(as_json, settings.model(model).canary.abort(reason=reason))
 
 
+@canary.command("pause")
+@model_argument
+@reason_option(required=False)
+@dry_run_option
+@as_json_option
+@click.pass_obj
+def canary_pause(settings: Settings, model: str, reason: str, as_json: bool) -> None:
+    """Keep the canary at its weight: nothing goes on, and the step's time stands still, until `resume`.
+
+    A guardrail that fails, and a canary that never answers, end the rollout all the same.
+    """
+    show_result(as_json, settings.model(model).canary.pause(reason=reason))
+
+
+@canary.command("resume")
+@model_argument
+@reason_option(required=False)
+@dry_run_option
+@as_json_option
+@click.pass_obj
+def canary_resume(settings: Settings, model: str, reason: str, as_json: bool) -> None:
+    """Let a paused rollout go on in its step; the time of the pause counts for nothing."""
+    show_result(as_json, settings.model(model).canary.resume(reason=reason))
+
+
 record_option = click.option(
     "--record/--no-record", default=True, show_default=True, help="Keep the rollout as a tracking run."
+)
+metrics_option = click.option(
+    "--metrics-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write the rollout's gauges to this .prom file at each look, for Prometheus' node exporter.",
 )
 
 
@@ -175,9 +251,25 @@ record_option = click.option(
 @model_argument
 @click.option("--interval", default="30s", show_default=True, help="Time between two looks, such as 30s, 5m or 1h.")
 @record_option
+@metrics_option
+@click.option(
+    "--webhook-url",
+    default=None,
+    help="Address by which the registry reaches this process, http://10.0.0.7:5002: look when its webhooks come, too.",
+)
+@click.option("--webhook-listen", default=None, help="HOST:PORT to listen on for them.  [default: those of the URL]")
 @as_json_option
 @click.pass_obj
-def canary_run(settings: Settings, model: str, interval: str, record: bool, as_json: bool) -> None:
+def canary_run(
+    settings: Settings,
+    model: str,
+    interval: str,
+    record: bool,
+    metrics_file: Path | None,
+    webhook_url: str | None,
+    webhook_listen: str | None,
+    as_json: bool,
+) -> None:
     """Carry the rollout through its plan, unattended: judge, advance, complete or abort, until it ends.
 
     A terminal shows it live; elsewhere each look is one line, or one JSON value with --json. Nothing is kept in
@@ -192,9 +284,11 @@ def canary_run(settings: Settings, model: str, interval: str, record: bool, as_j
     try:
         with (
             _stoppable(),
+            _waiting(settings, webhook_url, webhook_listen) as wait,
             live.showing(managed.session.clock, tables.console(), interval=seconds, as_json=as_json) as hook,
         ):
-            tick = managed.canary.run(interval=seconds, record=record, on_tick=[hook])
+            hooks = [hook, *_gauges(metrics_file)]
+            tick = managed.canary.run(interval=seconds, record=record, on_tick=hooks, wait=wait)
     except KeyboardInterrupt:
         lines.tell("stopped: the rollout stays where it is, and nobody judges it until this runs again")
         raise SystemExit(INTERRUPTED) from None
@@ -204,9 +298,10 @@ def canary_run(settings: Settings, model: str, interval: str, record: bool, as_j
 @canary.command("tick")
 @model_argument
 @record_option
+@metrics_option
 @as_json_option
 @click.pass_obj
-def canary_tick(settings: Settings, model: str, record: bool, as_json: bool) -> None:
+def canary_tick(settings: Settings, model: str, record: bool, metrics_file: Path | None, as_json: bool) -> None:
     """Look at the rollout once and do what follows: for cron. Nothing is kept between two ticks.
 
     Exit code 0: done, waiting for evidence, or no rollout is active; 1: an error, and the message names the fix; 3: the
@@ -216,8 +311,15 @@ def canary_tick(settings: Settings, model: str, record: bool, as_json: bool) -> 
 
     managed = settings.model(model)
     with live.showing(managed.session.clock, tables.console(), as_json=as_json) as hook:
-        tick = managed.canary.tick(record=record, on_tick=[hook])
+        tick = managed.canary.tick(record=record, on_tick=[hook, *_gauges(metrics_file)])
     raise SystemExit(0 if tick.ended and tick.applied is None else _exit_code(tick))
+
+
+def _gauges(path: Path | None) -> list[OnTick]:
+    """What writes a rollout's gauges, where it is asked to."""
+    from fds_mlflow.rollouts.gauges import RolloutGauges
+
+    return [] if path is None else [RolloutGauges(path)]
 
 
 def _exit_code(tick: Tick) -> int:
@@ -234,6 +336,21 @@ def _exit_code(tick: Tick) -> int:
         return 0
     watched = rollout.is_watch and rollout.status is RolloutStatus.ABORTED  # a watch ends so
     return 0 if watched else FAILED
+
+
+@contextmanager
+def _waiting(settings: Settings, url: str | None, listen: str | None) -> Iterator[Callable[[float], object] | None]:
+    """How to wait between two looks; None where no webhook shortens it."""
+    if url is None:
+        if listen is not None:
+            raise click.UsageError("--webhook-listen needs --webhook-url: nobody sends webhooks otherwise")
+        yield None
+        return
+    from fds_mlflow.rollouts.waking import Waking
+
+    uris = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.registry_uri}
+    with Waking(url, listen=listen, **uris) as waking:
+        yield waking.wait
 
 
 @contextmanager

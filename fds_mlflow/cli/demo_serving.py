@@ -28,9 +28,9 @@ from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.data import readers
 from fds_mlflow.data.single import Single
 from fds_mlflow.data.transactions import Transactions
-from fds_mlflow.errors import DataError, RefusedError, UnavailableError
+from fds_mlflow.errors import RefusedError, UnavailableError
 from fds_mlflow.model import ManagedModel
-from fds_mlflow.outcomes.records import CaseStatus
+from fds_mlflow.workflows import traffic
 from fds_mlflow.workflows.skew import Skew, skew
 from fds_mlflow.workflows.source import Source
 
@@ -88,8 +88,8 @@ def serve(model: ManagedModel, source: Source, transactions: Transactions, folde
             answers = []
             for row, known in zip(rows, labels, strict=True):
                 if known:
-                    _post(client, "/labels", known)
-                answers.append(_post(client, f"/score?reasons={REASONS}", row))
+                    traffic.post(client, "/labels", known)
+                answers.append(traffic.post(client, f"/score?reasons={REASONS}", row))
     return Told(rows, answers, skew(model, source=source))
 
 
@@ -144,11 +144,7 @@ def _labels(transactions: Transactions, order: Any) -> list[list[dict[str, Any]]
     known = frame[(frame["label_known_at"] > times[0]) & (frame["label_known_at"] <= times[-1])]
     known = known.sort_values("label_known_at", kind="stable")
     said = [
-        {
-            "transaction_id": one.transaction_id,
-            "status": CaseStatus.CONFIRMED if one.label else CaseStatus.GENUINE,
-            "known_at": f"{one.label_known_at.isoformat()}Z",
-        }
+        traffic.label(one.transaction_id, fraud=bool(one.label), known_at=one.label_known_at.tz_localize("UTC"))
         for one in known.itertuples()
     ]
     ends = np.searchsorted(known["label_known_at"].to_numpy(), times, side="right")
@@ -190,15 +186,6 @@ def _await(client: httpx.Client, process: subprocess.Popen[bytes], *, canary: bo
                 return
         time.sleep(0.1)
     raise UnavailableError("the demo's server did not start", fix=f"see {log}")
-
-
-def _post(client: httpx.Client, path: str, content: Any) -> Any:
-    answer = client.post(path, json=content)
-    if answer.status_code != 200:
-        raise DataError(
-            f"the server answers {answer.status_code}: {answer.text}", fix="see serve.log in the demo's folder"
-        )
-    return answer.json()
 
 
 def show(told: Told, console: Console) -> None:

@@ -6,7 +6,6 @@ Exit codes: 1 refused or failed, 2 wrong usage. With `--json` the message is one
 from __future__ import annotations
 
 import errno
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -17,7 +16,7 @@ from click.exceptions import Abort, Exit, NoArgsIsHelpError
 from fds_mlflow.cli.output import lines
 from fds_mlflow.display.characters import printable
 from fds_mlflow.display.redaction import redacted
-from fds_mlflow.errors import ConfigError, DataError, FdsError, UnavailableError, UnexpectedError
+from fds_mlflow.errors import AwaitsApprovalError, ConfigError, DataError, FdsError, UnavailableError, UnexpectedError
 from fds_mlflow.runtime import environment, streams
 
 _PACKAGES = {"sklearn": "scikit-learn", "ulid": "python-ulid", "yaml": "pyyaml"}
@@ -35,14 +34,22 @@ class Edge(click.Group):
         environment.hide_secrets()
         given = list(args)
         with self._told(given, as_json="--json" in given):
-            ctx = super().make_context(info_name, args, parent, **extra)
+            try:
+                ctx = super().make_context(info_name, args, parent, **extra)
+            except click.NoSuchOption as error:
+                return self.make_context(info_name, self._moved(error, given), parent, **extra)
         ctx.meta.update({"fds.args": given, "fds.json": "--json" in given})
         return ctx
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Parse and call the verb."""
+        """Parse and call the verb; an option of the whole command line may stand behind it, and its own before it."""
         with streams.guarded(), self._told(ctx.meta["fds.args"], ctx=ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.NoSuchOption as error:  # no verb was called yet
+                moved = self._moved(error, ctx.meta["fds.args"])
+        with self.make_context(ctx.info_name, moved) as anew:
+            return self.invoke(anew)
 
     @contextmanager
     def _told(self, args: Sequence[str], *, ctx: click.Context | None = None, as_json: bool = False) -> Iterator[None]:
@@ -66,7 +73,8 @@ class Edge(click.Group):
                 raise
             known = error if isinstance(error, FdsError) else _known_error(error)
             if ctx.meta["fds.json"] if ctx else as_json:
-                streams.say({"error": known.what, "fix": known.fix, "type": type(known).__name__})
+                request = {"request": known.request} if isinstance(known, AwaitsApprovalError) else {}
+                streams.say({"error": known.what, "fix": known.fix, "type": type(known).__name__, **request})
             else:
                 lines.tell(f"Error: {known.what}", colour="red")
                 lines.tell(f"Fix: {known.fix}")
@@ -77,10 +85,6 @@ class Edge(click.Group):
         ctx = getattr(error, "ctx", None)
         if ctx is None:
             return "check the path and its permissions"
-        if isinstance(error, click.NoSuchOption):
-            fixed = self._moved(error.option_name, ctx.command, list(args))
-            if fixed is not None:
-                return f"write it in its place: {shlex.join(['fds', *fixed])}"
         unknown = getattr(error, "command_name", None)  # since click 8.4
         named = [words for words in _paths(self, "fds") if words.split()[-1] == unknown]
         if named:
@@ -93,22 +97,24 @@ class Edge(click.Group):
         usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
         return f"write {usage}; {ctx.command_path} --help tells more"
 
-    def _moved(self, name: str, command: click.Command, args: list[str]) -> list[str] | None:
+    def _moved(self, error: click.NoSuchOption, given: Sequence[str]) -> list[str]:
         """The same call with an option where it belongs: before the verb, or behind all.
 
-        None if no verb has it, or none is named.
+        Raises:
+            click.NoSuchOption: No verb has it, or none is named.
         """
+        name, command, args = error.option_name, error.ctx.command if error.ctx else self, list(given)
         ours = {option: param for param in self.params for option in param.opts}
         before = command is not self and name in ours
         param = ours[name] if before else _of_a_verb(command, name)
         if param is None:
-            return None
+            raise error
         place = next(i for i, word in enumerate(args) if word == name or word.startswith(f"{name}="))
         takes = not getattr(param, "is_flag", False) and args[place] == name
         moved = args[place : place + 1 + takes]
         rest = args[:place] + args[place + 1 + takes :]
         if isinstance(self._reached(rest)[1], click.Group):
-            return None
+            raise error
         return moved + rest if before else rest + moved
 
     def _reached(self, args: Sequence[str]) -> tuple[str, click.Command]:

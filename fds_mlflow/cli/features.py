@@ -269,10 +269,13 @@ def show(role: str, value: str, address: str, as_json: bool) -> None:
 @click.argument("role")
 @click.argument("value")
 @_state_option
+@click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
 @as_json_option
-def forget(role: str, value: str, address: str, as_json: bool) -> None:
+def forget(role: str, value: str, address: str, dry_run: bool, as_json: bool) -> None:
     """Remove all that a state keeps of an entity, and tell how much that was."""
     from fds_mlflow.workflows import feature_state
 
-    gone = feature_state.forget(address, role, value)
-    show_value(as_json, {"removed": gone}, lambda: f"{gone:,} records and labels of the {role} {value} removed")
+    gone = feature_state.forget(address, role, value, dry_run=dry_run)
+    told = {"removed": gone} | ({"dry_run": True} if dry_run else {})
+    done = "would be removed" if dry_run else "removed"
+    show_value(as_json, told, lambda: f"{gone:,} records and labels of the {role} {value} {done}")

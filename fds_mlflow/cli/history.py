@@ -10,7 +10,9 @@ import click
 from fds_mlflow.cli.options import (
     Settings,
     as_json_option,
+    dry_run_option,
     model_argument,
+    show_done,
     show_value,
 )
 
@@ -58,6 +60,7 @@ def history_export(settings: Settings, model: str, output: IO[str]) -> None:
 @history.command("import")
 @model_argument
 @click.argument("source", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def history_import(settings: Settings, model: str, source: Path, as_json: bool) -> None:
@@ -66,31 +69,46 @@ def history_import(settings: Settings, model: str, source: Path, as_json: bool) 
 
     piped = str(source) == "-"
     with click.open_file("-", encoding="utf-8") if piped else text_file.opened(source) as file:
-        state = settings.model(model).import_history(text_file.lines(file, str(source)))
+        managed = settings.model(model)
+        state = managed.import_history(text_file.lines(file, str(source)))
     value = {"events": state.sequence, "champion": state.champion, "canary": state.canary}
-    show_value(as_json, value, lambda: f"{state.sequence} events taken over; champion is version {state.champion}")
+    message = f"{state.sequence} events taken over; champion is version {state.champion}"
+    show_done(as_json, managed.preview(), value, message)
 
 
 @click.command()
 @model_argument
 @click.option("--fix", is_flag=True, help="Repair what can be repaired; what is left is shown.")
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def doctor(settings: Settings, model: str, fix: bool, as_json: bool) -> None:
     """Find and explain what in the registry the history does not. Exit code 1 while anything is found."""
-    from fds_mlflow.cli.output import tables
+    from rich.console import Group
 
-    findings = settings.model(model).doctor(fix=fix)
-    show_value(as_json, findings, lambda: tables.findings(findings))
+    from fds_mlflow.cli.output import tables
+    from fds_mlflow.registry import dry_run
+
+    managed = settings.model(model)
+    findings = managed.doctor(fix=fix)
+    preview = managed.preview()
+    if preview is None:
+        show_value(as_json, findings, lambda: tables.findings(findings))
+    else:
+        told = {"dry_run": preview, "findings": findings}
+        show_value(as_json, told, lambda: Group("\n".join(dry_run.told(preview)), tables.findings(findings)))
     if findings:
         raise SystemExit(1)
 
 
 @click.command()
 @model_argument
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def settle(settings: Settings, model: str, as_json: bool) -> None:
     """Settle operations whose process died, and take out-of-band changes into the history."""
-    settings.model(model).settle()
-    show_value(as_json, {"settled": True}, lambda: "nothing is left in flight, and the history explains the aliases")
+    managed = settings.model(model)
+    managed.settle()
+    message = "nothing is left in flight, and the history explains the aliases"
+    show_done(as_json, managed.preview(), {"settled": True}, message)

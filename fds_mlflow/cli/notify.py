@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def notify() -> None:
-    """Try the webhook and hooks that the environment names, or send them events again."""
+    """Try whom the environment says to notify, or send them events again."""
 
 
 @notify.command("test")
@@ -45,8 +45,9 @@ def notify_resend(settings: Settings, model: str, since: int, as_json: bool) -> 
     """Send every receiver the events of the history from a number on, in order, under their first ids."""
     from fds_mlflow.notifications.notification import of_event
 
-    events = [event for event in reversed(settings.model(model).history()) if event.sequence >= since]
-    _send([of_event(model, event) for event in events], as_json)
+    managed = settings.model(model)
+    events = [event for event in reversed(managed.history()) if event.sequence >= since]
+    _send([of_event(model, event, managed.session.page(event)) for event in events], as_json)
 
 
 def _send(notifications: Sequence[Notification], as_json: bool) -> None:
@@ -59,7 +60,8 @@ def _send(notifications: Sequence[Notification], as_json: bool) -> None:
     if not names:
         raise ConfigError(
             "nobody is to be notified",
-            fix=f"set {environment.WEBHOOK_URL} and {environment.WEBHOOK_SECRET}, or {environment.HOOK}",
+            fix=f"set {environment.NOTIFY} or {environment.HOOK}, or {environment.WEBHOOK_URL} and "
+            f"{environment.WEBHOOK_SECRET}",
         )
     for sent, notification in enumerate(notifications):
         failures = notifier.send_now(notification)

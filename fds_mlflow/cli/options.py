@@ -6,54 +6,25 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from fds_mlflow.cli import completion
 from fds_mlflow.core.text.checks import MOST_SEED
 from fds_mlflow.display.redaction import remember_address
 from fds_mlflow.runtime import streams
 
 if TYPE_CHECKING:
     from fds_mlflow.model import ManagedModel
+    from fds_mlflow.registry.dry_run import Preview
     from fds_mlflow.workflows.source import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class AliasedOption(click.Option):
-    """An option that is still understood by the name it had in the last release, which no help shows.
-
-    Args:
-        old: That name.
-    """
-
-    def __init__(self, *args: Any, old: str, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self._old = old
-        self.opts.append(old)
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """As for any option, without the old name."""
-        with self._as_shown():
-            return super().get_help_record(ctx)
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        """As for any option, without the old name."""
-        with self._as_shown():
-            return super().get_error_hint(ctx)
-
-    @contextmanager
-    def _as_shown(self) -> Iterator[None]:
-        self.opts.remove(self._old)
-        try:
-            yield
-        finally:
-            self.opts.append(self._old)
 
 
 class Settings:
@@ -67,6 +38,7 @@ class Settings:
         for address in (tracking_uri, registry_uri, outcomes):
             remember_address(address)
         self.trust = False
+        self.dry_run = False
 
     def connect(self) -> None:
         """Make MLflow's own functions use the same URIs, without importing it for that."""
@@ -93,6 +65,7 @@ class Settings:
             outcomes=self.outcomes,
             actor=self.actor,
             trust=self.trust,
+            dry_run=self.dry_run,
         )
 
 
@@ -136,6 +109,18 @@ def trust_option(command: F) -> F:
     return click.option("--trust", is_flag=True, expose_value=False, callback=remember, help=TRUSTED)(command)
 
 
+def dry_run_option(command: F) -> F:
+    """`--dry-run`: do it on a copy of the registry that nobody else sees, and show what would be written."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        settings = ctx.find_object(Settings)
+        if settings is not None:
+            settings.dry_run = value
+
+    told = "Write nothing: show what would be written, and exit as the verb would."
+    return click.option("--dry-run", is_flag=True, expose_value=False, callback=remember, help=told)(command)
+
+
 def show_value(as_json: bool, value: Any, shown: Callable[[], Any]) -> None:
     """Print a value as JSON, or as what `shown` makes of it for people."""
     from fds_mlflow.cli.output import tables
@@ -154,7 +139,18 @@ def show_result(as_json: bool, result: Any) -> None:
         value["comparison"] = result.comparison
     if result.warnings:
         value["warnings"] = result.warnings
-    show_value(as_json, value, lambda: with_warnings(result.message, result.warnings))
+    show_done(as_json, result.preview, value, with_warnings(result.message, result.warnings))
+
+
+def show_done(as_json: bool, preview: Preview | None, value: Any, message: str) -> None:
+    """Print what was done; in a dry run, what would be written comes first."""
+    if preview is None:
+        show_value(as_json, value, lambda: message)
+        return
+    from fds_mlflow.cli.output.plain import plain
+    from fds_mlflow.registry.dry_run import told
+
+    show_value(as_json, {"dry_run": preview, **plain(value)}, lambda: "\n".join([*told(preview), f"then: {message}"]))
 
 
 def with_warnings(message: str, warnings: Iterable[str]) -> str:
@@ -181,7 +177,9 @@ def algorithm_option(*names: str, **more: Any) -> Callable[[F], F]:
     return click.option("--algorithm", *names, metavar=metavar, callback=_algorithms, **more)
 
 
-def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def _named(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is None:  # where no model means all of them
+        return None
     if not value.strip():
         raise click.BadParameter("it is empty")
     try:
@@ -191,7 +189,7 @@ def _named(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     return value
 
 
-def _each_named(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _each_named(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str | None, ...]:
     return tuple(_named(ctx, param, value) for value in values)
 
 
@@ -216,14 +214,23 @@ COUNT = click.IntRange(min=1, max=10**9)
 VERSION = click.IntRange(min=1, max=2**31 - 1)
 """A version's number; no registry's column holds a larger one."""
 
-model_argument = click.argument("model", callback=_named)
+_MODEL: dict[str, Any] = {"callback": _named, "shell_complete": completion.models}
+model_argument = click.argument("model", **_MODEL)
+optional_model_argument = click.argument("model", required=False, **_MODEL)
 models_argument = click.argument(
-    "model", metavar="MODEL...", nargs=-1, required=True, is_eager=True, callback=_each_named
+    "model", metavar="MODEL...", nargs=-1, required=True, is_eager=True, **(_MODEL | {"callback": _each_named})
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(0, MOST_SEED), default=42, show_default=True, help="Seed of everything random."
 )
-version_argument = click.argument("version", type=VERSION)
+
+
+def number_argument(name: str) -> Callable[[F], F]:
+    """An argument that is a version of the model before it."""
+    return click.argument(name, type=VERSION, shell_complete=completion.versions)
+
+
+version_argument = number_argument("version")
 
 
 def data_options(
@@ -276,17 +283,28 @@ def features_option(default: str) -> Callable[[F], F]:
 
 
 def split_options(command: F) -> F:
-    """Options that say how the data are cut; the command gets them as `split` and `gap`, None where not given."""
+    """Options that say how the data are cut: `split`, `gap` and `test_from`, None where not given."""
 
     @functools.wraps(command)
-    def with_gap(*args: Any, split: str, gap: str, **options: Any) -> Any:
+    def with_gap(*args: Any, split: str, gap: str, test_from: str, **options: Any) -> Any:
         from fds_mlflow.core.text.duration import to_duration
 
         # An empty text is how `mlflow run` says "not given".
-        return command(*args, split=split or None, gap=to_duration("--gap", gap) if gap else None, **options)
+        return command(
+            *args,
+            split=split or None,
+            gap=to_duration("--gap", gap) if gap else None,
+            test_from=_moment(test_from) if test_from else None,
+            **options,
+        )
 
     made = with_gap
     for option in (
+        click.option(
+            "--test-from",
+            default="",
+            help="When the test part begins, such as 2026-03-01 (UTC); by default at a fifth of the rows.",
+        ),
         click.option(
             "--gap",
             default="",
@@ -298,6 +316,58 @@ def split_options(command: F) -> F:
             metavar="[time|stratified]",
             default="",
             help="Cut by time (by default, where there is one), or at random with the same share of fraud in each.",
+        ),
+    ):
+        made = option(made)
+    return cast(F, made)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time: write 2026-03-01 or 2026-03-01T12:00", param_hint="--test-from"
+        ) from None
+
+
+def _count(ctx: click.Context, param: click.Parameter, given: str) -> int | None:
+    return int(COUNT(given, param, ctx)) if given else None  # an empty text is how `mlflow run` says "not given"
+
+
+def effort_options(command: F) -> F:
+    """Options that say how much is spent on a training; `seeds` and `search`, None where not given."""
+
+    @functools.wraps(command)
+    def with_search(*args: Any, search: str, search_storage: str, **options: Any) -> Any:
+        if not search:
+            if search_storage:
+                raise click.UsageError("--search-storage keeps what --search tries, which is missing")
+            return command(*args, search=None, **options)
+        from fds_mlflow.cli.output.progress import bar
+        from fds_mlflow.core.text.duration import to_duration
+        from fds_mlflow.training.search import Search
+
+        remember_address(search_storage)
+        with bar("Searching") as progress:
+            how = Search(to_duration("--search", search), search_storage or None, progress=progress)
+            return command(*args, search=how, **options)
+
+    made = with_search
+    for option in (
+        click.option(
+            "--search-storage",
+            default="",
+            help="SQLite file or database URL that keeps what is tried, so that a search that was stopped goes on.",
+        ),
+        click.option(
+            "--search", default="", help="Look for better parameters for so long, such as 10m; not by default."
+        ),
+        click.option(
+            "--seeds",
+            default="",
+            callback=_count,
+            help="Average LightGBM models of so many seeds; by default 3 where validation has few frauds (under 200).",
         ),
     ):
         made = option(made)

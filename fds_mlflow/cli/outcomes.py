@@ -76,9 +76,10 @@ def _threshold(settings: Settings, model: str, version: int) -> float | None:
 @model_argument
 @click.option("--older-than", required=True, help="Age beyond which outcomes go, such as 90d or 12h.")
 @click.option("--uncounted", is_flag=True, help="Also rollouts that nobody ever asked for evidence about.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be deleted, labels not included.")
 @as_json_option
 @click.pass_obj
-def prune(settings: Settings, model: str, older_than: str, uncounted: bool, as_json: bool) -> None:
+def prune(settings: Settings, model: str, older_than: str, uncounted: bool, dry_run: bool, as_json: bool) -> None:
     """Delete MODEL's old outcomes, with their shadows and labels; no verdict changes.
 
     A rollout's outcomes go together, once all of them are older and their labels are mature and counted. What was
@@ -88,10 +89,11 @@ def prune(settings: Settings, model: str, older_than: str, uncounted: bool, as_j
     from fds_mlflow.runtime.clock import SystemClock
 
     before = SystemClock().now() - to_duration("--older-than", older_than)
-    with _store(settings) as store:
-        rows = store.prune(model, older_than=before, uncounted=uncounted)
-    value = {"deleted": rows, "before": before}
-    show_value(as_json, value, lambda: f"{rows:,} rows from before {before:%Y-%m-%d %H:%M} UTC deleted")
+    with _store(settings, as_it_is=dry_run) as store:
+        rows = store.prune(model, older_than=before, uncounted=uncounted, dry_run=dry_run)
+    value = {"deleted": rows, "before": before} | ({"dry_run": True} if dry_run else {})
+    done = "would be deleted" if dry_run else "deleted"
+    show_value(as_json, value, lambda: f"{rows:,} rows from before {before:%Y-%m-%d %H:%M} UTC {done}")
 
 
 @outcomes.command()
@@ -109,7 +111,7 @@ def forget(settings: Settings, by: str, values: tuple[str, ...], dry_run: bool, 
     """
     from dataclasses import asdict
 
-    with _store(settings) as store:
+    with _store(settings, as_it_is=dry_run) as store:
         found = store.forget(by, values, dry_run=dry_run)
     told = {name: value for name, value in asdict(found).items() if name != "rollouts"}
     parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in told.items())
@@ -163,10 +165,10 @@ def label_import(settings: Settings, file: Path, as_json: bool) -> None:
     show_value(as_json, {"rows": rows, "changed": changed}, lambda: f"{rows:,} labels read, {changed:,} new or changed")
 
 
-def _store(settings: Settings) -> OutcomeStore:
+def _store(settings: Settings, *, as_it_is: bool = False) -> OutcomeStore:
     from fds_mlflow.outcomes.homes.opening import database
 
-    return database(_address(settings))
+    return database(_address(settings), as_it_is=as_it_is)
 
 
 def _address(settings: Settings) -> str:

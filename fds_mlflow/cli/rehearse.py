@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +69,7 @@ def canary_rehearse(
     would be caught and after how many requests, and the money at risk.
     """
     from fds_mlflow.cli.output import plans
+    from fds_mlflow.cli.output.progress import parts, stages
     from fds_mlflow.rollouts.plan.file import load_plan
     from fds_mlflow.rollouts.rehearsal.rehearsal import Columns, rehearse
 
@@ -80,12 +79,14 @@ def canary_rehearse(
     if model is not None:
         if version is None:
             raise click.UsageError("--model needs --version: which of its versions is the canary")
-        history, limits = _scored(settings, model, (champion, version), data, schema)
+        with stages(as_json=as_json) as told:
+            told("reading the data, computing the features and both versions' scores")
+            history, limits = _scored(settings, model, (champion, version), data, schema)
         names = ("champion_score", "canary_score")
     else:
         history = _read(data)
     columns = Columns(names[0], names[1], key, time_column, label, amount or None)
-    with _bar(as_json) as progress:
+    with parts("replaying", as_json=as_json) as progress:
         found = rehearse(
             history,
             plan,
@@ -101,21 +102,6 @@ def canary_rehearse(
 
         draw(found, Path(data).name).savefig(plot, dpi=150)
     show_value(as_json, found, lambda: plans.rehearsal(found))
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on standard error."""
-    if quiet:
-        yield None
-        return
-    from rich.progress import Progress
-
-    from fds_mlflow.cli.output import tables
-
-    with Progress(console=tables.console(stderr=True), transient=True) as shown:
-        task = shown.add_task("replaying")
-        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import click
 from fds_mlflow.cli.options import (
     Settings,
     as_json_option,
+    dry_run_option,
     model_argument,
     reason_option,
     show_result,
@@ -31,6 +32,7 @@ def rollback() -> None:
     help="Load the target before the alias moves, or not at all; by default afterwards.",
 )
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def rollback_emergency(settings: Settings, model: str, reason: str, validate: bool | None, as_json: bool) -> None:
@@ -40,7 +42,8 @@ def rollback_emergency(settings: Settings, model: str, reason: str, validate: bo
     """
 
     def moved(version: int) -> None:
-        lines.tell(f"champion is version {version} from now on; recording it")
+        if not settings.dry_run:
+            lines.tell(f"champion is version {version} from now on; recording it")
 
     managed = settings.model(model)
     result = managed.rollback.emergency(reason=reason, validate=validate, on_moved=moved)
@@ -52,6 +55,7 @@ def rollback_emergency(settings: Settings, model: str, reason: str, validate: bo
 @version_argument
 @reason_option(required=True)
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def rollback_to(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+import signal
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fds_mlflow.cli.options import COUNT, TRUSTED, AliasedOption, NumberRange, Settings, models_argument
+from fds_mlflow.cli.aliased import AliasedOption
+from fds_mlflow.cli.options import COUNT, TRUSTED, NumberRange, Settings, models_argument
 from fds_mlflow.cli.output import lines
 from fds_mlflow.cli.per_model import Count, Number, Range, Text
 from fds_mlflow.errors import ConfigError, UnavailableError
@@ -146,6 +150,11 @@ def _listed(_context: click.Context, _option: click.Parameter, given: str | None
     help="Take MLflow's webhooks at /registry-webhook, signed with this, and read the aliases at once.",
 )
 @click.option(
+    "--webhook-url",
+    default=None,
+    help="Address by which the registry reaches this server, http://10.0.0.7:5001: it is asked to send its webhooks.",
+)
+@click.option(
     "--allow-variant-override",
     cls=AliasedOption,
     old="--allow-pins",
@@ -235,24 +244,39 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
     if not given["no_record"]:
         check(url, asked)  # an address that cannot work is said now; a store that is away is waited for
     registry = str(settings.registry_uri or mlflow.get_registry_uri())
-    run(
-        [_server_settings(one, registry, given) for one in model],
-        Options(
-            given["host"],
-            given["port"],
-            given["workers"],
-            given["poll"],
-            given["drain"],
-            leave_seconds=given["leave_seconds"],
-            idle=given["idle_connections"],
-            hosts=given["allowed_hosts"],
-            origins=given["allowed_origins"],
-        ),
-        tracking_uri=settings.tracking_uri,
-        registry_uri=settings.registry_uri,
-        outcomes=None if given["no_record"] else partial(opened, url),
-        ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
-    )
+    if given["webhook_url"] is not None and given["webhook_secret"] is None:
+        given["webhook_secret"] = secrets.token_urlsafe(32)  # nobody but the registry and this server need know it
+    with _webhooks(settings, given["webhook_url"], given["webhook_secret"]):
+        run(
+            [_server_settings(one, registry, given) for one in model],
+            Options(
+                given["host"],
+                given["port"],
+                given["workers"],
+                given["poll"],
+                given["drain"],
+                leave_seconds=given["leave_seconds"],
+                idle=given["idle_connections"],
+                hosts=given["allowed_hosts"],
+                origins=given["allowed_origins"],
+            ),
+            tracking_uri=settings.tracking_uri,
+            registry_uri=settings.registry_uri,
+            outcomes=None if given["no_record"] else partial(opened, url),
+            ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
+        )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Everything is done and handed over: told once more, Python would take it for the cause of its end.
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _webhooks(settings: Settings, url: str | None, secret: str | None) -> AbstractContextManager[object]:
+    """Has the registry send its webhooks while the server runs, where it is asked to."""
+    from fds_mlflow.registry.webhooks import Subscription
+
+    if url is None or secret is None:
+        return nullcontext()
+    return Subscription(url, secret, tracking_uri=settings.tracking_uri, registry_uri=settings.registry_uri)
 
 
 _AS_THEY_ARE = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from fds_mlflow.cli.options import (
     admission_of,
     admission_options,
     as_json_option,
+    dry_run_option,
     model_argument,
     reason_option,
     show_result,
@@ -19,8 +21,8 @@ from fds_mlflow.cli.options import (
     version_argument,
 )
 
-if TYPE_CHECKING:
-    from fds_mlflow.registry.store import ModelView
+STAGES = ("None", "Staging", "Production", "Archived")
+"""As `Stage` has them, which comes with NumPy: too slow for `--help`."""
 
 
 @click.command()
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 @version_argument
 @reason_option(required=False)
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def stage(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
@@ -41,6 +44,7 @@ def stage(settings: Settings, model: str, version: int, reason: str, as_json: bo
 @reason_option(required=False)
 @admission_options
 @trust_option
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def promote(settings: Settings, /, model: str, version: int, reason: str, as_json: bool, **admission: Any) -> None:
@@ -56,6 +60,7 @@ def promote(settings: Settings, /, model: str, version: int, reason: str, as_jso
 @model_argument
 @version_argument
 @reason_option(required=False)
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def retire(settings: Settings, model: str, version: int, reason: str, as_json: bool) -> None:
@@ -68,6 +73,7 @@ def retire(settings: Settings, model: str, version: int, reason: str, as_json: b
 @click.option("--champion", default=None, help="What the alias of the version that serves is called from now on.")
 @click.option("--canary", default=None, help="What the alias of the version on trial is called from now on.")
 @reason_option(required=False)
+@dry_run_option
 @as_json_option
 @click.pass_obj
 def aliases(
@@ -83,24 +89,53 @@ def aliases(
 
 
 @click.command("list")
+@click.option("--alias", default=None, help="Only models that have an alias of this name.")
+@click.option("--stage", type=click.Choice(STAGES, case_sensitive=False), help="Only models with a version in it.")
+@click.option("--older-than", metavar="DURATION", help="Only models whose champion is older, such as 30d.")
+@click.option("--rollout/--no-rollout", default=None, help="Only models with, or without, an active rollout.")
 @as_json_option
 @click.pass_obj
-def list_models(settings: Settings, as_json: bool) -> None:
-    """List the registered models with champion and canary."""
+def list_models(
+    settings: Settings,
+    alias: str | None,
+    stage: str | None,
+    older_than: str | None,
+    rollout: bool | None,
+    as_json: bool,
+) -> None:
+    """List the registered models with champion, its age, canary and its traffic."""
     from fds_mlflow.cli.output import tables
-    from fds_mlflow.registry import alias_names
+    from fds_mlflow.core.text.duration import describe_duration, to_duration
+    from fds_mlflow.lifecycle.listing import listed
     from fds_mlflow.registry.connection import connect
 
-    def served(model: ModelView) -> tuple[int | None, int | None]:
-        names = alias_names.decode(model.tags)
-        return model.aliases.get(names.champion), model.aliases.get(names.canary)
-
     settings.connect()
-    found = connect(settings.tracking_uri, settings.registry_uri).models()
-    columns = ("model", "champion", "canary")
-    rows = [(name, *served(model)) for name, model in found.items()]
-    value = [dict(zip(columns, row, strict=True)) for row in rows]
-    show_value(as_json, value, lambda: tables.table("Registered models", columns, rows, right=columns[1:]))
+    age, now = to_duration("--older-than", older_than) if older_than else None, datetime.now(UTC)
+    models = connect(settings.tracking_uri, settings.registry_uri).models()
+    found = [
+        one
+        for one in (listed(name, model) for name, model in models.items())
+        if (alias is None or alias in one.aliases)
+        and (stage is None or stage in one.stages)
+        and (age is None or (one.since is not None and now - one.since > age))
+        and (rollout is None or rollout == (one.weight is not None))
+    ]
+
+    def table() -> Any:
+        columns = ("model", "champion", "for", "canary", "traffic")
+        rows = [
+            (
+                one.model,
+                one.champion,
+                one.since and describe_duration(now - one.since),
+                one.canary,
+                one.weight and f"{one.weight:g} %",
+            )
+            for one in found
+        ]
+        return tables.table("Registered models", columns, rows, right=columns[1:])
+
+    show_value(as_json, found, table)
 
 
 @click.command()

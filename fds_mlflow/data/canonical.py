@@ -183,11 +183,12 @@ class Canonical:
                 subject = Column(" ".join(columns), role, pa.chunked_array([], pa.string()), self.schema, other.kept)
                 self.problems.add(mixed(subject).problem)
 
-    def finish(self, repeated: Problem | None = None) -> tuple[str, ...]:
+    def finish(self, repeated: Problem | None = None, *, labelled: bool = True) -> tuple[str, ...]:
         """See to it that all fitted.
 
         Args:
             repeated: What is wrong with the ids of all stretches together.
+            labelled: Labels come from here; else rows without any are as good as others.
 
         Returns:
             What was left out, a sentence each.
@@ -204,7 +205,7 @@ class Canonical:
             raise DataError(
                 f"{self.source} has no rows{empty}", fix="check the file, the table or the query's condition"
             )
-        if self.unlabelled == left:
+        if labelled and self.unlabelled == left:
             raise DataError(
                 f"column {self.schema.label!r} (label) of {self.source} has no label in {left:,} rows",
                 fix="name another column, or leave 'label' out of the schema",
@@ -212,7 +213,7 @@ class Canonical:
         notes = []
         if self._empty:
             notes.append(f"{_count(self._empty, 'empty row')} of {self._rows:,} left out")
-        if self.unlabelled:
+        if labelled and self.unlabelled:
             notes.append(
                 f"{_count(self.unlabelled, 'row')} of {left:,} without a label left out of training; they count as "
                 "the past of others"

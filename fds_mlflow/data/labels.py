@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from fds_mlflow.data.codes import code, codes
 from fds_mlflow.data.column import Column
 from fds_mlflow.data.numbers import Floats, numbers
+from fds_mlflow.data.schema import Schema
 
 _FRAUD, _GENUINE = ("1", "true"), ("0", "false")
 _YAML = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
@@ -54,6 +55,23 @@ def chances(column: Column) -> Floats:
     if bad.any():
         raise column.refused(bad, "values that are no chances", "give numbers above 0 and at most 1: 0.005 is 0.5 %")
     return np.where(np.isnan(values), 1.0, values)
+
+
+def with_labels(schema: Schema) -> Schema:
+    """The schema with columns for labels and their times where it names none: they come from elsewhere."""
+    missing = {} if schema.label is not None else {"label": "label"}
+    if schema.label_known_at is None and schema.label_delay is None and schema.time is not None:
+        missing["label_known_at"] = "label_known_at"
+    return schema.model_copy(update=missing)
+
+
+def without_labels(schema: Schema, columns: Collection[str]) -> Schema:
+    """The schema without what it says of labels, where none of their columns is among those that a source has."""
+    roles = ("label", "label_known_at", "label_propensity")
+    if any(getattr(schema, role) in columns for role in roles):
+        return schema
+    said = (*roles, "label_values", "label_delay", "labels_mature")
+    return schema.model_copy(update=dict.fromkeys(said))
 
 
 def _words(column: Column) -> pa.ChunkedArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,17 @@ class Transactions:
             self._coded[role] = Coded.of(self.frame[role])
         return self._coded[role].codes
 
+    def relabelled(self, frame: pd.DataFrame, schema: Schema) -> Transactions:
+        """The same transactions with other labels.
+
+        Args:
+            frame: Its rows in its order, with the columns of the labels changed and no other.
+            schema: The schema, which may name a label now.
+        """
+        made = replace(self, frame=frame, schema=schema, digest=digest(frame, self._coded))
+        made._coded.update(self._coded)
+        return made
+
 
 def load(
     source: str | Path | pd.DataFrame,
@@ -72,6 +83,7 @@ def load(
     table: str | None = None,
     query: str | None = None,
     progress: Callable[[float], None] | None = None,
+    labelled: bool = True,
     **roles: Any,
 ) -> Transactions:
     """Read transactions from a text file, a Parquet file or a folder of them, a workbook, a DataFrame, or a database.
@@ -86,6 +98,7 @@ def load(
         table: With a URL: the table to read, ordered by time and id.
         query: With a URL: the query to run instead; its order decides ties in time.
         progress: Is told the share of the source that was read, from 0 to 1.
+        labelled: Labels come from the source, if it has any; else from elsewhere, and none of its rows needs one.
         **roles: The schema as keyword arguments, instead of `schema`.
 
     Returns:
@@ -107,7 +120,7 @@ def load(
             ids.append(frame["transaction_id"])
         if reading.problems:
             frames.clear()
-    notes = reading.finish(_repeated(ids, found))
+    notes = reading.finish(_repeated(ids, found), labelled=labelled)
     whole = _whole(frames)
     coded = {role: Coded.of(whole[role]) for role in found.entities}
     made = Transactions(whole, found, name, digest(whole, coded), period(whole["time"]), notes)

@@ -9,6 +9,7 @@ output. All else is left as it is: letters, marks and symbols of every script, w
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _CONTROLS = r"\x00-\x1f\x7f-\x9f"
 """C0 and C1 controls: a terminal obeys them, a log or table breaks at them (categories Cc)."""
@@ -101,6 +102,17 @@ def file_name(text: str) -> str:
     """A text as a part of a file's name, anywhere: no path, no hidden file, no longer than names may be."""
     name = re.sub(r"[^\w.+=@-]", "_", text).lstrip(".") or "_"
     return name.encode()[:100].decode(errors="ignore")
+
+
+def alike(text: str) -> str:
+    """A text as names are compared: in one case and one Unicode form, without what nobody sees.
+
+    Case and form are those of NFKC_Casefold (https://www.unicode.org/reports/tr44/#NFKC_Casefold). Letters that only
+    look alike, such as a Latin and a Cyrillic a, stay different.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    seen = re.sub(f"[{_MARKS}{_JOINERS}{_SELECTORS}{_TAGS}{_INVISIBLE}{_REORDERING}]", "", folded)
+    return " ".join(seen.split())
 
 
 def acting(text: str, *, keep: str = "") -> str | None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fds_mlflow.core.text.duration import describe_duration, parse_duration
+from fds_mlflow.features import meaning
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, Flag, Window
 
-_AMOUNTS = {"sum": "sum", "mean": "mean", "max": "largest", "min": "smallest", "std": "standard deviation"}
+_AMOUNTS = {
+    "sum": "sum",
+    "mean": "mean",
+    "median": "median",
+    "max": "largest",
+    "min": "smallest",
+    "std": "standard deviation",
+}
 _DAY = timedelta(days=1)
 
 
@@ -35,28 +43,39 @@ def _window(item: Window, window: str, delay: str | None) -> str:
     span = f"in the {'24 h' if length == _DAY else describe_duration(length)} up to"
     if item.aggregate in LABEL_AGGREGATES:
         return _of_labels(item, f"{span} this one", delay)
-    over = f"the {item.entity}'s transactions {span} and including this one"
+    over = f"the {item.entity}'s {'earlier ' if item.earlier else ''}transactions {span}"
+    over += " this one" if item.earlier else " and including this one"
+    each = "" if item.expression is None else ", each as it was at its own moment,"
     if item.aggregate == "count":
-        return f"number of {over}"
+        return f"number of {over}" + ("" if item.above is None else f" with {item.column}{each} above {item.above:g}")
     if item.aggregate == "distinct":
         return f"number of different values of {item.column} among {over}"
     nothing = "0" if item.aggregate == "sum" else "missing"
     what = _AMOUNTS[item.aggregate]
     of = f"{what} of {item.column}" if item.aggregate not in ("max", "min") else f"{what} {item.column}"
-    return f"{of} over {over}; {nothing} where there is none"
+    return f"{of}{each} over {over}; {nothing} where there is none"
 
 
 def _of_labels(item: Window, span: str, delay: str | None) -> str:
     waits = f", {describe_duration(parse_duration(delay))} after its transaction at the earliest" if delay else ""
     known = f"the {item.entity}'s transactions whose label became known {span}{waits}"
-    if item.aggregate == "risk":
-        return f"share of frauds among {known}; 0 where there is none"
-    return f"number of {known}" if item.aggregate == "known" else f"number of frauds among {known}"
+    match item.aggregate:
+        case "risk":
+            return f"share of frauds among {known}; 0 where there is none"
+        case "known":
+            return f"number of {known}"
+        case "fraud_run":
+            return f"number of frauds since the last genuine one among {known}"
+        case "since_first_fraud" | "since_last_fraud":
+            which = "first" if item.aggregate == "since_first_fraud" else "last"
+            return f"seconds since the {which} fraud became known among {known}; missing where there is none"
+        case _:
+            return f"number of frauds among {known}"
 
 
 def longest(spec: FeatureSpec) -> timedelta | None:
-    """The longest window; None where there is none."""
-    return max((parse_duration(window) for item in spec.windows for window in item.windows), default=None)
+    """How far back any window looks; None where there is none."""
+    return timedelta(microseconds=meaning.longest(spec)) if spec.windows else None
 
 
 def columns(spec: FeatureSpec) -> dict[str, str]:

@@ -15,7 +15,7 @@ second, where importing and compiling cost 1.7 s at each start, and installing 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,13 +23,11 @@ import numpy as np
 
 from fds_mlflow.data.coded import Codes
 from fds_mlflow.features import meaning
+from fds_mlflow.features.columns import Column, Feature, count
+from fds_mlflow.features.expressions import evaluate, names_in
+from fds_mlflow.features.known_labels import KnownLabels
 from fds_mlflow.features.meaning import Floats, Ints
 from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, Window
-from fds_mlflow.features.sums import Values
-
-Feature = Callable[[slice], Floats]
-"""The values of a feature at some of a role's transactions, of which a slice is asked at a time: their terms stay in a
-core's cache, and no array of all rows is made for each."""
 
 _BLOCK = 1 << 13  # rows
 
@@ -196,7 +194,7 @@ class _Role:
         self.place = self._own.position
         self._end = np.arange(1, len(self._own) + 1)
         self._start: dict[str, Ints] = {}
-        self._columns: dict[str, _Column] = {}
+        self._columns: dict[tuple[str | None, str], Column] = {}
         self._next: dict[str, Ints] = {}
 
     def features(self) -> Iterator[tuple[str, Feature]]:
@@ -213,15 +211,34 @@ class _Role:
     def _of_transactions(self, item: Window, window: str) -> Feature:
         if window not in self._start:
             self._start[window] = self._own.before(self._own.entity, self._kernel.first[window], self.place)
-        start, end = self._start[window], self._end
-        if item.aggregate == "count":
-            return lambda block: (end[block] - start[block]).astype(np.float64)
-        if item.aggregate == "distinct":
-            return self._distinct(item.column, start).__getitem__
-        if item.column not in self._columns:
-            values = self._kernel.past.columns[item.column]
-            self._columns[item.column] = _Column(values[self._kernel.order[self.place]])
-        return self._columns[item.column].aggregate(item, start, end)
+        start, end = self._start[window], self._end - 1 if item.earlier else self._end
+        if item.of_numbers:
+            return self._column(item).aggregate(item, start, end)
+        return count(start, end) if item.aggregate == "count" else self._distinct(item.column, start).__getitem__
+
+    def _column(self, item: Window) -> Column:
+        key = item.expression, item.column
+        if key not in self._columns:
+            values = self._numbers(item.column) if item.expression is None else self._expression(item.expression)
+            self._columns[key] = Column(values, self._own.entity)
+        return self._columns[key]
+
+    def _numbers(self, column: str) -> Floats:
+        found: Floats = self._kernel.past.columns[column][self._kernel.order[self.place]]
+        return found
+
+    def _expression(self, name: str) -> Floats:
+        """What an expression is at each transaction."""
+        spec = self._kernel.spec
+        read: dict[str, Floats] = {}
+        for item, window in meaning.within(spec, name):
+            values, column = self._of_transactions(item, window), np.empty(len(self.place))
+            for block in _blocks(len(column)):
+                column[block] = values(block)
+            read[item.feature(window)] = column
+        node = spec.nodes[name]
+        read |= {one.name: self._numbers(one.name) for one in names_in(node) if one.name not in read}
+        return evaluate(node, read)
 
     def _distinct(self, other: str, start: Ints) -> Floats:
         """Count the values whose last occurrence so far lies in the window.
@@ -248,75 +265,30 @@ class _Role:
         return following
 
     def _gap(self) -> Floats:
-        """Seconds since the transaction before, in whole microseconds that may need the 64th bit."""
+        """Seconds since the transaction before."""
         gap = np.full(len(self.place), np.nan)
         same = np.flatnonzero(self._own.entity[1:] == self._own.entity[:-1]) + 1
-        time = self._kernel.time[self.place].view(np.uint64)
-        gap[same] = (time[same] - time[same - 1]) / 1e6
+        time = self._time
+        gap[same] = meaning.seconds(time[same - 1], time[same])
         return gap
 
     @cached_property
-    def _labels(self) -> tuple[_Grouped, Ints, Ints]:
-        """The role's labels, the frauds before each, and how many each transaction may use."""
+    def _time(self) -> Ints:
+        found: Ints = self._kernel.time[self.place]
+        return found
+
+    @cached_property
+    def _labels(self) -> tuple[_Grouped, KnownLabels, Ints]:
+        """The role's labels by position, what they tell, and how many each transaction may use."""
         labels = self._kernel.labels
         assert labels is not None
         found = _Grouped(self._codes[labels.place])
-        frauds = np.concatenate([[0], np.cumsum(labels.fraud[found.position])])
-        return found, frauds, found.before(self._own.entity, labels.usable, self.place)
+        known = KnownLabels(found.entity, labels.moment[found.position], labels.fraud[found.position])
+        return found, known, found.before(self._own.entity, labels.usable, self.place)
 
     def _of_labels(self, item: Window, window: str) -> Feature:
-        labels, frauds, end = self._labels
+        labels, known, end = self._labels
         name = f"labels {window}"
         if name not in self._start:
             self._start[name] = labels.before(self._own.entity, self._kernel.first_label[window], self.place)
-        start = self._start[name]
-
-        def compute(block: slice) -> Floats:
-            known = (end[block] - start[block]).astype(np.float64)
-            if item.aggregate == "known":
-                return known
-            found = (frauds[end[block]] - frauds[start[block]]).astype(np.float64)
-            return found if item.aggregate == "frauds" else meaning.risk(found, known)
-
-        return compute
-
-
-class _Column:
-    """The values of one column along a role's order, those that are missing left out."""
-
-    def __init__(self, values: Floats) -> None:
-        there = ~np.isnan(values)
-        self._there = None if there.all() else np.concatenate([[0], np.cumsum(there)])
-        self._values = values if self._there is None else values[there]
-
-    @cached_property
-    def _sums(self) -> Values:
-        return Values(self._values)
-
-    def aggregate(self, item: Window, start: Ints, end: Ints) -> Feature:
-        """One amount aggregate over the stretches [start, end)."""
-        if self._there is not None:
-            start, end = self._there[start], self._there[end]
-        if item.aggregate in ("max", "min"):
-            choose = np.maximum if item.aggregate == "max" else np.minimum
-            return _extremes(choose, self._values, start, end).__getitem__
-        sums = self._sums
-        if item.aggregate == "sum":
-            return lambda block: sums.sum(start[block], end[block])
-        if item.aggregate == "std":
-            return lambda block: sums.deviation(start[block], end[block])
-        return lambda block: meaning.mean(sums.sum(start[block], end[block]), end[block] - start[block])
-
-
-def _extremes(choose: np.ufunc, values: Floats, start: Ints, end: Ints) -> Floats:
-    """The largest or smallest value of each stretch; NaN of none.
-
-    The table holds those of all stretches of 1, then 2, 4, ... values; two of them that may overlap make a stretch.
-    """
-    found = np.full(len(start), np.nan)
-    table, width, longest = values, 1, int((end - start).max(initial=0))
-    while width <= longest:
-        fit = np.flatnonzero((end - start >= width) & (end - start < 2 * width))
-        found[fit] = choose(table[start[fit]], table[end[fit] - width])
-        table, width = choose(table[:-width], table[width:]), 2 * width
-    return found
+        return known.aggregate(item, self._start[name], end, self._time)

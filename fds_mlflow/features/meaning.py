@@ -8,20 +8,29 @@ Arrival
     its own time: a value is what it was on arrival, and late transactions change none that was there before. Those of
     equal time are ordered as they arrived, those that arrived in the same moment as in the input.
 Windows
-    A window w at t is (t - w, t]: half open, in whole microseconds. A transaction exactly w old is out.
+    A window w at t is (t - w, t]: half open, in whole microseconds. A transaction exactly w old is out. One of
+    *earlier* transactions holds the same without the transaction itself: what has a smaller place, of equal time too.
 Labels
     A label becomes usable at its *moment*: when it became known, but not before its transaction, nor before the age
     `label_delay`. A window of labels holds those whose moment is in (t - w, t]. A label comes before the transactions
     of its moment (usable at exactly t, it counts at t), except in the moment of its own transaction, where it comes
-    right after that: none sees its own label.
+    right after that: none sees its own label. A *run* is the frauds of the window whose moments are later than that of
+    its last genuine label: a genuine label ends the run of all frauds of its moment, whatever their order. The first
+    and the last fraud of a window are those that became usable first and last.
+Expressions
+    A window over an expression aggregates what that is at each of its transactions: over the windows that end with that
+    transaction, of all that is there by now. One that comes late is so in the windows of what took place after it, in
+    whatever comes later than itself, as if it had been there in time.
 What is missing
     A transaction without the entity has empty windows and no gap, and is in nobody's past. A missing value of an
     aggregated column is counted by ``count`` and by nothing else; a missing label never becomes known.
 Nothing
-    Over nothing the counts, sums and risks are 0; means, extremes, deviations and gaps are missing (NaN).
+    Over nothing the counts, sums, runs and risks are 0; means, medians, extremes, deviations, gaps and times since a
+    fraud are missing (NaN).
 Numbers
     Sums and means are those of the exact sum, whatever else the entity's past holds: a large amount leaves no trace in
-    windows after it. The deviation is the population's; that of equal values is exactly 0.
+    windows after it. The deviation is the population's; that of equal values is exactly 0. The
+    median of an even number of values is the middle of the two in the middle.
 """
 
 from __future__ import annotations
@@ -33,7 +42,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fds_mlflow.core.text.duration import parse_duration
-from fds_mlflow.features.spec import AMOUNT_AGGREGATES, FeatureSpec
+from fds_mlflow.features.expressions import names_in
+from fds_mlflow.features.spec import FeatureSpec, Window
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -42,7 +52,7 @@ NEVER = np.iinfo(np.int64).max
 """The moment of a label that does not become known."""
 
 _MICROSECOND = timedelta(microseconds=1)
-_ZERO = frozenset({"count", "sum", "distinct", "known", "frauds", "risk"})
+_ZERO = frozenset({"count", "sum", "distinct", "known", "frauds", "risk", "fraud_run"})
 
 
 def micros(duration: str) -> int:
@@ -61,15 +71,43 @@ def counted(spec: FeatureSpec) -> list[str]:
 
 
 def aggregated(spec: FeatureSpec) -> list[str]:
-    """The numeric columns that are aggregated, in order."""
-    return list(dict.fromkeys(item.column for item in spec.windows if item.aggregate in AMOUNT_AGGREGATES))
+    """The numeric columns that are aggregated, by themselves or in an expression, in order."""
+    return list(dict.fromkeys(name for item in spec.windows if item.of_numbers for name in looked_at(spec, item)))
+
+
+def looked_at(spec: FeatureSpec, item: Window) -> list[str]:
+    """The numeric columns that a window over numbers looks at: its own, or all that are under its expression."""
+    if item.expression is None:
+        return [item.column]
+    inner = {one.feature(window): one for one, window in within(spec, item.expression)}
+    read = [found.name for found in names_in(spec.nodes[item.expression]) if found.name not in inner]
+    return [*read, *(one.column for one in inner.values() if one.of_numbers)]
+
+
+def within(spec: FeatureSpec, expression: str) -> list[tuple[Window, str]]:
+    """The windows that an expression reads, each with its length."""
+    read = {found.name for found in names_in(spec.nodes[expression])}
+    return [(item, window) for item in spec.windows for window in item.windows if item.feature(window) in read]
+
+
+def reach(spec: FeatureSpec, item: Window) -> int:
+    """How far back the longest of a window's features looks, in microseconds: what an expression reads included."""
+    inner = [] if item.expression is None else within(spec, item.expression)
+    return max(map(micros, item.windows)) + max((micros(window) for _, window in inner), default=0)
+
+
+def longest(spec: FeatureSpec) -> int:
+    """How far back any window looks, in microseconds; 0 without one."""
+    return max((reach(spec, item) for item in spec.windows), default=0)
 
 
 def of_role(spec: FeatureSpec, role: str) -> FeatureSpec:
-    """The windows and gaps over one role's past, and nothing else."""
+    """The windows and gaps over one role's past, with the expressions that they aggregate, and nothing else."""
     windows = tuple(item for item in spec.windows if item.entity == role)
     gaps = tuple(gap for gap in spec.gaps if gap.entity == role)
-    return FeatureSpec(windows=windows, gaps=gaps, label_delay=spec.label_delay)
+    aggregated = {item.expression for item in windows}
+    expressions = tuple(item for item in spec.expressions if item.name in aggregated)
+    return FeatureSpec(windows=windows, gaps=gaps, expressions=expressions, label_delay=spec.label_delay)
 
 
 def over_nothing(spec: FeatureSpec) -> dict[str, float]:
@@ -125,6 +163,16 @@ def first_place(time: Ints, moment: Ints, place: Ints) -> Ints:
 def mean(total: Floats, number: Any) -> Floats:
     """The mean of so many values with that sum; NaN over nothing."""
     return total / np.where(number == 0, np.nan, number)
+
+
+def middle(low: Any, high: Any) -> Any:
+    """The middle of two values; what is too large for their sum has one too."""
+    return low / 2 + high / 2
+
+
+def seconds(moment: Ints, time: Ints) -> Floats:
+    """How long before some times their moments were, in seconds; whole microseconds that may need the 64th bit."""
+    return (time.view(np.uint64) - moment.view(np.uint64)) / 1e6
 
 
 def risk(frauds: Floats, known: Floats) -> Floats:

@@ -4,135 +4,31 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 
-from fds_mlflow.core.text.duration import parse_duration
 from fds_mlflow.data.schema import FEATURES_SUFFIX, Declaration, Duration, Zone, read_yaml, validated
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.features.expressions import Node, names_in, parse, unknown
+from fds_mlflow.features.expressions import Node, names_in, unknown
+from fds_mlflow.features.parts import AMOUNT_AGGREGATES, LABEL_AGGREGATES, Expression, Flag, Gap, Window
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Aggregate = Literal["count", "sum", "mean", "max", "min", "std", "distinct", "known", "frauds", "risk"]
-LABEL_AGGREGATES = frozenset({"known", "frauds", "risk"})
-AMOUNT_AGGREGATES = frozenset({"sum", "mean", "max", "min", "std"})
-_DAY = timedelta(days=1)
-
-
-class Flag(Declaration):
-    """A calendar flag of the transaction itself, 0 or 1.
-
-    Attributes:
-        flag: ``weekend`` (Saturday or Sunday) or ``night`` (hour 0 to 6, both included, as the Fraud Detection
-            Handbook has it).
-        name: Name of the feature; the flag's by default.
-    """
-
-    flag: Literal["weekend", "night"]
-    name: str = ""
-
-    @property
-    def feature(self) -> str:
-        """The feature's name."""
-        return self.name or self.flag
-
-
-class Gap(Declaration):
-    """Seconds since the entity's previous transaction; missing at its first one.
-
-    Attributes:
-        entity: Role of the entity.
-        name: Name of the feature; ``{entity}_gap`` by default.
-    """
-
-    entity: str
-    name: str = ""
-
-    @property
-    def feature(self) -> str:
-        """The feature's name."""
-        return self.name or f"{self.entity}_gap"
-
-
-class Window(Declaration):
-    """One aggregate over one entity's past, over one or several windows.
-
-    A window w at time t is (t - w, t]: of the entity's transactions those later than t - w, up to and including the
-    transaction itself; among equal times the input order decides. Label aggregates look at the time a label became
-    known instead of the transaction's: what became known later than t - w, up to and including t.
-
-    Attributes:
-        entity: Role whose transactions are looked at. A transaction without one has an empty window.
-        aggregate: ``count`` of transactions; ``sum``, ``mean``, ``max``, ``min``, ``std`` (population) of the column
-            `of`; ``distinct`` count of the entity role `of`; ``known`` labels, ``frauds`` among them, or ``risk`` =
-            frauds / known. Over nothing the counts, sums and risks are 0, the others missing.
-        windows: Durations such as ``1h``, ``7d``.
-        of: The numeric column of an amount aggregate (``amount`` by default), or the role counted by ``distinct``.
-        name: Name of the feature. ``{window}`` and ``{days}`` stand for the window; by default
-            ``{entity}_{aggregate}[_{of}]_{window}``.
-    """
-
-    entity: str
-    aggregate: Aggregate
-    windows: tuple[str, ...] = Field(min_length=1)
-    of: str | None = None
-    name: str = ""
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        for window in self.windows:
-            if parse_duration(window) <= timedelta(0):
-                raise ValueError(f"window {window!r} is empty: it must be longer than 0")
-        if self.aggregate == "distinct" and self.of is None:
-            raise ValueError("'distinct' needs 'of': the entity role to count")
-        if self.of is not None and self.aggregate not in AMOUNT_AGGREGATES | {"distinct"}:
-            raise ValueError(f"'{self.aggregate}' takes no 'of'")
-        if "{days}" in self.name and any(parse_duration(window) % _DAY for window in self.windows):
-            raise ValueError(f"name {self.name!r} says {{days}}, but not every window is whole days: use {{window}}")
-        if len({self.feature(window) for window in self.windows}) < len(self.windows):
-            raise ValueError(f"name {self.name!r} is the same for several windows: put {{window}} in it")
-        return self
-
-    @property
-    def column(self) -> str:
-        """The column that is aggregated."""
-        return self.of or "amount"
-
-    def feature(self, window: str) -> str:
-        """Name of the feature over one window."""
-        if self.name:
-            days = str(parse_duration(window) // _DAY)
-            return self.name.replace("{window}", window).replace("{days}", days)
-        of = f"_{self.column}" if self.aggregate in AMOUNT_AGGREGATES | {"distinct"} else ""
-        return f"{self.entity}_{self.aggregate}{of}_{window}"
-
-
-class Expression(Declaration):
-    """A number computed from others of the same transaction; `fds_mlflow.features.expressions` says what it means.
-
-    Attributes:
-        name: Name of the feature.
-        of: The expression, such as ``amount / customer_mean_amount_30d``.
-    """
-
-    name: str = Field(min_length=1)
-    of: str
-
-    @field_validator("of")
-    @classmethod
-    def _is_read(cls, value: str) -> str:
-        parse(value)
-        return value
-
-    @property
-    def node(self) -> Node:
-        """What was read."""
-        return parse(self.of)
+__all__ = [
+    "AMOUNT_AGGREGATES",
+    "LABEL_AGGREGATES",
+    "Expression",
+    "FeatureSpec",
+    "Flag",
+    "Gap",
+    "Need",
+    "Window",
+    "genuine_labels",
+    "handbook_spec",
+]
 
 
 class Need(NamedTuple):
@@ -210,8 +106,33 @@ class FeatureSpec(Declaration):
         return self
 
     @model_validator(mode="after")
+    def _aggregates_what_one_entity_tells(self) -> Self:
+        nodes = self.nodes
+        for item in self.windows:
+            if item.expression is None:
+                continue
+            first = item.feature(item.windows[0])
+            if item.expression not in nodes:
+                near = difflib.get_close_matches(item.expression, nodes, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "declare it under 'expressions'"
+                raise ValueError(f"{first!r} aggregates the expression {item.expression!r}, and there is none: {hint}")
+            derived = {*self.computed} - {*self.numeric}
+            plain = {
+                own.feature(window) for own in self.windows if own.stands_alone(item.entity) for window in own.windows
+            }
+            for found in names_in(nodes[item.expression]):
+                if found.name in derived - plain:
+                    raise ValueError(
+                        f"{first!r} aggregates the expression {item.expression!r}, which reads {found.name!r}: only"
+                        f" numeric columns, and counts and aggregates of columns over the {item.entity}'s transactions,"
+                        " may be in it"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _hides_what_is_read(self) -> Self:
         read = {found.name for item in self.expressions for found in names_in(item.node)}
+        read |= {item.expression for item in self.windows if item.expression is not None}
         derived = [name for name in self.computed if name not in (*self.numeric, *self.categorical)]
         for name in self.hidden:
             if name not in derived:
@@ -219,7 +140,7 @@ class FeatureSpec(Declaration):
                 hint = f"did you mean {near[0]!r}?" if near else "only flags, windows, gaps and expressions can be"
                 raise ValueError(f"{name!r} cannot be hidden: {hint}")
             if name not in read:
-                raise ValueError(f"{name!r} is hidden, and no expression reads it: leave it out")
+                raise ValueError(f"{name!r} is hidden, and no expression or window reads it: leave it out")
         return self
 
     @property
@@ -266,7 +187,7 @@ class FeatureSpec(Declaration):
         for item in self.windows:
             first = item.feature(item.windows[0])
             found.append(Need(item.entity, entity, first))
-            if item.aggregate in AMOUNT_AGGREGATES | {"distinct"}:
+            if item.expression is None and (item.of_numbers or item.aggregate == "distinct"):
                 found.append(Need(item.column, entity if item.aggregate == "distinct" else numeric, first))
         return found
 
@@ -319,7 +240,7 @@ class FeatureSpec(Declaration):
         if "label" not in columns:
             raise ConfigError(
                 f"the specification uses labels, and {where} has none",
-                fix="give 'label' in the schema, or leave out known, frauds and risk",
+                fix="give 'label' in the schema, or leave out the windows over labels",
             )
         if "label_known_at" not in columns and self.label_delay is None:
             raise ConfigError(
@@ -337,8 +258,8 @@ class FeatureSpec(Declaration):
             where: Where they come from, for the message.
 
         Raises:
-            ConfigError: Windows, gaps or flags over rows without a time; ``known`` or ``risk`` over labels that become
-                known for frauds only: each known label then is a fraud, and a risk is 0 or 1.
+            ConfigError: Windows, gaps or flags over rows without a time; ``known``, ``risk`` or ``fraud_run`` over
+                labels that become known for frauds only: each known label then is a fraud, and a risk is 0 or 1.
         """
         timeless = {*self.numeric, *self.categorical, *(item.name for item in self.expressions)}
         needing = [name for name in self.computed if name not in timeless]
@@ -347,13 +268,15 @@ class FeatureSpec(Declaration):
                 f"feature {needing[0]!r} needs the time of the transactions, and {where} has none",
                 fix="name the column under 'time' in the schema, or leave out windows, gaps and flags",
             )
-        shares = [item.feature(item.windows[0]) for item in self.windows if item.aggregate in ("known", "risk")]
+        shares = [
+            item.feature(item.windows[0]) for item in self.windows if item.aggregate in ("known", "risk", "fraud_run")
+        ]
         if shares and genuine and not genuine_known:
             raise ConfigError(
                 f"feature {shares[0]!r} compares frauds with all known labels, and {where} says of none of its "
                 f"{genuine:,} genuine rows when the label became known",
                 fix="give labels_mature in the schema: the age at which a transaction that nobody reported counts as "
-                "genuine, such as 30d; or leave out known and risk",
+                "genuine, such as 30d; or leave out known, risk and fraud_run",
             )
 
 

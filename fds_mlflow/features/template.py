@@ -38,9 +38,11 @@ def _sections(spec: FeatureSpec) -> Iterator[tuple[str, str, Sequence[str], str]
     flags = [f"{{flag: {flag.flag}}}" for flag in spec.flags]
     yield "weekend (Saturday, Sunday) and night (0:00 to 6:59), 0 or 1.", "flags", flags, ""
     yield (
-        "Aggregates over an entity's past, up to and including the transaction itself. count; sum, mean, max, min, std"
-        " of a numeric column (of, amount by default); distinct values of another entity (of); known labels, frauds"
-        " among them, and risk = frauds / known. name: may have {window} or {days} in it.",
+        "Aggregates over an entity's past, up to and including the transaction itself, or without it (earlier: true)."
+        " count; sum, mean, median, max, min, std of a numeric column (of, amount by default) or of an expression"
+        " (expression: its name); count of those of them that are above a number (above); distinct values of another"
+        " entity (of); known labels, frauds among them, and risk = frauds / known; fraud_run, the frauds since the last"
+        " genuine label; since_first_fraud and since_last_fraud, seconds. name: may have {window} or {days} in it.",
         "windows",
         [_window(item) for item in spec.windows],
         "" if spec.windows else "{entity: customer, aggregate: count, windows: [1h, 7d]}",

@@ -29,6 +29,7 @@ class Candidate:
         withdrawn: It was itself rolled back from, so an emergency does not choose it.
         metrics: Test metrics of the run that logged it.
         description: The version's description.
+        emergency: An emergency rollback would go back to it.
     """
 
     version: int
@@ -37,6 +38,7 @@ class Candidate:
     withdrawn: bool
     metrics: Mapping[str, float]
     description: str
+    emergency: bool = False
 
 
 @dataclass(frozen=True)

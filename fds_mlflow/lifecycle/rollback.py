@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.errors import FdsError, NotFoundError, UnservableError
 from fds_mlflow.lifecycle.reports import Candidate, Validation
 from fds_mlflow.lifecycle.validation import ValidationCheck
+from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 WATCHED_METRICS = ("average_precision", "recall", "roc_auc")
 CLEARLY_WORSE = 0.1
 """Relative loss of a watched metric from which a rollback target is called clearly worse."""
+
+
+def candidate(view: View, there: VersionView, metrics: Mapping[str, float]) -> Candidate:
+    """What a former champion is as a way back."""
+    became, stepped_down = reign(view.history.events, there.version)
+    return Candidate(
+        version=there.version,
+        champion_since=became,
+        retired_at=stepped_down,
+        withdrawn=there.version in view.state.withdrawn,
+        metrics=metrics,
+        description=there.description,
+        emergency=there.version == view.state.emergency_target,
+    )
 
 
 class Rollback:
@@ -56,7 +71,8 @@ class Rollback:
         return replace(result, warnings=tuple(self._doubts(result.event.to_version)))
 
     def _confirm(self, version: int, *, loads: bool) -> None:
-        """Say loudly that the version to which the champion has moved may not serve."""
+        """Say loudly that the version to which the champion has moved, or in a dry run would move, may not serve."""
+        moved = f"version {version} {'would be' if self._session.dry_run else 'is'} the champion again"
         try:
             if loads:
                 self._session.checks(version, None).require()
@@ -64,7 +80,7 @@ class Rollback:
                 self._session.version(version).require_ready(self._session.name)
         except ModuleNotFoundError as error:
             raise UnservableError(
-                f"version {version} is the champion again; whether it serves cannot be tried here, where the Python"
+                f"{moved}; whether it serves cannot be tried here, where the Python"
                 f" package {error.name!r} is not installed",
                 fix="try it where it serves (`fds rollback validate MODEL VERSION`)",
             ) from error
@@ -72,7 +88,7 @@ class Rollback:
             following = self._session.look().state.emergency_target
             again = f"go on to version {following}: `fds rollback emergency {self._session.name} --reason WHY`"
             raise UnservableError(
-                f"version {version} is the champion again, but {error.what}",
+                f"{moved}, but {error.what}",
                 fix=again if following is not None else "promote another version (`fds promote MODEL VERSION`)",
             ) from error
 
@@ -111,17 +127,7 @@ class Rollback:
                 there = self._session.version(version)
             except NotFoundError:
                 continue  # deleted by hand: nothing to go back to
-            became, stepped_down = _reign(view.history.events, version)
-            found.append(
-                Candidate(
-                    version=version,
-                    champion_since=became,
-                    retired_at=stepped_down,
-                    withdrawn=version in view.state.withdrawn,
-                    metrics=self._session.metrics(version),
-                    description=there.description,
-                )
-            )
+            found.append(candidate(view, there, self._session.metrics(version)))
         return found
 
     def validate(self, version: int) -> Validation:
@@ -152,7 +158,7 @@ class Rollback:
         ]
 
 
-def _reign(events: tuple[Event, ...], version: int) -> tuple[datetime | None, datetime | None]:
+def reign(events: tuple[Event, ...], version: int) -> tuple[datetime | None, datetime | None]:
     """When a version last became champion and when it last stepped down."""
     moves = [e for e in events if e.outcome is Ending.DONE and (e.kind in MOVES_CHAMPION or e.kind is Kind.ADOPT)]
     became = [e.time for e in moves if e.to_version == version and e.from_version != version]

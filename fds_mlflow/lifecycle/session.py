@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING
 
 from fds_mlflow.core.lifecycle.events import Event
 from fds_mlflow.core.lifecycle.operations import Request, Target
-from fds_mlflow.errors import ConfigError
+from fds_mlflow.display.redaction import redacted
+from fds_mlflow.errors import AwaitsApprovalError, ConfigError
+from fds_mlflow.lifecycle import descriptions
 from fds_mlflow.lifecycle.reports import Validation
 from fds_mlflow.lifecycle.validation import validate
+from fds_mlflow.notifications.notification import of_event
 from fds_mlflow.notifications.notifier import Notifier, default_notifier
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.connection import connect
 from fds_mlflow.registry.doubts import warnings_of
+from fds_mlflow.registry.dry_run import DryRunStore, PassingClock, Preview, serving
+from fds_mlflow.registry.history import read_history
 from fds_mlflow.registry.recorded import recorded
 from fds_mlflow.registry.store import RegistryStore, VersionView
 from fds_mlflow.registry.transaction import Check, Result, Transactions
@@ -27,6 +32,7 @@ from fds_mlflow.registry.view import View
 from fds_mlflow.runtime import environment
 from fds_mlflow.runtime.clock import Clock, SystemClock
 from fds_mlflow.runtime.identity import new_id
+from fds_mlflow.runtime.mlflow_client import is_server
 
 if TYPE_CHECKING:
     from fds_mlflow.features.declaration import Declared
@@ -56,6 +62,7 @@ class Session:
         notifier: Who is notified of each event this process writes; None for the webhook and the hooks that the
             environment names.
         trust: Versions may run code of their own when they are loaded, whatever the history says.
+        dry_run: Operations are carried out on a copy of the registry that nobody else sees: nothing is written.
 
     Raises:
         ConfigError: The name is empty.
@@ -73,6 +80,7 @@ class Session:
         clock: Clock | None = None,
         notifier: Notifier | None = None,
         trust: bool = False,
+        dry_run: bool = False,
     ) -> None:
         if not name.strip():
             raise ConfigError("the name of the model is empty", fix="name it (`fds list` shows which there are)")
@@ -85,14 +93,17 @@ class Session:
         self.is_given_store = store is not None  # whose versions have their files who knows where
         if store is None:
             store = connect(tracking_uri, registry_uri, database=outcomes if isinstance(outcomes, str) else None)
-        self.store = store
-        self.notifier = notifier or default_notifier()
+        self.dry_run = dry_run
+        self._registry = store
+        self.store: RegistryStore = DryRunStore(store) if dry_run else store
+        self.notifier = Notifier() if dry_run else notifier or default_notifier()
         claimed = actor or environment.setting(environment.ACTOR)
         if store.user is None:
             self.actor = claimed or f"{getpass.getuser()}@{socket.gethostname()}"
         else:
             self.actor = store.user if claimed in ("", store.user) else f"{store.user} for {claimed}"
-        self.transactions = Transactions(store, self.clock, new_id, on_event=self.notifier.event)
+        waits = PassingClock(self.clock) if dry_run else self.clock
+        self.transactions = Transactions(self.store, waits, new_id, on_event=self._tell)
         self._scorers: dict[int, tuple[VersionView, Scorer]] = {}
 
     @property
@@ -127,6 +138,33 @@ class Session:
 
         return bool(self._named_outcomes) or Path(DEFAULT_URL.removeprefix("sqlite:///")).is_file()
 
+    def shown(self, place: str, *, tracked: bool = False) -> str | None:
+        """The address of a page of MLflow's UI.
+
+        Args:
+            place: Where it is below the address of the server (`lifecycle.descriptions`).
+            tracked: On the server of runs, else of the registry.
+
+        Returns:
+            It; None where there is no server.
+        """
+        import mlflow
+
+        named = self.tracking_uri if tracked else self.registry_uri or self.tracking_uri
+        address = named or str(mlflow.get_tracking_uri() if tracked else mlflow.get_registry_uri())
+        return f"{redacted(address).rstrip('/')}/{place}" if is_server(address) else None
+
+    def page(self, event: Event) -> str | None:
+        """Where MLflow's UI shows the version that an event is about, else the model; None where there is no server."""
+        version = event.rollout.canary if event.rollout is not None else event.to_version
+        if version is None:
+            return self.shown(descriptions.model_place(self.name))
+        return self.shown(descriptions.version_place(self.name, version))
+
+    def _tell(self, model: str, event: Event) -> None:
+        if self.notifier.receivers:  # else nobody asks where it is to be seen
+            self.notifier.send(of_event(model, event, self.page(event)))
+
     def run(
         self,
         request: Request,
@@ -138,15 +176,36 @@ class Session:
         actor: str | None = None,
     ) -> Result:
         """Carry out a request in this model's name; as the model's own actor, unless another one is named."""
-        return self.transactions.run(
-            self.name,
-            request,
-            actor=actor or self.actor,
-            reason=reason,
-            check=check,
-            take_over=take_over,
-            on_moved=on_moved,
-        )
+        try:
+            result = self.transactions.run(
+                self.name,
+                request,
+                actor=actor or self.actor,
+                reason=reason,
+                check=check,
+                take_over=take_over,
+                on_moved=on_moved,
+            )
+        except AwaitsApprovalError as error:
+            if self.dry_run and read_history(self._registry.read(self.name).tags).find(error.request) is None:
+                what = f"the {request.kind.shown} needs the approval of a second person, and would leave a request"
+                raise AwaitsApprovalError(what, fix="ask for it without a dry run", request="") from None
+            raise
+        if (event := result.event) is not None and not self.dry_run:
+            of_rollout = () if event.rollout is None else (event.rollout.canary, event.rollout.champion)
+            self.describe(event.to_version, event.from_version, *of_rollout)
+        return replace(result, preview=self.preview())
+
+    def describe(self, *versions: int | None) -> None:
+        """Bring the descriptions of the model and of some versions up to date, as well as that goes."""
+        descriptions.update(self.store, self.name, self.look, versions)
+
+    def preview(self) -> Preview | None:
+        """What the operations of this dry run would write, all together; None where it is no dry run."""
+        if not isinstance(self.store, DryRunStore):
+            return None
+        before = Transactions(self._registry, self.clock, new_id).look(self.name)
+        return Preview(serving(before), serving(self.look()), self.store.changes(self.name))
 
     def look(self) -> View:
         """The model as it is now."""
@@ -174,7 +233,8 @@ class Session:
         Raises:
             ConflictError: Another operation stayed in flight.
         """
-        self.transactions.settle(self.name, actor=self.actor)
+        view = self.transactions.settle(self.name, actor=self.actor)
+        self.describe(view.champion_alias, view.canary_alias)
 
     def scorer(self, version: int) -> Scorer:
         """A version, loaded; kept for the next time, unless its number or its threshold means another by then.
@@ -203,10 +263,13 @@ class Session:
 
     def metrics(self, version: int) -> Mapping[str, float]:
         """Test metrics of the run that logged a version; none where there is no such run."""
+        return self.figures(self.version(version).run_id)
+
+    def figures(self, run_id: str | None) -> Mapping[str, float]:
+        """Test metrics of a run; none where there is no such run."""
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        run_id = self.version(version).run_id
         if run_id is None:
             return {}
         try:

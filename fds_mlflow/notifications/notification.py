@@ -21,6 +21,7 @@ class Notification:
         time: When it happened, UTC.
         model: Registered model.
         data: The rest, as plain values that JSON holds.
+        link: Where MLflow shows it; None where the registry is no server.
     """
 
     id: str
@@ -28,15 +29,16 @@ class Notification:
     time: datetime
     model: str
     data: Mapping[str, Any]
+    link: str | None = None
 
     def payload(self) -> dict[str, Any]:
         """What a webhook POSTs, in the form that Standard Webhooks recommends."""
-        data = {"model": self.model, **self.data}
+        data = {"model": self.model, **self.data, **({} if self.link is None else {"link": self.link})}
         return {"type": self.type, "timestamp": self.time.astimezone(UTC).isoformat(), "data": data}
 
 
-def of_event(model: str, event: Event) -> Notification:
+def of_event(model: str, event: Event, link: str | None = None) -> Notification:
     """An event of a model's lifecycle; its operation is the id, its values are those of `history export`."""
     from fds_mlflow.registry.records import export_line
 
-    return Notification(event.operation, f"lifecycle.{event.kind.value}", event.time, model, export_line(event))
+    return Notification(event.operation, f"lifecycle.{event.kind.value}", event.time, model, export_line(event), link)

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 from fds_mlflow.display.characters import printable
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.notifications.notification import Notification, of_event
-from fds_mlflow.runtime.environment import HOOK, WEBHOOK_SECRET, WEBHOOK_URL, setting
+from fds_mlflow.notifications.notification import Notification
+from fds_mlflow.runtime.environment import HOOK, NOTIFY, PAGE, WEBHOOK_SECRET, WEBHOOK_URL, setting
 
 if TYPE_CHECKING:
-    from fds_mlflow.core.lifecycle.events import Event
     from fds_mlflow.notifications.webhook import Patience
 
 
@@ -132,11 +131,6 @@ class Notifier:
         """Have every receiver told, soon."""
         for outbox in self._outboxes:
             outbox.put(notification)
-
-    def event(self, model: str, event: Event) -> None:
-        """Have every receiver told of an event."""
-        if self._outboxes:
-            self.send(of_event(model, event))
 
     def send_now(self, notification: Notification, seconds: float = AT_ONCE) -> tuple[Failure, ...]:
         """Tell all receivers at the same time and wait for them: for a person who asks.
@@ -280,11 +274,11 @@ class _Outbox:
 
 
 def from_environment(environment: Mapping[str, str] | None = None, *, patience: Patience | None = None) -> Notifier:
-    """A notifier as the environment says: `FDS_WEBHOOK_URL` with `FDS_WEBHOOK_SECRET`, `FDS_HOOK`, entry points.
+    """A notifier as the environment says: webhook, hook, people who are told all or only what is urgent, entry points.
 
     Args:
         environment: The variables; the process's where None.
-        patience: How long the webhook is tried.
+        patience: How long receivers are tried.
 
     Raises:
         ConfigError: A setting is not valid, or one of WEBHOOK_URL and secret is missing.
@@ -304,6 +298,11 @@ def from_environment(environment: Mapping[str, str] | None = None, *, patience: 
     if hook:
         _parts(hook)
         receivers.append(Hook(hook))
+    for name, urgent in ((NOTIFY, False), (PAGE, True)):
+        for number, address in enumerate(given.get(name, "").split(), start=1):
+            from fds_mlflow.notifications.people import People
+
+            receivers.append(People(address, f"{name}, number {number}", urgent=urgent, patience=patience))
     receivers += [Hook(found, f"hook {found.name} ({found.value})") for found in _installed()]
     return Notifier(receivers)
 
@@ -313,13 +312,13 @@ def default_notifier() -> Notifier:
 
     A wrong setting is reported in the log and fails nothing: an emergency must not be stopped by it.
     """
-    return _process_notifier(*(setting(name) for name in (WEBHOOK_URL, WEBHOOK_SECRET, HOOK)))
+    return _process_notifier(*((name, setting(name)) for name in (WEBHOOK_URL, WEBHOOK_SECRET, HOOK, NOTIFY, PAGE)))
 
 
 @lru_cache(maxsize=8)
-def _process_notifier(url: str, secret: str, hook: str) -> Notifier:
+def _process_notifier(*settings: tuple[str, str]) -> Notifier:
     try:
-        notifier = from_environment({WEBHOOK_URL: url, WEBHOOK_SECRET: secret, HOOK: hook})
+        notifier = from_environment(dict(settings))
     except ConfigError as error:
         log.error("nobody is notified: %s (%s)", error.what, error.fix)  # noqa: TRY400 - the message says it all
         return Notifier()

@@ -25,7 +25,7 @@ from fds_mlflow.runtime.clock import Clock
 
 if TYPE_CHECKING:
     import httpx
-    from tenacity import RetryCallState
+    from tenacity import RetryCallState, Retrying
 
     from fds_mlflow.notifications.notification import Notification
 
@@ -62,7 +62,7 @@ BRIEF = Patience(attempts=3, first_wait=0.3, longest_wait=3.0, total=8.0)
 """For a person who waits for the answer: a refused connection is told within a second or so."""
 
 
-class _AgainError(Exception):
+class AgainError(Exception):
     """An attempt that failed in a way that another one may not.
 
     Args:
@@ -73,6 +73,40 @@ class _AgainError(Exception):
     def __init__(self, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
         self.wait = wait
+
+
+def attempting(patience: Patience, stopping: threading.Event) -> Retrying:
+    """What calls a function again while it raises `AgainError`, until patience or `stopping` ends the attempts.
+
+    Before each further attempt it waits as long as the error asks, or for a random pause from a growing range.
+    """
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        sleep_using_event,
+        stop_after_attempt,
+        stop_any,
+        stop_before_delay,
+        stop_when_event_set,
+        wait_random_exponential,
+    )
+
+    drawn = wait_random_exponential(patience.first_wait, patience.longest_wait)
+
+    def pause(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.wait if isinstance(error, AgainError) else 0.0
+        return min(patience.longest_wait, max(asked, drawn(state)))
+
+    return Retrying(
+        retry=retry_if_exception_type(AgainError),
+        wait=pause,
+        stop=stop_any(
+            stop_after_attempt(patience.attempts), stop_before_delay(patience.total), stop_when_event_set(stopping)
+        ),
+        sleep=sleep_using_event(stopping),
+        reraise=True,
+    )
 
 
 class Webhook:
@@ -126,30 +160,11 @@ class Webhook:
         Raises:
             UnavailableError: It was not taken; says why, naming the host only.
         """
-        from tenacity import (
-            Retrying,
-            retry_if_exception_type,
-            sleep_using_event,
-            stop_after_attempt,
-            stop_any,
-            stop_before_delay,
-            stop_when_event_set,
-        )
-
-        patience = self._patience
-        attempts = Retrying(
-            retry=retry_if_exception_type(_AgainError),
-            wait=self._pause,
-            stop=stop_any(
-                stop_after_attempt(patience.attempts), stop_before_delay(patience.total), stop_when_event_set(stopping)
-            ),
-            sleep=sleep_using_event(stopping),
-            reraise=True,
-        )
+        attempts = attempting(self._patience, stopping)
         body = json.dumps(notification.payload(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         try:
             attempts(self._post, notification.id, body)
-        except _AgainError as error:
+        except AgainError as error:
             tried = attempts.statistics.get("attempt_number", 1)
             raise UnavailableError(
                 f"the {self.name} did not take {notification.type} {notification.id} in {tried} attempts: {error}",
@@ -173,14 +188,14 @@ class Webhook:
             with self._connected().stream("POST", self._url, content=body.encode(), headers=headers) as response:
                 status, asked = response.status_code, response.headers.get("retry-after", "")
         except httpx.TimeoutException as error:
-            raise _AgainError(f"no answer within {self._patience.timeout:g} s ({type(error).__name__})") from None
+            raise AgainError(f"no answer within {self._patience.timeout:g} s ({type(error).__name__})") from None
         except (httpx.HTTPError, OSError) as error:
-            raise _AgainError(self._safe(f"{type(error).__name__}: {error}")) from None
+            raise AgainError(self._safe(f"{type(error).__name__}: {error}")) from None
         if 200 <= status < 300:
             return
         said = f"it answered {status} {_phrase(status)}".rstrip()
         if status >= 500 or status in _AGAIN:
-            raise _AgainError(said, _seconds(asked, now))
+            raise AgainError(said, _seconds(asked, now))
         raise UnavailableError(
             f"the {self.name} refused {message}: {said}",
             fix="repair the receiver or FDS_WEBHOOK_URL (redirects are not followed), then "
@@ -195,15 +210,6 @@ class Webhook:
             self._process = os.getpid()
             self._client = httpx.Client(timeout=self._patience.timeout, follow_redirects=False)
         return self._client
-
-    def _pause(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: what the receiver asks for, or a random pause from a growing range."""
-        from tenacity import wait_random_exponential
-
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.wait if isinstance(error, _AgainError) else 0.0
-        longest = self._patience.longest_wait
-        return min(longest, max(asked, wait_random_exponential(self._patience.first_wait, longest)(state)))
 
     def _safe(self, text: str) -> str:
         for part in self._hidden:

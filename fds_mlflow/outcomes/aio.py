@@ -26,6 +26,7 @@ from fds_mlflow.outcomes.database import (
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.feedback import Flagged, Reports, flagged, reports
 from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
@@ -121,9 +122,11 @@ class AsyncOutcomeStore:
         moment = SystemClock().now() if as_of is None else as_of
         return await self._follow(counted(Question(model=model, rollout_id=rollout_id, terms=terms, as_of=moment)))
 
-    async def prune(self, model: str, *, older_than: datetime, uncounted: bool = False) -> int:
-        """Delete what is old and counted; returns how many rows."""
+    async def prune(self, model: str, *, older_than: datetime, uncounted: bool = False, dry_run: bool = False) -> int:
+        """Delete what is old and counted; how many rows are deleted, or would be."""
         statements.check_zone(older_than)
+        if dry_run:
+            return await self._read(retention.prunable, model, older_than, uncounted)
         return await self._follow(pruned(model, older_than, uncounted=uncounted))
 
     async def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
@@ -168,6 +171,14 @@ class AsyncOutcomeStore:
     async def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
         return await self._read(statements.all_cases, as_of)
+
+    async def reports(self, *, as_of: datetime | None = None) -> Reports:
+        """See `OutcomeStore.reports`."""
+        return await self._read(reports, as_of)
+
+    async def flagged(self, model: str) -> dict[str, Flagged]:
+        """See `OutcomeStore.flagged`."""
+        return await self._read(flagged, model)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:

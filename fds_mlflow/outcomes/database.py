@@ -94,6 +94,16 @@ def _unknown(connection: Connection, schema: str) -> RefusedError:
     )
 
 
+def require_there(url: URL) -> None:
+    """Refuse a file that opening it would create.
+
+    Raises:
+        RefusedError: There is none.
+    """
+    if url.get_backend_name() == "sqlite" and url.database and not in_memory(url) and not Path(url.database).is_file():
+        raise RefusedError(f"{databases.shown(url)} is not there", fix="name the outcome store (--outcomes URL)")
+
+
 def upgrade(connection: Connection) -> None:
     """Bring the schema up to date, in one transaction; the caller commits.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Terms
@@ -101,6 +101,28 @@ def known_terms(session: Session, model: str, rollout_id: str) -> list[Terms]:
     """The terms on which somebody asked for a rollout's evidence."""
     mine = (Count.model == model, Count.rollout_id == rollout_id)
     return [terms_from(written) for written in session.scalars(select(Count.terms).where(*mine))]
+
+
+def prunable(session: Session, model: str, older_than: datetime, uncounted: bool) -> int:
+    """How many rows would go now: outcomes with what goes with them, and shadows whose outcome is not there.
+
+    Labels are not among them: whether one is referred to shows only once the outcomes are gone.
+    """
+    gone = [and_(Outcome.model == model, Outcome.rollout_id.is_(None), Outcome.time < older_than)]
+    for rollout_id in rollouts(session, model):
+        terms = due(session, model, rollout_id, older_than)
+        if terms is not None and (terms or uncounted):
+            gone.append(and_(*_of(model, rollout_id)))
+    where = (or_(*gone), Outcome.id < _newest(Outcome))
+    requests = select(Outcome.model, Outcome.request_id).where(*where)
+    counted = [select(func.count()).select_from(Outcome).where(*where)]
+    for beside in _BESIDE:
+        its = tuple_(beside.model, beside.request_id).in_(requests)
+        counted.append(select(func.count()).select_from(beside).where(its))
+    outcome = select(Outcome.id).where(Outcome.model == Shadow.model, Outcome.request_id == Shadow.request_id)
+    alone = (Shadow.model == model, Shadow.time < older_than, ~outcome.exists(), Shadow.id < _newest(Shadow))
+    counted.append(select(func.count()).select_from(Shadow).where(*alone))
+    return sum(session.scalar(query) or 0 for query in counted)
 
 
 def delete_rollout(

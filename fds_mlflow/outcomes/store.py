@@ -13,6 +13,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
 from fds_mlflow.core.evidence.evidence import Evidence, Terms
+from fds_mlflow.errors import RefusedError
 from fds_mlflow.outcomes import retention, statements
 from fds_mlflow.outcomes.counting.question import Question
 from fds_mlflow.outcomes.counting.steps import PAUSE, UnitOfWork, counted, forgotten, pruned
@@ -22,10 +23,12 @@ from fds_mlflow.outcomes.database import (
     in_memory,
     is_current,
     parse,
+    require_there,
     sync_engine,
     translated,
     upgrade,
 )
+from fds_mlflow.outcomes.feedback import Flagged, Reports, flagged, reports
 from fds_mlflow.outcomes.forgetting import Forgotten, forget
 from fds_mlflow.outcomes.records import (
     CaseRecord,
@@ -58,6 +61,8 @@ class OutcomeStore:
         url: `sqlite:///file.db` (also its folder is created), `sqlite://` (in memory, for tests) or a
             `postgresql://` URL. An async driver's URL means the same database.
         timeout: Seconds to wait for another writer's lock, a pooled connection or the server.
+        as_it_is: Create no schema and bring none up to date: a store that is not there, or an earlier release's, is
+            refused.
 
     Attributes:
         engine: The SQLAlchemy engine.
@@ -65,21 +70,28 @@ class OutcomeStore:
 
     Raises:
         ConfigError: The URL is not valid or its driver is not installed.
-        RefusedError: The schema is newer than this release knows.
+        RefusedError: The schema is newer than this release knows, or with `as_it_is` not its own.
         UnavailableError: The database cannot be reached, written or is locked.
     """
 
-    def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0) -> None:
+    def __init__(self, url: str | URL = DEFAULT_URL, *, timeout: float = 20.0, as_it_is: bool = False) -> None:
         self._url = parse(url)
         self.url = databases.shown(self._url)
         # In memory all threads share the one connection: one operation at a time.
         self._alone: contextlib.AbstractContextManager[object] = (
             threading.RLock() if in_memory(self._url) else contextlib.nullcontext()
         )
+        if as_it_is:
+            require_there(self._url)
         with translated(self._url):
             self.engine: Engine = sync_engine(self._url, timeout)
             with self.engine.connect() as connection:
                 current = is_current(connection)
+            if not current and as_it_is:
+                raise RefusedError(
+                    f"{self.url} has no outcomes yet, or an earlier release's tables, and nothing is to be written",
+                    fix="bring it up to date by any other verb (`fds outcomes stats`), then try again",
+                )
             if not current:
                 with self.engine.connect().execution_options(**EXCLUSIVE) as connection, connection.begin():
                     upgrade(connection)
@@ -186,7 +198,7 @@ class OutcomeStore:
         moment = SystemClock().now() if as_of is None else as_of
         return self._follow(counted(Question(model=model, rollout_id=rollout_id, terms=terms, as_of=moment)))
 
-    def prune(self, model: str, *, older_than: datetime, uncounted: bool = False) -> int:
+    def prune(self, model: str, *, older_than: datetime, uncounted: bool = False, dry_run: bool = False) -> int:
         """Delete what is old and counted: outcomes, their shadows, and cases that no rollout needs any more.
 
         The outcomes of a rollout go together, when all are older and their labels are mature and counted; its
@@ -196,6 +208,7 @@ class OutcomeStore:
             model: The registered model.
             older_than: What happened, or was known, before this time.
             uncounted: Also rollouts that nobody ever asked for evidence about.
+            dry_run: Only count what would be deleted, labels that nothing refers to any more not included.
 
         Returns:
             How many rows are deleted.
@@ -205,6 +218,8 @@ class OutcomeStore:
             UnavailableError: The database is locked or gone; what is deleted by then is deleted.
         """
         statements.check_zone(older_than)
+        if dry_run:
+            return self._read(retention.prunable, model, older_than, uncounted)
         return self._follow(pruned(model, older_than, uncounted=uncounted))
 
     def forget(self, by: str, values: Sequence[str], *, dry_run: bool = False) -> Forgotten:
@@ -278,6 +293,14 @@ class OutcomeStore:
     def all_cases(self, *, as_of: datetime | None = None) -> dict[str, CaseRecord]:
         """What is known about every transaction (or was known at `as_of`), by id, where anything is."""
         return self._read(statements.all_cases, as_of)
+
+    def reports(self, *, as_of: datetime | None = None) -> Reports:
+        """What is known about every transaction (or was known at `as_of`), in columns: for millions of them."""
+        return self._read(reports, as_of)
+
+    def flagged(self, model: str) -> dict[str, Flagged]:
+        """The transactions that a model flagged whenever it scored them, and those that it let pass to explore."""
+        return self._read(flagged, model)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:

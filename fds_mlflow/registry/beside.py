@@ -33,6 +33,7 @@ from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Describe,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -114,7 +115,7 @@ class BesideStore:
             aliases = self._rows(connection, model, _ALIAS)
             tags = self._rows(connection, model, _OF_MODEL)
         beside = {alias: int(version) for alias, version in aliases.items()}
-        return ModelView(beside if self._aliases_beside else found.aliases, {**found.tags, **tags})
+        return replace(found, aliases=beside if self._aliases_beside else found.aliases, tags={**found.tags, **tags})
 
     def version(self, model: str, version: int) -> VersionView:
         """One version."""
@@ -146,7 +147,7 @@ class BesideStore:
     def write(self, model: str, write: Write) -> None:
         """Carry out one write."""
         match write:
-            case SetStage():
+            case SetStage() | Describe():
                 self._base.write(model, write)
             case SetAlias(alias, version) if self._aliases_beside:
                 self._base.version(model, version)  # which must exist

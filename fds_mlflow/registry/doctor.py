@@ -10,7 +10,7 @@ from itertools import pairwise
 from fds_mlflow.core.lifecycle.events import Rollout, RolloutStatus
 from fds_mlflow.core.lifecycle.state import Stage
 from fds_mlflow.core.weight import to_percent
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import requests, tags
 from fds_mlflow.registry.history import doubles
 from fds_mlflow.registry.store import (
     DeleteAlias,
@@ -70,6 +70,7 @@ def examine(view: View, versions: Sequence[VersionView]) -> list[Finding]:
         *_stages(view, by_number),
         *_history(view, by_number),
         *_intents(view),
+        *_policy(view),
     ]
     return by_severity(found)
 
@@ -293,3 +294,27 @@ def _intents(view: View) -> list[Finding]:
         )
         for intent in view.history.intents
     ]
+
+
+def _policy(view: View) -> list[Finding]:
+    """A policy's tag that says something else than the history: neither lifts what the other asks for."""
+    said, recorded = requests.decode(view.model.tags), view.state.policy
+    if said == recorded:
+        return []
+    mirror = SetModelTag(requests.POLICY, requests.encode(recorded))
+    tag = mirror if recorded.require else DeleteModelTag(requests.POLICY)
+    asks = ", ".join(recorded.require) or "nothing"
+    if said is None:
+        what, means = f"the tag {requests.POLICY} cannot be parsed", "everything needs the approval of a second person"
+        what = f"{what}; the history asks for {asks}"
+        if recorded.require and not view.history.damaged:
+            return [Finding(Severity.WARNING, what, means, BY_TIDYING, (tag,))]
+        fix = "use the release that wrote it, or write a policy (`fds policy MODEL --require-approval ...`)"
+        return [Finding(Severity.WARNING, what, means, f"{fix}, which needs an approval")]
+    what = (
+        f"the tag {requests.POLICY} asks approvals for {', '.join(said.require) or 'nothing'}, the history for {asks}"
+    )
+    if set(said.require) <= set(recorded.require):
+        return [Finding(Severity.WARNING, what, "somebody edited the tag; the history counts", BY_TIDYING, (tag,))]
+    fix = "record it (`fds policy MODEL --require-approval ...`), which needs an approval, or delete the tag"
+    return [Finding(Severity.WARNING, what, "both count, and nobody can tell who set the tag", fix)]

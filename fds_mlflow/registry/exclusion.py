@@ -278,7 +278,7 @@ class Exclusion:
         now = self.clock.monotonic()
         present = {(model, intent.id) for intent in history.intents}
         for key in [key for key in self._seen if key[0] == model and key not in present]:
-            del self._seen[key]
+            self._seen.pop(key, None)  # another thread may have looked at the model, too
         for key in present:
             self._seen.setdefault(key, now)
 

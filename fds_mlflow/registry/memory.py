@@ -9,6 +9,7 @@ from fds_mlflow.errors import NotFoundError
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Describe,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -26,6 +27,7 @@ class MemoryVersion:
     status: str = "READY"
     stage: str = "None"
     tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
 
 
 @dataclass
@@ -35,6 +37,7 @@ class MemoryModel:
     aliases: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     versions: dict[int, MemoryVersion] = field(default_factory=dict)
+    description: str = ""
 
 
 class MemoryStore:
@@ -74,7 +77,7 @@ class MemoryStore:
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""
         entry = self._model(model)
-        return ModelView(dict(entry.aliases), dict(entry.tags))
+        return ModelView(dict(entry.aliases), dict(entry.tags), entry.description)
 
     def version(self, model: str, version: int) -> VersionView:
         """One version."""
@@ -87,6 +90,7 @@ class MemoryStore:
             run_id=None,
             source=f"memory:{model}/{version}",
             created=datetime(2026, 1, 1, tzinfo=UTC),
+            description=entry.description,
         )
 
     def by_alias(self, model: str, alias: str) -> VersionView | None:
@@ -116,6 +120,9 @@ class MemoryStore:
                 self._version(model, version).tags[name] = value
             case SetStage(version, stage):
                 self._version(model, version).stage = stage
+            case Describe(text, version):
+                described = entry if version is None else self._version(model, version)
+                described.description = text
 
     def _model(self, model: str) -> MemoryModel:
         if model not in self.models:

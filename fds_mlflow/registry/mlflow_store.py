@@ -12,6 +12,7 @@ from fds_mlflow.registry.remote import RemoteStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Describe,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -144,6 +145,10 @@ class MlflowStore(RemoteStore):
                 client.set_model_version_tag(model, str(version), name, value)
             case SetStage(version, stage):
                 self._set_stage(model, version, stage)
+            case Describe(text, None):
+                client.update_registered_model(model, text)
+            case Describe(text, version):
+                client.update_model_version(model, str(version), text)
 
     def _set_stage(self, model: str, version: int, stage: str) -> None:
         with warnings.catch_warnings():
@@ -173,7 +178,7 @@ def _delete_tag(client: Any, model: str, name: str) -> None:
 def _model(found: Any) -> ModelView:
     # int on a direct store, str over REST
     aliases = {alias: int(version) for alias, version in dict(found.aliases).items()}
-    return ModelView(aliases, dict(found.tags))
+    return ModelView(aliases, dict(found.tags), found.description or "")
 
 
 def _view(version: Any) -> VersionView:

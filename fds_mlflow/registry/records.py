@@ -14,7 +14,7 @@ from fds_mlflow.core.lifecycle.decision import ended
 from fds_mlflow.core.lifecycle.events import Basis, Ending, Event, Kind, Renaming, Rollout, RolloutStatus
 from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan
 from fds_mlflow.core.weight import FULL
-from fds_mlflow.registry import alias_names, grammar
+from fds_mlflow.registry import alias_names, grammar, requests
 from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON
 
 HOLD_PLANS = frozenset({Kind.START, Kind.ADOPT})
@@ -31,12 +31,13 @@ _EVENT = frozenset(
     {
         *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
         *("rollout", "forced", "basis", "renaming", "signed_in", "files", "trusted", "seal"),
+        *("asked", "answers", "policy"),
     }
 )
 _ROLLOUT = frozenset(
     {
         *("id", "champion", "canary", "weight", "step", "since", "status"),
-        *("plan", "plan_digest", "spelling"),
+        *("plan", "plan_digest", "spelling", "paused"),
         *("decision", "by"),  # for people, in the tag of a rollout that has ended
     }
 )
@@ -73,6 +74,12 @@ def event_values(event: Event, *, exported: bool = False) -> dict[str, Any]:
     if event.renaming is not None:
         names = {name: alias_names.values_of(getattr(event.renaming, name)) for name in ("before", "after")}
         values["renaming"] = {**names, "creates": event.renaming.creates}
+    if event.asked is not None:
+        values["asked"] = requests.values_of(event.asked)
+    if event.policy is not None:
+        values["policy"] = requests.policy_values(event.policy)
+    if event.answers:
+        values["answers"] = event.answers
     more = {"signed_in": event.signed_in, "files": event.files, "trusted": event.trusted, "seal": event.seal}
     values |= {name: value for name, value in more.items() if value}
     return values | _later(event.later, exported=exported)
@@ -105,6 +112,9 @@ def decode_event(values: Mapping[str, Any], sequence: int, operation: str, plans
         signed_in=bool(values.get("signed_in", False)),
         files=None if values.get("files") is None else grammar.text(values["files"], MAX_FILES),
         trusted=values.get("trusted") is True,
+        asked=None if values.get("asked") is None else requests.of_values(values["asked"]),
+        answers=grammar.text(values.get("answers", ""), grammar.MAX_ID),
+        policy=None if values.get("policy") is None else requests.policy_of(values["policy"]),
         seal=grammar.text(values.get("seal", ""), grammar.MAX_ID),
         later=grammar.later(values, _EVENT),
         holds_plan=rollout is not None and "plan" in rollout,
@@ -142,6 +152,7 @@ def rollout_values(rollout: Rollout, *, with_plan: bool = True, exported: bool =
         **plan,
         # Rollouts of earlier releases say nothing, and stay as they were to the letter.
         **({} if rollout.spelling is Spelling.BY_COLUMN else {"spelling": int(rollout.spelling)}),
+        **({} if rollout.paused is None else {"paused": isoformat(rollout.paused)}),
     }
     return values | _later(rollout.later, exported=exported)
 
@@ -161,6 +172,7 @@ def decode_rollout_values(values: Mapping[str, Any], plans: Plans) -> Rollout:
         status=RolloutStatus(values["status"]),
         spelling=Spelling(values.get("spelling", Spelling.BY_COLUMN)),
         is_watch=is_watch,
+        paused=None if values.get("paused") is None else grammar.moment(values["paused"]),
         plan_written=written,
         later=grammar.later(values, _ROLLOUT),
     )

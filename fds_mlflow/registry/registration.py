@@ -33,14 +33,9 @@ def register(
         model_id: MLflow's id of the logged model.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     client = mlflow.MlflowClient()
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    ensured_model(name)
     tags = {FILES: model_files.digest_at(source), **tags}
     source, model_id = registrable(source, model_id)
     store = connect()
@@ -57,3 +52,15 @@ def register(
         for key, value in tags.items():
             store.write(name, SetVersionTag(version, key, value))
     return version
+
+
+def ensured_model(name: str) -> None:
+    """Have a registered model of that name."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.MlflowClient().create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

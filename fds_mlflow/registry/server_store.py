@@ -11,6 +11,7 @@ from fds_mlflow.registry.remote import RemoteStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Describe,
     ModelView,
     SetAlias,
     SetModelTag,
@@ -94,6 +95,11 @@ class ServerStore(RemoteStore):
                 case SetStage(version, stage):
                     of_version = {**of_model, "version": str(version)}
                     self._call("POST", "model-versions/transition-stage", **of_version, stage=stage)
+                case Describe(text, None):
+                    self._call("PATCH", "registered-models/update", **of_model, description=text)
+                case Describe(text, version):
+                    of_version = {**of_model, "version": str(version)}
+                    self._call("PATCH", "model-versions/update", **of_version, description=text)
 
     def _pages(self, endpoint: str, **asked: Any) -> Iterator[dict[str, Any]]:
         token: str | None = None
@@ -123,7 +129,7 @@ def _tags(found: dict[str, Any]) -> dict[str, str]:
 
 def _model(found: dict[str, Any]) -> ModelView:
     aliases = {alias["alias"]: int(alias["version"]) for alias in found.get("aliases", [])}
-    return ModelView(aliases, _tags(found))
+    return ModelView(aliases, _tags(found), found.get("description", ""))
 
 
 def _view(found: dict[str, Any]) -> VersionView:

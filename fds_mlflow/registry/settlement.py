@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from fds_mlflow.core.lifecycle.decision import AUTOPILOT
 from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Ending, Event, Kind, RolloutStatus
+from fds_mlflow.core.lifecycle.policy import unapproved
 from fds_mlflow.core.lifecycle.state import Stage, fold
 from fds_mlflow.errors import NotFoundError, RefusedError, UnavailableError
-from fds_mlflow.registry import seals, tags, texts, writes
+from fds_mlflow.registry import requests, seals, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Exclusion, Turn
 from fds_mlflow.registry.history import numbered
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
@@ -18,6 +19,17 @@ from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View, difference
 
 log = logging.getLogger(__name__)
+
+
+def named(actor: str, user: str | None) -> str:
+    """An actor by the name that events have: the user who is signed in, for whoever is named."""
+    if user is None:
+        return actor
+    autopilot = AUTOPILOT if actor.startswith(AUTOPILOT) else ""
+    claimed = actor.removeprefix(autopilot)
+    if claimed != user and not claimed.startswith(f"{user} for "):
+        claimed = f"{user} for {claimed}"
+    return texts.clipped(autopilot + claimed, texts.MAX_ACTOR)
 
 
 def _nobody(_model: str, _event: Event) -> None:
@@ -74,7 +86,11 @@ class Settlement(Exclusion):
         return self._append(model, turn, done)
 
     def _tidy(self, model: str, turn: Turn, view: View, event: Event, *, recorded: bool = False) -> None:
-        """What follows an event that decides by itself: stages, and what an out-of-band change left of a rollout."""
+        """What follows an event that decides by itself: stages, the policy's tag, what a hand left of a rollout."""
+        if event.policy is not None and event.outcome is Ending.DONE:
+            asks = event.policy.require or event.policy.later
+            stated = SetModelTag(requests.POLICY, requests.encode(event.policy))
+            self._write(model, turn, stated if asks else DeleteModelTag(requests.POLICY))
         if event.kind is Kind.ADOPT:
             self._defuse(model, turn, event, RolloutStatus.OVERTAKEN)
             if view.edited is not None and view.rollout is not None:
@@ -100,11 +116,7 @@ class Settlement(Exclusion):
         user = self.store.signed_in() if event.operation in self._own else None
         if user is None:
             return replace(event, signed_in=False)
-        autopilot = AUTOPILOT if event.actor.startswith(AUTOPILOT) else ""
-        claimed = event.actor.removeprefix(autopilot)
-        if claimed != user and not claimed.startswith(f"{user} for "):
-            claimed = f"{user} for {claimed}"
-        return replace(event, actor=texts.clipped(autopilot + claimed, texts.MAX_ACTOR), signed_in=True)
+        return replace(event, actor=named(event.actor, user), signed_in=True)
 
     def _new_operation(self) -> str:
         """The id of an operation that this process begins."""
@@ -234,7 +246,7 @@ class Settlement(Exclusion):
         rollout = view.rollout
         if rollout is None and view.state.rollout is not None:
             rollout = view.state.rollout.ended(RolloutStatus.OVERTAKEN)
-        return Event(
+        event = Event(
             sequence=0,
             operation=self._new_operation(),
             kind=Kind.ADOPT,
@@ -244,4 +256,7 @@ class Settlement(Exclusion):
             from_version=view.state.champion,
             to_version=view.champion_alias,
             rollout=rollout,
+        )
+        return replace(
+            event, reason=texts.clipped(event.reason + unapproved(view.state, view.policy, event), texts.MAX_REASON)
         )

@@ -62,7 +62,15 @@ class SetStage:
     stage: str
 
 
-Write = SetAlias | DeleteAlias | SetModelTag | DeleteModelTag | SetVersionTag | SetStage
+@dataclass(frozen=True)
+class Describe:
+    """Write the description of the model, or of a version of it; at most 5,000 characters, as MLflow's tables hold."""
+
+    text: str
+    version: int | None = None
+
+
+Write = SetAlias | DeleteAlias | SetModelTag | DeleteModelTag | SetVersionTag | SetStage | Describe
 
 
 @dataclass(frozen=True)
@@ -72,10 +80,12 @@ class ModelView:
     Attributes:
         aliases: Version by alias; servers of MLflow up to 3.16 keep the alias of a version that was deleted.
         tags: The model's tags.
+        description: The model's description.
     """
 
     aliases: Mapping[str, int]
     tags: Mapping[str, str]
+    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,14 @@ ALGORITHM = "fds.algorithm"
 DIGEST = "fds.digest"  # of the data that a version was trained on
 FILES = "fds.files"  # of the version's own files, when it was registered or adopted
 
+ROLLOUT_RUN = "mlflow.fds.rollout_run"  # of a canary's version: the tracking run of its rollout, experiment/run
+VERDICT = "fds.verdict"  # of a canary's version: what the judge said last of its rollout
+
+RETRAINING = "fds.retraining"
+"""Of a model: who retrains it; of a version: digest of all that it was retrained on and by."""
+RETRAINED = "fds.retrained"  # of a version: what came of the retraining that made it
+LABELS = "fds.labels"  # of a version: what became of every label on the way to it
+
 MAX_SEQUENCE = 10**15 - 1
 """Highest number of an event that a tag's name has room for."""
 MAX_LIFETIME = 600.0

@@ -6,27 +6,26 @@ The intent is a record: whoever finds a dead one settles it by looking at the on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from fds_mlflow.core.lifecycle.decision import decision
-from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Renaming
+from fds_mlflow.core.lifecycle.approval import OpenRequest
+from fds_mlflow.core.lifecycle.events import MOVES_CHAMPION, Asked, Ending, Event, Kind, Renaming
 from fds_mlflow.core.lifecycle.operations import Already, Request, Target, decide, require_reason
+from fds_mlflow.core.lifecycle.policy import asked, found, is_due_watch, required
 from fds_mlflow.core.lifecycle.state import State
-from fds_mlflow.core.weight import to_percent
-from fds_mlflow.errors import FdsError, NotFoundError, OutcomeUnknownError, RefusedError
+from fds_mlflow.errors import AwaitsApprovalError, FdsError, NotFoundError, OutcomeUnknownError, RefusedError
 from fds_mlflow.registry import packing, seals, tags, texts, writes
 from fds_mlflow.registry.exclusion import BusyError, Turn, interrupted
 from fds_mlflow.registry.history import read_history
-from fds_mlflow.registry.settlement import Settlement
+from fds_mlflow.registry.result import Result
+from fds_mlflow.registry.sentences import said, waiting
+from fds_mlflow.registry.settlement import Settlement, named
+from fds_mlflow.registry.spans import traced
 from fds_mlflow.registry.store import SetModelTag, Write
 from fds_mlflow.registry.tags import Intent
 from fds_mlflow.registry.view import View
 from fds_mlflow.runtime.clock import Clock
-
-if TYPE_CHECKING:
-    from fds_mlflow.core.comparison import Comparison
 
 __all__ = ["Check", "Clock", "Result", "Transactions"]
 
@@ -35,36 +34,20 @@ Check = Callable[[View, Target], Target]
 
 log = logging.getLogger(__name__)
 
+_ASKS_NOTHING = frozenset({Kind.EMERGENCY, Kind.ABORT, Kind.PAUSE, Kind.APPROVE, Kind.REJECT})
+"""Kinds that give no version traffic, and the emergency, which asks nothing before it moves the alias."""
+_ABOUT_CHAMPION = frozenset({*MOVES_CHAMPION, Kind.START, Kind.ADVANCE, Kind.ABORT, Kind.PAUSE, Kind.RESUME})
+"""Kinds whose event says who serves when it is written."""
+
 AT_ONCE = 16
 """Operations that an emergency went past and settles; any number of intents can be forged."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a request.
-
-    Attributes:
-        event: The event that records it; None where there was nothing to do.
-        message: One sentence for people; for a version that was to get traffic, also what comparing it offline said.
-        comparison: With the champion of that moment; None where nothing was compared.
-        warnings: For a version that was to get traffic: what could not be checked, or is known to be in doubt.
-    """
-
-    event: Event | None
-    message: str
-    comparison: Comparison | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was done."""
-        return self.event is not None
 
 
 @dataclass
 class Transactions(Settlement):
     """Runs the operations of models in one registry; arguments as for `Settlement`."""
 
+    @traced
     def run(
         self,
         model: str,
@@ -91,15 +74,14 @@ class Transactions(Settlement):
 
         Raises:
             RefusedError: The state does not allow it, or a reason is missing; nothing was changed.
+            AwaitsApprovalError: It waits for the approval of a second person, as a request in the history.
             ConflictError: Another operation stayed in flight; nothing was changed.
             OutcomeUnknownError: The operation was interrupted; the history will tell.
             UnavailableError: The registry cannot be reached; nothing was changed.
             ConfigError: The reason or the actor does not fit into a tag, or the history's key is too short; nothing was
                 changed.
         """
-        reason, actor = texts.checked_reason(reason), texts.checked_actor(actor)
-        if not take_over:
-            seals.require_usable_key()
+        reason, actor = _recordable(reason, actor, urgent=take_over)
         gone: set[int | None] = set()  # former champions that an emergency found deleted
 
         def attempt() -> Result | None:
@@ -108,12 +90,13 @@ class Transactions(Settlement):
             if not past and self._housekeep(model, view, actor, urgent=take_over):
                 return None
             state = _known(view, gone, past=past)
-            target = decide(state, request)
+            target = decide(state, self._asking(request, actor))
             require_reason(state, request, reason)
             if isinstance(target, Already):
                 return Result(None, target.why)
-            target = self._checked(model, view, request.kind, target, check)
-            event = self._event(view, request, target, actor, reason)
+            target = self._checked(model, view, request, target, check)
+            wanted = self._wanted(model, view, state, request, target)
+            event = self._approved(model, view, wanted, self._event(view, request, target, actor, reason))
             try:
                 done = (self._take_over if past else self._operate)(model, view, event, on_moved)
             except NotFoundError:
@@ -141,13 +124,14 @@ class Transactions(Settlement):
         return self._until_done(attempt, patience)
 
     def write_alone(
-        self, model: str, make: Callable[[View], Sequence[Write]], *, actor: str, adopt: bool = True
+        self, model: str, make: Callable[[View], Iterable[Write]], *, actor: str, adopt: bool = True
     ) -> View:
         """Settle what is dead, then carry out the writes that `make` finds for the model, under the exclusion.
 
         Args:
             model: Registered model.
-            make: From the settled model to the writes; they must be idempotent.
+            make: From the settled model to the writes; they must be idempotent. What it yields is made while the model
+                is held.
             actor: Who asks.
             adopt: Take out-of-band changes into the history first.
 
@@ -210,11 +194,12 @@ class Transactions(Settlement):
 
     # --- a request, and a take-over ------------------------------------------------------------------------
 
-    def _checked(self, model: str, view: View, kind: Kind, target: Target, check: Check | None) -> Target:
+    def _checked(self, model: str, view: View, request: Request, target: Target, check: Check | None) -> Target:
         """Refuse a version that does not exist, is not READY where it is to get traffic, or does not pass the check."""
-        version, canary = target.version, view.canary
-        # An emergency asks nothing before it moves the alias, and an abort takes no version anywhere.
-        if version is not None and kind not in (Kind.EMERGENCY, Kind.ABORT):
+        version, canary, kind = target.version, view.canary, request.kind
+        if request.names is not None:
+            writes.require_renamable(view, request.names)
+        if version is not None and kind not in _ASKS_NOTHING:
             there = canary if canary and canary.version == version else None
             if there is None:
                 there = self._patiently(lambda: self.store.version(model, version))
@@ -222,8 +207,44 @@ class Transactions(Settlement):
                 there.require_ready(model)
         return target if check is None else check(view, target)
 
+    def _asking(self, request: Request, actor: str) -> Request:
+        """An answer to a request with who gives it, by what the registry says of who is signed in, and when."""
+        if request.kind not in (Kind.APPROVE, Kind.REJECT):
+            return request
+        user = self.store.signed_in()
+        return replace(request, actor=named(actor, user), signed_in=user is not None, now=self.clock.now())
+
+    def _wanted(self, model: str, view: View, state: State, request: Request, target: Target) -> Asked | None:
+        """What an approval is needed for; None where it is for nothing."""
+        if not required(state, view.policy, request, target) or is_due_watch(view.history.events, request):
+            return None
+        versions: dict[str, object] = {"files": target.files, "trusted": target.trusted}
+        for number in {target.version, state.champion} - {None}:
+            there = self._patiently(lambda number=number: self.store.version(model, number))  # type: ignore[misc]
+            names = (tags.FILES, tags.THRESHOLD, tags.DIGEST, tags.SCORE)
+            versions[str(number)] = [there.registration, *(there.tags.get(name) for name in names)]
+        return asked(state, request, target, versions)
+
+    def _approved(self, model: str, view: View, wanted: Asked | None, event: Event) -> Event:
+        """An event, with the approved request for exactly what is wanted where an approval is.
+
+        Raises:
+            AwaitsApprovalError: There is none: it waits, as a request in the history from now on.
+        """
+        if wanted is None:
+            return event
+        there = found(view.state, wanted, self.clock.now())
+        if there is None:
+            done = self._operate(model, view, _request(event, wanted))
+            self._pack_soon(model, view, event.actor)
+            there = OpenRequest(done, wanted)
+        if there.approval is None:
+            what, fix = waiting(model, there)
+            raise AwaitsApprovalError(what, fix=fix, request=there.id)
+        return replace(event, answers=there.id)
+
     def _event(self, view: View, request: Request, target: Target, actor: str, reason: str) -> Event:
-        about_champion = request.kind not in (Kind.STAGE, Kind.RETIRE, Kind.RENAME)
+        about_champion = request.kind in _ABOUT_CHAMPION
         renaming = None
         if request.names is not None:
             names = replace(request.names, later=view.names.later)
@@ -243,6 +264,8 @@ class Transactions(Settlement):
             renaming=renaming,
             files=target.files,
             trusted=target.trusted,
+            answers=request.answers if request.kind in (Kind.APPROVE, Kind.REJECT) else "",
+            policy=request.policy if request.kind is Kind.POLICY else None,
         )
 
     def _take_over(self, model: str, view: View, event: Event, on_moved: Callable[[int], None] | None) -> Event:
@@ -331,6 +354,28 @@ class Transactions(Settlement):
         return None
 
 
+def _recordable(reason: str, actor: str, *, urgent: bool) -> tuple[str, str]:
+    """Why and who, if the history can hold them; unless it is urgent, its key has to be usable as well."""
+    if not urgent:
+        seals.require_usable_key()
+    return texts.checked_reason(reason), texts.checked_actor(actor)
+
+
+def _request(event: Event, wanted: Asked) -> Event:
+    """The event that asks for an approval: of the operation that would be done by another one, and what it is for."""
+    return Event(
+        sequence=0,
+        operation=event.operation,
+        kind=Kind.REQUEST,
+        actor=event.actor,
+        reason=event.reason,
+        time=event.time,
+        from_version=event.from_version,
+        to_version=event.to_version,
+        asked=wanted,
+    )
+
+
 def _known(view: View, gone: Collection[int | None], *, past: bool) -> State:
     """The state by which a request is decided.
 
@@ -342,24 +387,3 @@ def _known(view: View, gone: Collection[int | None], *, past: bool) -> State:
     state = writes.as_live(view) if past else view.state
     former = (v for v in state.former if v not in gone and (not past or v in view.state.champions))
     return replace(state, former=tuple(former))
-
-
-def said(event: Event) -> str:
-    """What an event did, in one sentence."""
-    version, rollout, renaming = event.to_version, event.rollout, event.renaming
-    names = f"{renaming.after.champion} (champion) and {renaming.after.canary} (canary)" if renaming else ""
-    weight = f"{to_percent(rollout.weight):g} %" if rollout is not None else ""
-    done = {
-        Kind.STAGE: f"version {version} is a candidate now (Staging)",
-        Kind.PROMOTE: f"version {version} is the champion now",
-        Kind.START: f"version {version} is the canary now and gets {weight}",
-        Kind.ADVANCE: f"canary {version} gets {weight} now",
-        Kind.COMPLETE: f"the canary, version {version}, is the champion now ({decision(event)})",
-        Kind.ABORT: f"canary {version} is stopped; version {event.from_version} gets all traffic",
-        Kind.EMERGENCY: f"version {version} is the champion again",
-        Kind.ROLLBACK: f"version {version} is the champion again",
-        Kind.RETIRE: f"version {version} is out of the running now (Archived)",
-        Kind.RENAME: f"the aliases are called {names} now",
-        Kind.ADOPT: f"the history now has the out-of-band change: champion {version}",
-    }[event.kind]
-    return f"{done}, by force" if event.forced and event.kind is not Kind.COMPLETE else done

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fds_mlflow.core.lifecycle.events import Event
+from fds_mlflow.core.lifecycle.events import Event, Kind
 from fds_mlflow.core.lifecycle.state import State, fold
 from fds_mlflow.core.text.checks import check_keys, once
 from fds_mlflow.errors import DataError, FdsError, RefusedError
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import requests, tags
 from fds_mlflow.registry.grammar import UNREADABLE
 from fds_mlflow.registry.history import pack
 from fds_mlflow.registry.records import digest_of, export_line, import_line
@@ -77,8 +77,9 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 _EVENT = (
     *("sequence", "operation", "kind", "from", "to", "actor", "reason", "time", "outcome"),
     *("rollout", "forced", "basis", "decision", "renaming", "signed_in", "files", "trusted", "seal", "later"),
+    *("asked", "answers", "policy"),
 )
-_ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling", "later")
+_ROLLOUT = ("id", "champion", "canary", "weight", "step", "since", "status", "plan", "spelling", "paused", "later")
 _BASIS = ("by", "pushed", "overall", "statuses", "keys", "labelled")
 
 
@@ -90,8 +91,8 @@ def plan(view: View, versions: Sequence[VersionView], events: Sequence[Event]) -
     Raises:
         RefusedError: The model has a history of its own, or lacks versions that the events' state needs.
     """
-    known = {(event.operation, event.kind) for event in events}
-    foreign = [event for event in view.history.events if (event.operation, event.kind) not in known]
+    known = {(event.operation, event.kind, event.sequence) for event in events}
+    foreign = [e for e in view.history.events if (e.operation, e.kind, e.sequence) not in known]
     if foreign:
         raise RefusedError(
             f"the model has {len(foreign)} events of its own, the first at {foreign[0].time:%Y-%m-%d %H:%M} UTC",
@@ -106,7 +107,9 @@ def plan(view: View, versions: Sequence[VersionView], events: Sequence[Event]) -
             f"the model lacks the versions {names}, which serve by this history",
             fix="copy the versions first, under the same numbers",
         )
-    writes: list[Write] = [SetModelTag(name, value) for name, value in _tags(events)]
+    _require_allowed(view, state, events)
+    told = _tags(events)
+    writes: list[Write] = [SetModelTag(name, value) for name, value, policy in told if not policy]
     writes += [SetStage(v, stage) for v, stage in sorted(state.stages.items()) if v in numbers]
     if state.rollout is not None:
         writes.append(SetVersionTag(state.rollout.canary, tags.ROLLOUT, tags.encode_rollout(state.rollout)))
@@ -115,19 +118,47 @@ def plan(view: View, versions: Sequence[VersionView], events: Sequence[Event]) -
         writes.append(DeleteAlias(tags.CANARY))
     if state.champion is not None:
         writes.append(SetAlias(tags.CHAMPION, state.champion))
+    # A policy last, and its newest event first: an import that was interrupted must be able to move the aliases when it
+    # is finished, and is told by that from a file to which somebody has added a policy or an approval.
+    writes += [SetModelTag(name, value) for name, value, policy in reversed(told) if policy]
+    if state.policy.require:
+        writes.append(SetModelTag(requests.POLICY, requests.encode(state.policy)))
     return writes, state
 
 
-def _tags(events: Sequence[Event]) -> list[tuple[str, str]]:
-    """The events as tags: the newest loose, the older ones packed."""
+_ANSWERING = (Kind.REQUEST, Kind.APPROVE, Kind.REJECT, Kind.POLICY)
+
+
+def _require_allowed(view: View, state: State, events: Sequence[Event]) -> None:
+    """Refuse a file that would move what serves, change the policy or approve something where a policy is in force.
+
+    Raises:
+        RefusedError: It would.
+    """
+    if not view.policy.require:
+        return
+    there = {event.sequence for event in view.history.events}
+    newest = max((event.sequence for event in view.history.events if event.policy is not None), default=0)
+    added = [event for event in events if event.sequence not in there and event.sequence > newest]
+    moved = (view.champion_alias, view.canary_alias) != (state.champion, state.canary)
+    if moved or any(event.kind in _ANSWERING for event in added):
+        what = "move its aliases" if moved else "bring approvals or another policy"
+        raise RefusedError(
+            f"the model's policy asks for approvals, and the import would {what} without one",
+            fix="import into a model without a policy: it takes over the policy of the history",
+        )
+
+
+def _tags(events: Sequence[Event]) -> list[tuple[str, str, bool]]:
+    """The events as tags, and whether one sets a policy: the newest loose, the older ones packed."""
     made = []
     old = list(events[: -tags.KEEP_LOOSE])
     loose = list(events[-tags.KEEP_LOOSE :])
     while old:
         packed = pack(old)
         if packed.name:
-            made.append((packed.name, packed.value))
+            made.append((packed.name, packed.value, any(event.policy for event in packed.events)))
         operations = {event.operation for event in packed.events}
         loose += [event for event in old[: packed.looked] if event.operation not in operations]
         old = old[packed.looked :]
-    return made + [tags.event_tag(event) for event in loose]
+    return made + [(*tags.event_tag(event), event.policy is not None) for event in loose]

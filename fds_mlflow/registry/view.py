@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fds_mlflow.core.lifecycle.events import AliasNames, Rollout
+from fds_mlflow.core.lifecycle.events import AliasNames, Policy, Rollout
+from fds_mlflow.core.lifecycle.policy import together
 from fds_mlflow.core.lifecycle.state import State
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.errors import ConfigError
-from fds_mlflow.registry import tags
+from fds_mlflow.registry import requests, tags
 from fds_mlflow.registry.history import History
 from fds_mlflow.registry.store import ModelView, VersionView
 from fds_mlflow.registry.tags import Precondition
@@ -48,6 +49,11 @@ class View:
     def canary_alias(self) -> int | None:
         """Version of the canary alias."""
         return self.model.aliases.get(self.names.canary)
+
+    @property
+    def policy(self) -> Policy:
+        """For what approvals are asked: by the history, and by the model's tag beyond it."""
+        return together(self.state.policy, requests.stated(self.model.tags))
 
     @property
     def found(self) -> Precondition:
@@ -100,6 +106,6 @@ def _described(rollout: Rollout | None, other: Rollout | None) -> str:
     if other is None or told != f"canary {other.canary} takes {to_percent(other.weight):g} %":
         return told
     # The same at first sight: what else routing and judging go by.
-    names = ("id", "champion", "step", "since", "status", "spelling", "is_watch", "later")
+    names = ("id", "champion", "step", "since", "status", "spelling", "is_watch", "paused", "later")
     differ = [name for name in names if getattr(rollout, name) != getattr(other, name)]
     return f"{told} ({', '.join(f'{name} {getattr(rollout, name)}' for name in differ)})"

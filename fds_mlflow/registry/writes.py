@@ -21,7 +21,7 @@ def point(event: Event) -> Write | None:
         return SetAlias(tags.CHAMPION, version)
     if event.kind is Kind.START and version is not None:
         return SetAlias(tags.CANARY, version)
-    if event.kind is Kind.ADVANCE and rollout is not None:
+    if event.kind in (Kind.ADVANCE, Kind.PAUSE, Kind.RESUME) and rollout is not None:
         return SetVersionTag(rollout.canary, tags.ROLLOUT, tags.encode_rollout(rollout))
     if event.kind is Kind.ABORT:
         return DeleteAlias(tags.CANARY)
@@ -41,9 +41,16 @@ def require_renamable(view: View, names: AliasNames) -> None:
     """Refuse a champion's alias that the model's team uses for another version than the champion.
 
     Raises:
-        RefusedError: It points elsewhere.
+        RefusedError: It points elsewhere; or an alias would begin to point at a version that nobody has approved.
     """
     there, champion = view.model.aliases.get(names.champion), view.champion_alias
+    for role in Role if view.policy.require else ():
+        taken = view.model.aliases.get(names.of(role))
+        if taken not in (None, view.model.aliases.get(view.names.of(role))):
+            raise RefusedError(
+                f"the alias {names.of(role)!r} points at version {taken}: nobody approved it as the {role}",
+                fix="delete it, then ask again",
+            )
     if champion is not None and there not in (None, champion):
         raise RefusedError(
             f"the alias {names.champion!r} points at version {there}, and version {champion} is the champion"

@@ -7,29 +7,26 @@ through the same operations as a person, and an operation that was decided by a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from fds_mlflow.core.evidence.evidence import Evidence, Terms
-from fds_mlflow.core.judge.judge import judge
-from fds_mlflow.core.lifecycle.controller import Action, next_step
+from fds_mlflow.core.lifecycle.controller import Action, Recommendation
 from fds_mlflow.core.lifecycle.decision import AUTOPILOT, basis
 from fds_mlflow.core.lifecycle.events import Kind
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.watch import watch_due
 from fds_mlflow.errors import (
-    ConflictError,
+    AwaitsApprovalError,
     FdsError,
-    OutcomeUnknownError,
     RefusedError,
     StaleError,
-    UnavailableError,
 )
 from fds_mlflow.registry.texts import MAX_ACTOR, MAX_REASON, clipped
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View
+from fds_mlflow.rollouts.observation import PASSING, EvidenceSource, judged, last_of
 from fds_mlflow.rollouts.tick import OnTick, Tick
 from fds_mlflow.rollouts.watch import start_watch
 
@@ -44,9 +41,6 @@ INTERVAL = 30.0
 LONGEST_PAUSE = 300.0
 """Seconds to which the pause grows while ticks fail, unless the interval is longer."""
 
-PASSING = (ConflictError, OutcomeUnknownError, StaleError, UnavailableError)
-"""Errors that may be gone at the next look."""
-
 TRIES = 3
 """How often one tick starts over because somebody else acted meanwhile."""
 
@@ -57,14 +51,6 @@ KINDS: Mapping[Action, Kind] = {
     Action.ROLLBACK: Kind.EMERGENCY,
 }
 """The operation that an action asks for; the other actions ask for none."""
-
-
-class EvidenceSource(Protocol):
-    """Where evidence comes from: the outcome store, or a test."""
-
-    def evidence(self, model: str, rollout_id: str, terms: Terms, *, as_of: datetime | None = None) -> Evidence:
-        """Everything that is known about a rollout."""
-        ...
 
 
 class Autopilot:
@@ -99,13 +85,14 @@ class Autopilot:
         self._tell(tick)
         return tick
 
-    def run(self, *, interval: float = INTERVAL) -> Tick:
+    def run(self, *, interval: float = INTERVAL, wait: Callable[[float], object] | None = None) -> Tick:
         """Tick until the rollout, and the watch that may follow it, has ended.
 
         While ticks fail, the pause between them doubles, up to five minutes (or the interval, if that is longer).
 
         Args:
             interval: Seconds between two ticks.
+            wait: Waits for some seconds, or less where there is something to see (`Waking.wait`); None for the clock.
 
         Returns:
             The last tick.
@@ -123,7 +110,7 @@ class Autopilot:
         failures = 0
         while not tick.ended:
             failures = failures + 1 if tick.error is not None else 0
-            self._session.clock.sleep(pause(tick, interval, failures))
+            (wait or self._session.clock.sleep)(pause(tick, interval, failures))
             tick = self.tick()
         return tick
 
@@ -144,11 +131,8 @@ class Autopilot:
                 return self._between_rollouts(tick, view)
             tick = replace(tick, rollout=view.rollout)
             source = self._evidence or session.outcomes
-            evidence = source.evidence(session.name, view.rollout.id, view.rollout.plan.terms, as_of=tick.time)
-            tick = replace(tick, evidence=evidence)
-            judgement = judge(evidence, view.rollout)
-            recommendation = next_step(view.rollout, judgement, tick.time)
-            tick = replace(tick, judgement=judgement, recommendation=recommendation)
+            evidence, judgement, recommendation = judged(session.name, view.rollout, source, tick.time)
+            tick = replace(tick, evidence=evidence, judgement=judgement, recommendation=recommendation)
             kind = KINDS.get(recommendation.action)
             if kind is None:
                 return tick
@@ -157,6 +141,8 @@ class Autopilot:
             check = session.intact if kind is Kind.COMPLETE else None
             applied = session.run(request, clipped(recommendation.reason, MAX_REASON), check, actor=self.actor)
             return replace(tick, applied=applied, **_after(applied, tick.time))
+        except AwaitsApprovalError as error:  # it is in the history, and the next tick acts once it is approved
+            return replace(tick, recommendation=Recommendation(Action.HOLD, error.what))
         except FdsError as error:
             return replace(tick, error=error)
 
@@ -172,8 +158,7 @@ class Autopilot:
         """Start the watch that a completed rollout asks for; else nothing is left to do."""
         completed = watch_due(view.history.events, tick.time)
         if completed is None:
-            about = [event for event in view.history.events if event.rollout is not None]
-            return replace(tick, ended=True, last=about[-1] if about else None)
+            return replace(tick, ended=True, last=last_of(view))
         applied = start_watch(self._session, completed, expected_sequence=view.state.sequence, actor=self.actor)
         return replace(tick, applied=applied)
 

@@ -1,8 +1,8 @@
-"""The canary of a model: start, judge, advance, complete, abort, fly unattended, watch, rehearse."""
+"""The canary of a model: start, judge, advance, pause, complete, abort, fly unattended, watch, rehearse."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,17 @@ from fds_mlflow.core.evidence.evidence import Evidence
 from fds_mlflow.core.judge.judge import Judgement, judge
 from fds_mlflow.core.lifecycle.budget import within_budget
 from fds_mlflow.core.lifecycle.controller import next_step
-from fds_mlflow.core.lifecycle.decision import basis, pushed
-from fds_mlflow.core.lifecycle.events import Basis, Kind, Rollout
+from fds_mlflow.core.lifecycle.decision import basis, ending, pushed
+from fds_mlflow.core.lifecycle.events import Basis, Event, Kind, Rollout
 from fds_mlflow.core.lifecycle.operations import Request, Target
 from fds_mlflow.core.plan.default import DEFAULT_PLAN, labels_missing
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import to_basis_points
-from fds_mlflow.errors import FdsError, RefusedError
+from fds_mlflow.errors import ConfigError, FdsError, RefusedError
 from fds_mlflow.lifecycle.reports import CanaryStatus
 from fds_mlflow.registry.transaction import Result
 from fds_mlflow.registry.view import View, edits
+from fds_mlflow.rollouts.observation import awaited, last_of
 from fds_mlflow.rollouts.watch import start_watch
 from fds_mlflow.runtime.identity import new_id
 
@@ -94,10 +95,17 @@ class Canary:
         """
         return self._active(self._session.look())
 
+    def last(self) -> Event | None:
+        """The last event about the last rollout, where none is under way; None where one is, or there was none."""
+        view = self._session.look()
+        return None if view.rollout is not None else last_of(view)
+
     @staticmethod
     def _active(view: View) -> Rollout:
         if view.rollout is None:
-            raise RefusedError("there is no active rollout", fix="start one (`fds canary start MODEL VERSION`)")
+            raise RefusedError(
+                f"there is no active rollout{ending(last_of(view))}", fix="start one (`fds canary start MODEL VERSION`)"
+            )
         return view.rollout
 
     def status(self, evidence: Evidence | None = None) -> CanaryStatus:
@@ -127,7 +135,7 @@ class Canary:
 
     def _basis(self) -> Basis:
         """What the judge says, for the record of what a person decides; a judge that cannot be asked stops nobody."""
-        if not self._session.knows_outcomes:
+        if self._session.dry_run or not self._session.knows_outcomes:  # to ask is to count, which writes
             return Basis()
         try:
             _, evidence, judgement = self._judged(self.rollout())
@@ -211,6 +219,8 @@ class Canary:
         from fds_mlflow.rollouts.autopilot import Autopilot
         from fds_mlflow.rollouts.record.recorder import RolloutRecorder
 
+        if self._session.dry_run:
+            raise ConfigError("an autopilot has no dry run", fix="ask what it would do: canary.status()")
         recorders = [RolloutRecorder(self._session).on_tick] if record else []
         return Autopilot(self._session, on_tick=[*on_tick, *recorders])
 
@@ -218,18 +228,61 @@ class Canary:
         """Look at the rollout once, and do what follows; arguments as for `autopilot`."""
         return self.autopilot(record=record, on_tick=on_tick).tick()
 
-    def run(self, *, interval: float = 30.0, record: bool = True, on_tick: Sequence[OnTick] = ()) -> Tick:
+    def run(
+        self,
+        *,
+        interval: float = 30.0,
+        record: bool = True,
+        on_tick: Sequence[OnTick] = (),
+        wait: Callable[[float], object] | None = None,
+    ) -> Tick:
         """Carry the rollout through its plan, unattended, until it has ended; the last look.
 
         Args:
             interval: Seconds between two looks.
             record: Keep each rollout as a tracking run.
             on_tick: Called with what each look found and did.
+            wait: As for `Autopilot.run`.
 
         Raises:
             RefusedError: There is no active rollout.
         """
-        return self.autopilot(record=record, on_tick=on_tick).run(interval=interval)
+        return self.autopilot(record=record, on_tick=on_tick).run(interval=interval, wait=wait)
+
+    def pause(self, *, reason: str = "") -> Result:
+        """Keep the rollout at its weight: nobody advances or completes it, and its times stand still, until `resume`.
+
+        A guardrail that fails, and a canary that never answers, end it all the same.
+
+        Raises:
+            RefusedError: There is no active rollout.
+        """
+        return self._session.run(Request(Kind.PAUSE, now=self._session.now()), reason)
+
+    def resume(self, *, reason: str = "") -> Result:
+        """Let a paused rollout go on; the time of the pause counts for nothing in its step.
+
+        Raises:
+            RefusedError: There is no active rollout.
+        """
+        return self._session.run(Request(Kind.RESUME, now=self._session.now()), reason)
+
+    def wait(self, *, timeout: float | None = None, interval: float = 30.0, on_tick: Sequence[OnTick] = ()) -> Tick:
+        """Wait until the rollout has ended, whoever carries it through; nothing is decided or written here.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+            interval: Seconds between two looks.
+            on_tick: Called with what each look found.
+
+        Returns:
+            The last look: `ended`, with the event that ended it as `last`, unless the time was over. Without a rollout
+            under way, what became of the last one.
+
+        Raises:
+            FdsError: The first look met an error that no waiting fixes, such as a model that does not exist.
+        """
+        return awaited(self._session, timeout=timeout, interval=interval, on_tick=on_tick)
 
     def watch(self, completed: Rollout) -> Result:
         """Start the watch of a completed rollout: see `rollouts.watch.start_watch`."""

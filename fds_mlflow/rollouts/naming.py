@@ -20,7 +20,9 @@ from fds_mlflow.core.routing.routing import Variant
 from fds_mlflow.core.text.duration import from_duration
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.display.characters import markdown
+from fds_mlflow.lifecycle.descriptions import REPORT, cell, model_link, reports, version_link
 from fds_mlflow.notifications.notification import Notification
+from fds_mlflow.registry.tags import VERDICT
 
 if TYPE_CHECKING:
     from fds_mlflow.rollouts.tick import Tick
@@ -35,10 +37,12 @@ DECISION = "fds.decision"
 LOST = "fds.ticks_lost"
 """Tag of a run that some ticks are missing from: how many."""
 
-VERDICT = "fds.verdict"
 RECOMMENDATION = "fds.recommendation"
-KNOWN = "fds.known"
-"""Tag with the statuses of the last tick that was logged, for whoever logs the next one."""
+KNOWN = "mlflow.fds.known"
+"""Tag with the statuses of the last tick that was logged, for whoever logs the next one; MLflow's pages do not show it.
+
+Earlier releases called it `fds.known`.
+"""
 
 NOTE = "mlflow.note.content"
 """MLflow's own tag for a run's description."""
@@ -90,7 +94,7 @@ def metrics(tick: Tick) -> dict[str, float]:
     if tick.rollout is not None:
         found |= {WEIGHT: to_percent(tick.rollout.weight), "rollout/step": tick.rollout.step + 1}
     if tick.evidence is not None:
-        found |= _traffic(tick.evidence) | truths(tick.evidence)
+        found |= counted(tick.evidence)
     for verdict in tick.judgement.verdicts if tick.judgement is not None else ():
         name = slug(verdict)
         numbers = {"champion": verdict.champion, "canary": verdict.canary, "estimate": verdict.estimate}
@@ -99,21 +103,27 @@ def metrics(tick: Tick) -> dict[str, float]:
         found |= {
             f"{name}/interval_low": verdict.interval.low if verdict.interval else None,
             f"{name}/interval_high": verdict.interval.high if verdict.interval else None,
-            f"{name}/fail_evidence": _share(verdict.fail_evidence, verdict.threshold),
-            f"{name}/pass_evidence": _share(verdict.pass_evidence, verdict.threshold),
+            f"{name}/fail_evidence": share(verdict.fail_evidence, verdict.threshold),
+            f"{name}/pass_evidence": share(verdict.pass_evidence, verdict.threshold),
             f"{name}/requests_to_go": verdict.requests_to_go,
             f"{name}/coverage": verdict.coverage,
         }
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def _traffic(evidence: Evidence) -> dict[str, int]:
-    """Requests and distinct keys of the whole rollout, by variant."""
-    found = {}
-    for variant in (Variant.CHAMPION, Variant.CANARY):
-        tallies = [tally for tally in evidence.tallies if tally.variant is variant]
-        found[f"rollout/{variant}_requests"] = sum(tally.requests for tally in tallies)
-        found[f"rollout/{variant}_keys"] = sum(tally.keys for tally in tallies)
+def counted(evidence: Evidence) -> dict[str, float | None]:
+    """Traffic of the whole rollout and what labels say of it, by variant; None where nobody looked."""
+    return _traffic(evidence) | truths(evidence)
+
+
+def _traffic(evidence: Evidence) -> dict[str, float | None]:
+    """Requests and distinct keys of the whole rollout, and the keys that had an error or an alert, by variant."""
+    found: dict[str, float | None] = {}
+    for variant in Variant:
+        whole = added(variant, [tally for tally in evidence.tallies if tally.variant is variant])
+        found |= {f"rollout/{variant}_requests": whole.requests, f"rollout/{variant}_keys": whole.keys}
+        for name, kind in (("errors", EventKind.ERROR), ("alerts", EventKind.ALERT)):
+            found[f"rollout/{variant}_{name}"] = known(whole, kind, evidence.terms)
     return found
 
 
@@ -124,6 +134,7 @@ def truths(evidence: Evidence) -> dict[str, float | None]:
         whole = added(variant, [tally for tally in evidence.tallies if tally.variant is variant])
         values: dict[str, float | None] = {
             "matured": whole.matured or None,
+            "due_requests": whole.matured_requests or None,
             "labelled": whole.labelled if whole.matured else None,
             "frauds_caught": caught(whole),
             "frauds_missed": known(whole, EventKind.MISSED_FRAUD, evidence.terms),
@@ -136,7 +147,8 @@ def truths(evidence: Evidence) -> dict[str, float | None]:
     return found
 
 
-def _share(evidence: float | None, threshold: float | None) -> float | None:
+def share(evidence: float | None, threshold: float | None) -> float | None:
+    """Evidence as a share of what it takes to decide; None where either is unknown."""
     return evidence / threshold if evidence is not None and threshold else None
 
 
@@ -173,10 +185,10 @@ class LastReported:
         return json.dumps(values)
 
     @classmethod
-    def decode(cls, value: str | None) -> LastReported:
-        """Read the tag; nothing is known where there is none or it cannot be parsed."""
+    def of(cls, tags: Mapping[str, str]) -> LastReported:
+        """Read it from a run's tags; nothing is known where there is none or it cannot be parsed."""
         try:
-            values = json.loads(value or "")
+            values = json.loads(tags.get(KNOWN) or tags.get(KNOWN.removeprefix("mlflow."), ""))
             statuses = {str(name): Status(status).value for name, status in values["statuses"].items()}
             logged = datetime.fromisoformat(values["logged"]).astimezone(UTC) if "logged" in values else None
             later = {key: values[key] for key in values.keys() - {"number", "action", "statuses", "logged"}}
@@ -234,12 +246,16 @@ def changed(known: LastReported, tick: Tick) -> Notification | None:
     return Notification(f"{tick.rollout.id}-{now.number}", "rollout.verdict", tick.time, tick.model, data)
 
 
+def overall(judgement: Judgement) -> str:
+    """What the judge says in all, for people."""
+    return f"{judgement.overall.status}: {judgement.overall.reason}"[:MAX_TAG]
+
+
 def tags(tick: Tick, known: LastReported) -> dict[str, str]:
     """Verdicts and recommendation as tags, and what is known after the tick; the description says it all in words."""
     found = {KNOWN: known.encode()}
     if tick.judgement is not None:
-        overall = tick.judgement.overall
-        found[VERDICT] = f"{overall.status}: {overall.reason}"
+        found[VERDICT] = overall(tick.judgement)
         found |= {f"{VERDICT}.{slug(v)}": f"{v.status}: {v.reason}" for v in tick.judgement.verdicts}
     if tick.recommendation is not None:
         found[RECOMMENDATION] = f"{tick.recommendation.action}: {tick.recommendation.reason}"
@@ -253,18 +269,42 @@ def _note(tick: Tick) -> str:
     lines = [f"As of {tick.time:%Y-%m-%d %H:%M:%S} UTC."]
     if rollout is not None:
         steps = f"step {rollout.step + 1} of {len(rollout.plan.weights)}"
-        lines = [f"**{to_percent(rollout.weight):g} %** of the traffic, {steps}. {lines[0]}"]
+        traffic = f"**{to_percent(rollout.weight):g} %** of the traffic, {steps}."
+        lines = [f"{headed(tick.model, rollout)}: {traffic} {lines[0]}"]
     if decided is not None:
-        opening, bracket, verdict = _cell(decided.reason).partition(" (")
+        opening, bracket, verdict = cell(decided.reason).partition(" (")
         lines += ["", f"**{opening}**{bracket}{verdict}"]
     if judgement is not None:
         lines += ["", "| check | verdict | why |", "|---|---|---|"]
-        lines += [f"| {slug(v)} | **{v.status}** | {_cell(v.reason)} |" for v in judgement.verdicts]
+        lines += [f"| {slug(v)} | **{v.status}** | {cell(v.reason)} |" for v in judgement.verdicts]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
-    return markdown(" ".join(text.split()))
+def headed(model: str, rollout: Rollout) -> str:
+    """What a rollout tries against what, with links to the model's and the versions' pages."""
+    tried, against = version_link(model, rollout.canary), version_link(model, rollout.champion)
+    return f"{model_link(model)}: version {tried} against {against}"
+
+
+def closing_note(model: str, rollout: Rollout, place: str, said: str) -> str:
+    """What MLflow shows as the description of a run whose rollout has ended.
+
+    Args:
+        model: Registered model.
+        rollout: The rollout.
+        place: Of the run, as `run_link` takes it.
+        said: Its summary.
+    """
+    return f"{headed(model, rollout)}. {reports(place)}\n\n{markdown(said)}"
+
+
+def experiment_note(model: str) -> str:
+    """Description of the experiment that holds a model's rollouts."""
+    return (
+        f"Rollouts of {model_link(model)}, one run each: the curves of champion and canary, the verdicts with their"
+        f" reasons, and once it has ended `{REPORT}`. A rollout that was aborted is a run that finished: `{DECISION}`"
+        " says what was decided."
+    )
 
 
 def run_status(tags: Mapping[str, str]) -> str:

@@ -10,21 +10,35 @@ import re
 from fds_mlflow.display.redaction import remember
 
 ACTOR = "FDS_ACTOR"
+CONTEXT = "FDS_CONTEXT"
+CONFIG = "FDS_CONFIG"
+"""Where the file of contexts is."""
 OUTCOMES_URI = "FDS_OUTCOMES_URI"
 WEBHOOK_URL = "FDS_WEBHOOK_URL"
 WEBHOOK_SECRET = "FDS_WEBHOOK_SECRET"
 HOOK = "FDS_HOOK"
+NOTIFY = "FDS_NOTIFY"
+PAGE = "FDS_PAGE"
 HISTORY_KEY = "FDS_HISTORY_KEY"
 CACHE = "FDS_CACHE"
 STATE = "FDS_STATE"
 SERVE_TOKEN = "FDS_SERVE_TOKEN"
 SERVE_WEBHOOK_SECRET = "FDS_SERVE_WEBHOOK_SECRET"
 LOG_LEVEL = "FDS_LOG_LEVEL"
+DEPLOYMENTS = "FDS_DEPLOYMENTS"
+"""`read` or `write`: what MLflow's deployments may do here."""
 TRACEBACK = "FDS_TRACEBACK"
+DESCRIPTIONS = "FDS_DESCRIPTIONS"
+"""`off` where nothing may be written into descriptions of models and versions."""
 RUN_CONTEXT = "FDS_RUN_CONTEXT"
 """JSON object of tags that a parent process hands to the runs of its children."""
 MODEL_ENVIRONMENT = "FDS_MODEL_ENVIRONMENT"
 """Names of variables, parted by commas, that a process sees which runs the code of a model."""
+
+BASE_APP = "FDS_BASE_APP"
+"""The app of MLflow's server with which the page is composed, such as `basic-auth`."""
+PAGE_ACCESS = "FDS_PAGE_ACCESS"
+"""`module:function` that tells the page who asks and what they may do, for an app that it does not know."""
 
 _FOR_MODELS = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|TERM|SYSTEMROOT|XDG_\w+|VIRTUAL_ENV|CONDA_PREFIX"
@@ -36,7 +50,7 @@ _FOR_MODELS = re.compile(
 
 _SECRETS = (
     *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    *(WEBHOOK_SECRET, SERVE_TOKEN, SERVE_WEBHOOK_SECRET, HISTORY_KEY),
+    *(WEBHOOK_SECRET, SERVE_TOKEN, SERVE_WEBHOOK_SECRET, HISTORY_KEY, NOTIFY, PAGE),
 )
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fds_mlflow.display.redaction import remember_address
-from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError, UnavailableError
+from fds_mlflow.errors import (
+    ConfigError,
+    ConflictError,
+    DataError,
+    FdsError,
+    NotFoundError,
+    RefusedError,
+    StaleError,
+    UnavailableError,
+)
 from fds_mlflow.runtime.streams import safe_prints
 
 if TYPE_CHECKING:
@@ -45,6 +54,17 @@ TRANSIENT = frozenset(
 )
 DATABASE_TIMEOUT = 20.0
 """Seconds to wait for a database: as long as MLflow's own connections wait for an SQLite file's lock."""
+
+_CODES: tuple[tuple[type[FdsError], str], ...] = (
+    (NotFoundError, "RESOURCE_DOES_NOT_EXIST"),
+    (StaleError, "RESOURCE_CONFLICT"),
+    (ConflictError, "RESOURCE_CONFLICT"),
+    (UnavailableError, "TEMPORARILY_UNAVAILABLE"),
+    (RefusedError, "INVALID_STATE"),
+    (ConfigError, "INVALID_PARAMETER_VALUE"),
+    (DataError, "INVALID_PARAMETER_VALUE"),
+)
+"""MLflow's code of each of our errors, the narrower ones first."""
 
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 _FIXES = {"UNAUTHENTICATED": f"set {_LOGIN}, to who may"}
@@ -202,6 +222,39 @@ def translated(
 
 
 @contextmanager
+def answered(address: str, about: str) -> Iterator[None]:
+    """Ask the registry at an address once, in short, and turn what MLflow raises about it into our errors.
+
+    Raises:
+        FdsError: It cannot be reached, does not know it, or refuses.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with short_requests():
+            yield
+    except (MlflowException, OSError, NotImplementedError) as error:
+        raise translated(error, address, about=about) from None
+
+
+@contextmanager
+def as_mlflow() -> Iterator[None]:
+    """Raise MLflow's error in place of ours, where MLflow asks us: the same message, with the fix, and its code.
+
+    Raises:
+        MlflowException: As above.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    try:
+        yield
+    except FdsError as error:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), "INTERNAL_ERROR")
+        raise MlflowException(str(error), error_code=ErrorCode.Value(code)) from error
+
+
+@contextmanager
 def tracking(about: str) -> Iterator[None]:
     """Check MLflow's addresses, then turn what it raises about tracking into our errors; ours go through.
 
@@ -264,8 +317,8 @@ def active_experiment(client: MlflowClient, name: str) -> str | None:
     return str(found.experiment_id)
 
 
-def ensured_experiment(client: MlflowClient, name: str) -> str:
-    """The id of an experiment, made where there is none of that name.
+def ensured_experiment(client: MlflowClient, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """The id of an experiment, made where there is none of that name, with tags.
 
     Raises:
         ConfigError: It was deleted.
@@ -275,7 +328,7 @@ def ensured_experiment(client: MlflowClient, name: str) -> str:
     found = active_experiment(client, name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, tags=dict(tags or {})))
         except MlflowException as error:
             found = active_experiment(client, name)  # somebody else may have just made it
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:

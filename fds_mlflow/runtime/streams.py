@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
@@ -126,11 +127,39 @@ def answers_only() -> Iterator[None]:
         yield
 
 
+_IN_ASCII = {
+    **{"…": "...", "\N{EN DASH}": "-", "→": "->", "≈": "~", "∞": "inf", "±": "+-", "·": "."},
+    **{"─": "-", "│": "|", "█": "#", "●": "*", "◉": "@", "○": "o"},
+    **dict.fromkeys("▏▎▍", " "),
+    **dict.fromkeys("▌▋▊▉", "#"),
+}
+"""What stands for the signs of our own texts where a terminal's encoding lacks them."""
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For codecs: what stands for signs of ours that an encoding lacks; an escape for each other one."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacked = error.object[error.start : error.end]
+    shown = (_IN_ASCII.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacked)
+    return "".join(shown), error.end
+
+
+codecs.register_error("fds", _in_ascii)
+
+
 def forgiving() -> None:
-    """Let no sign that the terminal's encoding lacks end a command: an escape is shown, as in errors already."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+    """Let no sign that the terminal's encoding lacks end a command: what looks like it is shown, or an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="fds")
+
+
+def legible(text: str) -> str:
+    """A text as standard output can show it: where cells stand below each other, each must be as long as it says."""
+    encoding = getattr(answers(), "encoding", None) or "utf-8"
+    return text if text.isascii() else text.encode(encoding, "fds").decode(encoding)
 
 
 def say(value: Any, stream: IO[str] | None = None) -> None:

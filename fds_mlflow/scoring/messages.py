@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import select
+import selectors
 import struct
 import time
 from typing import Any
@@ -106,11 +106,14 @@ def receive(descriptor: int, seconds: float | None = None) -> Any:
 
 def _read(descriptor: int, length: int, until: float | None) -> bytes:
     data = bytearray()
-    while len(data) < length:
-        if until is not None and not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-            raise TimeoutError
-        part = os.read(descriptor, min(length - len(data), 1 << 20))
-        if not part:
-            raise EOFError
-        data += part
+    # Unlike `select`, it knows descriptors above 1,023, which a server with many connections has.
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(descriptor, selectors.EVENT_READ)
+        while len(data) < length:
+            if until is not None and not waiting.select(max(0.0, until - time.monotonic())):
+                raise TimeoutError
+            part = os.read(descriptor, min(length - len(data), 1 << 20))
+            if not part:
+                raise EOFError
+            data += part
     return bytes(data)

@@ -7,15 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fds_mlflow.data.transactions import period
 from fds_mlflow.display.characters import markdown
+from fds_mlflow.display.document import Table, table
 from fds_mlflow.errors import DataError
+from fds_mlflow.training.card.card import figure_row, limits
 from fds_mlflow.training.fitted import declared_by
 
 if TYPE_CHECKING:
     from fds_mlflow.features.table import FeatureTable
+    from fds_mlflow.training.card.facts import Facts
     from fds_mlflow.training.fitted import FittedScorer
     from fds_mlflow.training.split import Split
+
+
+_MOST = 4_900
+"""Characters of a description, of which MLflow's table holds 5,000: known limits that find no room are in the card."""
 
 
 def facts_of(split: Split, algorithm: str) -> dict[str, str]:
@@ -63,8 +72,8 @@ def named(scorer: FittedScorer) -> str:
     return f"{scorer.algorithm}, {scorer.trees} trees" if scorer.trees else scorer.algorithm
 
 
-def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, warnings: tuple[str, ...]) -> str:
-    """What a version is, for people who look at the registry: one sentence, and a paragraph for each warning."""
+def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, known: Facts) -> str:
+    """What a version is, for people who look at the registry: a sentence, its figures, and its known limits."""
     figures = [
         f"{label} {metrics[key]:.3f}"
         for key, label in (("average_precision", "average precision"), ("roc_auc", "ROC AUC"), ("recall", "recall"))
@@ -75,4 +84,12 @@ def describe(scorer: FittedScorer, metrics: Mapping[str, float], split: Split, w
         f"{named(scorer)}, trained on {len(split.train.frame):,} transactions{when(split.train, ' from ')}"
         f" ({markdown(split.train.source)}).{measured} Flags from {metrics['threshold']:.4g}."
     )
-    return "\n\n".join([sentence, *(f"**Warning:** {markdown(warning)}." for warning in warnings)])
+    told = [sentence, *(f"**Warning:** {markdown(warning)}." for warning in known.warnings)]
+    if any(one.low is not None for one in known.figures):
+        told.append("\n".join(table(Table(("on test", "value", "95 % interval"), [*map(figure_row, known.figures)]))))
+    text, begin = "\n\n".join(told), "\n\n"
+    for limit in limits(msgspec.structs.replace(known, warnings=[])):
+        line = f"{begin}- {markdown(limit)}"
+        if len(text) + len(line) <= _MOST:
+            text, begin = text + line, "\n"
+    return text[:_MOST]

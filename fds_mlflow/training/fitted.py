@@ -160,7 +160,9 @@ def check_features(table: FeatureTable, part: str) -> None:
             )
 
 
-def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str]) -> Any:
+def log_scorer(
+    scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str], seen: profile.Profile | None = None
+) -> Any:
     """Log the model to the active run with signature, input example, pinned requirements and its reasons' codes.
 
     Nothing is pickled: a Booster is text, a pipeline is skops with its trusted types listed, and beside it lies its
@@ -172,13 +174,14 @@ def log_scorer(scorer: FittedScorer, table: FeatureTable, tags: Mapping[str, str
         scorer: The fitted model.
         table: The training part: its first rows are the input example.
         tags: Tags of the logged model.
+        seen: The profile of its training; None for that of the table alone.
 
     Returns:
         MLflow's ``ModelInfo``.
     """
     info = _logged(scorer, table, tags)
     reason_texts.log(info.model_id, table)
-    profile.log(info.model_id, table)
+    profile.log(info.model_id, profile.of(table) if seen is None else seen)
     if table.schema is not None:
         declaration.log(info.model_id, table.spec, table.schema)
     return info

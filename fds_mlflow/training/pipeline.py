@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from fds_mlflow.core.text.checks import check_seed
@@ -23,20 +24,29 @@ from fds_mlflow.registry.tags import CODES, FILES, SCORE
 from fds_mlflow.runtime import model_files
 from fds_mlflow.runtime.mlflow_client import ensured_experiment, short_requests, tracking
 from fds_mlflow.training import evaluation, reason_texts
+from fds_mlflow.training import search as searching
 from fds_mlflow.training.algorithms import gradient_boosting, isolation_forest, own
+from fds_mlflow.training.card.facts import FILE, of_training
 from fds_mlflow.training.description import describe, facts_of, feature_list, named, when
 from fds_mlflow.training.fitted import Curve, FittedScorer, log_scorer, undeclared
 from fds_mlflow.training.reproducibility import code_tags, run_facts
-from fds_mlflow.training.summary import PartCounts, counted, notes_of, stood_for, warnings_of
+from fds_mlflow.training.summary import PartCounts, counted, notes_of, profile_of, stood_for, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fds_mlflow.training.search import Search
     from fds_mlflow.training.split import Split
 
 log = logging.getLogger(__name__)
 
-ALGORITHMS = {"lightgbm": gradient_boosting.fit, "isolation_forest": isolation_forest.fit}
+ALGORITHMS: dict[str, Callable[[Split, Mapping[str, object], int], FittedScorer]] = {
+    "lightgbm": gradient_boosting.fit,
+    "isolation_forest": isolation_forest.fit,
+}
+
+SUMMARY = "summary.json"
+"""The artifact of a run that says what its version rests on."""
 
 #: MLflow takes at most 1,000 metrics in one batch.
 _BATCH = 1000
@@ -83,16 +93,18 @@ def train(
     model_name: str | None = None,
     run_name: str | None = None,
     tags: Mapping[str, str] | None = None,
+    seeds: int | None = None,
+    search: Search | None = None,
 ) -> Trained:
     """Train one model in one MLflow run.
 
     Logged are parameters, the three parts as datasets with digest, source and period, test metrics under their plain
     names (``average_precision``) and validation metrics with the prefix ``val_``, curves (``curve_…``, one step a tree
-    or iteration), feature importance, plots, the features (``features.json``), the labelled test rows (at most 25,000),
-    what each part holds and what was left out (``summary.json``), and the model with signature, input example, and its
-    declaration of features and schema (:mod:`fds_mlflow.features.declaration`). Warnings are logged before the version
-    is registered, and stay with run and version in ``fds.warnings``. An active run becomes the parent; a run that
-    ``mlflow run`` hands over is filled. On any failure the run is marked FAILED and none is left active.
+    or iteration), importance, plots, the features (``features.json``), the labelled test rows (at most 25,000), what
+    each part holds and what was left out (``summary.json``), what its card is made of (``card.json``), and the model
+    with signature, input example, and its declaration of features and schema
+    (:mod:`fds_mlflow.features.declaration`). Warnings are logged before the version is registered (``fds.warnings``).
+    An active run becomes the parent; one that ``mlflow run`` hands over is filled. On failure the run is FAILED.
 
     Args:
         split: The parts; see :mod:`fds_mlflow.training.split`.
@@ -106,32 +118,57 @@ def train(
         model_name: Register the model under this name.
         run_name: Name of the run; the algorithm by default.
         tags: More tags for the run and the version.
+        seeds: Average models of so many seeds into one, from `seed` on; LightGBM alone. By default three where
+            validation has fewer than 200 frauds, else one.
+        search: Look for better parameters first; see :mod:`fds_mlflow.training.search`.
 
     Returns:
         The run, the model and its figures on test and validation.
 
     Raises:
         ConfigError: An unknown algorithm or parameter, a target outside (0, 1), a seed out of range, a deleted
-            experiment.
+            experiment, several seeds of what has none to average, a search that cannot begin.
         DataError: Data that the algorithm cannot learn from.
         UnavailableError: The tracking server does not answer.
         RefusedError: It does not let this user in.
     """
     _check(algorithm, target_fpr, seed, model_name)
+    _fit(algorithm, seeds)
     facts = facts_of(split, algorithm)
     given = dict(tags or {})
     with tracking(f"training of {model_name!r}"), _run(facts, given, experiment, model_name, run_name) as run_id:
-        fit = partial(own.fit, algorithm) if own.named(algorithm) else ALGORITHMS[algorithm]
-        scorer = fit(split, params or {}, seed)
-        return _logged(
-            run_id,
-            split,
-            scorer,
-            target_fpr=target_fpr,
-            tags={**facts, **given},
-            model_name=model_name,
-            seed=seed,
+        scorer = _searched(split, algorithm, params or {}, seed=seed, seeds=seeds, search=search)
+        said = {**facts, **given}
+        return _logged(run_id, split, scorer, target_fpr=target_fpr, tags=said, model_name=model_name, seed=seed)
+
+
+def _searched(
+    split: Split, algorithm: str, params: Mapping[str, object], *, seed: int, seeds: int | None, search: Search | None
+) -> FittedScorer:
+    """What is fitted, with the parameters that a search has found if there is one."""
+    if search is None:
+        return _fit(algorithm, seeds)(split, params, seed)
+    found = searching.search(split, algorithm, params, seed, search)
+    scorer = _fit(algorithm, seeds)(split, found.params, seed)
+    return replace(scorer, notes=(found.note, *scorer.notes))
+
+
+def _fit(algorithm: str, seeds: int | None) -> Callable[[Split, Mapping[str, object], int], FittedScorer]:
+    """What fits.
+
+    Raises:
+        ConfigError: The algorithm has no models of several seeds, or there are none.
+    """
+    if seeds is not None and seeds < 1:
+        raise ConfigError(f"{seeds} seeds are averaged", fix="give 1 or more")
+    if algorithm == "lightgbm":
+        return partial(gradient_boosting.fit, seeds=seeds)
+    if seeds is not None and seeds > 1:
+        raise ConfigError(
+            f"the algorithm {algorithm!r} has no models of several seeds",
+            fix="leave --seeds out; a forest has more trees by --param n_estimators=300",
         )
+    return partial(own.fit, algorithm) if own.named(algorithm) else ALGORITHMS[algorithm]
 
 
 @contextmanager
@@ -220,8 +257,8 @@ def _logged(
     if scorer.score is not None:
         marks[SCORE] = scorer.score
     mlflow.set_tags(marks)
-    _log_parameters(split, scorer, target_fpr)
-    info = log_scorer(scorer, split.train, marks)
+    _log_parameters(run_id, split, scorer, target_fpr)
+    info = log_scorer(scorer, split.train, marks, profile_of(split, scores, threshold))
     marks[FILES] = model_files.digest_at(info.model_uri)
     mlflow.set_tag(FILES, marks[FILES])
     _log_data_and_metrics(split, metrics, info.model_id)
@@ -230,11 +267,7 @@ def _logged(
     if split.labelled:
         log_test_set(split.test, seed)
     made = Trained(
-        run_id,
-        info.model_uri,
-        None,
-        metrics,
-        threshold,
+        *(run_id, info.model_uri, None, metrics, threshold),
         parts=parts,
         features=tuple(split.train.features),
         trees=scorer.trees,
@@ -242,9 +275,11 @@ def _logged(
         notes=notes,
     )
     _log_summary(made)
+    known = of_training(split, scorer, made, scores["test"], target_fpr=target_fpr, seed=seed)
+    mlflow.log_dict(msgspec.to_builtins(known), FILE)
     if model_name is None:
         return made
-    description = describe(scorer, metrics, split, warnings)
+    description = describe(scorer, metrics, split, known)
     version = register(model_name, info.model_uri, run_id, tags=marks, description=description, model_id=info.model_id)
     return replace(made, version=version)
 
@@ -254,7 +289,7 @@ def _log_summary(made: Trained) -> None:
     import mlflow
 
     names = ("parts", "features", "trees", "warnings", "notes")
-    mlflow.log_dict({name: value for name, value in asdict(made).items() if name in names}, "summary.json")
+    mlflow.log_dict({name: value for name, value in asdict(made).items() if name in names}, SUMMARY)
 
 
 def experiment_id(name: str, *, given: str | None) -> str | None:
@@ -292,19 +327,19 @@ def _metrics(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold:
     return result
 
 
-def _log_parameters(split: Split, scorer: FittedScorer, target_fpr: float) -> None:
+def _log_parameters(run_id: str, split: Split, scorer: FittedScorer, target_fpr: float) -> None:
+    """What decided; where the run already says under a name what was asked for, what came of it is `chosen_NAME`.
+
+    `mlflow run` writes an entry point's parameters into the run before the entry point starts, and a parameter cannot
+    be changed.
+    """
     import mlflow
 
-    mlflow.log_params(
-        {
-            "algorithm": scorer.algorithm,
-            **scorer.params,
-            **split.facts,
-            "target_fpr": target_fpr,
-            "features": len(split.train.features),
-            "trees": scorer.trees,
-        }
-    )
+    decided = {"algorithm": scorer.algorithm, **scorer.params, **split.facts, "target_fpr": target_fpr}
+    decided |= {"features": len(split.train.features), "trees": scorer.trees}
+    asked = mlflow.get_run(run_id).data.params
+    taken = {name for name, value in decided.items() if asked.get(name, str(value)) != str(value)}
+    mlflow.log_params({f"chosen_{name}" if name in taken else name: value for name, value in decided.items()})
 
 
 def _log_data_and_metrics(split: Split, metrics: Mapping[str, float], model_id: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fds_mlflow.display.characters import plotted
+from fds_mlflow.training.calibration import bins as calibrated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def precision_recall(
 
     precision, recall, _ = precision_recall_curve(y, score, sample_weight=weight)
     area = average_precision_score(y, score, sample_weight=weight)
-    figure, axes = _canvas(f"Precision and recall · average precision {area:.3f}", caption)
+    figure, axes = canvas(f"Precision and recall · average precision {area:.3f}", caption)
     axes.step(recall, precision, where="post", color=_FRAUD, lw=1.8, clip_on=False)
     axes.fill_between(recall, precision, step="post", color=_FRAUD, alpha=0.12, lw=0)
     rate = float(np.average(y, weights=weight))
@@ -99,7 +100,7 @@ def roc(
 
     false_positive, true_positive, _ = roc_curve(y, score, sample_weight=weight, drop_intermediate=False)
     area = roc_auc_score(y, score, sample_weight=weight)
-    figure, axes = _canvas(f"ROC, logarithmic · AUC {area:.3f}", caption)
+    figure, axes = canvas(f"ROC, logarithmic · AUC {area:.3f}", caption)
     left = max(1e-4, 0.5 / max(1, int((y == 0).sum())))
     axes.step(np.maximum(false_positive, left), true_positive, where="post", color=_FRAUD, lw=1.8)
     chance = np.geomspace(left, 1, 100)
@@ -119,7 +120,7 @@ def score_distribution(
     y: NDArray[np.int8], score: NDArray[np.float64], threshold: float, caption: str, weight: NDArray[np.float64]
 ) -> Figure:
     """Scores by class: the share of each class per bin, so that rare frauds show beside many genuine."""
-    figure, axes = _canvas("Scores by class", caption)
+    figure, axes = canvas("Scores by class", caption)
     # Log-odds on the axis: most scores are far below 1 %, and what separates the classes happens there.
     low = float(np.clip(score.min(), 1e-5, 1e-2))
     edge = np.log(low / (1 - low))
@@ -148,30 +149,12 @@ def score_distribution(
 
 
 def calibration(y: NDArray[np.int8], score: NDArray[np.float64], caption: str, weight: NDArray[np.float64]) -> Figure:
-    """Observed share of fraud over the mean score, in bins of equal numbers of frauds, both logarithmic.
-
-    Bins of equal width would hold nearly every row in the first one; bins of equal numbers of rows, nearly
-    every fraud in the last.
-    """
-    from scipy.stats import beta
-
-    figure, axes = _canvas("Calibration: does a score of 10 % mean 10 % fraud?", caption)
-    order = np.argsort(score, kind="stable")
-    frauds = int(y.sum())
-    groups = min(10, max(1, frauds // 5))
-    # Rows in order of score; a bin ends where the running number of frauds passes the next share.
-    index = np.minimum(((np.cumsum(y[order]) - y[order]) * groups) // max(1, frauds), groups - 1)
-    stands = weight[order]
-    total = np.maximum(np.bincount(index, weights=stands, minlength=groups), 1e-300)
-    observed, means = (np.bincount(index, weights=stands * of[order], minlength=groups) / total for of in (y, score))
-    # Kish, *Survey Sampling*, 1965, 11.7: as many rows of equal weight say as much.
-    rows = total**2 / np.maximum(np.bincount(index, weights=stands**2, minlength=groups), 1e-300)
-    used = (means > 0) & (observed > 0)
-    means, observed, rows = means[used], observed[used], rows[used]
-    hits = observed * rows
-    # Clopper, Pearson, Biometrika 26, 1934: exact 95 % intervals of a binomial share.
-    low = beta.ppf(0.025, hits, rows - hits + 1)
-    high = np.where(observed < 1, beta.ppf(0.975, hits + 1, np.maximum(rows - hits, 1e-9)), 1.0)
+    """Observed share of fraud over the mean score, in bins of equal numbers of frauds, both logarithmic."""
+    figure, axes = canvas("Calibration: does a score of 10 % mean 10 % fraud?", caption)
+    found = calibrated(y, score, weight)
+    means, observed, low, high = (
+        np.array([getattr(one, name) for one in found]) for name in ("score", "observed", "low", "high")
+    )
     axes.errorbar(
         means,
         observed,
@@ -199,7 +182,7 @@ def feature_importance(importance: Mapping[str, float], unit: str, caption: str)
     ranked = sorted(importance.items(), key=lambda item: item[1], reverse=True)
     shown = ranked[:_FEATURES_SHOWN][::-1]
     more = f" (first {len(shown)} of {len(ranked)})" if len(ranked) > len(shown) else ""
-    figure, axes = _canvas(f"Feature importance{more}", caption)
+    figure, axes = canvas(f"Feature importance{more}", caption)
     axes.barh([plotted(name) for name, _ in shown], [value for _, value in shown], color=_GENUINE, height=0.7)
     axes.set(xlabel=unit[:1].upper() + unit[1:])
     axes.grid(visible=False, axis="y")
@@ -207,12 +190,18 @@ def feature_importance(importance: Mapping[str, float], unit: str, caption: str)
     return figure
 
 
-def _canvas(title: str, caption: str) -> tuple[Figure, Axes]:
-    """A figure that belongs to nobody: no pyplot, so nothing is kept alive or drawn on a screen."""
+def canvas(title: str, caption: str, *, height: float = 4.8) -> tuple[Figure, Axes]:
+    """A figure that belongs to nobody: no pyplot, so nothing is kept alive or drawn on a screen.
+
+    Args:
+        title: In large letters.
+        caption: One line below it.
+        height: Inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(7.5, height), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     figure.suptitle(plotted(title), x=0.012, ha="left", fontsize=13, fontweight="bold")
     axes: Any = figure.add_subplot()

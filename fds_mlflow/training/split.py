@@ -57,6 +57,7 @@ def by_time(
     *,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     dates: tuple[datetime, datetime] | None = None,
+    test_from: datetime | None = None,
     gap: timedelta | None = None,
 ) -> Split:
     """Train on the past, validate later, test last; nothing is learned from a label that was not known yet.
@@ -71,6 +72,7 @@ def by_time(
         table: The features, in any order of rows.
         fractions: Shares of the rows that remain beside the gaps: training, validation, test.
         dates: Beginning of validation and of test (UTC where no zone is given), instead of fractions.
+        test_from: Beginning of test alone; training and validation share what lies before it by their fractions.
         gap: The label delay. By default the delay after which nine in ten labels of the table were known,
             and zero where the table does not say when labels became known.
 
@@ -78,17 +80,22 @@ def by_time(
         The parts, rows in the table's order, with ``facts``.
 
     Raises:
-        ConfigError: No time, fractions that do not sum to 1, dates in the wrong order, a negative gap.
+        ConfigError: No time, fractions that do not sum to 1, dates in the wrong order or out of range, a negative gap.
         DataError: A part without rows, without fraud or without genuine transactions.
     """
     fractions = _checked_fractions(fractions)
     pause = _pause(table, gap)
     time = table.frame["time"].to_numpy().astype("datetime64[us]")
     fix = _longer(table, pause, given=gap is not None)
-    if dates is None:
-        validation_start, test_start = _boundaries(table, fractions, pause, fix)
-    else:
+    if dates is not None and test_from is not None:
+        raise ConfigError("two beginnings of the test are given", fix="give dates or test_from")
+    if dates is not None:
         validation_start, test_start = _in_order(_moment(dates[0]), _moment(dates[1]))
+    elif test_from is not None:
+        test_start = _moment(test_from)
+        validation_start = _before(time, test_start, fractions, pause)
+    else:
+        validation_start, test_start = _boundaries(table, fractions, pause, fix)
     masks = {
         "train": time < validation_start - pause,
         "validation": (time >= validation_start) & (time < test_start - pause),
@@ -101,13 +108,21 @@ def by_time(
         "split_gap_days": f"{pause / np.timedelta64(1, 'D'):g}",
         "split_rows_in_gaps": str(len(time) - sum(int(mask.sum()) for mask in masks.values())),
     }
+    late = _drop_late(table, masks, {"train": validation_start, "validation": test_start})
+    facts |= {f"split_{part}_late_labels": str(rows) for part, rows in late.items()}
+    return _cut(table, masks, facts, fix, _left_out(facts, pause, late))
+
+
+def _drop_late(
+    table: FeatureTable, masks: dict[str, NDArray[np.bool_]], known_by: Mapping[str, np.datetime64]
+) -> dict[str, int]:
+    """Take rows out of parts whose labels were not known by a moment; how many, by part."""
     late = {}
-    for part, boundary in (("train", validation_start), ("validation", test_start)):
-        unknown = masks[part] & _unknown_at(table.frame, boundary)
+    for part, moment in known_by.items():
+        unknown = masks[part] & _unknown_at(table.frame, moment)
         masks[part] &= ~unknown
         late[part] = int(unknown.sum())
-        facts[f"split_{part}_late_labels"] = str(late[part])
-    return _cut(table, masks, facts, fix, _left_out(facts, pause, late))
+    return late
 
 
 def _pause(table: FeatureTable, gap: timedelta | None) -> np.timedelta64:
@@ -244,7 +259,12 @@ def _checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 def _moment(value: datetime) -> np.datetime64:
     aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    return np.datetime64(aware.astimezone(UTC).replace(tzinfo=None), "us")
+    try:
+        return np.datetime64(aware.astimezone(UTC).replace(tzinfo=None), "us")
+    except OverflowError:
+        raise ConfigError(
+            f"{value} is before year 1 or after year 9999 in UTC", fix="give a time of the rows"
+        ) from None
 
 
 def _delay(frame: pd.DataFrame, share: float) -> np.timedelta64:
@@ -265,6 +285,31 @@ def _unknown_at(frame: pd.DataFrame, moment: np.datetime64) -> NDArray[np.bool_]
     known_at = frame["label_known_at"].to_numpy()
     unknown: NDArray[np.bool_] = (known_at > moment) | (np.isnat(known_at) & (frame["label"].to_numpy() == 1))
     return unknown
+
+
+def _before(
+    time: NDArray[np.datetime64], test: np.datetime64, fractions: tuple[float, ...], gap: np.timedelta64
+) -> np.datetime64:
+    """Beginning of validation such that training and validation share the rows before a test by their fractions.
+
+    Raises:
+        ConfigError: No row, or all, or too few, lie before it.
+    """
+    ordered = np.sort(time)
+    end = int(np.searchsorted(ordered, test - gap))
+    train, validation, _ = fractions
+
+    def enough(index: int) -> bool:
+        before = int(np.searchsorted(ordered, ordered[index] - gap))
+        return before * validation >= (end - index) * train
+
+    first = bisect_left(range(end), True, key=enough)
+    if not 0 < first < end or not test <= ordered[-1]:
+        raise ConfigError(
+            f"the test is to begin at {_day(test)}, and the rows are from {_day(ordered[0])} to {_day(ordered[-1])}",
+            fix=f"give a time between them (--test-from) that leaves rows beside two gaps of {_span(gap)}",
+        )
+    return np.datetime64(ordered[first])
 
 
 def _boundaries(

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+import numpy as np
+
 from fds_mlflow.core.text.numbers import percent
+from fds_mlflow.features import profile
+from fds_mlflow.features.profile import Profile, Scored
+from fds_mlflow.features.wander import wander
 from fds_mlflow.training.leakage import separating
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from fds_mlflow.training.split import Split
@@ -49,6 +54,20 @@ def counted(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold: 
         )
         for name, part in split.parts.items()
     }
+
+
+def profile_of(split: Split, scores: Mapping[str, NDArray[np.float64]], threshold: float) -> Profile:
+    """What drift is told by: the features and labels of all parts, the scores of those that it did not learn from."""
+    parts = list(split.parts.values())
+    scored = {
+        place: Scored(scores[name], part.weight, threshold)
+        for place, (name, part) in enumerate(split.parts.items())
+        if name in scores
+    }
+    weight = None if parts[0].weight is None else np.concatenate([one.weight for one in scored.values()])
+    seen = Scored(np.concatenate([one.scores for one in scored.values()]), weight, threshold)
+    made = profile.of(*parts, scored=seen, whole=split.facts.get("split") == "time")
+    return msgspec.structs.replace(made, wander=wander(parts, scored))
 
 
 def warnings_of(split: Split, parts: Mapping[str, PartCounts], metrics: Mapping[str, float]) -> tuple[str, ...]:

@@ -194,15 +194,15 @@ def show(address: Address, role: str, value: str, *, latest: int = 10) -> Shown:
         return state.of(role, value, lambda told: _shown(told, state.layout.numbers, latest))
 
 
-def forget(address: Address, role: str, value: str) -> int:
-    """Remove all that a state keeps of an entity; returns the number of its records and labels.
+def forget(address: Address, role: str, value: str, *, dry_run: bool = False) -> int:
+    """Remove all that a state keeps of an entity, or only count it; returns the number of its records and labels.
 
     Raises:
         NotFoundError: There is no state.
         ConfigError: It keeps no such role.
     """
     with _opened(address, role) as state:
-        return state.forget(role, value)
+        return state.forget(role, value, dry_run=dry_run)
 
 
 def _shown(told: Told, names: Sequence[str], latest: int) -> Shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 
@@ -15,12 +15,15 @@ from fds_mlflow.errors import ConfigError, RefusedError
 from fds_mlflow.features.conflicts import conflicts
 from fds_mlflow.features.defaults import default_features
 from fds_mlflow.features.mapped import compute_mapped
+from fds_mlflow.features.profile import Profile
 from fds_mlflow.features.spec import FeatureSpec
 from fds_mlflow.features.table import FeatureTable, compute
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.runtime.clock import SystemClock
 from fds_mlflow.training.split import Split, at_random, by_time, has_time, stratified
 from fds_mlflow.workflows import served_rows
+from fds_mlflow.workflows.account import Origins
+from fds_mlflow.workflows.quality import checked
 from fds_mlflow.workflows.source import Source, recognise
 
 DEFAULT = "default"
@@ -37,10 +40,12 @@ def prepare(
     split: str | None = None,
     seed: int = 42,
     gap: timedelta | None = None,
+    test_from: datetime | None = None,
     every_feature: bool = False,
     memory_limit: str | None = None,
+    reference: Profile | None = None,
 ) -> Split:
-    """Read, compute features and cut into train, validation and test.
+    """Read, compute features, look at the batch, and cut into train, validation and test.
 
     Args:
         source: Where the transactions come from.
@@ -49,24 +54,27 @@ def prepare(
         split: How to cut, as `cut` takes it.
         seed: Seed of everything random.
         gap: As `cut` takes it.
+        test_from: As `cut` takes it.
         every_feature: As `featurised` takes it.
         memory_limit: Compute the features of a file within so much memory, such as `4GB`, and train from the disk: for
             what does not fit into memory. The temporary folder (`TMPDIR`) needs some two kilobytes for each row.
+        reference: The profile of the champion's training, which the batch is held against; None where there is none.
 
     Returns:
         The parts; their notes say what was left out on the way.
 
     Raises:
         ConfigError: The specification or the split is unknown, or cannot be made of these data.
-        DataError: The data do not fit the schema, or leave a part without fraud.
+        DataError: The data do not fit the schema, are broken, or leave a part without fraud.
     """
     if memory_limit is not None:
-        return cut(on_disk(source, specification(features), memory_limit), split=split, seed=seed, gap=gap)
-    if source.served is not None:
-        return cut(as_served(source, features), split=split, seed=seed, gap=gap)
-    spec = specification(features)  # before the data are read
-    table = featurised(source.read(seed=seed), spec, every_feature=every_feature)
-    return cut(table, split=split, seed=seed, gap=gap)
+        table = on_disk(source, specification(features), memory_limit)
+    elif source.served is not None:
+        table = as_served(source, features)
+    else:
+        spec = specification(features)  # before the data are read
+        table = featurised(source.read(seed=seed), spec, every_feature=every_feature)
+    return cut(checked(table, reference), split=split, seed=seed, gap=gap, test_from=test_from)
 
 
 def prepare_for(
@@ -77,6 +85,7 @@ def prepare_for(
     split: str | None = None,
     seed: int = 42,
     gap: timedelta | None = None,
+    test_from: datetime | None = None,
 ) -> Split:
     """The parts of a source with what each of some versions takes, to compare them on; arguments as for `prepare`.
 
@@ -85,8 +94,10 @@ def prepare_for(
         DataError: The data do not fit the schema, or leave a part without fraud.
     """
     if source.served is not None:
-        return cut(as_served_for(model, versions, source), split=split, seed=seed, gap=gap)
-    return cut(featurised_for(model, versions, source.read(seed=seed)), split=split, seed=seed, gap=gap)
+        return cut(as_served_for(model, versions, source), split=split, seed=seed, gap=gap, test_from=test_from)
+    return cut(
+        featurised_for(model, versions, source.read(seed=seed)), split=split, seed=seed, gap=gap, test_from=test_from
+    )
 
 
 def as_served(source: Source, features: Features | None = None) -> FeatureTable:
@@ -96,6 +107,21 @@ def as_served(source: Source, features: Features | None = None) -> FeatureTable:
         ConfigError: Other features are asked for, or no model is named.
         RefusedError: The model has no champion, or that declares no features.
         DataError: No label has recorded features.
+    """
+    return served(source, features, SystemClock().now(), None)[0]
+
+
+def served(
+    source: Source, features: Features | None, now: datetime, maturity: timedelta | None, *, silence: bool = True
+) -> tuple[FeatureTable, Origins]:
+    """The same as of a moment, and where each label comes from; errors as for `as_served`.
+
+    Args:
+        source: `outcomes:MODEL`.
+        features: None: they are those that were served.
+        now: As of when labels are known, timezone-aware.
+        maturity: As `served_rows.told` takes it.
+        silence: Likewise.
     """
     if features is not None:
         raise ConfigError(
@@ -108,7 +134,7 @@ def as_served(source: Source, features: Features | None = None) -> FeatureTable:
             fix="write outcomes:MODEL alone",
         )
     model = source.model or ManagedModel(source.served)
-    return served_rows.rows(model, SystemClock().now())[0]
+    return served_rows.told(model, now, maturity=maturity, silence=silence)
 
 
 def as_served_for(model: ManagedModel, versions: Sequence[int], source: Source) -> FeatureTable:
@@ -233,7 +259,14 @@ def widened(*tables: FeatureTable) -> FeatureTable:
     return replace(first, frame=first.frame.assign(**more))
 
 
-def cut(table: FeatureTable, *, split: str | None = None, seed: int = 42, gap: timedelta | None = None) -> Split:
+def cut(
+    table: FeatureTable,
+    *,
+    split: str | None = None,
+    seed: int = 42,
+    gap: timedelta | None = None,
+    test_from: datetime | None = None,
+) -> Split:
     """Cut a feature table by time, or stratified by label.
 
     Args:
@@ -243,15 +276,21 @@ def cut(table: FeatureTable, *, split: str | None = None, seed: int = 42, gap: t
         seed: Seed of a random cut.
         gap: Time left out before validation and before test, so that labels are known by then; by default the label
             delay of the data.
+        test_from: Beginning of the test part (UTC where no zone is given); by default its share of the rows.
 
     Raises:
-        ConfigError: The split is neither, the data have no time to cut by, or a gap is given to a random cut.
+        ConfigError: The split is neither, the data have no time to cut by, or a gap or a beginning is given to a random
+            cut.
         DataError: A part would be left without rows, without fraud or without genuine transactions.
     """
     if split not in (None, "time", "stratified"):
         raise ConfigError(f"the split {split!r} is unknown", fix="choose time or stratified")
     if split == "time" or (split is None and has_time(table)):
-        return by_time(table, gap=gap)
+        return by_time(table, gap=gap, test_from=test_from)
+    if test_from is not None:
+        raise ConfigError(
+            "a random cut has no beginning of the test", fix="leave --test-from out, or split by time (--split time)"
+        )
     if gap is not None:
         raise ConfigError("a random cut has no gap", fix="leave --gap out, or split by time (--split time)")
     if split == "stratified":

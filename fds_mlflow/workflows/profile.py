@@ -224,7 +224,7 @@ class _Tally:
     def profile(self, source: str, notes: tuple[str, ...]) -> Profile:
         """What was counted."""
         schema, (span, spans) = self.schema, self._spans()
-        gaps = sorted(_gaps(sorted(self._hours["rows"])), key=lambda gap: gap.start - gap.end)
+        longest = sorted(gaps(sorted(self._hours["rows"])), key=lambda gap: gap.start - gap.end)
         spec, impossible = default_features(schema)
         windows = [name for item in spec.windows for name in map(item.feature, item.windows)]
         features = {
@@ -245,8 +245,8 @@ class _Tally:
             frauds=self.frauds,
             span=span,
             spans=spans,
-            gaps=tuple(gaps[:_GAPS]),
-            number_of_gaps=len(gaps),
+            gaps=tuple(longest[:_GAPS]),
+            number_of_gaps=len(longest),
             repeated_rows=int((hashes[1:] == hashes[:-1]).sum()),
             repeated_ids=not all_different(self._ids) if self._ids else None,
             entities=tuple(self._entity(role, column) for role, column in schema.entities.items()),
@@ -304,7 +304,7 @@ def _moment(value: Any) -> datetime:
     return made
 
 
-def _gaps(hours: list[int]) -> list[Gap]:
+def gaps(hours: list[int]) -> list[Gap]:
     """Times without a transaction that are longer than a day and a half, and than five usual pauses."""
     if len(hours) < 3:
         return []

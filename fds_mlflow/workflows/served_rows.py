@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from fds_mlflow.features.table import FeatureTable
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.outcomes.records import CaseRecord, CaseStatus
 from fds_mlflow.outcomes.vectors import KeptVector
+from fds_mlflow.workflows.account import Account, Origin, Origins
 
 SUSPECTED = "nothing but a suspicion is known"
 UNSCORED = "the model has no outcome of the transaction"
@@ -40,31 +41,6 @@ REASONS = (SUSPECTED, UNSCORED, IMMATURE, UNRECORDED, DEGRADED, OTHER, BLOCKED)
 
 
 @dataclass(frozen=True)
-class Account:
-    """What became of the labels.
-
-    Attributes:
-        labels: Transactions of which anything is known, suspicions included.
-        used: Those of them that are training rows.
-        left_out: The others by reason; with `used` they add up to `labels`.
-        silent: Training rows beside them: nobody reported them until labels mature, so they count as genuine.
-    """
-
-    labels: int
-    used: int
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    silent: int = 0
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The same for people."""
-        said = f"{self.used:,} of {self.labels:,} labelled transactions are used as they were served"
-        if self.silent:
-            said += f", and {self.silent:,} that nobody reported as genuine ones"
-        return (said, *(f"{count:,} labelled transactions are left out: {why}" for why, count in self.left_out.items()))
-
-
-@dataclass(frozen=True)
 class _Row:
     """A training row: what was served, and what is known about it."""
 
@@ -75,14 +51,24 @@ class _Row:
 
 
 def rows(model: ManagedModel, now: datetime) -> tuple[FeatureTable, Account]:
+    """As `told`, by what the schema says of labels; the account instead of the origins."""
+    table, origins = told(model, now)
+    return table, origins.account
+
+
+def told(
+    model: ManagedModel, now: datetime, *, maturity: timedelta | None = None, silence: bool = True
+) -> tuple[FeatureTable, Origins]:
     """The training rows of a model's outcomes, by the champion's declaration.
 
     Args:
         model: The model whose requests were recorded.
         now: The time, timezone-aware: labels are those known by then.
+        maturity: Age from which labels count; None for `labels_mature` of the schema.
+        silence: Take a transaction older than that which nobody reported for genuine.
 
     Returns:
-        One row a transaction, in the order in which they were scored, and the account of the labels.
+        One row a transaction, in the order in which they were scored, and where their labels come from.
 
     Raises:
         NotFoundError: There is no such model.
@@ -97,7 +83,9 @@ def rows(model: ManagedModel, now: datetime) -> tuple[FeatureTable, Account]:
     scored = model.outcomes.scored(model.name)
     cases = model.outcomes.all_cases(as_of=now)
     mature = declared.schema.labels_mature
-    age = None if mature is None else to_duration("labels_mature", mature)
+    age = maturity
+    if age is None and mature is not None:
+        age = to_duration("labels_mature", mature)
     left_out: Counter[str] = Counter()
     found: list[_Row] = []
 
@@ -111,19 +99,36 @@ def rows(model: ManagedModel, now: datetime) -> tuple[FeatureTable, Account]:
         else:
             found.append(row)
     used = len(found)
-    if age is not None:
+    if age is not None and silence:
         for name in kept.keys() - cases.keys():
             quiet = next((one for one in kept[name] if fits(one) and not one.degraded), None)
             if quiet is not None and scored.get(name, now) <= now - age and (not quiet.flagged or quiet.explored):
                 found.append(_Row(quiet, False, quiet.time + age, _chance(quiet, None)))
-    account = Account(len(cases), used, {why: left_out[why] for why in REASONS if left_out[why]}, len(found) - used)
+    account = _account(len(cases), {why: left_out[why] for why in REASONS if left_out[why]}, found, used)
     if not found:
         raise DataError(
             f"no transaction of {model.name!r} has both a label and recorded features: {'; '.join(account.sentences)}",
             fix="serve with --vector-sample, and import labels (fds label import)",
         )
+    origin = np.full(len(found), Origin.REPORTED, dtype=np.int8)
+    origin[used:] = Origin.SILENT
+    of = pd.Series(origin, index=[row.kept.transaction_id for row in found])
     found.sort(key=lambda row: (row.kept.time, row.kept.request_id))
-    return _table(model.name, declared, found, account), account
+    return _table(model.name, declared, found, account), Origins(account, of)
+
+
+def _account(labels: int, left_out: Mapping[str, int], found: Sequence[_Row], used: int) -> Account:
+    """What became of the labels, of which the first rows are; the others nobody reported."""
+    of_labels = found[:used]
+    return Account(
+        labels,
+        used,
+        left_out,
+        len(found) - used,
+        alone=sum(row.kept.flagged and not row.kept.explored and row.propensity == 1 for row in of_labels),
+        weighted=sum(row.propensity < 1 for row in found),
+        watermark=max((row.known for row in of_labels), default=None),
+    )
 
 
 def _labelled(

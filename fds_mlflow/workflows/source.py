@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from fds_mlflow.data import readers
 from fds_mlflow.data.inference import InferredSchema, infer
+from fds_mlflow.data.labels import without_labels
+from fds_mlflow.data.request import Request
 from fds_mlflow.data.schema import Schema
-from fds_mlflow.data.transactions import Transactions, load
+from fds_mlflow.data.transactions import Transactions, as_schema, load
 from fds_mlflow.errors import ConfigError, DataError
 from fds_mlflow.runtime import databases
 from fds_mlflow.runtime.text_file import CSV_SUFFIXES, PARQUET_SUFFIXES, absent
@@ -49,8 +51,13 @@ class Source:
     progress: Callable[[float], None] | None = field(default=None, compare=False)
     model: ManagedModel | None = field(default=None, compare=False)
 
-    def read(self, *, seed: int = 42) -> Transactions:
+    def read(self, *, seed: int = 42, labelled: bool = True) -> Transactions:
         """Read the transactions.
+
+        Args:
+            seed: Of the simulator.
+            labelled: Labels come from the source; else from elsewhere, and the columns of labels that its schema names
+                need not be there.
 
         Raises:
             DataError: The data does not fit the schema.
@@ -60,8 +67,16 @@ class Source:
         made = self.simulated(seed=seed)
         if made is not None:
             return replace(load(made, "simulator"), source=f"{self.data}, seed {seed}")
-        schema = self.schema or recognise(self.data)
-        return load(self.data, schema, table=self.table, query=self.query, progress=self.progress)
+        schema = as_schema(self.schema or recognise(self.data))
+        if not labelled:
+            schema = without_labels(schema, self._columns(schema))
+        return load(self.data, schema, table=self.table, query=self.query, progress=self.progress, labelled=labelled)
+
+    def _columns(self, schema: Schema) -> set[str]:
+        """The columns that the source has."""
+        if readers.is_url(self.data):
+            return set(next(readers.every_column(self.data, table=self.table, query=self.query)).column_names)
+        return set(readers.column_names(Path(self.data), Request.of(self.data, schema, None)))
 
     def _require_transactions(self) -> None:
         """Refuse to take what was served for transactions.

@@ -117,10 +117,10 @@ def shown(what: object, width: int = 80) -> str:
 @pytest.mark.parametrize("plan", [LABELS, NO_LABELS])
 def test_tables_show_a_dash_where_nobody_looked(plan: Plan) -> None:
     """`fds canary status`: missed and false positives are no zeros without a label."""
-    made = tables.canary_status(status(plan))
+    made = tables.canary_status(status(plan), NOON)
     cells = {str(column.header): [str(cell) for cell in column.cells] for column in made.columns}
     assert cells["missed"] == cells["false positives"] == [UNKNOWN] * 2
-    looked = tables.canary_status(status(plan, labelled=50, reviewed_alerts=20))
+    looked = tables.canary_status(status(plan, labelled=50, reviewed_alerts=20), NOON)
     assert [[str(cell) for cell in column.cells] for column in looked.columns][-2:] == [["0", "0"]] * 2
 
 

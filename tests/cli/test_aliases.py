@@ -9,8 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from fds_mlflow.cli.aliased import AliasedOption
 from fds_mlflow.cli.main import main
-from fds_mlflow.cli.options import AliasedOption
 
 OLD_NAMES = {
     ("serve", "--budget"): "--canary-timeout",

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -142,6 +143,19 @@ def test_a_run_prints_one_json_value_per_look(release: Release) -> None:
     assert [value["ended"] for value in found] == [False] * (len(found) - 1) + [True]
     assert found[-1]["overall"] == "FAIL"
     assert found[-1]["applied"]["event"]["kind"] == "abort"
+
+
+@pytest.mark.parametrize("verb", ["tick", "run"])
+def test_gauges_go_to_a_file_at_each_look(release: Release, tmp_path: Path, verb: str) -> None:
+    """Prometheus is told of the abort although the process has ended, by either verb; a missing folder is refused."""
+    release.rates = HARMFUL
+    release.start(PLAN)
+    release.street.sleep(MINUTE)
+    assert fds("canary", verb, "fraud", "--metrics-file", str(tmp_path / "none" / "fds.prom")).exit_code == 1
+    assert fds("canary", verb, "fraud", "--metrics-file", str(tmp_path / "fds.prom")).exit_code == 3
+    told = (tmp_path / "fds.prom").read_text()
+    assert 'fds_rollout_status{model="fraud",status="aborted"} 1.0' in told
+    assert 'fds_rollout_verdict{model="fraud",verdict="FAIL"} 1.0' in told
 
 
 def _interrupt() -> None:

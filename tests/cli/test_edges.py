@@ -72,6 +72,8 @@ def values(tmp_path: Path) -> dict[str, str]:
         **{
             "model": "fraud",
             "transaction": "TX1",
+            "request": "R1",
+            "context": "prod",
             "version": "1",
             "baseline": "1",
             "candidate": "2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -17,6 +17,7 @@ from fds_mlflow.cli.output import feature_views
 from fds_mlflow.data.schema import Schema
 from fds_mlflow.features.defaults import default_spec
 from fds_mlflow.features.explanation import sentences
+from fds_mlflow.features.parts import Aggregate
 from fds_mlflow.features.spec import FeatureSpec, handbook_spec
 from fds_mlflow.features.state.coverage import BEGINNING, needed
 from fds_mlflow.features.state.layout import Layout
@@ -175,14 +176,19 @@ def test_each_feature_is_explained_in_a_sentence(spec: str) -> None:
 
 def test_every_kind_of_feature_has_its_sentence() -> None:
     """Every aggregate, flag, gap and category is explained, each otherwise than the others."""
-    aggregates = ["count", "sum", "mean", "max", "min", "std", "known", "frauds", "risk"]
-    windows = [{"entity": "card", "aggregate": each, "windows": ["1h"]} for each in aggregates]
+    aggregates = [each for each in get_args(Aggregate) if each != "distinct"]
+    windows: list[dict[str, Any]] = [{"entity": "card", "aggregate": each, "windows": ["1h"]} for each in aggregates]
+    windows += [{**windows[0], "above": 3}, {**windows[0], "above": 3, "of": "items"}, {**windows[0], "earlier": True}]
+    windows.append({"entity": "card", "aggregate": "max", "expression": "each", "windows": ["1h"]})
     windows.append({"entity": "card", "aggregate": "distinct", "of": "shop", "windows": ["1h"]})
     flags = [{"flag": "weekend"}, {"flag": "night"}]
-    made = FeatureSpec(windows=windows, flags=flags, gaps=[{"entity": "card"}], categorical=["country"])
+    expressions = [{"name": "each", "of": "amount / items"}]
+    made = FeatureSpec(
+        windows=windows, flags=flags, gaps=[{"entity": "card"}], expressions=expressions, categorical=["country"]
+    )
     said = sentences(made)
     assert list(said) == made.computed
-    assert len(set(said.values())) == len(said) == 14
+    assert len(set(said.values())) == len(said) == 23
 
 
 def run(*words: str) -> Result:

@@ -146,7 +146,8 @@ def test_every_question_and_verb_speaks_json(words: str) -> None:
 @pytest.mark.slow
 def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     """From stage to emergency, every command's JSON parses and says what happened, by whom and why."""
-    assert answer("list") == [{"model": "fraud", "champion": None, "canary": None}]
+    (before,) = answer("list")
+    assert (before["model"], before["champion"], before["since"], before["canary"]) == ("fraud", None, None, None)
     staged = answer("stage", "fraud", "1", "--reason", "weekly")
     assert staged["changed"] is True
     assert (staged["event"]["kind"], staged["event"]["actor"], staged["event"]["reason"]) == ("stage", "ann", "weekly")
@@ -160,9 +161,16 @@ def test_a_lifecycle_in_json(fraud: MlflowStore) -> None:
     status = answer("canary", "status", "fraud")
     assert status["recommendation"]["action"] == "wait"
     assert (status["canary"]["keys"], status["verdicts"][0]["status"]) == (0, "NODATA")
+    (trying,) = answer("list", "--rollout", "--alias", "canary", "--stage", "staging")
+    assert (trying["champion"], trying["canary"], trying["weight"]) == (1, 2, 30.0)
+    assert (
+        answer("list", "--no-rollout") == answer("list", "--older-than", "1d") == answer("list", "--alias", "x") == []
+    )
     assert answer("canary", "advance", "fraud")["event"]["rollout"]["weight"] == 10_000
     answer("canary", "complete", "fraud", "--reason", "proven")
-    assert answer("list") == [{"model": "fraud", "champion": 2, "canary": None}]
+    (after,) = answer("list", "--older-than", "0s")
+    assert (after["champion"], after["canary"], after["weight"]) == (2, None, None)
+    assert after["stages"] == {"Production": [2], "Archived": [1]}
     (candidate,) = answer("rollback", "candidates", "fraud")
     assert (candidate["version"], candidate["metrics"]) == (1, {"average_precision": 0.5})
     assert answer("rollback", "validate", "fraud", "1")["passed"] is True

@@ -81,3 +81,17 @@ def test_a_person_is_forgotten(url: str) -> None:
     assert "2 outcomes" in gone.output
     assert "1 labels" in gone.output
     assert CliRunner().invoke(main, ["--outcomes", url, "outcomes", "show", "TX1"]).exit_code == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", [["prune", "fraud", "--older-than", "1d"], ["forget", "key", "C1"]])
+def test_a_dry_run_makes_no_store(verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no store is, a dry run says so, and none is there afterwards; without it, one is made as ever."""
+    monkeypatch.chdir(tmp_path)
+    store = ["--outcomes", "sqlite:///kept.db"]
+    refused = CliRunner().invoke(main, [*store, "outcomes", *verb, "--dry-run"])
+    assert refused.exit_code == 1
+    assert "is not there" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert CliRunner().invoke(main, [*store, "outcomes", *verb]).exit_code == 0
+    assert CliRunner().invoke(main, [*store, "outcomes", *verb, "--dry-run"]).exit_code == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
@@ -37,6 +38,7 @@ GIVEN = {
     "--label column": "--label is_fraud",
     "--data outcomes:fraud": "--data transactions.parquet",
     "--rows 100000": "--rows 2000",
+    "--search 30m": "--search 1s",
     "--rows 60000": "--rows 20000",
     "runs:/0f3c…/model": "models:/fraud/4",
     "models:/legacy@prod": "models:/fraud/4",
@@ -54,7 +56,7 @@ GIVEN = {
 ELSEWHERE = {
     "make": "tests/docs/test_docs.py::test_every_make_target_exists",
     "pytest": "tests/docs/test_docs.py::test_every_named_test_exists",
-    "mlflow": "tests/workflows/test_mlflow_run.py",
+    "mlflow": "tests/workflows/test_mlflow_run.py, and tests/plugins/test_deployments.py",
     "pip": "tests/runtime/test_small_installation.py",
     "curl": "tests/serving/http/test_app.py",
     "python": "benchmarks, each of which takes minutes to hours",
@@ -66,6 +68,7 @@ ELSEWHERE = {
     ".ci/run": "the reader's shell",
     "find": "tests/runtime/test_model_files.py",
     "fds serve": "tests/serving/host/test_server.py",
+    "fds simulate --serve": "tests/docs/test_tour.py",
     "fds demo": "tests/cli/test_demo.py",
     "fds notify": "tests/notifications/test_notifications.py",
 }
@@ -73,9 +76,11 @@ ELSEWHERE = {
 
 ENDS = {
     **{"canary run": {0, 3, 130}, "canary tick": {0, 3, 4}, "doctor": {0, 1}, "rollback validate": {0, 1}},
+    "drift": {0, 3, 4},
+    **{"approve": {0, 1}, "reject": {0, 1}, "config delete": {0, 1}, "config use": {0, 1}},
     **{"features show": {0, 1}, "features forget": {0, 1}, "features skew": {0, 1}},
 }
-"""Exit codes that say something about the model, or that there is no state yet; 0 for all other commands."""
+"""Exit codes that say something about the model, or that there is no state, request or context; 0 for all others."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,15 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.chdir(folder)
 
 
-def run(block: Block, folder: Path, patch: pytest.MonkeyPatch) -> str:
-    """Run a block's commands in a folder; "" where all of them did what they say, else what was said instead."""
+def run(block: Block, folder: Path, patch: pytest.MonkeyPatch, printed: dict[str, str] | None = None) -> str:
+    """Run a block's commands in a folder; "" where all of them did what they say, else what was said instead.
+
+    Args:
+        block: It.
+        folder: Where.
+        patch: For the environment.
+        printed: Takes what each command prints the first time.
+    """
     enter(folder, patch)
     if "plan template" in block.text:
         (folder / "plan.yaml").unlink(missing_ok=True)
@@ -149,12 +161,25 @@ def run(block: Block, folder: Path, patch: pytest.MonkeyPatch) -> str:
         assert words[0] == "fds", f"{block.name}: nobody has said how {words[0]!r} is tested"
         arguments = list(takewhile(lambda word: word != ">", words[1:]))
         done = CliRunner().invoke(main, arguments)
+        if printed is not None:
+            printed.setdefault(shlex.join(words), done.stdout)
         fine = ENDS.get(" ".join(arguments[:2]), ENDS.get(arguments[0], {0}))
         if done.exit_code not in fine:
             return f"{shlex.join(words)}: exit {done.exit_code}: {done.output}"
         if ">" in words:
             Path(words[-1]).write_text(done.stdout)
     return ""
+
+
+def somewhere(block: Block, demo: Demo, folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """Run a block's commands in one state after the other; "" once they do what they say, else what each said."""
+    said = {}
+    for state in demo.states:
+        demo.copy(state, folder / state)
+        said[state] = run(block, folder / state, patch)
+        if not said[state]:
+            return ""
+    return "\n".join(f"{state}: {text}" for state, text in said.items())
 
 
 @pytest.fixture
@@ -184,13 +209,21 @@ SHELL = [one for one in of("bash", "") if one.values[0].language or one.values[0
 @pytest.mark.parametrize("block", SHELL)
 def test_every_shell_block_runs(block: Block, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands copied from a page do their work on a model that is there, in one of the states that a model has."""
-    said = {}
-    for state in demo.states:
-        demo.copy(state, tmp_path / state)
-        said[state] = run(block, tmp_path / state, monkeypatch)
-        if not said[state]:
-            return
-    pytest.fail("\n".join(f"{state}: {text}" for state, text in said.items()))
+    assert somewhere(block, demo, tmp_path, monkeypatch) == ""
+
+
+IN_TEXT = sorted(set(re.findall(r"`(fds [^`]+ [^`]+)`", (ROOT / "docs/runbook.md").read_text(encoding="utf-8"))))
+"""Commands of the runbook that stand in its sentences; those of two words are talked about."""
+
+
+@pytest.mark.campaign
+@pytest.mark.usefixtures("_nobody_waits")
+@pytest.mark.parametrize("command", [one for one in IN_TEXT if "fraud" in one])
+def test_every_command_of_the_runbook_does_something(
+    command: str, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to find out at night that a command in a sentence is refused in every state."""
+    assert somewhere(Block(ROOT / "docs/runbook.md", 0, "bash", command), demo, tmp_path, monkeypatch) == ""
 
 
 @pytest.mark.campaign
@@ -198,9 +231,13 @@ def test_every_shell_block_runs(block: Block, demo: Demo, tmp_path: Path, monkey
 def test_the_commands_of_the_readme_are_one_story(
     demo: Demo, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the first training to the last rollback, in the order of the page, with nothing between the commands."""
+    """From the first training to the last rollback, in the order of the page; each prints what the page shows of it."""
+    monkeypatch.setenv("FDS_ACTOR", "ana@shop1")
+    outputs = runpy.run_path(str(ROOT / "docs" / "generate_outputs.py"))
+    printed: dict[str, str] = {}
     names: dict[str, Any] = {"__name__": "readme"}
     shutil.copytree(demo.folder / "files", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     story = [block for block in BLOCKS if block.page.name == "README.md" and block.language in ("bash", "python")][1:]
     for block in story:
         if "fds data describe" in block.text:  # a story of its own
@@ -208,7 +245,9 @@ def test_the_commands_of_the_readme_are_one_story(
         if block.language == "python":
             exec(compile(block.text, block.name, "exec"), names)
         else:
-            assert run(block, tmp_path, monkeypatch) == ""
+            assert run(block, tmp_path, monkeypatch, printed) == ""
+    for command, text in outputs["shown"]((ROOT / "README.md").read_text(encoding="utf-8")).items():
+        assert outputs["words"](printed[command]) == outputs["words"](text), command
 
 
 def names() -> dict[str, Any]:
@@ -266,5 +305,5 @@ def test_every_block_has_a_test_or_a_reason() -> None:
     for reason in [*ELSEWHERE.values(), *PYTHON_ELSEWHERE.values()]:
         for path in re.findall(r"tests/[\w/]+\.py", reason):
             assert (ROOT / path).is_file(), f"{path} does not exist"
-    assert len(ELSEWHERE) <= 18
+    assert len(ELSEWHERE) <= 19
     assert len(PYTHON_ELSEWHERE) <= 3

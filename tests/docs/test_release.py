@@ -26,7 +26,16 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "fds-mlflow"
 version = "0.3.0"
-optional-dependencies = {excel = [], kafka = [], online = [], parquet = [], postgresql = [], redis = [], spark = []}
+[project.optional-dependencies]
+excel = []
+kafka = []
+online = []
+parquet = []
+pdf = []
+postgresql = []
+redis = []
+search = []
+spark = []
 [tool.setuptools]
 py-modules = ["shop"]
 """

@@ -59,6 +59,23 @@ def test_another_meaning_under_the_same_name_is_found(changes: dict[str, Any], n
     assert names is not None or {"ratio", "twice"} <= set(found)
 
 
+def test_a_window_means_what_its_expression_does() -> None:
+    """The same window over another expression is another feature, and so is one above another number, or earlier."""
+
+    def of(text: str, **changes: Any) -> FeatureSpec:
+        windows = [
+            {"entity": "card", "aggregate": "median", "windows": ["7d"], "name": "median"},
+            {"entity": "card", "aggregate": "count", "windows": ["7d"], "expression": "ratio", "above": 3, "name": "n"},
+        ]
+        windows[1] |= changes
+        return FeatureSpec(numeric=["amount"], windows=windows, expressions=[{"name": "ratio", "of": text}])
+
+    assert conflicts(of("amount / median"), of("(amount) / median", above=3.0)) == []
+    assert conflicts(of("amount / median"), of("amount - median")) == ["n", "ratio"]
+    assert conflicts(of("amount / median"), of("amount / median", above=4)) == ["n"]
+    assert conflicts(of("amount / median"), of("amount / median", earlier=True)) == ["n"]
+
+
 def test_long_chains_of_expressions_are_compared_at_once() -> None:
     """Expressions of expressions of expressions take no time that grows with what they stand for."""
     chain = [{"name": f"x{n}", "of": f"x{n - 1} + x{max(0, n - 2)} * amount"} for n in range(1, 80)]

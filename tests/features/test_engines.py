@@ -108,7 +108,7 @@ ENGINES = (in_memory, from_file, from_file_in_parts, dealt_out, pytest.param(on_
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """One engine after the other."""
     if request.param is on_spark:
-        request.getfixturevalue("spark")
+        request.getfixturevalue("spark_session")
     folder = tmp_path_factory.mktemp("engine")
     return partial(request.param, folder)
 
@@ -161,6 +161,48 @@ class TestAgainstTheReference:
         assert found["customer_mean_amount_3d"].iloc[0] == pytest.approx(0.2, rel=1e-15)
         assert found["customer_std_amount_3d"].iloc[0] == pytest.approx(0.1 * (2 / 3) ** 0.5, rel=1e-15)
         assert found["customer_std_amount_2d"].iloc[2] == 0.0
+
+
+class TestWhatIsEarlier:
+    def test_the_transaction_itself_is_not_among_the_earlier_ones(self, engine: Engine) -> None:
+        """Of the same moment only those before it in the order are; at the first one there is nothing."""
+        frame = plain(["2026-01-01", "2026-01-02", "2026-01-02"]).assign(amount=[1.0, 5.0, 9.0])
+        windows = [{"entity": "customer", "aggregate": a, "windows": ["1d", "2d"], "earlier": True} for a in EARLIER]
+        found = engine(frame, FeatureSpec(windows=windows))
+        np.testing.assert_array_equal(found["customer_earlier_count_2d"], [0, 1, 2])
+        np.testing.assert_array_equal(found["customer_earlier_median_amount_2d"], [np.nan, 1, 3])
+        np.testing.assert_array_equal(found["customer_earlier_median_amount_1d"], [np.nan, np.nan, 5])
+        np.testing.assert_array_equal(found["customer_earlier_sum_amount_2d"], [0, 1, 6])
+
+    def test_a_window_over_an_expression_has_what_it_was_at_each_moment(self, engine: Engine) -> None:
+        """Amounts over the median of those before: the third is four times as much, whatever the median is now."""
+        frame = plain([f"2026-01-{day:02}" for day in range(1, 7)]).assign(amount=[10.0, 10, 40, 40, 40, 120])
+        found = engine(frame, RATIOS)
+        np.testing.assert_array_equal(found["ratio"], [np.nan, 1, 4, 4, 1.6, 3])
+        np.testing.assert_array_equal(found["customer_max_ratio_3d"], [np.nan, 1, 4, 4, 4, 4])
+        np.testing.assert_array_equal(found["customer_count_ratio_above_3_2d"], [0, 0, 1, 2, 1, 0])
+
+    def test_a_window_over_an_expression_reaches_back_by_both(self, engine: Engine) -> None:
+        """What the oldest transaction of the window saw is exactly what was in its own window, half open as well."""
+        times = ["2026-01-01T00:00:00.000001", "2026-01-01T00:00:00.000002", "2026-01-11", "2026-01-11T00:00:00.000001"]
+        frame = plain(times).assign(amount=[7.0, 2.0, 6.0, 6.0])
+        assert engine(frame, RATIOS)["ratio"].tolist()[2:] == [6 / 4.5, 1.5]
+        later = pd.concat([frame, frame.iloc[[-1]].assign(transaction_id="l", time=frame["time"].max() + DAY)])
+        assert engine(later.reset_index(drop=True), RATIOS)["customer_max_ratio_3d"].iloc[-1] == 1.5
+
+
+EARLIER = ("count", "sum", "median")
+DAY = pd.Timedelta(days=1)
+RATIOS = FeatureSpec.model_validate(
+    {
+        "windows": [
+            {"entity": "customer", "aggregate": "median", "windows": ["10d"], "earlier": True, "name": "median"},
+            {"entity": "customer", "aggregate": "max", "expression": "ratio", "windows": ["3d"]},
+            {"entity": "customer", "aggregate": "count", "expression": "ratio", "above": 3, "windows": ["2d"]},
+        ],
+        "expressions": [{"name": "ratio", "of": "amount / median"}],
+    }
+)
 
 
 class TestAsOfArrival:
@@ -247,3 +289,34 @@ class TestNothingUnknownIsUsed:
         frame = plain(["2026-01-01", "2026-01-02", "2026-01-03"]).assign(label=pd.array([1, None, None], dtype="Int8"))
         spec = FeatureSpec(windows=(Window(entity="customer", aggregate="risk", windows=("7d",)),), label_delay="1d")
         assert engine(frame, spec, every_row=True)["customer_risk_7d"].tolist() == [0, 1, 1]
+
+    def test_a_run_ends_with_the_last_genuine_label_and_all_of_its_moment(self, engine: Engine) -> None:
+        """Frauds known since the last genuine one; a fraud of the same moment as that is none of them."""
+        times = [f"2026-01-{day:02}" for day in range(1, 8)]
+        known = ["2026-01-02T12", "2026-01-03T12", "2026-01-03T12", "2026-01-05T12", "2026-01-06T12"] + [
+            "2026-02-01"
+        ] * 2
+        found = engine(plain(times, label=[1, 0, 1, 1, 1, 0, 0], known=known), OF_LABELS)
+        assert list(found["customer_fraud_run_3d"]) == [0, 0, 1, 0, 0, 1, 2]
+        assert list(found["customer_fraud_run_30d"]) == [0, 0, 1, 0, 0, 1, 2]
+
+    def test_times_since_frauds_count_from_when_those_became_known(self, engine: Engine) -> None:
+        """In seconds, from the first and the last of the window; missing where none of it is known."""
+        times = [f"2026-01-{day:02}" for day in range(1, 8)]
+        known = ["2026-01-02T12", "2026-01-03T12", *["2026-02-01"] * 5]
+        found = engine(plain(times, label=[1, 1, 0, 1, 1, 0, 0], known=known), OF_LABELS)
+        day = 86_400.0
+        first = [np.nan, np.nan, day / 2, 1.5 * day, 2.5 * day, 2.5 * day, np.nan]
+        np.testing.assert_array_equal(found["customer_since_first_fraud_3d"], first)
+        last = [np.nan, np.nan, day / 2, day / 2, 1.5 * day, 2.5 * day, np.nan]
+        np.testing.assert_array_equal(found["customer_since_last_fraud_3d"], last)
+
+
+OF_LABELS = FeatureSpec.model_validate(
+    {
+        "windows": [
+            {"entity": "customer", "aggregate": aggregate, "windows": ["3d", "30d"]}
+            for aggregate in ("fraud_run", "since_first_fraud", "since_last_fraud")
+        ]
+    }
+)

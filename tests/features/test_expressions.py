@@ -226,7 +226,7 @@ def test_each_name_stands_for_one_number() -> None:
     assert "several features are named x0" in refusal("amount", flags=(Flag(flag="night", name="x0"),))
     assert "'items' cannot be hidden" in refusal("items", hidden=("items",))
     assert "did you mean 'customer_mean_amount_30d'?" in refusal("items", hidden=("customer_mean_amount_3d",))
-    assert "is hidden, and no expression reads it" in refusal("items", hidden=("customer_mean_amount_30d",))
+    assert "is hidden, and no expression or window reads it" in refusal("items", hidden=("customer_mean_amount_30d",))
 
 
 RATIOS = FeatureSpec(

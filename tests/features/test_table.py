@@ -163,6 +163,17 @@ class TestFile:
         assert len(pd.read_parquet(tmp_path / "out.parquet")) == 100
 
 
+#: A window over an expression, beside others over which none may be.
+EXPRESSED = """
+gaps: [{{entity: a}}]
+expressions: [{{name: {name}, of: {of}}}]
+windows:
+  - {{entity: a, aggregate: max, expression: ratio, windows: [1d]}}
+  - {{entity: a, aggregate: risk, windows: [1d]}}
+  - {{entity: b, aggregate: mean, windows: [1d]}}
+"""
+
+
 class TestSpecification:
     def test_the_default_has_what_the_schema_allows(self) -> None:
         """Counts and means for every entity, risk where labels become known, extras; nothing that the data lacks."""
@@ -192,7 +203,7 @@ class TestSpecification:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("windows: [{entity: customer, aggregate: median, windows: [1d]}]", "aggregate"),
+            ("windows: [{entity: customer, aggregate: mode, windows: [1d]}]", "aggregate"),
             ("windows: [{entity: customer, aggregate: count, windows: [1day]}]", "not a duration"),
             ("windows: [{entity: customer, aggregate: count, windows: [0d]}]", "is empty"),
             ("windows: [{entity: customer, aggregate: count, windows: []}]", "windows"),
@@ -200,6 +211,18 @@ class TestSpecification:
             ("windows: [{entity: customer, aggregate: distinct, windows: [1d]}]", "needs 'of'"),
             ("windows: [{entity: customer, aggregate: count, windows: [1d, 7d], name: n}]", "same for several"),
             ("windows: [{entity: customer, aggregate: count, windows: [1h], name: 'n{days}'}]", "whole days"),
+            ("windows: [{entity: customer, aggregate: count, windows: [1d], expression: e}]", "without 'above'"),
+            ("windows: [{entity: customer, aggregate: max, windows: [1d], above: 3}]", "takes no 'above'"),
+            ("windows: [{entity: customer, aggregate: count, windows: [1d], above: .inf}]", "above"),
+            ("windows: [{entity: customer, aggregate: risk, windows: [1d], earlier: true}]", "takes no 'earlier'"),
+            ("windows: [{entity: a, aggregate: distinct, of: b, windows: [1d], earlier: true}]", "takes no 'earlier'"),
+            ("windows: [{entity: a, aggregate: max, of: b, expression: e, windows: [1d]}]", "leave out one of them"),
+            ("windows: [{entity: a, aggregate: fraud_run, of: b, windows: [1d]}]", "takes no 'of'"),
+            (EXPRESSED.format(name="rato", of="amount / 2"), "did you mean 'rato'"),
+            (EXPRESSED.format(name="ratio", of="amount / b_mean_amount_1d"), "reads 'b_mean_amount_1d'"),
+            (EXPRESSED.format(name="ratio", of="amount / a_risk_1d"), "reads 'a_risk_1d'"),
+            (EXPRESSED.format(name="ratio", of="amount / a_gap"), "reads 'a_gap'"),
+            (EXPRESSED.format(name="ratio", of="1 / a_max_ratio_1d"), "reads 'a_max_ratio_1d'"),
             ("numeric: [amount, amount]", "several features are named amount"),
             ("window: []", "did you mean 'windows'"),
             ("time_zone: Mars", "no IANA time zone"),

@@ -66,7 +66,9 @@ def commands(command: click.Command = main, words: str = "fds") -> Iterator[str]
 
 def test_every_command_and_option_is_still_there() -> None:
     """A script that calls `fds` goes on working; who renames an option keeps the old name beside it."""
-    assert missing("commands.txt", list(commands())) == []
+    found = list(commands())
+    found += [f"{line} required" for line in found]  # what need not be given any more still may be
+    assert missing("commands.txt", found) == []
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------

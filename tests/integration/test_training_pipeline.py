@@ -98,7 +98,7 @@ class TestLightGBMPipeline:
         )
 
         run = mlflow.get_run(trained.run_id)
-        assert 0 < int(run.data.params["trees"]) < most, "early stopping never fired"
+        assert 0 < int(run.data.params["best_iteration"]) < most, "early stopping never fired"
         assert all(0 <= trained.metrics[name] <= 1 for name in RATES)
         assert trained.metrics["roc_auc"] > 0.7
         scores = _check_reload(trained, split.test.x)

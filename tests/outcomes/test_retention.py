@@ -52,6 +52,20 @@ def test_a_verdict_stays_as_it_was(store: OutcomeStore) -> None:
     assert store.evidence("fraud", "R", TERMS, as_of=LATER) == evidence
 
 
+def test_a_dry_run_counts_what_would_go_but_for_labels(store: OutcomeStore) -> None:
+    """Nothing is deleted or counted; what is young or uncounted stays out of it as it would."""
+    store.record([outcome(key=f"C{n % 5}", request_id=f"R{n}") for n in range(20)])
+    store.record([outcome(rollout_id=None, request_id=f"O{n}", key=f"O{n}") for n in range(3)])
+    store.record_shadows([shadow(f"R{n}") for n in range(10)])
+    _newest(store)
+    before = _rows(store)
+    assert store.prune("fraud", older_than=LATER, dry_run=True) == 3
+    assert store.prune("fraud", older_than=LATER, uncounted=True, dry_run=True) == 20 + 3 + 10
+    assert store.prune("fraud", older_than=NOON - timedelta(seconds=1), uncounted=True, dry_run=True) == 0
+    assert _rows(store) == before
+    assert store.prune("fraud", older_than=LATER, uncounted=True) == 20 + 3 + 10
+
+
 @pytest.mark.campaign
 @pytest.mark.slow
 def test_what_arrives_after_it_does_not_change_it(store: OutcomeStore) -> None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from fds_mlflow import ManagedModel
-from fds_mlflow.core.lifecycle.events import Kind
-from fds_mlflow.errors import DataError, RefusedError
-from fds_mlflow.registry import grammar, tags
+from fds_mlflow.core.lifecycle.events import Kind, Policy
+from fds_mlflow.core.plan.approval import Approval
+from fds_mlflow.errors import AwaitsApprovalError, DataError, RefusedError
+from fds_mlflow.registry import grammar, requests, tags
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import DeleteAlias, DeleteModelTag, SetAlias, SetModelTag, SetStage, SetVersionTag
 from tests.support.registry_model import MODEL, SCENARIOS, Killed, World
@@ -317,3 +318,36 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(change: Callable[[lis
     with pytest.raises(DataError, match=says):
         managed(other).import_history(change(lines))
     assert other.history.events == ()
+
+
+def test_a_policy_tag_that_differs_is_found_and_only_tightened_tags_are_left_to_a_person() -> None:
+    """What the tag lacks, or nobody can read, is written as the history has it; what it asks for beyond that stays."""
+    both, one = Policy((Approval.START, Approval.PROMOTE)), Policy((Approval.PROMOTE,))
+    cases = {
+        "": (one, requests.encode(one)),
+        "{": (one, requests.encode(one)),
+        requests.encode(Policy()): (one, requests.encode(one)),
+        requests.encode(both): (one, requests.encode(both)),
+    }
+    for value, (recorded, left) in cases.items():
+        world = World()
+        world.do(Kind.POLICY, policy=recorded)
+        world.by_hand(SetModelTag(requests.POLICY, value) if value else DeleteModelTag(requests.POLICY))
+        model = managed(world)
+        assert [finding.severity for finding in model.doctor()] == [Severity.WARNING]
+        model.doctor(fix=True)
+        assert world.store.read(MODEL).tags[requests.POLICY] == left
+
+
+def test_a_policy_of_a_later_release_is_not_lifted_by_tidying() -> None:
+    """What this release cannot read asks for everything, and one person's `--fix` leaves it so."""
+    world = World()
+    world.do(Kind.PROMOTE, 1)
+    world.do(Kind.POLICY, policy=Policy(tuple(Approval)))
+    written = world.store.models[MODEL].tags
+    for name, value in list(written.items()):
+        if "require" in value:
+            world.by_hand(SetModelTag(name, value.replace('"promote"]', '"promote","retire"]')))
+    managed(world).doctor(fix=True)
+    with pytest.raises(AwaitsApprovalError):
+        world.do(Kind.PROMOTE, 2)

@@ -24,6 +24,7 @@ from fds_mlflow.registry.server_store import ServerStore
 from fds_mlflow.registry.store import (
     DeleteAlias,
     DeleteModelTag,
+    Describe,
     RegistryStore,
     SetAlias,
     SetModelTag,
@@ -173,6 +174,8 @@ def test_an_alias_points_moves_and_goes(registry: Registry) -> None:
         DeleteModelTag("fds.x"),
         SetVersionTag(1, "fds.x", "1"),
         SetStage(1, "Staging"),
+        Describe("# Who serves"),
+        Describe("# What it is", 1),
     ],
     ids=lambda write: type(write).__name__,
 )
@@ -196,15 +199,17 @@ def test_every_write_can_be_repeated(registry: Registry, write: Write) -> None:
         lambda store: store.write("nobody", DeleteModelTag("fds.x")),
         lambda store: store.write("nobody", SetVersionTag(1, "fds.x", "1")),
         lambda store: store.write("nobody", SetStage(1, "Staging")),
+        lambda store: store.write("nobody", Describe("")),
         lambda store: store.version(MODEL, 99),
         lambda store: store.write(MODEL, SetAlias("champion", 99)),
         lambda store: store.write(MODEL, SetVersionTag(99, "fds.x", "1")),
         lambda store: store.write(MODEL, SetStage(99, "Staging")),
+        lambda store: store.write(MODEL, Describe("", 99)),
     ],
     ids=[
         "read", "version of nobody", "alias of nobody", "set alias of nobody", "delete alias of nobody",
         "set tag of nobody", "delete tag of nobody", "version tag of nobody", "stage of nobody",
-        "version", "set alias", "version tag", "stage",
+        "description of nobody", "version", "set alias", "version tag", "stage", "description",
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_not_found(registry: Registry, ask: Callable[[RegistryStore], object]) -> None:
@@ -247,6 +252,16 @@ def test_a_stage_moves_one_version_alone(registry: Registry) -> None:
         registry.store.write(MODEL, SetStage(version, "Staging"))
     registry.store.write(MODEL, SetStage(2, "Production"))
     assert [v.stage for v in registry.store.versions(MODEL)] == ["None", "Production", "Staging"]
+
+
+def test_descriptions_keep_their_text(registry: Registry) -> None:
+    """The model's and a version's description return what was written, to 5,000 characters, and no other's changes."""
+    assert (registry.store.read(MODEL).description, registry.store.version(MODEL, 1).description) == ("", "")
+    whole = ("| Größe | 顧客 🂡 |\n\n" * 500)[:5_000].rstrip() + "."
+    registry.store.write(MODEL, Describe(whole))
+    registry.store.write(MODEL, Describe(whole[::-1], 1))
+    assert registry.store.read(MODEL).description == whole
+    assert [registry.store.version(MODEL, number).description for number in (1, 2)] == [whole[::-1], ""]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fds_mlflow.cli.output.plain import plain
-from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import (
+    AliasNames,
+    Asked,
+    Ending,
+    Event,
+    Kind,
+    Policy,
+    Rollout,
+    RolloutStatus,
+)
+from fds_mlflow.core.plan.approval import Approval, to_approvals
 from fds_mlflow.core.plan.plan import MAX_ENCODED, Plan, Watch
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import ConfigError
@@ -52,6 +62,23 @@ rollouts = st.builds(
     step=st.integers(0, 1_000),
     since=times,
     status=st.sampled_from(RolloutStatus),
+    paused=st.none() | times,
+)
+policies = st.builds(Policy, st.lists(st.sampled_from(Approval), unique=True).map(lambda a: to_approvals("a", a)))
+asked = st.builds(
+    Asked,
+    kind=st.sampled_from(Kind),
+    version=versions,
+    weight=st.none() | st.integers(0, FULL),
+    forced=st.booleans(),
+    plan=st.just("") | plans.map(lambda plan: json.dumps(plan.to_dict(), separators=(",", ":"), sort_keys=True)),
+    is_watch=st.booleans(),
+    names=st.none() | st.just(AliasNames("prod", "trial")),
+    policy=st.none() | policies,
+    versions=st.text("0123456789abcdef", max_size=32),
+    terms=st.text("0123456789abcdef", max_size=32),
+    state=st.text("0123456789abcdef", max_size=32),
+    later=st.sampled_from(["", '{"of_a_later_release":1}']),
 )
 events = st.builds(
     Event,
@@ -66,6 +93,9 @@ events = st.builds(
     rollout=st.none() | rollouts,
     outcome=st.sampled_from(Ending),
     forced=st.booleans(),
+    asked=st.none() | asked,
+    answers=st.just("") | ulids,
+    policy=st.none() | policies,
 )
 
 

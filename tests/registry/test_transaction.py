@@ -46,6 +46,11 @@ EXPECTED = {
     "emergency in a rollout": "intent champion=1 rollout:3 -canary stage:1=Production stage:2=Archived event -intent",
     "rollback": "intent champion=1 stage:1=Production stage:2=Archived event -intent",
     "rollback in a rollout": "intent champion=1 rollout:3 -canary stage:1=Production stage:2=Archived event -intent",
+    "pause": "intent rollout:3 event -intent",
+    "resume": "intent rollout:3 event -intent",
+    "abort of a paused rollout": "intent -canary rollout:3 event -intent",
+    "policy": "intent event policy -intent",
+    "promotion that is approved": "intent champion=3 stage:2=Archived stage:3=Production event -intent",
     "retire": "intent event stage:1=Archived -intent",
     "promotion that would wake an old canary": (
         "intent -canary champion=2 -canary stage:2=Production stage:4=Archived event -intent"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import resource
 import threading
 from typing import Any
 
@@ -75,3 +77,24 @@ def test_messages_come_one_after_the_other() -> None:
     sending.join()
     with pytest.raises(TimeoutError):
         receive(reads, 0.0)
+    os.close(reads)
+    os.close(writes)
+
+
+def test_a_process_with_a_thousand_files_open_is_answered() -> None:
+    """A server with many connections talks to its models as one with few does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("no process may have so many files open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    pipe = os.pipe()
+    reads = fcntl.fcntl(pipe[0], fcntl.F_DUPFD_CLOEXEC, 1500)
+    try:
+        send(pipe[1], "x")
+        assert receive(reads, 10) == "x"
+        with pytest.raises(TimeoutError):
+            receive(reads, 0.0)
+    finally:
+        for descriptor in (*pipe, reads):
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 from collections import Counter
 from contextlib import suppress
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from random import Random
@@ -44,7 +44,7 @@ class Running:
     def wait_for_writes(self, number: int) -> None:
         """Until it has begun so many writes from now on."""
         pipe = self._reader.fileno()
-        while select.select([pipe], [], [], 0)[0] and os.read(pipe, 65_536):
+        while wait([pipe], 0) and os.read(pipe, 65_536):
             pass  # what it wrote before
         while number > 0:
             told = len(os.read(pipe, number))

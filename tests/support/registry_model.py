@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from fds_mlflow.core.lifecycle.events import Kind
+from fds_mlflow.core.lifecycle.events import Kind, Policy
 from fds_mlflow.core.lifecycle.operations import Request
 from fds_mlflow.core.lifecycle.state import fold
+from fds_mlflow.core.plan.approval import Approval
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.routing.routing import effective_rollout
+from fds_mlflow.errors import AwaitsApprovalError
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.history import History, read_history
 from fds_mlflow.registry.memory import MemoryStore
@@ -132,7 +135,7 @@ class World:
         """A request with what its kind needs."""
         if kind is Kind.START:
             more = {"plan": Plan(), "rollout_id": self.new_id(), "now": self.clock.now(), **more}
-        if kind is Kind.ADVANCE:
+        if kind in (Kind.ADVANCE, Kind.PAUSE, Kind.RESUME):
             more = {"now": self.clock.now(), **more}
         return Request(kind, version, **more)  # type: ignore[arg-type]
 
@@ -229,6 +232,30 @@ def _rollout(world: World) -> None:
     world.do(Kind.START, 3)
 
 
+def _paused(world: World) -> None:
+    _rollout(world)
+    world.do(Kind.PAUSE)
+
+
+def _asked(world: World) -> None:
+    """A policy asks for approvals, and version 3 waits for one."""
+    _two_champions(world)
+    world.do(Kind.POLICY, policy=Policy((Approval.PROMOTE,)))
+    with suppress(AwaitsApprovalError):
+        world.do(Kind.PROMOTE, 3)
+
+
+def _approved(world: World) -> None:
+    _asked(world)
+    world.do(Kind.APPROVE, actor="bob", answers=request_in(world))
+
+
+def request_in(world: World) -> str:
+    """The id of the request that waits."""
+    (request,) = fold(world.history.events).requests
+    return request
+
+
 def _left_over_canary(world: World) -> None:
     """Version 3 was on trial against version 2; a hand moved the champion to 4, and version 3's alias stayed."""
     _rollout(world)
@@ -257,6 +284,11 @@ SCENARIOS = [
     Scenario("emergency in a rollout", _rollout, Kind.EMERGENCY),
     Scenario("rollback", _two_champions, Kind.ROLLBACK, 1),
     Scenario("rollback in a rollout", _rollout, Kind.ROLLBACK, 1),
+    Scenario("pause", _rollout, Kind.PAUSE),
+    Scenario("resume", _paused, Kind.RESUME),
+    Scenario("abort of a paused rollout", _paused, Kind.ABORT),
+    Scenario("policy", _two_champions, Kind.POLICY, None, {"policy": Policy((Approval.PROMOTE,))}),
+    Scenario("promotion that is approved", _approved, Kind.PROMOTE, 3),
     Scenario("retire", lambda world: world.do(Kind.STAGE, 1), Kind.RETIRE, 1),
     Scenario("promotion that would wake an old canary", _left_over_canary, Kind.PROMOTE, 2),
     Scenario("start past an old canary", _left_over_canary, Kind.START, 5),

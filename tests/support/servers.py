@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,7 +33,7 @@ WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
-    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "0",
 }
 """Settings of a server that sends webhooks to loopback; without them MLflow sends none there."""
 
@@ -42,10 +43,15 @@ UTC shows what forgets to say which it means."""
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on just now.
+
+    It lies below those from which connections go out: none takes it before its server starts, or between two starts.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -152,23 +158,26 @@ def running(server: Server) -> Iterator[Server]:
 
 
 @contextmanager
-def basic_auth(backend: str, folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
+def basic_auth(backend: str, folder: Path, *, page: bool = False) -> Iterator[tuple[Server, dict[str, str]]]:
     """A server where users sign in, and the variables by which its administrator does.
 
     Args:
         backend: URI of its database.
         folder: Where its users, log and artifacts go.
+        page: With our page, where MLflow remembers for a minute who has signed in.
     """
     admin, password = "admin", "a-password-of-sixteen"
     said = (folder / "auth.ini").absolute()
     said.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'users.db'}\n"
         f"admin_username = {admin}\nadmin_password = {password}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        + ("auth_cache_ttl_seconds = 60\n" if page else ""),
         encoding="utf-8",
     )
     settings = {"MLFLOW_AUTH_CONFIG_PATH": str(said), "MLFLOW_FLASK_SERVER_SECRET_KEY": "unused"}
-    server = Server(backend, folder, settings=settings, options=("--app-name", "basic-auth"))
+    settings |= {"FDS_BASE_APP": "basic-auth"} if page else {}
+    server = Server(backend, folder, settings=settings, options=("--app-name", "fds" if page else "basic-auth"))
     with running(server):
         yield server, {"MLFLOW_TRACKING_USERNAME": admin, "MLFLOW_TRACKING_PASSWORD": password}
 

@@ -12,6 +12,8 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from fds_mlflow.core.text.duration import parse_duration
+from fds_mlflow.features.expressions import names_in
+from fds_mlflow.features.spec import Expression
 from fds_mlflow.features.table import FeatureSpec, Gap, Window
 from fds_mlflow.runtime.text_column import text_column
 
@@ -35,8 +37,40 @@ def everything(delay: str | None = None) -> FeatureSpec:
             ("distinct", "device"),
         )
     )
-    late = tuple(Window(entity="device", aggregate=a, windows=WINDOWS) for a in ("known", "frauds", "risk"))
-    return FeatureSpec(windows=plain + late, gaps=(Gap(entity="customer"),), label_delay=delay)
+    earlier = tuple(
+        Window(entity="customer", aggregate=aggregate, windows=WINDOWS, earlier=True)
+        for aggregate in ("count", "sum", "mean", "median", "max", "min", "std")
+    )
+    beyond = (
+        Window(entity="customer", aggregate="median", windows=WINDOWS, of="extra"),
+        Window(entity="customer", aggregate="count", windows=WINDOWS, of="extra", above=1),
+    )
+    late = tuple(Window(entity="device", aggregate=aggregate, windows=WINDOWS) for aggregate in LABELS)
+    return FeatureSpec(
+        windows=plain + earlier + beyond + expressed("customer") + late,
+        gaps=(Gap(entity="customer"),),
+        expressions=EXPRESSIONS,
+        hidden=("beyond",),
+        label_delay=delay,
+    )
+
+
+LABELS: tuple[Any, ...] = ("known", "frauds", "risk", "fraud_run", "since_first_fraud", "since_last_fraud")
+
+EXPRESSIONS = (
+    Expression(name="ratio", of="amount / customer_earlier_median_amount_3s"),
+    Expression(name="beyond", of="coalesce(extra, 3) * customer_count_1s - customer_earlier_count_3s"),
+)
+
+
+def expressed(entity: str, windows: tuple[str, ...] = WINDOWS) -> tuple[Window, ...]:
+    """Windows over expressions."""
+    return (
+        Window(entity=entity, aggregate="max", windows=windows, expression="ratio"),
+        Window(entity=entity, aggregate="median", windows=windows, expression="ratio", earlier=True),
+        Window(entity=entity, aggregate="count", windows=windows, expression="ratio", above=2.5),
+        Window(entity=entity, aggregate="sum", windows=windows, expression="beyond"),
+    )
 
 
 def arriving(frame: pd.DataFrame, delays: list[int | None]) -> pd.DataFrame:
@@ -95,13 +129,38 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec, *, every_row: bool = False
         row["order"] = (row["time"], row["arrived"])
         row["usable"] = max(row["label_known_at"], row["time"] + delay) if pd.notna(row["label_known_at"]) else None
 
-    def past(now: dict[str, Any], entity: str, window: str) -> list[dict[str, Any]]:
-        age = parse_duration(window)
-        return [r for r in rows if same(r, now, entity) and now["time"] - r["time"] < age and before(r, now)] + [
-            now
-        ] * pd.notna(now[entity])
+    def past(now: dict[str, Any], item: Window, window: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a window that ends with one, of what is there when another one asks."""
+        age, own = parse_duration(window), [now] * pd.notna(now[item.entity])
+        return [
+            r
+            for r in rows
+            if same(r, now, item.entity)
+            and now["time"] - r["time"] < age
+            and r["order"] < now["order"]
+            and (r is asked or r["arrived"] <= asked["arrived"])
+        ] + own * (not item.earlier)
 
-    def labels(now: dict[str, Any], entity: str, window: str) -> list[int]:
+    def number(row: dict[str, Any], item: Window, asked: dict[str, Any]) -> float:
+        if item.expression is None:
+            return float(row[item.column])
+        names = {name: float(row[name]) for name in ("amount", "extra")}
+        for each in spec.windows:
+            for window in each.windows:
+                if each.stands_alone(item.entity) and each.feature(window) in spec_reads[item.expression]:
+                    names[each.feature(window)] = aggregated(row, each, window, asked)
+        return EXPRESSED[item.expression](names)
+
+    def aggregated(row: dict[str, Any], item: Window, window: str, asked: dict[str, Any]) -> float:
+        there = past(row, item, window, asked)
+        if not item.of_numbers and item.aggregate == "count":
+            return float(len(there))
+        if item.aggregate == "distinct":
+            return RULES["distinct"]([r[item.column] for r in there if pd.notna(r[item.column])])
+        values = [v for r in there if not math.isnan(v := number(r, item, asked))]
+        return float(sum(v > item.above for v in values)) if item.above is not None else RULES[item.aggregate](values)
+
+    def labels(now: dict[str, Any], entity: str, window: str) -> list[tuple[pd.Timestamp, int]]:
         found = []
         for r in rows:
             if not same(r, now, entity) or r["usable"] is None:
@@ -110,22 +169,19 @@ def reference(frame: pd.DataFrame, spec: FeatureSpec, *, every_row: bool = False
                 continue
             if not before(r, now) or max(r["label_known_at"], r["arrived"][0]) > now["arrived"][0]:
                 continue  # not yet told: of the rows of its own moment, only those that arrive later may know it
-            found.append(int(r["label"]))
+            found.append((r["usable"], int(r["label"])))
         return found
 
+    spec_reads = {name: {one.name for one in names_in(node)} for name, node in spec.nodes.items()}
     asked = [row for row in rows if every_row or pd.notna(row["label"])]
     out: dict[str, list[float]] = {}
     for item in spec.windows:
         for window in item.windows:
-            if item.aggregate in ("known", "frauds", "risk"):
-                values = [RULES[item.aggregate](labels(row, item.entity, window)) for row in asked]
-            elif item.aggregate == "count":
-                values = [float(len(past(row, item.entity, window))) for row in asked]
+            if item.aggregate in LABELS:
+                told = [(row["time"], labels(row, item.entity, window)) for row in asked]
+                values = [of_labels(item.aggregate, known, time) for time, known in told]
             else:
-                values = [
-                    RULES[item.aggregate]([v for r in past(row, item.entity, window) if pd.notna(v := r[item.column])])
-                    for row in asked
-                ]
+                values = [aggregated(row, item, window, row) for row in asked]
             out[item.feature(window)] = values
     for gap in spec.gaps:
         earlier = [[r for r in rows if same(r, now, gap.entity) and before(r, now)] for now in asked]
@@ -146,9 +202,35 @@ def same(row: dict[str, Any], now: dict[str, Any], entity: str) -> bool:
     return bool(pd.notna(now[entity]) and row[entity] == now[entity])
 
 
+def of_labels(aggregate: str, known: list[tuple[pd.Timestamp, int]], time: pd.Timestamp) -> float:
+    """One aggregate of labels, each with its moment."""
+    frauds = [moment for moment, fraud in known if fraud]
+    if aggregate == "fraud_run":
+        return float(sum(all(moment > other for other, fraud in known if not fraud) for moment in frauds))
+    if aggregate.startswith("since"):
+        chosen = min if aggregate == "since_first_fraud" else max
+        return (time - chosen(frauds)).total_seconds() if frauds else math.nan
+    return RULES[aggregate]([fraud for _, fraud in known])
+
+
+def divided(x: float, y: float) -> float:
+    """A quotient where it is finite."""
+    return x / y if y and math.isfinite(x / y) else math.nan
+
+
+EXPRESSED: dict[str, Callable[[dict[str, float]], float]] = {
+    "ratio": lambda row: divided(row["amount"], row["customer_earlier_median_amount_3s"]),
+    "beyond": lambda row: (
+        (3.0 if math.isnan(row["extra"]) else row["extra"]) * row["customer_count_1s"]
+        - row["customer_earlier_count_3s"]
+    ),
+}
+"""What the expressions say."""
+
 RULES: dict[str, Callable[[list[Any]], float]] = {
     "sum": math.fsum,
     "mean": lambda v: statistics.mean(v) if v else math.nan,  # of fractions, rounded once
+    "median": lambda v: statistics.median(v) if v else math.nan,
     "max": lambda v: max(v) if v else math.nan,
     "min": lambda v: min(v) if v else math.nan,
     "std": lambda v: statistics.pstdev(v) if v else math.nan,  # the same

@@ -65,14 +65,14 @@ def test_a_model_of_thinned_labels_scores_as_one_of_all(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_training_stops_where_the_weighed_validation_is_best() -> None:
+def test_training_is_judged_by_the_weighed_validation() -> None:
     """The curve that stops LightGBM is that of the transactions for which validation rows stand."""
     split = stratified(thinned(population(8_000)))
-    made = FITS["lightgbm"](split)
+    made = gradient_boosting.fit(split, {"n_estimators": 60}, 1, seeds=1)
     (curve,) = (one for one in made.curves if one.name == "curve_val_average_precision")
     scores = made.predict(split.validation.x)
     found = evaluation.metrics(split.validation.y, scores, 0.5, weight=split.validation.weight)
-    assert max(curve.values) == pytest.approx(found["average_precision"], rel=1e-6)
+    assert curve.values[-1] == pytest.approx(found["average_precision"], rel=1e-6)
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(1, 5)), min_size=2, max_size=40).filter(

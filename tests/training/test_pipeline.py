@@ -247,15 +247,20 @@ def test_an_active_run_becomes_the_parent(mlflow_uri: str):
     assert set(trained.metrics) == {"threshold", "flagged_rate", "val_flagged_rate"}
 
 
-@pytest.mark.campaign
 def test_a_run_handed_over_by_mlflow_run_is_filled(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch):
-    """`mlflow run` creates the run beforehand: it gets the training, reproducibility tags included."""
+    """`mlflow run` creates the run beforehand: it gets the training, and what was asked for in it stays."""
     client = mlflow.MlflowClient()
     given = client.create_run(client.create_experiment("project")).info.run_id
+    client.log_param(given, "n_estimators", "''")  # as an entry point's parameter that nobody gave
+    client.log_param(given, "target_fpr", "0.02")
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
     trained = train(by_time(table(labelled=False)), algorithm="isolation_forest", params={"n_estimators": 10})
     assert trained.run_id == given
-    assert "fds.digest" in client.get_run(given).data.tags
+    made = client.get_run(given).data
+    assert "fds.digest" in made.tags
+    said = {name: made.params.get(name) for name in ("n_estimators", "chosen_n_estimators", "target_fpr", "trees")}
+    assert said == {"n_estimators": "''", "chosen_n_estimators": "10", "target_fpr": "0.02", "trees": "10"}
+    assert "chosen_target_fpr" not in made.params
 
 
 @pytest.mark.campaign

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pandas as pd
@@ -104,6 +104,29 @@ def test_dates_are_half_open():
     assert [len(part) for part in split.parts.values()] == [2000, 1000, 1000]
 
 
+@given(st.integers(8, 28), st.sampled_from([0.0, 1.5]))
+def test_the_test_part_begins_when_it_is_said(day: int, gap: float):
+    """The test holds all from that moment on; what lies before is shared three to one, with the gap before both."""
+    whole, start = table(1500), datetime(2026, 1, day, tzinfo=UTC)
+    split = by_time(whole, test_from=start, gap=timedelta(days=gap))
+    moment, pause = np.datetime64(start.replace(tzinfo=None)), np.timedelta64(int(gap * 24), "h")
+    time = whole.frame["time"].to_numpy()
+    assert len(split.test) == (time >= moment).sum()
+    assert split.validation.frame["time"].max() < moment - pause
+    assert split.train.frame["time"].max() < split.validation.frame["time"].min() - pause
+    assert len(split.train) / len(split.validation) == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize("day", [datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)])
+def test_a_test_that_would_begin_outside_of_the_rows_is_refused(day: datetime):
+    """Before all rows or after them: the period is named, and the option."""
+    with pytest.raises(ConfigError, match=r"from 2026-01-01 .* to 2026-01-30") as refused:
+        by_time(table(500), test_from=day)
+    assert "--test-from" in refused.value.fix
+    with pytest.raises(ConfigError, match="--split time"):
+        cut(table(500), split="stratified", test_from=day)
+
+
 def test_order_of_rows_does_not_matter():
     """The same rows shuffled give the same parts."""
     whole = table()
@@ -161,6 +184,7 @@ def test_unlabelled_tables_can_be_split_by_time():
         ({"fractions": (0.8, 0.2, 0.0)}, "above 0"),
         ({"gap": timedelta(days=-1)}, "negative"),
         ({"dates": (datetime(2026, 1, 20), datetime(2026, 1, 10))}, "in order"),  # noqa: DTZ001
+        ({"test_from": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}, "year 9999"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], words: str):

@@ -77,10 +77,10 @@ def wanted(keys: list[str]) -> list[tuple[int, str, int]]:
 
 @settings(max_examples=3, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=100, max_size=400))
-def test_any_text_is_routed_as_everywhere(spark: SparkSession, texts: list[str]) -> None:
+def test_any_text_is_routed_as_everywhere(spark_session: SparkSession, texts: list[str]) -> None:
     """Unicode, empty, very long, digits: Spark's own hash gives the bucket that replicas give."""
     keys = [*SOME, *texts]
-    assert routes(TABLE, frame_of(spark, keys, "string")) == wanted(keys)
+    assert routes(TABLE, frame_of(spark_session, keys, "string")) == wanted(keys)
 
 
 @pytest.mark.parametrize(
@@ -162,13 +162,10 @@ def test_a_frame_is_given_and_taken(spark: SparkSession, model: ManagedModel) ->
     score(model, "computed.parquet", "out.parquet", choice=Choice())
     wanted, frame = pd.read_parquet("out.parquet"), spark.read.parquet(here("computed.parquet"))
     scored(model, frame).write.saveAsTable("scores")
-    try:
-        found = spark.table("scores")
-        same(pd.DataFrame(found.collect(), columns=found.columns), wanted)
-        assert record_answers(found, model.outcomes.url) == (batch_world.ROWS, 0)
-        assert record_answers(found, model.outcomes.url) == (0, 0)
-    finally:
-        spark.sql("drop table scores")
+    found = spark.table("scores")
+    same(pd.DataFrame(found.collect(), columns=found.columns), wanted)
+    assert record_answers(found, model.outcomes.url) == (batch_world.ROWS, 0)
+    assert record_answers(found, model.outcomes.url) == (0, 0)
     variants = {row.transaction_id: row.variant for row in routed(model, frame).collect()}
     assert variants == dict(zip(wanted["transaction_id"], wanted["served"], strict=True))
 

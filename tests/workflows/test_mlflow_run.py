@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from fds_mlflow import ManagedModel
+from tests.support import retraining_world
 from tests.support.places import ROOT
 
 MODEL = "fraud"
@@ -127,6 +128,22 @@ def test_the_lifecycle_runs_in_the_local_environment() -> None:
         ("start", 2, "mlflow run"),
         ("promote", 1, "first model"),
     ]
+
+
+@pytest.mark.campaign
+def test_a_night_is_one_run_and_the_same_night_makes_nothing_twice() -> None:
+    """`main` joins the labels of a store, and its run tells what became of them; run again, it says nothing is new."""
+    here = Path.cwd()
+    retraining_world.write(here)
+    store = f"sqlite:///{here / 'outcomes.db'}"
+    night = {"model": MODEL, "data": str(here / "transactions.parquet"), "labels": store, "label_maturity": "14d"}
+    first = _run("main", **night, stage="always")
+    known, used, left = (first.data.metrics[f"labels_{what}"] for what in ("known", "used", "left_out"))
+    assert known == used + left > used > 0
+    again = _run("main", **night, stage="always")
+    assert again.info.status == "FINISHED"
+    assert again.data.tags["fds.message"].startswith("nothing is new")
+    assert len(ManagedModel(MODEL).overview().versions) == 2
 
 
 @pytest.mark.campaign

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -20,10 +19,9 @@ from fds_mlflow.core.evidence.arms import added
 from fds_mlflow.core.evidence.evidence import Evidence, Tally
 from fds_mlflow.core.judge.judge import Status, Verdict
 from fds_mlflow.core.judge.values import value_of
-from fds_mlflow.core.lifecycle.decision import decision, who
+from fds_mlflow.core.lifecycle.decision import ending
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.routing.routing import Variant
-from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, ratio
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.display.characters import printable
@@ -75,7 +73,7 @@ class LiveView:
         if shown is not None and shown.rollout is not None:
             rollout = shown.rollout
             title = _title(tick.model, rollout)
-            parts += [steps(rollout), Text(), times(rollout, self._clock.now()), Text()]
+            parts += [steps(rollout), Text(), Text(tables.step_time(rollout, self._clock.now())), Text()]
             if shown.evidence is not None:
                 parts += [numbers(rollout, shown.evidence, wide=wide), Text()]
             if shown.judgement is not None:
@@ -91,7 +89,7 @@ class LiveView:
             decision, opening, numbers = tick.recommendation.reason.partition(" (")
             yield Text.assemble((decision, "bold"), opening, numbers)
         elif tick.ended:
-            yield Text.assemble(("no active rollout", "bold"), _how_it_ended(tick))
+            yield Text.assemble(("no active rollout", "bold"), ending(tick.last))
         for action in self._actions[-3:]:
             yield Text.assemble(("done  ", "dim"), action)
         if not tick.ended:
@@ -127,19 +125,6 @@ def steps(rollout: Rollout) -> Text:
             made.append(f"● {name}{gate}", style="green")
         ahead = ahead or here
     return made
-
-
-def times(rollout: Rollout, now: datetime) -> Text:
-    """How long the step has lasted, and what its plan still asks for or allows."""
-    passed = now - rollout.since
-    parts = [f"in this step for {describe_duration(passed)}"]
-    if passed < rollout.plan.bake_time:
-        parts.append(f"bakes for another {describe_duration(rollout.plan.bake_time - passed)}")
-    if rollout.plan.max_step_time is not None:
-        left = rollout.plan.max_step_time - passed
-        over = "the step's time is over" if left <= timedelta(0) else f"{describe_duration(left)} left"
-        parts.append(over)
-    return Text("   ".join(parts))
 
 
 def numbers(rollout: Rollout, evidence: Evidence, *, wide: bool = True) -> Table:
@@ -269,22 +254,13 @@ def line(tick: Tick) -> str:
     if tick.error is not None:
         return f"{when} ERROR {tick.error.what}; fix: {tick.error.fix}"
     if tick.ended and tick.rollout is None:
-        return f"{when} no active rollout{_how_it_ended(tick)}"
+        return f"{when} no active rollout{ending(tick.last)}"
     done = f" => {tick.applied.message}" if tick.applied is not None else ""
     if tick.rollout is None or tick.recommendation is None:
         return f"{when}{done}"
     rollout = tick.rollout
     where = f"{'control' if rollout.is_watch else 'canary'} {rollout.canary} at {to_percent(rollout.weight):g} %"
     return f"{when} {where}: {tick.recommendation.reason}{done}"
-
-
-def _how_it_ended(tick: Tick) -> str:
-    event = tick.last
-    if event is None or event.rollout is None:
-        return ""
-    about = event.rollout
-    told = f"; the last one, of version {about.canary}: {decision(event)} ({who(event)})"
-    return f"{told}: {event.reason}" if event.reason else told
 
 
 def values(tick: Tick) -> dict[str, Any]:

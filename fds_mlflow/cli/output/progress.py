@@ -1,4 +1,4 @@
-"""A bar for what takes long: on standard error, where that is a terminal, and gone when it is done."""
+"""What is going on, on standard error: a bar or the stage where that is a terminal, and gone when it is done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
-from fds_mlflow.cli.output import tables
+from fds_mlflow.cli.output import lines, tables
 
 
 @contextmanager
@@ -38,3 +39,46 @@ def bar(title: str) -> Iterator[Callable[[float], None] | None]:
         yield told
     finally:
         shown.stop()
+
+
+@contextmanager
+def parts(title: str, *, as_json: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """What to tell how many parts of a long job are done, and of how many: a bar, or a line for each tenth of it.
+
+    Args:
+        title: What is being done.
+        as_json: The answer is for machines, which are told nothing.
+    """
+    if as_json:
+        yield None
+        return
+    with bar(title) as shown:
+        told = set[int]()
+
+        def done(number: int, of: int) -> None:
+            tenth = number * 10 // max(of, 1)
+            if shown is not None:
+                shown(number / max(of, 1))
+            elif tenth not in told:
+                told.add(tenth)
+                lines.tell(f"{title} … {tenth * 10} %")
+
+        yield done
+
+
+@contextmanager
+def stages(*, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """What to tell each stage of a job as it begins: shown while it lasts; one line for each where no terminal is.
+
+    Args:
+        as_json: The answer is for machines, which are told nothing.
+    """
+    console = tables.console(stderr=True)
+    if as_json:
+        yield lambda _stage: None
+        return
+    if not console.is_terminal:
+        yield lambda stage: lines.tell(f"{stage} …")
+        return
+    with console.status("") as shown:
+        yield lambda stage: shown.update(Text(f"{stage} …"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -19,8 +19,9 @@ from fds_mlflow.core.judge.judge import Status
 from fds_mlflow.core.judge.labels import known
 from fds_mlflow.core.judge.values import value_of
 from fds_mlflow.core.lifecycle.decision import done
-from fds_mlflow.core.lifecycle.events import Ending, Event
+from fds_mlflow.core.lifecycle.events import Ending, Event, Rollout
 from fds_mlflow.core.plan.metric import Metric
+from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, percent, short
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.display.characters import printable
@@ -28,7 +29,7 @@ from fds_mlflow.lifecycle.reports import CanaryStatus, Candidate, Overview, Vali
 from fds_mlflow.registry.doctor import Finding, Severity
 from fds_mlflow.registry.store import VersionView
 from fds_mlflow.registry.tags import ALGORITHM, THRESHOLD, Intent
-from fds_mlflow.runtime.streams import answers, errors
+from fds_mlflow.runtime.streams import answers, errors, legible
 
 _COLOURS = {
     Change.IMPROVED: "green",
@@ -70,24 +71,59 @@ class _Table(Table):
     """A table whose words stay whole where its width allows it; rich breaks them in every column that is narrow."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Render, in columns as wide as their longest word, or as their longest cell if there is room."""
-        sizes = [
-            [
-                Measurement.get(console, options.update(max_width=10_000), cell)
-                for cell in (column.header, *column.cells)
-            ]
-            for column in self.columns
-        ]
-        words = [max((size.minimum for size in cells), default=1) for cells in sizes]
-        whole = [max((size.maximum for size in cells), default=1) for cells in sizes]
-        borders = len(sizes) + 1
-        room = options.max_width - borders - 2 * len(sizes)
-        if sum(words) > room:
-            self.padding, room = (0, 0), options.max_width - borders
+        """Render, in columns as wide as their longest word, or as their longest cell if there is room.
+
+        Where not even the words have room beside each other, rows become columns, as many as have; at last one alone.
+        """
+        words, whole = self._sizes(console, options)
+        room = options.max_width - 3 * len(words) - 1
+        if sum(words) > room and len(words) > _FEWEST and self.row_count:
+            yield from self._turned(console, options)
+            return
         least = _within(room, words, [1] * len(words))
         for column, width in zip(self.columns, _within(room, whole, least), strict=True):
             column.width = width
         yield from super().__rich_console__(console, options)
+
+    def _sizes(self, console: Console, options: ConsoleOptions) -> tuple[list[int], list[int]]:
+        """How long the longest word of each column is, and its longest cell."""
+        wide = options.update(max_width=10_000)
+        words, whole = [], []
+        for column in self.columns:
+            sizes = [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)]
+            whole.append(max(size.maximum for size in sizes))
+            words.append(whole[-1] if column.no_wrap else max(min(size.minimum, _LONGEST) for size in sizes))
+        return words, whole
+
+    def _turned(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render with a row for each column."""
+        names = [column.header for column in self.columns]
+        rows = list(zip(*(column.cells for column in self.columns), strict=True))
+        title = self.title
+        begun = 0
+        while begun < len(rows):
+            for count in range(min(_BESIDE, len(rows) - begun), 0, -1):
+                some = rows[begun : begun + count]
+                made = _Table(title=title, title_justify="left", title_style="bold", show_header=False)
+                made.add_column(no_wrap=True)
+                for _ in some:
+                    made.add_column(overflow="fold")
+                for name, *cells in zip(names, *some, strict=True):
+                    made.add_row(Text(str(name), style="bold"), *cells)
+                if count == 1 or sum(made._sizes(console, options)[0]) <= options.max_width - 3 * (1 + count) - 1:
+                    break
+            begun, title = begun + count, None
+            yield made
+        if self.caption:
+            yield self.caption
+
+
+_FEWEST = 3
+"""A table of so few columns is never turned: its texts are folded."""
+_BESIDE = 3
+"""So many rows stand beside each other as columns at most."""
+_LONGEST = 32
+"""A longer word, such as an address, may be folded."""
 
 
 def _within(room: int, wanted: Sequence[int], least: Sequence[int]) -> list[int]:
@@ -124,7 +160,7 @@ def text(value: object) -> Text:
         return Text(f"{value:.4f}")
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M:%S}")
-    return Text(printable(str(value), keep="\n\t"))
+    return Text(legible(printable(str(value), keep="\n\t")))
 
 
 def events(
@@ -189,8 +225,13 @@ def _compared(delta: Delta) -> tuple[str | None, str | None]:
     return (None if math.isnan(delta.difference) else f"{delta.difference:+.4f}"), interval
 
 
-def canary_status(status: CanaryStatus) -> Table:
-    """Both variants' numbers in the current step, the verdicts and the recommendation."""
+def canary_status(status: CanaryStatus, now: datetime) -> Table:
+    """Both variants' numbers in the current step, how long it has lasted, the verdicts and the recommendation.
+
+    Args:
+        status: Where the rollout stands.
+        now: The time, UTC.
+    """
     rollout = status.rollout
 
     def row(tally: Tally, version: int) -> tuple[object, ...]:
@@ -213,18 +254,35 @@ def canary_status(status: CanaryStatus) -> Table:
 
     columns = ("variant", "version", "requests", "keys", "errors", "alerts", "labelled", "false positives", "missed")
     weights = " -> ".join(f"{step:g} %" for step in rollout.plan.steps)
+    paused = "" if rollout.paused is None else f", paused since {rollout.paused:%Y-%m-%d %H:%M} UTC"
     made = table(
         f"Canary {rollout.canary} against champion {rollout.champion} at {to_percent(rollout.weight):g} %"
-        f" (plan {weights})",
+        f" (plan {weights}){paused}",
         columns,
         [row(status.champion, rollout.champion), row(status.canary, rollout.canary)],
         right=columns[1:],
     )
-    lines = [part for v in status.verdicts for part in (text(v.status), f" {v.reason}\n")]
+    lines: list[Text | str | tuple[str, str]] = [f"{step_time(rollout, now)}\n"]
+    for verdict in status.verdicts:
+        missing = "" if verdict.requests_to_go is None else f"; about {verdict.requests_to_go:,} more requests decide"
+        lines += [text(verdict.status), f" {verdict.reason}{missing}\n"]
     lines += [Text(f"warning: {warning}\n", style="yellow") for warning in status.warnings]
-    made.caption = Text.assemble(*lines, "recommendation: ", (status.recommendation.action.value, "bold"))
+    advice, opening, numbers = status.recommendation.reason.partition(" (")
+    made.caption = Text.assemble(*lines, "recommendation: ", (advice, "bold"), opening, numbers)
     made.caption_justify = "left"
     return made
+
+
+def step_time(rollout: Rollout, now: datetime) -> str:
+    """How long a step has lasted, and what its plan still asks for or allows."""
+    passed, plan = now - rollout.since, rollout.plan
+    parts = [f"in this step for {describe_duration(passed)}"]
+    if passed < plan.bake_time:
+        parts.append(f"bakes for another {describe_duration(plan.bake_time - passed)}")
+    if plan.max_step_time is not None:
+        left = plan.max_step_time - passed
+        parts.append("the step's time is over" if left <= timedelta(0) else f"{describe_duration(left)} left")
+    return "   ".join(parts)
 
 
 def overview(model: Overview) -> Table:
@@ -276,7 +334,7 @@ def candidates(found: Sequence[Candidate]) -> Table:
             c.version,
             c.champion_since,
             c.retired_at,
-            c.withdrawn,
+            "an emergency takes it" if c.emergency else "rolled back from" if c.withdrawn else "",
             c.metrics.get("average_precision"),
             c.metrics.get("recall"),
             c.metrics.get("false_positive_rate"),
@@ -287,7 +345,7 @@ def candidates(found: Sequence[Candidate]) -> Table:
         "version",
         "champion since",
         "stepped down",
-        "rolled back from",
+        "as a way back",
         "average precision",
         "recall",
         "FPR",

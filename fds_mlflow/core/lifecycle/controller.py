@@ -52,7 +52,7 @@ def next_step(rollout: Rollout, judgement: Judgement, now: datetime) -> Recommen
     completes at the last step below 100 %; before it a step goes on without a FAIL after its minimum evidence, matured
     labels among it where a guardrail needs them, and its bake time. NODATA and ERROR never move a rollout forward. When
     the step's time or the canary's keys are used up, what the plan says for "undecided" follows: hold or abort, never
-    promote.
+    promote. A paused rollout goes on by nothing and ends by harm alone: a FAIL, or a canary that never answers.
 
     Args:
         rollout: The active rollout.
@@ -60,6 +60,9 @@ def next_step(rollout: Rollout, judgement: Judgement, now: datetime) -> Recommen
         now: The time, UTC.
     """
     action, why = _watched(rollout, judgement, now) if rollout.is_watch else _decided(rollout, judgement, now)
+    harmed = judgement.overall.status is Status.FAIL or (judgement.silent and not rollout.is_watch)
+    if rollout.paused is not None and not harmed:
+        action, why = Action.HOLD, f": it is paused since {rollout.paused:%Y-%m-%d %H:%M} UTC"
     overall = judgement.overall
     return Recommendation(action, f"{_describe(action, rollout)}{why} ({overall.status}: {overall.reason})")
 

@@ -12,7 +12,11 @@ from fds_mlflow.core.lifecycle.verdict import Judgement, Status
 from fds_mlflow.core.weight import to_percent
 
 AUTOPILOT = "autopilot of "
+AGENT = "agent of "
 """How the name of an autopilot begins. Events of releases that recorded no basis tell the judge by it alone."""
+
+BY_HAND = "an alias moved in MLflow"
+"""How the name of who made an out-of-band change ends where MLflow's server saw them make it: `ann for …`."""
 
 _SAID = re.compile(rf"\(({'|'.join(Status)}): ")
 """How the reason of an autopilot's event names the overall verdict."""
@@ -122,12 +126,17 @@ def decisions(events: Iterable[Event]) -> dict[int, Decision]:
     return found
 
 
+def moves_champion(event: Event) -> bool:
+    """Whether an event made another version the champion, out-of-band changes included."""
+    moves = event.kind in MOVES_CHAMPION or (event.kind is Kind.ADOPT and event.from_version != event.to_version)
+    return moves and event.outcome is Ending.DONE
+
+
 def crowned(events: Iterable[Event]) -> Decision | None:
     """What was decided about the rollout whose completion made today's champion; None where none did."""
     found = None
     for event in events:
-        moves = event.kind in MOVES_CHAMPION or (event.kind is Kind.ADOPT and event.from_version != event.to_version)
-        if moves and event.outcome is Ending.DONE:
+        if moves_champion(event):
             found = ended(event) if event.kind is Kind.COMPLETE else None
     return found
 
@@ -150,5 +159,18 @@ def done(event: Event) -> str:
 
 
 def who(event: Event) -> str:
-    """Who decided: of an out-of-band change the registry keeps no name, only of who noticed."""
-    return f"an out-of-band change, noticed by {event.actor}" if event.kind is Kind.ADOPT else event.actor
+    """Who decided: of an out-of-band change the registry keeps no name, unless our page's server saw who it was."""
+    if event.kind is not Kind.ADOPT:
+        return event.actor
+    made, _, _ = event.actor.partition(f" for {BY_HAND}")
+    if made != event.actor:
+        return f"an out-of-band change by {made}"
+    return f"an out-of-band change, noticed by {event.actor}"
+
+
+def ending(event: Event | None) -> str:
+    """How the last rollout ended, by its last event: the rest of a sentence; empty where there was none."""
+    if event is None or event.rollout is None:
+        return ""
+    told = f"; the last one, of version {event.rollout.canary}: {decision(event)} ({who(event)})"
+    return f"{told}: {event.reason}" if event.reason else told

@@ -10,6 +10,7 @@ from typing import Any
 
 from fds_mlflow.core.keys import Spelling
 from fds_mlflow.core.lifecycle.verdict import Status
+from fds_mlflow.core.plan.approval import Approval
 from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import FULL
 
@@ -29,6 +30,13 @@ class Kind(StrEnum):
     ADOPT = "adopt"
     """An out-of-band change, which the history takes over; stored by the word of earlier releases."""
     RENAME = "rename"
+    PAUSE = "pause"
+    RESUME = "resume"
+    POLICY = "policy"
+    REQUEST = "request"
+    """An operation waits for the approval of a second person."""
+    APPROVE = "approve"
+    REJECT = "reject"
 
     @property
     def shown(self) -> str:
@@ -81,6 +89,52 @@ class Renaming:
     creates: bool
 
 
+@dataclass(frozen=True)
+class Policy:
+    """What of a model needs the approval of a second person, whatever a rollout's plan says.
+
+    Attributes:
+        require: What does, in the order of `Approval`.
+        later: Fields that a later release has written, as JSON; "" where there are none.
+    """
+
+    require: tuple[Approval, ...] = ()
+    later: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an approval is asked for, and what stood there then: it holds for exactly that.
+
+    Attributes:
+        kind: The operation.
+        version: The version it is about.
+        weight: For an advance: the weight it leads to, in basis points.
+        forced: It overrides a guard.
+        plan: For a start: the plan, as JSON.
+        is_watch: For a start: the rollout watches the champion.
+        names: For a rename: the names.
+        policy: For a change of the policy: what it becomes.
+        versions: Digest of the version and of the champion: their files, thresholds and training data.
+        terms: Digest of the plan; "" where there is none.
+        state: Digest of who serves, of the rollout, and of the policy.
+        later: Fields that a later release has written, as JSON: what has any is nothing that this release asks for.
+    """
+
+    kind: Kind
+    version: int | None = None
+    weight: int | None = None
+    forced: bool = False
+    plan: str = ""
+    is_watch: bool = False
+    names: AliasNames | None = None
+    policy: Policy | None = None
+    versions: str = ""
+    terms: str = ""
+    state: str = ""
+    later: str = ""
+
+
 class Ending(StrEnum):
     """How an operation ended: it took effect, it died before it did, or an out-of-band change moved the alias."""
 
@@ -116,6 +170,7 @@ class Rollout:
         spelling: How keys are written, from its start to its end.
         is_watch: It watches a new champion: the canary is the former champion, as a control, and the champion is
             judged.
+        paused: Since when it is paused, UTC; None while it goes on.
         plan_written: The plan as the history has it, as JSON, where it was read from one; "" for a new one.
         later: Fields that a later release has written, as JSON; "" where there are none.
     """
@@ -130,6 +185,7 @@ class Rollout:
     status: RolloutStatus = RolloutStatus.ACTIVE
     spelling: Spelling = Spelling.BY_COLUMN
     is_watch: bool = False
+    paused: datetime | None = None
     plan_written: str = field(default="", compare=False, repr=False)
     later: str = field(default="", repr=False)
 
@@ -230,6 +286,9 @@ class Event:
         files: Digest of the files of `to_version` that were looked at, and its registration
             (`VersionView.registration`); None where nobody looked, and in events of older releases.
         trusted: The actor allowed `to_version` by name to run code of its own when it is loaded.
+        asked: For a request: what it is for.
+        answers: Operation of the request that this approves, rejects, or was approved by; "" for none.
+        policy: For a change of the policy: what it is from then on.
         seal: What proves that it was recorded by somebody with the team's key; "" where it has none.
         later: Fields that a later release has written, as JSON; "" where there are none.
         holds_plan: It is written with the plan of its rollout whatever its kind, as earlier releases wrote all.
@@ -251,6 +310,9 @@ class Event:
     signed_in: bool = False
     files: str | None = None
     trusted: bool = False
+    asked: Asked | None = None
+    answers: str = ""
+    policy: Policy | None = None
     seal: str = field(default="", compare=False, repr=False)
     later: str = field(default="", repr=False)
     holds_plan: bool = field(default=False, compare=False, repr=False)

@@ -7,78 +7,18 @@ with a refusal that names the fix. `REFUSALS` is the transition table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
+from datetime import timedelta
 
 from fds_mlflow.core.keys import Spelling
-from fds_mlflow.core.lifecycle.events import AliasNames, Basis, Kind, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.events import Kind, Rollout, RolloutStatus
+from fds_mlflow.core.lifecycle.guards import REFUSALS, Refusal
+from fds_mlflow.core.lifecycle.request import Already, Request, Target
 from fds_mlflow.core.lifecycle.state import Stage, State
-from fds_mlflow.core.plan.plan import Plan
 from fds_mlflow.core.weight import FULL, to_percent
 from fds_mlflow.errors import RefusedError, StaleError
 
-Refusal = tuple[str, str]
-Guard = Callable[["State", "Request"], Refusal | None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request of one actor.
-
-    Attributes:
-        kind: The operation.
-        version: The version it is about; None for the kinds that find it in the state.
-        weight: For an advance: the requested weight in basis points; None for the next step of the plan.
-        plan: For a start.
-        force: Go past a guard that a person may override. It needs a reason.
-        rollout_id: For a start: ULID of the new rollout.
-        now: For rollouts: when the step begins, UTC.
-        expected_sequence: Sequence number of the last event that the request is based on: refused once the history has
-            gone on. None for a request that holds whatever has happened since.
-        basis: For what moves or ends a rollout: who decided, and on what evidence.
-        is_watch: For a start: the new rollout watches the champion.
-        names: For a rename.
-        anew: For a promotion: also of the version that is champion already, for what its event records.
-    """
-
-    kind: Kind
-    version: int | None = None
-    weight: int | None = None
-    plan: Plan | None = None
-    force: bool = False
-    rollout_id: str | None = None
-    now: datetime | None = None
-    expected_sequence: int | None = None
-    basis: Basis = field(default_factory=Basis)
-    is_watch: bool = False
-    names: AliasNames | None = None
-    anew: bool = False
-
-
-@dataclass(frozen=True)
-class Target:
-    """What an operation leads to.
-
-    Attributes:
-        version: The version the operation is about.
-        rollout: The rollout after the operation, where it starts, changes or ends one.
-        forced: A guard spoke against it, and was overridden.
-        files: As in `Event`.
-        trusted: As in `Event`.
-    """
-
-    version: int | None
-    rollout: Rollout | None = None
-    forced: bool = False
-    files: str | None = None
-    trusted: bool = False
-
-
-@dataclass(frozen=True)
-class Already:
-    """What was requested holds already; there is nothing to do."""
-
-    why: str
+__all__ = ["REFUSALS", "Already", "Request", "Target", "decide", "require_reason"]
 
 
 def decide(state: State, request: Request) -> Target | Already:
@@ -145,6 +85,7 @@ _NEED_REASON: Mapping[Kind, str] = {
     Kind.ABORT: "an abort",
     Kind.EMERGENCY: "an emergency",
     Kind.ROLLBACK: "a rollback",
+    Kind.REJECT: "a rejection",
 }
 
 
@@ -164,131 +105,25 @@ def _already(state: State, request: Request) -> Already | None:
         return Already(f"version {version} is in stage {stage} already")
     if request.kind is Kind.ADVANCE and state.rollout and request.weight == state.rollout.weight:
         return Already(f"the canary gets {to_percent(state.rollout.weight):g} % already")
-    return None
+    return _paused_already(state, request) or _approved_already(state, request)
 
 
-_END_IT = "complete it (`fds canary complete MODEL`) or abort it (`fds canary abort MODEL --reason WHY`) first"
-
-
-def _active_rollout(state: State, request: Request) -> Refusal | None:
-    if state.rollout is None:
+def _paused_already(state: State, request: Request) -> Already | None:
+    if state.rollout is None or request.kind not in (Kind.PAUSE, Kind.RESUME):
         return None
-    return (
-        f"a rollout of version {state.rollout.canary} is active at {to_percent(state.rollout.weight):g} %",
-        _END_IT,
-    )
-
-
-def _no_rollout(state: State, request: Request) -> Refusal | None:
-    if state.rollout is not None:
+    paused = state.rollout.paused is not None
+    if paused is not (request.kind is Kind.PAUSE):
         return None
-    return f"there is no active rollout to {request.kind}", "start one first (`fds canary start MODEL VERSION`)"
+    return Already("the rollout is paused already" if paused else "the rollout is not paused")
 
 
-def _no_champion(state: State, request: Request) -> Refusal | None:
-    if state.champion is not None:
+def _approved_already(state: State, request: Request) -> Already | None:
+    if request.kind is Kind.POLICY and request.policy == state.policy and not request.anew:
+        return Already("the policy asks for just that already")
+    there = state.requests.get(request.answers) if request.kind is Kind.APPROVE else None
+    if there is None or there.approval is None or request.now is None or not there.holds(request.now):
         return None
-    return "there is no champion to try a canary against", "promote a first version (`fds promote MODEL VERSION`)"
-
-
-def _is_champion(state: State, request: Request) -> Refusal | None:
-    if state.champion is None or request.version != state.champion:
-        return None
-    fix = {
-        Kind.START: "choose another version than the champion",
-        Kind.STAGE: "promote another version first; this one then steps down",
-        Kind.RETIRE: "promote another version first; this one then steps down",
-    }[request.kind]
-    return f"version {request.version} is the champion", fix
-
-
-def _is_canary(state: State, request: Request) -> Refusal | None:
-    if state.rollout is None or request.version != state.rollout.canary:
-        return None
-    return (
-        f"version {request.version} is the canary of the active rollout",
-        _END_IT,
-    )
-
-
-def _not_former_champion(state: State, request: Request) -> Refusal | None:
-    if request.version in state.former:
-        return None
-    names = ", ".join(str(v) for v in reversed(state.former))
-    choose = f"choose a former champion ({names}), or " if names else ""
-    return (
-        f"version {request.version} was never champion, so there is nothing to roll back to",
-        f"{choose}promote it (`fds promote MODEL VERSION`)",
-    )
-
-
-def _no_emergency_target(state: State, request: Request) -> Refusal | None:
-    if state.emergency_target is not None:
-        return None
-    if state.former:
-        names = ", ".join(str(v) for v in reversed(state.former))
-        return (
-            f"every former champion ({names}) was itself rolled back from",
-            "name one (`fds rollback to MODEL VERSION --reason WHY`), or promote another version",
-        )
-    return "there is no former champion to go back to", "promote another version (`fds promote MODEL VERSION`)"
-
-
-def _weight_out_of_plan(state: State, request: Request) -> Refusal | None:
-    if state.rollout is None or request.weight is not None:
-        return None
-    if not state.rollout.at_last_step:
-        return None
-    return (
-        "the rollout is at the last step of its plan",
-        "complete it (`fds canary complete MODEL`) or abort it (`fds canary abort MODEL --reason WHY`)",
-    )
-
-
-def _ahead_of_plan(state: State, request: Request) -> Refusal | None:
-    """A weight that a person names gets ahead of the plan by force only; without one, the plan's next step follows."""
-    rollout, weight = state.rollout, request.weight
-    if rollout is None or weight is None or weight <= rollout.weight or request.force:
-        return None
-    following = rollout.next_weight
-    fix = "go step by step (`fds canary advance MODEL`), or force it (add `--force --reason WHY`)"
-    to = f"{to_percent(weight):g} %"
-    if following is None:
-        return f"{to} is beyond the plan's last step of {to_percent(rollout.plan.weights[-1]):g} %", fix
-    if weight > following:
-        return f"{to} is beyond the plan's next step of {to_percent(following):g} %", fix
-    if weight == FULL:
-        return f"{to} leaves no champion to compare the canary with", fix
-    if rollout.weight in rollout.plan.gated:
-        gate = f"{to} is past the gate at {to_percent(rollout.weight):g} %"
-        return gate, "open the gate (`fds canary advance MODEL --reason WHY`), or force it (add `--force --reason WHY`)"
-    return None
-
-
-def _below_last_step(state: State, request: Request) -> Refusal | None:
-    rollout = state.rollout
-    if rollout is None or rollout.can_complete or request.force:
-        return None
-    last = next((w for w in reversed(rollout.plan.weights) if w < FULL), FULL)
-    return (
-        f"the canary gets {to_percent(rollout.weight):g} %, below the plan's last step of {to_percent(last):g} %",
-        "advance it first (`fds canary advance MODEL`), or force it (`fds canary complete MODEL --force --reason WHY`)",
-    )
-
-
-REFUSALS: Mapping[Kind, tuple[Guard, ...]] = {
-    Kind.STAGE: (_is_champion, _is_canary),
-    Kind.PROMOTE: (_active_rollout,),
-    Kind.START: (_no_champion, _active_rollout, _is_champion),
-    Kind.ADVANCE: (_no_rollout, _weight_out_of_plan, _ahead_of_plan),
-    Kind.COMPLETE: (_no_rollout, _below_last_step),
-    Kind.ABORT: (_no_rollout,),
-    Kind.EMERGENCY: (_no_emergency_target,),
-    Kind.ROLLBACK: (_is_canary, _not_former_champion),
-    Kind.RETIRE: (_is_champion, _is_canary),
-    Kind.RENAME: (_active_rollout,),
-}
-"""The transition table: what forbids each kind, in the order in which it is said."""
+    return Already(f"the request {there.id} is approved already, by {there.approval.actor}")
 
 
 def _to_version(state: State, request: Request) -> Target:
@@ -343,6 +178,26 @@ def _to_abort(state: State, request: Request) -> Target:
     return Target(rollout.canary, rollout.ended(RolloutStatus.ABORTED))
 
 
+def _to_pause(state: State, request: Request) -> Target:
+    rollout = _rollout_of(state)
+    if request.now is None:
+        raise TypeError("a pause names its time")
+    return Target(rollout.canary, replace(rollout, paused=request.now))
+
+
+def _to_resume(state: State, request: Request) -> Target:
+    """The step goes on where it was: the time of the pause counts for nothing."""
+    rollout = _rollout_of(state)
+    if request.now is None or rollout.paused is None:
+        raise TypeError("a resumption names its time, and there is a pause")
+    since = rollout.since + max(request.now - rollout.paused, timedelta(0))
+    return Target(rollout.canary, replace(rollout, paused=None, since=since))
+
+
+def _to_answer(state: State, request: Request) -> Target:
+    return Target(state.requests[request.answers].asked.version)
+
+
 def _to_rollback(state: State, request: Request) -> Target:
     version = state.emergency_target if request.kind is Kind.EMERGENCY else request.version
     ended = state.rollout.ended(RolloutStatus.ROLLED_BACK) if state.rollout else None
@@ -366,4 +221,9 @@ _TARGET: Mapping[Kind, Callable[[State, Request], Target]] = {
     Kind.ROLLBACK: _to_rollback,
     Kind.RETIRE: _to_version,
     Kind.RENAME: _to_names,
+    Kind.PAUSE: _to_pause,
+    Kind.RESUME: _to_resume,
+    Kind.POLICY: lambda _state, _request: Target(None),
+    Kind.APPROVE: _to_answer,
+    Kind.REJECT: _to_answer,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Rollout
+from fds_mlflow.core.lifecycle.approval import OpenRequest, digest_of_state, same_person, still_open
+from fds_mlflow.core.lifecycle.events import Ending, Event, Kind, Policy, Rollout
 
 
 class Stage(StrEnum):
@@ -30,6 +31,8 @@ class State:
         rollout: The active rollout.
         former: Former champions, the latest to step down last; the champion is never among them.
         withdrawn: Versions that were rolled back from and not promoted since: never an emergency's own choice.
+        policy: For what the model's team asks the approval of a second person.
+        requests: Requests that wait for one, or have it, by id; those that lapsed by time are among them.
     """
 
     sequence: int = 0
@@ -38,6 +41,8 @@ class State:
     rollout: Rollout | None = None
     former: tuple[int, ...] = ()
     withdrawn: frozenset[int | None] = frozenset()
+    policy: Policy = field(default_factory=Policy)
+    requests: Mapping[str, OpenRequest] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def champions(self) -> frozenset[int]:
@@ -58,12 +63,16 @@ class State:
 def fold(events: Iterable[Event], start: State | None = None) -> State:
     """Fold a history, in order of sequence, into the state it leads to.
 
-    Operations that did not take effect count in the sequence and change nothing else.
+    Operations that did not take effect count in the sequence, use up the approval that they answered, and change
+    nothing else: such a one may have served for a while before a hand undid it.
     """
     draft = _Draft(start or State())
     for event in events:
         if event.outcome is Ending.DONE:
             _FOLD[event.kind](draft, event)
+            draft.lapse(event)
+        if event.kind is not Kind.APPROVE:
+            draft.requests.pop(event.answers, None)
         draft.sequence = event.sequence
     return draft.state()
 
@@ -78,6 +87,8 @@ class _Draft:
         self.rollout = state.rollout
         self.former = dict.fromkeys(state.former)  # a set in order
         self.withdrawn = set(state.withdrawn)
+        self.policy = state.policy
+        self.requests = dict(state.requests)
 
     def state(self) -> State:
         """The state it has come to."""
@@ -88,7 +99,15 @@ class _Draft:
             rollout=self.rollout,
             former=tuple(self.former),
             withdrawn=frozenset(self.withdrawn),
+            policy=self.policy,
+            requests=MappingProxyType(self.requests),
         )
+
+    def lapse(self, event: Event) -> None:
+        """Drop the requests that an event has overtaken: what is as it was again does not bring them back."""
+        if self.requests:
+            state = digest_of_state(self.champion, self.rollout, self.policy)
+            self.requests = {id_: one for id_, one in self.requests.items() if still_open(one, event, state)}
 
     def set_stage(self, version: int | None, stage: Stage) -> None:
         """Move a version, if there is one, to a stage."""
@@ -148,6 +167,22 @@ def _adopt(draft: _Draft, event: Event) -> None:
     _rollout(draft, event)
 
 
+def _ask(draft: _Draft, event: Event) -> None:
+    if event.asked is not None:
+        draft.requests[event.operation] = OpenRequest(event, event.asked)
+
+
+def _approve(draft: _Draft, event: Event) -> None:
+    """An approval by whoever asked counts for nothing, whatever door it came through."""
+    there = draft.requests.get(event.answers)
+    if there is not None and there.approval is None and not same_person(there.request, event):
+        draft.requests[event.answers] = replace(there, approval=event)
+
+
+def _set_policy(draft: _Draft, event: Event) -> None:
+    draft.policy = event.policy or draft.policy
+
+
 _FOLD: Mapping[Kind, Callable[[_Draft, Event], None]] = {
     Kind.STAGE: _stage,
     Kind.PROMOTE: _promote,
@@ -160,4 +195,10 @@ _FOLD: Mapping[Kind, Callable[[_Draft, Event], None]] = {
     Kind.RETIRE: _retire,
     Kind.ADOPT: _adopt,
     Kind.RENAME: lambda _draft, _event: None,
+    Kind.PAUSE: _rollout,
+    Kind.RESUME: _rollout,
+    Kind.POLICY: _set_policy,
+    Kind.REQUEST: _ask,
+    Kind.APPROVE: _approve,
+    Kind.REJECT: lambda _draft, _event: None,  # whatever answers a request, but an approval, closes it: see `fold`
 }

@@ -13,13 +13,13 @@ def watch_due(events: Sequence[Event], now: datetime) -> Rollout | None:
     """The completed rollout whose watch has not begun.
 
     Read off the history alone, so that whoever looks next begins the watch that a process died before beginning.
-    Candidates that were staged or retired since do not matter; anything else since then forgoes it.
+    Candidates that were staged or retired since, approvals and the policy do not matter; anything else forgoes it.
 
     Args:
         events: The model's history, in order of sequence.
         now: The time, UTC. A watch that would be over by now is not begun any more.
     """
-    aside = (Kind.STAGE, Kind.RETIRE)
+    aside = (Kind.STAGE, Kind.RETIRE, Kind.POLICY, Kind.REQUEST, Kind.APPROVE, Kind.REJECT)
     last = next((e for e in reversed(events) if e.outcome is Ending.DONE and e.kind not in aside), None)
     if last is None or last.kind is not Kind.COMPLETE or last.rollout is None:
         return None
@@ -46,4 +46,5 @@ def watch_plan(plan: Plan, watch: Watch) -> Plan:
         watch=watch,
         segments=plan.segments,
         test=plan.test,
+        approval=plan.approval,
     )

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from fds_mlflow.core.evidence.evidence import Terms
+from fds_mlflow.core.plan.approval import Approval, to_approvals
 from fds_mlflow.core.plan.guardrail import Guardrail
 from fds_mlflow.core.plan.metric import Metric
 from fds_mlflow.core.plan.segments import EXAMPLE, SEGMENT_KEYS, Segments
@@ -94,6 +95,7 @@ class Plan:
         silent_canary: What to do when the canary has no outcomes of late though the champion's show that it has
             traffic: it never answers, or its outcomes are lost.
         test: Which of `TESTS` judges; a rollout keeps the one it began with.
+        approval: What of the rollout needs the approval of a second person: "start", "gate", "complete".
 
     Attributes:
         weights: The steps in basis points.
@@ -121,6 +123,7 @@ class Plan:
     alpha_budget: float | None
     silent_canary: Undecided
     test: int
+    approval: tuple[Approval, ...]
 
     def __init__(
         self,
@@ -142,6 +145,7 @@ class Plan:
         alpha_budget: float | None = None,
         silent_canary: Undecided | str = Undecided.ABORT,
         test: int = TESTS[-1],
+        approval: Sequence[Approval | str] = (),
     ) -> None:
         values = {
             "weights": _weights(steps),
@@ -161,6 +165,7 @@ class Plan:
             "alpha_budget": alpha_budget,
             "silent_canary": to_enum(Undecided, "silent_canary", silent_canary),
             "test": test,
+            "approval": to_approvals("approval", approval),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -194,6 +199,11 @@ class Plan:
             raise ConfigError(
                 f"test is {self.test!r}, none of {', '.join(map(str, TESTS))}",
                 fix="leave it out for the newest; a test that is not known here is one of a later release",
+            )
+        if Approval.PROMOTE in self.approval:
+            raise ConfigError(
+                "approval names promote, which is no part of a rollout",
+                fix="leave it to the model's policy (`fds policy MODEL --require-approval promote`)",
             )
         if self.test < 2 and self.terms.quantiles:
             raise ConfigError("test 1 knows no quantiles", fix="leave test out, or the quantile")
@@ -275,7 +285,7 @@ class Plan:
             if isinstance(value, timedelta):
                 value = from_duration(value)
             elif isinstance(value, tuple):
-                value = [whole(percent) for percent in value]
+                value = [each.value if isinstance(each, StrEnum) else whole(each) for each in value]
             elif isinstance(value, Watch | Segments):
                 value = value.to_dict()
             values[name] = value.value if isinstance(value, StrEnum) else value
@@ -317,6 +327,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "alpha_budget": None,
     "silent_canary": Undecided.ABORT,
     "test": 1,
+    "approval": (),
 }
 """What is left out of the plain values. Of `test` that is the first one, which earlier releases do not name."""
 

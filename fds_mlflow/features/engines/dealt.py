@@ -57,7 +57,7 @@ class Role:
     @property
     def longest(self) -> int:
         """The longest window, in microseconds; 0 without one."""
-        return max((meaning.micros(window) for item in self.spec.windows for window in item.windows), default=0)
+        return meaning.longest(self.spec)
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ class _Work:
             return [_Span()]
         time = np.sort(part.table([self.given["time"]]).column(0).to_numpy().astype(np.int64))
         edges = [int(edge) for edge in np.unique(time[:: max(1, most // 4)])]
-        longest = max((meaning.micros(window) for item in spec.windows for window in item.windows), default=0)
+        longest = meaning.longest(spec)
         ever = bool(spec.gaps)  # the transaction before may be any time ago
         return [
             _Span(first, end, _Span.since if ever else first - longest)
@@ -356,5 +356,8 @@ class _Work:
 def _row_size(spec: FeatureSpec) -> int:
     """Bytes of memory that a row takes in the kernel, about."""
     windows = {(window, item.aggregate in LABEL_AGGREGATES) for item in spec.windows for window in item.windows}
-    arrays = 36 + 2 * len(windows) + 5 * len(meaning.aggregated(spec)) + 4 * len(meaning.counted(spec))
+    medians = {item.column for item in spec.windows if item.aggregate == "median"}
+    arrays = (
+        36 + 12 * len(medians) + 2 * len(windows) + 5 * len(meaning.aggregated(spec)) + 4 * len(meaning.counted(spec))
+    )
     return 8 * (arrays + len(meaning.over_nothing(spec)))

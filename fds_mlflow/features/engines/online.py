@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import fsum, isfinite, isnan, nan
 from typing import NamedTuple
 
 import numpy as np
 
 from fds_mlflow.features import meaning
+from fds_mlflow.features.engines.online_expressions import Expressed
+from fds_mlflow.features.engines.online_labels import Labels
 from fds_mlflow.features.meaning import Floats
-from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
+from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec, Window
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.logs import LABEL, RECORD, Told, name
 from fds_mlflow.features.state.rows import PAIRS, PER_FIELD, Opened, Sealed
@@ -53,12 +56,21 @@ class Online:
 
 
 class _Wanted(NamedTuple):
-    """What is wanted of one field over one window: the names of its features, by what each tells of the values."""
+    """What is wanted of one number over one window: the names of its features, by what each tells of the values."""
 
     window: int
     sums: list[str]
     means: list[str]
     others: list[tuple[str, Callable[[list[float], list[Floats]], float]]]
+
+    def add(self, feature: str, item: Window) -> None:
+        """Want one more."""
+        if item.above is not None:
+            self.others.append((feature, partial(_above, item.above)))
+        elif item.aggregate in _OTHERS:
+            self.others.append((feature, _OTHERS[item.aggregate]))
+        else:
+            (self.sums if item.aggregate == "sum" else self.means).append(feature)
 
 
 class _Role:
@@ -67,50 +79,60 @@ class _Role:
     def __init__(self, spec: FeatureSpec, layout: Layout, role: str) -> None:
         self.name = role
         self._gaps = [gap.feature for gap in spec.gaps if gap.entity == role]
-        self._spans: list[int] = []
-        self._label_spans: list[int] = []
+        self._windows: list[tuple[int, bool]] = []
+        """The length of each window over records, and whether it is of earlier ones alone."""
         self._counts: list[tuple[str, int]] = []
-        self._labels: list[tuple[str, str, int]] = []
         self._distinct: dict[bytes, list[tuple[str, int]]] = {}
         self._amounts: dict[int, list[_Wanted]] = {}
-        amounts: dict[tuple[int, int], _Wanted] = {}
+        self._expressed: list[tuple[Expressed, list[_Wanted]]] = []
+        self._labels = Labels(spec, role)
+        self._earlier = any(item.earlier for item in spec.windows if item.entity == role)
+        wanted: dict[tuple[str | None, str, int], _Wanted] = {}
         for item in spec.windows:
             for window in item.windows if item.entity == role else ():
                 feature, span = item.feature(window), meaning.micros(window)
                 if item.aggregate in LABEL_AGGREGATES:
-                    self._labels.append((feature, item.aggregate, _place(self._label_spans, span)))
-                elif item.aggregate == "count":
-                    self._counts.append((feature, _place(self._spans, span)))
-                elif item.aggregate == "distinct":
+                    continue
+                if item.aggregate == "distinct":
                     log = name(PAIRS, layout.pairs.index((role, item.column)))
                     self._distinct.setdefault(log, []).append((feature, span))
-                else:
-                    field, place = layout.numbers.index(item.column), _place(self._spans, span)
-                    if (field, place) not in amounts:
-                        amounts[field, place] = _Wanted(place, [], [], [])
-                        self._amounts.setdefault(field, []).append(amounts[field, place])
-                    wanted = amounts[field, place]
-                    if item.aggregate in _OTHERS:
-                        wanted.others.append((feature, _OTHERS[item.aggregate]))
-                    else:
-                        (wanted.sums if item.aggregate == "sum" else wanted.means).append(feature)
+                    continue
+                place = _place(self._windows, (span, item.earlier))
+                if not item.of_numbers:
+                    self._counts.append((feature, place))
+                    continue
+                of = (item.expression, item.column, place)
+                if of not in wanted:
+                    wanted[of] = _Wanted(place, [], [], [])
+                    self._of(spec, layout, item).append(wanted[of])
+                wanted[of].add(feature, item)
+
+    def _of(self, spec: FeatureSpec, layout: Layout, item: Window) -> list[_Wanted]:
+        """What is wanted of the number that a window looks at."""
+        if item.expression is None:
+            return self._amounts.setdefault(layout.numbers.index(item.column), [])
+        for expressed, wanted in self._expressed:
+            if expressed.name == item.expression:
+                return wanted
+        self._expressed.append((Expressed(spec, layout, item.expression), []))
+        return self._expressed[-1][1]
 
     def features(self, found: dict[str, float], told: Told, time: int) -> None:
         """All of them."""
-        if self._spans or self._gaps:
-            self._of_records(found, told.rows(RECORD), told.runs(RECORD), time)
-        if self._labels:
-            self._of_labels(found, told.rows(LABEL), told.runs(LABEL), time)
+        if self._windows or self._gaps:
+            runs = told.opened(time) if self._earlier else (told.rows(RECORD), told.runs(RECORD), 0)
+            self._of_records(found, *runs, time)
+        self._labels.features(found, told.rows(LABEL), told.runs(LABEL), time)
         for log, wanted in self._distinct.items():
             _distinct(found, told.rows(log), told.runs(log), wanted, time)
 
-    def _of_records(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
-        """Counts, amounts and gaps."""
+    def _of_records(self, found: dict[str, float], rows: Opened, runs: list[Sealed], own: int, time: int) -> None:
+        """Counts, amounts and gaps; earlier ones need the transaction's own place among the open rows."""
         times = rows.moments
         end = bisect_right(times, time)
-        since = [time - span for span in self._spans]
+        since = [time - span for span, _ in self._windows]
         starts = [bisect_right(times, moment) for moment in since]
-        counts = [end - start for start in starts]
+        counts = [end - start - earlier for start, (_, earlier) in zip(starts, self._windows, strict=True)]
         parts = []
         for run in runs:
             last, reached = run.windows(since, time)
@@ -121,8 +143,12 @@ class _Role:
             found[feature] = float(counts[window])
         for field, wanted in self._amounts.items():
             values = rows.floats(2 + field)
-            few = [values[start:end] for start in starts]
+            few = self._within(values, starts, own, end)
             _amounts(found, field, few, parts, wanted)
+        for expressed, wanted in self._expressed:
+            moments, values = expressed.values(rows, runs, time)
+            firsts = [bisect_right(moments, moment) for moment in since]
+            _amounts(found, 0, self._within(values, firsts, len(values) - 1, len(values)), [], wanted)
         if self._gaps:
             latest = times[max(0, end - 2) : end]
             for run, last, _ in parts:
@@ -131,23 +157,12 @@ class _Role:
             if len(latest) > 1:
                 found.update(dict.fromkeys(self._gaps, (latest[-1] - latest[-2]) / 1e6))
 
-    def _of_labels(self, found: dict[str, float], rows: Opened, runs: list[Sealed], time: int) -> None:
-        """Known labels, frauds and risks."""
-        moments, adds, more = rows.moments, rows.whole(2), rows.whole(3)
-        end = bisect_right(moments, time)
-        since = [time - span for span in self._label_spans]
-        starts = [bisect_right(moments, moment) for moment in since]
-        known = [sum(adds[start:end]) for start in starts]
-        frauds = [sum(more[start:end]) for start in starts]
-        for run in runs:
-            last, reached = run.windows(since, time)
-            run.count(0, last, reached, known)
-            run.count(1, last, reached, frauds)
-        for feature, aggregate, window in self._labels:
-            if aggregate == "risk":
-                found[feature] = frauds[window] / max(known[window], 1)
-            else:
-                found[feature] = float(known[window] if aggregate == "known" else frauds[window])
+    def _within(self, values: list[float], starts: list[int], own: int, end: int) -> list[list[float]]:
+        """By window, its values; of earlier ones alone without that of the transaction itself."""
+        return [
+            values[start:own] + values[own + 1 : end] if earlier else values[start:end]
+            for start, (_, earlier) in zip(starts, self._windows, strict=True)
+        ]
 
 
 _Part = tuple[Sealed, int, list[tuple[int, int]]]
@@ -244,7 +259,18 @@ def _most(few: list[float], many: list[Floats]) -> float:
     return max([*few, *(float(values.max()) for values in many if values.size)], default=nan)
 
 
-_OTHERS = {"std": _deviation, "min": _least, "max": _most}
+def _median(few: list[float], many: list[Floats]) -> float:
+    """NaN of none."""
+    values = sorted(few) if not many else np.sort(np.concatenate([few, *many])).tolist()
+    half = len(values) // 2
+    return float(meaning.middle(values[-1 - half], values[half])) if values else nan
+
+
+def _above(limit: float, few: list[float], many: list[Floats]) -> float:
+    return float(sum([value > limit for value in few]) + sum([int((values > limit).sum()) for values in many]))
+
+
+_OTHERS = {"std": _deviation, "median": _median, "min": _least, "max": _most}
 
 
 def _first_occurrences(run: Sealed, since: int, time: int) -> int:
@@ -259,7 +285,7 @@ def _first_occurrences(run: Sealed, since: int, time: int) -> int:
     return count
 
 
-def _place(spans: list[int], span: int) -> int:
-    if span not in spans:
-        spans.append(span)
-    return spans.index(span)
+def _place(windows: list[tuple[int, bool]], window: tuple[int, bool]) -> int:
+    if window not in windows:
+        windows.append(window)
+    return windows.index(window)

@@ -12,7 +12,7 @@ from fds_mlflow.features.kernel import Past
 from fds_mlflow.features.state.state import Arriving, State
 
 
-def replayed(state: State, past: Past) -> Iterator[Arriving]:
+def replayed(state: State, past: Past, begin: int = 0) -> Iterator[Arriving]:
     """Transactions as they arrive; before each, the state is told the labels that have become known.
 
     A label that became known before its transaction arrived is told right after that.
@@ -20,12 +20,17 @@ def replayed(state: State, past: Past) -> Iterator[Arriving]:
     Args:
         state: Is told the labels.
         past: The transactions in the order of arrival; their entities go by their numbers.
+        begin: So many of the first are in the state already, with the labels that were known when the last of them
+            arrived.
     """
     times: list[int] = past.time.tolist()
     entities: dict[str, list[int]] = {role: codes.tolist() for role, codes in past.codes.items()}
     numbers: dict[str, list[float]] = {name: values.tolist() for name, values in past.columns.items()}
+    arrivals = past.arrival.tolist()
     labels, told = _labels(past), 0
-    for row, arrival in enumerate(past.arrival.tolist()):
+    while begin and told < len(labels) and labels[told][0] <= arrivals[begin - 1] and labels[told][1] < begin:
+        told += 1
+    for row, arrival in enumerate(arrivals[begin:], begin):
         while told < len(labels) and labels[told][0] <= arrival:
             _, of, known, fraud = labels[told]
             if of >= row:  # known in the moment of its own transaction, which is still to come

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from fds_mlflow.features import meaning
-from fds_mlflow.features.spec import AMOUNT_AGGREGATES, LABEL_AGGREGATES, FeatureSpec
+from fds_mlflow.features.spec import LABEL_AGGREGATES, FeatureSpec
 from fds_mlflow.features.state.layout import Layout
 
 LABELLED = "/labels"
@@ -166,14 +166,14 @@ def needed(spec: FeatureSpec) -> dict[str, int]:
     """
     found: dict[str, int] = {gap.entity: 0 for gap in spec.gaps}
     for item in spec.windows:
-        span = max(map(meaning.micros, item.windows))
+        span = meaning.reach(spec, item)
         of = [item.entity]
         if item.aggregate in LABEL_AGGREGATES:
             of = [labels_of(item.entity)]
         elif item.aggregate == "distinct":
             of.append(pair_of(item.entity, item.column))
-        elif item.aggregate in AMOUNT_AGGREGATES:
-            of.append(number_of(item.column))
+        elif item.of_numbers:
+            of += map(number_of, meaning.looked_at(spec, item))
         for name in of:
             found[name] = max(span, found.get(name, 0))
     return found

@@ -52,7 +52,7 @@ class Layout:
     def _of(cls, spec: FeatureSpec) -> Self:
         spans = {of_labels: [0] for of_labels in (False, True)}
         for item in spec.windows:
-            spans[item.aggregate in LABEL_AGGREGATES] += [meaning.micros(window) for window in item.windows]
+            spans[item.aggregate in LABEL_AGGREGATES].append(meaning.reach(spec, item))
         return cls(
             tuple(meaning.roles(spec)),
             tuple(meaning.aggregated(spec)),

@@ -7,7 +7,9 @@ them are read in one go.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import xxhash
 
 from fds_mlflow.features.state.rows import (
     FANOUT,
+    FIRST,
     LABELS,
     NAN,
     OPEN,
@@ -68,6 +71,31 @@ class Told:
         """The words of all rows, by runs, shape (words, rows) each."""
         return [_columns(part, value) for part, value in self._parts.items() if part[:2] == log]
 
+    def opened(self, time: int) -> tuple[Opened, list[Sealed], int]:
+        """The runs of records, and which of the open ones is the last to arrive of those at a time.
+
+        That is the transaction itself, which was added just now; of one that is sent again it may be sealed by now, and
+        is opened here.
+        """
+        rows, runs = self.rows(RECORD), self.runs(RECORD)
+        place, number = _latest(rows.moments, rows.whole(1), time)
+        for part, run in zip([part for part in self._sealed if part[:2] == RECORD], runs, strict=True):
+            end, _ = run.windows([], time)
+            if end and run.whole(0, end - 1, end)[0] == time and run.whole(1, end - 1, end)[0] > number:
+                return self._with_open(part, end - 1).opened(time)
+        return rows, runs, place
+
+    def _with_open(self, part: bytes, place: int) -> Told:
+        """The same with a row of a sealed run of records among the open ones."""
+        columns, there = _columns(part, self._parts[part]), self._parts.get(RECORD + _OPEN)
+        rows = [columns[:, place : place + 1], *([] if there is None else [open_columns(there)])]
+        others = np.delete(columns, place, axis=1)
+        parts = dict(self._parts)
+        del parts[part]
+        if others.size:
+            parts[part] = _whole(part, others)
+        return Told({**parts, RECORD + _OPEN: _whole(RECORD + _OPEN, merged(RECORDS, rows).columns)})
+
     def until(self, number: int) -> Told:
         """What of it had arrived up to a number."""
         parts = dict[bytes, Value]()
@@ -111,6 +139,12 @@ def append(values: Values, key: bytes, past: dict[bytes, Value] | None, log: byt
     values.put(key, part, whole)
     if past is not None:
         past[part] = whole
+
+
+def _latest(moments: list[int], arrivals: list[int], time: int) -> tuple[int, int]:
+    """The place and the number of the last arrival at a time."""
+    places = range(bisect_left(moments, time), bisect_right(moments, time))
+    return max(((place, arrivals[place]) for place in places), key=itemgetter(1), default=(0, FIRST))
 
 
 def _columns(part: bytes, value: Value) -> Words:
@@ -247,10 +281,14 @@ def _whole(part: bytes, columns: Words) -> bytes:
     return Run.of(part[:1], columns).sealed() if is_sealed(part) else _head(len(columns)) + columns.T.tobytes()
 
 
+def kept(values: Values, key: bytes) -> int:
+    """How many records and labels of an entity there are."""
+    return sum(len(_columns(part, value)[0]) for part, value in values.parts(key) if part[:1] != PAIRS)
+
+
 def removed(values: Values, key: bytes) -> int:
     """Remove all of an entity; returns how many records and labels it had."""
-    gone = 0
-    for part, value in values.parts(key):
-        gone += 0 if part[:1] == PAIRS else len(_columns(part, value)[0])
+    gone = kept(values, key)
+    for part, _ in values.parts(key):
         values.delete(key, part)
     return gone

@@ -27,7 +27,7 @@ from fds_mlflow.features.state.entry import (
     times_of,
 )
 from fds_mlflow.features.state.layout import Layout, entity
-from fds_mlflow.features.state.logs import Told, removed, thinned
+from fds_mlflow.features.state.logs import Told, kept, removed, thinned
 from fds_mlflow.features.state.remembered import (
     ENTITY,
     TRANSACTION,
@@ -232,13 +232,21 @@ class State:
 
     # --- what goes -----------------------------------------------------------------------------------------
 
-    def forget(self, role: str, value: str) -> int:
+    def forget(self, role: str, value: str, *, dry_run: bool = False) -> int:
         """Remove all that is kept of an entity, and its transactions' ids.
+
+        Args:
+            role: Of the entity.
+            value: What it is called there.
+            dry_run: Only count.
 
         Returns:
             The number of its records and labels.
         """
         own = entity(role, value)
+        if dry_run:
+            with self.store.reading([entity_key(own)]) as values:
+                return kept(values, entity_key(own))
         gone = write(self.store, partial(_without, entity_key(own)))
         self._purge(TRANSACTION, [b""], lambda kept: own in Remembered.read(kept).entities)
         hashes = [MANY + bytes([at]) + hashed(value) for at, (_, of) in enumerate(self.layout.pairs) if of == role]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from fds_mlflow.data.transactions import Transactions
 from fds_mlflow.features import meaning
@@ -14,7 +18,9 @@ from fds_mlflow.features.engines.memory import windows
 from fds_mlflow.features.engines.online import Online
 from fds_mlflow.features.engines.replay import replayed
 from fds_mlflow.features.engines.staging import column_kinds, past
+from fds_mlflow.features.kernel import Past
 from fds_mlflow.features.spec import AMOUNT_AGGREGATES, FeatureSpec, genuine_labels
+from fds_mlflow.features.state import bulk
 from fds_mlflow.features.state.state import State
 
 TOLERANCE = 1e-9
@@ -65,7 +71,12 @@ def exact(spec: FeatureSpec) -> set[str]:
 
 
 def verify(
-    state: State, transactions: Transactions, spec: FeatureSpec, progress: Callable[[float], None] | None = None
+    state: State,
+    transactions: Transactions,
+    spec: FeatureSpec,
+    progress: Callable[[float], None] | None = None,
+    *,
+    loaded: int = 0,
 ) -> Verified:
     """Replay a history through the online engine, in the order of arrival, and compare with the batch.
 
@@ -76,34 +87,69 @@ def verify(
         transactions: The history.
         spec: The features.
         progress: Is told the share that was replayed, from 0 to 1.
+        loaded: So many of the first are filled into the state in bulk, as a warm start does it, instead of one by one;
+            they are not compared.
 
     Raises:
         ConfigError: The state does not keep what the features need.
     """
     given = past(transactions.frame, spec)
     order = given.arrival.argsort(kind="stable")
-    batch = windows(given, spec)
-    names = list(batch)
     equal = exact(spec)
     engine = Online(spec, state.layout)
     worst, wrong, differing = 0.0, 0, set[str]()
-    replay = replayed(state, given.taken(order))
-    for start in range(0, len(order), _BLOCK):
-        rows = order[start : start + _BLOCK]
-        found = np.empty((len(rows), len(names)))
-        for place in range(len(rows)):
+    names, batch = _filed(windows(given, spec), order)
+    arriving_in_order = given.taken(order)
+    if loaded:
+        bulk.load(state, _history(arriving_in_order, loaded), complete=True)
+    replay = replayed(state, arriving_in_order, loaded)
+    for start in range(loaded, len(order), _BLOCK):
+        wanted = batch[:, start : start + _BLOCK].T
+        found = np.empty(wanted.shape)
+        for place in range(len(found)):
             arriving = next(replay)
             values = state.arrive(arriving, partial(engine.features, arriving.time))
             found[place] = [values[name] for name in names]
-        wanted = np.column_stack([batch[name][rows] for name in names]) if names else found
         differing_by = apart(found, wanted)
         bad = differing_by > np.array([0.0 if name in equal else TOLERANCE for name in names])
         wrong += int(bad.any(axis=1).sum())
         worst = max(worst, float(differing_by.max(initial=0.0)))
         differing |= {names[column] for column in np.flatnonzero(bad.any(axis=0))}
         if progress is not None:
-            progress((start + len(rows)) / len(order))
-    return Verified(len(order), wrong, tuple(sorted(differing)), worst)
+            progress((start + len(found)) / len(order))
+    return Verified(len(order) - loaded, wrong, tuple(sorted(differing)), worst)
+
+
+def _history(past: Past, rows: int) -> pd.DataFrame:
+    """The first transactions in canonical columns, as `replayed` names them, with the labels known by their end."""
+    known = past.known[:rows] if len(past.known) else np.full(rows, meaning.NEVER)
+    there = known <= past.arrival[rows - 1]
+    return pd.DataFrame(
+        {
+            "transaction_id": np.arange(rows).astype(str),
+            "time": past.time[:rows].astype("datetime64[us]"),
+            **{role: _named(codes[:rows]) for role, codes in past.codes.items()},
+            **{name: values[:rows] for name, values in past.columns.items()},
+            "label": past.label[:rows] if len(past.label) else 0,
+            "label_known_at": np.where(there, known, np.iinfo(np.int64).min).astype("datetime64[us]"),
+        }
+    )
+
+
+def _named(codes: npt.NDArray[np.integer[Any]]) -> pd.Series[Any]:
+    return pd.Series(codes).astype(str).where(codes >= 0, None)
+
+
+def _filed(batch: dict[str, meaning.Floats], order: meaning.Ints) -> tuple[list[str], meaning.Floats]:
+    """The features' names, and their values in an order, shape (features, rows): a file, as memory is the state's."""
+    names = list(batch)
+    if not names:  # nothing to map
+        return names, np.empty((0, len(order)))
+    with TemporaryFile(prefix="fds-verify-") as file:
+        filed = np.memmap(file, np.float64, "w+", shape=(len(names), len(order)))
+        for place, name in enumerate(names):
+            filed[place] = batch.pop(name)[order]
+    return names, filed
 
 
 def apart(found: meaning.Floats, wanted: meaning.Floats) -> meaning.Floats:

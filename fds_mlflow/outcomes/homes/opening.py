@@ -81,8 +81,12 @@ def check(address: str, asked: Sequence[str]) -> None:
         parse(address)
 
 
-def database(address: str) -> OutcomeStore:
+def database(address: str, *, as_it_is: bool = False) -> OutcomeStore:
     """The outcome store at an address, for what is asked of single outcomes.
+
+    Args:
+        address: Its URL.
+        as_it_is: Make nothing of it: as for `OutcomeStore`.
 
     Raises:
         ConfigError: It is no database's.
@@ -96,4 +100,4 @@ def database(address: str) -> OutcomeStore:
             f"{redacted(address)} is no database, and single outcomes are asked of one",
             fix="move them into one (`fds outcomes drain HOME`), and name that one (--outcomes)",
         )
-    return OutcomeStore(address)
+    return OutcomeStore(address, as_it_is=as_it_is)

@@ -61,6 +61,10 @@ undecided: hold
 # Weights at which the rollout waits for a person to advance or complete it.
 gates: []
 
+# What needs the approval of a second person (fds approve): the start, going past a gate, the completion. Stopping
+# never waits.
+#approval: [gate, complete]
+
 # Age at which a transaction's label is taken as the truth, and frozen.
 #label_maturity: 30d
 

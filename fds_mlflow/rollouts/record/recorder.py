@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING
 from fds_mlflow.core.lifecycle.decision import who
 from fds_mlflow.core.lifecycle.events import Event, Kind, Rollout
 from fds_mlflow.core.weight import to_percent
-from fds_mlflow.display.characters import markdown
+from fds_mlflow.display.languages import LANGUAGES
 from fds_mlflow.errors import FdsError, NotFoundError
+from fds_mlflow.lifecycle.descriptions import (
+    REPORT,
+    artifact_place,
+    model_place,
+    run_place,
+    summary_file,
+    version_place,
+)
+from fds_mlflow.registry.store import SetVersionTag
+from fds_mlflow.registry.tags import ROLLOUT_RUN, VERDICT
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.naming import LastReported
-from fds_mlflow.rollouts.record.run import Point, RolloutRuns
+from fds_mlflow.rollouts.record.run import Point, RolloutRuns, place_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -65,6 +75,7 @@ class RolloutRecorder:
         self._given = runs
         self._waiting: dict[str, _Waiting] = {}
         self._known: dict[str, LastReported] = {}
+        self._linked: set[str] = set()  # rollouts whose record MLflow's pages lead to
         self._looked_back = False
 
     @property
@@ -160,7 +171,22 @@ class RolloutRecorder:
         facts = [self._facts(version) for version in (rollout.canary, rollout.champion)]
         now, truths = self._session.now(), self._truths(rollout)
         drift = self._drift(rollout)
-        return build(self._session.name, events, series, tags, now, versions=facts, truths=truths, drift=drift)
+        story = build(self._session.name, events, series, tags, now, versions=facts, truths=truths, drift=drift)
+        return replace(story, run_id=run.info.run_id if run else "", links=self._links(run, rollout))
+
+    def _links(self, run: Run | None, rollout: Rollout) -> dict[str | int, str | None]:
+        """Where MLflow shows what a report is about."""
+        name, shown = self._session.name, self._session.shown
+        found: dict[str | int, str | None] = {"model": shown(model_place(name))}
+        found |= {version: shown(version_place(name, version)) for version in (rollout.canary, rollout.champion)}
+        if run is not None:
+            place = place_of(run)
+            found["run"] = shown(run_place(place), tracked=True)
+            found["report"] = shown(artifact_place(place, REPORT), tracked=True)
+            for language in LANGUAGES:
+                file = summary_file(language)
+                found[file] = shown(artifact_place(place, file), tracked=True)
+        return found
 
     def _facts(self, version: int) -> VersionFacts:
         from fds_mlflow.rollouts.report.summary import VersionFacts, version_facts
@@ -171,7 +197,7 @@ class RolloutRecorder:
             return VersionFacts(version)
 
     def _truths(self, rollout: Rollout) -> dict[str, float]:
-        """What labels say by now, where an outcome store is at hand: most come after the rollout has ended."""
+        """Traffic, and what labels say by now, where an outcome store is at hand: most come after the end."""
         if not self._session.knows_outcomes:
             return {}
         try:
@@ -181,7 +207,8 @@ class RolloutRecorder:
         except FdsError as error:
             log.warning("a report of %r goes without what labels say by now: %s", self._session.name, error.what)
             return {}
-        return {name: value for name, value in naming.truths(found).items() if value is not None}
+        counted = naming.counted(found) if found.tallies else {}
+        return {name: value for name, value in counted.items() if value is not None}
 
     def _drift(self, rollout: Rollout) -> dict[int, dict[str, float]]:
         """How far the features that its versions were given since it began are from their training."""
@@ -215,10 +242,12 @@ class RolloutRecorder:
             return
         known = self._known.get(rollout.id, LastReported())
         if run is not None:  # another process may have told or logged more
-            known = max(LastReported.decode(run.data.tags.get(naming.KNOWN)), known, key=_newer)
+            known = max(LastReported.of(run.data.tags), known, key=_newer)
         told = naming.changed(known, tick)
         if told is not None:
-            self._session.notifier.send(told)
+            self._session.notifier.send(replace(told, link=self._place(run, rollout)))
+        if run is not None and (told is not None or rollout.id not in self._linked):
+            self._link(run, rollout, naming.overall(tick.judgement))
         began = datetime.fromtimestamp(run.info.start_time / 1_000, UTC) if run is not None else rollout.since
         due = told is not None or tick.applied is not None or _due(tick.time, known.logged, began)
         known = known.after(tick)
@@ -229,6 +258,25 @@ class RolloutRecorder:
             waiting.tags = naming.tags(tick, known)
         self._known[rollout.id] = known
 
+    def _place(self, run: Run | None, rollout: Rollout) -> str | None:
+        """Where MLflow shows a rollout: its run, or its canary's page."""
+        if run is None:
+            return self._session.shown(version_place(self._session.name, rollout.canary))
+        return self._session.shown(run_place(place_of(run)), tracked=True)
+
+    def _link(self, run: Run, rollout: Rollout, verdict: str) -> None:
+        """Have MLflow's pages of model and versions lead to the rollout's record, and tell the verdict."""
+        place = f"{rollout.id} {place_of(run)}"
+        try:
+            there = self._session.version(rollout.canary).tags
+            for name, value in ((ROLLOUT_RUN, place), (VERDICT, verdict)):
+                if there.get(name) != value:
+                    self._session.store.write(self._session.name, SetVersionTag(rollout.canary, name, value))
+            self._session.describe(rollout.canary, rollout.champion)
+            self._linked.add(rollout.id)
+        except FdsError as error:
+            self._report(error)
+
     def _send(self, waiting: _Waiting, run: Run) -> None:
         if waiting.lost:
             waiting.tags[naming.LOST] = str(waiting.lost)
@@ -237,19 +285,39 @@ class RolloutRecorder:
 
     def _close(self, run: Run, events: tuple[Event, ...]) -> None:
         """The end of a rollout: its steps as metrics, what was decided as tags, the report, and the run's end."""
-        from fds_mlflow.rollouts.report.report import render, summary
+        from fds_mlflow.rollouts.report.report import summary
 
-        story = self._told(run, events)
+        story, place = self._told(run, events), place_of(run)
         tags = {
             naming.STATUS: story.rollout.status.value,
             naming.DECISION: story.decision.value,
             "fds.ended_by": who(story.last),
             "fds.reason": story.last.reason,
-            naming.NOTE: markdown(summary(story)),
+            naming.NOTE: naming.closing_note(self._session.name, story.rollout, place, summary(story)),
         }
         self.runs.log(run, _weights(story.done), {name: value[: naming.MAX_TAG] for name, value in tags.items()})
-        self.runs.report(run, render(story))
+        self._keep(run, story)
         self.runs.close(run, naming.run_status(run.data.tags), story.last.time)
+        self._link(run, story.rollout, f"{story.decision.value}: {story.last.reason}"[: naming.MAX_TAG])
+
+    def keep(self, story: RolloutSummary) -> None:
+        """Keep the reports of a rollout with its run, as they are now: labels come after a rollout has ended.
+
+        Raises:
+            UnavailableError: Tracking did not answer.
+        """
+        run = self.runs.find(story.rollout.id)
+        if run is not None:
+            self._keep(run, story)
+
+    def _keep(self, run: Run, story: RolloutSummary) -> None:
+        from fds_mlflow.display.document import html
+        from fds_mlflow.rollouts.report import plain
+        from fds_mlflow.rollouts.report.report import render
+
+        self.runs.report(run, REPORT, render(story))
+        for language in LANGUAGES:
+            self.runs.report(run, summary_file(language), html(plain.document(story, language)))
 
     def _report(self, error: FdsError) -> None:
         log.warning("a rollout of %r could not be recorded, and goes on: %s", self._session.name, error.what)

@@ -21,9 +21,6 @@ from fds_mlflow.runtime.mlflow_client import active_experiment, ensured_experime
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-REPORT = "report.html"
-"""Artifact of a run whose rollout has ended."""
-
 BATCH = 900
 """Metrics in one request; MLflow takes 1,000."""
 
@@ -42,6 +39,11 @@ class Point:
 
     time: datetime
     values: Mapping[str, float]
+
+
+def place_of(run: Run) -> str:
+    """Ids of experiment and run, parted by a slash, as `lifecycle.descriptions` takes them."""
+    return f"{run.info.experiment_id}/{run.info.run_id}"
 
 
 class RolloutRuns:
@@ -65,6 +67,12 @@ class RolloutRuns:
         """The run of a rollout; None where there is none."""
         with _translated():
             return self._one(rollout_id)
+
+    def read(self, rollout_id: str) -> Run | None:
+        """The run of a rollout as it is, doubles left alone: for who only looks."""
+        with _translated():
+            found = self._search(f"tags.`{naming.ROLLOUT_ID}` = '{rollout_id}'")
+        return found[0] if found else None
 
     def open(self, rollout: Rollout, start: Event | None) -> Run:
         """The run of a rollout, made where there is none.
@@ -92,6 +100,12 @@ class RolloutRuns:
             found = self._search("attributes.status = 'RUNNING'")
         return {run.data.tags[naming.ROLLOUT_ID]: run for run in found if naming.ROLLOUT_ID in run.data.tags}
 
+    def all(self) -> dict[str, Run]:
+        """The runs of all rollouts as they are, by the id of the rollout; of doubles the one that is kept."""
+        with _translated():
+            found = reversed(self._search(""))
+        return {run.data.tags[naming.ROLLOUT_ID]: run for run in found if naming.ROLLOUT_ID in run.data.tags}
+
     def log(self, run: Run, points: Sequence[Point], tags: Mapping[str, str]) -> None:
         """Log points and tags in as few requests as they fit into; logging a point twice changes nothing.
 
@@ -111,10 +125,10 @@ class RolloutRuns:
                 last = first + BATCH >= len(rows)  # tags go with the newest values
                 self._client.log_batch(run.info.run_id, rows[first : first + BATCH], (), named if last else ())
 
-    def report(self, run: Run, html: str) -> None:
-        """Keep the report as the run's artifact."""
+    def report(self, run: Run, name: str, html: str) -> None:
+        """Keep a report as the run's artifact of a name."""
         with _translated():
-            self._client.log_text(run.info.run_id, html, REPORT)
+            self._client.log_text(run.info.run_id, html, name)
 
     def close(self, run: Run, status: str, time: datetime) -> None:
         """End the run."""
@@ -123,11 +137,12 @@ class RolloutRuns:
 
     def series(self, run: Run) -> dict[str, tuple[tuple[datetime, float], ...]]:
         """Every metric over time, by name, in order of time."""
-        with _translated():
-            return {name: self._series(run, name) for name in sorted(run.data.metrics)}
+        return {name: self.curve(run.info.run_id, name) for name in sorted(run.data.metrics)}
 
-    def _series(self, run: Run, name: str) -> tuple[tuple[datetime, float], ...]:
-        found = [(metric.timestamp, metric.value) for metric in self._history(run, name)]
+    def curve(self, run_id: str, name: str) -> tuple[tuple[datetime, float], ...]:
+        """One metric of a run over time, in order of time."""
+        with _translated():
+            found = [(metric.timestamp, metric.value) for metric in self._client.get_metric_history(run_id, name)]
         return tuple((datetime.fromtimestamp(time / 1_000, UTC), value) for time, value in sorted(found))
 
     def _history(self, run: Run, name: str) -> list[Metric]:
@@ -171,7 +186,9 @@ class RolloutRuns:
 
     def _experiment_id(self) -> str:
         """The model's experiment, made where there is none."""
-        self._experiment = self._experiment or ensured_experiment(self._client, naming.experiment(self.model))
+        self._experiment = self._experiment or ensured_experiment(
+            self._client, naming.experiment(self.model), {naming.NOTE: naming.experiment_note(self.model)}
+        )
         return self._experiment
 
     def _look_up(self) -> str | None:

@@ -18,6 +18,10 @@ from fds_mlflow.core.text.duration import describe_duration
 from fds_mlflow.core.text.numbers import UNKNOWN, percent
 from fds_mlflow.core.weight import to_percent
 from fds_mlflow.display.characters import printable
+from fds_mlflow.display.languages import LANGUAGES
+from fds_mlflow.display.templates import environment
+from fds_mlflow.lifecycle.descriptions import PLAIN_WORDS, summary_file
+from fds_mlflow.registry.tags import VERDICT
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report import plots, words
 from fds_mlflow.rollouts.report.plots import Series
@@ -103,7 +107,7 @@ def sections(story: RolloutSummary) -> list[Section]:
 
 
 def _section(story: RolloutSummary, name: str, guardrail: Guardrail | None) -> Section:
-    status, _, reason = story.tags.get(f"{naming.VERDICT}.{name}", "").partition(": ")
+    status, _, reason = story.tags.get(f"{VERDICT}.{name}", "").partition(": ")
     decided = story.statuses.get(name, status)
     reason = reason if decided == status else ""  # the run's sentence is of an earlier look
     champion, canary = (story.latest(f"{name}/{variant}") for variant in Variant)
@@ -188,6 +192,7 @@ def render(story: RolloutSummary) -> str:
         "story": story,
         "title": f"{naming.run_name(story.rollout).capitalize()} of {story.model}",
         "decision": story.decision,
+        "links": _links(story),
         "sentences": words.sentences(story),
         "alarm": words.alarm(story),
         "versions": _versions(story),
@@ -202,6 +207,15 @@ def render(story: RolloutSummary) -> str:
         "parameters": _without(naming.parameters(story.model, story.rollout), "plan"),
     }
     return printable(_environment().get_template("rollout.html.j2").render(context), keep="\n\t")
+
+
+def _links(story: RolloutSummary) -> list[tuple[str, str]]:
+    """What MLflow shows of it, where there is a server."""
+    rollout = story.rollout
+    of: dict[str | int, str] = dict(zip(map(summary_file, LANGUAGES), PLAIN_WORDS, strict=True))
+    of |= {"run": f"run {story.run_id}", "model": story.model}
+    of |= {number: f"version {number}" for number in (rollout.canary, rollout.champion)}
+    return [(words, address) for name, words in of.items() if (address := story.links.get(name))]
 
 
 def _about_weight(story: RolloutSummary) -> list[Event]:
@@ -250,14 +264,6 @@ def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("fds_mlflow.rollouts.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment("fds_mlflow.rollouts.report")
     made.filters |= {"clock": words.clock, "lasting": describe_duration, "done": done}
     return made

@@ -13,7 +13,7 @@ from fds_mlflow.core.lifecycle.events import Ending, Event, Rollout
 from fds_mlflow.core.lifecycle.verdict import Status
 from fds_mlflow.core.text.numbers import UNKNOWN, short
 from fds_mlflow.registry.store import VersionView
-from fds_mlflow.registry.tags import ALGORITHM, DIGEST, THRESHOLD
+from fds_mlflow.registry.tags import ALGORITHM, DIGEST, THRESHOLD, VERDICT
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.report.plots import Series
 
@@ -62,8 +62,12 @@ class RolloutSummary:
         tags: Tags of its tracking run; empty where there is none.
         made: When this was put together, UTC.
         versions: What both versions are, by number.
-        truths: What labels say by now, by name of the metric (`rollout_metrics.truths`); empty where nobody could ask.
+        truths: What outcomes and labels say by now, by name of the metric (`naming.counted`); empty where nobody could
+            ask.
         drift: By version, how far each feature it was given is from its training; empty where none were recorded.
+        run_id: Its tracking run; "" where there is none.
+        links: Addresses in MLflow's UI of "run", "report", "summary", "model" and, by number, both versions; None where
+            there is no server.
     """
 
     model: str
@@ -75,6 +79,8 @@ class RolloutSummary:
     versions: Mapping[int, VersionFacts] = field(default_factory=lambda: MappingProxyType({}))
     truths: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     drift: Mapping[int, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
+    run_id: str = ""
+    links: Mapping[str | int, str | None] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def first(self) -> Event:
@@ -99,7 +105,7 @@ class RolloutSummary:
     @property
     def overall(self) -> Status | None:
         """The last overall verdict that its run holds; None where it holds none."""
-        said = self.tags.get(naming.VERDICT, "").partition(":")[0]
+        said = self.tags.get(VERDICT, "").partition(":")[0]
         return Status(said) if said in set(Status) else None
 
     @property
@@ -112,7 +118,7 @@ class RolloutSummary:
         """The last status by the verdict's name: as it was decided on, else as the run holds it."""
         if self.last.basis is not None and self.last.basis.statuses:
             return dict(self.last.basis.statuses)
-        known = naming.LastReported.decode(self.tags.get(naming.KNOWN))
+        known = naming.LastReported.of(self.tags)
         return {name: Status(status) for name, status in known.statuses.items()}
 
     def latest(self, name: str) -> float | None:

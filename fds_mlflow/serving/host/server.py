@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.outcomes.sink import Sink
-from fds_mlflow.runtime import environment
+from fds_mlflow.runtime import environment, tracing
 from fds_mlflow.runtime.streams import errors
 from fds_mlflow.serving.host.follower import Follower
 from fds_mlflow.serving.host.model import HostedModel, labels_of
@@ -185,6 +185,7 @@ def _connections(models: Sequence[ServerSettings], options: Options) -> Connecti
 
 def _forget() -> None:
     """Keep no secret in this process's environment and arguments: versions may run code of their own here."""
+    tracing.tracer()  # which is made by what these variables say
     environment.forget_secrets()
     sys.argv[1:] = []
 

@@ -115,6 +115,7 @@ class App(Endpoints):
             "/openapi.json": self._openapi,
         }
         super().__init__(settings, self.worker.metrics, posts, gets)
+        self.about = {"fds.model": settings.model}
 
     async def start(self) -> None:
         """Take over the table, and go on following it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
@@ -9,7 +10,10 @@ from importlib.metadata import version
 from typing import Any
 
 from fds_mlflow.errors import FdsError
+from fds_mlflow.registry import webhooks
+from fds_mlflow.runtime import tracing
 from fds_mlflow.scoring.requests.rows import RequestError
+from fds_mlflow.serving.disk.deliveries import Deliveries
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.request import (
     Head,
@@ -28,13 +32,16 @@ from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
-WEBHOOK = "/registry-webhook"
+WEBHOOK = webhooks.PATH
 
 _OPEN = frozenset({"/ping", "/ready", "/health", "/version", WEBHOOK})
 """What is answered without a token: whoever watches over the process needs no secret, and the registry has its own."""
 
 PROBES = ("/ping", "/ready", "/health")
 """What is answered however much there is to do, and under any name."""
+
+_WATCHED = frozenset({*PROBES, "/metrics"})
+"""What is asked every few seconds by whoever watches over the process: it leaves no spans."""
 
 _TYPES: Mapping[str, bytes] = {
     "/metrics": b"text/plain; version=0.0.4; charset=utf-8",
@@ -60,6 +67,8 @@ class Endpoints:
 
     Attributes:
         leaving: Whether the server leaves: it answers as ever, but its probes say that nobody should be led here.
+        tracer: What makes the spans of requests; None where nobody asks for any.
+        about: What a span says of any request here.
     """
 
     def __init__(
@@ -72,7 +81,10 @@ class Endpoints:
         self.settings = settings
         self.metrics = metrics
         self.leaving = False
+        self.tracer = tracing.tracer()
+        self.about: Mapping[str, str] = {}
         self._token = settings.token_digest
+        self._deliveries = Deliveries(settings.cache / "webhooks")
         self._allows_host = lru_cache(1_000)(lambda host: settings.access.allows_host(host.decode("latin-1")))
         self._posts = {**posts, **({} if settings.webhook_secret is None else {WEBHOOK: self._woken})}
         self._gets: Mapping[str, Callable[[], bytes]] = {
@@ -102,7 +114,14 @@ class Endpoints:
         """Answer one connection."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-            return
+        elif self.tracer is None or scope["path"] in _WATCHED:
+            await self._respond(scope, receive, send)
+        else:
+            route = scope["path"] if self.answers(scope["path"]) else None
+            answer = partial(self._respond, scope, receive)
+            await tracing.request(self.tracer, scope, send, answer, route=route, attributes=self.about)
+
+    async def _respond(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         path, status, failed = scope["path"], 200, False
         try:
             said = head(scope["headers"], self.settings)
@@ -142,7 +161,7 @@ class Endpoints:
     async def _woken(self, said: Head, receive: Receive) -> bytes:
         """Have the aliases read now; what the registry says in the webhook itself is not relied on."""
         sent = await body(said, receive, self.settings)
-        signed(said.headers, sent, self.settings.webhook_secret or "")
+        await asyncio.to_thread(signed, said.headers, sent, self.settings.webhook_secret or "", self._deliveries)
         await self.wake()
         return b"{}"
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from fds_mlflow.errors import ConfigError
+from fds_mlflow.runtime import tracing
 from fds_mlflow.serving.http import openapi
 from fds_mlflow.serving.http.app import App
 from fds_mlflow.serving.http.endpoints import PROBES, Endpoints
@@ -104,6 +105,7 @@ class Models(Endpoints):
             except Exception:  # the others have outcomes, too
                 log.exception("outcomes of %s could not be handed over", name)
         self.flush()
+        tracing.finish()
 
     async def wake(self) -> None:
         """Have the registry read now."""

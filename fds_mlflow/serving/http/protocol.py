@@ -42,7 +42,7 @@ class ScoreProtocol(HttpToolsProtocol):
         if not isinstance(connections, Connections):
             raise TypeError(f"the connections are a {type(connections).__name__}, which has no limits")
         self._metrics = application.metrics
-        self._plain = application.plain
+        self._plain = application.plain if application.tracer is None else {}  # a span takes longer than a score
         self._batch = application.batch
         self._asked: App | None = None  # whose the request is that is held back
         self._probes = application.probes

@@ -26,6 +26,7 @@ import msgspec
 from fds_mlflow.display.characters import acting, printable
 from fds_mlflow.display.redaction import redacted
 from fds_mlflow.scoring.requests.names import LONGEST_KEY
+from fds_mlflow.serving.disk.deliveries import Deliveries
 from fds_mlflow.serving.worker.access import Access
 from fds_mlflow.serving.worker.explaining import Wanted
 from fds_mlflow.serving.worker.settings import ServerSettings
@@ -285,13 +286,19 @@ def check_page(said: Head, access: Access) -> None:
         raise RefusedError(403, f"{page} may not write here", "allow it with --allowed-origins")
 
 
-def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str) -> None:
-    """Let a webhook of the registry pass only where it carries the registry's signature and is fresh.
+def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str, taken: Deliveries) -> None:
+    """Let a webhook of the registry pass only where it carries the registry's signature, is fresh, and comes first.
 
     MLflow signs as Standard Webhooks do, under other names: https://www.standardwebhooks.com.
 
+    Args:
+        headers: Of the request.
+        sent: Its body.
+        secret: With which the registry signs.
+        taken: Those that have passed.
+
     Raises:
-        RefusedError: The signature is missing or wrong, or five minutes old.
+        RefusedError: The signature is missing or wrong, or five minutes old, or it has been taken already.
     """
     from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -304,6 +311,12 @@ def signed(headers: Sequence[tuple[bytes, bytes]], sent: bytes, secret: str) -> 
         raise RefusedError(
             401, f"the webhook is not from the registry: {error}", "give both sides the same secret"
         ) from None
+    try:
+        first = taken.is_first(said["webhook-id"])
+    except OSError as error:
+        raise RefusedError(503, f"the webhook cannot be remembered: {error}", "make room on the disk") from None
+    if not first:
+        raise RefusedError(409, "the webhook has been taken already", "send each once")
 
 
 async def body(said: Head, receive: Receive, settings: ServerSettings) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fds_mlflow.display.characters import printable
-from fds_mlflow.runtime import owned
+from fds_mlflow.runtime import owned, tracing
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the latency histogram's buckets, seconds."""
@@ -117,6 +117,15 @@ class Metrics:
             "missed": self.missed,
             "lately": [[moment, *counts] for moment, counts in dict(self.lately).items()],
         }
+
+
+class TracedMetrics(Metrics):
+    """The same, with the request's span told who answered."""
+
+    def scored(self, variant: str, version: int, seconds: float, count: int = 1) -> None:
+        """A request was answered with a score."""
+        super().scored(variant, version, seconds, count)
+        tracing.scored(variant, version)
 
 
 def added_up(folder: Path, own: Metrics | None = None) -> Metrics:

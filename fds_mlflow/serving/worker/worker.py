@@ -11,12 +11,13 @@ from concurrent.futures import Executor
 from typing import Any
 
 from fds_mlflow.errors import FdsError
+from fds_mlflow.runtime import tracing
 from fds_mlflow.scoring.requests.formats import Formats, formats
 from fds_mlflow.scoring.requests.loose import LooseFormats
 from fds_mlflow.scoring.state import ServingState
 from fds_mlflow.serving.disk.spool import Item
 from fds_mlflow.serving.worker.engine import Engine
-from fds_mlflow.serving.worker.metrics import Metrics, Series, added_up, exposition
+from fds_mlflow.serving.worker.metrics import Metrics, Series, TracedMetrics, added_up, exposition
 from fds_mlflow.serving.worker.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Worker:
 
     def __init__(self, settings: ServerSettings, threads: Executor) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics() if tracing.tracer() is None else TracedMetrics()
         self.serving: tuple[ServingState, Formats | LooseFormats] | None = None
         self.problem: str | None = None
         self.stopped: str | None = None

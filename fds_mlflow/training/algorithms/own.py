@@ -99,6 +99,19 @@ def named(algorithm: str) -> bool:
     return ":" in algorithm
 
 
+def source_of(algorithm: str) -> str:
+    """The text of the module that a function of a team's own is in; empty where it has none.
+
+    Raises:
+        ConfigError: As for `function_of`.
+    """
+    try:
+        module = inspect.getmodule(function_of(algorithm))
+        return "" if module is None else inspect.getsource(module)
+    except (OSError, TypeError):
+        return ""
+
+
 def function_of(algorithm: str) -> Fit:
     """The function that `package.module:function` names.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fds_mlflow.display.characters import markdown
-from fds_mlflow.errors import ConfigError, FdsError, RefusedError
+from fds_mlflow.errors import ConfigError, FdsError, NotFoundError, RefusedError
 from fds_mlflow.features import declaration
 from fds_mlflow.model import ManagedModel
 from fds_mlflow.registry import doubts, grammar, registration, tags, texts
@@ -149,6 +149,8 @@ def _written(model: ManagedModel, of: _Material, reason: str) -> Adopted:
         _tried(of.found, own)
     if there is not None:
         made = replace(made, changed=_marked(model, there, own))
+    elif model.session.dry_run:
+        made = replace(made, version=1 + max((view.version for view in _versions(model)), default=0))
     elif of.wraps:
         made = replace(made, version=_wrap(model, of, _said(own)))
     else:
@@ -204,11 +206,19 @@ def _again(model: ManagedModel, known: VersionView, finding: Finding, threshold:
     return replace(made, message=_message(model, made, reason))
 
 
+def _versions(model: ManagedModel) -> list[VersionView]:
+    try:
+        return model.session.versions()
+    except NotFoundError:
+        return []
+
+
 def _marked(model: ManagedModel, there: VersionView, own: Mapping[str, str]) -> bool:
     """Write the tags that differ, under the exclusion; whether there were any.
 
     Raises:
-        RefusedError: The version takes part in a rollout, whose evidence would mean two things.
+        RefusedError: The version takes part in a rollout, whose evidence would mean two things; or it serves under a
+            policy that asks for approvals.
     """
     changes = {name: value for name, value in own.items() if there.tags.get(name, _EMPTY.get(name)) != value}
     if not changes:
@@ -221,6 +231,12 @@ def _marked(model: ManagedModel, there: VersionView, own: Mapping[str, str]) -> 
             raise RefusedError(
                 f"version {there.version} takes part in a rollout: what it answers may not change now",
                 fix="end the rollout first (`fds canary complete MODEL`, `fds canary abort MODEL --reason WHY`)",
+            )
+        if view.policy.require and there.version == view.champion_alias and changes.keys() != {tags.FILES}:
+            raise RefusedError(
+                f"version {there.version} serves, and the model's policy asks for approvals: what it answers may not"
+                " change without one",
+                fix="register it as a new version, adopt that, and promote it",
             )
         return [SetVersionTag(there.version, name, value) for name, value in changes.items()]
 
@@ -286,6 +302,8 @@ def _message(model: ManagedModel, made: Adopted, reason: str) -> str:
     adopted = "is adopted" if made.changed else "was adopted just so before,"
     positive = "" if made.positive is None else f", {made.positive!r} counts as fraud"
     said = f"{made.adopted} {adopted} as version {made.version} of {model.name}: {how}{positive}"
+    if made.created and model.session.dry_run:
+        return f"{said}, a new one, flags from {made.threshold:.6g}; it would be a candidate (Staging)"
     overview = model.session.look()
     if made.version in (overview.champion_alias, overview.canary_alias):
         staged = "it serves already, and what serves it follows within a poll"

@@ -80,7 +80,7 @@ def test_a_value_reads_the_same_in_every_view(metric: Metric) -> None:
     status = CanaryStatus(tick.rollout, champion, canary, tick.judgement.verdicts, tick.recommendation)
     notes = naming.tags(tick, naming.LastReported())[naming.NOTE]
     told = naming.changed(naming.LastReported(), tick)
-    for view in (shown(tables.canary_status(status)), notes, str(told and told.data)):
+    for view in (shown(tables.canary_status(status, tick.time)), notes, str(told and told.data)):
         assert f"canary {sentence} of " in " ".join(view.split()), view
 
     series = {f"{metric}/{side}": [(NOON, value)] for side in ("champion", "canary")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -161,3 +162,25 @@ def test_reasons_fit_the_history(status: Status, percent: float) -> None:
     made = next_step(rollout(Plan(), percent=percent), judged(status), NOON)
     assert f"{percent:g} %" in made.reason or made.action is Action.COMPLETE
     assert len(made.reason.encode()) < 1_000
+
+
+@given(
+    plans,
+    st.sampled_from(Status),
+    st.integers(0, FULL).map(lambda weight: weight / 100),
+    st.integers(0, 10).map(lambda hours: hours * HOUR / 2),
+    st.booleans(),
+    st.sampled_from(["", "no outcome for a day"]),
+)
+def test_a_paused_rollout_ends_by_harm_alone(  # noqa: PLR0917 - what a decision rests on
+    plan: Plan, status: Status, percent: float, after: timedelta, is_watch: bool, silent: str
+) -> None:
+    """Neither time nor a PASS moves or ends it; a FAIL and a canary that never answers do what they do otherwise."""
+    going = rollout(plan, percent=percent, is_watch=is_watch)
+    judgement = replace(judged(status), silent=silent)
+    found = next_step(replace(going, paused=NOON), judgement, NOON + after)
+    if status is Status.FAIL or (silent and not is_watch):
+        assert found == next_step(going, judgement, NOON + after)
+    else:
+        assert found.action is Action.HOLD
+        assert "it is paused since" in found.reason

@@ -77,6 +77,7 @@ STATES = {
     "former": _history(("promote", 1), ("promote", 2)),
     "rollout": _history(("promote", 1), ("promote", 2), ("start", 3)),
     "last step": _history(("promote", 1), ("promote", 2), ("start", 3), ("advance", None)),
+    "paused": _history(("promote", 1), ("promote", 2), ("start", 3), ("pause", None)),
     "back": _history(("promote", 1), ("promote", 2), ("rollback", 1)),
     "candidates": _history(("promote", 1), ("promote", 2), ("stage", 5), ("stage", 4), ("retire", 4)),
 }
@@ -84,6 +85,7 @@ STATES = {
 YES, SAME = "yes", "same"
 ROLLOUT, NONE, NO_CHAMPION = "is active at", "no active rollout", "no champion"
 CHAMPION, CANARY, NEVER, NOWHERE = "is the champion", "is the canary", "never champion", "no former champion"
+PAUSED, UNASKED = "is paused since", "no request"
 BELOW, LAST, WITHDRAWN = "below the plan's last step", "at the last step", "was itself rolled back from"
 
 TABLE: dict[tuple[str, str], dict[str, str]] = {
@@ -109,12 +111,20 @@ TABLE: dict[tuple[str, str], dict[str, str]] = {
     ("rollback", "champion"): dict.fromkeys(STATES, SAME) | {"empty": NEVER},
     ("rollback", "canary"): {"rollout": CANARY, "last step": CANARY},
     ("rollback", "former"): dict.fromkeys(STATES, YES) | {"empty": NEVER, "champion": NEVER},
+    ("pause", "none"): dict.fromkeys(STATES, NONE) | {"rollout": YES, "last step": YES, "paused": SAME},
+    ("resume", "none"): dict.fromkeys(STATES, NONE) | {"rollout": SAME, "last step": SAME, "paused": YES},
+    ("policy", "none"): dict.fromkeys(STATES, YES),
+    ("approve", "none"): dict.fromkeys(STATES, UNASKED),
+    ("reject", "none"): dict.fromkeys(STATES, UNASKED),
     ("rename", "none"): dict.fromkeys(STATES, YES) | {"rollout": ROLLOUT, "last step": ROLLOUT},
     ("retire", "other"): dict.fromkeys(STATES, YES),
     ("retire", "champion"): dict.fromkeys(STATES, CHAMPION) | {"empty": YES},
     ("retire", "canary"): {"rollout": CANARY, "last step": CANARY},
     ("retire", "former"): dict.fromkeys(STATES, SAME) | {"empty": YES, "champion": YES},
 }
+for (_kind, _), _row in TABLE.items():  # a paused rollout is a rollout, that does not go on
+    if _kind not in ("pause", "resume") and "rollout" in _row:
+        _row["paused"] = PAUSED if _kind in ("advance", "complete") else _row["rollout"]
 
 
 def _version(state: State, role: str) -> int | None:
@@ -148,8 +158,8 @@ def test_every_state_answers_every_kind(kind: str, role: str, name: str, answer:
 
 
 def test_every_kind_that_can_be_asked_for_is_in_the_table() -> None:
-    """No kind is forgotten; what hands did is adopted, never asked for."""
-    assert set(REFUSALS) == set(Kind) - {Kind.ADOPT}
+    """No kind is forgotten; what hands did is adopted, and what waits is recorded: nobody asks for those."""
+    assert set(REFUSALS) == set(Kind) - {Kind.ADOPT, Kind.REQUEST}
     assert {kind for kind, _ in TABLE} == {kind.value for kind in REFUSALS}
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fds_mlflow.features.engines.online import Online
-from fds_mlflow.features.spec import FeatureSpec, Window
+from fds_mlflow.features.spec import Expression, FeatureSpec, Window
 from fds_mlflow.features.state.bulk import load
 from fds_mlflow.features.state.coverage import BEGINNING, Coverage, needed
 from fds_mlflow.features.state.layout import Layout
@@ -28,7 +28,10 @@ WIDE = FeatureSpec(
         Window(entity="customer", aggregate="mean", windows=("3s",)),
         Window(entity="customer", aggregate="distinct", windows=("4s",), of="device"),
         Window(entity="device", aggregate="count", windows=("2s",)),
-    )
+        Window(entity="device", aggregate="median", windows=("1s",), earlier=True, name="median"),
+        Window(entity="device", aggregate="max", windows=("2s",), expression="ratio"),
+    ),
+    expressions=(Expression(name="ratio", of="amount / median"),),
 )
 
 
@@ -140,3 +143,22 @@ def test_a_process_follows_what_another_one_has_added() -> None:
         features(first, NARROW, made(place, 0))
     found = features(second, WIDE, made(3, 1))
     assert found["customer_mean_amount_3s"] == pytest.approx(2.0)
+
+
+def test_a_column_under_an_expression_is_needed_for_as_long_as_the_expression_is_looked_at() -> None:
+    """One that only the windows of an expression read, too: a state that gained it late is not whole any sooner."""
+    usual = Window(entity="customer", aggregate="median", windows=("3s",), earlier=True, name="usual")
+    steepest = Window(entity="customer", aggregate="max", windows=("4s",), expression="steep")
+    spec = FeatureSpec(windows=(usual, steepest), expressions=(Expression(name="steep", of="1 / usual"),))
+    bare = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("9s",)),))
+    whole, late = (State(MemoryStore(), Layout.of([one])) for one in (spec, bare))
+    for place in range(20):
+        one = made(2 * place, place)
+        wanted = features(whole, spec, one)
+        if place == 10:
+            late = State(late.store, Layout.of([bare, spec]))
+        found = features(late, spec if place >= 10 else bare, one)
+        from_then = late.coverage.whole_from(needed(spec))
+        if place >= 10 and from_then is not None and one.time >= from_then:
+            assert alike(found, wanted)
+    assert late.coverage.whole_from(needed(spec)) == EPOCH + 16 * SECOND

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fds_mlflow.errors import DataError, RefusedError
 from fds_mlflow.features.engines.online import Online
-from fds_mlflow.features.spec import FeatureSpec, Gap, Window
+from fds_mlflow.features.spec import Expression, FeatureSpec, Gap, Window
 from fds_mlflow.features.state import filling
 from fds_mlflow.features.state.coverage import needed
 from fds_mlflow.features.state.filling import fill
@@ -42,7 +42,12 @@ NEXT = FeatureSpec(
         Window(entity="device", aggregate="mean", windows=("4s",), of="extra"),
         Window(entity="device", aggregate="known", windows=("8s",)),
         Window(entity="customer", aggregate="frauds", windows=("8s",)),
-    )
+        Window(entity="device", aggregate="fraud_run", windows=("8s",)),
+        Window(entity="device", aggregate="since_first_fraud", windows=("8s",)),
+        Window(entity="customer", aggregate="median", windows=("3s",), of="extra", earlier=True, name="median"),
+        Window(entity="customer", aggregate="max", windows=("3s",), expression="ratio"),
+    ),
+    expressions=(Expression(name="ratio", of="amount / median"),),
 )
 WITH_GAP = NEXT.model_copy(update={"gaps": (Gap(entity="device"),)})
 

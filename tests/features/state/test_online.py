@@ -23,6 +23,7 @@ from fds_mlflow.features.state.bulk import load
 from fds_mlflow.features.state.layout import Layout
 from fds_mlflow.features.state.state import Arrival, Arriving, State
 from fds_mlflow.runtime.text_column import text_column
+from tests.support.windows import EXPRESSIONS, LABELS, expressed
 
 WINDOWS = ("1s", "3s", "1m")
 EPOCH = 1_767_225_600_000_000
@@ -34,12 +35,19 @@ def everything(delay: str | None = None) -> FeatureSpec:
     kinds = (("count", None), ("sum", None), ("mean", "extra"), ("max", None), ("min", "extra"), ("std", None))
     own = [Window(entity="customer", aggregate=kind, windows=WINDOWS, of=of) for kind, of in kinds]  # type: ignore[arg-type]
     own.append(Window(entity="customer", aggregate="distinct", windows=WINDOWS, of="device"))
-    late = [
-        Window(entity=r, aggregate=a, windows=WINDOWS)
-        for r in ("device", "customer")
-        for a in ("known", "frauds", "risk")
-    ]  # type: ignore[arg-type]
-    return FeatureSpec(windows=(*own, *late), gaps=(Gap(entity="customer"), Gap(entity="device")), label_delay=delay)
+    own += [
+        Window(entity="customer", aggregate=kind, windows=WINDOWS, earlier=True)
+        for kind in ("count", "sum", "mean", "median", "max", "min", "std")
+    ]
+    own.append(Window(entity="customer", aggregate="median", windows=WINDOWS, of="extra"))
+    own.append(Window(entity="customer", aggregate="count", windows=WINDOWS, of="extra", above=1))
+    late = [Window(entity=r, aggregate=a, windows=WINDOWS) for r in ("device", "customer") for a in LABELS]
+    return FeatureSpec(
+        windows=(*own, *expressed("customer", WINDOWS), *late),
+        gaps=(Gap(entity="customer"), Gap(entity="device")),
+        expressions=EXPRESSIONS,
+        label_delay=delay,
+    )
 
 
 @dataclass
@@ -228,7 +236,7 @@ def test_a_label_of_what_never_arrived_is_not_taken(store: Any, tmp_path: Path) 
 
 
 def test_a_person_is_forgotten(store: Any, tmp_path: Path) -> None:
-    """All records and labels of an entity go and are counted; others keep theirs, and a retry is still one."""
+    """All of an entity goes and is counted, in a dry run only counted; others keep theirs, and a retry is still one."""
     spec = everything()
     layout = Layout.of([spec])
     rows = [
@@ -239,6 +247,7 @@ def test_a_person_is_forgotten(store: Any, tmp_path: Path) -> None:
         for row in rows:
             state.arrive(row, repeated)
         state.label("T0", fraud=True, known=EPOCH)
+        assert [state.forget("customer", "a", dry_run=True) for _ in range(2)] == [3 + 1, 3 + 1]
         assert state.forget("customer", "a") == 3 + 1
         assert state.forget("customer", "a") == 0
         assert state.arrive(rows[1], repeated)
@@ -265,7 +274,7 @@ def test_what_no_window_can_reach_goes(store: Any, tmp_path: Path) -> None:
 
 def test_every_store_keeps_the_same_of_what_is_thinned(store: Any, tmp_path: Path) -> None:
     """Of many entities, runs and values what is too old goes and the rest stays, whatever goes beside it."""
-    spec = FeatureSpec(windows=everything().windows)
+    spec = everything().model_copy(update={"gaps": ()})
     layout = Layout.of([spec])
     engine = Online(spec, layout)
     rows = [

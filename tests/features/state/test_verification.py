@@ -53,6 +53,23 @@ def test_no_row_differs_where_some_come_late() -> None:
     assert 20 < (as_of_arrival.fillna(-1) != complete.fillna(-1)).any(axis=1).sum() < 400
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [False, True])
+def test_no_row_differs_after_a_warm_start(late: bool) -> None:
+    """Where the first half is filled in in bulk, each of the second half gets what the batch computes over both."""
+    frame, schema = simulate.transactions(4_000, seed=5, fraud_rate=0.05), Schema.load("simulator")
+    if late:
+        delay = pd.to_timedelta(np.where(np.arange(4_000) % 100 == 0, 6 * 3_600, 0), unit="s")
+        frame, schema = (
+            frame.assign(seen=frame["time"] + delay),
+            Schema.of(**{**schema.model_dump(), "arrived_at": "seen"}),
+        )
+    transactions = load(frame, schema)
+    spec = default_spec(transactions.schema)
+    found = verify(State(MemoryStore(), Layout.of([spec])), transactions, spec, loaded=2_000)
+    assert (found.rows, found.mismatched, found.features) == (2_000, 0, ())
+
+
 @pytest.mark.campaign
 @pytest.mark.skipif(not RAW.exists(), reason="the handbook's transactions are not here")
 def test_no_row_of_the_handbook_differs_from_the_batch() -> None:

@@ -141,6 +141,32 @@ def test_the_report_of_a_rollout_by_hand_is_made_and_recorded_on_request(live: M
 
 
 @pytest.mark.slow
+def test_the_page_for_a_manager_is_made_and_kept_with_the_run(live: ManagedModel, tmp_path: Path) -> None:
+    """`--for manager`, in English and Korean; `--record` brings what the run keeps up to date after the end."""
+    live.session.run(Request(Kind.ABORT), "flags too many customers")
+    page = tmp_path / "summary.html"
+    said = {}
+    for language in ("en", "ko"):
+        done = fds("canary", "report", MODEL, "-o", str(page), "--for", "manager", "--lang", language, "--record")
+        assert done.exit_code == 0
+        said[language] = page.read_text(encoding="utf-8")
+        assert "flags too many customers" in said[language]
+    assert "A person stopped the trial of the new model (version 2)." in said["en"]
+    assert "사람이 새 모델(버전 2)의 시험을 중단했습니다." in said["ko"]
+    (run,) = RolloutRuns(MODEL).all().values()
+    kept = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/summary.ko.html")
+    assert "사람이 새 모델(버전 2)의 시험을 중단했습니다." in kept
+    MlflowClient().log_text(run.info.run_id, "of an older release", "report.html")
+    fds("canary", "report", MODEL, "-o", str(page), "--record")
+    assert "aborted by hand" in mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/report.html")
+    about = MlflowClient().get_model_version(MODEL, "2").description
+    assert f"/runs/{run.info.run_id}/artifacts/summary.html" in about
+    assert (
+        f"/runs/{run.info.run_id}/artifacts/summary.ko.html" in MlflowClient().get_registered_model(MODEL).description
+    )
+
+
+@pytest.mark.slow
 def test_a_rollout_that_does_not_exist_is_named_with_those_that_do(live: ManagedModel) -> None:
     """Exit code 1, and the fix lists what there is."""
     known = live.canary.rollout().id
@@ -238,3 +264,9 @@ def test_a_rollout_is_recorded_through_a_server(
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")
     page = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
     assert "Version 4 passed its trial" in page
+    plain = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/summary.html")
+    place = f"{mlflow_with_webhooks.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert f'href="{place}/artifacts/report.html' in plain
+    assert f'href="{place}?' in plain
+    assert f'href="{mlflow_with_webhooks.url}/#/models/{MODEL}/versions/4' in plain
+    assert f'href="{place}/artifacts/summary.ko.html' in page

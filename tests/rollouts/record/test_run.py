@@ -21,7 +21,7 @@ from fds_mlflow.errors import UnavailableError
 from fds_mlflow.registry.store import SetAlias
 from fds_mlflow.rollouts import naming
 from fds_mlflow.rollouts.record.recorder import DENSITY, WAITING, RolloutRecorder
-from fds_mlflow.rollouts.record.run import REPORT, Point, RolloutRuns
+from fds_mlflow.rollouts.record.run import Point, RolloutRuns
 from fds_mlflow.rollouts.report.words import frauds
 from fds_mlflow.rollouts.tick import Tick
 from tests.support.effort import graded
@@ -125,6 +125,7 @@ def test_a_tick_is_logged_with_both_rates_interval_evidence_and_weight(mlflow_ur
         "champion_keys": 1_600,
         "canary_requests": 200,
         "canary_keys": 180,
+        **dict.fromkeys(("champion_errors", "champion_alerts", "canary_errors", "canary_alerts"), 0),
     }
     assert history(found(trial), "rollout/weight") == [(90, 10.0)]
     (at,) = MlflowClient().get_metric_history(found(trial).info.run_id, "rollout/weight")
@@ -275,7 +276,10 @@ def test_a_run_says_what_was_decided_and_keeps_the_report(
     assert run.data.tags["fds.ended_by"] == "autopilot of ann"
     assert run.data.tags["fds.reason"] == "because of 4 % against 2 %"
     assert "because of 4 % against 2 %" in run.data.tags["mlflow.note.content"]
-    assert [artifact.path for artifact in MlflowClient().list_artifacts(run.info.run_id)] == [REPORT]
+    kept = [artifact.path for artifact in MlflowClient().list_artifacts(run.info.run_id)]
+    assert kept == ["report.html", "summary.html", "summary.ko.html"]
+    for artifact in kept:
+        assert f"/artifacts/{artifact}?" in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["rollout/weight"] == (100 if kind is Kind.COMPLETE else 0)
 
 
@@ -542,10 +546,11 @@ def test_a_change_during_an_outage_is_told_at_once(trial: Trial, recorder: Rollo
 def test_what_a_hand_wrote_into_the_memory_of_verdicts_is_ignored() -> None:
     """A tag that cannot be parsed counts as nothing known."""
     for odd in (None, "", "{", "[]", '{"number": 1}', '{"number": "x", "action": "wait", "statuses": {}}', "null"):
-        assert naming.LastReported.decode(odd) == naming.LastReported()
+        assert naming.LastReported.of({} if odd is None else {naming.KNOWN: odd}) == naming.LastReported()
     for logged in (None, datetime(2026, 1, 1, tzinfo=UTC)):
         known = naming.LastReported(3, "hold", {"error_rate": "PASS"}, logged)
-        assert naming.LastReported.decode(known.encode()) == known
+        assert naming.LastReported.of({naming.KNOWN: known.encode()}) == known
+        assert naming.LastReported.of({"fds.known": known.encode()}) == known, "as earlier releases named it"
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,8 @@ import pytest
 from fds_mlflow.serving.host.ownership import Ownership
 from fds_mlflow.serving.host.server import Options, work
 from fds_mlflow.serving.worker.settings import ServerSettings
-from tests.support.served import LIMIT, until
+from tests.support.places import ROOT
+from tests.support.served import LIMIT, Served, until
 from tests.support.version_caches import table, version_cache
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -47,3 +50,25 @@ def test_a_worker_answers_on_while_its_server_leaves(tmp_path: Path) -> None:
             worker.kill()
             worker.join()
             owner.release()
+
+
+LATE = """
+import os, signal, sys
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+if "serve" in sys.orig_argv:
+    sys.late = Late()
+"""
+"""Tells the server to stop once more while Python takes it down, when it has no handler of its own any more."""
+
+
+@pytest.mark.slow
+def test_whoever_tells_it_at_the_very_end_gets_no_other_exit_code(serve: Callable[..., Served], tmp_path: Path) -> None:
+    """A service manager that stops a server twice is told each time that it ended well."""
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    served = serve("alone", "--workers", "1", settings={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])})
+    served.ready()
+    assert served.stop() == 0

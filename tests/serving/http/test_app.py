@@ -430,7 +430,7 @@ async def test_a_token_is_asked_for(tmp_path: Path):
 
 
 async def test_only_the_registry_s_own_webhook_wakes_the_server(tmp_path: Path):
-    """A webhook that MLflow signed has the aliases read at once, without a token; any other is refused."""
+    """A webhook that MLflow signed has the aliases read at once, without a token, and once; any other is refused."""
     made = Served(tmp_path, token="s3cret", webhook_secret="both know it")
     made.serve()
     sent = json.dumps({"entity": "model_version_alias", "action": "created"})
@@ -449,7 +449,11 @@ async def test_only_the_registry_s_own_webhook_wakes_the_server(tmp_path: Path):
         assert (await made.client.post("/registry-webhook", content=sent)).status_code == 401
         assert made.cache.woken == 0
         assert await deliver("both know it") == 200
-    assert made.cache.woken > 0
+        woken = made.cache.woken
+        assert [await deliver("both know it"), await deliver("guessed")] == [409, 401]
+        later = str(int(time.time()) + 600)
+        assert await deliver("both know it", later) == 401
+    assert made.cache.woken == woken > 0
 
 
 async def test_no_webhook_is_taken_without_a_secret(served: Served):

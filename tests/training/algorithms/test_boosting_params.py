@@ -142,7 +142,7 @@ def test_a_monotone_feature_is_monotone(split: Split) -> None:
 )
 def test_trees_are_those_that_score(split: Split, params: dict[str, Any]) -> None:
     """Whatever boosts, and though nothing stops it early: trees, importance and curves are of the model that scores."""
-    fitted = gradient_boosting.fit(split, params, 1)
+    fitted = gradient_boosting.fit(split, params, 1, seeds=1)
     booster = fitted.model.named_steps["trees"].booster_
     matrix = fitted.model.named_steps["encode"].transform(split.test.x)
     np.testing.assert_array_equal(booster.predict(matrix, num_iteration=fitted.trees), fitted.predict(split.test.x))
@@ -156,7 +156,9 @@ def test_trees_are_those_that_score(split: Split, params: dict[str, Any]) -> Non
         assert fitted.trees == curve.steps[-1] == 20
         assert "cannot stop early" in fitted.notes[0]
     else:
-        assert fitted.trees == curve.steps[int(np.argmax(curve.values))]
+        assert fitted.trees == params["n_estimators"]  # fewer than are owed
+    several = gradient_boosting.fit(split, params, 1, seeds=2)
+    assert several.trees == 2 * fitted.trees
 
 
 def test_what_lightgbm_refuses_is_told_without_its_source(split: Split) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 from fds_mlflow.errors import DataError
 from fds_mlflow.training.pipeline import Trained
-from fds_mlflow.workflows.retraining import _put_forward
+from fds_mlflow.workflows.retraining.staging import put_forward as decided
 
 PARTS: Any = SimpleNamespace(test="the test rows")
 
@@ -29,6 +30,18 @@ class Registry:
         """Every comparison fails: the champion needs a column that is not there."""
         raise DataError("column 'device_count_7d' is missing", fix="give it")
 
+    @property
+    def session(self) -> Any:
+        """Each version may serve."""
+        return SimpleNamespace(
+            checks=lambda *_, **__: SimpleNamespace(require=lambda: None),
+            version=lambda _: SimpleNamespace(created=datetime(2026, 1, 1, tzinfo=UTC)),
+        )
+
+    def history(self) -> list[Any]:
+        """Nothing has happened yet."""
+        return []
+
     def stage(self, version: int, *, reason: str) -> None:
         """Remember what was staged."""
         assert reason
@@ -42,7 +55,7 @@ def trained(version: int, precision: float, *warnings: str) -> Trained:
 
 def put_forward(registry: Any, *made: Trained) -> Any:
     """What becomes of versions named by their number."""
-    return _put_forward(registry, PARTS, {f"v{each.version}": each for each in made}, 1)
+    return decided(registry, PARTS, {f"v{each.version}": each for each in made}, 1)
 
 
 def test_a_version_with_warnings_is_never_put_forward() -> None:
@@ -53,6 +66,14 @@ def test_a_version_with_warnings_is_never_put_forward() -> None:
     nothing = put_forward(registry, trained(1, 0.9, "it leaks"), trained(2, 0.3, "it leaks", "few frauds"))
     assert (nothing.staged, registry.staged) == (None, [2])
     assert nothing.message == "nothing was staged: it leaks; few frauds"
+
+
+def test_the_champion_is_not_said_to_be_staged() -> None:
+    """Asked again after the best version was promoted, nothing is staged, and no canary is tried against itself."""
+    registry = Registry(champion=8)
+    put = put_forward(registry, trained(8, 0.5))
+    assert (put.staged, put.champion, registry.staged) == (None, 8, [])
+    assert put.message == "nothing was staged: version 8 is the champion"
 
 
 def test_a_champion_that_cannot_be_compared_stays() -> None:

@@ -1,0 +1,1 @@
+"""One job from labels to the next release."""
