@@ -67,7 +67,8 @@ class Effect:
         """What the old model would have done to the new one's requests; None where that is not known.
 
         The ends are those of a Poisson count whose rate is only known by the old model's own count: a negative
-        binomial, from Jeffreys' prior (Bayesian Data Analysis, 3rd ed., 2.6).
+        binomial, from Jeffreys' prior (Bayesian Data Analysis, 3rd ed., 2.6). Where few were counted the likely number
+        itself may lie outside (0.02 of an interval that is 0 to 0), so the ends are moved out to it.
         """
         from scipy.stats import nbinom
 
@@ -78,7 +79,7 @@ class Effect:
         if what == "money_missed":
             return Estimate(about, None, None)  # of how uneven the amounts were, the run says nothing
         low, high = nbinom.interval(CHANCE, count + 0.5, its / (its + ours))
-        return Estimate(about, float(low), float(high))
+        return Estimate(about, min(float(low), about), max(float(high), about))
 
     def spared(self, what: str) -> float | None:
         """How much more there had been, had the new model decided the old one's requests too; None if not known.

@@ -9,7 +9,7 @@ from functools import partial
 from string import Formatter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fds_mlflow.core.lifecycle.decision import Decision
@@ -182,6 +182,8 @@ def test_what_the_old_model_would_have_done_is_told_with_how_far_chance_goes() -
 
 
 @given(st.integers(0, 400), st.integers(1, 10_000), st.integers(1, 10_000))
+@example(1, 59, 1)
+@example(0, 1, 10_000)
 def test_the_ends_hold_what_is_between_them(count: int, its: int, ours: int) -> None:
     """The likely number lies between the ends, and more of it moves both up."""
 
