@@ -118,8 +118,8 @@ class _Table(Table):
             yield self.caption
 
 
-_FEWEST = 3
-"""A table of so few columns is never turned: its texts are folded."""
+_FEWEST = 2
+"""A table of so few columns is never turned: turned, it would have as many."""
 _BESIDE = 3
 """So many rows stand beside each other as columns at most."""
 _LONGEST = 32

@@ -45,6 +45,13 @@ def test_two_variants_stand_beside_each_other_where_nine_columns_do_not() -> Non
     assert "┃ false positives ┃ missed ┃" in wide
 
 
+def test_three_columns_stand_below_each_other_where_their_words_have_no_room() -> None:
+    """A check, its answer and a long identifier at 60 columns: none is broken."""
+    cells = ["a" * 12, "b" * 19, "c" * 20]
+    shown = rendered(60, ["check", "answer", "detail"], [cells])
+    assert all(cell in shown for cell in cells)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_signs_that_an_encoding_lacks_are_replaced_by_what_looks_like_them(
     encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
