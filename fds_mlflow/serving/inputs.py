@@ -149,13 +149,18 @@ def vector(
     try:
         features = _encode(given)
         if raw is None or source is None:
-            return Vector(_decode(features)) if len(features) <= VECTOR_LENGTH else None
+            return _spoolable(Vector(_decode(features))) if len(features) <= VECTOR_LENGTH else None
         came = _encode({name: raw.get(name) for name in source.columns})
         if max(len(features), len(came)) > VECTOR_LENGTH:
             return None
-        return Vector(_decode(features), _decode(came), source.spec)
+        return _spoolable(Vector(_decode(features), _decode(came), source.spec))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
         return None
+
+
+def _spoolable(made: Vector) -> Vector:
+    _pack(made)  # an integer of more than 64 bits is plain, and the spool could not write it
+    return made
 
 
 def kept_vector(loaded: Loaded, values: Sequence[Any], raw: Mapping[str, Any] | None) -> Vector | None:

@@ -128,6 +128,8 @@ def test_a_vector_reaches_the_store_with_its_outcome(tmp_path: Path) -> None:
 
 
 @at_most(100)
+@example(values=[2**64], raw={})
+@example(values=[], raw={"id": -(2**63) - 1})
 @given(
     values=st.lists(st.none() | st.floats() | st.integers() | st.text() | st.just([1]) | st.just(b"x"), max_size=3),
     raw=st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.just({}) | st.just("x" * 200_000)),

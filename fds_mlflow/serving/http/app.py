@@ -368,14 +368,14 @@ def _read(read: Callable[[bytes], _Given], sent: bytes) -> _Given:
 
 
 def _checked(sent: bytes) -> list[Label]:
-    """Labels that the store will take."""
+    """Labels that the store will take, each under its transaction's text: the spool knows no number so long."""
     labels = _labels(sent)
     json.loads(sent, object_pairs_hook=once)
     cases, now = [case_of(label) for label in labels], SystemClock().now()
     case_rows(cases)
     for case in cases:
         require_past(case, now)
-    return labels
+    return [replace(label, transaction_id=case.transaction_id) for label, case in zip(labels, cases, strict=True)]
 
 
 def _contents(rows: Sequence[Row], sent: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature as mlflow_signature
 
+from fds_mlflow.core.keys import spelled
 from fds_mlflow.core.routing.exploration import Exploration
 from fds_mlflow.core.routing.routing import bucket
 from fds_mlflow.outcomes.records import CaseStatus
@@ -573,6 +574,14 @@ async def test_labels_are_on_disk_when_they_are_accepted(served: Served):
     (label,) = served.outcomes()
     assert isinstance(label, Label)
     assert (label.transaction_id, label.status, label.loss_amount) == ("TX1", "confirmed", 80)
+
+
+async def test_a_label_is_kept_under_the_text_that_the_store_has(served: Served):
+    """However its transaction's identifier was sent: as a text, or as a number of more digits than 64 bits hold."""
+    sent = ["TX1", 7, 2.5, 2**64, -(2**63) - 1, 10**40]
+    labels = [{"transaction_id": one, "status": "genuine", "known_at": "2026-03-09T12:00:00+00:00"} for one in sent]
+    assert (await served.post("/labels", labels)).json() == {"accepted": 6}
+    assert [label.transaction_id for label in served.outcomes()] == [spelled(one) for one in sent]
 
 
 async def test_it_describes_itself(served: Served):
