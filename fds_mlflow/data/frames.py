@@ -39,7 +39,21 @@ def tables(frame: pd.DataFrame, request: Request) -> Iterator[pa.Table]:
 
 
 def array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
-    """A column as Arrow's array; what is of several kinds (3 and "A7") as text, as a text file would have it."""
+    """A column as Arrow's array; what is of several kinds (3 and "A7") as text, as a text file would have it.
+
+    Raises:
+        DataError: A text has half a character (a lone surrogate), which no file holds.
+    """
+    try:
+        return _array(series)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"column {series.name!r} holds {error.object[:50]!r}, which is not valid Unicode",
+            fix="leave out the lone surrogate",
+        ) from None
+
+
+def _array(series: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         # Without the zone pyarrow takes the values as they are; the cast only names the zone they are in.
         return pa.array(series.dt.tz_convert(None), from_pandas=True).cast(pa.timestamp(series.dt.unit, tz="UTC"))

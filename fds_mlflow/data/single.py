@@ -20,6 +20,8 @@ from fds_mlflow.errors import DataError
 _YEARS = range(1900, 2200)
 _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?", re.ASCII).fullmatch
 _EXACT = 2**53
+_HALF = re.compile("[\ud800-\udfff]").search
+"""Half a character (a lone surrogate): Python's texts may have one, and no file, so that batch could not follow."""
 
 LABELS = ("label", "label_values", "label_known_at", "label_delay", "labels_mature", "label_propensity")
 LATER = (*LABELS, "arrived_at")
@@ -89,6 +91,8 @@ class Single:
             if value is None:
                 return None
             raise _NotPlainError
+        if value.__class__ is str and not value.isascii() and _HALF(value):
+            raise _NotPlainError
         return code(value)
 
     def _id(self, value: Any) -> str:
@@ -121,9 +125,9 @@ class Single:
             raise _NotPlainError
         try:
             found = datetime.fromisoformat(value)
-        except ValueError:
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except (ValueError, OverflowError):  # no such day, or none that has a year in UTC
             raise _NotPlainError from None
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         if found.year not in _YEARS:
             raise _NotPlainError
         return micros_of(found)
@@ -140,7 +144,7 @@ class Single:
         for name in self.columns:
             if isinstance(row[name], list | tuple | dict):
                 raise DataError(f"column {name!r} holds a list or an object", fix="send text or a number, or null")
-        given = {name: pa.chunked_array([array(pd.Series([row[name]], dtype=object))]) for name in self.columns}
+        given = {name: pa.chunked_array([array(pd.Series([row[name]], dtype=object, name=name))]) for name in self.columns}
         reading = Canonical(self._schema, "the transaction")
         frame = reading.frame(pa.table(given))
         reading.finish()

@@ -40,7 +40,7 @@ ROW: dict[str, Any] = {
 }
 
 CODES = (
-    st.sampled_from(["C1", "", "007", "101.0", "TRUE", "?", " a ", "-0", "ü"])
+    st.sampled_from(["C1", "", "007", "101.0", "TRUE", "?", " a ", "-0", "ü", "\ud800", "é\udfff"])
     | st.integers(-5, 2**40)
     | st.booleans()
     | st.none()
@@ -48,7 +48,7 @@ CODES = (
 NUMBERS = (
     st.floats(-1e6, 1e6)
     | st.integers(-(2**60), 2**60)
-    | st.sampled_from(["12,5", " 7 ", "?", "x", "", True, -0.0, math.inf, math.nan])
+    | st.sampled_from(["12,5", " 7 ", "?", "x", "", True, -0.0, math.inf, math.nan, "\ud800", 2**64, 10**40, 10**400])
     | st.none()
 )
 TIMES = st.sampled_from(
@@ -62,6 +62,10 @@ TIMES = st.sampled_from(
         "1850-01-01T00:00:00",
         "2026-02-30T00:00:00",
         "2026-03-01T12:30:00.1234567",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "\ud800",
+        10**40,
         "soon",
         "",
         "?",
@@ -89,7 +93,19 @@ def test_one_transaction_is_what_a_source_of_that_row_gives(zone: str | None, da
     """Codes, numbers and times of a request mean what they mean in a file, or are refused in its words."""
     schema = SCHEMA.model_copy(update={"time_zone": zone})
     drawn = {name: data.draw(values) for name, values in (("t", TIMES), ("eur", NUMBERS), ("items", NUMBERS))}
-    row = {**ROW, **drawn, **{name: data.draw(CODES) for name in ("id", "cust", "dev", "country")}}
+    agree(schema, {**ROW, **drawn, **{name: data.draw(CODES) for name in ("id", "cust", "dev", "country")}})
+
+
+@pytest.mark.parametrize("column", ["id", "t", "eur", "cust", "items", "country"])
+def test_what_no_file_holds_is_refused_in_the_words_of_a_source(column: str) -> None:
+    """Half a character, a time without a year in UTC and numbers of any length, beside values of every road."""
+    for value in ("\ud800", "é\udfff", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 2**64, 10**40, 10**400):
+        agree(SCHEMA, {**ROW, column: value})
+        agree(SCHEMA, {**ROW, "items": "3", column: value})
+
+
+def agree(schema: Schema, row: dict[str, Any]) -> None:
+    """A request and a source say the same of a row."""
     wanted = usual(schema, row)
     if isinstance(wanted, str):
         with pytest.raises(DataError) as told:
