@@ -144,7 +144,8 @@ class Single:
         for name in self.columns:
             if isinstance(row[name], list | tuple | dict):
                 raise DataError(f"column {name!r} holds a list or an object", fix="send text or a number, or null")
-        given = {name: pa.chunked_array([array(pd.Series([row[name]], dtype=object, name=name))]) for name in self.columns}
+        columns = (pd.Series([row[name]], dtype=object, name=name) for name in self.columns)
+        given = {column.name: pa.chunked_array([array(column)]) for column in columns}
         reading = Canonical(self._schema, "the transaction")
         frame = reading.frame(pa.table(given))
         reading.finish()

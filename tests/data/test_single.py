@@ -99,7 +99,8 @@ def test_one_transaction_is_what_a_source_of_that_row_gives(zone: str | None, da
 @pytest.mark.parametrize("column", ["id", "t", "eur", "cust", "items", "country"])
 def test_what_no_file_holds_is_refused_in_the_words_of_a_source(column: str) -> None:
     """Half a character, a time without a year in UTC and numbers of any length, beside values of every road."""
-    for value in ("\ud800", "é\udfff", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 2**64, 10**40, 10**400):
+    times = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+    for value in ("\ud800", "é\udfff", *times, 2**64, 10**40, 10**400):
         agree(SCHEMA, {**ROW, column: value})
         agree(SCHEMA, {**ROW, "items": "3", column: value})
 

@@ -114,7 +114,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class TestAgainstTheReference:
-    @at_most(60)
+    @at_most(20)  # on Spark each takes more than a second
     @given(frames(), st.sampled_from([None, "1s", "2s"]), st.booleans())
     @pytest.mark.slow
     def test_every_aggregate_equals_the_naive_loop(
@@ -206,7 +206,7 @@ RATIOS = FeatureSpec.model_validate(
 
 
 class TestAsOfArrival:
-    @at_most(60)
+    @at_most(20)  # on Spark each takes more than a second
     @given(frames(), st.data(), st.sampled_from([None, "1s", "2s"]))
     @pytest.mark.slow
     def test_what_had_not_arrived_is_not_seen(
@@ -225,6 +225,7 @@ class TestAsOfArrival:
         spec = FeatureSpec(windows=(Window(entity="customer", aggregate="count", windows=("7d",)),))
         assert list(engine(frame, spec)["customer_count_7d"]) == [1, 1, 2]
 
+    @at_most(20)
     @given(frames())
     @pytest.mark.slow
     def test_where_all_arrive_in_time_it_is_what_it_was(self, engine: Engine, frame: pd.DataFrame) -> None:

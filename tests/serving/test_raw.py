@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
 from fds_mlflow.workflows.feature_state import lacking
 from tests.support.holder import held
+from tests.support.places import pointing_at
 from tests.support.redis_server import RedisServer
 from tests.support.served import Served, until
 
@@ -73,28 +75,50 @@ class World:
         return found
 
 
-@pytest.fixture
-def world(mlflow_uri: str, tmp_path: Path) -> Iterator[World]:
-    """Two trained versions, the first of which is champion."""
+class Template(NamedTuple):
+    """A folder with a registry and a state that are copied, and the tables of `World`."""
+
+    folder: Path
+    raw: pd.DataFrame
+    tables: dict[int, pd.DataFrame]
+    history: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def template(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Two trained versions, the first of which is champion; their artifacts stay here."""
+    folder = tmp_path_factory.mktemp("raw")
+    shutil.copyfile(migrated_database, folder / "mlflow.db")
     made = simulate.transactions(2_000, seed=4, fraud_rate=0.1)
     transactions = load(made, "simulator")
-    with OutcomeStore(f"sqlite:///{tmp_path}/outcomes.db") as outcomes:
-        model = ManagedModel("fraud", outcomes=outcomes)
-        tables = {}
-        begin, known = transactions.frame["time"].iloc[HISTORY], transactions.frame["label_known_at"]
-        told = transactions.frame.assign(label_known_at=known.where(known <= begin))
+    tables = {}
+    begin, known = transactions.frame["time"].iloc[HISTORY], transactions.frame["label_known_at"]
+    told = transactions.frame.assign(label_known_at=known.where(known <= begin))
+    with pytest.MonkeyPatch.context() as patch, pointing_at(f"sqlite:///{folder / 'mlflow.db'}"):
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", (folder / "artifacts").as_uri())
+        patch.chdir(folder)
         for spec in (FIRST, SECOND):
             table = compute(transactions, spec)
             trained = train(stratified(table), params={"n_estimators": 10}, model_name="fraud")
             assert trained.version is not None
             # By the labels that the state is told: what becomes known later would be in none of its answers.
             tables[trained.version] = compute(replace(transactions, frame=told), spec).x
-        model.promote(1)
-        load_into(tmp_path / "state", told.iloc[:HISTORY])
-        raw = made.assign(time=made["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")).drop(
-            columns=["is_fraud", "label_known_at"]
-        )
-        yield World(model, tmp_path / "state", raw, tables, told.iloc[:HISTORY])
+        ManagedModel("fraud").promote(1)
+    load_into(folder / "state", told.iloc[:HISTORY])
+    raw = made.assign(time=made["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")).drop(
+        columns=["is_fraud", "label_known_at"]
+    )
+    return Template(folder, raw, tables, told.iloc[:HISTORY])
+
+
+@pytest.fixture
+def world(template: Template, mlflow_uri: str, tmp_path: Path) -> Iterator[World]:
+    """A copy of it, where the test runs."""
+    shutil.copyfile(template.folder / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copytree(template.folder / "state", tmp_path / "state")
+    with OutcomeStore(f"sqlite:///{tmp_path}/outcomes.db") as outcomes:
+        model = ManagedModel("fraud", outcomes=outcomes)
+        yield World(model, tmp_path / "state", template.raw, template.tables, template.history)
 
 
 def load_into(address: Address, history: pd.DataFrame) -> None:
