@@ -86,20 +86,14 @@ def direct_s3(folder: Path, backend: str) -> Iterator[Place]:
 
 
 @contextmanager
-def prefixed(folder: Path, backend: str) -> Iterator[Place]:
-    """All addresses of the server begin with a path."""
+def prefixed_behind_a_token(folder: Path, backend: str) -> Iterator[Place]:
+    """All addresses of the server begin with a path, and a proxy before it asks each request for a bearer token."""
     with running(Server(backend, folder, prefix="/mlflow")) as server:
-        yield Place(server.url, server.url)
-
-
-@contextmanager
-def behind_a_token(folder: Path, backend: str) -> Iterator[Place]:
-    """A proxy before the server asks each request for a bearer token."""
-    with running(Server(backend, folder)) as server:
         proxy = FaultProxy(server.port)
         proxy.token = TOKEN
+        address = f"{proxy.url}/mlflow"
         try:
-            yield Place(proxy.url, proxy.url, {"MLFLOW_TRACKING_TOKEN": TOKEN}, refused="401")
+            yield Place(address, address, {"MLFLOW_TRACKING_TOKEN": TOKEN}, refused="401")
         finally:
             proxy.down()
 
@@ -135,8 +129,7 @@ def none() -> str | None:
 PLACES: dict[str, tuple[Callable[[Path, str], AbstractContextManager[Place]], Callable[[], str | None]]] = {
     "proxied S3": (proxied_s3, no_s3),
     "direct S3": (direct_s3, no_s3),
-    "a prefix": (prefixed, none),
-    "a token": (behind_a_token, none),
+    "a prefix and a token": (prefixed_behind_a_token, none),
     "apart": (apart, no_s3),
     "PostgreSQL": (on_postgresql, no_postgresql),
 }
