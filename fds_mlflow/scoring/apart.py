@@ -228,12 +228,17 @@ def main(folder: str) -> None:
                     answer = _predicted(model, question)
                 messages.send(tells, {"answer": answer, "tuple": isinstance(answer, tuple)})
             except FdsError as error:
-                messages.send(tells, {"refused": [error.what, error.fix]})
+                messages.send(tells, {"refused": [_text(error.what), _text(error.fix)]})
             except (Exception, SystemExit) as error:
-                messages.send(tells, {"raised": [type(error).__name__, str(error)]})
+                messages.send(tells, {"raised": [type(error).__name__, _text(str(error))]})
             if model is None:
                 return
             question = messages.receive(asks)
+
+
+def _text(said: str) -> str:
+    """What a model says may hold anything: with half a character no message can be written, and this process ended."""
+    return said.encode("utf-8", "replace").decode()
 
 
 def _model(folder: str, score: str | None) -> Any:

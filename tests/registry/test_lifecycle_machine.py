@@ -1,7 +1,7 @@
 """Long random histories of one model, through the public operations, compared with a simple model of them.
 
 `EXAMPLES=2000 pytest tests/registry/test_lifecycle_machine.py` runs that many histories of 60 steps instead of 10
-of 25 (30 in `make test`, 120 in a campaign). The exploration of interleavings covers short histories exhaustively;
+of 25 (25 in `make test`, 60 in a campaign). The exploration of interleavings covers short histories exhaustively;
 this covers long ones at random.
 """
 

@@ -37,6 +37,7 @@ SPY = (
 PRINTS = "(print('not a message'), __import__('os').write(1, b'nor this'), rows['amount'])[2]"
 EXITS = "__import__('os')._exit(7)"
 FALLS = "__import__('os').abort()"
+HALF = "(_ for _ in ()).throw(ValueError('no country ' + chr(0xD800)))"
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,16 @@ def test_it_answers_as_it_does_here(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         loaded(tmp_path / "raises", tiny_models.RAISES).predict(frame)
     assert type(caught.value).__name__ == "ZeroDivisionError"
+
+
+def test_whatever_it_says_when_it_fails_it_answers_again(tmp_path: Path) -> None:
+    """Half a character in its message, which no other process can be told, does not end it."""
+    model = loaded(tmp_path, HALF)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"no country [?]") as caught:
+            model.predict(tiny_models.EXAMPLE)
+        assert type(caught.value).__name__ == "ValueError"
+    assert model._model_impl._process.poll() is None
 
 
 @pytest.mark.parametrize(("expression", "how"), [(EXITS, "exit code 7"), (FALLS, "SIGABRT")])
