@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import signal
 from collections.abc import Mapping
@@ -265,8 +266,12 @@ def serve(settings: Settings, /, model: tuple[str, ...], **given: Any) -> None:
             outcomes=None if given["no_record"] else partial(opened, url),
             ready=lambda address: lines.say(f"serving {', '.join(model)} on {address}"),
         )
+    atexit.register(_hear_no_more)  # not now: whoever called this in a process of their own lives on
+
+
+def _hear_no_more() -> None:
+    """Ignore signals: all is done and handed over, and Python would take one for the cause of its process's end."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Everything is done and handed over: told once more, Python would take it for the cause of its end.
         signal.signal(number, signal.SIG_IGN)
 
 

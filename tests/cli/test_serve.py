@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def test_each_model_has_limits_of_its_own(given_to_server: list[ServerSettings],
     assert (fraud.shadow, returns.shadow) == (0.0, 0.2)
     assert [one.bands.step_up for one in given_to_server] == [40.0, 30.0, 50.0, 50.0]
     assert (fraud.connections, returns.connections) == (1_000, 7)
+
+
+@pytest.mark.usefixtures("given_to_server")
+def test_whoever_calls_it_hears_ctrl_c_afterwards(tmp_path: Path) -> None:
+    """A program that serves for a while, and what it starts later, can be interrupted as before."""
+    result = CliRunner().invoke(main, ["serve", "fraud", "--cache", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert signal.SIG_IGN not in (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 
 
 def test_one_model_may_have_columns_of_any_name(given_to_server: list[ServerSettings], tmp_path: Path) -> None:
