@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import shutil
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from hypothesis import settings
 
 from fds_mlflow.display import redaction
 from fds_mlflow.runtime.environment import CONFIG
+from tests.support.places import ARTIFACT_ROOT, artifacts_in
 from tests.support.redis_server import RedisServer, no_redis, running_redis
 from tests.support.servers import WEBHOOKS, Postgresql, Server, no_postgresql, postgresql, running
 from tests.support.spark import no_spark, running_spark
@@ -43,10 +43,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 for _profile, _examples in (("quick", 10), ("tested", 25), ("campaign", 60)):
     settings.register_profile(_profile, deadline=None, derandomize="CI" in os.environ, max_examples=_examples)
 settings.load_profile("quick")
-
-_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
-"""Where MLflow's SQL store puts the artifacts of new experiments; without it `./mlruns`."""
-
 
 _SERVERS = {
     "mlflow_with_webhooks": "serving",
@@ -286,14 +282,9 @@ def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """
     import mlflow
 
-    database, artifacts = tmp_path / "mlflow.db", (tmp_path / "artifacts").as_uri()
-    shutil.copyfile(migrated_database, database)
-    with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
-    connection.close()
+    monkeypatch.setenv(ARTIFACT_ROOT, artifacts_in(tmp_path, migrated_database))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(_ARTIFACT_ROOT, artifacts)
-    uri = f"sqlite:///{database}"
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return uri

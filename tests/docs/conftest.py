@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from fds_mlflow.cli.main import main
 from fds_mlflow.data.transactions import load
 from fds_mlflow.features.table import compute, default_spec
-from tests.support.places import ROOT, pointing_at
+from tests.support.places import ROOT, mlflow_in
 
 SHOP = """\
 transaction_id: order_no
@@ -68,15 +68,8 @@ def demo(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> D
     files, made = folder / "files", folder / "made"
     files.mkdir()
     made.mkdir()
-    shutil.copyfile(migrated_database, made / "mlflow.db")
-    with sqlite3.connect(made / "mlflow.db") as connection:
-        artifacts = (folder / "artifacts").as_uri()
-        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
-    connection.close()
     fds = _caller(made)
-    with pytest.MonkeyPatch.context() as patch, pointing_at(f"sqlite:///{made / 'mlflow.db'}"):
-        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts)
-        patch.chdir(made)
+    with mlflow_in(made, migrated_database):
         _write_files(files, fds)
         for algorithm in ("isolation_forest", "lightgbm", "lightgbm", "lightgbm"):
             fds("train", "fraud", "--algorithm", algorithm, "--data", str(files / "transactions.parquet"))

@@ -32,7 +32,7 @@ from fds_mlflow.training.pipeline import train
 from fds_mlflow.training.split import stratified
 from fds_mlflow.workflows.feature_state import lacking
 from tests.support.holder import held
-from tests.support.places import pointing_at
+from tests.support.places import mlflow_in
 from tests.support.redis_server import RedisServer
 from tests.support.served import Served, until
 
@@ -88,15 +88,12 @@ class Template(NamedTuple):
 def template(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
     """Two trained versions, the first of which is champion; their artifacts stay here."""
     folder = tmp_path_factory.mktemp("raw")
-    shutil.copyfile(migrated_database, folder / "mlflow.db")
     made = simulate.transactions(2_000, seed=4, fraud_rate=0.1)
     transactions = load(made, "simulator")
     tables = {}
     begin, known = transactions.frame["time"].iloc[HISTORY], transactions.frame["label_known_at"]
     told = transactions.frame.assign(label_known_at=known.where(known <= begin))
-    with pytest.MonkeyPatch.context() as patch, pointing_at(f"sqlite:///{folder / 'mlflow.db'}"):
-        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", (folder / "artifacts").as_uri())
-        patch.chdir(folder)
+    with mlflow_in(folder, migrated_database):
         for spec in (FIRST, SECOND):
             table = compute(transactions, spec)
             trained = train(stratified(table), params={"n_estimators": 10}, model_name="fraud")

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from fds_mlflow import ManagedModel
 from tests.support import batch_world
-from tests.support.places import pointing_at
+from tests.support.places import mlflow_in
 
 
 @pytest.fixture(scope="session")
 def batch_folder(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that is only read: `mlflow.db`, and rows in `computed.parquet`, `whole.parquet` and `raw.parquet`."""
     folder = tmp_path_factory.mktemp("batch")
-    shutil.copyfile(migrated_database, folder / "mlflow.db")
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        artifacts = (folder / "artifacts").as_uri()
-        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
-    connection.close()
-    with pytest.MonkeyPatch.context() as patch, pointing_at(f"sqlite:///{folder / 'mlflow.db'}"):
-        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts)
-        patch.chdir(folder)
+    with mlflow_in(folder, migrated_database):
         batch_world.write(folder, batch_world.rollout(folder))
     return folder
 

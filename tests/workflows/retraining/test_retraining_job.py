@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -26,7 +25,7 @@ from fds_mlflow.workflows.approved import carry_out
 from fds_mlflow.workflows.retraining.staging import Policy, When
 from tests.support import retraining_world as world
 from tests.support.effort import graded
-from tests.support.places import ROOT, pointing_at
+from tests.support.places import ARTIFACT_ROOT, ROOT, mlflow_in
 
 pytestmark = pytest.mark.slow  # versions are trained
 
@@ -35,14 +34,7 @@ pytestmark = pytest.mark.slow  # versions are trained
 def template(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that is copied: transactions, labels, and a model whose champion is a first retraining's."""
     folder = tmp_path_factory.mktemp("retraining")
-    shutil.copyfile(migrated_database, folder / "mlflow.db")
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        artifacts = (folder / "artifacts").as_uri()
-        connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (artifacts,))
-    connection.close()
-    with pytest.MonkeyPatch.context() as patch, pointing_at(f"sqlite:///{folder / 'mlflow.db'}"):
-        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts)
-        patch.chdir(folder)
+    with mlflow_in(folder, migrated_database):
         world.write(folder)
         model = world.model()
         model.outcomes.close()
@@ -61,7 +53,7 @@ def here(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", (template / "artifacts").as_uri())
+    monkeypatch.setenv(ARTIFACT_ROOT, (template / "artifacts").as_uri())
     monkeypatch.chdir(folder)
     return folder
 
