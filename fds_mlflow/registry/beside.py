@@ -31,6 +31,7 @@ from fds_mlflow.display.redaction import redacted
 from fds_mlflow.errors import ConfigError, NotFoundError, UnavailableError
 from fds_mlflow.registry.mlflow_store import SQLITE_BUSY, MlflowStore
 from fds_mlflow.registry.store import (
+    AroundStore,
     DeleteAlias,
     DeleteModelTag,
     Describe,
@@ -58,7 +59,7 @@ _ROWS = Table(
 )
 
 
-class BesideStore:
+class BesideStore(AroundStore[MlflowStore]):
     """A registry port: versions and stages from MLflow's registry, tags from a database.
 
     Args:
@@ -73,7 +74,7 @@ class BesideStore:
     holds_tags = False
 
     def __init__(self, base: MlflowStore, database: str) -> None:
-        self._base = base
+        super().__init__(base)
         self._aliases_beside = not base.holds_aliases
         url = databases.parse(database, named="the database of tags")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
@@ -93,20 +94,6 @@ class BesideStore:
             if self._registry != base.uri:  # earlier releases wrote the address with its password
                 of_old = _ROWS.update().where(_ROWS.c.registry == base.uri)
                 connection.execute(of_old.values(registry=self._registry))
-
-    @property
-    def latency(self) -> float:
-        """Seconds that the registry's last calls took, on average."""
-        return self._base.latency
-
-    @property
-    def user(self) -> str | None:
-        """Who is signed in to the registry; the database does not ask."""
-        return self._base.user
-
-    def signed_in(self) -> str | None:
-        """As the registry."""
-        return self._base.signed_in()
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model."""

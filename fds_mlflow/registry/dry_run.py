@@ -11,6 +11,7 @@ from fds_mlflow.core.weight import to_percent
 from fds_mlflow.display.characters import printable
 from fds_mlflow.registry import tags
 from fds_mlflow.registry.store import (
+    AroundStore,
     DeleteAlias,
     DeleteModelTag,
     ModelView,
@@ -71,7 +72,7 @@ class Preview:
     changes: tuple[Change, ...]
 
 
-class DryRunStore:
+class DryRunStore(AroundStore[RegistryStore]):
     """A registry as it would be after writes that are kept in memory; reads see them, the registry below does not.
 
     Args:
@@ -79,27 +80,13 @@ class DryRunStore:
     """
 
     def __init__(self, base: RegistryStore) -> None:
-        self._base = base
+        super().__init__(base)
         self.write_limit = base.write_limit
         self._written: dict[str, list[Write]] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else this registry can be asked."""
         return getattr(self._base, name)
-
-    @property
-    def latency(self) -> float:
-        """Seconds that the last calls took, on average."""
-        return self._base.latency
-
-    @property
-    def user(self) -> str | None:
-        """Whose credentials are sent to the registry."""
-        return self._base.user
-
-    def signed_in(self) -> str | None:
-        """Who is signed in."""
-        return self._base.signed_in()
 
     def read(self, model: str) -> ModelView:
         """Aliases and tags of a model, as they would be."""

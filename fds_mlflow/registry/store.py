@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from fds_mlflow.errors import RefusedError
 from fds_mlflow.registry.tags import SCORE
@@ -203,3 +203,31 @@ class ListedStore(RegistryStore, Protocol):
     def models(self) -> dict[str, ModelView]:
         """All registered models, in order of name."""
         ...
+
+
+Base = TypeVar("Base", bound=RegistryStore)
+
+
+class AroundStore(Generic[Base]):
+    """What a port around another one answers as that does: who is signed in there, and how long its calls take.
+
+    Args:
+        base: The other one.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last calls took, on average."""
+        return self._base.latency
+
+    @property
+    def user(self) -> str | None:
+        """Whose credentials are sent to the registry."""
+        return self._base.user
+
+    def signed_in(self) -> str | None:
+        """Who is signed in."""
+        return self._base.signed_in()
